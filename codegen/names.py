@@ -1,0 +1,63 @@
+"""The file of released names, so that a name once public never moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from codegen.surface import Released, Surface
+
+__all__ = ["dump_names", "load_names", "vanished"]
+
+_HEADER = """\
+# Every public name ever released: methods by the operation they stand for, models by component.
+# `make generate` adds to this file and never takes away; `make check` fails when a name here
+# would vanish. A name is retired in openapi/overrides.yaml, with its reason.
+"""
+
+
+def load_names(path: Path) -> Released:
+    """Read the file; one that is missing holds no names."""
+    if not path.exists():
+        return Released({}, {})
+    raw = cast("dict[str, Any]", yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    return Released(raw.get("methods") or {}, raw.get("models") or {})
+
+
+def dump_names(released: Released, surface: Surface, models: Mapping[str, str]) -> str:
+    """Return the file's text with this surface's names added.
+
+    Args:
+        released: What the file held.
+        surface: The surface just built; its names win over those of the file.
+        models: Public model names by component.
+    """
+    methods = {**released.methods, **surface.released}
+    classes = {**released.models, **models}
+    body = yaml.safe_dump(
+        {"methods": dict(sorted(methods.items())), "models": dict(sorted(classes.items()))},
+        sort_keys=False,
+        width=200,
+    )
+    return _HEADER + body
+
+
+def vanished(released: Released, surface: Surface, models: Mapping[str, str]) -> list[str]:
+    """List the released names this surface no longer has.
+
+    A method that only changed its name did so by an override, which is how a rename is said.
+    """
+    gone = [
+        f"method {name} ({operation})"
+        for operation, name in released.methods.items()
+        if operation not in surface.released
+    ]
+    gone += [
+        f"model {name} (component {component})"
+        for component, name in released.models.items()
+        if component not in models
+    ]
+    return sorted(gone)

@@ -1,0 +1,262 @@
+"""Names: from paths, parameters and components to what a user writes.
+
+Pure functions. Names come from paths, never from operation ids, because those change between
+releases of PostHog while paths stay.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "Route",
+    "class_name",
+    "class_names",
+    "method_names",
+    "parse_route",
+    "python_name",
+    "resource_class",
+    "words",
+]
+
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
+_PARAMETER = re.compile(r"^\{(.+)\}$")
+_ITEM_VERBS = {"get": "get", "patch": "update", "put": "replace", "delete": "delete"}
+_TAIL_VERBS = {
+    "get": "get",
+    "post": "create",
+    "patch": "update",
+    "put": "replace",
+    "delete": "delete",
+}
+_SIGNATURE_NAMES = frozenset({"self", "options", "concurrency"})
+
+
+def words(name: str) -> list[str]:
+    """Split any casing into lower-case words: `dateRange2` → `date`, `range2`."""
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
+def python_name(wire: str) -> str:
+    """Turn a wire name into a snake_case identifier.
+
+    Keywords and names the signatures use themselves get a trailing underscore; leading `_` and
+    `$` are dropped; a leading digit is spelled with an `n` before it.
+    """
+    name = "_".join(words(wire)) or "value"
+    if name[0].isdigit():
+        name = f"n{name}"
+    if keyword.iskeyword(name) or name in _SIGNATURE_NAMES:
+        name = f"{name}_"
+    return name
+
+
+def class_name(component: str) -> str:
+    """Turn a component name into a class name, keeping its own capitals."""
+    parts = [part for part in re.split(r"[^0-9A-Za-z]+", component) if part]
+    name = "".join(part[0].upper() + part[1:] for part in parts) or "Model"
+    if name[0].isdigit():
+        name = f"N{name}"
+    if keyword.iskeyword(name) or hasattr(builtins, name):
+        name = f"{name}Model"
+    return name
+
+
+def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[str, str]:
+    """Give every component a class name of its own; names once released stay.
+
+    Where two components would share a name, the one spelled exactly so keeps it and the others
+    get the suffix `Schema` (then a number).
+    """
+    result: dict[str, str] = {}
+    taken: set[str] = set()
+    wanted = sorted(components)
+    for component in wanted:
+        if component in released:
+            result[component] = released[component]
+            taken.add(released[component])
+    for exact in (True, False):
+        for component in wanted:
+            name = class_name(component)
+            if component in result or exact != (name == component):
+                continue
+            candidate, number = name, 2
+            while candidate in taken:
+                candidate = f"{name}Schema" if f"{name}Schema" not in taken else f"{name}{number}"
+                number += 1
+            result[component] = candidate
+            taken.add(candidate)
+    return result
+
+
+def resource_class(resource: Sequence[str]) -> str:
+    """Name the class of a resource: `("error_tracking", "issues")` → `ErrorTrackingIssues`."""
+    return "".join(word.capitalize() for part in resource for word in part.split("_") if word)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path read as a resource would be: its root, then static segments and placeholders."""
+
+    path: str
+    root: str
+    """`project`, `organization` or `instance`."""
+    root_parameter: str | None
+    segments: tuple[str, ...]
+    """Static segments as Python names, placeholders as `{name}`."""
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """The static segments alone."""
+        return tuple(s for s in self.segments if not _PARAMETER.match(s))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The placeholders' wire names, in order, without the root's."""
+        return tuple(m.group(1) for s in self.segments if (m := _PARAMETER.match(s)))
+
+    @property
+    def ends_in_parameter(self) -> bool:
+        """Whether the path addresses one item."""
+        return bool(self.segments) and self.segments[-1].startswith("{")
+
+
+def parse_route(path: str) -> Route:
+    """Read a path template.
+
+    Raises:
+        ValueError: The path is not below `/api/`.
+    """
+    raw = [part for part in path.split("/") if part]
+    if not raw or raw[0] != "api" or len(raw) < 2:
+        raise ValueError(f"{path!r} is not below /api/")
+    raw = raw[1:]
+    segments = tuple(part if _PARAMETER.match(part) else python_name(part) for part in raw)
+    nested = len(raw) > 2 and bool(_PARAMETER.match(raw[1]))
+    if nested and raw[0] in {"projects", "environments"} and raw[1] != "{id}":
+        return Route(path, "project", raw[1][1:-1], segments[2:])
+    if nested and raw[0] == "organizations" and raw[1].endswith("organization_id}"):
+        return Route(path, "organization", raw[1][1:-1], (segments[0], *segments[2:]))
+    return Route(path, "instance", None, segments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Where an operation lands before clashes are settled."""
+
+    resource: tuple[str, ...]
+    name: str
+    kind: str  # collection, item, collection_action, item_action
+    method: str
+
+
+def method_names(
+    operations: Iterable[tuple[str, str, bool]], released: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """Give every operation its public name.
+
+    Args:
+        operations: `(method, path, is_list)` for each operation of the document.
+        released: Public names already settled, by `"GET /api/…/"`: they stay as they are.
+
+    Returns:
+        The dotted public name (`error_tracking.issues.get`) by `(method, path)`.
+
+    Raises:
+        ValueError: Two operations want one name; an override has to rename one of them.
+    """
+    wanted = list(operations)
+    routes = {path: parse_route(path) for _, path, _ in wanted}
+    parents = _parents(routes.values())
+    lists = {(method, path) for method, path, is_list in wanted if is_list}
+    verbs_of: dict[str, set[str]] = {}
+    for method, path, _ in wanted:
+        verbs_of.setdefault(path, set()).add(method)
+    items = {
+        routes[path].static
+        for method, path, _ in wanted
+        if method == "get" and routes[path].ends_in_parameter
+    }
+    slots: dict[tuple[str, str], _Slot] = {}
+    for method, path, _ in wanted:
+        slots[method, path] = _slot(
+            method,
+            routes[path],
+            parents,
+            is_list=(method, path) in lists or routes[path].static in items,
+            shared=len(verbs_of[path]) > 1,
+        )
+    return _settle(slots, released)
+
+
+def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
+    """Return every chain of static segments that some path continues beyond."""
+    parents: set[tuple[str, ...]] = set()
+    for route in routes:
+        chain: list[str] = []
+        for index, segment in enumerate(route.segments):
+            if segment.startswith("{"):
+                continue
+            chain.append(segment)
+            if index + 1 < len(route.segments) or len(chain) == 1:
+                parents.add(tuple(chain))
+    return parents
+
+
+def _slot(
+    method: str, route: Route, parents: set[tuple[str, ...]], *, is_list: bool, shared: bool
+) -> _Slot:
+    static = route.static
+    if route.ends_in_parameter:
+        name = _ITEM_VERBS.get(method, "create")
+        return _Slot(static, name, "item", method)
+    if static in parents:
+        if method == "get":
+            return _Slot(static, "list" if is_list else "get", "collection", method)
+        return _Slot(static, _TAIL_VERBS[method], "collection", method)
+    tail, owner = static[-1], static[:-1]
+    name = tail
+    if shared:
+        verb = "list" if method == "get" and is_list else _TAIL_VERBS[method]
+        name = f"{verb}_{tail.rstrip('_')}"
+    on_item = len(route.segments) > 1 and route.segments[-2].startswith("{")
+    return _Slot(owner, name, "item_action" if on_item else "collection_action", method)
+
+
+def _settle(
+    slots: Mapping[tuple[str, str], _Slot], released: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    result: dict[tuple[str, str], str] = {}
+    by_name: dict[str, list[tuple[str, str]]] = {}
+    for key, slot in slots.items():
+        settled = released.get(f"{key[0].upper()} {key[1]}")
+        if settled is not None:
+            result[key] = settled
+        else:
+            by_name.setdefault(".".join((*slot.resource, slot.name)), []).append(key)
+    taken = dict.fromkeys(result.values(), True)
+    for name, keys in by_name.items():
+        ranked = sorted(keys, key=lambda key: (_RANK[slots[key].kind], key[1]))
+        for key in ranked:
+            candidate = name
+            slot = slots[key]
+            if candidate in taken and slot.kind == "collection_action":
+                candidate = ".".join((*slot.resource, f"all_{slot.name}"))
+            elif candidate in taken and slot.kind == "item":
+                by = python_name(parse_route(key[1]).parameters[-1]).rstrip("_")
+                candidate = ".".join((*slot.resource, f"{slot.name}_by_{by}"))
+            if candidate in taken:
+                raise ValueError(
+                    f"{key[0].upper()} {key[1]} would be called {candidate!r}, which is taken; "
+                    "name it in openapi/overrides.yaml"
+                )
+            taken[candidate] = True
+            result[key] = candidate
+    return result
+
+
+_RANK = {"collection": 0, "item_action": 1, "item": 2, "collection_action": 3}

@@ -1,0 +1,145 @@
+"""The stages in a row: load → normalise → patch → surface → models → render → format."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen.findings import Finding
+from codegen.models import ModelPlan, ModelSet, build_models
+from codegen.names import load_names
+from codegen.normalise import normalise
+from codegen.overrides import Overrides, apply, load_overrides
+from codegen.render.package import package_files
+from codegen.render.registry import registry_files
+from codegen.render.services import service_files
+from codegen.schema import load
+from codegen.surface import Released, Surface, build_surface
+
+__all__ = ["OWNED", "ROOT", "Generated", "build", "read_owned", "write"]
+
+ROOT = Path(__file__).resolve().parent.parent
+PINNED = ROOT / "openapi" / "posthog.json"
+OVERRIDES = ROOT / "openapi" / "overrides.yaml"
+NAMES = ROOT / "openapi" / "names.yaml"
+REFERENCE = ROOT / "docs" / "reference.md"
+PACKAGE = ROOT / "src" / "asyncposthog"
+OWNED = ("models", "registry", "resources")
+"""Folders of the package that hold generated files and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Everything one run makes."""
+
+    files: Mapping[str, str]
+    surface: Surface
+    models: ModelSet
+    released: Released
+    findings: tuple[Finding, ...]
+
+    @property
+    def model_names(self) -> dict[str, str]:
+        """Public model names by component."""
+        names = self.surface.class_names
+        return {c: n for c, n in names.items() if n in self.models.exports}
+
+
+def build(source: str | None = None, *, standalone: bool = False) -> Generated:
+    """Run every stage.
+
+    Args:
+        source: A file or URL; None for the pinned schema.
+        standalone: Whether the files are to make a package of their own rather than ours.
+
+    Raises:
+        SchemaError: The document cannot be used.
+        GenerationError: A stage met something an override has to mend.
+    """
+    overrides = load_overrides(OVERRIDES)
+    released = load_names(NAMES)
+    document, findings = _document(source, overrides)
+    surface = build_surface(document, overrides, released)
+    models = build_models(
+        ModelPlan(document=surface.document, names=surface.class_names, users=surface.users)
+    )
+    files = {**registry_files(surface, standalone=standalone), **service_files(surface)}
+    files |= models.files
+    if standalone:
+        files |= package_files()
+    return Generated(
+        format_files(files),
+        surface,
+        models,
+        released,
+        (*findings, *surface.findings, *models.findings),
+    )
+
+
+def _mark(name: str, text: str) -> str:
+    """Tell the type checker that a Python file is generated: standard rules, not strict ones."""
+    first, _, rest = text.partition("\n")
+    return f"{first}\n# pyright: standard\n{rest}" if name.endswith(".py") else text
+
+
+def _document(
+    source: str | None, overrides: Overrides
+) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    if source is None:
+        document = json.loads(PINNED.read_text(encoding="utf-8"))
+        return apply(document, overrides)
+    normalised = normalise(load(source), keep_prose=True)
+    patched, findings = apply(normalised.document, overrides)
+    return patched, (*normalised.findings, *findings)
+
+
+def format_files(files: Mapping[str, str]) -> dict[str, str]:
+    """Sort imports and format with ruff, without any configuration but ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name, text in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        _ruff("check", "--fix", "--quiet", "--select", "I,F401,RUF022", ".", cwd=root)
+        _ruff("format", "--quiet", ".", cwd=root)
+        return {name: (root / name).read_text(encoding="utf-8") for name in sorted(files)}
+
+
+def _ruff(command: str, *arguments: str, cwd: Path) -> None:
+    fixed = ("--isolated", "--no-cache", "--line-length", "100", "--target-version", "py311")
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "ruff", command, *fixed, *arguments], cwd=cwd, check=True
+    )
+
+
+def read_owned(package: Path) -> dict[str, str]:
+    """Read every generated file that is on disk."""
+    return {
+        str(path.relative_to(package)): path.read_text(encoding="utf-8")
+        for folder in OWNED
+        for path in sorted((package / folder).rglob("*"))
+        if path.suffix in {".py", ".json"}
+    }
+
+
+def write(files: Mapping[str, str], package: Path) -> int:
+    """Make the owned folders hold exactly these files; return how many changed."""
+    stale = set(read_owned(package)) - set(files)
+    for name in stale:
+        (package / name).unlink()
+    changed = len(stale)
+    for name, text in files.items():
+        path = package / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        changed += 1
+    return changed

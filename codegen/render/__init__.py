@@ -1,0 +1,1 @@
+"""The render stage: the tree of resources to source text."""

@@ -1,0 +1,63 @@
+"""What a method's docstring says: the facts of its operation in our words."""
+
+from __future__ import annotations
+
+from codegen.render.text import sentence
+from codegen.surface.tree import Method
+
+__all__ = ["describe", "headline"]
+
+_VERBS = {
+    "list": "List the",
+    "get": "Get one of the",
+    "create": "Create one of the",
+    "update": "Change the given fields of one of the",
+    "replace": "Replace one of the",
+    "delete": "Delete one of the",
+    "restore": "Undo the deletion of one of the",
+}
+
+
+def headline(method: Method) -> str:
+    """Say in one line what the method does, from its name alone."""
+    things = method.operation.resource.replace(".", " ").replace("_", " ")
+    verb = _VERBS.get(method.name)
+    if verb is not None:
+        return f"{verb} {things}."
+    action = method.name.rstrip("_").replace("_", " ")
+    return f"{action[0].upper()}{action[1:]}: an action on {things}."
+
+
+def describe(method: Method) -> str:
+    """Write the whole docstring.
+
+    It has the headline, the instance's own description if the schema has one, the endpoint with
+    its scopes, buckets and paging, and what the arguments mean where the schema says so.
+    """
+    operation = method.operation
+    parts = [headline(method)]
+    if method.doc:
+        parts.append(sentence(method.doc))
+    if method.note:
+        parts.append(method.note)
+    facts = [f"`{operation.method} {operation.path}`"]
+    if operation.fixed_body is not None:
+        deleted = "true" if operation.fixed_body.get("deleted") else "false"
+        facts.append(f'with `{{"deleted": {deleted}}}`, as the server refuses DELETE here')
+    if operation.scopes:
+        facts.append("scope " + ", ".join(f"`{scope}`" for scope in operation.scopes))
+    if not operation.key_access:
+        facts.append("not open to API keys")
+    facts.append("limits " + " and ".join(f"`{bucket}`" for bucket in operation.buckets))
+    if operation.pagination is not None:
+        facts.append(f"pages: {operation.pagination.style}")
+    if operation.deprecated:
+        facts.append("deprecated by PostHog")
+    if operation.since:
+        facts.append("not in PostHog's schema")
+    parts.append("; ".join(facts) + ".")
+    documented = [a for a in method.arguments if a.doc]
+    if documented:
+        lines = [f"    {a.python_name}: {sentence(a.doc, 200)}" for a in documented]
+        parts.append("Args:\n" + "\n".join(lines))
+    return "\n\n".join(parts)

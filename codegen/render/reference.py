@@ -1,0 +1,48 @@
+"""Printing `docs/reference.md`: every method, its endpoint, scope, limits and paging."""
+
+from __future__ import annotations
+
+from codegen.banner import BANNER
+from codegen.surface.tree import Method, Surface
+
+__all__ = ["reference"]
+
+
+def reference(surface: Surface) -> str:
+    """Print one table for each top-level resource."""
+    lines = [
+        f"<!-- {BANNER.lstrip('# ')} -->",
+        "# Reference",
+        "",
+        f"{len(surface.methods)} methods on {len(surface.resources)} top-level resources. Limits"
+        " are rate-limit buckets; a scope in brackets means that PostHog's schema names none.",
+        "",
+    ]
+    by_family: dict[str, list[Method]] = {}
+    for method in surface.methods:
+        by_family.setdefault(method.operation.id.split(".")[0], []).append(method)
+    for family, methods in sorted(by_family.items()):
+        lines += [
+            f"## {family}",
+            "",
+            "| method | endpoint | scope | limits | pages |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        lines += [_row(method) for method in methods]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(method: Method) -> str:
+    operation = method.operation
+    path = operation.path.removeprefix("/api").replace("|", "\\|")
+    scope = ", ".join(operation.scopes) or ("no key" if not operation.key_access else "[unknown]")
+    paging = operation.pagination.style if operation.pagination else ""
+    cells = (
+        f"`{operation.id}`",
+        f"`{operation.method} {path}`",
+        scope,
+        ", ".join(operation.buckets),
+        paging,
+    )
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,173 @@
+"""Printing the registry: every operation as data, one module a family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from asyncposthog.operation import Operation
+from codegen.annotations import references
+from codegen.banner import BANNER
+from codegen.surface.tree import Method, Resource, Surface
+
+__all__ = ["constant", "registry_files"]
+
+
+def constant(operation: Operation) -> str:
+    """Name an operation's constant: `error_tracking.issues.get` → `ISSUES_GET`."""
+    return operation.id.partition(".")[2].replace(".", "_").upper()
+
+
+def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, str]:
+    """Print every file of the registry, by path below the package.
+
+    Args:
+        surface: What to print.
+        standalone: Whether the files belong to a package other than ours, whose models are its
+            own.
+    """
+    files = {f"registry/{r.family}.py": _family(r, standalone) for r in surface.resources}
+    files["registry/__init__.py"] = _index(surface)
+    files["registry/schemas.json"] = _schemas(surface)
+    return files
+
+
+def _family(resource: Resource, standalone: bool) -> str:
+    methods = sorted(_methods(resource), key=lambda method: method.operation.id)
+    used = {"Operation"}
+    definitions: list[str] = []
+    for method in methods:
+        name = constant(method.operation)
+        literal = _literal(method.operation, used)
+        if standalone:
+            literal = f"{literal[:-1]}, package=_PACKAGE)"
+        definitions.append(f"{name} = {literal}")
+    names = ", ".join(constant(method.operation) for method in methods)
+    return "\n".join([
+        BANNER,
+        f'"""The operations of `{resource.family}`."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        f"from asyncposthog.operation import {', '.join(sorted(used))}",
+        "",
+        *(["_PACKAGE = __name__.rpartition('.registry.')[0]", ""] if standalone else []),
+        *definitions,
+        "",
+        f"OPERATIONS: tuple[Operation, ...] = ({names},)",
+        "",
+    ])  # fmt: skip
+
+
+def _methods(resource: Resource) -> Iterator[Method]:
+    yield from resource.methods
+    for child in resource.children:
+        yield from _methods(child)
+
+
+def _literal(value: Any, used: set[str]) -> str:
+    """Write a frozen dataclass as a call with the fields that differ from their defaults."""
+    if is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
+        used.add(name)
+        arguments = [
+            f"{field.name}={_literal(getattr(value, field.name), used)}"
+            for field in fields(value)
+            if field.default is MISSING or getattr(value, field.name) != field.default
+        ]
+        return f"{name}({', '.join(arguments)})"
+    if isinstance(value, tuple):
+        items = [_literal(item, used) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    return repr(value)
+
+
+def _index(surface: Surface) -> str:
+    families = "".join(f"    {resource.family!r},\n" for resource in surface.resources)
+    limits = "".join(
+        f"    {name!r}: {dict(sorted(facts.items()))!r},\n"
+        for name, facts in sorted(_limits(surface.buckets).items())
+    )
+    return f'''{BANNER}
+"""Every operation of the API as data, loaded family by family as it is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module, resources
+from typing import Any
+
+from asyncposthog.operation import Operation
+
+__all__ = ["BUCKETS", "FAMILIES", "find", "operations", "schemas"]
+
+FAMILIES: tuple[str, ...] = (
+{families})
+
+BUCKETS: Mapping[str, Mapping[str, Any]] = {{
+{limits}}}
+
+
+def operations() -> Iterator[Operation]:
+    """Yield every operation, family by family."""
+    for family in FAMILIES:
+        yield from import_module(f"{{__name__}}.{{family}}").OPERATIONS
+
+
+@cache
+def _by_id() -> dict[str, Operation]:
+    return {{operation.id: operation for operation in operations()}}
+
+
+def find(id: str) -> Operation:
+    """Return the operation of a public name, as `feature_flags.list`.
+
+    Raises:
+        KeyError: No operation is called so.
+    """
+    return _by_id()[id]
+
+
+@cache
+def schemas() -> Mapping[str, Any]:
+    """Return the JSON schemas that bodies and answers name, by component."""
+    text = resources.files(__name__).joinpath("schemas.json").read_text(encoding="utf-8")
+    return json.loads(text)["components"]["schemas"]
+'''
+
+
+def _limits(buckets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {key: facts.get(key) for key in ("requests", "seconds", "per") if key in facts}
+        for name, facts in buckets.items()
+    }
+
+
+def _schemas(surface: Surface) -> str:
+    """Print the schemas reachable from bodies and answers, one to a line."""
+    components = surface.document["components"]["schemas"]
+    pending = [
+        name
+        for method in surface.methods
+        for name in (
+            method.operation.result.schema,
+            method.operation.body.schema if method.operation.body else None,
+        )
+        if name
+    ]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in seen and name in components:
+            seen.add(name)
+            pending += references(components[name])
+    lines = ",\n".join(
+        f"{json.dumps(name)}:{json.dumps(components[name], sort_keys=True, separators=(',', ':'))}"
+        for name in sorted(seen)
+    )
+    comment = json.dumps(BANNER.lstrip("# "))
+    return f'{{"$comment":{comment},"components":{{"schemas":{{\n{lines}\n}}}}}}\n'

@@ -1,0 +1,52 @@
+"""What a run made, in lines a reviewer can read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from codegen.pipeline import Generated
+from codegen.surface import Resource
+
+__all__ = ["report"]
+
+
+def report(generated: Generated) -> str:
+    """One line a resource, then totals, then everything left out or worth a look."""
+    surface = generated.surface
+    lines = [_line(resource) for top in surface.resources for resource in _walk(top)]
+    reached = {o for m in surface.methods for o in m.operation.schema_operations}
+    missing = sorted(set(surface.schema_operations) - reached)
+    added = [m for m in surface.methods if m.operation.since]
+    kinds = Counter(generated.models.kinds.values())
+    numbers = generated.models.statistics
+    lines += [
+        "",
+        f"operations in the schema      {len(surface.schema_operations) + len(surface.left_out)}",
+        f"callable                      {len(reached)}",
+        f"left out                      {len(missing) + len(surface.left_out)}",
+        f"added by overrides            {len(added)}",
+        f"methods                       {len(surface.methods)}",
+        f"resources                     {sum(1 for t in surface.resources for _ in _walk(t))}",
+        f"models                        {kinds['model']}",
+        f"enums                         {kinds['enum']}",
+        f"aliases                       {kinds['alias']}",
+        f"fields typed                  {numbers.typed}",
+        f"fields untyped                {numbers.untyped}",
+    ]
+    lines += [f"left out: {name}: no method reaches it" for name in missing]
+    lines += [f"left out: {one.operation}: {one.reason}" for one in surface.left_out]
+    lines += [f"finding: {f.pointer}: {f.reason}" for f in generated.findings]
+    return "\n".join(lines)
+
+
+def _walk(resource: Resource) -> Iterator[Resource]:
+    if resource.methods:
+        yield resource
+    for child in resource.children:
+        yield from _walk(child)
+
+
+def _line(resource: Resource) -> str:
+    names = " ".join(sorted(method.name for method in resource.methods))
+    return f"{'.'.join(resource.path):<44} {len(resource.methods):>3}  {names}"

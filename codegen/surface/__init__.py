@@ -1,0 +1,14 @@
+"""The surface stage: a normalised, patched document to resources and methods."""
+
+from codegen.surface.build import Released, build_surface
+from codegen.surface.tree import Argument, LeftOut, Method, Resource, Surface
+
+__all__ = [
+    "Argument",
+    "LeftOut",
+    "Method",
+    "Released",
+    "Resource",
+    "Surface",
+    "build_surface",
+]

@@ -1,0 +1,199 @@
+"""The arguments of a generated method, and the parameters and body they turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asyncposthog.operation import Body, Parameter
+from codegen.annotations import argument, component_of, is_object, references, resolve
+from codegen.data import mapping, objects, properties, strings
+from codegen.naming import python_name
+from codegen.overrides import OperationFacts
+from codegen.surface.hoist import Components
+from codegen.surface.tree import Argument
+
+__all__ = ["Names", "body_of", "field_arguments", "parameter_arguments", "parameters_of"]
+
+
+class Names:
+    """The Python names of one signature: each is given once."""
+
+    def __init__(self) -> None:
+        """Start with none taken."""
+        self._taken: dict[str, str] = {}
+
+    def give(self, wire: str) -> str:
+        """Return the Python name for a wire name; a second claim gets an underscore."""
+        name = python_name(wire)
+        while name in self._taken:
+            name = f"{name}_"
+        self._taken[name] = wire
+        return name
+
+
+def parameters_of(
+    operation: Mapping[str, Any],
+    order: Sequence[str],
+    components: Mapping[str, Any],
+    facts: OperationFacts,
+    names: Names,
+) -> tuple[Parameter, ...]:
+    """Describe the path (in the order of the template), query and header parameters."""
+    raw = objects(operation, "parameters")
+    by_place = {(p["in"], p["name"]): p for p in raw}
+    chosen = [by_place.get(("path", name), {"in": "path", "name": name}) for name in order]
+    chosen += sorted((p for p in raw if p["in"] == "query"), key=lambda p: str(p["name"]))
+    chosen += sorted((p for p in raw if p["in"] == "header"), key=lambda p: str(p["name"]))
+    return tuple(_parameter(p, components, facts, names) for p in chosen)
+
+
+def _parameter(
+    raw: Mapping[str, Any],
+    components: Mapping[str, Any],
+    facts: OperationFacts,
+    names: Names,
+) -> Parameter:
+    schema = resolve(mapping(raw, "schema"), components)
+    kind = schema.get("type")
+    if kind == "array":
+        items = resolve(mapping(schema, "items"), components)
+        if items.get("type") not in {"string", "integer", "number", "boolean"}:
+            kind = "object"  # such a list is sent as one JSON text
+    name = str(raw["name"])
+    return Parameter(
+        name=name,
+        python_name=names.give(name),
+        where=raw["in"],
+        required=bool(raw.get("required")) or raw["in"] == "path",
+        type=kind or "any",
+        format=schema.get("format"),
+        enum=tuple(schema.get("enum") or ()),
+        explode=raw.get("explode") is not False,
+        presence=name in (facts.get("presence") or ()),
+        multi_segment=name in (facts.get("multi_segment") or ()),
+    )
+
+
+def parameter_arguments(
+    parameters: Sequence[Parameter],
+    operation: Mapping[str, Any],
+    components: Mapping[str, Any],
+    class_of: Mapping[str, str],
+) -> list[Argument]:
+    """Annotate the parameters."""
+    raw = objects(operation, "parameters")
+    schemas = {(p["in"], p["name"]): p for p in raw}
+    arguments: list[Argument] = []
+    for parameter in parameters:
+        source = schemas.get((parameter.where, parameter.name), {})
+        annotation = argument(mapping(source, "schema"), components, class_of)
+        if parameter.presence:
+            annotation = "bool"
+        elif parameter.where == "path":
+            annotation = _path_annotation(parameter)
+        arguments.append(
+            Argument(
+                parameter.python_name,
+                parameter.name,
+                parameter.where,
+                annotation,
+                parameter.required,
+                str(source.get("description") or ""),
+            )
+        )
+    return arguments
+
+
+def _path_annotation(parameter: Parameter) -> str:
+    if parameter.type == "integer":
+        return "int"
+    if parameter.type != "string":
+        return "Id"
+    return "UUID | str" if parameter.format == "uuid" else "str"
+
+
+def body_of(
+    operation: Mapping[str, Any], name: str, components: Components, facts: OperationFacts
+) -> tuple[Body | None, Mapping[str, Any]]:
+    """Describe the request body.
+
+    Returns:
+        The body without its `fields` (they need names), and its resolved schema.
+    """
+    raw = mapping(operation, "requestBody")
+    content = mapping(raw, "content")
+    if not content:
+        return None, {}
+    media, body = next(iter(content.items()))
+    schema = mapping(body, "schema")
+    component = components.hoist(schema, f"{name}Request")
+    resolved = resolve(schema, components.schemas)
+    flat = is_object(resolved) and facts.get("flat", True)
+    multipart = media == "multipart/form-data"
+    files = tuple(
+        wire
+        for wire, field in sorted(properties(resolved).items())
+        if multipart and _is_file(field, components.schemas)
+    )
+    return (
+        Body(
+            media="multipart" if multipart else "json",
+            schema=component,
+            required=bool(raw.get("required")),
+            flat=flat,
+            files=files,
+        ),
+        resolved,
+    )
+
+
+def _is_file(field: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
+    schema = resolve(field, components)
+    variants = objects(schema, "anyOf") or [schema]
+    return any(resolve(v, components).get("format") == "binary" for v in variants)
+
+
+def field_arguments(
+    body: Body,
+    schema: Mapping[str, Any],
+    components: Mapping[str, Any],
+    class_of: Mapping[str, str],
+    names: Names,
+) -> tuple[list[Argument], set[str]]:
+    """Annotate the fields of a flat body, or the body as one argument.
+
+    Returns:
+        The arguments, and the components their annotations may name.
+    """
+    if not body.flat:
+        ref = {"$ref": f"#/components/schemas/{body.schema}"} if body.schema else schema
+        annotation = argument(ref, components, class_of)
+        one = Argument(names.give("body"), "body", "body", annotation, body.required)
+        return [one], references(ref)
+    needed = set(strings(schema, "required")) if body.required else set[str]()
+    arguments: list[Argument] = []
+    used: set[str] = set()
+    for wire, field in properties(schema).items():
+        if _read_only(field, components):
+            continue
+        used |= references(field)
+        annotation = "FileInput" if wire in body.files else argument(field, components, class_of)
+        arguments.append(
+            Argument(
+                names.give(wire),
+                wire,
+                "field",
+                annotation,
+                wire in needed,
+                str(field.get("description") or ""),
+            )
+        )
+    return arguments, used
+
+
+def _read_only(field: Mapping[str, Any], components: Mapping[str, Any]) -> bool:
+    if field.get("readOnly"):
+        return True
+    name = component_of(field)
+    return bool(name and components.get(name, {}).get("readOnly"))

@@ -1,0 +1,135 @@
+"""Names come from paths and stay once released."""
+
+from __future__ import annotations
+
+import keyword
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codegen.naming import class_name, class_names, method_names, parse_route, python_name
+
+P = "/api/projects/{project_id}"
+
+
+def names(*operations: tuple[str, str] | tuple[str, str, bool], **released: str) -> dict[str, str]:
+    triples = [(op[0], op[1], op[2] if len(op) > 2 else False) for op in operations]
+    found = method_names(triples, released)
+    return {f"{method} {path.removeprefix(P)}": name for (method, path), name in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        ("dateRange", "date_range"),
+        ("user__uuid", "user_uuid"),
+        ("$unset", "unset"),
+        ("_create_in_folder", "create_in_folder"),
+        ("from", "from_"),
+        ("async", "async_"),
+        ("2fa", "n2fa"),
+        ("explainLogWithAI", "explain_log_with_ai"),
+        ("X-PostHog-Task-Id", "x_post_hog_task_id"),
+        ("openapi.json", "openapi_json"),
+        ("options", "options_"),
+        ("$", "value"),
+    ],
+)
+def test_python_name(wire: str, expected: str) -> None:
+    assert python_name(wire) == expected
+
+
+@given(st.text(min_size=1))
+def test_python_name_is_always_an_identifier(wire: str) -> None:
+    name = python_name(wire)
+    assert name.isidentifier()
+    assert not keyword.iskeyword(name)
+
+
+@given(st.text(min_size=1))
+def test_class_name_is_always_an_identifier(component: str) -> None:
+    name = class_name(component)
+    assert name.isidentifier()
+    assert not keyword.iskeyword(name)
+
+
+def test_crud_on_a_collection_and_its_items() -> None:
+    got = names(
+        ("get", f"{P}/cohorts/", True),
+        ("post", f"{P}/cohorts/"),
+        ("get", f"{P}/cohorts/{{id}}/"),
+        ("patch", f"{P}/cohorts/{{id}}/"),
+        ("put", f"{P}/cohorts/{{id}}/"),
+        ("delete", f"{P}/cohorts/{{id}}/"),
+    )
+    assert list(got.values()) == [
+        "cohorts.list", "cohorts.create", "cohorts.get", "cohorts.update", "cohorts.replace",
+        "cohorts.delete",
+    ]  # fmt: skip
+
+
+def test_a_collection_that_answers_one_object_is_got_not_listed() -> None:
+    assert names(("get", f"{P}/web_vitals/")) == {"get /web_vitals/": "web_vitals.get"}
+
+
+def test_nested_resources_actions_and_shared_tails() -> None:
+    got = names(
+        ("get", f"{P}/error_tracking/issues/{{id}}/"),
+        ("post", f"{P}/error_tracking/issues/{{id}}/merge/"),
+        ("get", f"{P}/dashboards/{{dashboard_id}}/sharing/"),
+        ("post", f"{P}/dashboards/{{dashboard_id}}/sharing/refresh/"),
+        ("get", f"{P}/session_summaries/config/"),
+        ("patch", f"{P}/session_summaries/config/"),
+    )
+    assert got["get /error_tracking/issues/{id}/"] == "error_tracking.issues.get"
+    assert got["post /error_tracking/issues/{id}/merge/"] == "error_tracking.issues.merge"
+    assert got["get /dashboards/{dashboard_id}/sharing/"] == "dashboards.sharing.get"
+    assert got["post /dashboards/{dashboard_id}/sharing/refresh/"] == "dashboards.sharing.refresh"
+    assert got["get /session_summaries/config/"] == "session_summaries.get_config"
+    assert got["patch /session_summaries/config/"] == "session_summaries.update_config"
+
+
+def test_the_item_keeps_the_name_that_the_collection_wants_too() -> None:
+    got = names(
+        ("get", f"{P}/feature_flags/activity/"),
+        ("get", f"{P}/feature_flags/{{id}}/activity/"),
+        ("get", f"{P}/feature_flags/{{id}}/"),
+    )
+    assert got["get /feature_flags/{id}/activity/"] == "feature_flags.activity"
+    assert got["get /feature_flags/activity/"] == "feature_flags.all_activity"
+
+
+def test_two_items_at_one_place_are_told_apart_by_their_parameter() -> None:
+    got = names(("post", f"{P}/query/"), ("post", f"{P}/query/{{query_kind}}/"))
+    assert got["post /query/{query_kind}/"] == "query.create_by_query_kind"
+
+
+def test_a_clash_that_no_rule_settles_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"x\.a.*overrides"):
+        names(("get", f"{P}/x/{{id}}/a/"), ("get", f"{P}/x/{{id}}/{{b}}/a/"))
+
+
+def test_a_released_name_stays_whatever_the_rules_say_now() -> None:
+    path = f"{P}/cohorts/"
+    got = method_names([("get", path, False)], {f"GET {path}": "cohorts.list"})
+    assert got == {("get", path): "cohorts.list"}
+
+
+def test_roots() -> None:
+    assert parse_route("/api/environments/{project_id}/x/").root == "project"
+    assert parse_route("/api/organizations/{organization_id}/roles/{id}/").segments == (
+        "organizations", "roles", "{id}",
+    )  # fmt: skip
+    assert parse_route("/api/organizations/{id}/").root == "instance"
+    with pytest.raises(ValueError, match="not below /api/"):
+        parse_route("/flags/")
+
+
+def test_class_names_are_unique_and_released_ones_stay() -> None:
+    got = class_names(["User", "_User", "list", "DateRange"], {"DateRange": "DateRange_"})
+    assert got["User"] == "User"
+    assert got["_User"] == "UserSchema"
+    assert got["list"] == "List"
+    assert got["DateRange"] == "DateRange_"
+    assert len(set(got.values())) == len(got)

@@ -1,0 +1,328 @@
+"""From a document to resources, methods and operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asyncposthog.operation import Pagination, Result
+from codegen.overrides import OperationFacts, Overrides
+from codegen.surface import Method, Released, Surface, build_surface
+
+P = "/api/projects/{project_id}"
+STRING = {"type": "string"}
+REF = "#/components/schemas/"
+
+
+def document(
+    paths: dict[str, dict[str, Any]], schemas: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": schemas or {}}}
+
+
+def surface(doc: dict[str, Any], *facts: dict[str, Any], **more: Any) -> Surface:
+    known = tuple(OperationFacts(f["operation"], f) for f in facts)
+    return build_surface(doc, Overrides(operations=known, **more), Released({}, {}))
+
+
+def answer(schema: dict[str, Any], status: str = "200") -> dict[str, Any]:
+    return {status: {"content": {"application/json": {"schema": schema}}}}
+
+
+def body(schema: dict[str, Any], media: str = "application/json", **more: Any) -> dict[str, Any]:
+    return {"content": {media: {"schema": schema}}, "required": True, **more}
+
+
+def one(found: Surface, name: str) -> Method:
+    return next(method for method in found.methods if method.operation.id == name)
+
+
+THING = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer", "readOnly": True},
+        "name": STRING,
+        "deleted": {"type": "boolean"},
+    },
+    "required": ["id", "name"],
+}
+PATCHED = {"type": "object", "properties": THING["properties"]}
+
+
+def test_a_flat_body_drops_read_only_fields_and_puts_required_ones_first() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"b": STRING, "a": STRING, "id": {**STRING, "readOnly": True}},
+        "required": ["a", "id"],
+    }
+    found = surface(document({f"{P}/x/": {"post": {"requestBody": body(schema)}}}))
+    create = one(found, "x.create")
+    assert [(a.python_name, a.required) for a in create.arguments] == [("a", True), ("b", False)]
+    assert create.operation.body is not None
+    assert create.operation.body.fields == (("b", "b"), ("a", "a"))
+
+
+def test_names_that_meet_in_one_signature_are_told_apart() -> None:
+    schema = {"type": "object", "properties": {"id": STRING, "from": STRING, "dateRange": STRING}}
+    path = f"{P}/x/{{id}}/"
+    found = surface(
+        document(
+            {
+                path: {
+                    "patch": {
+                        "parameters": [{"in": "path", "name": "id", "schema": {"type": "integer"}}],
+                        "requestBody": body(schema),
+                    }
+                }
+            }
+        )
+    )
+    update = one(found, "x.update")
+    assert [(a.python_name, a.wire_name, a.where) for a in update.arguments] == [
+        ("id", "id", "path"),
+        ("id_", "id", "field"),
+        ("from_", "from", "field"),
+        ("date_range", "dateRange", "field"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "annotation"),
+    [
+        ({"type": "array", "items": STRING}, "Sequence[str]"),
+        ({"anyOf": [STRING, {"type": "null"}]}, "str | None"),
+        ({"enum": ["a", "b"], "type": "string"}, "Literal['a', 'b']"),
+        ({"const": "x", "type": "string"}, "Literal['x']"),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "Mapping[str, int]"),
+        ({"type": "object"}, "Mapping[str, JSON]"),
+        ({"type": "string", "format": "date-time"}, "Timestamp"),
+        ({"type": "string", "format": "uuid"}, "UUID | str"),
+        ({}, "JSON"),
+        ({"anyOf": [{}, STRING]}, "JSON"),
+        ({"$ref": REF + "Color"}, "m.Color"),
+        ({"$ref": REF + "Thing"}, "m.Thing | Mapping[str, JSON]"),
+        ({"$ref": REF + "Many"}, "Sequence[m.Thing | Mapping[str, JSON]]"),
+        ({"$ref": REF + "Loop"}, "Sequence[JSON]"),
+    ],
+)
+def test_annotations_of_arguments(schema: dict[str, Any], annotation: str) -> None:
+    schemas = {
+        "Color": {"type": "string", "enum": ["red"]},
+        "Thing": THING,
+        "Many": {"type": "array", "items": {"$ref": REF + "Thing"}},
+        "Loop": {"type": "array", "items": {"$ref": REF + "Loop"}},
+    }
+    request = body({"type": "object", "properties": {"f": schema}})
+    found = surface(document({f"{P}/x/": {"post": {"requestBody": request}}}, schemas))
+    assert one(found, "x.create").arguments[0].annotation == annotation
+
+
+def test_a_body_that_is_no_plain_object_is_one_argument() -> None:
+    union = {"anyOf": [{"$ref": REF + "Thing"}, {"type": "array", "items": STRING}]}
+    found = surface(document({f"{P}/x/": {"post": {"requestBody": body(union)}}}, {"Thing": THING}))
+    argument = one(found, "x.create").arguments[0]
+    assert (argument.python_name, argument.where, argument.required) == ("body", "body", True)
+    assert argument.annotation == "m.Thing | Mapping[str, JSON] | Sequence[str]"
+
+
+def test_files_of_a_multipart_body() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"file": {"type": "string", "format": "binary"}, "name": STRING},
+        "required": ["file"],
+    }
+    request = body(schema, "multipart/form-data")
+    found = surface(document({f"{P}/x/": {"post": {"requestBody": request}}}))
+    create = one(found, "x.create")
+    assert create.operation.body is not None
+    assert (create.operation.body.media, create.operation.body.files) == ("multipart", ("file",))
+    assert create.arguments[0].annotation == "FileInput"
+
+
+def test_delete_becomes_a_patch_where_the_server_refuses_it() -> None:
+    path = f"{P}/things/{{id}}/"
+    found = surface(
+        document(
+            {
+                path: {
+                    "patch": {
+                        "requestBody": body({"$ref": REF + "PatchedThing"}),
+                        "responses": answer({"$ref": REF + "Thing"}),
+                        "security": [{"PersonalAPIKeyAuth": ["thing:write"]}],
+                    },
+                    "delete": {"responses": {"405": {}}},
+                }
+            },
+            {"Thing": THING, "PatchedThing": PATCHED},
+        )
+    )
+    delete, restore = one(found, "things.delete").operation, one(found, "things.restore").operation
+    assert (delete.method, delete.fixed_body, delete.idempotent) == (
+        "PATCH", {"deleted": True}, True,
+    )  # fmt: skip
+    assert restore.fixed_body == {"deleted": False}
+    assert delete.scopes == restore.scopes == ("thing:write",)
+    assert delete.schema_operations == (f"DELETE {path}",)
+    assert [a.where for a in one(found, "things.delete").arguments] == ["path"]
+
+
+def test_delete_stays_where_there_is_nothing_to_patch() -> None:
+    found = surface(document({f"{P}/things/{{id}}/": {"delete": {"responses": {"405": {}}}}}))
+    assert one(found, "things.delete").operation.method == "DELETE"
+
+
+def test_an_action_that_repeats_the_resources_serializer_requires_nothing_of_it() -> None:
+    request = body({"$ref": REF + "Thing"})
+    found = surface(
+        document(
+            {
+                f"{P}/things/": {"post": {"requestBody": request}},
+                f"{P}/things/{{id}}/pause/": {"post": {"requestBody": request}},
+            },
+            {"Thing": THING},
+        )
+    )
+    assert [a.required for a in one(found, "things.create").arguments] == [True, False]
+    fields = [a for a in one(found, "things.pause").arguments if a.where == "field"]
+    assert [a.required for a in fields] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("responses", "result", "returns"),
+    [
+        ({"204": {}}, Result(kind="none", status=204), "None"),
+        ({"200": {}}, Result(kind="json"), "JSON"),
+        (answer({}), Result(kind="json"), "JSON"),
+        (answer({"type": "object"}), Result(kind="json"), "dict[str, JSON]"),
+        (answer(STRING), Result(kind="json"), "str"),
+        (
+            answer({"$ref": REF + "Thing"}, "201"),
+            Result(kind="model", model="Thing", schema="Thing", status=201),
+            "m.Thing",
+        ),
+        (
+            answer(THING),
+            Result(kind="model", model="XCreateResponse", schema="XCreateResponse"),
+            "m.XCreateResponse",
+        ),
+        (
+            answer({"type": "array", "items": {"$ref": REF + "Thing"}}),
+            Result(kind="model", model="Thing", array=True, schema="Thing"),
+            "_list[m.Thing]",
+        ),
+        (
+            {"200": {"content": {"text/csv": {"schema": STRING}}}},
+            Result(kind="text", media="text/csv"),
+            "str",
+        ),
+        (
+            {"200": {"content": {"image/png": {"schema": {}}}}},
+            Result(kind="bytes", media="image/png"),
+            "bytes",
+        ),
+        (
+            {"200": {"content": {"image/png": {}}}, **answer({"$ref": REF + "Thing"}, "202")},
+            Result(kind="model", model="Thing", schema="Thing", status=202),
+            "m.Thing",
+        ),
+    ],
+)
+def test_results(responses: dict[str, Any], result: Result, returns: str) -> None:
+    found = surface(document({f"{P}/x/": {"post": {"responses": responses}}}, {"Thing": THING}))
+    method = one(found, "x.create")
+    assert (method.operation.result, method.returns) == (result, returns)
+
+
+def paged(*fields: str) -> dict[str, Any]:
+    properties: dict[str, Any] = dict.fromkeys(fields, STRING)
+    properties["results"] = {"type": "array", "items": {"$ref": REF + "Thing"}}
+    return {"type": "object", "properties": properties}
+
+
+@pytest.mark.parametrize(
+    ("envelope", "query", "style"),
+    [
+        (paged("count", "next", "previous"), ["limit", "offset"], "offset"),
+        (paged("next", "previous"), ["limit", "offset"], "persons"),
+        (paged("next", "previous"), ["cursor"], "cursor"),
+        (paged("count", "next", "previous"), ["page"], "page"),
+    ],
+)
+def test_paging_styles(envelope: dict[str, Any], query: list[str], style: Any) -> None:
+    parameters = [{"in": "query", "name": name, "schema": STRING} for name in query]
+    listing = {"parameters": parameters, "responses": answer({"$ref": REF + "Page"})}
+    doc = document({f"{P}/x/": {"get": listing}}, {"Thing": THING, "Page": envelope})
+    method = one(surface(doc), "x.list")
+    assert method.operation.pagination is not None
+    assert method.operation.pagination.style == style
+    assert (method.cursor, method.returns) == (True, "m.Thing")
+
+
+def test_overrides_win_over_what_the_schema_suggests() -> None:
+    path = f"{P}/x/"
+    doc = document({path: {"get": {"responses": answer({"type": "array", "items": STRING})}}})
+    found = surface(
+        doc,
+        {"operation": f"GET {path}", "name": "x.everything", "pagination": "recordings",
+         "page_size": 7, "note": "Mind the gap.", "key_access": False},
+    )  # fmt: skip
+    method = one(found, "x.everything")
+    assert method.operation.pagination == Pagination(style="recordings", page_size=7)
+    assert (method.note, method.operation.key_access) == ("Mind the gap.", False)
+
+
+def test_buckets_scopes_and_what_writes() -> None:
+    reading = [{"PersonalAPIKeyAuth": ["x:read"]}]
+    doc = document(
+        {
+            f"{P}/x/": {"get": {}, "post": {"security": reading}},
+            f"{P}/y/": {"post": {}, "delete": {}},
+        }
+    )
+    rule = {"match": [f"* {P}/x/"], "buckets": ["query"]}
+    found = surface(doc, buckets=(rule,))
+    read, search = one(found, "x.get").operation, one(found, "x.create").operation
+    assert (read.buckets, read.writes, read.idempotent) == (("query",), False, True)
+    assert (search.writes, search.idempotent, search.scopes) == (False, True, ("x:read",))
+    create, clear = one(found, "y.create").operation, one(found, "y.delete").operation
+    assert (create.buckets, create.writes, create.idempotent) == (
+        ("burst", "sustained"), True, False,
+    )  # fmt: skip
+    assert (clear.writes, clear.idempotent) == (True, True)
+
+
+def test_users_of_components_follow_every_reference() -> None:
+    schemas = {
+        "Page": paged("count", "next", "previous"),
+        "Thing": {**THING, "properties": {"child": {"$ref": REF + "Child"}}},
+        "Child": THING,
+        "Filter": THING,
+        "Unused": THING,
+    }
+    request = body({"type": "object", "properties": {"f": {"$ref": REF + "Filter"}}})
+    listing = {"responses": answer({"$ref": REF + "Page"})}
+    doc = document({f"{P}/x/": {"get": listing, "post": {"requestBody": request}}}, schemas)
+    users = surface(doc).users
+    assert users["Child"] == users["Thing"] == users["Page"] == {"x"}
+    assert users["Filter"] == {"x!request"}
+    assert "Unused" not in users
+
+
+def test_a_method_and_a_nested_resource_cannot_share_a_name() -> None:
+    doc = document(
+        {
+            f"{P}/x/": {"post": {}},
+            f"{P}/x/create/{{id}}/": {"get": {}},
+        }
+    )
+    with pytest.raises(ValueError, match="both a method and a nested resource"):
+        surface(doc)
+
+
+def test_every_operation_is_reached_or_named_as_left_out() -> None:
+    found = surface(document({f"{P}/x/": {"get": {}}, "/flags/": {"post": {}}}))
+    assert found.schema_operations == (f"GET {P}/x/",)
+    assert [(out.operation, out.reason) for out in found.left_out] == [
+        ("POST /flags/", "its path is not below /api/")
+    ]
