@@ -1,0 +1,56 @@
+# What a contributor types. `make` lists it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-wheel test-matrix check lint types generate bench docs clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+venv: $(STAMP)  ## Make the virtual environment
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer: make PYTHON=/path/to/python"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	@touch $(STAMP)
+
+demo: venv  ## Start the emulator and drive it as a user would
+	@$(BIN)/python -m examples.demo
+
+test: venv  ## Run the tests
+	@$(BIN)/python -m pytest
+
+test-wheel: venv  ## Run the tests against the built wheel
+	@$(BIN)/python scripts/matrix.py wheel
+
+test-matrix: venv  ## Run the tests with the lowest and the highest supported dependencies
+	@$(BIN)/python scripts/matrix.py wheel lowest highest
+
+check: lint types  ## Everything that must be clean: style, types, generated code, public API
+	@$(BIN)/python -m codegen check
+	@$(BIN)/python scripts/public_api.py --check
+
+lint: venv  ## Check style
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+
+types: venv  ## Check types
+	@$(BIN)/python -m pyright
+
+generate: venv  ## Rewrite models, services and registry from openapi/
+	@$(BIN)/python -m codegen generate
+
+bench: venv  ## Measure against the rivals and the targets
+	@$(BIN)/python -m benchmarks
+
+docs: venv  ## Rewrite the reference tables and check the snippets of the documentation
+	@$(BIN)/python -m codegen generate
+	@$(BIN)/python -m pytest tests/test_documentation.py
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) .venv-* build dist .pytest_cache .ruff_cache .hypothesis benchmarks/out
