@@ -206,7 +206,7 @@ def _move_paths(document: dict[str, Any], source: str, target: str) -> str | Non
                 operation["x-twins"] = [origin]
                 operation["x-moved"] = True
                 for parameter in operation.get("parameters", []):
-                    if parameter["in"] == "path" and parameter["name"] in source:
+                    if parameter["in"] == "path" and f"{{{parameter['name']}}}" in source:
                         parameter["name"] = re.findall(r"{(.+?)}", target)[0]
                 there[method] = operation
     document["paths"] = dict(sorted(paths.items()))

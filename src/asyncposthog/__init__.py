@@ -1,1 +1,168 @@
-"""asyncposthog."""
+"""Async, typed access to the whole of PostHog's private REST API.
+
+Public names are imported on first use: importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from . import models
+    from .client import AsyncPostHog
+    from .config import Secret, Settings
+    from .doctor import Check, Diagnosis
+    from .errors import (
+        Attempt,
+        AuthenticationError,
+        ClosedError,
+        ConfigurationError,
+        ConflictError,
+        ConnectionError,  # noqa: A004
+        DecodeError,
+        EventLoopError,
+        MethodNotAllowedError,
+        NotFoundError,
+        PaginationError,
+        PermissionDeniedError,
+        PostHogError,
+        QueryError,
+        QueryTooLargeError,
+        QuotaError,
+        RateLimitError,
+        ReadOnlyError,
+        RedirectError,
+        RequestInfo,
+        ResponseTooLargeError,
+        SchemaDrift,
+        ServerError,
+        StatusError,
+        TimeoutError,  # noqa: A004
+        ValidationError,
+    )
+    from .operation import Operation
+    from .pagination import Cursor, Page
+    from .raw import Preview, RawResponse, StreamedResponse
+    from .transport.clock import Clock, testing
+    from .transport.limits import Limiter
+    from .transport.middleware import CallNext, Middleware
+    from .transport.retry import OnRetry, RetryDetails
+    from .types import JSON, OMIT, FileInput, Id, Omit, RequestOptions, Timestamp
+
+__all__ = [
+    "JSON",
+    "OMIT",
+    "AsyncPostHog",
+    "Attempt",
+    "AuthenticationError",
+    "CallNext",
+    "Check",
+    "Clock",
+    "ClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionError",
+    "Cursor",
+    "DecodeError",
+    "Diagnosis",
+    "EventLoopError",
+    "FileInput",
+    "Id",
+    "Limiter",
+    "MethodNotAllowedError",
+    "Middleware",
+    "NotFoundError",
+    "Omit",
+    "OnRetry",
+    "Operation",
+    "Page",
+    "PaginationError",
+    "PermissionDeniedError",
+    "PostHogError",
+    "Preview",
+    "QueryError",
+    "QueryTooLargeError",
+    "QuotaError",
+    "RateLimitError",
+    "RawResponse",
+    "ReadOnlyError",
+    "RedirectError",
+    "RequestInfo",
+    "RequestOptions",
+    "ResponseTooLargeError",
+    "RetryDetails",
+    "SchemaDrift",
+    "Secret",
+    "ServerError",
+    "Settings",
+    "StatusError",
+    "StreamedResponse",
+    "TimeoutError",
+    "Timestamp",
+    "ValidationError",
+    "__version__",
+    "models",
+    "testing",
+]
+
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    ".client": ("AsyncPostHog",),
+    ".config": ("Secret", "Settings"),
+    ".doctor": ("Check", "Diagnosis"),
+    ".errors": (
+        "Attempt",
+        "AuthenticationError",
+        "ClosedError",
+        "ConfigurationError",
+        "ConflictError",
+        "ConnectionError",
+        "DecodeError",
+        "EventLoopError",
+        "MethodNotAllowedError",
+        "NotFoundError",
+        "PaginationError",
+        "PermissionDeniedError",
+        "PostHogError",
+        "QueryError",
+        "QueryTooLargeError",
+        "QuotaError",
+        "RateLimitError",
+        "ReadOnlyError",
+        "RedirectError",
+        "RequestInfo",
+        "ResponseTooLargeError",
+        "SchemaDrift",
+        "ServerError",
+        "StatusError",
+        "TimeoutError",
+        "ValidationError",
+    ),
+    ".operation": ("Operation",),
+    ".pagination": ("Cursor", "Page"),
+    ".raw": ("Preview", "RawResponse", "StreamedResponse"),
+    ".transport.clock": ("Clock", "testing"),
+    ".transport.limits": ("Limiter",),
+    ".transport.middleware": ("CallNext", "Middleware"),
+    ".transport.retry": ("OnRetry", "RetryDetails"),
+    ".types": ("JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestamp"),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name == "models":
+        return import_module(".models", __name__)
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -57,7 +57,12 @@ def test_moved_twins_collapse_and_are_remembered() -> None:
         "paths": {
             "/api/environments/{environment_id}/a/": {
                 "get": {"parameters": [{"in": "path", "name": "environment_id"}]},
-                "post": {},
+                "post": {
+                    "parameters": [
+                        {"in": "path", "name": "environment_id"},
+                        {"in": "path", "name": "id"},
+                    ]
+                },
             },
             "/api/projects/{project_id}/a/": {"get": {"tags": ["kept"]}},
         }
@@ -75,6 +80,7 @@ def test_moved_twins_collapse_and_are_remembered() -> None:
         "x-twins": ["GET /api/environments/{environment_id}/a/"],
     }
     assert item["post"]["x-moved"] is True
+    assert [p["name"] for p in item["post"]["parameters"]] == ["project_id", "id"]
 
 
 def test_the_file_is_checked(tmp_path: Path) -> None:

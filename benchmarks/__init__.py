@@ -1,0 +1,1 @@
+"""Programs that measure this package and its rivals in the same run."""

@@ -1,0 +1,54 @@
+"""`python -m benchmarks [area …]`: measure, print a table, write `benchmarks/out/results.json`.
+
+Ends with 0 only if every target is met.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import client
+from benchmarks.measure import Row
+
+AREAS: dict[str, Callable[[], Iterator[Row]]] = {"client": client.rows}
+OUT = Path(__file__).resolve().parent / "out" / "results.json"
+
+
+def main() -> int:
+    """Run the areas named on the command line, or all; return the exit code."""
+    wanted = sys.argv[1:] or list(AREAS)
+    unknown = sorted(set(wanted) - set(AREAS))
+    if unknown:
+        print(f"unknown areas {unknown}; there are {sorted(AREAS)}", file=sys.stderr)
+        return 2
+    print(f"{'area':<8} {'what':<58} {'ours':>10} {'rival':>10} {'ratio':>7} {'target':>7}")
+    results: list[Row] = []
+    for area in wanted:
+        for row in AREAS[area]():
+            results.append(row)
+            print(_line(row), flush=True)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(
+        json.dumps([row.as_json() for row in results], indent=1) + "\n", encoding="utf-8"
+    )
+    missed = [row.name for row in results if not row.met]
+    print(f"\n{len(results)} rows, {len(missed)} targets missed" + "".join(f"\n  {m}" for m in missed))
+    return 1 if missed else 0
+
+
+def _line(row: Row) -> str:
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
+
+    verdict = "" if row.target is None else "  met" if row.met else "  MISSED"
+    return (
+        f"{row.area:<8} {row.name:<58} {number(row.ours):>10} {number(row.rival):>10} "
+        f"{number(row.ratio):>7} {number(row.target):>7} {row.unit}{verdict}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

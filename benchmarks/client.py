@@ -1,0 +1,183 @@
+"""The client: coverage, import cost, cost of a call and of paging."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import httpx
+from pydantic import TypeAdapter
+
+from asyncposthog import AsyncPostHog, models
+from benchmarks.measure import Row, alternate, median_of
+from codegen import pipeline
+
+AREA = "client"
+IMPORT_RUNS = 15
+OURS = 'import asyncposthog\nclient = asyncposthog.AsyncPostHog(api_key="phx_x", project_id=1)\n'
+FLOOR = "import httpx, pydantic\nclient = httpx.AsyncClient()\n"
+OFFICIAL = 'import posthog\nclient = posthog.Posthog("phc_x", host="http://127.0.0.1:9")\n'
+DECODE = """
+before = time.perf_counter()
+from asyncposthog.decode import decode
+from asyncposthog.registry import feature_flags
+decode(feature_flags.GET.result, b'{"id": 1, "key": "x"}', strict=False,
+       operation=feature_flags.GET, media="application/json")
+spent = time.perf_counter() - before
+started = time.perf_counter() - spent
+"""
+EVERYTHING = """
+import asyncposthog.models as models
+from pydantic import BaseModel
+for name in models.__all__:
+    value = getattr(models, name)
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        value.model_rebuild()
+"""
+
+
+def rows() -> Iterator[Row]:
+    """Measure the whole area."""
+    yield coverage()
+    yield from imports()
+    yield from calls()
+
+
+def coverage() -> Row:
+    """Count the operations of the pinned schema that a method reaches."""
+    generated = pipeline.build()
+    surface = generated.surface
+    reached = {o for m in surface.methods for o in m.operation.schema_operations}
+    total = len(surface.schema_operations) + len(surface.left_out)
+    added = sum(1 for m in surface.methods if m.operation.since)
+    return Row(
+        AREA, f"operations of the schema callable ({added} more added)",
+        len(reached), total, len(reached) / total, 1.0, len(reached) == total, "operations",
+    )  # fmt: skip
+
+
+def imports() -> Iterator[Row]:
+    """Compare import and construction with the floor and with the official SDK."""
+    taken = alternate(
+        {
+            "ours": OURS,
+            "floor": FLOOR,
+            "official": OFFICIAL,
+            "decode": OURS + DECODE,
+            "everything": OURS + EVERYTHING,
+        },
+        IMPORT_RUNS,
+    )
+    ours, floor, official = taken["ours"], taken["floor"], taken["official"]
+    name = "import and construct"
+    yield Row.ratio_of(AREA, f"{name}, wall, to httpx + pydantic", ours[0], floor[0], 1.0, "ms")
+    yield Row.ratio_of(AREA, f"{name}, RSS, to httpx + pydantic", ours[1], floor[1], 1.0, "MiB")
+    yield Row.ratio_of(AREA, f"{name}, wall, to posthog", ours[0], official[0], 0.9, "ms")
+    yield Row.ratio_of(AREA, f"{name}, RSS, to posthog", ours[1], official[1], 0.9, "MiB")
+    yield Row.ratio_of(
+        AREA, "first feature_flags decode, to that import", taken["decode"][0], floor[0], 0.3, "ms"
+    )
+    everything = taken["everything"]
+    yield Row.information(AREA, "every model imported and built, wall", everything[0], "ms")
+    yield Row.information(AREA, "every model imported and built, RSS", everything[1], "MiB")
+
+
+def calls() -> Iterator[Row]:
+    """Compare one call and a long listing with httpx and pydantic by hand."""
+    flag = _flag(1)
+    single = json.dumps(flag).encode()
+    seconds = anyio.run(_time_get, single)
+    yield Row.ratio_of(
+        AREA, "one get, to httpx + TypeAdapter",
+        seconds["ours"] * 1e6, seconds["rival"] * 1e6, 1.4, "µs",
+    )  # fmt: skip
+    seconds = anyio.run(_time_list)
+    yield Row.ratio_of(
+        AREA, "10,000 items in pages of 100, to a loop by hand",
+        seconds["ours"] * 1e3, seconds["rival"] * 1e3, 1.2, "ms",
+    )  # fmt: skip
+
+
+def _flag(number: int) -> dict[str, Any]:
+    return {
+        "id": number, "name": f"Flag {number}", "key": f"flag-{number}", "deleted": False,
+        "active": True, "created_at": "2026-01-01T00:00:00Z", "version": 3,
+        "filters": {"groups": [{"properties": [], "rollout_percentage": 50}]},
+        "created_by": {
+            "id": 7, "uuid": "0190c0de-0000-7000-8000-000000000001", "first_name": "Ada",
+            "email": "ada@example.com", "hedgehog_config": None,
+        },
+        "tags": ["a", "b"], "rollout_percentage": 50, "ensure_experience_continuity": False,
+    }  # fmt: skip
+
+
+async def _time_get(body: bytes) -> dict[str, float]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body, headers={"content-type": "application/json"})
+
+    transport = httpx.MockTransport(answer)
+    adapter = TypeAdapter(models.FeatureFlag)
+    headers = {"authorization": "Bearer phx_x"}
+    async with (
+        AsyncPostHog(api_key="phx_x", project_id=1, transport=transport) as ph,
+        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as bare,
+    ):
+
+        async def ours() -> None:
+            for _ in range(200):
+                await ph.feature_flags.get(1)
+
+        async def rival() -> None:
+            for _ in range(200):
+                response = await bare.get("/api/projects/1/feature_flags/1/", headers=headers)
+                adapter.validate_json(response.content)
+
+        taken = await median_of({"ours": ours, "rival": rival}, 15)
+    return {name: seconds / 200 for name, seconds in taken.items()}
+
+
+async def _time_list() -> dict[str, float]:
+    pages: dict[int, bytes] = {}
+    for offset in range(0, 10_000, 100):
+        following = f"https://us.posthog.com/api/projects/1/feature_flags/?limit=100&offset={offset + 100}"
+        page = {
+            "count": 10_000,
+            "next": following if offset < 9_900 else None,
+            "previous": None,
+            "results": [_flag(offset + number) for number in range(100)],
+        }
+        pages[offset] = json.dumps(page).encode()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params.get("offset", 0))
+        return httpx.Response(
+            200, content=pages[offset], headers={"content-type": "application/json"}
+        )
+
+    transport = httpx.MockTransport(answer)
+    envelope = models.PaginatedFeatureFlagList
+    headers = {"authorization": "Bearer phx_x"}
+    async with (
+        AsyncPostHog(api_key="phx_x", project_id=1, transport=transport) as ph,
+        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as bare,
+    ):
+
+        async def ours() -> None:
+            seen = 0
+            async for _ in ph.feature_flags.list(limit=100):
+                seen += 1
+            assert seen == 10_000
+
+        async def rival() -> None:
+            seen, url = 0, "/api/projects/1/feature_flags/?limit=100"
+            while url:
+                response = await bare.get(url, headers=headers)
+                page = envelope.model_validate_json(response.content)
+                for _ in page.results:
+                    seen += 1
+                url = page.next or ""
+            assert seen == 10_000
+
+        return await median_of({"ours": ours, "rival": rival}, 7)

@@ -1,0 +1,98 @@
+"""How measurements are taken: alternating, in fresh processes where it matters, by median."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+
+__all__ = ["Row", "alternate", "fresh_process", "median_of"]
+
+_PROBE = """
+import time, json
+started = time.perf_counter()
+{code}
+elapsed = time.perf_counter() - started
+with open("/proc/self/status") as status:
+    rss = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+print(json.dumps([elapsed * 1000, rss / 1024]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table, and of `results.json`."""
+
+    area: str
+    name: str
+    ours: float | None
+    rival: float | None
+    ratio: float | None
+    target: float | None
+    met: bool
+    unit: str = ""
+
+    @classmethod
+    def ratio_of(
+        cls, area: str, name: str, ours: float, rival: float, target: float, unit: str
+    ) -> Row:
+        """Compare with a rival: ours may be at most `target` times the rival's."""
+        ratio = ours / rival
+        return cls(area, name, ours, rival, ratio, target, ratio <= target, unit)
+
+    @classmethod
+    def information(cls, area: str, name: str, ours: float, unit: str) -> Row:
+        """Report a figure that has no target."""
+        return cls(area, name, ours, None, None, None, True, unit)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields of `results.json`."""
+        return {key: value for key, value in asdict(self).items() if key != "unit"}
+
+
+def fresh_process(code: str) -> tuple[float, float]:
+    """Run code in a new interpreter; return its milliseconds and resident MiB."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _PROBE.format(code=code)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    milliseconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
+    return milliseconds, mebibytes
+
+
+def alternate(codes: dict[str, str], runs: int) -> dict[str, tuple[float, float]]:
+    """Run each snippet `runs` times in turn; return the median milliseconds and MiB of each.
+
+    The first round only warms the bytecode cache and is thrown away.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in codes}
+    for round_ in range(runs + 1):
+        for name, code in codes.items():
+            sample = fresh_process(code)
+            if round_:
+                taken[name].append(sample)
+    return {
+        name: (
+            statistics.median(ms for ms, _ in samples),
+            statistics.median(mib for _, mib in samples),
+        )
+        for name, samples in taken.items()
+    }
+
+
+async def median_of(
+    jobs: dict[str, Callable[[], Awaitable[None]]], rounds: int
+) -> dict[str, float]:
+    """Time each job in turn, `rounds` times; return the median seconds of each."""
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    for round_ in range(rounds + 1):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            await job()
+            if round_:
+                taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(samples) for name, samples in taken.items()}

@@ -1,0 +1,85 @@
+"""The model stage: components to a package of pydantic models.
+
+`build_models` checks the document, hands datamodel-code-generator a document of tokens to type
+(`prepare`, `run`), divides the types among modules (`split`) and prints them (`render`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from codegen.errors import GenerationError
+from codegen.models.check import find_problems, query_nodes, spread_users
+from codegen.models.package import render_package, render_subpackage
+from codegen.models.plan import Kind, ModelPlan, ModelSet, Statistics
+from codegen.models.prepare import prepare
+from codegen.models.render import render_module
+from codegen.models.run import annotate
+from codegen.models.split import split
+from codegen.models.types import Typed, is_untyped, type_shapes
+
+__all__ = ["GenerationError", "ModelPlan", "ModelSet", "Statistics", "build_models"]
+
+_SUBPACKAGES = {
+    "query": "The nodes of HogQL and insight queries, and their answers.",
+    "shared": "Models several resources share.",
+}
+
+
+def build_models(plan: ModelPlan) -> ModelSet:
+    """Generate the models of a document.
+
+    Raises:
+        GenerationError: Two properties or components share a Python name, a default contradicts
+            its schema, a reference leads nowhere. All such problems are named at once.
+    """
+    users = spread_users(plan)
+    problems = find_problems(plan, users)
+    if problems:
+        raise GenerationError(problems)
+    prepared = prepare(plan, users)
+    types = type_shapes(prepared.shapes, annotate(prepared.document))
+    modules = split(types, users, query_nodes(plan, users))
+    exports = {name: module.path for module in modules for name in module.names}
+    files = {
+        f"models/{module.path.replace('.', '/')}.py": render_module(
+            module, types, exports, plan.package
+        )
+        for module in modules
+    }
+    files["models/__init__.py"] = render_package(exports)
+    for package, text in _SUBPACKAGES.items():
+        if any(module.path.startswith(f"{package}.") for module in modules):
+            files[f"models/{package}/__init__.py"] = render_subpackage(text)
+    return ModelSet(
+        files=dict(sorted(files.items())),
+        exports=dict(sorted(exports.items())),
+        kinds={name: _kind(typed) for name, typed in types.items()},
+        statistics=_count(types),
+        findings=prepared.findings,
+    )
+
+
+def _kind(typed: Typed) -> Kind:
+    if typed.shape.kind == "model":
+        return "model"
+    return "enum" if typed.shape.kind == "enum" else "alias"
+
+
+def _count(types: Mapping[str, Typed]) -> Statistics:
+    kinds = Counter(_kind(typed) for typed in types.values())
+    fields = [
+        typed.annotations[own.token]
+        for typed in types.values()
+        if typed.shape.kind == "model"
+        for own in typed.shape.fields
+    ]
+    untyped = sum(is_untyped(annotation) for annotation in fields)
+    return Statistics(
+        models=kinds["model"],
+        enums=kinds["enum"],
+        aliases=kinds["alias"],
+        typed=len(fields) - untyped,
+        untyped=untyped,
+    )

@@ -1,0 +1,145 @@
+"""What has to be right in a document before models can be made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from codegen.findings import Finding
+from codegen.models.plan import ModelPlan
+from codegen.models.schemas import (
+    Schema,
+    alternatives,
+    children,
+    component_of,
+    contradiction,
+    escape,
+    references,
+)
+
+__all__ = ["closure", "find_problems", "query_nodes", "spread_users"]
+
+
+def closure(roots: Iterable[str], schemas: Mapping[str, Schema]) -> frozenset[str]:
+    """Return the components reachable from some, themselves included."""
+    found: set[str] = set()
+    pending = [root for root in roots if root in schemas]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending.extend(references(schemas[name]) & schemas.keys())
+    return frozenset(found)
+
+
+def spread_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
+    """Return the users of every component in use: whoever uses it, or something that needs it."""
+    schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
+    users: dict[str, set[str]] = {}
+    by_user: dict[str, set[str]] = {}
+    for component, own in plan.users.items():
+        for user in own:
+            by_user.setdefault(user, set()).add(component)
+    for user, components in by_user.items():
+        for component in closure(components, schemas):
+            users.setdefault(component, set()).add(user)
+    return {component: frozenset(own) for component, own in users.items()}
+
+
+def query_nodes(plan: ModelPlan, modelled: Collection[str]) -> dict[str, frozenset[str]]:
+    """Return the components of the query package, each with the nodes that lead to it.
+
+    Nodes are what the roots refer to directly.
+    """
+    schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
+    roots = sorted(plan.query_roots & frozenset(modelled))
+    nodes: dict[str, set[str]] = {root: set() for root in roots}
+    for node in sorted({name for root in roots for name in references(schemas[root])}):
+        for component in closure([node], schemas):
+            nodes.setdefault(component, set()).add(node)
+    return {component: frozenset(own) for component, own in nodes.items()}
+
+
+def find_problems(plan: ModelPlan, modelled: Iterable[str]) -> list[Finding]:
+    """Find what no generator could make sense of.
+
+    Missing components, names that are no class names, circles with nothing in between, and
+    defaults that contradict their own schema.
+    """
+    schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
+    problems = [
+        Finding(_pointer(name), "is used, but the document has no such component")
+        for name in plan.users.keys() - schemas.keys()
+    ]
+    known = sorted(modelled)
+    for component in known:
+        problems.extend(_name_problems(component, plan.names))
+        problems.extend(
+            Finding(_pointer(component), f"refers to {target!r}, which is no component")
+            for target in references(schemas[component]) - schemas.keys()
+        )
+    problems.extend(_twice(known, plan.names))
+    circle = _circle(known, schemas)
+    if circle:
+        shown = " → ".join(circle)
+        return [*problems, Finding(_pointer(circle[0]), f"is only itself: {shown}")]
+    for component in known:
+        problems.extend(_default_problems(_pointer(component), schemas[component], schemas))
+    return problems
+
+
+def _pointer(component: str) -> str:
+    return f"#/components/schemas/{escape(component)}"
+
+
+def _name_problems(component: str, names: Mapping[str, str]) -> Iterator[Finding]:
+    name = names.get(component)
+    if name is None:
+        yield Finding(_pointer(component), "has no class name")
+    elif not (name.isascii() and name.isidentifier() and name[0].isupper()) or name in _KEYWORDS:
+        yield Finding(_pointer(component), f"{name!r} cannot be a class name")
+
+
+_KEYWORDS = frozenset({"True", "False", "None"})
+
+
+def _twice(components: list[str], names: Mapping[str, str]) -> Iterator[Finding]:
+    holders: dict[str, str] = {}
+    for component in components:
+        name = names.get(component, "")
+        if name and holders.setdefault(name, component) != component:
+            reason = f"would be called {name!r}, as {holders[name]!r} is"
+            yield Finding(_pointer(component), reason)
+
+
+def _circle(components: list[str], schemas: Mapping[str, Schema]) -> list[str]:
+    """Find components that are unions or synonyms of each other, with no object in between."""
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for component in components:
+        sorter.add(component, *sorted(_direct(schemas[component])))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
+def _direct(schema: Schema) -> set[str]:
+    name = component_of(schema)
+    if name is not None:
+        return {name}
+    branches: list[Schema] = [*(alternatives(schema) or ()), *(schema.get("allOf") or ())]
+    if isinstance(schema.get("type"), list):
+        return set()
+    return {name for branch in branches for name in _direct(branch)}
+
+
+def _default_problems(
+    pointer: str, schema: Schema, schemas: Mapping[str, Schema]
+) -> Iterator[Finding]:
+    if "default" in schema:
+        reason = contradiction(schema["default"], schema, schemas)
+        if reason is not None:
+            yield Finding(pointer, f"its default contradicts it: {reason}")
+    for place, child in children(schema):
+        yield from _default_problems(pointer + place, child, schemas)

@@ -1,0 +1,107 @@
+"""Python names of fields."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Collection, Iterable, Mapping
+
+from codegen.naming import words
+
+__all__ = ["BASE_ATTRIBUTES", "field_name", "field_names"]
+
+BASE_ATTRIBUTES = frozenset(
+    {
+        "construct",
+        "copy",
+        "dict",
+        "fields",
+        "from_orm",
+        "json",
+        "model_computed_fields",
+        "model_config",
+        "model_construct",
+        "model_copy",
+        "model_dump",
+        "model_dump_json",
+        "model_extra",
+        "model_fields",
+        "model_fields_set",
+        "model_json_schema",
+        "model_parametrized_name",
+        "model_post_init",
+        "model_rebuild",
+        "model_validate",
+        "model_validate_json",
+        "model_validate_strings",
+        "parse_file",
+        "parse_obj",
+        "parse_raw",
+        "schema",
+        "schema_json",
+        "self",
+        "update_forward_refs",
+        "validate",
+    }
+)
+"""Public attributes of `pydantic.BaseModel` over the supported releases, and `self`."""
+
+
+def field_name(wire: str, reserved: Collection[str] = ()) -> str:
+    """Turn a property name into a field name, or into `""` where nothing is left of it.
+
+    Snake case; a leading `_` or `$` is dropped; a leading digit is spelled with an `n` before it;
+    keywords and reserved names get a trailing underscore.
+    """
+    name = "_".join(words(wire))
+    if name[:1].isdigit():
+        name = f"n{name}"
+    if keyword.iskeyword(name) or name in BASE_ATTRIBUTES or name in reserved:
+        name = f"{name}_"
+    return name
+
+
+def field_names(
+    owner: str,
+    properties: Iterable[str],
+    chosen: Mapping[str, str],
+    reserved: Collection[str],
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Name the fields of one model.
+
+    Args:
+        owner: Its class name, for `chosen`.
+        properties: Its wire names.
+        chosen: Names decided elsewhere, by `ClassName.property`.
+        reserved: Names no field may have.
+
+    Returns:
+        Field names by wire name, and `(wire name, reason)` of each that has no name of its own.
+    """
+    names: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
+    holders: dict[str, str] = {}
+    for wire in properties:
+        decided = chosen.get(f"{owner}.{wire}")
+        name = field_name(wire, reserved) if decided is None else decided
+        if not _is_usable(name, reserved):
+            problems.append((wire, f"no field can be called {name!r}; choose a name for it"))
+        elif name in holders:
+            problems.append(
+                (wire, f"would be called {name!r}, as {holders[name]!r} is; rename one of them")
+            )
+        else:
+            holders[name] = wire
+            names[wire] = name
+    return names, problems
+
+
+def _is_usable(name: str, reserved: Collection[str]) -> bool:
+    return (
+        name.isascii()
+        and name.isidentifier()
+        and name == name.lower()
+        and not name.startswith("_")
+        and not keyword.iskeyword(name)
+        and name not in BASE_ATTRIBUTES
+        and name not in reserved
+    )

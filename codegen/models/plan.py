@@ -1,0 +1,60 @@
+"""What the model stage is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from codegen.findings import Finding
+
+__all__ = ["Kind", "ModelPlan", "ModelSet", "Statistics"]
+
+Kind: TypeAlias = Literal["model", "enum", "alias"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPlan:
+    """A document and the decisions its models follow."""
+
+    document: Mapping[str, Any]
+    """The normalised document, with inline bodies and results hoisted to components."""
+    names: Mapping[str, str]
+    """Public class name of each component; it starts with a capital."""
+    users: Mapping[str, frozenset[str]]
+    """Who uses a component: `family` or `family!request`. What no user reaches is left out."""
+    package: str = "asyncposthog"
+    """The package that holds `model.Model`, and in which `models/` will stand."""
+    query_roots: frozenset[str] = frozenset({"QueryRequest"})
+    """Components whose closure forms the package `models.query`."""
+    field_names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Python names of single properties by `ClassName.property`, where the rule will not do."""
+    reserved: frozenset[str] = frozenset({"get", "raw"})
+    """Attributes of `Model`, beside those of pydantic's own base, that no field may hide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Counts for the report."""
+
+    models: int
+    enums: int
+    aliases: int
+    typed: int
+    """Fields with a type of their own."""
+    untyped: int
+    """Fields the schema says nothing about: `Any`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSet:
+    """The generated package."""
+
+    files: Mapping[str, str]
+    """Text by path relative to the package, as `models/feature_flags.py`; not yet formatted."""
+    exports: Mapping[str, str]
+    """Module below `models` by public name: `feature_flags`, `query.trends_query`."""
+    kinds: Mapping[str, Kind]
+    statistics: Statistics
+    findings: tuple[Finding, ...]
+    """What could only be represented more loosely than the schema has it."""

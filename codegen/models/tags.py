@@ -1,0 +1,212 @@
+"""Which properties tell the variants of a union apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from codegen.findings import Finding
+from codegen.models.fields import field_name
+from codegen.models.schemas import (
+    REF,
+    Schema,
+    alternatives,
+    children,
+    closed_values,
+    component_of,
+    escape,
+    resolve,
+)
+from codegen.models.shapes import Value
+
+__all__ = ["Discriminator", "Tags", "find_tags", "literal_values"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discriminator:
+    """A union whose variants are told apart by one property."""
+
+    wire: str
+    name: str
+    """The Python name of the field."""
+    variants: tuple[str, ...]
+    """Components, in the order of the union."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """What the unions of a document ask of their variants."""
+
+    variants: frozenset[str]
+    """Components that stand in a union beside another object."""
+    discriminating: Mapping[str, Mapping[str, tuple[Value, ...]]]
+    """By component and wire name, the values of the properties that tell it from others."""
+    discriminators: Mapping[str, Discriminator]
+    """By the pointer of the union."""
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A discriminator as one union has it."""
+
+    pointer: str
+    wire: str
+    values: Mapping[str, tuple[Value, ...]]
+    """By component."""
+    declared: bool = True
+    """Whether the schema says so; otherwise it is inferred."""
+
+
+def literal_values(schema: Schema) -> tuple[Value, ...] | None:
+    """Return the values of an enum or const if all can stand in a `Literal`, null aside."""
+    values = closed_values(schema)
+    if values is None:
+        return None
+    kept = tuple(v for v in values if isinstance(v, str | int))
+    return kept if kept and len(kept) == len(values) else None
+
+
+def find_tags(
+    schemas: Schema, modelled: Collection[str], names: Mapping[str, Mapping[str, str]]
+) -> Tags:
+    """Read every union of the modelled components.
+
+    Args:
+        schemas: All components.
+        modelled: Those models are made of, in order.
+        names: Python names of fields by wire name, by component.
+    """
+    variants: set[str] = set()
+    candidates: list[_Candidate] = []
+    findings: list[Finding] = []
+    for component in modelled:
+        for pointer, schema in _walk(
+            f"#/components/schemas/{escape(component)}", schemas[component]
+        ):
+            branches = alternatives(schema)
+            if branches is None:
+                continue
+            objects = [b for b in branches if resolve(b, schemas).get("properties")]
+            if len(objects) > 1:
+                variants.update(name for b in objects if (name := component_of(b)) is not None)
+            if "discriminator" in schema:
+                candidate = _declared(pointer, schema, branches, schemas)
+            else:
+                candidate = _inferred(pointer, branches, schemas)
+            if isinstance(candidate, str):
+                findings.append(Finding(pointer, f"plain union: {candidate}"))
+            elif candidate is not None:
+                candidates.append(candidate)
+    merged = _merge(candidates)
+    discriminators: dict[str, Discriminator] = {}
+    for candidate in candidates:
+        settled = _settle(candidate, merged, names)
+        if not isinstance(settled, str):
+            discriminators[candidate.pointer] = settled
+        elif candidate.declared:
+            findings.append(Finding(candidate.pointer, f"plain union: {settled}"))
+    return Tags(
+        variants=frozenset(variants),
+        discriminating=merged,
+        discriminators=discriminators,
+        findings=tuple(findings),
+    )
+
+
+def _walk(pointer: str, schema: Schema) -> Iterator[tuple[str, Schema]]:
+    yield pointer, schema
+    for place, child in children(schema):
+        yield from _walk(pointer + place, child)
+
+
+def _inferred(pointer: str, branches: list[Schema], schemas: Schema) -> _Candidate | None:
+    """Find a property that tells the variants of a union apart, though the schema does not say so.
+
+    It is an enum or a const in every variant, without a value in common, and always there. Of
+    several such properties the one with the fewest values is taken.
+    """
+    names = [component_of(branch) for branch in branches if branch.get("type") != "null"]
+    variants = {name: schemas[name] for name in names if name is not None}
+    if len(variants) < 2 or len(variants) != len(names):
+        return None
+    shared = set.intersection(*(set(v.get("properties", ())) for v in variants.values()))
+    found: list[tuple[int, str, dict[str, tuple[Value, ...]]]] = []
+    for wire in sorted(shared):
+        values = {name: _told(variant, wire, schemas) for name, variant in variants.items()}
+        every = [value for own in values.values() for value in own]
+        if all(values.values()) and len(every) == len(set(every)):
+            found.append((len(every), wire, values))
+    if not found:
+        return None
+    _, wire, values = min(found, key=lambda candidate: candidate[:2])
+    return _Candidate(pointer, wire, values, declared=False)
+
+
+def _told(variant: Schema, wire: str, schemas: Schema) -> tuple[Value, ...]:
+    """Return the values a property can have, if it is always there and admits no others."""
+    schema = variant["properties"][wire]
+    if wire not in variant.get("required", ()) and "default" not in schema:
+        return ()
+    values = literal_values(resolve(schema, schemas)) or ()
+    return () if any(isinstance(value, bool) for value in values) else values
+
+
+def _declared(
+    pointer: str, schema: Schema, branches: list[Schema], schemas: Schema
+) -> _Candidate | str | None:
+    """Read a discriminator; a text says why it cannot be used, None that it is not needed."""
+    wire = cast("Schema", schema["discriminator"]).get("propertyName")
+    if not isinstance(wire, str):
+        return "the discriminator names no property"
+    mapping: Mapping[str, str] = schema["discriminator"].get("mapping") or {}
+    values: dict[str, tuple[Value, ...]] = {}
+    for branch in branches:
+        if branch.get("type") == "null":
+            continue
+        name = component_of(branch)
+        if name is None or not schemas.get(name, {}).get("properties"):
+            return "a variant is no component with properties"
+        mapped = tuple(v for v, ref in mapping.items() if ref.removeprefix(REF) == name)
+        declared = literal_values(resolve(schemas[name]["properties"].get(wire, {}), schemas))
+        found = _with_types(mapped, declared) or declared
+        if any(isinstance(value, bool) for value in found or ()):
+            return f"{wire!r} is a boolean"
+        if not found:
+            return f"no value of {wire!r} is mapped to {name}"
+        values[name] = found
+    return _Candidate(pointer, wire, values) if len(values) > 1 else None
+
+
+def _with_types(mapped: tuple[str, ...], declared: tuple[Value, ...] | None) -> tuple[Value, ...]:
+    """Mapping keys are strings, whatever the property is: give them the types it declares."""
+    types = {str(value): value for value in declared or () if not isinstance(value, bool)}
+    return tuple(types.get(value, value) for value in mapped)
+
+
+def _merge(candidates: list[_Candidate]) -> dict[str, dict[str, tuple[Value, ...]]]:
+    merged: dict[str, dict[str, tuple[Value, ...]]] = {}
+    for candidate in candidates:
+        for component, values in candidate.values.items():
+            known = merged.setdefault(component, {})
+            both = (*known.get(candidate.wire, ()), *values)
+            known[candidate.wire] = tuple(dict.fromkeys(both))
+    return merged
+
+
+def _settle(
+    candidate: _Candidate,
+    merged: Mapping[str, Mapping[str, tuple[Value, ...]]],
+    names: Mapping[str, Mapping[str, str]],
+) -> Discriminator | str:
+    holders: dict[Value, str] = {}
+    fields: set[str] = set()
+    for component in candidate.values:
+        for value in merged[component][candidate.wire]:
+            if holders.setdefault(value, component) != component:
+                return f"{value!r} names both {holders[value]} and {component}"
+        fields.add(names[component].get(candidate.wire) or field_name(candidate.wire))
+    if len(fields) != 1:
+        return f"{candidate.wire!r} is called differently in its variants"
+    return Discriminator(wire=candidate.wire, name=fields.pop(), variants=tuple(candidate.values))

@@ -1,0 +1,193 @@
+"""Schemas to schemas of tokens: the forms datamodel-code-generator is left to type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+from codegen.models.ledger import Ledger, Place, reference
+from codegen.models.schemas import (
+    Schema,
+    alternatives,
+    closed_values,
+    component_of,
+    resolve,
+    types_of,
+)
+from codegen.models.shapes import Value
+from codegen.models.tags import Tags, literal_values
+
+__all__ = ["Translator"]
+
+_FORMATS = frozenset({"binary", "date", "date-time", "time", "uuid"})
+"""Formats with a type of their own. Any other string is a `str`, whatever it should look like."""
+_UNREPRESENTED = (
+    "contains",
+    "dependentSchemas",
+    "if",
+    "not",
+    "patternProperties",
+    "prefixItems",
+    "propertyNames",
+    "unevaluatedProperties",
+)
+_SCALARS: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean"}
+_ANY: Schema = {}
+
+Hoist: TypeAlias = Callable[[Schema, Place], str]
+"""Makes a model of an inline object and returns its token."""
+
+
+@dataclass(slots=True)
+class _Union:
+    """The members of a union, as they are collected."""
+
+    members: list[Schema] = field(default_factory=list[Schema])
+    values: list[Value] = field(default_factory=list[Value])
+    opened: list[str] = field(default_factory=list[str])
+    """Scalars that admit what an enum does not know."""
+    null: bool = False
+
+    def open_for(self, values: Iterable[Value], kind: str | None) -> None:
+        """Admit every value of the type an enum is of."""
+        self.opened.extend(_SCALARS[type(value)] for value in values)
+        if kind == "number":
+            self.opened.append(kind)
+
+
+class Translator:
+    """Translates the schemas of one document."""
+
+    def __init__(
+        self, schemas: Schema, tokens: Mapping[str, str], tags: Tags, ledger: Ledger, hoist: Hoist
+    ) -> None:
+        """Take the components, their tokens, and what to do with an inline object."""
+        self._schemas = schemas
+        self._tokens = tokens
+        self._tags = tags
+        self._ledger = ledger
+        self._hoist = hoist
+
+    def type(self, schema: Schema, place: Place) -> Schema:
+        """Translate a schema, its enums open to values they do not know."""
+        union = _Union()
+        self._collect(schema, place, union)
+        return self._combine(union, place)
+
+    def closed(self, schema: Schema, values: tuple[Value, ...], place: Place) -> Schema:
+        """Translate a property that admits some values only, by the enum's name if it has one."""
+        name = component_of(schema)
+        if name is not None and literal_values(self._schemas[name]) == values:
+            return reference(self._tokens[name])
+        return self._ledger.choice(values, place)
+
+    def _combine(self, union: _Union, place: Place) -> Schema:
+        if any(member == _ANY for member in union.members):
+            return _ANY
+        members = list(union.members)
+        if union.values:
+            members.append(self._ledger.choice(tuple(dict.fromkeys(union.values)), place))
+        members.extend({"type": kind} for kind in union.opened)
+        if union.null:
+            members.append({"type": "null"})
+        unique = [m for index, m in enumerate(members) if m not in members[:index]]
+        return unique[0] if len(unique) == 1 else {"anyOf": unique}
+
+    def _collect(self, schema: Schema, place: Place, union: _Union) -> None:
+        for keyword in _UNREPRESENTED:
+            if keyword in schema:
+                self._ledger.finding(place, f"{keyword} is not represented")
+        name = component_of(schema)
+        branches = alternatives(schema)
+        values = closed_values(schema)
+        if name is not None:
+            self._collect_reference(name, union)
+        elif values is not None:
+            self._collect_values(values, schema, union)
+        elif branches is not None:
+            self._collect_branches(branches, schema, place, union)
+        elif isinstance(schema.get("allOf"), list):
+            self._collect_all_of(cast("list[Schema]", schema["allOf"]), place, union)
+        else:
+            self._collect_plain(schema, place, union)
+
+    def _collect_reference(self, name: str, union: _Union) -> None:
+        target = self._schemas[name]
+        if types_of(resolve(target, self._schemas)) == "null":
+            union.null = True
+            return
+        union.members.append(reference(self._tokens[name]))
+        union.open_for(literal_values(target) or (), types_of(target))
+
+    def _collect_values(self, values: list[Any], schema: Schema, union: _Union) -> None:
+        kept = [value for value in values if isinstance(value, str | int)]
+        if any(isinstance(value, float) for value in values):
+            kept = [value for value in kept if isinstance(value, str)]
+            union.members.append({"type": "number"})
+        if not values or any(isinstance(value, list | dict) for value in values):
+            union.members.append(_ANY)
+        union.values.extend(kept)
+        union.open_for(kept, types_of(schema))
+        union.null = union.null or None in values
+
+    def _collect_branches(
+        self, branches: list[Schema], schema: Schema, place: Place, union: _Union
+    ) -> None:
+        settled = self._tags.discriminators.get(place.pointer)
+        if settled is not None:
+            variants = [self._tokens[variant] for variant in settled.variants]
+            union.members.append(self._ledger.discriminated(variants, settled.name, place))
+            union.null = union.null or any(b.get("type") == "null" for b in branches)
+            return
+        if schema.get("properties"):
+            self._ledger.finding(place, "properties beside a union are not represented")
+        keyword = "oneOf" if "oneOf" in schema else "anyOf"
+        objects = [b for b in branches if resolve(b, self._schemas).get("properties")]
+        inline = sum(component_of(b) is None for b in objects)
+        number = 0
+        for index, branch in enumerate(branches):
+            suffix = ""
+            if inline > 1 and branch.get("properties"):
+                number += 1
+                suffix = str(number)
+            inner = place.below(f"/{keyword}/{index}", suffix, variant=len(objects) > 1)
+            self._collect(branch, inner, union)
+
+    def _collect_all_of(self, parts: list[Schema], place: Place, union: _Union) -> None:
+        if len(parts) == 1:
+            self._collect(parts[0], place.below("/allOf/0"), union)
+        else:
+            self._ledger.finding(place, "allOf of several schemas is not represented")
+            union.members.append(_ANY)
+
+    def _collect_plain(self, schema: Schema, place: Place, union: _Union) -> None:
+        kind = types_of(schema)
+        if kind == "null":
+            union.null = True
+        elif kind == "string":
+            style = schema.get("format")
+            known = {"format": style} if style in _FORMATS else {}
+            union.members.append({"type": "string", **known})
+        elif kind in {"integer", "number", "boolean"}:
+            union.members.append({"type": kind})
+        elif kind == "array":
+            items: Schema = schema.get("items") or _ANY
+            inner = self.type(items, place.below("/items", "Item"))
+            union.members.append({"type": "array", "items": inner})
+        elif kind == "object":
+            union.members.append(self._object(schema, place))
+        else:
+            if kind is not None:
+                self._ledger.finding(place, f"{kind!r} is no JSON type: anything is accepted")
+            union.members.append(_ANY)
+
+    def _object(self, schema: Schema, place: Place) -> Schema:
+        if schema.get("properties"):
+            return reference(self._hoist(schema, place))
+        values = schema.get("additionalProperties")
+        if not isinstance(values, dict) or not values:
+            return {"type": "object", "additionalProperties": True}
+        inner = place.below("/additionalProperties", "Value")
+        of_values = self.type(cast("Schema", values), inner)
+        return {"type": "object", "additionalProperties": of_values or True}

@@ -1,0 +1,25 @@
+"""What the steps on one schema need from the whole document."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from .keywords import Schema
+
+__all__ = ["Context"]
+
+
+class Context(Protocol):
+    """The document around a schema."""
+
+    def schema(self, raw: Any, at: str) -> Schema:
+        """Return the normalised form of a schema."""
+        ...
+
+    def resolve(self, reference: str) -> Schema | None:
+        """Return the normalised component a reference names, or None inside a cycle."""
+        ...
+
+    def report(self, at: str, reason: str) -> None:
+        """Note something that cannot be represented."""
+        ...

@@ -1,0 +1,96 @@
+"""The vocabulary of schemas: which keyword belongs to which type, and which says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+__all__ = [
+    "ANNOTATIONS",
+    "APPLICABLE",
+    "BLANK",
+    "LOST",
+    "NULL",
+    "PROSE",
+    "Schema",
+    "branches",
+    "is_null",
+    "split",
+]
+
+Schema: TypeAlias = dict[str, Any]
+
+NULL: Final[Mapping[str, Any]] = {"type": "null"}
+BLANK: Final[Mapping[str, Any]] = {"const": "", "type": "string"}
+
+FLAGS: Final = ("deprecated", "readOnly", "writeOnly")
+PROSE: Final = frozenset({"description", "examples", "externalDocs", "title"})
+ANNOTATIONS: Final = frozenset({*FLAGS, *PROSE, "default"})
+"""Keywords that do not change which values are valid; they move to the outermost schema."""
+
+_NUMERIC = frozenset(
+    {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"},
+)
+APPLICABLE: Final[Mapping[str, frozenset[str]]] = {
+    "array": frozenset({"items", "maxItems", "minItems", "prefixItems", "uniqueItems"}),
+    "boolean": frozenset(),
+    "integer": _NUMERIC,
+    "null": frozenset(),
+    "number": _NUMERIC,
+    "object": frozenset(
+        {
+            "additionalProperties",
+            "maxProperties",
+            "minProperties",
+            "properties",
+            "propertyNames",
+            "required",
+        }
+    ),
+    "string": frozenset(
+        {"contentEncoding", "contentMediaType", "maxLength", "minLength", "pattern"}
+    ),
+}
+"""The keywords that say something about values of a type; elsewhere they have no effect."""
+
+LOST: Final = frozenset(
+    {
+        "$anchor",
+        "$dynamicAnchor",
+        "$dynamicRef",
+        "$id",
+        "$recursiveAnchor",
+        "$recursiveRef",
+        "contains",
+        "contentSchema",
+        "dependencies",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "if",
+        "maxContains",
+        "minContains",
+        "not",
+        "patternProperties",
+        "then",
+        "unevaluatedItems",
+    }
+)
+"""Keywords that change which values are valid, and that we cannot carry through."""
+
+
+def split(schema: Mapping[str, Any]) -> tuple[Schema, Schema]:
+    """Part a normalised schema into its core and its annotations."""
+    core = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+    notes = {key: value for key, value in schema.items() if key in ANNOTATIONS}
+    return core, notes
+
+
+def is_null(core: Mapping[str, Any]) -> bool:
+    """Whether a core allows null and nothing else."""
+    return core == NULL
+
+
+def branches(core: Mapping[str, Any]) -> list[Schema]:
+    """Return the alternatives of a core: those of its `anyOf`, or itself."""
+    return list(core["anyOf"]) if "anyOf" in core else [dict(core)]

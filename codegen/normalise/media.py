@@ -1,0 +1,117 @@
+"""Request bodies, of which one media type is kept, and responses, which keep them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .context import Context
+from .keywords import Schema, branches, split
+from .pointers import as_mapping, child
+from .references import Target
+from .unions import union
+from .walk import bare
+
+__all__ = ["body", "responses"]
+
+JSON: Final = "application/json"
+MULTIPART: Final = "multipart/form-data"
+_ENCODING = ("allowReserved", "contentType", "explode", "style")
+
+
+def body(target: Target, context: Context, *, keep_prose: bool) -> Schema | None:
+    """Return a request body with one media type, or None if it has none at all."""
+    raw, at = target
+    contents = _contents(raw, at, context)
+    if not contents:
+        context.report(at, "a request body without a media type; it is dropped")
+        return None
+    media = _chosen(contents, context)
+    chosen = contents[media]
+    if media not in {JSON, MULTIPART}:
+        context.report(child(at, "content"), f"neither JSON nor multipart: {media} is kept")
+    for other, content in contents.items():
+        if bare(content.get("schema", {})) != bare(chosen.get("schema", {})):
+            reason = f"its schema differs from the one of {media}, which is kept"
+            context.report(child(at, "content", other), reason)
+    built: Schema = {"content": {media: chosen}}
+    if raw.get("required") is True:
+        built["required"] = True
+    if keep_prose and raw.get("description"):
+        built["description"] = raw["description"]
+    return built
+
+
+def responses(
+    listed: Mapping[str, Target], context: Context, *, keep_prose: bool
+) -> dict[str, Schema]:
+    """Return the responses of an operation, by status code."""
+    found: dict[str, Schema] = {}
+    for code, (raw, at) in listed.items():
+        # A response has to have a description to be valid.
+        prose = raw.get("description") if keep_prose else ""
+        response: Schema = {"description": prose or ""}
+        contents = _contents(raw, at, context)
+        if contents:
+            response["content"] = contents
+        for key in ("headers", "links"):
+            if raw.get(key):
+                context.report(child(at, key), f"the {key} of a response; they are dropped")
+        found[str(code)] = response
+    return found
+
+
+def _contents(raw: Mapping[str, Any], at: str, context: Context) -> dict[str, Schema]:
+    """Return the normalised media types, without their parameters (`; charset=…`)."""
+    contents: dict[str, Schema] = {}
+    where = child(at, "content")
+    for name, value in as_mapping(raw.get("content") or {}, where).items():
+        below = child(where, name)
+        media = str(name).partition(";")[0].strip().lower()
+        content = as_mapping(value, below)
+        if media in contents:
+            context.report(below, f"{media} is listed before; this one is dropped")
+            continue
+        built: Schema = {}
+        if "schema" in content:
+            built["schema"] = context.schema(content["schema"], child(below, "schema"))
+        encoding = as_mapping(content.get("encoding") or {}, child(below, "encoding"))
+        if encoding:
+            built["encoding"] = {
+                field: {key: rules[key] for key in _ENCODING if key in rules}
+                for field, rules in encoding.items()
+            }
+        contents[media] = built
+    return contents
+
+
+def _chosen(contents: Mapping[str, Schema], context: Context) -> str:
+    multipart = contents.get(MULTIPART)
+    if multipart is not None and _has_file(multipart.get("schema", {}), context):
+        return MULTIPART
+    for media in (JSON, *(name for name in sorted(contents) if name.endswith("+json")), MULTIPART):
+        if media in contents:
+            return media
+    return min(contents)
+
+
+def _has_file(schema: Mapping[str, Any], context: Context) -> bool:
+    """Whether a body has a field that is a file, or a list of files."""
+    core, _ = split(schema)
+    if "$ref" in core:
+        core, _ = split(context.resolve(core["$ref"]) or {})
+    return any(
+        _is_file(value)
+        for branch in branches(core)
+        for value in branch.get("properties", {}).values()
+    )
+
+
+def _is_file(schema: Mapping[str, Any]) -> bool:
+    core, _ = split(schema)
+    if core.get("type") == "array" and isinstance(core.get("items"), Mapping):
+        return _is_file(core["items"])
+    if "anyOf" in core:
+        return any(map(_is_file, union(core["anyOf"]).get("anyOf", ())))
+    plain = "contentMediaType" in core and "contentEncoding" not in core
+    return core.get("format") == "binary" or plain

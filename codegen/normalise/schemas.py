@@ -1,0 +1,228 @@
+"""Schemas and components, normalised each on its own.
+
+Discriminators are left as they are found: they need all components (see `discriminators`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from codegen.findings import Finding, SchemaError
+
+from .keywords import ANNOTATIONS, BLANK, FLAGS, LOST, NULL, PROSE, Schema, branches, is_null, split
+from .merge import intersect
+from .naming import joined
+from .pointers import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
+from .typed import typed
+from .unions import lifted, union
+
+__all__ = ["PREFIX", "Schemas"]
+
+PREFIX = "#/components/schemas/"
+_REMEDY = "Mend the reference, or get a fresh document with `python -m codegen fetch`"
+
+
+class Schemas:
+    """The schemas of one document, and what was found on the way."""
+
+    def __init__(
+        self, document: Mapping[str, Any], *, legacy: bool = False, keep_prose: bool = False
+    ) -> None:
+        self.legacy = legacy
+        self.findings: set[Finding] = set()
+        self._document = document
+        self._keep_prose = keep_prose
+        holder = as_mapping(document.get("components", {}), "/components")
+        self._raw = dict(as_mapping(holder.get("schemas", {}), "/components/schemas"))
+        self._where = {name: child("/components/schemas", name) for name in self._raw}
+        self._given: dict[str, str] = {}
+        self._done: dict[str, Schema] = {}
+        self._doing: set[str] = set()
+
+    def report(self, at: str, reason: str) -> None:
+        """Note something that cannot be represented."""
+        self.findings.add(Finding(at, reason))
+
+    def components(self) -> dict[str, Schema]:
+        """Return all components but those that stand for null or blank, which are folded away."""
+        pending = sorted(self._raw)
+        while pending:
+            for name in pending:
+                self._component(name)
+            # References into the middle of a schema add components as they are met.
+            pending = sorted(self._raw.keys() - self._done.keys())
+        return {name: schema for name, schema in self._done.items() if self._constant(name) is None}
+
+    def resolve(self, reference: str) -> Schema | None:
+        """Return the normalised component a reference names, or None inside a cycle."""
+        return self._component(reference.removeprefix(PREFIX))
+
+    def schema(self, raw: Any, at: str) -> Schema:
+        """Return the normalised form of a schema."""
+        if raw is True:
+            return {}
+        if raw is False:
+            self.report(at, "a schema that allows nothing; taken as any type")
+            return {}
+        found = as_mapping(raw, at)
+        parts, nullable = self._parts(found, at)
+        kept = [part for part in parts if not is_null(split(part)[0])]
+        if kept and len(kept) < len(parts):
+            # `allOf: [$ref, {type: null}]` is how drf-spectacular marks a reference as nullable.
+            nullable, parts = True, kept
+        notes: Schema = {}
+        core: Schema = {}
+        for part in parts:
+            inner, own = split(part)
+            notes |= own
+            both = intersect(core, inner, at, self)
+            if both is None:
+                self.report(at, "its parts exclude each other; the first ones are kept")
+            else:
+                core = both
+        if nullable:
+            core = union([core, NULL])
+        notes |= self._annotations(found, at)
+        if core.get("type") == "integer" and isinstance(notes.get("default"), float):
+            notes["default"] = int(notes["default"])
+        return core | notes
+
+    def reference(self, target: Any, at: str) -> Schema:
+        """Return what a reference stands for: a reference, or the constant it names.
+
+        Raises:
+            SchemaError: The document has nothing there, or it is outside the document.
+        """
+        text = as_text(target, at)
+        if not text.startswith("#/"):
+            reason = f"it refers to {text!r}, outside of the document"
+            raise SchemaError(f"#{at}", reason, "Bundle the document into one file first")
+        path = tokens(text)
+        if lookup(self._document, path) is MISSING:
+            reason = f"it refers to {text!r}, which the document does not hold"
+            raise SchemaError(f"#{at}", reason, _REMEDY)
+        name = path[2] if path[:2] == ("components", "schemas") and len(path) == 3 else ""
+        name = name or self._named(text, path)
+        constant = self._constant(name)
+        return {"$ref": PREFIX + name} if constant is None else dict(constant)
+
+    def _component(self, name: str) -> Schema | None:
+        if name not in self._done:
+            if name in self._doing:
+                return None
+            self._doing.add(name)
+            self._done[name] = self.schema(self._raw[name], self._where[name])
+            self._doing.discard(name)
+        return self._done[name]
+
+    def _named(self, target: str, path: tuple[str, ...]) -> str:
+        """Make what a reference into the middle of something names a component of its own."""
+        key = "/".join(path)
+        if key not in self._given:
+            structure = {"$defs", "components", "definitions", "items", "properties", "schemas"}
+            name = joined([token for token in path if token not in structure], self._raw)
+            self._given[key] = name
+            self._raw[name] = lookup(self._document, path)
+            self._where[name] = child("", *path)
+        return self._given[key]
+
+    def _constant(self, name: str) -> Mapping[str, Any] | None:
+        """Return null or blank where a component stands for that and nothing else."""
+        seen: set[str] = set()
+        while name not in seen:
+            seen.add(name)
+            raw = self._raw.get(name, {})
+            if isinstance(raw, bool):
+                return None
+            raw = as_mapping(raw, self._where.get(name, ""))
+            said = {key: raw[key] for key in raw if key not in ANNOTATIONS and key[:2] != "x-"}
+            target = said.get("$ref")
+            if not isinstance(target, str) or len(said) > 1:
+                return _constant(said)
+            name = target.removeprefix(PREFIX)
+        return None
+
+    def _parts(self, raw: Mapping[str, Any], at: str) -> tuple[list[Schema], bool]:
+        """Return the schemas that have to hold at once, and whether null is allowed besides."""
+        nullable = raw.get("nullable") is True
+        parts: list[Schema] = []
+        if "$ref" in raw:
+            parts.append(self.reference(raw["$ref"], child(at, "$ref")))
+            if self.legacy:
+                silent = {"$ref", "nullable", "example", *PROSE}
+                ignored = sorted(key for key in raw.keys() - silent if key[:2] != "x-")
+                if ignored:
+                    names = ", ".join(ignored)
+                    self.report(at, f"OpenAPI 3.0 ignores keys beside a $ref: {names}")
+                return parts, nullable
+        for key in sorted(LOST & raw.keys()):
+            self.report(child(at, key), f"`{key}` cannot be represented; it is dropped")
+        if own := typed(raw, at, self):
+            parts.append(union(own))
+        if "allOf" in raw:
+            where = child(at, "allOf")
+            for index, value in enumerate(as_sequence(raw["allOf"], where)):
+                parts.append(self.schema(value, child(where, index)))
+        parts += [self._union(raw, key, at) for key in ("oneOf", "anyOf") if key in raw]
+        if "discriminator" in raw and not raw.keys() & {"anyOf", "oneOf"}:
+            self.report(child(at, "discriminator"), "there is no union beside it; it is dropped")
+        return parts, nullable
+
+    def _union(self, raw: Mapping[str, Any], key: str, at: str) -> Schema:
+        where = child(at, key)
+        listed = [
+            self.schema(value, child(where, index))
+            for index, value in enumerate(as_sequence(raw[key], where))
+        ]
+        if not listed:
+            self.report(where, "a union of nothing; taken as any type")
+        core = union(split(schema)[0] for schema in listed)
+        notes, lost = lifted(listed)
+        for name in lost:
+            self.report(where, f"`{name}` stands on some alternatives only; it is dropped there")
+        if "discriminator" not in raw or is_null(core):
+            return core | notes
+        found = branches(core)
+        variants = [branch for branch in found if not is_null(branch)]
+        tagged: Schema = {"oneOf": variants, "discriminator": self._discriminator(raw, at)}
+        return (union([tagged, NULL]) if len(variants) < len(found) else tagged) | notes
+
+    def _discriminator(self, raw: Mapping[str, Any], at: str) -> Schema:
+        where = child(at, "discriminator")
+        found = as_mapping(raw["discriminator"], where)
+        name = as_text(found.get("propertyName"), child(where, "propertyName"))
+        mapping: Schema = {}
+        below = child(where, "mapping")
+        for value, target in as_mapping(found.get("mapping") or {}, below).items():
+            text = as_text(target, child(below, value))
+            # A bare component name is allowed in a mapping.
+            full = PREFIX + text if text in self._raw else text
+            reference = self.reference(full, child(below, value))
+            if "$ref" in reference:
+                mapping[value] = reference["$ref"]
+        return {"propertyName": name, "mapping": mapping}
+
+    def _annotations(self, raw: Mapping[str, Any], at: str) -> Schema:
+        if self.legacy and "$ref" in raw:
+            raw = {key: raw[key] for key in raw if key in PROSE or key == "example"}
+        notes: Schema = {flag: True for flag in FLAGS if raw.get(flag) is True}
+        if "default" in raw:
+            notes["default"] = raw["default"]
+        if self._keep_prose:
+            notes |= {key: raw[key] for key in PROSE if key in raw}
+            if "example" in raw and "examples" not in raw:
+                notes["examples"] = [raw["example"]]
+        return notes
+
+
+def _constant(said: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    kinds = (None, "null", ["null"])
+    values = [said["const"]] if "const" in said else said.get("enum")
+    if not said.keys() <= {"const", "enum", "nullable", "type"}:
+        return None
+    if said.get("type") in kinds and (values == [None] or (values is None and "type" in said)):
+        return NULL
+    if values == [""] and said.get("type") in (None, "string") and not said.get("nullable"):
+        return BLANK
+    return None

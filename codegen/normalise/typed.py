@@ -1,0 +1,201 @@
+"""One schema's own keywords: its types, values and limits, without references and combinators.
+
+The result is a list of cores, one for each type, so that each keyword stands with the type it
+applies to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from .context import Context
+from .keywords import APPLICABLE, BLANK, NULL, Schema
+from .pointers import as_mapping, as_sequence, as_text, child
+from .values import allowed, matches, type_of, unique
+
+__all__ = ["typed"]
+
+_NUMBER_FORMATS = {"double": "number", "float": "number", "int32": "integer", "int64": "integer"}
+_WHOLE = ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties")
+# Bounds before the flags that make them exclusive.
+_LIMITS = (*_WHOLE, *sorted(APPLICABLE["number"], reverse=True))
+_OBJECT_ONLY = ("dependentRequired", "dependentSchemas", "patternProperties")
+_INT64_EDGE = 2**63
+
+
+def typed(raw: Mapping[str, Any], at: str, context: Context) -> list[Schema]:
+    """Return the cores a schema's own keywords amount to; none where it says nothing."""
+    types = _types(raw, at, context)
+    values = allowed(raw, at, context)
+    if values is not None:
+        return _valued(raw, types, values, at, context)
+    types = types or _implied(raw, at, context)
+    return [_core(raw, kind, types, at, context) for kind in types]
+
+
+def _types(raw: Mapping[str, Any], at: str, context: Context) -> list[str]:
+    listed = raw.get("type")
+    if listed is None:
+        return []
+    types: list[str] = []
+    for kind in unique([listed] if isinstance(listed, str) else as_sequence(listed, at + "/type")):
+        if kind in APPLICABLE:
+            types.append(kind)
+        else:
+            context.report(child(at, "type"), f"{kind!r} is no JSON type; it is dropped")
+    return types
+
+
+def _implied(raw: Mapping[str, Any], at: str, context: Context) -> list[str]:
+    """Infer the type from the keywords that are there."""
+    kinds = ("array", "number", "object", "string")
+    found = [kind for kind in kinds if APPLICABLE[kind] & raw.keys()]
+    if not found and any(key in raw for key in _OBJECT_ONLY):
+        found = ["object"]
+    if not found and isinstance(raw.get("format"), str):
+        found = [_NUMBER_FORMATS.get(raw["format"], "string")]
+    if len(found) > 1:
+        names = " and ".join(found)
+        context.report(at, f"without a type, with keywords of {names}; taken as any type")
+        return []
+    return found
+
+
+def _valued(
+    raw: Mapping[str, Any], types: list[str], values: list[Any], at: str, context: Context
+) -> list[Schema]:
+    """Return a core for each type among the allowed values."""
+    declared = [kind for kind in types if kind != "null"]
+    rest = [value for value in values if value is not None]
+    cores: list[Schema] = []
+    for kind in declared:
+        mine = [value for value in rest if matches(value, kind)]
+        rest = [value for value in rest if not matches(value, kind)]
+        cores += _enumerated(raw, kind, declared, mine, at, context)
+    if rest and declared:
+        context.report(at, f"{rest!r} is not of type {' or '.join(declared)}; the values are kept")
+    for kind in unique([type_of(value) for value in rest]):
+        mine = [value for value in rest if type_of(value) == kind]
+        cores += _enumerated(raw, kind, [kind], mine, at, context)
+    if None in values or "null" in types:
+        cores.append(dict(NULL))
+    return cores
+
+
+def _enumerated(
+    raw: Mapping[str, Any],
+    kind: str,
+    types: list[str],
+    values: list[Any],
+    at: str,
+    context: Context,
+) -> list[Schema]:
+    if not values:
+        return []
+    if values == [""]:
+        return [dict(BLANK)]
+    if kind == "integer":
+        values = [int(value) for value in values]
+    core = _core(raw, kind, types, at, context)
+    if kind in {"array", "object"}:
+        # A value that is spelt out needs no description of its shape.
+        core = {"type": kind}
+    return [core | ({"const": values[0]} if "const" in raw else {"enum": values})]
+
+
+def _core(raw: Mapping[str, Any], kind: str, types: list[str], at: str, context: Context) -> Schema:
+    core: Schema = {"type": kind}
+    keep = APPLICABLE[kind]
+    for key in _LIMITS:
+        if key in keep and key in raw:
+            _limit(core, raw, key, at, context)
+    for key in ("contentEncoding", "contentMediaType", "pattern"):
+        if key in keep and key in raw:
+            core[key] = as_text(raw[key], child(at, key))
+    if kind == "array":
+        _array(core, raw, at, context)
+    elif kind == "object":
+        _object(core, raw, at, context)
+    if isinstance(raw.get("format"), str) and _carries_format(raw["format"], kind, types):
+        core["format"] = raw["format"]
+    return dict(BLANK) if core.get("maxLength") == 0 else core
+
+
+def _carries_format(form: str, kind: str, types: list[str]) -> bool:
+    """Whether a format beside several types is meant for this one."""
+    if kind in {"array", "boolean", "null", "object"}:
+        return False
+    scalars = [name for name in types if name in {"integer", "number", "string"}]
+    if len(scalars) < 2:
+        return True
+    return (form in _NUMBER_FORMATS) == (kind != "string")
+
+
+def _limit(core: Schema, raw: Mapping[str, Any], key: str, at: str, context: Context) -> None:
+    value = raw[key]
+    if isinstance(value, bool) and key.startswith("exclusive"):
+        # OpenAPI 3.0 writes a flag beside the bound; 3.1 writes the bound itself.
+        bound = key.removeprefix("exclusive").lower()
+        if value and bound in core:
+            core[key] = core.pop(bound)
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        context.report(child(at, key), f"{value!r} is no number; the limit is dropped")
+        return
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if core["type"] == "integer" and float(value) == _INT64_EDGE:
+        # Rounded to a double on its way here: the largest 64-bit integer was meant.
+        value = _INT64_EDGE - 1
+    elif core["type"] == "integer" and float(value) == -_INT64_EDGE:
+        value = -_INT64_EDGE
+    core[key] = value
+
+
+def _array(core: Schema, raw: Mapping[str, Any], at: str, context: Context) -> None:
+    items, where = raw.get("items", True), child(at, "items")
+    prefix, rest = raw.get("prefixItems"), child(at, "prefixItems")
+    if isinstance(items, list):
+        # The older way of writing a tuple.
+        prefix, rest = cast("list[Any]", items), where
+        items, where = raw.get("additionalItems", True), child(at, "additionalItems")
+    if prefix is not None:
+        core["prefixItems"] = [
+            context.schema(value, child(rest, index))
+            for index, value in enumerate(as_sequence(prefix, rest))
+        ]
+    if items is False:
+        core |= {"items": False} if prefix else {"items": {}, "maxItems": 0}
+    else:
+        core["items"] = context.schema(items, where)
+    if raw.get("uniqueItems") is True:
+        core["uniqueItems"] = True
+
+
+def _object(core: Schema, raw: Mapping[str, Any], at: str, context: Context) -> None:
+    properties: Schema = {}
+    where = child(at, "properties")
+    for name, value in as_mapping(raw.get("properties", {}), where).items():
+        if value is False:
+            context.report(child(where, name), "a property that must not be there; it is dropped")
+        else:
+            properties[name] = context.schema(value, child(where, name))
+    if properties:
+        core["properties"] = properties
+    required = raw.get("required", [])
+    if isinstance(required, list):
+        where = child(at, "required")
+        names = sorted({as_text(name, where) for name in cast("list[Any]", required)})
+        if names:
+            core["required"] = names
+    else:
+        context.report(child(at, "required"), "`required` is no list of names; it is dropped")
+    for key in ("additionalProperties", "unevaluatedProperties"):
+        if key in raw and "additionalProperties" not in core:
+            extra = raw[key]
+            core["additionalProperties"] = (
+                extra if isinstance(extra, bool) else context.schema(extra, child(at, key))
+            )
+    if "propertyNames" in raw:
+        core["propertyNames"] = context.schema(raw["propertyNames"], child(at, "propertyNames"))

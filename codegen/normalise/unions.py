@@ -1,0 +1,57 @@
+"""Alternatives in one form: a flat `anyOf`, without repeats, null last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .keywords import FLAGS, NULL, Schema, branches, is_null, split
+from .walk import bare
+
+__all__ = ["lifted", "union"]
+
+
+def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
+    """Return the core that allows what any of the cores allows.
+
+    No core at all, like an empty one, allows anything.
+    """
+    kept: list[Schema] = []
+    known: list[Schema] = []
+    nullable = False
+    for core in cores:
+        for branch in branches(core):
+            if is_null(branch):
+                nullable = True
+            elif (plain := bare(branch)) not in known:
+                known.append(plain)
+                kept.append(branch)
+    # The empty schema allows null already.
+    if nullable and {} not in kept:
+        kept.append(dict(NULL))
+    if len(kept) < 2:
+        return kept[0] if kept else {}
+    return {"anyOf": kept}
+
+
+def lifted(schemas: Iterable[Mapping[str, Any]]) -> tuple[Schema, list[str]]:
+    """Return the annotations alternatives share, and the names of those that are lost.
+
+    A flag that stands on some alternatives only means nothing for the whole.
+    """
+    notes = [note for core, note in map(split, schemas) if not is_null(core)]
+    if len(notes) == 1:
+        return notes[0], []
+    shared: Schema = {}
+    lost: list[str] = []
+    for flag in FLAGS:
+        if notes and all(flag in note for note in notes):
+            shared[flag] = True
+        elif any(flag in note for note in notes):
+            lost.append(flag)
+    defaults = [note["default"] for note in notes if "default" in note]
+    if defaults:
+        shared["default"] = defaults[0]
+        if any(value != defaults[0] for value in defaults):
+            lost.append("default")
+    return shared, lost

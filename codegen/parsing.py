@@ -1,0 +1,244 @@
+"""Bytes to plain JSON data, from JSON or YAML.
+
+YAML is read as JSON would have it: only what JSON calls a number, a boolean or null is one, and
+every other scalar is a string. A key that is there twice is an error: one of the two would be
+lost.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn, cast
+
+import yaml
+
+from codegen.findings import SchemaError
+from codegen.normalise.pointers import child
+
+__all__ = ["parse"]
+
+_MAX_DEPTH: Final = 150
+_MAX_NODES: Final = 20_000_000
+_GET_ONE: Final = "Give the document a PostHog instance serves at /api/schema/"
+_MEND: Final = "Mend the document, or get a fresh one"
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<part>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?")
+_MAX_DIGITS: Final = 400
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_PAGE: Final = re.compile(r"\s*<[!?A-Za-z]")
+_WORDS: Final = {
+    "": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "~": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_LOADER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+class _Repeated(dict[str, Any]):
+    """An object in which a key stands twice."""
+
+    key = ""
+
+
+def parse(data: bytes, source: str) -> Any:
+    """Return the plain JSON data in `data`.
+
+    Args:
+        data: The bytes, in UTF-8.
+        source: What to call them in an error.
+
+    Raises:
+        SchemaError: They are neither JSON nor YAML.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"it is not UTF-8 text (byte {error.start})"
+        raise SchemaError(source, reason, _GET_ONE) from None
+    start = text.lstrip()[:1]
+    if not start:
+        raise SchemaError(source, "it is empty", _GET_ONE)
+    if _PAGE.match(text):
+        remedy = f"{_GET_ONE}; a page like this is often a login or an error of a proxy"
+        raise SchemaError(source, "it is an HTML page, not an OpenAPI document", remedy)
+    try:
+        return _json(text, source) if start in "{[" else _Yaml(source, text).load()
+    except RecursionError:
+        reason = f"it is nested more than {_MAX_DEPTH} levels deep"
+        raise SchemaError(source, reason, _MEND) from None
+
+
+def _json(text: str, source: str) -> Any:
+    repeated: list[_Repeated] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(found)
+        if len(built) == len(found):
+            return built
+        marked = _Repeated(built)
+        keys = [key for key, _ in found]
+        marked.key = next(key for key in keys if keys.count(key) > 1)
+        repeated.append(marked)
+        return marked
+
+    def number(written: str) -> int | float:
+        return _number(written, source)
+
+    try:
+        found = json.loads(
+            text,
+            object_pairs_hook=pairs,
+            parse_constant=number,
+            parse_float=number,
+            parse_int=number,
+        )
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise SchemaError(source, f"it is not valid JSON ({error.msg}, {where})", _MEND) from None
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            reason = "it holds half of a surrogate pair, which is no text"
+            raise SchemaError(source, reason, _MEND) from None
+    pointer = _deep(found, source)
+    if repeated:
+        where = f"{source}#{pointer[id(repeated[0])]}"
+        raise SchemaError(where, f"the key {repeated[0].key!r} stands there twice", _MEND)
+    return found
+
+
+def _deep(found: Any, source: str) -> dict[int, str]:
+    """Refuse what is nested too deeply; return the pointers of objects with a repeated key."""
+    pointers: dict[int, str] = {}
+    pending: list[tuple[Any, str, int]] = [(found, "", 0)]
+    while pending:
+        value, at, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            reason = f"it is nested more than {_MAX_DEPTH} levels deep"
+            raise SchemaError(f"{source}#{at}", reason, _MEND)
+        if isinstance(value, _Repeated):
+            pointers[id(value)] = at
+        if isinstance(value, dict):
+            items = cast("dict[str, Any]", value).items()
+        elif isinstance(value, list):
+            items = enumerate(cast("list[Any]", value))
+        else:
+            continue
+        for key, inner in items:
+            if isinstance(inner, dict | list):
+                pending.append((cast("Any", inner), child(at, key), depth + 1))
+    return pointers
+
+
+def _number(text: str, where: str) -> int | float:
+    """Return a number as JSON has it: finite, and not absurdly long."""
+    known = _NUMBER.fullmatch(text)
+    if known and len(text) <= _MAX_DIGITS:
+        if known["part"] is None and known["power"] is None:
+            return int(text)
+        if math.isfinite(value := float(text)):
+            return value
+    raise SchemaError(where, f"{text[:40]} is no number that can be used", _MEND)
+
+
+class _Yaml:
+    """Builds plain data from the events of a YAML document.
+
+    From events, because the parser's own trees are made by unbounded recursion in C.
+    """
+
+    def __init__(self, source: str, text: str) -> None:
+        self._source = source
+        self._events: Iterator[Any] = cast("Any", yaml).parse(text, Loader=_LOADER)
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._nodes = 0
+
+    def load(self) -> Any:
+        """Return the data of the first document; a second one is an error."""
+        try:
+            next(self._events)  # the start of the stream
+            if isinstance(start := next(self._events), yaml.StreamEndEvent):
+                self._fail(start, "there is nothing but comments")
+            found = self._value(next(self._events), 0)
+            next(self._events)
+            more = next(self._events)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "no line known"
+            problem = getattr(error, "problem", None) or "unreadable"
+            reason = f"it is neither JSON nor valid YAML ({problem}, {where})"
+            raise SchemaError(self._source, reason, _GET_ONE) from None
+        if not isinstance(more, yaml.StreamEndEvent):
+            self._fail(more, "a second document starts")
+        return found
+
+    def _value(self, event: Any, depth: int) -> Any:
+        before = self._nodes
+        self._nodes += 1
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        if depth > _MAX_DEPTH:
+            self._fail(event, f"it is nested more than {_MAX_DEPTH} levels deep")
+        if isinstance(event, yaml.ScalarEvent):
+            built = self._scalar(event)
+        elif isinstance(event, yaml.MappingStartEvent):
+            built = self._mapping(depth)
+        else:
+            built = self._items(depth)
+        if event.anchor:
+            self._anchors[event.anchor] = built, self._nodes - before
+        return built
+
+    def _alias(self, event: Any) -> Any:
+        if event.anchor not in self._anchors:
+            self._fail(event, f"the alias *{event.anchor} names nothing that is complete")
+        built, nodes = self._anchors[event.anchor]
+        self._nodes += nodes
+        if self._nodes > _MAX_NODES:
+            self._fail(event, "its aliases expand to more than can be read")
+        return built
+
+    def _items(self, depth: int) -> list[Any]:
+        built: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            built.append(self._value(event, depth + 1))
+        return built
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        built: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                self._fail(event, "a key has to be plain text")
+            # A key is text whatever it looks like: `200:`, `on:` and `null:` too.
+            name = str(event.value)
+            if name == "<<":
+                self._fail(event, "merge keys (`<<`) are not supported")
+            if name in built:
+                self._fail(event, f"the key {name!r} stands there twice")
+            built[name] = self._value(next(self._events), depth + 1)
+        return built
+
+    def _scalar(self, event: Any) -> Any:
+        text = str(event.value)
+        if event.style:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _NUMBER.fullmatch(text):
+            return _number(text, f"{self._source}, line {event.start_mark.line + 1}")
+        return text
+
+    def _fail(self, event: Any, reason: str) -> NoReturn:
+        line = event.start_mark.line + 1
+        raise SchemaError(f"{self._source}, line {line}", reason, _MEND)

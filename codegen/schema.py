@@ -1,0 +1,173 @@
+"""Loading a document from anywhere, and writing the pinned one."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import httpx
+
+from codegen.findings import SchemaError
+from codegen.normalise.pointers import MISSING, lookup, tokens
+from codegen.normalise.walk import references
+from codegen.parsing import parse
+
+__all__ = ["dump", "fetch", "load"]
+
+_ACCEPT: Final = "application/vnd.oai.openapi+json, application/json;q=0.9, application/yaml;q=0.5"
+_WIDTH: Final = 100
+_GET_ONE: Final = "Give the document a PostHog instance serves at /api/schema/"
+
+
+def load(
+    source: str, *, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+) -> dict[str, Any]:
+    """Return the OpenAPI document of a PostHog instance.
+
+    JSON and YAML are told apart by content. Values stay what they are in JSON: a YAML timestamp
+    or a bare `on` is a string.
+
+    Args:
+        source: A path, or an http(s) URL.
+        timeout: Seconds to wait for each step of a download.
+        transport: An httpx transport to use instead of the network.
+
+    Raises:
+        SchemaError: It cannot be read, or is no document of PostHog's that we can use.
+    """
+    if source.lower().startswith(("http://", "https://")):
+        return _download(source, timeout, transport)
+    try:
+        data = Path(source).read_bytes()
+    except FileNotFoundError:
+        raise SchemaError(source, "there is no such file", "Give a path or a URL") from None
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})"
+        raise SchemaError(source, reason, "Give a readable file or a URL") from None
+    return _checked(parse(data, source), source)
+
+
+def fetch(
+    host: str, *, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+) -> dict[str, Any]:
+    """Return the document an instance serves about itself.
+
+    Args:
+        host: The instance, as `https://us.posthog.com`. https is assumed; a path prefix works.
+        timeout: Seconds to wait for each step of the download.
+        transport: An httpx transport to use instead of the network.
+
+    Raises:
+        SchemaError: It does not answer with a document that we can use.
+    """
+    base = host if "://" in host else f"https://{host}"
+    base = base.rstrip("/").removesuffix("/api/schema").removesuffix("/api")
+    return _download(f"{base}/api/schema/", timeout, transport)
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """Return a document as text that is stable and reads well in a diff.
+
+    Keys are sorted. What fits into a line of 100 characters stands in one.
+    """
+    return "".join((*_lines(document, 0), "\n"))
+
+
+def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -> dict[str, Any]:
+    shown = url.partition("?")[0]
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise SchemaError(shown, f"it is no URL ({error})", "Give one as https://host") from None
+    shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
+    hooks = {"request": [_refuse_plain_http]}
+    with httpx.Client(
+        event_hooks=hooks,
+        follow_redirects=True,
+        headers={"Accept": _ACCEPT},
+        timeout=timeout,
+        transport=transport,
+    ) as client:
+        try:
+            answer = client.get(address)
+        except httpx.TimeoutException:
+            reason = f"no answer within {timeout:g} s"
+            raise SchemaError(shown, reason, "Try again, or with a longer timeout") from None
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            reason = f"it cannot be reached ({error or type(error).__name__})"
+            raise SchemaError(shown, reason, "Check the address and the network") from None
+    if answer.status_code in {401, 403}:
+        reason = f"it answers {answer.status_code}"
+        remedy = "Save the document from a browser that is logged in, and give the file"
+        raise SchemaError(shown, reason, remedy)
+    if not answer.is_success:
+        raise SchemaError(shown, f"it answers {answer.status_code}", _GET_ONE)
+    return _checked(parse(answer.content, shown), shown)
+
+
+def _refuse_plain_http(request: httpx.Request) -> None:
+    if request.url.scheme != "https" and not _is_loopback(request.url.host):
+        shown = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
+        reason = "a document read over plain http may have been changed on the way"
+        raise SchemaError(shown, reason, "Use https:// (http:// works for this machine only)")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _checked(found: Any, source: str) -> dict[str, Any]:
+    """Return the document if it is one that we can use."""
+    if not isinstance(found, dict):
+        kind = "a list" if isinstance(found, list) else f"{type(found).__name__} data"
+        raise SchemaError(source, f"it holds {kind}, not an OpenAPI document", _GET_ONE)
+    document = cast("dict[str, Any]", found)
+    if "swagger" in document:
+        reason = f"it is Swagger {document['swagger']}"
+        raise SchemaError(source, reason, "Convert it to OpenAPI 3.0 or 3.1 first")
+    if "openapi" not in document:
+        raise SchemaError(source, "it has no `openapi` key", _GET_ONE)
+    version = str(document["openapi"])
+    if version.split(".")[:2] not in (["3", "0"], ["3", "1"]):
+        reason = f"its version is OpenAPI {version}"
+        raise SchemaError(f"{source}#/openapi", reason, "Give one of version 3.0 or 3.1")
+    paths = document.get("paths")
+    if not isinstance(paths, dict) or not paths:
+        raise SchemaError(f"{source}#/paths", "it has no paths", _GET_ONE)
+    if not any(str(path).startswith("/api/") for path in cast("dict[str, Any]", paths)):
+        reason = "no path starts with /api/, so it is not PostHog's"
+        raise SchemaError(f"{source}#/paths", reason, _GET_ONE)
+    for pointer, target in references(document):
+        where = f"{source}#{pointer}"
+        if not isinstance(target, str) or not target.startswith("#/"):
+            reason = f"it refers to {target!r}, outside of the document"
+            raise SchemaError(where, reason, "Bundle the document into one file first")
+        if lookup(document, tokens(target)) is MISSING:
+            reason = f"it refers to {target!r}, which the document does not hold"
+            raise SchemaError(where, reason, "Mend the reference, or get a fresh document")
+    return document
+
+
+def _lines(value: Any, depth: int, lead: int = 0) -> list[str]:
+    """Return the pieces of a value; `lead` is the width of what stands before it on its line."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    if not value or not isinstance(value, dict | list) or depth + lead + len(line) < _WIDTH:
+        return [line]
+    pieces: list[str] = []
+    pad = " " * (depth + 1)
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        for key in sorted(found):
+            name = f"{json.dumps(key, ensure_ascii=False)}: "
+            pieces += [",\n" if pieces else "{\n", pad, name]
+            pieces += _lines(found[key], depth + 1, len(name))
+        return [*pieces, "\n", " " * depth, "}"]
+    for item in cast("list[Any]", value):
+        pieces += [",\n" if pieces else "[\n", pad, *_lines(item, depth + 1)]
+    return [*pieces, "\n", " " * depth, "]"]

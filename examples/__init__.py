@@ -1,0 +1,1 @@
+"""Programs that show the client at work; `python -m examples.demo` is the first to run."""

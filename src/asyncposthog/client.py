@@ -1,0 +1,398 @@
+"""`AsyncPostHog`: configuration in, resources out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Never, ParamSpec, Self, TypeVar, cast
+from uuid import UUID
+
+import httpx
+
+from . import adhoc
+from .config import Secret, Settings, change, resolve
+from .errors import ConfigurationError
+from .executor import Executor
+from .hosts import Region
+from .options import read_options
+from .raw import Preview, RawResponse, StreamedResponse, preview, raw, stream
+from .resources import Resources
+from .roots import Roots
+from .transport.clock import Clock
+from .transport.http import Transport
+from .transport.limits import Limiter
+from .transport.middleware import Middleware, check_middleware
+from .transport.retry import OnRetry
+from .types import OMIT, FileInput, Omit, RequestOptions
+
+if TYPE_CHECKING:
+    from .doctor import Diagnosis
+
+__all__ = ["AsyncPostHog"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncPostHog(Resources):
+    """Typed, async access to PostHog's private REST API.
+
+    Settings come from the arguments, then from the environment: `POSTHOG_PERSONAL_API_KEY` or
+    `POSTHOG_API_KEY`, `POSTHOG_PROJECT_ID`, `POSTHOG_PROJECT_API_KEY`, `POSTHOG_ORGANIZATION_ID`,
+    `POSTHOG_HOST` or `POSTHOG_API_URL`. Building one is cheap and opens no connection. Use it
+    from one event loop, and close it: `async with AsyncPostHog() as ph: …`.
+    """
+
+    def __init__(
+        self,
+        api_key: str | Secret | None = None,
+        *,
+        project_id: int | str | None = None,
+        organization_id: str | UUID | None = None,
+        project_api_key: str | Secret | None = None,
+        region: Region | None = None,
+        host: str | None = None,
+        allow_http: bool = False,
+        timeout: float | None = 60.0,
+        max_retries: int = 3,
+        deadline: float | None = None,
+        max_retry_after: float = 120.0,
+        max_response_bytes: int | None = 512 * 1024 * 1024,
+        strict: bool = False,
+        read_only: bool = False,
+        allow: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
+        on_retry: OnRetry | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        max_connections: int = 100,
+        http2: bool = False,
+        limiter: Limiter | None = None,
+        clock: Clock | None = None,
+        debug: bool = False,
+    ) -> None:
+        """Check the settings. Nothing is opened before the first call.
+
+        Args:
+            api_key: A personal API key (`phx_…`).
+            project_id: The project's number. Left out, it is looked up once, and kept.
+            organization_id: The organization's UUID, likewise.
+            project_api_key: The project's token (`phc_…`), for events and flags.
+            region: `us` (the default) or `eu`, on PostHog Cloud.
+            host: The URL of a self-hosted PostHog, or of a region.
+            allow_http: Allow plain `http://` to a host other than this machine.
+            timeout: Seconds one attempt may take; None waits for ever.
+            max_retries: Repeats of a failed attempt, where repeating is sound.
+            deadline: Seconds a whole call may take, waits included; None: no bound.
+            max_retry_after: Seconds a server may ask to wait before the call fails instead.
+            max_response_bytes: The size beyond which an answer is refused; None: no bound.
+            strict: Raise where an answer departs from the schema, rather than warn.
+            read_only: Refuse every operation that writes.
+            allow: Patterns of operation ids (`feature_flags.*`): all others are refused. With
+                `read_only`, reading stays allowed, and writes that match are.
+            headers: Sent with every call.
+            middleware: Async functions of `(request, call_next)`, run for every attempt.
+            on_retry: Told before every wait; a function or an async function.
+            http_client: Your own httpx client. It is not closed, and its own credentials, cookies
+                and headers are not used.
+            transport: An httpx transport for the client that is built.
+            max_connections: Connections open at a time.
+            http2: Speak HTTP/2; needs `asyncposthog[http2]`.
+            limiter: Decides when attempts may go.
+            clock: Time and chance, for tests.
+            debug: Log every attempt to stderr.
+
+        Raises:
+            ConfigurationError: A setting is missing, malformed, or contradicts another.
+            TypeError: A setting is of the wrong type.
+        """
+        arguments = {
+            "api_key": api_key,
+            "project_id": project_id,
+            "organization_id": organization_id,
+            "project_api_key": project_api_key,
+            "region": region,
+            "host": host,
+            "allow_http": allow_http,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "deadline": deadline,
+            "max_retry_after": max_retry_after,
+            "max_response_bytes": max_response_bytes,
+            "strict": strict,
+            "read_only": read_only,
+            "allow": allow,
+            "headers": headers,
+        }
+        settings = resolve(arguments, os.environ)
+        shared = Transport(
+            build=_builder(http_client, transport, max_connections, http2),
+            owned=http_client is None,
+            limiter=limiter,
+            clock=clock,
+        )
+        if debug:
+            _log_to_stderr()
+        self._executor = Executor(
+            settings,
+            shared,
+            roots=Roots(),
+            middleware=check_middleware(middleware),
+            on_retry=_check_hook(on_retry),
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """What the client was configured with."""
+        return self._executor.settings
+
+    def with_options(
+        self,
+        *,
+        api_key: str | Secret | Omit = OMIT,
+        project_id: int | str | Omit | None = OMIT,
+        organization_id: str | UUID | Omit | None = OMIT,
+        project_api_key: str | Secret | Omit | None = OMIT,
+        timeout: float | Omit | None = OMIT,
+        max_retries: int | Omit = OMIT,
+        deadline: float | Omit | None = OMIT,
+        max_retry_after: float | Omit = OMIT,
+        max_response_bytes: int | Omit | None = OMIT,
+        strict: bool | Omit = OMIT,
+        read_only: bool | Omit = OMIT,
+        allow: Sequence[str] | Omit | None = OMIT,
+        headers: Mapping[str, str] | Omit = OMIT,
+        middleware: Iterable[Middleware] | Omit = OMIT,
+        on_retry: OnRetry | Omit | None = OMIT,
+        **unknown: Never,
+    ) -> Self:
+        """Return a light copy with other settings.
+
+        It shares connections, limits and what was looked up, and is closed with this one.
+        `headers` are added to those of this client; everything else replaces.
+
+        Raises:
+            ConfigurationError: A setting is malformed.
+            TypeError: A setting is of the wrong type, or cannot differ between copies.
+        """
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            raise TypeError(
+                f"with_options() cannot change {names}: copies share their host and connections; "
+                "build another AsyncPostHog"
+            )
+        given: dict[str, object] = {
+            "api_key": api_key,
+            "project_id": project_id,
+            "organization_id": organization_id,
+            "project_api_key": project_api_key,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "deadline": deadline,
+            "max_retry_after": max_retry_after,
+            "max_response_bytes": max_response_bytes,
+            "strict": strict,
+            "read_only": read_only,
+            "allow": allow,
+        }
+        changes = {name: value for name, value in given.items() if value is not OMIT}
+        old = self._executor
+        if not isinstance(headers, Omit):
+            changes["headers"] = {**dict(old.settings.headers), **headers}
+        copy = object.__new__(type(self))
+        copy._executor = Executor(
+            change(old.settings, changes),
+            old.transport,
+            roots=old.roots,
+            middleware=(
+                old.middleware if isinstance(middleware, Omit) else check_middleware(middleware)
+            ),
+            on_retry=old.on_retry if isinstance(on_retry, Omit) else _check_hook(on_retry),
+        )
+        return copy
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: object = OMIT,
+        files: Mapping[str, FileInput] | None = None,
+        headers: Mapping[str, str] | None = None,
+        options: RequestOptions | None = None,
+    ) -> Any:
+        """Call a path that no generated method has.
+
+        Anything but GET, HEAD and OPTIONS counts as a write; `allow` knows it as `request`.
+
+        Args:
+            method: An HTTP method.
+            path: Below the host, as `/api/projects/{project_id}/…/`; the client's own project or
+                organization is filled in for `{project_id}` or `{organization_id}`.
+            query: Query parameters.
+            body: What to send as JSON, or the other fields of a form.
+            files: Files; the body is then a form.
+            headers: Headers of this call.
+            options: What to do differently from the client.
+
+        Returns:
+            Plain data where the answer is JSON, else a str or bytes; None if it is empty.
+
+        Raises:
+            PostHogError: The call failed.
+            TypeError, ValueError: An argument cannot be sent.
+        """
+        executor = self._executor
+        operation, given = adhoc.adhoc(method, path, executor.settings.host, files)
+        if query:
+            given.update(query)
+        if headers:
+            options = {
+                **(options or {}),
+                "headers": {**(options or {}).get("headers", {}), **headers},
+            }
+        chosen = executor.defaults if options is None else read_options(options, executor.defaults)
+        if files:
+            body = adhoc.form(body, files)
+        response = await executor.perform(operation, (), given, None, body, chosen)
+        return adhoc.read(operation, response)
+
+    async def raw(
+        self, method: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> RawResponse[T]:
+        """Perform a generated method and return the answer as it came.
+
+        `await ph.raw(ph.feature_flags.get, 7)`; a list method gives its first page. The settings
+        are those of the client that the method belongs to.
+
+        Raises:
+            PostHogError: The call failed.
+            TypeError: It is no generated method.
+        """
+        return await raw(method, args, kwargs)
+
+    def stream(
+        self, method: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AbstractAsyncContextManager[StreamedResponse]:
+        """Perform a generated method and read its answer piece by piece.
+
+        `async with ph.stream(ph.persons.list, format="csv") as answer: …`. The deadline covers
+        the time until the answer begins; from then on, `timeout` bounds each piece.
+
+        Raises:
+            PostHogError: The call failed.
+            TypeError: It is no generated method.
+        """
+        return stream(method, args, kwargs)
+
+    async def dry_run(
+        self, method: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Preview:
+        """Return what a generated method would send. Nothing is sent.
+
+        Raises:
+            TypeError, ValueError: An argument could not be sent.
+        """
+        return await preview(method, args, kwargs)
+
+    async def doctor(self, operations: Iterable[str] | None = None) -> Diagnosis:
+        """Check the key, the region, the project, and the scopes that operations need.
+
+        Args:
+            operations: Ids or patterns of operations you mean to call: `feature_flags.*`.
+
+        Returns:
+            The checks, each with what to do. It raises nothing for what it finds wrong.
+        """
+        from .doctor import diagnose
+
+        return await diagnose(self._executor, operations)
+
+    async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
+        """Refuse new calls, wait for running ones, and close the connections, copies' included.
+
+        Args:
+            cancel: Cancel running calls (they raise `ClosedError`) rather than wait for them.
+            timeout: Seconds to wait before they are cancelled after all; None waits for ever.
+        """
+        await self._executor.transport.aclose(cancel=cancel, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        """Return the client; nothing is opened yet."""
+        self._executor.transport.check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the client; after an exception, running calls are cancelled."""
+        await self.aclose(cancel=exc_type is not None)
+
+    def __repr__(self) -> str:
+        """Show where the client points, and no key."""
+        settings = self.settings
+        return (
+            f"AsyncPostHog(host={settings.host!r}, project_id={settings.project_id!r}, "
+            f"api_key={str(settings.api_key)!r})"
+        )
+
+
+def _builder(
+    http_client: httpx.AsyncClient | None,
+    transport: httpx.AsyncBaseTransport | None,
+    max_connections: int,
+    http2: bool,
+) -> Callable[[], httpx.AsyncClient]:
+    """Check how the httpx client is made, and return a function that makes it."""
+    if http_client is not None:
+        if not isinstance(cast("object", http_client), httpx.AsyncClient):
+            raise TypeError(
+                f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
+            )
+        if transport is not None or http2:
+            raise ConfigurationError(
+                "http_client was given together with transport or http2.",
+                suggestion="Configure the http_client itself.",
+            )
+        return lambda: http_client
+    if transport is not None and not isinstance(
+        cast("object", transport), httpx.AsyncBaseTransport
+    ):
+        raise TypeError(
+            f"transport must be an httpx.AsyncBaseTransport, not {type(transport).__name__}"
+        )
+    if isinstance(max_connections, bool) or not isinstance(cast("object", max_connections), int):
+        raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
+    if max_connections < 1:
+        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections}.")
+    if http2 and transport is None and find_spec("h2") is None:
+        raise ConfigurationError(
+            "http2=True needs a package that is not installed.",
+            suggestion="Run: pip install 'asyncposthog[http2]'.",
+        )
+    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=20)
+    return lambda: httpx.AsyncClient(transport=transport, http2=http2, limits=limits, timeout=None)
+
+
+def _check_hook(hook: OnRetry | None) -> OnRetry | None:
+    if hook is not None and not callable(hook):
+        raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
+    return hook
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("asyncposthog")
+    logger.setLevel(logging.DEBUG)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)

@@ -1,0 +1,345 @@
+"""Settings: from arguments first, then from the environment, checked once.
+
+`resolve` is pure: it reads nothing but what it is given.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias, cast, final
+from uuid import UUID
+
+from .errors import ConfigurationError
+from .hosts import Hosts, region_hosts, resolve_host
+
+__all__ = ["KeyKind", "Secret", "Settings", "change", "check_option", "resolve"]
+
+KeyKind: TypeAlias = Literal["personal", "project", "project_secret", "oauth", "unprefixed"]
+
+_KINDS: Final[dict[str, KeyKind]] = {
+    "phx_": "personal",
+    "phc_": "project",
+    "phs_": "project_secret",
+    "pha_": "oauth",
+}
+
+
+@final
+class Secret:
+    """A key that shows only its prefix. `reveal()` gives the whole of it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """Keep the key."""
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the key itself. Never log it."""
+        return self._value
+
+    @property
+    def kind(self) -> KeyKind:
+        """What the prefix says it is."""
+        return _KINDS.get(self._value[:4], "unprefixed")
+
+    def __str__(self) -> str:
+        """Show the prefix alone."""
+        return f"{self._value[:4]}***" if self.kind != "unprefixed" else "***"
+
+    def __repr__(self) -> str:
+        """Show the prefix alone."""
+        return f"Secret({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the keys."""
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        """Hash the key."""
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Refuse to be pickled."""
+        raise TypeError("a Secret cannot be pickled: it would be written in clear")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a client knows about itself. Its `repr` shows no key."""
+
+    api_key: Secret
+    hosts: Hosts
+    project_id: int | None = None
+    organization_id: str | None = None
+    project_api_key: Secret | None = None
+    timeout: float | None = 60.0
+    """Seconds one attempt may take; None waits for ever."""
+    deadline: float | None = None
+    """Seconds a whole call may take; None: no bound but those of its attempts."""
+    max_retries: int = 3
+    max_retry_after: float = 120.0
+    """Seconds a server may ask to wait before the call fails instead."""
+    max_response_bytes: int | None = 512 * 1024 * 1024
+    """Size of an answer, decompressed, beyond which it is refused; None: no bound."""
+    strict: bool = False
+    read_only: bool = False
+    allow: tuple[str, ...] | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def host(self) -> str:
+        """The base URL of the private API."""
+        return self.hosts.app
+
+
+def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Make settings of arguments (None stands for "not given") and an environment.
+
+    Args:
+        arguments: The fields of `Settings`, plus `region`, `host` and `allow_http`.
+        environ: Where `POSTHOG_…` variables are looked up.
+
+    Raises:
+        ConfigurationError: Something is missing, malformed or contradictory.
+        TypeError: An argument is of the wrong type.
+    """
+    given = dict(arguments)
+    hosts = _hosts(given, environ)
+    for name, variables in _VARIABLES.items():
+        if given.get(name) is None:
+            given[name] = next((environ[v] for v in variables if environ.get(v)), None)
+    if given["api_key"] is None:
+        raise ConfigurationError(
+            "There is no API key.",
+            suggestion=(
+                "Pass api_key= or set POSTHOG_PERSONAL_API_KEY. "
+                f"Personal API keys are made at {hosts.app}/settings/user-api-keys."
+            ),
+        )
+    values = {name: check_option(name, value) for name, value in given.items()}
+    return Settings(hosts=hosts, **values)
+
+
+def change(settings: Settings, changes: Mapping[str, object]) -> Settings:
+    """Return settings with some fields replaced, checked like those of a new client."""
+    values = {name: check_option(name, value) for name, value in changes.items()}
+    return replace(settings, **values)
+
+
+_VARIABLES: Final = {
+    "api_key": ("POSTHOG_PERSONAL_API_KEY", "POSTHOG_API_KEY"),
+    "project_id": ("POSTHOG_PROJECT_ID",),
+    "project_api_key": ("POSTHOG_PROJECT_API_KEY",),
+    "organization_id": ("POSTHOG_ORGANIZATION_ID",),
+}
+
+
+def _hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
+    """Take `region`, `host` and `allow_http` out of the arguments."""
+    region, host = given.pop("region", None), given.pop("host", None)
+    allow_http = _boolean("allow_http", given.pop("allow_http", False))
+    if host is None and region is None:
+        host = environ.get("POSTHOG_HOST") or environ.get("POSTHOG_API_URL") or None
+    if host is None:
+        return region_hosts("us" if region is None else region)
+    hosts = resolve_host(host, allow_http=allow_http)
+    if region is not None and region_hosts(region) != hosts:
+        raise ConfigurationError(
+            f"region={region!r} and host={host!r} contradict each other.",
+            suggestion="Give one of them.",
+        )
+    return hosts
+
+
+def check_option(name: str, value: object) -> Any:
+    """Return the checked value of one field of `Settings`."""
+    return _CHECKS[name](name, value)
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
+    return value
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 0:
+        raise ConfigurationError(f"{name} must be 0 or more, not {value}.")
+    return value
+
+
+def _size(name: str, value: object) -> int | None:
+    return None if value is None else _whole(name, value)
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds as a number, not {type(value).__name__}")
+    if not math.isfinite(value) or value < 0:
+        raise ConfigurationError(f"{name} must be a finite number of seconds, not {value}.")
+    return float(value)
+
+
+def _bound(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    seconds = _seconds(name, value)
+    if seconds == 0:
+        raise ConfigurationError(f"{name} must be more than 0 seconds; None means no bound.")
+    return seconds
+
+
+_KEY = re.compile(r"[!-~]+")
+
+
+def _secret(name: str, value: object) -> Secret:
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ConfigurationError(f"{name} is empty.", suggestion=f"Leave {name} out, or fill it.")
+    if value.lower().startswith("bearer "):
+        raise ConfigurationError(
+            f"{name} begins with 'Bearer'.", suggestion="Give the key alone, without that word."
+        )
+    if not _KEY.fullmatch(value):
+        raise ConfigurationError(
+            f"{name} has spaces, line breaks or characters outside ASCII.",
+            suggestion="Copy the key again, whole and without anything around it.",
+        )
+    return Secret(value)
+
+
+def _api_key(name: str, value: object) -> Secret:
+    secret = _secret(name, value)
+    if secret.kind == "project":
+        raise ConfigurationError(
+            "A project token (phc_) is no API key: it may send events and read flags only.",
+            suggestion=(
+                "Pass it as project_api_key, and a personal API key (phx_) as api_key or in "
+                "POSTHOG_PERSONAL_API_KEY."
+            ),
+        )
+    return secret
+
+
+def _project_api_key(name: str, value: object) -> Secret | None:
+    if value is None:
+        return None
+    secret = _secret(name, value)
+    if secret.kind not in {"project", "unprefixed"}:
+        raise ConfigurationError(
+            f"project_api_key takes a project token (phc_); this one begins with {secret}.",
+            suggestion="Project tokens are public. Pass a private key as api_key.",
+        )
+    return secret
+
+
+def _project_id(name: str, value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{name} must be the number of a project, not {type(value).__name__}")
+    if value == "@current":
+        raise ConfigurationError(
+            "project_id cannot be '@current': it follows whichever project the key's owner last "
+            "opened in the browser.",
+            suggestion="Give the number, or leave it out: it is then looked up once and kept.",
+        )
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise ConfigurationError(
+            f"project_id must be a number, not {_shown(value)}.",
+            suggestion="It stands in the address of every page: /project/<number>/.",
+        )
+    number = int(value)
+    if number <= 0:
+        raise ConfigurationError(f"project_id must be 1 or more, not {number}.")
+    return number
+
+
+def _organization_id(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, UUID):
+        return str(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a UUID, not {type(value).__name__}")
+    if value == "@current":
+        raise ConfigurationError(
+            "organization_id cannot be '@current': it follows whichever organization the key's "
+            "owner last opened in the browser.",
+            suggestion="Give the UUID, or leave it out: it is then looked up once and kept.",
+        )
+    if not re.fullmatch(r"(?i)[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", value):
+        raise ConfigurationError(f"organization_id must be a UUID, not {_shown(value)}.")
+    return str(UUID(value))
+
+
+def _shown(value: str) -> str:
+    """Show a wrong value, unless it looks like a key put in the wrong place."""
+    return f"a key ({value[:4]}***)" if value[:4] in _KINDS else repr(value[:80])
+
+
+def _allow(name: str, value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+        raise TypeError(f"{name} must be a list of patterns such as ['feature_flags.*']")
+    patterns = tuple(cast("list[object]", value))
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern:
+            raise TypeError(f"{name} holds {pattern!r}, which is no pattern")
+    return cast("tuple[str, ...]", patterns)
+
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REFUSED_HEADERS = frozenset({"authorization", "host", "content-length", "transfer-encoding"})
+
+
+def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping of str to str")
+    checked: list[tuple[str, str]] = []
+    for key, text in cast("Mapping[object, object]", value).items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise TypeError(f"{name} must be a mapping of str to str")
+        if not _HEADER.fullmatch(key):
+            raise ConfigurationError(f"{key!r} is no header name.")
+        if key.lower() in _REFUSED_HEADERS:
+            raise ConfigurationError(
+                f"The header {key} cannot be set: the client makes it itself.",
+                suggestion="Another key is api_key=, another host another client.",
+            )
+        if not text.isascii() or any(c in text for c in "\r\n\0"):
+            raise ConfigurationError(
+                f"The header {key} has line breaks or characters outside ASCII."
+            )
+        checked.append((key, text))
+    return tuple(checked)
+
+
+_CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
+    "api_key": _api_key,
+    "project_id": _project_id,
+    "organization_id": _organization_id,
+    "project_api_key": _project_api_key,
+    "timeout": _bound,
+    "deadline": _bound,
+    "max_retries": _whole,
+    "max_retry_after": _seconds,
+    "max_response_bytes": _size,
+    "strict": _boolean,
+    "read_only": _boolean,
+    "idempotent": _boolean,
+    "allow": _allow,
+    "headers": _headers,
+}

@@ -1,0 +1,262 @@
+"""`await ph.doctor()`: what is right, what is wrong, and how to put it right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final, cast
+
+from .config import KeyKind
+from .errors import (
+    AuthenticationError,
+    ClosedError,
+    EventLoopError,
+    NotFoundError,
+    PermissionDeniedError,
+    PostHogError,
+)
+from .executor import Executor
+from .hosts import CLOUD, Region
+from .operation import Operation, Parameter, Result
+from .roots import ME
+
+__all__ = ["Check", "Diagnosis", "diagnose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool | None
+    """None: it could not be found out."""
+    detail: str
+    fix: str | None = None
+    """What to do, where something is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What `doctor()` found. Printing it gives one line a check."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(check.ok is not False for check in self.checks)
+
+    def __str__(self) -> str:
+        """One line a check, and one for what to do about it."""
+        lines: list[str] = []
+        for check in self.checks:
+            sign = {True: "ok", False: "WRONG", None: "?"}[check.ok]
+            lines.append(f"{sign:<6}{check.name}: {check.detail}")
+            if check.fix:
+                lines.append(f"      {check.fix}")
+        return "\n".join(lines)
+
+
+_KEY: Final = Operation(
+    id="personal_api_keys.current",
+    method="GET",
+    path="/api/personal_api_keys/@current/",
+    root="instance",
+    result=Result(kind="json"),
+    writes=False,
+    idempotent=True,
+)
+_PROJECT: Final = Operation(
+    id="projects.get",
+    method="GET",
+    path="/api/projects/{id}/",
+    root="instance",
+    parameters=(Parameter(name="id", python_name="id", where="path", type="integer"),),
+    result=Result(kind="json"),
+    scopes=("project:read",),
+    writes=False,
+    idempotent=True,
+)
+
+_KINDS: Final[dict[KeyKind, tuple[bool | None, str, str | None]]] = {
+    "personal": (True, "a personal API key", None),
+    "oauth": (True, "an OAuth access token", None),
+    "unprefixed": (None, "a key without a prefix, as old personal API keys are", None),
+    "project_secret": (
+        None,
+        "a project secret key, which few endpoints take",
+        "Use a personal API key (phx_) for the private API.",
+    ),
+    "project": (False, "a project token", "Use a personal API key (phx_)."),
+}
+
+
+async def diagnose(executor: Executor, operations: Iterable[str] | None = None) -> Diagnosis:
+    """Look at everything, one after the other; what cannot be asked is said to be unknown.
+
+    Raises:
+        ClosedError: The client is closed.
+        TypeError: `operations` is no list of ids.
+        ValueError: No operation matches one of them.
+    """
+    wanted = _find(operations)
+    executor.transport.check_open()
+    checks = [_kind(executor)]
+    me, reached = await _reach(executor)
+    checks += reached
+    if me is not None:
+        checks.append(await _project(executor))
+        checks += await _scopes(executor, wanted)
+    return Diagnosis(tuple(checks))
+
+
+def _kind(executor: Executor) -> Check:
+    key = executor.settings.api_key
+    ok, text, fix = _KINDS[key.kind]
+    return Check("key", ok, f"{key}, {text}", fix)
+
+
+async def _ask(executor: Executor, operation: Operation, *path: Any) -> dict[str, Any]:
+    answer = await executor.ask(operation, *path)
+    return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+
+
+async def _reach(executor: Executor) -> tuple[dict[str, Any] | None, list[Check]]:
+    """Ask who the key belongs to: None if nobody answered, or refused the key."""
+    hosts = executor.settings.hosts
+    try:
+        me = await _ask(executor, ME)
+    except (ClosedError, EventLoopError):
+        raise
+    except AuthenticationError as error:
+        reached = Check("host", True, f"{hosts.app} answers")
+        return None, [reached, await _region(executor, error)]
+    except PermissionDeniedError as error:
+        # The key is known here; it may only not ask who it belongs to.
+        reached = Check("host", True, f"{hosts.app} answers")
+        return {}, [reached, Check("region", True, f"the key is known ({error.detail})")]
+    except PostHogError as error:
+        return None, [Check("host", False, error.message, error.suggestion)]
+    where = hosts.region.upper() if hosts.region else "this instance"
+    email = me.get("email")
+    owner = f" and belongs to {email}" if isinstance(email, str) else ""
+    return me, [
+        Check("host", True, f"{hosts.app} answers"),
+        Check("region", True, f"the key is known to {where}{owner}"),
+    ]
+
+
+async def _region(executor: Executor, error: AuthenticationError) -> Check:
+    """Tell a key of the other region from one that nobody knows."""
+    hosts = executor.settings.hosts
+    if hosts.region is None:
+        return Check("region", False, error.message, error.suggestion)
+    other: Region = "eu" if hosts.region == "us" else "us"
+    try:
+        await _ask(executor.elsewhere(CLOUD[other]), ME)
+    except (AuthenticationError, NotFoundError):
+        return Check(
+            "region",
+            False,
+            "neither region knows the key",
+            f"It was deleted or mistyped: make a new one at {hosts.app}/settings/user-api-keys.",
+        )
+    except PermissionDeniedError:
+        pass
+    except PostHogError as failed:
+        return Check("region", False, f"{error.message}; the other region: {failed.message}")
+    return Check(
+        "region",
+        False,
+        f"this key belongs to {other.upper()}, and the client talks to {hosts.region.upper()}",
+        f"Use region={other!r}, or set POSTHOG_HOST={CLOUD[other].app}.",
+    )
+
+
+async def _project(executor: Executor) -> Check:
+    number = executor.settings.project_id
+    given = number is not None
+    try:
+        if number is None:
+            number = await executor.project()
+        project = await _ask(executor, _PROJECT, number)
+    except PermissionDeniedError as error:
+        if error.missing_scope:
+            origin = "" if given else ", looked up and kept"
+            return Check("project", None, f"{number}{origin}; {error.detail}")
+        return Check("project", False, error.message, error.suggestion)
+    except NotFoundError:
+        return Check(
+            "project",
+            False,
+            f"there is no project {number}, or the key's owner is no member",
+            "Check project_id: it stands in the address of every page.",
+        )
+    except PostHogError as error:
+        return Check("project", False, error.message, error.suggestion)
+    name = project.get("name")
+    shown = f"{number} ({name})" if isinstance(name, str) else str(number)
+    return Check("project", True, shown if given else f"{shown}, looked up and kept")
+
+
+async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
+    barred = [operation.id for operation in wanted if not operation.key_access]
+    checks: list[Check] = []
+    if barred:
+        detail = f"no API key may call {_some(barred)}"
+        checks.append(Check("access", False, detail, "They work in the browser only."))
+    try:
+        key = await _ask(executor, _KEY)
+    except PostHogError as error:
+        checks.append(Check("scopes", None, f"cannot be asked with this key ({error.message})"))
+        return checks
+    held = key.get("scopes")
+    if not isinstance(held, list):
+        checks.append(Check("scopes", None, "the server does not tell"))
+        return checks
+    scopes = {str(scope) for scope in cast("list[object]", held)}
+    needed: dict[str, list[str]] = {}
+    for operation in wanted:
+        for scope in operation.scopes:
+            if not holds(scopes, scope):
+                needed.setdefault(scope, []).append(operation.id)
+    if needed:
+        detail = "; ".join(f"{scope} (for {_some(ids)})" for scope, ids in sorted(needed.items()))
+        fix = f"Add to the key at {executor.settings.host}/settings/user-api-keys: "
+        checks.append(Check("scopes", False, f"missing {detail}", fix + ", ".join(sorted(needed))))
+        return checks
+    what = f"enough for {len(wanted)} operations" if wanted else ", ".join(sorted(scopes)) or "none"
+    checks.append(Check("scopes", True, what))
+    return checks
+
+
+def holds(held: set[str], needed: str) -> bool:
+    """Tell whether scopes include one: `*` is all of them, and `write` implies `read`."""
+    if "*" in held or needed in held:
+        return True
+    subject, _, action = needed.partition(":")
+    return action == "read" and f"{subject}:write" in held
+
+
+def _some(ids: list[str]) -> str:
+    shown = ", ".join(ids[:3])
+    return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"
+
+
+def _find(patterns: Iterable[str] | None) -> list[Operation]:
+    """Return the operations that ids or patterns name."""
+    if patterns is None:
+        return []
+    if isinstance(patterns, str):
+        raise TypeError("operations must be a list of ids such as ['feature_flags.create']")
+    from .registry import operations
+
+    known = list(operations())
+    found: dict[str, Operation] = {}
+    for pattern in patterns:
+        matches = [op for op in known if fnmatchcase(op.id, pattern)]
+        if not matches:
+            raise ValueError(f"no operation is called {pattern!r}")
+        found.update((op.id, op) for op in matches)
+    return list(found.values())

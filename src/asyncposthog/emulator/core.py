@@ -1,0 +1,349 @@
+"""The object users hold."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
+from asyncposthog.emulator.app import App
+from asyncposthog.emulator.faults import ConnectionDropped, Fault, FaultKind, Faults, html_page
+from asyncposthog.emulator.home import add_project, settle_in
+from asyncposthog.emulator.messages import Answer, Headers, Request
+from asyncposthog.emulator.pipeline import Pipeline
+from asyncposthog.emulator.problems import Problem
+from asyncposthog.emulator.recording import RecordedRequest, recorded
+from asyncposthog.emulator.specials import persons
+from asyncposthog.emulator.store import Store
+from asyncposthog.emulator.validation import require_jsonschema
+from asyncposthog.emulator.world import Settings, World, fill
+from asyncposthog.operation import Operation
+from asyncposthog.types import Id
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Emulator"]
+
+Fields = Mapping[str, Any]
+
+
+class Emulator:
+    """A small PostHog in this process: an ASGI application with state.
+
+    It answers every operation it is given, and knows one account: the key `phx_emulator`, which
+    may do everything, a project and an organization.
+
+    Args:
+        operations: The operations to answer; those of the generated registry by default, loaded
+            with the first request.
+        schemas: Component schemas by name; those of the registry by default.
+        strict: Refuse (400) what the real server would overlook but no correct client sends:
+            query parameters the schema does not have, a body where none is taken, another media
+            type. When false they are only noted in `complaints`.
+        next_host: Scheme and host to claim in `next` and `previous`, as a server behind a
+            careless proxy would: `http://internal:8000`. Those of the request by default.
+        html_errors: Answer every refusal with a proxy's HTML page in place of the envelope.
+        person_lag: How many reads of persons after a change still show the old state.
+        seed: Makes another, but always the same, series of ids.
+        project_id: The number of the account's project.
+        clock: Gives the moment; the system's by default.
+
+    Raises:
+        ImportError: `jsonschema` is missing; install `asyncposthog[emulator]`.
+    """
+
+    key: Final = DEFAULT_KEY
+    """The personal API key that may do everything."""
+
+    def __init__(
+        self,
+        operations: Iterable[Operation] | None = None,
+        schemas: Mapping[str, Any] | None = None,
+        *,
+        strict: bool = True,
+        next_host: str | None = None,
+        html_errors: bool = False,
+        person_lag: int = 1,
+        seed: int = 0,
+        project_id: int = 1,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        require_jsonschema()
+        self._operations = None if operations is None else tuple(operations)
+        self._schemas = schemas
+        self.settings = Settings(
+            strict=strict,
+            next_host=next_host,
+            html_errors=html_errors,
+            person_lag=person_lag,
+            seed=seed,
+        )
+        """Everything above that can be changed while it runs."""
+        if clock is not None:
+            self.settings.clock = clock
+        self._account = Account(project_id=project_id)
+        self._lock = RLock()
+        self._world: World | None = None
+        self._faults = Faults()
+        self.requests: list[RecordedRequest] = []
+        """Every request so far, without credentials."""
+        self.complaints: list[str] = []
+        """Remarks about requests that the real server would have overlooked."""
+        self.app = App(self._answer)
+        """The ASGI application."""
+
+    @property
+    def project_id(self) -> int:
+        """The number of the account's project."""
+        return self._account.project_id
+
+    @property
+    def organization_id(self) -> str:
+        """The UUID of the account's organization."""
+        return self._account.organization_id
+
+    @property
+    def world(self) -> World:
+        """The state behind the application, made when first asked for."""
+        with self._lock:
+            if self._world is None:
+                self._world = self._made_world()
+            return self._world
+
+    def reset(self) -> None:
+        """Forget every object, request, complaint, fault, and key but the default one."""
+        with self._lock:
+            self._faults.clear()
+            self.requests.clear()
+            self.complaints.clear()
+            if self._world is not None:
+                self._world.store = Store()
+                self._world.notes.clear()
+                self._settle(self._world)
+
+    def add(
+        self,
+        resource: str,
+        fields: Fields | None = None,
+        *,
+        project_id: int | None = None,
+        parents: Iterable[Id] = (),
+    ) -> dict[str, Any]:
+        """Put one object into a collection, read-only fields included if given.
+
+        Args:
+            resource: `cohorts`, `error_tracking.issues`, or the id of a listing: `cohorts.persons`.
+            fields: What it is to hold; the rest is made up.
+            project_id: The project; the account's by default.
+            parents: Ids of the objects above a nested collection, outermost first.
+
+        Returns:
+            The object as it is kept. Changing it changes what the emulator answers.
+
+        Raises:
+            KeyError: There is no such collection.
+        """
+        with self._lock:
+            world = self.world
+            collection = world.plans.named(resource)
+            if collection is None:
+                raise KeyError(f"the emulator has no collection {resource!r}")
+            project = project_id if project_id is not None else self.project_id
+            address = self._address(collection.template, project, parents)
+            in_project = collection.template.startswith("/api/projects/{}/")
+            scope = project if in_project else None
+            return world.insert(collection, address, fields or {}, scope).data
+
+    def seed(
+        self,
+        resource: str,
+        count: int,
+        make: Callable[[int], Fields] | Fields | None = None,
+        *,
+        project_id: int | None = None,
+        parents: Iterable[Id] = (),
+    ) -> list[dict[str, Any]]:
+        """Put many objects into a collection.
+
+        Args:
+            resource: As for `add`.
+            count: How many.
+            make: Fields of all of them, or a function from the number (from 0) to its fields. A
+                `name` and a `key` are made up where the schema has them.
+            project_id: As for `add`.
+            parents: As for `add`.
+        """
+        with self._lock:
+            collection = self.world.plans.named(resource)
+            known = self.world.shapes.of(collection).properties if collection is not None else {}
+            above = tuple(parents)
+            added: list[dict[str, Any]] = []
+            for index in range(count):
+                fields: dict[str, Any] = {
+                    name: f"{resource.rpartition('.')[2]}-{index}"
+                    for name in ("name", "key")
+                    if name in known
+                }
+                if "distinct_ids" in known:
+                    fields["distinct_ids"] = [f"person-{index}"]
+                fields.update(make(index) if callable(make) else make or {})
+                added.append(self.add(resource, fields, project_id=project_id, parents=above))
+            return added
+
+    def items(
+        self, resource: str, *, project_id: int | None = None, parents: Iterable[Id] = ()
+    ) -> list[dict[str, Any]]:
+        """The objects of a collection, soft-deleted ones included, in order of creation."""
+        with self._lock:
+            collection = self.world.plans.named(resource)
+            if collection is None:
+                raise KeyError(f"the emulator has no collection {resource!r}")
+            project = project_id if project_id is not None else self.project_id
+            address = self._address(collection.template, project, parents)
+            return [row.data for row in self.world.store.bucket(address)]
+
+    def settle(self) -> None:
+        """Make every accepted change of persons visible at once."""
+        with self._lock:
+            persons.settle(self.world)
+
+    def add_key(
+        self,
+        value: str,
+        scopes: Collection[str] = ("*",),
+        projects: Iterable[int] | None = None,
+        organizations: Iterable[str] | None = None,
+    ) -> None:
+        """Make an API key known.
+
+        Args:
+            value: The key. One that starts with `phs_` is a project secret key.
+            scopes: What it may do, as `feature_flag:read`; `*` is everything.
+            projects: The only projects it may be used on; any by default.
+            organizations: The only organizations it may be used on; any by default.
+        """
+        with self._lock:
+            self.world.accounts.add(value, scopes, projects, organizations)
+
+    def add_project(self, project_id: int, name: str = "Another project") -> dict[str, Any]:
+        """Make a second project, next to the account's own."""
+        with self._lock:
+            return add_project(self.world, project_id, name, f"phc_emulator_{project_id}")
+
+    def fail(
+        self,
+        status: int,
+        *,
+        retry_after: float | None = None,
+        times: int | None = 1,
+        path: str | None = None,
+        method: str | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer the next requests with an error, without looking at them.
+
+        Args:
+            status: The status to answer with.
+            retry_after: Seconds for a `Retry-After` header; none by default.
+            times: How many requests; None until `behave`.
+            path: A shell-style pattern the path has to match: `*/cohorts/*`.
+            method: The method it is for.
+            body: The body: text, bytes, or anything JSON; the envelope by default.
+            headers: More headers.
+        """
+        sent: Headers = list((headers or {}).items())
+        if retry_after is not None:
+            sent.append(("Retry-After", f"{retry_after:g}"))
+        self._fault("answer", times, path, method, status=status, body=body, headers=sent)
+
+    def drop(
+        self, *, times: int | None = 1, path: str | None = None, method: str | None = None
+    ) -> None:
+        """Lose the connection in place of the next answers; see `fail` for the arguments."""
+        self._fault("drop", times, path, method)
+
+    def truncate(
+        self, *, times: int | None = 1, path: str | None = None, method: str | None = None
+    ) -> None:
+        """Send half of the next answers as if that were all; see `fail` for the arguments."""
+        self._fault("truncate", times, path, method)
+
+    def behave(self) -> None:
+        """Turn all misbehaviour off."""
+        with self._lock:
+            self._faults.clear()
+            self.settings.html_errors = False
+            self.settings.next_host = None
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """A transport for `httpx.AsyncClient` that calls the application in this process."""
+        from asyncposthog.emulator.serving import in_process
+
+        return in_process(self.app)
+
+    def _fault(
+        self,
+        kind: FaultKind,
+        times: int | None,
+        path: str | None,
+        method: str | None,
+        **more: Any,
+    ) -> None:
+        if times is not None and times < 1:
+            raise ValueError(f"times must be at least 1, not {times}")
+        with self._lock:
+            self._faults.add(Fault(kind, times=times, path=path, method=method, **more))
+
+    def _address(self, template: str, project: int, parents: Iterable[Id]) -> str:
+        above = [str(parent) for parent in parents]
+        if template.startswith("/api/projects/{}/"):
+            above.insert(0, str(project))
+        elif template.startswith("/api/organizations/{}/"):
+            above.insert(0, self.organization_id)
+        wanted = template.count("{}")
+        if len(above) != wanted:
+            own = wanted - (len(above) - len([*parents]) if above else 0)
+            raise ValueError(f"{template} lies below {own} objects: name them in `parents`")
+        return fill(template, above)
+
+    def _made_world(self) -> World:
+        operations, schemas = self._operations, self._schemas
+        if operations is None or schemas is None:
+            registry = importlib.import_module("asyncposthog.registry")
+            operations = tuple(registry.operations()) if operations is None else operations
+            schemas = registry.schemas() if schemas is None else schemas
+        world = World(operations, schemas or {}, self.settings, self._account)
+        self._settle(world)
+        return world
+
+    def _settle(self, world: World) -> None:
+        world.accounts = Accounts(self._account)
+        world.accounts.add(DEFAULT_KEY)
+        settle_in(world)
+
+    def _answer(self, request: Request) -> Answer:
+        with self._lock:
+            record, form = recorded(request)
+            self.requests.append(record)
+            fault = self._faults.take(request)
+            if fault is not None and fault.kind == "drop":
+                raise ConnectionDropped
+            if fault is not None and fault.kind == "answer":
+                answer = fault.answer()
+            else:
+                try:
+                    pipeline = Pipeline(self.world, self.complaints)
+                    answer = pipeline.answer(request, form, record)
+                except Problem as problem:
+                    answer = problem.answer()
+                    if self.settings.html_errors:
+                        answer = html_page(answer.status)
+            if fault is not None:
+                answer.content = answer.content[: len(answer.content) // 2]
+            record.status = answer.status
+            return answer

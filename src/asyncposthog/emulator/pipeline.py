@@ -1,0 +1,196 @@
+"""From a request to its answer: route, authenticate, authorise, read, handle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncposthog.emulator.forms import Form, typed_fields
+from asyncposthog.emulator.guards import is_array, is_object
+from asyncposthog.emulator.handlers import HANDLERS
+from asyncposthog.emulator.messages import Answer, Request
+from asyncposthog.emulator.parameters import header_problems, unknown_query, value_problems
+from asyncposthog.emulator.problems import (
+    Problem,
+    invalid,
+    method_not_allowed,
+    not_found,
+    unsupported_media,
+)
+from asyncposthog.emulator.recording import RecordedRequest
+from asyncposthog.emulator.routing import Match
+from asyncposthog.emulator.specials import REFUSALS, SPECIALS
+from asyncposthog.emulator.world import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, World
+from asyncposthog.operation import Operation
+
+__all__ = ["FIDELITY", "Pipeline"]
+
+FIDELITY = "X-Emulator-Fidelity"
+
+
+class Pipeline:
+    """Answers requests; synchronous, so that a request is one step in the world's history.
+
+    Args:
+        world: The state.
+        complaints: Where remarks about doubtful requests are noted.
+    """
+
+    def __init__(self, world: World, complaints: list[str]) -> None:
+        self._world = world
+        self._complaints = complaints
+
+    def answer(self, request: Request, form: Form | Problem, record: RecordedRequest) -> Answer:
+        """Answer one request.
+
+        Raises:
+            Problem: It is refused.
+        """
+        match = self._world.router.find(request.path)
+        if match is None:
+            raise not_found()
+        body = form.data if isinstance(form, Form) else None
+        key = self._world.accounts.authenticate(request, body)
+        operation = self._choose(request, match, body)
+        record.operation = operation.id
+        call = Call(
+            world=self._world,
+            request=request,
+            operation=operation,
+            plan=self._world.plans.of(operation),
+            values=(),
+            key=key,
+            form=Form(),
+        )
+        call.values = self._values(call, match)
+        self._authorize(call)
+        if isinstance(form, Problem):
+            raise form
+        call.form, call.body = form, form.data
+        special = SPECIALS.get(operation.id)
+        self._check_parameters(call)
+        if special is None or special.validates:
+            self._check_body(call)
+        answer = (HANDLERS[call.plan.kind] if special is None else special.handler)(call)
+        answer.headers.append((FIDELITY, call.fidelity))
+        if match.deprecated:
+            modern = request.link(None, {}).replace("/api/environments/", PROJECTS, 1)
+            answer.headers += [
+                ("Deprecation", "true"),
+                ("Sunset", "Thu, 31 Dec 2026 00:00:00 GMT"),
+                ("Link", f'<{modern}>; rel="successor-version"'),
+            ]
+        return answer
+
+    def _choose(self, request: Request, match: Match, body: Any) -> Operation:
+        first = next(iter(match.methods.values()))[0]
+        plan = self._world.plans.of(first)
+        home = plan.collection if plan.template.endswith("{}/") else None
+        if request.method == "DELETE" and home is not None and home.refuses_delete:
+            # The mixin that forbids deleting answers without any body.
+            raise Problem(405, body=b"")
+        candidates = match.methods.get(request.method, [])
+        for operation in candidates:
+            if operation.fixed_body is not None and operation.fixed_body == body:
+                return operation
+        for operation in candidates:
+            if operation.fixed_body is None:
+                return operation
+        if candidates:
+            return candidates[0]
+        refusal = REFUSALS.get((request.method, plan.template))
+        problem = method_not_allowed(request.method, sorted(match.methods))
+        if refusal is not None:
+            problem.detail = refusal
+        raise problem
+
+    def _values(self, call: Call, match: Match) -> tuple[str, ...]:
+        account = self._world.accounts.account
+        own = {
+            (PROJECTS, "@current"): str(account.project_id),
+            (ORGANIZATIONS, "@current"): account.organization_id,
+            (USERS, "@me"): account.user_uuid,
+        }
+        given = iter(match.values)
+        values: list[str] = []
+        for step in call.plan.steps:
+            value = next(given) if step.literal is None else step.literal
+            values.append(own.get((step.template, value), value))
+        return tuple(values)
+
+    def _authorize(self, call: Call) -> None:
+        project = organization = None
+        own_user = False
+        if call.plan.steps:
+            root, value = call.plan.steps[0].template, call.values[0]
+            if root == PROJECTS:
+                project = value
+            elif root == ORGANIZATIONS:
+                organization = value
+            # What a key may always ask: whose it is, and what it may do.
+            own_user = root == USERS and value == self._world.accounts.account.user_uuid
+            own_user = own_user or root == KEYS
+        self._world.accounts.authorize(
+            call.key,
+            call.operation,
+            project,
+            organization,
+            project_exists=project is None or self._world.project_exists(project),
+            own_user=own_user,
+        )
+        call.project_id = int(project) if project is not None else None
+
+    def _complain(self, call: Call, text: str) -> None:
+        self._complaints.append(f"{call.operation.id}: {text}")
+
+    def _check_parameters(self, call: Call) -> None:
+        strict = self._world.settings.strict
+        for name in unknown_query(call.operation, call.request):
+            text = f"unknown query parameter '{name}'"
+            self._complain(call, text)
+            if strict:
+                raise invalid(f"The emulator refuses an {text}.", name)
+        for problem in (
+            *value_problems(call.operation, call.request),
+            *header_problems(call.operation, call.request),
+        ):
+            # Outside strict mode only what no server could overlook is refused.
+            self._complain(call, f"{problem.attr}: {problem.detail}")
+            if strict or problem.code == "required":
+                raise problem
+
+    def _check_body(self, call: Call) -> None:
+        operation, form = call.operation, call.form
+        spec = operation.body
+        own_fields = is_object(form.data) and form.data.keys() - {"personal_api_key"}
+        if spec is None:
+            if (own_fields or is_array(form.data)) and operation.fixed_body is None:
+                self._complain(call, "a body was sent, but the operation takes none")
+                if self._world.settings.strict:
+                    raise invalid("The emulator refuses a body: this operation takes none.")
+            return
+        if form.empty:
+            if spec.required and spec.schema is not None:
+                self._validate(call, spec.schema, {})
+            return
+        wanted = "multipart/form-data" if spec.media == "multipart" else "application/json"
+        if form.media != wanted:
+            self._complain(call, f"sent as {form.media}, declared as {wanted}")
+            if self._world.settings.strict:
+                raise unsupported_media(form.media)
+        if spec.schema is None or spec.schema not in self._world.catalogue:
+            return
+        if form.media != "application/json":
+            call.body = typed_fields(
+                form, self._world.catalogue[spec.schema], self._world.catalogue
+            )
+        self._validate(call, spec.schema, call.body)
+
+    def _validate(self, call: Call, component: str, body: Any) -> None:
+        problem = self._world.validators.problem(component, body, "request")
+        if problem is not None:
+            raise problem
+        known = self._world.catalogue.properties(self._world.catalogue[component])
+        if is_object(body) and known:
+            sent = body
+            for name in sorted(sent.keys() - known.keys() - {"personal_api_key"}):
+                self._complain(call, f"unknown body field '{name}'")

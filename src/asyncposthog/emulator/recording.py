@@ -1,0 +1,73 @@
+"""What an emulator remembers of the requests it saw, without their credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncposthog.emulator.forms import Form, Upload, read_form
+from asyncposthog.emulator.guards import is_object
+from asyncposthog.emulator.messages import Request
+from asyncposthog.emulator.problems import Problem
+
+__all__ = ["RecordedRequest", "recorded"]
+
+_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_FIELDS = frozenset({"personal_api_key", "secret_api_key"})
+
+
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request, as it came."""
+
+    method: str
+    path: str
+    query: dict[str, str | list[str]]
+    """By name; a list where a parameter was repeated."""
+    headers: dict[str, str]
+    """By lower-case name, without credentials."""
+    body: Any
+    """The JSON value, or the fields of a form; None when there was none or it was unreadable."""
+    files: Mapping[str, Upload] = field(default_factory=dict[str, Upload])
+    status: int = 0
+    """What it was answered with; 0 when the connection was dropped."""
+    operation: str | None = None
+    """The id of the operation it reached."""
+
+
+def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:
+    """Take down a request.
+
+    Returns:
+        The record, and the body, or what makes it unreadable.
+    """
+    try:
+        form: Form | Problem = read_form(request)
+    except Problem as problem:
+        form = problem
+    query: dict[str, str | list[str]] = {}
+    for name, value in request.query:
+        if name in _FIELDS:
+            continue
+        held = query.get(name)
+        if held is None:
+            query[name] = value
+        else:
+            query[name] = [*held, value] if isinstance(held, list) else [held, value]
+    record = RecordedRequest(
+        method=request.method,
+        path=request.path,
+        query=query,
+        headers={k: v for k, v in request.headers.items() if k not in _HEADERS},
+        body=_without_keys(form.data) if isinstance(form, Form) else None,
+        files=form.files if isinstance(form, Form) else {},
+    )
+    return record, form
+
+
+def _without_keys(body: Any) -> Any:
+    if not is_object(body):
+        return body
+    fields = body
+    return {name: value for name, value in fields.items() if name not in _FIELDS}

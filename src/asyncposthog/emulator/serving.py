@@ -1,0 +1,123 @@
+"""Ways in: a transport in this process, a real socket, or neither end knowing."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from asyncposthog.emulator.app import IN_PROCESS, App, Receive, Scope, Send
+from asyncposthog.emulator.faults import ConnectionDropped
+
+if TYPE_CHECKING:
+    import httpx
+
+    from asyncposthog.emulator.core import Emulator
+
+__all__ = ["in_process", "listen", "make_server", "serve"]
+
+
+def in_process(app: App) -> httpx.AsyncBaseTransport:
+    """A transport that calls the application directly, on whatever event loop runs."""
+    import httpx
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {IN_PROCESS: {}}}, receive, send)
+
+    class _Transport(httpx.AsyncBaseTransport):
+        def __init__(self) -> None:
+            self._inner = httpx.ASGITransport(marked)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            try:
+                return await self._inner.handle_async_request(request)
+            except ConnectionDropped:
+                message = "Server disconnected without sending a response."
+                raise httpx.RemoteProtocolError(message, request=request) from None
+
+    return _Transport()
+
+
+def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
+    """A listening socket.
+
+    Args:
+        port: The port; 0 for any that is free.
+        host: The address to listen on.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"the emulator cannot listen on {host}:{port}") from error
+    return listener
+
+
+def make_server(app: App) -> Any:
+    """A uvicorn server for the application, silent and without signal handling of its own.
+
+    Raises:
+        ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
+    """
+    try:
+        uvicorn = importlib.import_module("uvicorn")
+    except ImportError as error:
+        message = "serving the emulator needs uvicorn: pip install 'asyncposthog[emulator]'"
+        raise ImportError(message) from error
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+@asynccontextmanager
+async def serve(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> AsyncGenerator[str]:
+    """Serve an emulator on a socket while the block runs; its server lives in a thread.
+
+    Args:
+        emulator: What to serve.
+        port: The port; 0 for any that is free.
+        host: The address to listen on; loopback by default.
+
+    Yields:
+        The base URL, as `http://127.0.0.1:41234`.
+
+    Raises:
+        OSError: The port is taken.
+        ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
+    """
+    server = make_server(emulator.app)
+    listener = listen(port, host)
+    # The socket listens already, so a request that comes before the server is up waits its turn.
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="asyncposthog-emulator", daemon=True
+    )
+    thread.start()
+    try:
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(thread.join)
+        listener.close()

@@ -1,0 +1,28 @@
+"""The logs query, whose errors are in a form of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from asyncposthog.emulator.guards import is_object
+from asyncposthog.emulator.handlers import HANDLERS
+from asyncposthog.emulator.messages import Answer
+from asyncposthog.emulator.problems import Problem
+from asyncposthog.emulator.specials.table import Special
+from asyncposthog.emulator.world import Call
+
+__all__ = ["SPECIALS"]
+
+
+def _query(call: Call) -> Answer:
+    if not is_object(call.body) or "query" not in call.body:
+        raise Problem(400, body={"error": "No query provided"})
+    body = call.operation.body
+    if body is not None and body.schema in call.world.catalogue:
+        problem = call.world.validators.problem(str(body.schema), call.body, "request")
+        if problem is not None:
+            raise problem
+    return HANDLERS[call.plan.kind](call)
+
+
+SPECIALS: Mapping[str, Special] = {"logs.query": Special(_query, validates=False)}

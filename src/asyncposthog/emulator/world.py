@@ -1,0 +1,226 @@
+"""The emulator's whole state, and what a handler gets to see of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from asyncposthog.emulator.accounts import Account, Accounts, Key
+from asyncposthog.emulator.catalogue import Catalogue, Schema
+from asyncposthog.emulator.forms import Form
+from asyncposthog.emulator.messages import Answer, Request
+from asyncposthog.emulator.parameters import split
+from asyncposthog.emulator.plans import Collection, Plan, Plans
+from asyncposthog.emulator.problems import not_found
+from asyncposthog.emulator.routing import Router
+from asyncposthog.emulator.shapes import Shape, Shapes, seeded_uuid
+from asyncposthog.emulator.store import Bucket, Row, Store
+from asyncposthog.emulator.synthesis import Synthesiser
+from asyncposthog.emulator.validation import Validators
+from asyncposthog.operation import Operation
+
+__all__ = [
+    "KEYS",
+    "ORGANIZATIONS",
+    "PROJECTS",
+    "USERS",
+    "Call",
+    "Handler",
+    "Settings",
+    "World",
+    "fill",
+]
+
+Handler: TypeAlias = "Callable[[Call], Answer]"
+PROJECTS = "/api/projects/"
+ORGANIZATIONS = "/api/organizations/"
+USERS = "/api/users/"
+KEYS = "/api/personal_api_keys/"
+
+
+@dataclass(slots=True)
+class Settings:
+    """What a user of the emulator may turn."""
+
+    strict: bool = True
+    next_host: str | None = None
+    html_errors: bool = False
+    person_lag: int = 1
+    seed: int = 0
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class World:
+    """Operations and schemas, understood, and the objects that live there."""
+
+    def __init__(
+        self,
+        operations: Iterable[Operation],
+        schemas: Mapping[str, Any],
+        settings: Settings,
+        account: Account,
+    ) -> None:
+        known = tuple(operations)
+        self.settings = settings
+        self.catalogue = Catalogue(schemas)
+        self.validators = Validators(self.catalogue)
+        self.plans = Plans(known, self.catalogue)
+        self.router = Router(known)
+        checker = self.validators.checker
+        self.plain = Synthesiser(self.catalogue, "response", "plain", checker)
+        self.rich = Synthesiser(self.catalogue, "response", "rich", checker)
+        self.shapes = Shapes(self.plans, self.catalogue, self.plain, self.validators)
+        self.accounts = Accounts(account)
+        self.store = Store()
+        self.notes: dict[str, Any] = {}
+        """What special handlers keep, by their own names."""
+
+    @property
+    def organization_id(self) -> str:
+        """The organization's UUID."""
+        return self.accounts.account.organization_id
+
+    def now(self) -> str:
+        """The moment, as the server writes it."""
+        return self.settings.clock().astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+    def number(self, template: str) -> int:
+        """The next number of a collection."""
+        return self.store.next_number(template)
+
+    def uuid(self) -> str:
+        """A new UUID, the same in every run."""
+        return seeded_uuid(self.settings.seed, self.store.next_number("uuid"))
+
+    def person(self) -> Mapping[str, Any]:
+        """The user, by field name."""
+        account = self.accounts.account
+        return {
+            "id": account.user_id,
+            "uuid": account.user_uuid,
+            "distinct_id": account.user_uuid,
+            "first_name": account.first_name,
+            "email": account.email,
+        }
+
+    def project_exists(self, project: str) -> bool:
+        """Whether there is a project of that number."""
+        row = self.store.bucket(PROJECTS).find(project)
+        return row is not None and not row.deleted
+
+    def insert(
+        self,
+        collection: Collection,
+        address: str,
+        given: Mapping[str, Any],
+        project_id: int | None,
+    ) -> Row:
+        """Put a new object into a collection."""
+        shape = self.shapes.of(collection)
+        data = shape.new(self, given, project_id)
+        key = shape.key(data, self)
+        if key.isdigit():
+            template = collection.template
+            self.store.numbers[template] = max(self.store.numbers[template], int(key))
+        row = self.store.put(address, key, data)
+        row.deleted = collection.soft and data.get("deleted") is True
+        return row
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, routed, allowed and read."""
+
+    world: World
+    request: Request
+    operation: Operation
+    plan: Plan
+    values: tuple[str, ...]
+    """What stands at each placeholder, `@current` and `@me` resolved."""
+    key: Key
+    form: Form
+    body: Any = None
+    """The body with the types its schema gives."""
+    project_id: int | None = None
+    fidelity: str = "stateful"
+    parents: tuple[str, ...] = field(default=())
+    """The keys of the objects above, found by `locate`."""
+
+    @property
+    def collection(self) -> Collection:
+        """The collection the operation is about."""
+        if self.plan.collection is None:
+            raise TypeError(f"{self.operation.id} is about no collection")
+        return self.plan.collection
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of that collection's objects."""
+        return self.world.shapes.of(self.collection)
+
+    @property
+    def answer_schema(self) -> Schema | None:
+        """The schema of what the operation answers with, or lists."""
+        return self.world.catalogue.item(self.operation)
+
+    def locate(self, upto: int | None = None) -> None:
+        """Find the objects above the one in question.
+
+        Raises:
+            Problem: 404, one of them does not exist.
+        """
+        parents: list[str] = []
+        for step, value in zip(self.plan.steps[:upto], self.values, strict=False):
+            collection = self.world.plans.collections.get(step.template)
+            if collection is None:
+                parents.append(value)
+                continue
+            bucket = self.world.store.bucket(fill(step.template, parents))
+            row = bucket.find(value, step.key_field)
+            if row is None:
+                raise not_found()
+            parents.append(row.key)
+        self.parents = tuple(parents)
+
+    @property
+    def bucket(self) -> Bucket:
+        """The objects of the collection, below the parents of this call."""
+        return self.world.store.bucket(fill(self.collection.template, self.parents))
+
+    @property
+    def address(self) -> str:
+        """The concrete path of that bucket."""
+        return fill(self.collection.template, self.parents)
+
+    @property
+    def one_address(self) -> str:
+        """The concrete path of the call itself."""
+        return fill(self.plan.template, self.parents)
+
+    def row(self) -> Row:
+        """The item the path names.
+
+        Raises:
+            Problem: 404, it or something above it does not exist.
+        """
+        self.locate(len(self.plan.steps) - 1)
+        row = self.bucket.find(self.values[-1], self.plan.steps[-1].key_field)
+        if row is None:
+            raise not_found()
+        return row
+
+    def query(self, name: str) -> list[str]:
+        """The values of a query parameter, its array split as declared."""
+        values = self.request.values(name)
+        for parameter in self.operation.query_parameters:
+            if parameter.name == name:
+                return split(parameter, values)
+        return values
+
+
+def fill(template: str, keys: Iterable[str]) -> str:
+    """A concrete path: the placeholders of a template filled in order."""
+    first, *pieces = template.split("{}")
+    return first + "".join(key + piece for key, piece in zip(keys, pieces, strict=False))

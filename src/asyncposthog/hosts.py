@@ -1,0 +1,144 @@
+"""Where PostHog lives: regions, and the two hosts of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, Literal, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import ConfigurationError
+from .transport.redact import mask
+
+__all__ = ["CLOUD", "Hosts", "Region", "region_hosts", "resolve_host"]
+
+Region: TypeAlias = Literal["us", "eu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The base URLs of one PostHog: scheme, host, port and path prefix, without a final slash."""
+
+    app: str
+    """The private REST API."""
+    ingest: str
+    """Capture and flag evaluation."""
+    region: Region | None
+    """None when self-hosted."""
+
+
+CLOUD: Final[dict[Region, Hosts]] = {
+    "us": Hosts("https://us.posthog.com", "https://us.i.posthog.com", "us"),
+    "eu": Hosts("https://eu.posthog.com", "https://eu.i.posthog.com", "eu"),
+}
+
+_CLOUD_NAMES: Final[dict[str, Region]] = {
+    "us.posthog.com": "us",
+    "us.i.posthog.com": "us",
+    "app.posthog.com": "us",
+    "app.i.posthog.com": "us",
+    "eu.posthog.com": "eu",
+    "eu.i.posthog.com": "eu",
+}
+
+
+def region_hosts(region: object) -> Hosts:
+    """Return the hosts of a cloud region."""
+    if not isinstance(region, str):
+        raise TypeError(f"region must be 'us' or 'eu', not {type(region).__name__}")
+    if region not in CLOUD:
+        raise ConfigurationError(
+            f"There is no region {region!r}.",
+            suggestion="Use region='us' or region='eu', or host= for a self-hosted PostHog.",
+        )
+    return CLOUD[region]
+
+
+def resolve_host(host: object, *, allow_http: bool = False) -> Hosts:
+    """Return the hosts that a URL stands for.
+
+    The app or ingest host of a region stands for both. Any other is self-hosted: one host for
+    everything. A final `/api` is dropped and a path before it kept.
+
+    Raises:
+        ConfigurationError: The URL is malformed, or plain `http://` to a public host.
+        TypeError: It is no string.
+    """
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a URL as a str, not {type(host).__name__}")
+    parts = _split(host)
+    name = parts.hostname or ""
+    prefix = parts.path.rstrip("/").removesuffix("/api")
+    if any(segment in {"", ".", ".."} for segment in prefix.split("/")[1:]):
+        raise _malformed(host, "its path has an empty or a dot segment")
+    if name in {"posthog.com", "www.posthog.com"}:
+        raise ConfigurationError(
+            f"{_shown(host)!r} is PostHog's home page, not its API.",
+            suggestion="Use region='us' or region='eu'.",
+        )
+    _check_scheme(parts, host, allow_http)
+    if name in _CLOUD_NAMES:
+        region = _CLOUD_NAMES[name]
+        if prefix or parts.port not in {None, 443}:
+            raise ConfigurationError(
+                f"{_shown(host)!r} is a page of PostHog Cloud, not its host.",
+                suggestion=f"Use region={region!r}, or host={CLOUD[region].app!r}.",
+            )
+        return CLOUD[region]
+    base = f"{parts.scheme}://{parts.netloc.lower()}{prefix}"
+    return Hosts(base, base, None)
+
+
+def _split(host: str) -> SplitResult:
+    if "@" in host:
+        # The URL is not shown: what stands before the @ is a credential.
+        raise ConfigurationError(
+            "The host URL holds a user name or a password.",
+            suggestion="Leave them out; the key goes into api_key.",
+        )
+    if host != host.strip() or not host.isascii() or not host.isprintable() or " " in host:
+        raise _malformed(host, "it has spaces, or characters that no URL has")
+    if any(mark in host for mark in "\\%<>\"'{}|^`"):
+        raise _malformed(host, "it has characters that no host has")
+    try:
+        parts = urlsplit(host)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError as error:
+        raise _malformed(host, str(error)) from None
+    if parts.scheme not in {"http", "https"}:
+        raise _malformed(host, "it does not begin with https://")
+    if not parts.hostname or parts.netloc.endswith(":"):
+        raise _malformed(host, "it names no host")
+    if "?" in host or "#" in host:
+        raise _malformed(host, "it has a query or a fragment")
+    return parts
+
+
+def _check_scheme(parts: SplitResult, host: str, allow_http: bool) -> None:
+    if parts.scheme == "https" or allow_http or _is_loopback(parts.hostname or ""):
+        return
+    raise ConfigurationError(
+        f"{_shown(host)!r} would send the key unencrypted.",
+        suggestion="Use https://, or allow_http=True for a network you trust.",
+    )
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(host: str) -> str:
+    """Show a URL without its query, and without anything like a key."""
+    return mask(host.partition("?")[0].partition("#")[0][:200])
+
+
+def _malformed(host: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{_shown(host)!r} is not a host URL: {why}.",
+        suggestion="Write it like 'https://eu.posthog.com' or 'https://posthog.example.org'.",
+    )

@@ -1,0 +1,282 @@
+"""What a list method returns: a page when awaited, every item when iterated."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from asyncposthog.operation import Operation
+from asyncposthog.types import OMIT
+
+from .page import Page
+from .state import Call, PageState
+from .strategies import STRATEGIES
+from .walk import Fetch, Step, Walk
+from .window import gather, plan
+
+__all__ = ["Cursor", "Items", "Pages", "cursor"]
+
+T = TypeVar("T")
+
+
+class Cursor(Generic[T]):
+    """A list on the server. Nothing is sent until it is awaited or iterated.
+
+    ```python
+    page = await client.cohorts.list(limit=20)  # one page
+    async for cohort in client.cohorts.list():  # every item, page after page
+        ...
+    ```
+
+    Each iteration starts over. Breaking out of one leaves nothing behind.
+    """
+
+    __slots__ = ("_call", "_concurrency", "_fetch", "_start", "_strict")
+
+    def __init__(
+        self, call: Call, fetch: Fetch, *, concurrency: int, strict: bool, start: PageState
+    ) -> None:
+        self._call = call
+        self._fetch = fetch
+        self._concurrency = concurrency
+        self._strict = strict
+        self._start = start
+
+    def __await__(self) -> Generator[Any, Any, Page[T]]:
+        """Request the first page."""
+        return self._first_page().__await__()
+
+    def __aiter__(self) -> Items[T]:
+        """Go through every item of every page."""
+        return Items(self.pages())
+
+    def pages(self) -> Pages[T]:
+        """Go through the pages."""
+        return Pages(self._walk(), self._start, self._concurrency)
+
+    async def collect(self, max: int | None = None) -> list[T]:
+        """Return the items as a list.
+
+        Args:
+            max: How many at most; None for all. No page is requested that is not needed.
+
+        Raises:
+            ValueError: `max` is negative.
+        """
+        if max is not None:
+            _check_number("max", max, 0)
+        items: list[T] = []
+        pages = self.pages()
+        while max is None or len(items) < max:
+            pages.wanted = None if max is None else max - len(items)
+            page = await pages.advance()
+            if page is None:
+                break
+            items += page.items
+        return items if max is None else items[:max]
+
+    async def first(self) -> T | None:
+        """Return the first item; None if there is none."""
+        page: Page[T] | None = await self
+        while page is not None and not page:
+            page = await page.next_page()
+        return page[0] if page else None
+
+    def resume(self, state: Mapping[str, Any]) -> Cursor[T]:
+        """Return the same list, beginning where a page left off.
+
+        Args:
+            state: What `page.state` gave; it survives being written as JSON.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        return Cursor(
+            self._call,
+            self._fetch,
+            concurrency=self._concurrency,
+            strict=self._strict,
+            start=PageState.from_json(state),
+        )
+
+    def __repr__(self) -> str:
+        """Name the operation."""
+        return f"<Cursor: {self._call.operation.id}>"
+
+    def _walk(self) -> Walk:
+        pagination = self._call.operation.pagination
+        assert pagination is not None
+        return Walk(self._call, STRATEGIES[pagination.style], self._fetch, self._strict)
+
+    async def _first_page(self) -> Page[T]:
+        walk = self._walk()
+        return Page(walk, walk.load(self._start, await walk.request(self._start)))
+
+
+class Pages(AsyncIterator[Page[T]], Generic[T]):
+    """The pages of a list. Whatever runs side by side has ended whenever a page is handed out."""
+
+    # No async generator: one that is left unfinished needs the event loop to clean it up.
+
+    __slots__ = (
+        "_busy",
+        "_concurrency",
+        "_ended",
+        "_fetched",
+        "_start",
+        "_step",
+        "_walk",
+        "wanted",
+    )
+
+    def __init__(self, walk: Walk, start: PageState, concurrency: int) -> None:
+        self._walk = walk
+        self._start = start
+        self._concurrency = concurrency
+        self._step: Step | None = None
+        self._fetched: deque[tuple[int, bytes]] = deque()
+        self._busy = False
+        self._ended = False
+        self.wanted: int | None = None
+        """How many more items are of use; None for all."""
+
+    def __aiter__(self) -> Pages[T]:
+        """Go on where it stands."""
+        return self
+
+    async def __anext__(self) -> Page[T]:
+        """Return the next page."""
+        page = await self.advance()
+        if page is None:
+            raise StopAsyncIteration
+        return page
+
+    async def advance(self) -> Page[T] | None:
+        """Return the next page; None at the end. After an error, the same page is tried again.
+
+        Raises:
+            RuntimeError: Another task is waiting for it already.
+        """
+        if self._busy:
+            raise RuntimeError("another task is waiting for the next page of this iteration")
+        self._busy = True
+        try:
+            page = None if self._ended else await self._next()
+        finally:
+            self._busy = False
+        if page is None:
+            await self.aclose()
+        return page
+
+    async def aclose(self) -> None:
+        """End the iteration, and forget what was fetched ahead."""
+        self._ended = True
+        self._step = None
+        self._fetched.clear()
+
+    async def _next(self) -> Page[T] | None:
+        walk, before = self._walk, self._step
+        state = self._start if before is None else walk.following(before)
+        if state is None:
+            return None
+        content = self._ahead(state)
+        if content is None:
+            states = [state] if before is None else self._plan(before, state)
+            contents = await gather(walk.request, states)
+            self._fetched.extend(zip(map(walk.call.key, states), contents, strict=True))
+            _, content = self._fetched.popleft()
+        self._step = walk.load(state, content, before)
+        return Page(walk, self._step)
+
+    def _ahead(self, state: PageState) -> bytes | None:
+        """Return the answer for a page that was fetched ahead.
+
+        Where the server now leads elsewhere than was planned, its word counts: the rest is
+        dropped, and fetched anew from there.
+        """
+        if self._fetched and self._fetched[0][0] == self._walk.call.key(state):
+            return self._fetched.popleft()[1]
+        self._fetched.clear()
+        return None
+
+    def _plan(self, before: Step, state: PageState) -> list[PageState]:
+        most, got = self._concurrency, len(before.envelope.items)
+        if self.wanted is not None and got:
+            most = min(most, -(-self.wanted // got))
+        return plan(self._walk.call, before.state, before.envelope, state, most)
+
+
+class Items(AsyncIterator[T], Generic[T]):
+    """The items of a list, page after page."""
+
+    __slots__ = ("_items", "_pages")
+
+    def __init__(self, pages: Pages[T]) -> None:
+        self._pages = pages
+        self._items: Iterator[T] = iter(())
+
+    def __aiter__(self) -> Items[T]:
+        """Go on where it stands."""
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item."""
+        while True:
+            for item in self._items:
+                return item
+            page = await self._pages.advance()
+            if page is None:
+                raise StopAsyncIteration
+            self._items = iter(page.items)
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        self._items = iter(())
+        await self._pages.aclose()
+
+
+def cursor(
+    fetch: Fetch,
+    operation: Operation,
+    query: Mapping[str, Any] | None = None,
+    body: Any = OMIT,
+    *,
+    concurrency: int = 1,
+    strict: bool = False,
+) -> Cursor[Any]:
+    """Make the cursor of a list call. Nothing is sent.
+
+    Args:
+        fetch: Requests one page.
+        operation: The call.
+        query: Query parameters by their names on the wire; those that are `OMIT` are left out.
+        body: The body, where the style sends one.
+        concurrency: Pages requested side by side.
+        strict: Whether an answer that departs from the schema is an error.
+
+    Raises:
+        TypeError: A number is none.
+        ValueError: A number is out of range, or the pages cannot be fetched side by side.
+    """
+    if operation.pagination is None:
+        raise ValueError(f"{operation.id} is not a list that comes in pages")
+    _check_number("concurrency", concurrency, 1)
+    if concurrency > 1 and operation.pagination.style != "offset":
+        raise ValueError(
+            f"{operation.id} cannot fetch pages side by side: where a page begins stands on the "
+            "page before it. Leave `concurrency` at 1"
+        )
+    own = {name: value for name, value in (query or {}).items() if value is not OMIT}
+    for name, least in (("limit", 1), ("page_size", 1), ("page", 1), ("offset", 0)):
+        if name in own and not isinstance(own[name], str):
+            _check_number(name, own[name], least)
+    call = Call(operation, own or None, body)
+    return Cursor(call, fetch, concurrency=concurrency, strict=strict, start=PageState())
+
+
+def _check_number(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more, not {value}")

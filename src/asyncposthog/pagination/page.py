@@ -1,0 +1,103 @@
+"""One page of a list, and the way from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, Generic, TypeVar, overload
+
+from .state import PageState
+from .walk import Step, Walk
+
+__all__ = ["Page"]
+
+T = TypeVar("T")
+
+
+class Page(Collection[T], Generic[T]):
+    """One page: a sequence of its own items, and nothing of the pages after it."""
+
+    __slots__ = ("_following", "_looked", "_step", "_walk")
+
+    def __init__(self, walk: Walk, step: Step) -> None:
+        """Stand at a step of a walk."""
+        self._walk = walk
+        self._step = step
+        self._looked = False
+        self._following: PageState | None = None
+
+    @property
+    def items(self) -> list[T]:
+        """The items of this page."""
+        return self._step.envelope.items
+
+    @property
+    def count(self) -> int | None:
+        """How many items there are on all pages; None where the server does not say."""
+        return self._step.envelope.count
+
+    @property
+    def raw(self) -> Any:
+        """The whole answer, as it was decoded: a model, or JSON data."""
+        return self._step.envelope.data
+
+    @property
+    def has_next(self) -> bool:
+        """Whether another page is to be asked for. It may turn out to be empty.
+
+        Raises:
+            PaginationError: The server's word on that leads nowhere.
+        """
+        return self._next_state() is not None
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """Where the next page begins, as JSON data for `Cursor.resume`; None at the end.
+
+        Raises:
+            PaginationError: The server's word on that leads nowhere.
+        """
+        state = self._next_state()
+        return None if state is None else state.to_json()
+
+    async def next_page(self) -> Page[T] | None:
+        """Request the next page. None at the end, without a request."""
+        state = self._next_state()
+        if state is None:
+            return None
+        content = await self._walk.request(state)
+        return Page(self._walk, self._walk.load(state, content, self._step))
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        """Return an item, or a list of items, of this page."""
+        return self.items[index]
+
+    def __len__(self) -> int:
+        """How many items this page has."""
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[T]:
+        """Go through the items of this page."""
+        return iter(self.items)
+
+    def __reversed__(self) -> Iterator[T]:
+        """Go through the items of this page from the end."""
+        return reversed(self.items)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether an item is on this page."""
+        return item in self.items
+
+    def __repr__(self) -> str:
+        """Say how many items there are."""
+        total = "" if self.count is None else f" of {self.count}"
+        return f"<Page: {len(self)}{total} items>"
+
+    def _next_state(self) -> PageState | None:
+        if not self._looked:
+            self._following = self._walk.following(self._step)
+            self._looked = True
+        return self._following

@@ -1,0 +1,1 @@
+"""Everything between a method call and the wire."""

@@ -1,0 +1,125 @@
+"""JSON bodies: plain data, pydantic models and dates become bytes, once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import cast
+from uuid import UUID
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+from asyncposthog.types import OMIT
+
+__all__ = ["encode_json", "iso", "jsonable"]
+
+
+def encode_json(value: object, what: str = "body") -> bytes:
+    """Return a value as compact JSON.
+
+    Models anywhere inside are written by alias, without the fields that were never set.
+
+    Args:
+        value: What to write.
+        what: How messages name it.
+
+    Raises:
+        TypeError: Something has no form in JSON: bytes, a class, a generator.
+        ValueError: A datetime without a zone, or a number that is not finite.
+    """
+    try:
+        return to_json(jsonable(value, what))
+    except (PydanticSerializationError, UnicodeError) as error:
+        raise ValueError(f"{what} cannot be written as JSON: {error}") from None
+
+
+def iso(value: datetime, what: str) -> str:
+    """Return a datetime in ISO 8601, refusing one without a zone."""
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{what} is a datetime without a zone ({value.isoformat()}): the server would guess. "
+            "Give it one: datetime.now(UTC), or value.replace(tzinfo=...)"
+        )
+    return value.isoformat()
+
+
+def jsonable(value: object, what: str) -> object:
+    """Return a value in terms of dict, list, str, int, float, bool and None; OMIT drops out."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return jsonable(value.value, what)
+    if isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return _mapping(cast("Mapping[object, object]", value), what)
+    if isinstance(value, list | tuple | set | frozenset):
+        items = cast("list[object]", value)
+        return [jsonable(v, f"{what}[{i}]") for i, v in enumerate(items) if v is not OMIT]
+    if isinstance(value, BaseModel):
+        _check_model(value, what)
+        return value.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+    return _scalar(value, what)
+
+
+def _scalar(value: object, what: str) -> object:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(
+                f"{what} is {value}, which JSON cannot hold; send None, or leave it out"
+            )
+        return value
+    if isinstance(value, datetime):
+        return iso(value, what)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"{what} is bytes, which JSON cannot hold; decode it, or send a file")
+    try:
+        return to_jsonable_python(value, inf_nan_mode="strings")
+    except (PydanticSerializationError, ValueError, TypeError):
+        raise TypeError(f"{what} is a {type(value).__name__}, which JSON cannot hold") from None
+
+
+def _mapping(value: Mapping[object, object], what: str) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for key, item in value.items():
+        if item is OMIT:
+            continue
+        name = key.value if isinstance(key, Enum) else key
+        if isinstance(name, bool) or not isinstance(name, str | int | UUID):
+            raise TypeError(f"{what} has the key {key!r}; keys of JSON objects are strings")
+        result[str(name)] = jsonable(item, f"{what}.{name}")
+    return result
+
+
+def _check_model(model: BaseModel, what: str) -> None:
+    """Refuse inside a model what is refused outside: its own writer would let it pass."""
+    fields = {
+        name: getattr(model, name)
+        for name in type(model).model_fields
+        if name in model.model_fields_set
+    }
+    for name, item in {**fields, **(model.model_extra or {})}.items():
+        _check(item, f"{what}.{name}")
+
+
+def _check(value: object, what: str) -> None:
+    if isinstance(value, BaseModel):
+        _check_model(value, what)
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[object, object]", value).items():
+            _check(item, f"{what}.{key}")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(cast("list[object]", value)):
+            _check(item, f"{what}[{index}]")
+    elif isinstance(value, datetime):
+        iso(value, what)
+    elif isinstance(value, float | bytes):
+        _scalar(value, what)

@@ -1,0 +1,92 @@
+"""What goes wrong below HTTP, in our words; and answers made safe to keep."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import httpx
+
+from asyncposthog.errors import (
+    ConnectionError,  # noqa: A004
+    PostHogError,
+    RequestInfo,
+    StatusError,
+    TimeoutError,  # noqa: A004
+    clip,
+)
+
+from .redact import Redactor, mask_target
+from .request import PreparedRequest
+from .retry import Failure
+
+__all__ = ["classify", "translate", "without_secrets"]
+
+_UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_HOPELESS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+def translate(
+    error: httpx.HTTPError, base: str, redact: Redactor, operation: str, info: RequestInfo
+) -> PostHogError:
+    """Return our exception for one of httpx."""
+    if isinstance(error, httpx.ConnectTimeout):
+        text = f"Could not connect to {base} in time."
+    elif isinstance(error, httpx.PoolTimeout):
+        text = "No connection became free in time: too many calls at once."
+    elif isinstance(error, httpx.TimeoutException):
+        text = f"{base} did not answer in time."
+    else:
+        said = redact(mask_target(str(error))) or type(error).__name__
+        text = f"The connection to {base} failed: {clip(said)}"
+    kind = TimeoutError if isinstance(error, httpx.TimeoutException) else ConnectionError
+    suggestion = None
+    if _is_certificate(error):
+        suggestion = (
+            "The server's certificate is not trusted: set SSL_CERT_FILE to the certificate "
+            "authority's file, or pass an http_client that trusts it."
+        )
+    elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        suggestion = "Check the network, the proxy settings, and host= or region=."
+    return kind(text, operation=operation, request=info, suggestion=suggestion)
+
+
+def _is_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def classify(error: PostHogError) -> Failure:
+    """Tell the retry loop what is known of a failure."""
+    if isinstance(error, StatusError):
+        return Failure(kind="status", status=error.status, retry_after=error.retry_after)
+    if isinstance(error, TimeoutError) and error.overall:
+        return Failure(kind="final")
+    if not isinstance(error, TimeoutError | ConnectionError):
+        return Failure(kind="final")
+    cause = error.__cause__
+    if isinstance(cause, _HOPELESS) or _is_certificate(cause):
+        return Failure(kind="final")
+    return Failure(kind="unsent" if isinstance(cause, _UNSENT) else "broken")
+
+
+def without_secrets(
+    response: httpx.Response, request: PreparedRequest, base: str, redact: Redactor
+) -> httpx.Response:
+    """Return an answer that may be kept, printed and pickled: no request headers, no keys."""
+    dropped = {"content-encoding", "content-length", "transfer-encoding", "set-cookie"}
+    headers = [
+        (name, redact(value))
+        for name, value in response.headers.multi_items()
+        if name not in dropped
+    ]
+    url = redact(mask_target(base + request.target))
+    return httpx.Response(
+        response.status_code,
+        headers=headers,
+        content=redact.clean(response.content),
+        request=httpx.Request(request.method, url),
+    )

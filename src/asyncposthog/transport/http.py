@@ -1,0 +1,371 @@
+"""The HTTP layer: one httpx client for a family of clients, attempts, retries, and closing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import anyio
+import httpx
+from anyio.lowlevel import current_token
+
+from asyncposthog.advice import Facts
+from asyncposthog.errors import (
+    ClosedError,
+    EventLoopError,
+    PostHogError,
+    StatusError,
+    TimeoutError,  # noqa: A004
+)
+from asyncposthog.failures import failure, runs_query
+from asyncposthog.operation import Operation
+
+from .clock import Clock, SystemClock
+from .faults import classify, translate, without_secrets
+from .files import encode_multipart
+from .limits import Limiter, NoLimiter
+from .middleware import Middleware, compose
+from .redact import Redactor, mask_target
+from .request import PreparedRequest, request_info
+from .retry import Course, OnRetry, Policy, run
+from .wire import Bearer, exchange, read_bounded
+
+__all__ = ["Context", "Transport"]
+
+logger = logging.getLogger("asyncposthog")
+
+_CONNECT_TIMEOUT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the calls of one client have in common."""
+
+    base: str
+    """The URL that targets are put behind."""
+    auth: Bearer
+    headers: httpx.Headers
+    facts: Facts
+    redactor: Redactor
+    middleware: tuple[Middleware, ...] = ()
+    on_retry: OnRetry | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """One call under way."""
+
+    context: Context
+    operation: Operation
+    request: PreparedRequest
+    policy: Policy
+    project: int | None
+    stream: bool
+    began: float
+    attempt: int = 1
+    overall: bool = False
+    """Whether the deadline of the call ends the attempt before its own timeout does."""
+
+
+class Transport:
+    """Shared by a client and its copies: connections, the limiter, and what is under way."""
+
+    def __init__(
+        self,
+        *,
+        build: Callable[[], httpx.AsyncClient],
+        owned: bool = True,
+        limiter: Limiter | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Keep how the httpx client is made; it is made by the first call.
+
+        Args:
+            build: Returns the httpx client.
+            owned: Whether closing this closes that.
+            limiter: Decides when attempts may go.
+            clock: Time and chance.
+        """
+        self._build = build
+        self._owned = owned
+        self._limiter = None if isinstance(limiter, NoLimiter) else limiter
+        self.clock = clock or SystemClock()
+        self._client: httpx.AsyncClient | None = None
+        self._token: object = None
+        self._closed = False
+        self._cancelled = False
+        self._running = 0
+        self._scopes: set[anyio.CancelScope] = set()
+        self._idle: anyio.Event | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether new calls are refused."""
+        return self._closed
+
+    def check_open(self) -> None:
+        """Refuse a call after closing.
+
+        Raises:
+            ClosedError: The client is closed.
+        """
+        if self._closed:
+            raise ClosedError(
+                "The client is closed.",
+                suggestion="Make the call inside `async with`, or build a new AsyncPostHog.",
+            )
+
+    def _check_loop(self) -> None:
+        token = current_token()
+        if self._token is None:
+            self._token = token
+        elif token != self._token:
+            raise EventLoopError(
+                "The client was first used in another event loop, and its connections live there.",
+                suggestion="Build one AsyncPostHog for each event loop.",
+            )
+
+    async def send(
+        self,
+        context: Context,
+        operation: Operation,
+        request: PreparedRequest,
+        policy: Policy,
+        *,
+        repeatable: bool,
+        project: int | None,
+        stream: bool = False,
+    ) -> httpx.Response:
+        """Send a request, repeating it where that is sound, and return the successful answer.
+
+        Args:
+            context: The client's side of it.
+            operation: What is called.
+            request: What to send.
+            policy: The call's patience.
+            repeatable: Whether doing it twice has the effect of doing it once.
+            project: The project it is about.
+            stream: Whether to leave the body unread. The caller then has to close the answer,
+                and to call `finished`.
+
+        Raises:
+            PostHogError: Anything that went wrong, after the last attempt.
+        """
+        self.check_open()
+        self._check_loop()
+        self._running += 1
+        try:
+            if request.multipart is not None:
+                request = await self._read_files(request)
+            began = self.clock.monotonic()
+            job = _Job(context, operation, request, policy, project, stream, began)
+            try:
+                response = await self._attempt(job, 1)
+            except PostHogError as error:
+                response = await self._repeat(job, repeatable, error)
+        except BaseException:
+            self.finished()
+            raise
+        if not stream:
+            self.finished()
+        return response
+
+    def finished(self) -> None:
+        """Note that a call is over, its answer read."""
+        self._running -= 1
+        if self._running == 0 and self._idle is not None:
+            self._idle.set()
+
+    async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
+        """Refuse new calls, wait for running ones, and close the connections.
+
+        Args:
+            cancel: Cancel running calls (they raise `ClosedError`) rather than wait.
+            timeout: Seconds to wait before they are cancelled after all; None waits for ever.
+        """
+        self._check_loop()
+        self._closed = True
+        try:
+            if self._running and not cancel:
+                await self._wait_idle(timeout)
+            self._cancelled = True
+            for scope in tuple(self._scopes):
+                scope.cancel()
+            if self._running:
+                # A call that does not heed its cancellation must not keep us for ever.
+                await self._wait_idle(5.0)
+        finally:
+            if self._owned and self._client is not None:
+                client, self._client = self._client, None
+                with anyio.move_on_after(5.0, shield=True):
+                    await client.aclose()
+
+    async def _wait_idle(self, seconds: float | None) -> None:
+        if self._idle is None:
+            self._idle = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._idle.wait()
+
+    async def _read_files(self, request: PreparedRequest) -> PreparedRequest:
+        assert request.multipart is not None
+        content, media = await encode_multipart(request.multipart)
+        headers = (*request.headers, ("Content-Type", media))
+        return PreparedRequest(request.method, request.target, headers, content)
+
+    async def _repeat(self, job: _Job, repeatable: bool, first: PostHogError) -> httpx.Response:
+        course = Course(
+            policy=job.policy,
+            classify=classify,
+            repeatable=repeatable,
+            query=runs_query(job.operation),
+            clock=self.clock,
+            operation=job.operation.id,
+            request=request_info(job.request),
+            on_retry=job.context.on_retry,
+            began=job.began,
+        )
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            with scope:
+                return await run(partial(self._attempt, job), course, first)
+        finally:
+            self._scopes.discard(scope)
+        raise self._interrupted(job)
+
+    async def _attempt(self, job: _Job, number: int) -> httpx.Response:
+        """Make one attempt, within its own time and that of the call."""
+        job.attempt = number
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            with scope:
+                if self._limiter is None:
+                    self._limit_time(job, scope, job.policy.timeout)
+                    return await self._perform(job)
+                # Waiting to be admitted takes of the call's time, not of the attempt's.
+                self._limit_time(job, scope, None)
+                async with self._limiter.admit(job.operation, job.project):
+                    self._limit_time(job, scope, job.policy.timeout)
+                    return await self._perform(job)
+        except httpx.HTTPError as error:
+            raise self._translated(error, job) from error
+        finally:
+            self._scopes.discard(scope)
+        raise self._interrupted(job)
+
+    def _translated(self, error: httpx.HTTPError, job: _Job) -> PostHogError:
+        info, context = request_info(job.request), job.context
+        return translate(error, context.base, context.redactor, job.operation.id, info)
+
+    def _limit_time(self, job: _Job, scope: anyio.CancelScope, bound: float | None) -> None:
+        job.overall = False
+        if job.policy.deadline is not None:
+            left = job.began + job.policy.deadline - self.clock.monotonic()
+            if bound is None or left <= bound:
+                job.overall, bound = True, max(left, 0.0)
+        if bound is not None:
+            scope.deadline = anyio.current_time() + bound
+
+    async def _perform(self, job: _Job) -> httpx.Response:
+        """Send one attempt through the middleware, and raise what its answer stands for."""
+        context, prepared = job.context, job.request
+        headers = context.headers
+        if prepared.headers:
+            headers = headers.copy()
+            headers.update(prepared.headers)
+        request = httpx.Request(
+            prepared.method,
+            context.base + prepared.target,
+            headers=headers,
+            content=prepared.content,
+            extensions={"timeout": _timeouts(job.policy.timeout)},
+        )
+        if context.middleware:
+            chain = compose(context.middleware, partial(self._transmit, job))
+            response = await chain(request)
+        else:
+            response = await self._transmit(job, request)
+        if response.status_code < 300 or response.status_code == 304:
+            return response
+        raise await self._failure(job, response)
+
+    async def _transmit(self, job: _Job, request: httpx.Request) -> httpx.Response:
+        """Put a request on the wire, and read the answer unless it is to be streamed."""
+        context = job.context
+        verbose = logger.isEnabledFor(logging.DEBUG)
+        began = self.clock.monotonic() if verbose else 0.0
+        response = await exchange(self._http(), request, context.auth)
+        if not job.stream or response.status_code >= 300:
+            response = await read_bounded(
+                response, context.max_bytes, job.request, job.operation.id
+            )
+        if verbose:
+            logger.debug(
+                "%s %s: %d in %.0f ms, attempt %d",
+                request.method,
+                context.redactor(mask_target(request.url.raw_path.decode("ascii", "replace"))),
+                response.status_code,
+                (self.clock.monotonic() - began) * 1000,
+                job.attempt,
+            )
+        return response
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = self._build()
+        if self._client.is_closed:
+            raise ClosedError(
+                "The http_client given to AsyncPostHog was closed.",
+                suggestion="Keep it open as long as the AsyncPostHog that uses it.",
+            )
+        return self._client
+
+    def accept_encoding(self) -> str:
+        """Return the compressions that the httpx client understands."""
+        return self._http().headers.get("Accept-Encoding", "identity")
+
+    async def _failure(self, job: _Job, response: httpx.Response) -> StatusError:
+        context = job.context
+        if not response.is_closed:  # a middleware's own
+            await response.aread()
+        error = failure(
+            job.operation,
+            request_info(job.request),
+            response.status_code,
+            response.headers,
+            response.content,
+            context.facts,
+            now=self.clock.time(),
+        )
+        error.response = without_secrets(response, job.request, context.base, context.redactor)
+        return error
+
+    def _interrupted(self, job: _Job) -> PostHogError:
+        """Return the exception for an attempt that was cancelled by us, not by its caller."""
+        info = request_info(job.request)
+        if self._cancelled:
+            return ClosedError(
+                "The client was closed while the call was running.",
+                operation=job.operation.id,
+                request=info,
+            )
+        name = "deadline" if job.overall else "timeout"
+        seconds = job.policy.deadline if job.overall else job.policy.timeout
+        error = TimeoutError(
+            f"No complete answer within the {name} of {seconds:g} s.",
+            operation=job.operation.id,
+            request=info,
+            suggestion=f"Give it longer with options={{'{name}': …}}, or ask for less.",
+        )
+        error.overall = job.overall
+        return error
+
+
+def _timeouts(timeout: float | None) -> dict[str, float | None]:
+    connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
+    return {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}

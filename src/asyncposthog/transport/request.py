@@ -1,0 +1,129 @@
+"""A call becomes a request: pure, apart from uploads, which are read when they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import BaseModel
+
+from asyncposthog.errors import RequestInfo
+from asyncposthog.operation import Operation
+from asyncposthog.types import OMIT
+
+from .bodies import encode_json, jsonable
+from .files import FilePart, Multipart, check_file
+from .paths import build_path
+from .queries import encode_headers, encode_query
+from .redact import mask
+
+__all__ = ["PreparedRequest", "prepare", "request_info"]
+
+_JSON = ("Content-Type", "application/json")
+_NONE: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A request ready to be sent, as often as needed. It holds no credentials."""
+
+    method: str
+    target: str
+    """Path and query, encoded, below the host."""
+    headers: tuple[tuple[str, str], ...] = ()
+    content: bytes | None = None
+    multipart: Multipart | None = None
+
+
+def request_info(request: PreparedRequest) -> RequestInfo:
+    """Return what exceptions and hooks may know of a request."""
+    return RequestInfo(request.method, mask(request.target.partition("?")[0]))
+
+
+def prepare(
+    operation: Operation,
+    root: str | None,
+    path: tuple[object, ...] = (),
+    query: Mapping[str, object] | None = None,
+    headers: Mapping[str, object] | None = None,
+    body: object = OMIT,
+    extra_body: Mapping[str, object] | None = None,
+) -> PreparedRequest:
+    """Check and encode the arguments of a call.
+
+    Args:
+        operation: What is called.
+        root: The project or organization that fills the first placeholder of the path.
+        path: Positional arguments.
+        query: Query parameters, by their names on the wire.
+        headers: Header parameters, by their names on the wire.
+        body: What to send; a dict of wire names where the body is flat.
+        extra_body: Fields merged into a JSON object.
+
+    Raises:
+        TypeError: An argument is of a type that cannot be sent.
+        ValueError: An argument is out of range, or would address something else.
+    """
+    target = build_path(operation, root, path)
+    if query:
+        text = encode_query(operation, query)
+        if text:
+            target = f"{target}?{text}"
+    lines = tuple(encode_headers(operation, headers)) if headers else _NONE
+    if body is OMIT and operation.fixed_body is None and not extra_body:
+        return PreparedRequest(operation.method, target, lines)
+    if operation.body is not None and operation.body.media == "multipart":
+        form = _form(operation, body, extra_body)
+        return PreparedRequest(operation.method, target, lines, multipart=form)
+    content = _json(operation, body, extra_body)
+    return PreparedRequest(operation.method, target, (*lines, _JSON), content)
+
+
+def _json(operation: Operation, body: object, extra: Mapping[str, object] | None) -> bytes:
+    if operation.method in {"GET", "HEAD"}:
+        raise TypeError(f"{operation.id}: a {operation.method} request has no body")
+    if operation.fixed_body is not None:
+        body = {**operation.fixed_body, **_object(operation, body)}
+    if extra:
+        body = {**_object(operation, body), **extra}
+    return encode_json(body, f"{operation.id}: body")
+
+
+def _object(operation: Operation, body: object) -> Mapping[str, object]:
+    """Return the body as a mapping that can be merged."""
+    if body is OMIT:
+        return {}
+    if isinstance(body, BaseModel):
+        body = jsonable(body, f"{operation.id}: body")
+    if isinstance(body, Mapping):
+        return cast("Mapping[str, object]", body)
+    raise TypeError(
+        f"{operation.id}: options['body'] needs a JSON object to be merged into, "
+        f"and the body is a {type(body).__name__}"
+    )
+
+
+def _form(operation: Operation, body: object, extra: Mapping[str, object] | None) -> Multipart:
+    assert operation.body is not None
+    values = {**_object(operation, body), **(extra or {})}
+    fields: list[tuple[str, str]] = []
+    files: list[FilePart] = []
+    for name, value in values.items():
+        if value is OMIT:
+            continue
+        what = f"{operation.id}: {name}"
+        many = cast("list[object]", value) if isinstance(value, list) else [value]
+        if name in operation.body.files:
+            files += [check_file(name, one, what) for one in many if one is not None]
+        else:
+            fields += [(name, _field(one, what)) for one in many]
+    return Multipart(tuple(fields), tuple(files))
+
+
+def _field(value: object, what: str) -> str:
+    """Return a form field as Django reads it: null is empty, objects are JSON."""
+    plain = jsonable(value, what)
+    if plain is None:
+        return ""
+    return plain if isinstance(plain, str) else encode_json(plain, what).decode()

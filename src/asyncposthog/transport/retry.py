@@ -1,0 +1,280 @@
+"""What is tried again, when, and for how long.
+
+`decide` is the whole policy, and pure. `run` is the only retry loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from asyncposthog.errors import Attempt, PostHogError, RequestInfo
+
+from .clock import Clock
+
+__all__ = [
+    "Course",
+    "Failure",
+    "OnRetry",
+    "Policy",
+    "RetryDetails",
+    "Stop",
+    "Verdict",
+    "Wait",
+    "decide",
+    "run",
+]
+
+T = TypeVar("T")
+
+FailureKind: TypeAlias = Literal["status", "unsent", "broken", "final"]
+StopReason: TypeAlias = Literal["final", "exhausted", "too_long", "deadline"]
+
+_BASE: Final = 0.5
+_CAP: Final = 8.0
+_RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
+_REFUSED_UNDONE: Final = frozenset({429, 503})
+"""With these the server says that it did nothing: anything may be repeated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How patient one call is."""
+
+    timeout: float | None = 60.0
+    deadline: float | None = None
+    max_retries: int = 3
+    max_retry_after: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What is known of a failed attempt."""
+
+    kind: FailureKind
+    """`status`: the server answered. `unsent`: it never got the request. `broken`: it may have.
+    `final`: trying again cannot help."""
+    status: int | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Try again after so many seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Do not try again."""
+
+    reason: StopReason
+    delay: float = 0.0
+    """The wait that would have been needed, for `too_long` and `deadline`."""
+
+
+Verdict: TypeAlias = Wait | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDetails:
+    """What `on_retry` is told before each wait."""
+
+    operation: str
+    request: RequestInfo
+    attempt: int
+    """The attempt that failed, counted from 1."""
+    delay: float
+    """Seconds until the next one."""
+    elapsed: float
+    """Seconds since the call began."""
+    error: PostHogError
+
+
+OnRetry: TypeAlias = Callable[[RetryDetails], "Awaitable[object] | object"]
+
+
+def decide(
+    policy: Policy,
+    failure: Failure,
+    *,
+    repeatable: bool,
+    query: bool = False,
+    attempt: int,
+    elapsed: float,
+    chance: float,
+) -> Verdict:
+    """Decide whether a failed attempt is followed by another.
+
+    Args:
+        policy: The call's patience.
+        failure: What went wrong.
+        repeatable: Whether doing the call twice has the effect of doing it once.
+        query: Whether it runs a query: a 504 then says that the query is too slow.
+        attempt: The attempt that failed, counted from 1.
+        elapsed: Seconds since the call began.
+        chance: A random number from 0 up to 1.
+    """
+    if not _worth_repeating(failure, repeatable, query):
+        return Stop("final")
+    if attempt > policy.max_retries:
+        return Stop("exhausted")
+    floor = failure.retry_after or 0.0
+    # Full jitter: clients that failed together do not come back together.
+    delay = max(floor, chance * min(_CAP, _BASE * 2.0 ** min(attempt - 1, 16)))
+    if floor > policy.max_retry_after:
+        return Stop("too_long", floor)
+    if policy.deadline is not None and elapsed + delay >= policy.deadline:
+        return Stop("deadline", delay)
+    return Wait(delay)
+
+
+def _worth_repeating(failure: Failure, repeatable: bool, query: bool) -> bool:
+    if failure.kind == "final":
+        return False
+    if failure.kind == "unsent":
+        return True
+    if failure.kind == "broken":
+        return repeatable
+    if failure.status not in _RETRIED or (query and failure.status == 504):
+        return False
+    return repeatable or failure.status in _REFUSED_UNDONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What the retry loop knows of one call."""
+
+    policy: Policy
+    classify: Callable[[PostHogError], Failure]
+    repeatable: bool
+    """Whether doing the call twice has the effect of doing it once."""
+    query: bool
+    """Whether it runs a query."""
+    clock: Clock
+    operation: str
+    request: RequestInfo
+    on_retry: OnRetry | None
+    began: float
+    """When the call began, by the clock."""
+
+
+async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: PostHogError) -> T:
+    """Repeat a call whose first attempt has failed, as long as `decide` says so.
+
+    The first attempt is made outside, without any of this machinery: most calls succeed.
+
+    Args:
+        attempt: Makes one attempt, given its number.
+        course: The call, and its patience.
+        first: How the first attempt failed.
+
+    Raises:
+        PostHogError: The last failure, with all attempts in its history.
+    """
+    log = _Log(course)
+    if not log.goes_on(first):
+        raise first
+
+    from tenacity import RetryCallState  # not before something is to be repeated
+    from tenacity.asyncio import AsyncRetrying
+
+    async def step() -> T:
+        if log.started:
+            return await attempt(len(log.history) + 1)
+        log.started = True
+        raise first
+
+    def goes_on(state: RetryCallState) -> bool:
+        error = state.outcome and state.outcome.exception()
+        return error is first or (isinstance(error, PostHogError) and log.goes_on(error))
+
+    def wait(state: RetryCallState) -> float:
+        return log.verdict.delay
+
+    async def tell(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if isinstance(error, PostHogError):
+            await log.tell(error)
+
+    retrying = AsyncRetrying(
+        sleep=course.clock.sleep, retry=goes_on, wait=wait, before_sleep=tell, reraise=True
+    )
+    return await retrying(step)
+
+
+class _Log:
+    """The attempts of one call so far."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.history: list[Attempt] = []
+        self.verdict: Verdict = Stop("final")
+        self.started = False
+
+    def goes_on(self, error: PostHogError) -> bool:
+        """Note a failure, and decide."""
+        course = self.course
+        elapsed = course.clock.monotonic() - course.began
+        number = len(self.history) + 1
+        self.verdict = verdict = decide(
+            course.policy,
+            course.classify(error),
+            repeatable=course.repeatable,
+            query=course.query,
+            attempt=number,
+            elapsed=elapsed,
+            chance=course.clock.random(),
+        )
+        delay = verdict.delay if isinstance(verdict, Wait) else None
+        self.history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
+        error.attempts = tuple(self.history)
+        if isinstance(verdict, Wait):
+            return True
+        _explain(error, verdict, course.policy)
+        return False
+
+    async def tell(self, error: PostHogError) -> None:
+        """Tell the user's hook what is about to be repeated."""
+        course = self.course
+        if course.on_retry is None:
+            return
+        last = self.history[-1]
+        result = course.on_retry(
+            RetryDetails(
+                operation=course.operation,
+                request=course.request,
+                attempt=last.number,
+                delay=self.verdict.delay,
+                elapsed=last.elapsed,
+                error=error,
+            )
+        )
+        if inspect.isawaitable(result):
+            await result
+
+
+def _reason(error: PostHogError) -> str:
+    if error.status is not None:
+        return f"{error.status} {error.code}" if error.code else str(error.status)
+    return type(error).__name__
+
+
+def _explain(error: PostHogError, stop: Stop, policy: Policy) -> None:
+    """Say why a failure that is usually repeated was not."""
+    if stop.reason == "too_long":
+        text = (
+            f"The server asks to wait {stop.delay:g} s, longer than max_retry_after "
+            f"({policy.max_retry_after:g} s): call again after that."
+        )
+    elif stop.reason == "deadline":
+        text = (
+            f"The next attempt would come {stop.delay:.3g} s later, after the deadline of "
+            f"{policy.deadline:g} s."
+        )
+    else:
+        return
+    error.suggestion = f"{text} {error.suggestion}" if error.suggestion else text

@@ -1,0 +1,87 @@
+"""What a schema says that we cannot carry through, and what is broken in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from codegen.findings import SchemaError
+from tests.codegen.normalising import TEXT, nullable, reasons, ref, run
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "words"),
+    [
+        ({"not": {}}, "/not", "cannot be represented"),
+        ({"type": "object", "patternProperties": {"^a": {}}}, "/patternProperties", "dropped"),
+        ({"if": {}, "then": {}}, "/if", "cannot be represented"),
+        ({"type": "object", "dependentSchemas": {}}, "/dependentSchemas", "dropped"),
+        ({"type": "file"}, "/type", "'file' is no JSON type"),
+        ({"enum": ["a", "a"]}, "/enum", "repeats values"),
+        ({"enum": []}, "/enum", "is empty"),
+        ({"type": "string", "enum": [True]}, "", "[True] is not of type string"),
+        ({"enum": ["a"], "const": "b"}, "/const", "not in the enum"),
+        ({"minimum": 1, "minLength": 1}, "", "keywords of number and string"),
+        ({"type": "string", "maxLength": "9"}, "/maxLength", "'9' is no number"),
+        ({"type": "object", "required": True}, "/required", "no list of names"),
+        ({"properties": {"a/b": False}}, "/properties/a~1b", "must not be there"),
+        ({"oneOf": []}, "/oneOf", "a union of nothing"),
+        (
+            {"oneOf": [{"type": "string", "readOnly": True}, {"type": "integer"}]},
+            "/oneOf",
+            "readOnly",
+        ),
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "", "exclude each other"),
+        (
+            {"allOf": [{"type": "string", "pattern": "a"}, {"pattern": "b"}]},
+            "/pattern",
+            "both 'a' and 'b'",
+        ),
+        (
+            {"allOf": [{"properties": {"a": TEXT}}, {"properties": {"a": {"type": "null"}}}]},
+            "/properties/a",
+            "no value satisfies",
+        ),
+        ({"type": "object", "discriminator": {"propertyName": "a"}}, "/discriminator", "no union"),
+        (
+            {"properties": {"a": {"allOf": [ref("It"), {"properties": {"b": {}}}]}}},
+            "/properties/a",
+            "from within",
+        ),
+        (False, "", "allows nothing"),
+    ],
+)
+def test_what_cannot_be_said_is_reported(schema: Any, pointer: str, words: str) -> None:
+    found = reasons(schema)
+
+    assert words in found.get(pointer, ""), found
+
+
+def test_openapi_3_0_ignores_what_stands_beside_a_reference() -> None:
+    schema = {**ref("User"), "readOnly": True, "description": "x", "nullable": True}
+
+    found = run(schema, "3.0.3")
+
+    assert found.document["components"]["schemas"]["It"] == nullable(ref("User"))
+    assert reasons(schema, "3.0.3") == {"": "OpenAPI 3.0 ignores keys beside a $ref: readOnly"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (ref("Nobody"), "#/components/schemas/It/$ref: it refers to '#/components/schemas/Nobody'"),
+        ({"$ref": "other.yaml#/A"}, "outside of the document. Bundle the document"),
+        ({"$ref": 3}, "a string is expected here, not a number"),
+        ([], "#/components/schemas/It: an object is expected here, not an array"),
+        ({"properties": []}, "#/components/schemas/It/properties: an object is expected"),
+        ({"allOf": {}}, "an array is expected here, not an object"),
+        ({"items": None}, "an object is expected here, not null"),
+        ({"pattern": True}, "a string is expected here, not a boolean"),
+    ],
+)
+def test_a_broken_schema_says_where(schema: Any, words: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        run(schema)
+
+    assert words in str(caught.value)
