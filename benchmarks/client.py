@@ -22,7 +22,7 @@ OFFICIAL = 'import posthog\nclient = posthog.Posthog("phc_x", host="http://127.0
 DECODE = """
 before = time.perf_counter()
 from asyncposthog.decode import decode
-from asyncposthog.registry import feature_flags
+from asyncposthog.registry.families import feature_flags
 decode(feature_flags.GET.result, b'{"id": 1, "key": "x"}', strict=False,
        operation=feature_flags.GET, media="application/json")
 spent = time.perf_counter() - before

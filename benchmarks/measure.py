@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -58,10 +59,15 @@ def fresh_process(code: str) -> tuple[float, float]:
     """Run code in a new interpreter; return its milliseconds and resident MiB."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", _PROBE.format(code=code)],
-        check=True, capture_output=True, text=True,
+        check=True, capture_output=True, text=True, env=_environment(),
     )  # fmt: skip
     milliseconds, mebibytes = json.loads(done.stdout.splitlines()[-1])
     return milliseconds, mebibytes
+
+
+def _environment() -> dict[str, str]:
+    """Let interpreters keep their bytecode, as they do on a user's machine."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def alternate(codes: dict[str, str], runs: int) -> dict[str, tuple[float, float]]:

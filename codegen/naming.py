@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
+_BRANDS = re.compile("HogQL|PostHog|GitHub|GitLab|LinkedIn|ClickUp|ClickHouse|OAuth|OpenAPI")
+"""Names with capitals inside that are one word all the same."""
 _PARAMETER = re.compile(r"^\{(.+)\}$")
 _ITEM_VERBS = {"get": "get", "patch": "update", "put": "replace", "delete": "delete"}
 _TAIL_VERBS = {
@@ -38,7 +40,8 @@ _SIGNATURE_NAMES = frozenset({"self", "options", "concurrency"})
 
 def words(name: str) -> list[str]:
     """Split any casing into lower-case words: `dateRange2` → `date`, `range2`."""
-    return [word.lower() for word in _WORDS.findall(name)]
+    plain = _BRANDS.sub(lambda match: match.group().capitalize(), name)
+    return [word.lower() for word in _WORDS.findall(plain)]
 
 
 def python_name(wire: str) -> str:

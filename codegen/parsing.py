@@ -168,8 +168,8 @@ class _Yaml:
         """Return the data of the first document; a second one is an error."""
         try:
             next(self._events)  # the start of the stream
-            if isinstance(start := next(self._events), yaml.StreamEndEvent):
-                self._fail(start, "there is nothing but comments")
+            if isinstance(next(self._events), yaml.StreamEndEvent):
+                raise SchemaError(self._source, "it holds nothing but comments", _GET_ONE)
             found = self._value(next(self._events), 0)
             next(self._events)
             more = next(self._events)
@@ -222,7 +222,7 @@ class _Yaml:
                 self._fail(event, "a key has to be plain text")
             # A key is text whatever it looks like: `200:`, `on:` and `null:` too.
             name = str(event.value)
-            if name == "<<":
+            if name == "<<" and not event.style:
                 self._fail(event, "merge keys (`<<`) are not supported")
             if name in built:
                 self._fail(event, f"the key {name!r} stands there twice")

@@ -82,6 +82,8 @@ def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise SchemaError(shown, f"it is no URL ({error})", "Give one as https://host") from None
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise SchemaError(shown, "it is no http(s) URL", "Give one as https://host")
     shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
     hooks = {"request": [_refuse_plain_http]}
     with httpx.Client(
@@ -97,7 +99,7 @@ def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -
             reason = f"no answer within {timeout:g} s"
             raise SchemaError(shown, reason, "Try again, or with a longer timeout") from None
         except (httpx.RequestError, httpx.InvalidURL) as error:
-            reason = f"it cannot be reached ({error or type(error).__name__})"
+            reason = f"it cannot be reached ({str(error) or type(error).__name__})"
             raise SchemaError(shown, reason, "Check the address and the network") from None
     if answer.status_code in {401, 403}:
         reason = f"it answers {answer.status_code}"

@@ -62,18 +62,18 @@ async def lists(ph: AsyncPostHog) -> None:
     say(f"first page of cohorts: {len(page.items)} of {page.count}")
     names = {cohort.name async for cohort in ph.cohorts.list(limit=100)}
     say(f"paged through all of them: {len(names)} cohorts")
-    found = await ph.cohorts.list(search="Cohort 24").collect()
-    say(f"searched for 'Cohort 24': {len(found)} found")
+    found = await ph.feature_flags.list(search="nav", active="true").collect()
+    say(f"active flags with 'nav' in them: {[flag.key for flag in found]}")
 
 
 async def nested(ph: AsyncPostHog) -> None:
-    """Use a resource below another, and one of the organization."""
-    task = await ph.tasks.create(title="Tidy the funnel", description="Remove dead steps")
-    run = await ph.tasks.runs.create(task.id)
-    runs = await ph.tasks.runs.list(task.id).collect()
-    say(f"nested resource: task {task.id} has run {run.id} ({len(runs)} in all)")
+    """Use a resource of the organization, and one nested below it."""
     role = await ph.organizations.roles.create(name="Analysts")
-    say(f"organization-level resource: role {role.name!r}")
+    me = await ph.users.me()
+    memberships = ph.organizations.roles.role_memberships
+    member = await memberships.create(role.id, user_uuid=me.uuid)
+    everyone = await memberships.list(role.id).collect()
+    say(f"nested resource: role {role.name!r} has member {member.id} ({len(everyone)} in all)")
 
 
 async def upload(ph: AsyncPostHog, folder: Path) -> None:
@@ -115,17 +115,17 @@ async def main() -> None:
     emulator = Emulator()
     emulator.seed("cohorts", COHORTS)
     emulator.seed("persons", PERSONS)
-    reader = emulator.add_key("phx_reader", scopes=["survey:read"])
+    emulator.add_key("phx_reader", scopes=["survey:read"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with serve(emulator) as url:
             print(f"the emulator listens on {url}")
-            async with AsyncPostHog(api_key=emulator.api_key, project_id=1, host=url) as ph:
+            async with AsyncPostHog(api_key=emulator.key, project_id=1, host=url) as ph:
                 await flags(ph)
                 await lists(ph)
                 await nested(ph)
                 await upload(ph, folder)
-                async with AsyncPostHog(api_key=reader, project_id=1, host=url) as limited:
+                async with AsyncPostHog(api_key="phx_reader", project_id=1, host=url) as limited:
                     await failure(limited)
                 exporting = time.perf_counter()
                 count = await export(ph, folder)

@@ -39,7 +39,7 @@ async def test_snippet(
     code = compile(source, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with serve(emulator) as url:
         monkeypatch.setenv("POSTHOG_HOST", url)
-        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", emulator.api_key)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", emulator.key)
         monkeypatch.setenv("POSTHOG_PROJECT_ID", "1")
         async with AsyncPostHog() as ph:
             result = eval(code, {"ph": ph, "__name__": "snippet"})  # the snippet is ours

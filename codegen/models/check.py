@@ -11,6 +11,7 @@ from codegen.models.schemas import (
     Schema,
     alternatives,
     children,
+    closed_values,
     component_of,
     contradiction,
     escape,
@@ -63,8 +64,8 @@ def query_nodes(plan: ModelPlan, modelled: Collection[str]) -> dict[str, frozens
 def find_problems(plan: ModelPlan, modelled: Iterable[str]) -> list[Finding]:
     """Find what no generator could make sense of.
 
-    Missing components, names that are no class names, circles with nothing in between, and
-    defaults that contradict their own schema.
+    Missing components, names that are no class names, circles with nothing in between, defaults
+    that contradict their own schema, and text that is none.
     """
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
     problems = [
@@ -84,7 +85,9 @@ def find_problems(plan: ModelPlan, modelled: Iterable[str]) -> list[Finding]:
         shown = " → ".join(circle)
         return [*problems, Finding(_pointer(circle[0]), f"is only itself: {shown}")]
     for component in known:
-        problems.extend(_default_problems(_pointer(component), schemas[component], schemas))
+        pointer, schema = _pointer(component), schemas[component]
+        problems.extend(_default_problems(pointer, schema, schemas))
+        problems.extend(_text_problems(pointer, schema))
     return problems
 
 
@@ -143,3 +146,12 @@ def _default_problems(
             yield Finding(pointer, f"its default contradicts it: {reason}")
     for place, child in children(schema):
         yield from _default_problems(pointer + place, child, schemas)
+
+
+def _text_problems(pointer: str, schema: Schema) -> Iterator[Finding]:
+    """Find names and values with half a surrogate pair, which JSON allows and UTF-8 does not."""
+    for text in (*(schema.get("properties") or ()), *(closed_values(schema) or ())):
+        if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
+            yield Finding(pointer, f"{text!r} cannot be written in UTF-8")
+    for place, child in children(schema):
+        yield from _text_problems(pointer + place, child)

@@ -116,8 +116,9 @@ def _path(
         if key.detail:
             return f"{family}_requests"
         return f"{family}_models" if family in _PACKAGES else family
-    leaders = [name for name in names if types[name].shape.component in key.users] or names
-    leader = min(leaders, key=lambda name: (-wanted[name], name))
+    nodes = [name for name in names if types[name].shape.component in key.users]
+    components = [name for name in names if types[name].shape.component]
+    leader = min(nodes or components or names, key=lambda name: (-wanted[name], name))
     package = "query" if key.query else "shared"
     return f"{package}.{'_'.join(words(leader))}"
 

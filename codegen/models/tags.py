@@ -131,9 +131,9 @@ def _inferred(pointer: str, branches: list[Schema], schemas: Schema) -> _Candida
     variants = {name: schemas[name] for name in names if name is not None}
     if len(variants) < 2 or len(variants) != len(names):
         return None
-    shared = set.intersection(*(set(v.get("properties", ())) for v in variants.values()))
+    properties = [frozenset[str](v.get("properties", ())) for v in variants.values()]
     found: list[tuple[int, str, dict[str, tuple[Value, ...]]]] = []
-    for wire in sorted(shared):
+    for wire in sorted(properties[0].intersection(*properties[1:])):
         values = {name: _told(variant, wire, schemas) for name, variant in variants.items()}
         every = [value for own in values.values() for value in own]
         if all(values.values()) and len(every) == len(set(every)):
@@ -171,7 +171,7 @@ def _declared(
         mapped = tuple(v for v, ref in mapping.items() if ref.removeprefix(REF) == name)
         declared = literal_values(resolve(schemas[name]["properties"].get(wire, {}), schemas))
         found = _with_types(mapped, declared) or declared
-        if any(isinstance(value, bool) for value in found or ()):
+        if any(isinstance(value, bool) for value in declared or ()):
             return f"{wire!r} is a boolean"
         if not found:
             return f"no value of {wire!r} is mapped to {name}"

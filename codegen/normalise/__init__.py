@@ -14,6 +14,7 @@ from typing import Any, cast
 from codegen.findings import Finding
 
 from .discriminators import settle
+from .habits import undo
 from .operations import paths
 from .pointers import as_mapping, child
 from .schemas import Schemas
@@ -60,6 +61,7 @@ def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> Norma
         "paths": found,
     }
     settle(built, schemas.report)
+    undo(components["schemas"])
     return Normalised(_ordered(built), tuple(sorted(schemas.findings)))
 
 

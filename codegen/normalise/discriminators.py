@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 from .hoisting import PREFIX, declared, hoist
 from .keywords import NULL, Schema, is_null, split
 from .naming import joined, pascal
+from .parameters import is_parameter, without_null
 from .pointers import child
-from .unions import union
+from .unions import NOT_OBJECTS, union
 from .values import type_of
 from .walk import every, rewrite, sites
 
@@ -40,6 +41,10 @@ def settle(document: dict[str, Any], report: Report) -> None:
 
     _everywhere(document, change)
     _narrow(document)
+    for at, holder, key in sites(document):
+        # A null inside an alternative comes out here.
+        if is_parameter(at):
+            holder[key] = without_null(holder[key])
 
 
 def _everywhere(document: dict[str, Any], change: Callable[[Schema, str], Schema]) -> None:
@@ -66,13 +71,12 @@ def _tag(core: Schema, at: str, components: Mapping[str, Schema], report: Report
             report(where, "it maps to a schema that is no alternative; the value is dropped")
     mapping, problem = _mapping(targets, name, given, components)
     if problem:
-        report(child(at, "discriminator"), f"{problem}; the discriminator is dropped")
-        tagged = union(targets)
-    else:
-        tagged = {
-            "oneOf": targets,
-            "discriminator": {"propertyName": name, "mapping": mapping},
-        }
+        report(child(at, "discriminator"), f"{problem}; it is dropped")
+        return union(core["oneOf"])
+    tagged: Schema = {
+        "oneOf": targets,
+        "discriminator": {"propertyName": name, "mapping": mapping},
+    }
     return union([tagged, NULL]) if nullable else tagged
 
 
@@ -107,7 +111,7 @@ def _mapping(
         reference: str | None = leaf.get("$ref")
         own = components.get(reference.removeprefix(PREFIX), {}) if reference else leaf
         if reference is None or own.get("type") != "object":
-            return {}, "not every alternative is an object"
+            return {}, NOT_OBJECTS
         values = declared(own, name, components)
         if values is not None and len({type_of(value) for value in values}) > 1:
             return {}, f"`{name}` holds values of several types"

@@ -6,18 +6,28 @@ schema. Where that changes nothing about a referenced component, the reference s
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from .context import Context
 from .keywords import BLANK, Schema, is_null, split
 from .pointers import child
-from .unions import union
+from .unions import tagged, union
 from .values import matches
 from .walk import bare
 
 __all__ = ["intersect"]
 
+# For each limit, what has to hold between it and a value, or the length of a value.
+_HOLDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "exclusiveMaximum": operator.lt,
+    "exclusiveMinimum": operator.gt,
+    "maxLength": lambda value, limit: len(value) <= limit,
+    "maximum": operator.le,
+    "minLength": lambda value, limit: len(value) >= limit,
+    "minimum": operator.ge,
+}
 _TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "exclusiveMaximum": min,
     "exclusiveMinimum": max,
@@ -60,9 +70,8 @@ def _distribute(
     ]
     if not found:
         return None
-    if key == "oneOf":
-        return one | {"oneOf": found}
-    return union(found)
+    both = union(found)
+    return tagged(both, one["discriminator"]) if key == "oneOf" else both
 
 
 def _ordered(one: Schema, other: Schema, flipped: bool, at: str, context: Context) -> Schema | None:
@@ -135,8 +144,14 @@ def _common_values(left: Schema, right: Schema, kind: str) -> list[Any] | None:
     return [
         value
         for value in lists[0]
-        if matches(value, kind) and all(value in other for other in lists[1:])
+        if matches(value, kind)
+        and all(value in other for other in lists[1:])
+        and all(_holds(value, part) for part in (left, right))
     ]
+
+
+def _holds(value: Any, limits: Mapping[str, Any]) -> bool:
+    return all(check(value, limits[key]) for key, check in _HOLDS.items() if key in limits)
 
 
 def _combine_objects(both: Schema, left: Schema, right: Schema, at: str, context: Context) -> None:

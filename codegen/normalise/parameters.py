@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from .context import Context
 from .keywords import Schema, is_null, split
-from .pointers import as_mapping, as_text, child
+from .pointers import as_mapping, as_text, child, tokens
 from .references import Target
 from .unions import union
 
-__all__ = ["parameters"]
+__all__ = ["is_parameter", "parameters", "without_null"]
 
 _STYLES: Final = {"header": "simple", "path": "simple", "query": "form"}
 _PLACES: Final = ("path", "query", "header")
@@ -90,11 +90,21 @@ def _parameter(
     return built
 
 
-def _sent(raw: Any, at: str, context: Context) -> Schema:
+def is_parameter(at: str) -> bool:
+    """Whether a pointer leads to the schema of a parameter of an operation."""
+    path = tokens(at)
+    return path[0] == "paths" and path[3] == "parameters"
+
+
+def without_null(schema: Schema) -> Schema:
     """Return the schema of what is sent. Outside of a body there is no null: one leaves it out."""
-    core, notes = split(context.schema(raw, child(at, "schema")))
+    core, notes = split(schema)
     if "anyOf" in core:
         core = union(branch for branch in core["anyOf"] if not is_null(branch))
     if notes.get("default", ...) is None:
         del notes["default"]
     return core | notes
+
+
+def _sent(raw: Any, at: str, context: Context) -> Schema:
+    return without_null(context.schema(raw, child(at, "schema")))

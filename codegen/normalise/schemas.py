@@ -6,19 +6,21 @@ Discriminators are left as they are found: they need all components (see `discri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from codegen.findings import Finding, SchemaError
 
-from .keywords import ANNOTATIONS, BLANK, FLAGS, LOST, NULL, PROSE, Schema, branches, is_null, split
+from .keywords import BLANK, FLAGS, LOST, NULL, PROSE, Schema, is_null, split
 from .merge import intersect
 from .naming import joined
 from .pointers import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
 from .typed import typed
-from .unions import lifted, union
+from .unions import NOT_OBJECTS, lifted, taggable, tagged, union
+from .walk import direct
 
 __all__ = ["PREFIX", "Schemas"]
 
+_NESTING = frozenset({"additionalProperties", "items", "prefixItems", "properties"})
 PREFIX = "#/components/schemas/"
 _REMEDY = "Mend the reference, or get a fresh document with `python -m codegen fetch`"
 
@@ -105,14 +107,19 @@ class Schemas:
         name = path[2] if path[:2] == ("components", "schemas") and len(path) == 3 else ""
         name = name or self._named(text, path)
         constant = self._constant(name)
-        return {"$ref": PREFIX + name} if constant is None else dict(constant)
+        return {"$ref": PREFIX + name} if constant is None else constant
 
     def _component(self, name: str) -> Schema | None:
         if name not in self._done:
             if name in self._doing:
                 return None
             self._doing.add(name)
-            self._done[name] = self.schema(self._raw[name], self._where[name])
+            at = self._where[name]
+            if self._loops(tokens(at)):
+                self.report(at, "it is a part of itself; taken as any type")
+                self._done[name] = {}
+            else:
+                self._done[name] = self.schema(self._raw[name], at)
             self._doing.discard(name)
         return self._done[name]
 
@@ -127,21 +134,25 @@ class Schemas:
             self._where[name] = child("", *path)
         return self._given[key]
 
-    def _constant(self, name: str) -> Mapping[str, Any] | None:
+    def _constant(self, name: str) -> Schema | None:
         """Return null or blank where a component stands for that and nothing else."""
-        seen: set[str] = set()
-        while name not in seen:
-            seen.add(name)
-            raw = self._raw.get(name, {})
-            if isinstance(raw, bool):
-                return None
-            raw = as_mapping(raw, self._where.get(name, ""))
-            said = {key: raw[key] for key in raw if key not in ANNOTATIONS and key[:2] != "x-"}
-            target = said.get("$ref")
-            if not isinstance(target, str) or len(said) > 1:
-                return _constant(said)
-            name = target.removeprefix(PREFIX)
-        return None
+        if not _is_shallow(self._raw[name]):
+            return None
+        core, _ = split(self._component(name) or {})
+        return core if core in (NULL, BLANK) else None
+
+    def _loops(self, path: tuple[str, ...]) -> bool:
+        """Whether what stands at `path` is an alternative or a part of itself."""
+        seen: set[tuple[str, ...]] = set()
+        pending = [path]
+        while pending:
+            for target in direct(lookup(self._document, pending.pop())):
+                if (found := tokens(target)) == path:
+                    return True
+                if found not in seen:
+                    seen.add(found)
+                    pending.append(found)
+        return False
 
     def _parts(self, raw: Mapping[str, Any], at: str) -> tuple[list[Schema], bool]:
         """Return the schemas that have to hold at once, and whether null is allowed besides."""
@@ -181,12 +192,11 @@ class Schemas:
         notes, lost = lifted(listed)
         for name in lost:
             self.report(where, f"`{name}` stands on some alternatives only; it is dropped there")
-        if "discriminator" not in raw or is_null(core):
-            return core | notes
-        found = branches(core)
-        variants = [branch for branch in found if not is_null(branch)]
-        tagged: Schema = {"oneOf": variants, "discriminator": self._discriminator(raw, at)}
-        return (union([tagged, NULL]) if len(variants) < len(found) else tagged) | notes
+        if "discriminator" in raw:
+            if not taggable(core):
+                self.report(child(at, "discriminator"), f"{NOT_OBJECTS}; it is dropped")
+            core = tagged(core, self._discriminator(raw, at))
+        return core | notes
 
     def _discriminator(self, raw: Mapping[str, Any], at: str) -> Schema:
         where = child(at, "discriminator")
@@ -216,13 +226,9 @@ class Schemas:
         return notes
 
 
-def _constant(said: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    kinds = (None, "null", ["null"])
-    values = [said["const"]] if "const" in said else said.get("enum")
-    if not said.keys() <= {"const", "enum", "nullable", "type"}:
-        return None
-    if said.get("type") in kinds and (values == [None] or (values is None and "type" in said)):
-        return NULL
-    if values == [""] and said.get("type") in (None, "string") and not said.get("nullable"):
-        return BLANK
-    return None
+def _is_shallow(raw: Any) -> bool:
+    """Whether a component may stand for a constant, and is cheap to look into."""
+    if not isinstance(raw, Mapping):
+        return True
+    found = cast("Mapping[str, Any]", raw)
+    return not found.keys() & _NESTING or bool(found.keys() & {"const", "enum"})

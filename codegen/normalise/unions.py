@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from .keywords import FLAGS, NULL, Schema, branches, is_null, split
 from .walk import bare
 
-__all__ = ["lifted", "union"]
+__all__ = ["NOT_OBJECTS", "lifted", "taggable", "tagged", "union"]
+
+
+NOT_OBJECTS: Final = "not every alternative is an object"
 
 
 def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
@@ -32,6 +35,22 @@ def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
     if len(kept) < 2:
         return kept[0] if kept else {}
     return {"anyOf": kept}
+
+
+def taggable(core: Schema) -> bool:
+    """Whether each alternative but null is an object, or may be one."""
+    variants = [branch for branch in branches(core) if not is_null(branch)]
+    return all(branch.get("type", "object") == "object" and branch for branch in variants)
+
+
+def tagged(core: Schema, discriminator: Mapping[str, Any]) -> Schema:
+    """Return the alternatives of a core as a discriminated union, null beside it."""
+    found = branches(core)
+    variants = [branch for branch in found if not is_null(branch)]
+    if not variants or not taggable(core):
+        return core
+    built: Schema = {"oneOf": variants, "discriminator": dict(discriminator)}
+    return union([built, NULL]) if len(variants) < len(found) else built
 
 
 def lifted(schemas: Iterable[Mapping[str, Any]]) -> tuple[Schema, list[str]]:

@@ -13,7 +13,17 @@ from typing import Any, Final, TypeAlias, cast
 from .keywords import PROSE, Schema
 from .pointers import child
 
-__all__ = ["METHODS", "Site", "bare", "every", "references", "rewrite", "sites", "subschemas"]
+__all__ = [
+    "METHODS",
+    "Site",
+    "bare",
+    "direct",
+    "every",
+    "references",
+    "rewrite",
+    "sites",
+    "subschemas",
+]
 
 _ONE = (
     "additionalItems",
@@ -58,6 +68,19 @@ def every(schema: Any, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield at, found
     for path, value in subschemas(found):
         yield from every(value, child(at, *path))
+
+
+def direct(schema: Any) -> Iterator[str]:
+    """Yield what a schema refers to as a whole: not from a property or an item of it."""
+    if not isinstance(schema, Mapping):
+        return
+    found = cast("Mapping[str, Any]", schema)
+    if isinstance(found.get("$ref"), str):
+        yield found["$ref"]
+    for key in ("allOf", "anyOf", "oneOf"):
+        if isinstance(found.get(key), list):
+            for value in found[key]:
+                yield from direct(value)
 
 
 def rewrite(schema: Schema, change: Callable[[Schema, str], Schema], at: str = "") -> Schema:

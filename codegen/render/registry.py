@@ -28,7 +28,10 @@ def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, s
         standalone: Whether the files belong to a package other than ours, whose models are its
             own.
     """
-    files = {f"registry/{r.family}.py": _family(r, standalone) for r in surface.resources}
+    files = {f"registry/families/{r.family}.py": _family(r, standalone) for r in surface.resources}
+    files["registry/families/__init__.py"] = (
+        f'{BANNER}\n"""One module for each family of operations."""\n'
+    )
     files["registry/__init__.py"] = _index(surface)
     files["registry/schemas.json"] = _schemas(surface)
     return files
@@ -115,7 +118,7 @@ BUCKETS: Mapping[str, Mapping[str, Any]] = {{
 def operations() -> Iterator[Operation]:
     """Yield every operation, family by family."""
     for family in FAMILIES:
-        yield from import_module(f"{{__name__}}.{{family}}").OPERATIONS
+        yield from import_module(f"{{__name__}}.families.{{family}}").OPERATIONS
 
 
 @cache

@@ -42,7 +42,7 @@ def _module(resource: Resource) -> str:
         imports.append("from uuid import UUID")
     imports.append("")
     if has_methods:
-        imports.append(f"from ..registry import {resource.family} as registry")
+        imports.append(f"from ..registry.families import {resource.family} as registry")
     imports.append("from asyncposthog.resource import Resource")
     types = [name for name in _TYPES if _uses(body, name)]
     if types:

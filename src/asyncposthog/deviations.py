@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import (
     Annotated,
     Any,
@@ -18,6 +19,7 @@ from typing import (
     get_args,
     get_origin,
 )
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -62,19 +64,28 @@ def deviations(value: object, annotation: Any = Any) -> list[Deviation]:
     Returns:
         Fields that are missing though required, null where that is not allowed, or of another type.
     """
+    if annotation is Any:
+        return list(_search(value, ()))
     return list(_compare(value, _Shape(annotation), ()))
+
+
+_SCALARS: Final = frozenset(
+    {bool, bytes, date, datetime, Decimal, float, int, str, types.NoneType, UUID}
+)
 
 
 class _Shape:
     """An annotation, prepared for comparing many values with it."""
 
-    __slots__ = ("_items", "_values", "branches", "exact", "open")
+    __slots__ = ("_items", "_values", "branches", "exact", "open", "settled")
 
     def __init__(self, annotation: Any) -> None:
         self.branches = _branches(annotation)
         self.open = any(_is_open(branch) for branch in self.branches)
         # Types that fit without a closer look: nearly every value is settled by this.
         self.exact = frozenset(t for b in self.branches for t in _exact(get_origin(b) or b))
+        # Of these, the types that hold nothing to look into.
+        self.settled = frozenset(t for t in self.exact if t in _SCALARS)
         self._items: _Shape | None = None
         self._values: _Shape | None = None
 
@@ -124,38 +135,46 @@ def _plan(cls: type[BaseModel]) -> _Plan:
     return plan
 
 
+def _search(value: object, path: Path) -> Iterator[Deviation]:
+    """Find the models in lists and dicts of which nothing is known."""
+    if isinstance(value, BaseModel):
+        yield from _fields(value, path)
+    elif isinstance(value, list | dict):
+        for part, item in _parts(cast("list[object] | dict[str, object]", value)):
+            yield from _search(item, (*path, part))
+
+
+def _parts(
+    value: list[object] | dict[str, object],
+) -> Iterable[tuple[int, object]] | Iterable[tuple[str, object]]:
+    return enumerate(value) if isinstance(value, list) else value.items()
+
+
 def _compare(value: object, shape: _Shape, path: Path) -> Iterator[Deviation]:
     if not shape.fits(value):
         yield Deviation(path, f"expected {_describe(shape.branches)}, got {_kind(value)}")
-    elif isinstance(value, BaseModel | list | dict):
-        yield from _inside(cast("object", value), shape, path)
-
-
-def _inside(value: object, shape: _Shape, path: Path) -> Iterator[Deviation]:
-    """Look into a value that is of the right kind."""
-    if isinstance(value, BaseModel):
+    elif isinstance(value, BaseModel):
         yield from _fields(value, path)
-    elif isinstance(value, list):
-        for index, item in enumerate(cast("list[object]", value)):
-            yield from _compare(item, shape.items, (*path, index))
-    elif isinstance(value, dict):
-        for key, item in cast("dict[str, object]", value).items():
-            yield from _compare(item, shape.values, (*path, key))
+    elif isinstance(value, list | dict):
+        inner = shape.items if isinstance(value, list) else shape.values
+        if not inner.open:
+            for part, item in _parts(cast("list[object] | dict[str, object]", value)):
+                if type(item) not in inner.settled:
+                    yield from _compare(item, inner, (*path, part))
 
 
 def _fields(model: BaseModel, path: Path) -> Iterator[Deviation]:
-    plan = _plan(type(model))
+    plan, data = _plan(type(model)), vars(model)
     if type(model).__pydantic_root_model__:
-        yield from _compare(model.__dict__["root"], plan[0][3], path)
+        yield from _compare(data["root"], plan[0][3], path)
         return
     sent = model.__pydantic_fields_set__
     for name, wire, required, shape in plan:
-        if name in sent:
-            yield from _compare(model.__dict__[name], shape, (*path, wire))
-        elif required:
-            yield Deviation((*path, wire), "missing")
-    for name, item in (model.__pydantic_extra__ or {}).items():
-        yield from _inside(item, _OPEN, (*path, name))
+        if name not in sent:
+            if required:
+                yield Deviation((*path, wire), "missing")
+        elif type(data[name]) not in shape.settled and not shape.open:
+            yield from _compare(data[name], shape, (*path, wire))
 
 
 def _branches(annotation: Any) -> tuple[Any, ...]:

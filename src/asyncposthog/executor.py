@@ -7,7 +7,7 @@ encoded, sent (`transport`) and decoded (`decode`).
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -29,7 +29,7 @@ from .transport.paths import takes_root
 from .transport.redact import Redactor
 from .transport.request import PreparedRequest, prepare
 from .transport.retry import OnRetry
-from .transport.wire import Bearer
+from .transport.wire import Credentials
 from .types import OMIT, Id, RequestOptions
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Executor:
         self.defaults = defaults(settings)
         self._guarded = settings.read_only or settings.allow is not None
         self._context: Context | None = None
+        self._decode: Callable[..., Any] | None = None
 
     async def call(
         self,
@@ -170,8 +171,11 @@ class Executor:
 
     def decode(self, operation: Operation, response: httpx.Response, *, strict: bool) -> Any:
         """Turn the answer to an operation into what its method returns."""
-        from .decode import decode
+        decode = self._decode
+        if decode is None:
+            from .decode import decode
 
+            self._decode = decode
         return decode(
             operation.result,
             response.content,
@@ -285,8 +289,10 @@ class Executor:
 
     def _make_context(self) -> Context:
         settings = self.settings
+        hosts = settings.hosts
         headers = httpx.Headers(
             {
+                "Host": httpx.URL(hosts.app).netloc.decode(),
                 "Accept": "application/json",
                 "Accept-Encoding": self.transport.accept_encoding(),
                 "User-Agent": _USER_AGENT,
@@ -299,12 +305,12 @@ class Executor:
             keys.append(settings.project_api_key.reveal())
         redactor = Redactor(keys)
         self._context = Context(
-            base=settings.hosts.app,
-            auth=Bearer(settings.api_key, (settings.hosts.app, settings.hosts.ingest)),
+            base=hosts.app,
+            credentials=Credentials(settings.api_key, (hosts.app, hosts.ingest), headers),
             headers=headers,
             facts=Facts(
-                app=settings.hosts.app,
-                region=settings.hosts.region,
+                app=hosts.app,
+                region=hosts.region,
                 key_kind=settings.api_key.kind,
                 redact=redactor,
             ),

@@ -29,10 +29,14 @@ KNOWN_VARIANT: Final = "known_variant"
 
 _ANY: Final = {"type": "any"}
 _MODELS: Final = frozenset({"model", "definition-ref", "dataclass", "typed-dict", "definitions"})
+_LEAVES: Final = frozenset(
+    {"any", "bool", "date", "datetime", "decimal", "float", "int", "literal", "none", "str", "uuid"}
+)
 _NO_NULL_NEEDED: Final = frozenset({"nullable", "any", "none"})
 
 _Schema = dict[str, Any]
 _Resolve = Callable[[_Schema], _Schema | None]
+_Annotation = Callable[[], Any]
 
 
 def accept_deviations(
@@ -62,7 +66,7 @@ class Lenient:
     ) -> CoreSchema:
         """Open the schema of the type."""
         schema = cast("_Schema", handler(source))
-        return cast("CoreSchema", _open(schema, _resolver(handler), lambda: source))
+        return cast("CoreSchema", _open(schema, _resolver(handler), lambda: source)[0])
 
 
 def _resolver(handler: GetCoreSchemaHandler) -> _Resolve:
@@ -84,14 +88,10 @@ def _model_fields(schema: _Schema, resolve: _Resolve) -> _Schema | None:
     return current
 
 
-def _open_field(schema: _Schema, resolve: _Resolve, annotation: Callable[[], Any]) -> _Schema:
+def _open_field(schema: _Schema, resolve: _Resolve, annotation: _Annotation) -> _Schema:
     """Return the schema of a field that may be null or absent."""
     has_default = schema["type"] == "default"
-    inner: _Schema = schema["schema"] if has_default else schema
-    # Serialised by what it is, not by what it should be: a raw value draws no warning. Not so for
-    # nested models: that would make each of them build a serialiser of its own.
-    plain = not _holds_models(inner)
-    inner = _open(inner, resolve, annotation)
+    inner, keep = _open(schema["schema"] if has_default else schema, resolve, annotation)
     # The values of a literal are what tells the variants of a tagged union apart: pydantic finds
     # them below a default, but not below a nullable.
     if inner["type"] != "literal":
@@ -100,7 +100,9 @@ def _open_field(schema: _Schema, resolve: _Resolve, annotation: Callable[[], Any
         schema["schema"] = inner
     else:
         schema = {"type": "default", "schema": inner, "default": None}
-    if plain and "serialization" not in inner:
+    # Serialised by what it is, not by what it should be: a raw value draws no warning. Not so for
+    # nested models: that would make each of them build a serialiser of its own.
+    if not keep:
         schema.setdefault("serialization", _ANY)
     return schema
 
@@ -111,48 +113,49 @@ def _nullable(schema: _Schema) -> _Schema:
     return {"type": "nullable", "schema": schema}
 
 
-def _holds_models(schema: _Schema) -> bool:
-    kind = schema["type"]
-    if kind in _MODELS or kind == "tagged-union" or _awaits_discriminator(schema):
-        return True
-    if kind == "union":
-        return any(_holds_models(_choice(choice)) for choice in schema["choices"])
-    return any(
-        _holds_models(schema[key])
-        for key in ("schema", "items_schema", "values_schema")
-        if isinstance(schema.get(key), dict)
-    )
+def _open(schema: _Schema, resolve: _Resolve, annotation: _Annotation) -> tuple[_Schema, bool]:
+    """Return a schema that takes null in lists and dicts, and unknown variants of unions.
 
-
-def _open(schema: _Schema, resolve: _Resolve, annotation: Callable[[], Any]) -> _Schema:
-    """Return a schema that takes null in lists and dicts, and unknown variants of unions."""
+    Also whether its serialisation has to be kept: there are models in it, or a serialiser.
+    """
     kind = schema["type"]
+    if kind in _LEAVES:
+        return schema, "serialization" in schema
     if kind == "tagged-union" or _awaits_discriminator(schema):
-        return _with_fallback(schema, annotation)
-    if kind == "union":
-        if not _is_fallback(schema):
-            choices: list[_Schema | tuple[_Schema, str]] = schema["choices"]
-            schema["choices"] = [
-                (_open(choice[0], resolve, annotation), choice[1])
-                if isinstance(choice, tuple)
-                else _open(choice, resolve, annotation)
-                for choice in choices
-            ]
-        return schema
+        return _with_fallback(schema, annotation), True
     if kind == "definition-ref":
         target = resolve(schema)
         # A named alias of a tagged union; models are left to themselves.
         if target is not None and (
             target["type"] == "tagged-union" or _awaits_discriminator(target)
         ):
-            return _with_fallback(schema, annotation, target)
-        return schema
+            return _with_fallback(schema, annotation, target), True
+        return schema, True
+    if kind == "union":
+        return schema, _open_choices(schema, resolve, annotation)
+    keep = kind in _MODELS or "serialization" in schema
     for key in ("items_schema", "values_schema"):
         if isinstance(schema.get(key), dict):
-            schema[key] = _nullable(_open(schema[key], resolve, annotation))
+            inner, found = _open(schema[key], resolve, annotation)
+            schema[key] = _nullable(inner)
+            keep |= found
     if kind not in _MODELS and isinstance(schema.get("schema"), dict):
-        schema["schema"] = _open(schema["schema"], resolve, annotation)
-    return schema
+        schema["schema"], found = _open(schema["schema"], resolve, annotation)
+        keep |= found
+    return schema, keep
+
+
+def _open_choices(union: _Schema, resolve: _Resolve, annotation: _Annotation) -> bool:
+    """Open the branches of a union, in place, and return whether to keep how it is serialised."""
+    choices: list[_Schema | tuple[_Schema, str]] = union["choices"]
+    if any(_is_fallback(_choice(choice)) for choice in choices):
+        return True  # it was opened before
+    keep = False
+    for index, choice in enumerate(choices):
+        opened, found = _open(_choice(choice), resolve, annotation)
+        choices[index] = (opened, choice[1]) if isinstance(choice, tuple) else opened
+        keep |= found
+    return keep
 
 
 def _choice(choice: Any) -> _Schema:
@@ -166,14 +169,12 @@ def _awaits_discriminator(schema: _Schema) -> bool:
 
 
 def _is_fallback(schema: _Schema) -> bool:
-    return any(
-        _choice(choice).get("function", {}).get("function").__class__ is _Fallback
-        for choice in schema["choices"]
-    )
+    function: Mapping[str, Any] = schema.get("function") or {}
+    return isinstance(function.get("function"), _Fallback)
 
 
 def _with_fallback(
-    schema: _Schema, annotation: Callable[[], Any], target: _Schema | None = None
+    schema: _Schema, annotation: _Annotation, target: _Schema | None = None
 ) -> _Schema:
     """Return a union of the tagged union and, for variants it does not know, a plain dict."""
     union = schema if target is None else target
@@ -202,7 +203,7 @@ class _Fallback:
     __slots__ = ("_annotation", "_discriminator", "_known", "_unions")
 
     def __init__(
-        self, discriminator: Any, unions: tuple[_Schema, ...], annotation: Callable[[], Any]
+        self, discriminator: Any, unions: tuple[_Schema, ...], annotation: _Annotation
     ) -> None:
         self._discriminator = discriminator
         self._unions = unions

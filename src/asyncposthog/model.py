@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
@@ -32,6 +32,17 @@ class Model(BaseModel):
         defer_build=True,
         ser_json_inf_nan="constants",
     )
+
+    def __init__(self, /, **data: Any) -> None:
+        """Check the fields, given by their names in Python or on the wire.
+
+        Fields with one possible value, such as the `kind` of a query, are filled in and sent.
+        """
+        super().__init__(**data)
+        self.__pydantic_fields_set__.update(_constants(type(self)))
+
+    # Not called for what is read from JSON: pydantic-core then makes instances by itself.
+    __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -79,8 +90,9 @@ class Model(BaseModel):
 
 _MISSING: Any = object()
 
-# A cache of pure results. A class that goes away takes its entry with it.
-_NAMES = "__asyncposthog_names__"
+# Caches of pure results. A class that goes away takes its entries with it.
+_NAMES: Final = "__asyncposthog_names__"
+_CONSTANTS: Final = "__asyncposthog_constants__"
 
 
 def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
@@ -92,3 +104,18 @@ def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
         names.update({wire_name(name, f): name for name, f in cls.model_fields.items()})
         setattr(cls, _NAMES, names)
     return names
+
+
+def _constants(cls: type[BaseModel]) -> frozenset[str]:
+    """Return the fields whose default is the only value they have."""
+    found: frozenset[str] | None = cls.__dict__.get(_CONSTANTS)
+    if found is None:
+        complete_fields(cls)
+        found = frozenset(
+            name
+            for name, field in cls.model_fields.items()
+            if get_origin(field.annotation) is Literal
+            and field.default in get_args(field.annotation)
+        )
+        setattr(cls, _CONSTANTS, found)
+    return found

@@ -117,7 +117,7 @@ class Operation:
     root: Root = "project"
     """Which identifier of the client fills the first placeholder of the path, if any."""
     parameters: tuple[Parameter, ...] = ()
-    """Path parameters in the order of the template (without the root's), then query, then header."""
+    """Path (in the order of the template, without the root's), then query, then header."""
     body: Body | None = None
     fixed_body: Mapping[str, Any] | None = None
     """A body that is always the same: soft delete and restore."""

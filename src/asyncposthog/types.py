@@ -20,8 +20,11 @@ Timestamp: TypeAlias = datetime | date | str
 """A moment. A `datetime` has to carry its zone; a `str` is sent as it is."""
 
 FileInput: TypeAlias = (
-    "bytes | IO[bytes] | os.PathLike[str] | tuple[str, bytes | IO[bytes]] "
-    "| tuple[str, bytes | IO[bytes], str]"
+    bytes
+    | IO[bytes]
+    | os.PathLike[str]
+    | tuple[str, bytes | IO[bytes]]
+    | tuple[str, bytes | IO[bytes], str]
 )
 """A file to upload: its bytes, an open file, a path, or `(name, content[, media type])`."""
 

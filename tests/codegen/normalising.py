@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from codegen.normalise import Normalised, normalise
 
 REF = "#/components/schemas/"
+Found = Iterator[dict[str, Any]]
 USER = {"type": "object", "properties": {"id": {"type": "integer"}}}
 ROLE = {"type": "string", "enum": ["admin", "member"]}
 COMPONENTS: dict[str, Any] = {
@@ -72,3 +74,85 @@ def ref(name: str) -> dict[str, str]:
 
 def nullable(*schemas: Any, **notes: Any) -> dict[str, Any]:
     return {"anyOf": [*schemas, NULL], **notes}
+
+
+def document(schemas: dict[str, Any], version: str = "3.1.0", **paths: Any) -> dict[str, Any]:
+    """Return a document of these components and paths."""
+    return {
+        "openapi": version,
+        "info": {"title": "t", "version": "1", "description": "about it"},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def every(schema: Any) -> Found:
+    """Walk a normalised schema by a table of its own, not by the generator's."""
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    for key in ("items", "additionalProperties", "propertyNames"):
+        yield from every(schema.get(key))
+    for key in ("anyOf", "oneOf", "prefixItems"):
+        for value in schema.get(key, ()):
+            yield from every(value)
+    for value in schema.get("properties", {}).values():
+        yield from every(value)
+
+
+def all_schemas(found: dict[str, Any]) -> Found:
+    for schema in found["components"]["schemas"].values():
+        yield from every(schema)
+    for item in found["paths"].values():
+        for operation in item.values():
+            holders = [*operation.get("parameters", ())]
+            bodies = [operation.get("requestBody", {}), *operation.get("responses", {}).values()]
+            for body in [*bodies, *holders]:
+                holders += body.get("content", {}).values()
+            for holder in holders:
+                yield from every(holder.get("schema"))
+
+
+def check(found: dict[str, Any]) -> None:
+    """Check what the form promises."""
+    components = found["components"]["schemas"]
+    for schema in all_schemas(found):
+        assert not schema.keys() & {"nullable", "allOf", "not", "title", "description"}
+        assert isinstance(schema.get("type", ""), str)
+        assert None not in schema.get("enum", ())
+        assert "type" in schema or not schema.keys() & {"enum", "const"}
+        if "$ref" in schema:
+            assert schema["$ref"].removeprefix(REF) in components
+        if "anyOf" in schema:
+            branches = schema["anyOf"]
+            assert len(branches) > 1
+            assert not any("anyOf" in branch for branch in branches)
+            assert {"type": "null"} not in branches[:-1]
+            assert not any(branch.keys() & {"default", "readOnly"} for branch in branches)
+        assert ("oneOf" in schema) == ("discriminator" in schema)
+        if "discriminator" in schema:
+            check_tagged(schema, components)
+    constants = ({"type": "null"}, {"const": "", "type": "string"})
+    assert not any(schema in constants for schema in components.values())
+
+
+def check_tagged(schema: dict[str, Any], components: dict[str, Any]) -> None:
+    tag = schema["discriminator"]
+    mapping = tag["mapping"]
+    assert [variant.keys() for variant in schema["oneOf"]] == [{"$ref"}] * len(schema["oneOf"])
+    assert {variant["$ref"] for variant in schema["oneOf"]} == set(mapping.values())
+    for variant in schema["oneOf"]:
+        own = components[variant["$ref"].removeprefix(REF)]["properties"][tag["propertyName"]]
+        values = own["enum"] if "enum" in own else [own["const"]]
+        texts = {str(value).lower() if isinstance(value, bool) else str(value) for value in values}
+        assert texts == {value for value in mapping if mapping[value] == variant["$ref"]}
+
+
+def operation(schema: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": schema}}
+    return {
+        "operationId": "x",
+        "parameters": [{"in": "query", "name": "q", "schema": schema}],
+        "requestBody": {"content": content},
+        "responses": {"200": {"description": "fine", "content": content}},
+    }

@@ -43,10 +43,17 @@ def salvage(
     found: dict[Path, Deviation] = {}
     cuts: set[Path] = set()
     for _ in range(_ROUNDS):
-        for detail in relevant(error):
-            path = _cut(data, locate(detail["loc"], data))
-            cuts.add(path)
-            found.setdefault(path, deviation(path, detail))
+        complaints: dict[Path, dict[str, Any]] = {}
+        for detail in relevant(error):  # a union complains once for each of its branches
+            complaints.setdefault(locate(detail["loc"], data), detail)
+        above = {place[:n] for place in complaints for n in range(len(place))}
+        for place, detail in complaints.items():
+            # Where one branch of a union refuses the whole and another only a part of it, the part
+            # goes first. If that does not help, the next round comes for the whole.
+            if place not in above and _exists(data, place):
+                path = _cut(data, place)
+                cuts.add(path)
+                found.setdefault(path, deviation(path, detail))
         if () in cuts:
             break
         try:
@@ -100,6 +107,11 @@ def _at(data: Any, path: Path) -> Any:
             return None
         data = data[part]
     return data
+
+
+def _exists(data: Any, path: Path) -> bool:
+    """Whether nothing above a path was cut."""
+    return not path or _holds(_at(data, path[:-1]), path[-1])
 
 
 def _outermost(paths: set[Path]) -> list[Path]:

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m asyncposthog.emulator", description="A small PostHog on a local port."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8010, help="0 for any free one (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8010, help="0 for any free one (%(default)s)")
     parser.add_argument("--project-id", type=int, default=1, help="number of the project")
     parser.add_argument(
         "--lenient", action="store_true", help="overlook what the real server overlooks"
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     emulator = Emulator(strict=not options.lenient, project_id=options.project_id)
     try:
         listener = listen(options.port, options.host)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     port = listener.getsockname()[1]
@@ -52,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         listener.close()
     return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{port} is no port")
+    return port
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Accounts:
     """Every key an emulator knows."""
 
     account: Account
-    keys: dict[str, Key] = field(default_factory=dict[str, Key])
+    keys: dict[str, Key] = field(default_factory=dict[str, Key], repr=False)
 
     def add(
         self,

@@ -42,8 +42,8 @@ class Emulator:
             with the first request.
         schemas: Component schemas by name; those of the registry by default.
         strict: Refuse (400) what the real server would overlook but no correct client sends:
-            query parameters the schema does not have, a body where none is taken, another media
-            type. When false they are only noted in `complaints`.
+            query parameters the schema does not have or with values of another type, another
+            media type. When false they are only noted in `complaints`.
         next_host: Scheme and host to claim in `next` and `previous`, as a server behind a
             careless proxy would: `http://internal:8000`. Those of the request by default.
         html_errors: Answer every refusal with a proxy's HTML page in place of the envelope.
@@ -300,16 +300,20 @@ class Emulator:
             self._faults.add(Fault(kind, times=times, path=path, method=method, **more))
 
     def _address(self, template: str, project: int, parents: Iterable[Id]) -> str:
-        above = [str(parent) for parent in parents]
+        root: list[str] = []
         if template.startswith("/api/projects/{}/"):
-            above.insert(0, str(project))
+            root = [str(project)]
         elif template.startswith("/api/organizations/{}/"):
-            above.insert(0, self.organization_id)
-        wanted = template.count("{}")
+            root = [self.organization_id]
+        above = [str(parent) for parent in parents]
+        wanted = template.count("{}") - len(root)
         if len(above) != wanted:
-            own = wanted - (len(above) - len([*parents]) if above else 0)
-            raise ValueError(f"{template} lies below {own} objects: name them in `parents`")
-        return fill(template, above)
+            things = "object" if wanted == 1 else "objects"
+            raise ValueError(
+                f"{template} has {wanted} {things} above it, to be named in `parents`; "
+                f"{len(above)} were"
+            )
+        return fill(template, [*root, *above])
 
     def _made_world(self) -> World:
         operations, schemas = self._operations, self._schemas
@@ -343,7 +347,7 @@ class Emulator:
                     answer = problem.answer()
                     if self.settings.html_errors:
                         answer = html_page(answer.status)
-            if fault is not None:
+            if fault is not None and fault.kind == "truncate":
                 answer.content = answer.content[: len(answer.content) // 2]
             record.status = answer.status
             return answer

@@ -67,7 +67,9 @@ def _mentions(row: Row, text: str) -> bool:
 
 def _field_filters(call: Call) -> Iterable[tuple[str, list[str]]]:
     style = call.operation.pagination.style if call.operation.pagination else "single"
-    skipped = PAGING[style] | EVERYWHERE | {"search", "deleted", "limit", "offset", *_ORDERINGS}
+    skipped = (
+        PAGING[style] | EVERYWHERE | {"search", "deleted", "limit", "offset", "id", *_ORDERINGS}
+    )
     for parameter in call.operation.query_parameters:
         if parameter.name in skipped:
             continue

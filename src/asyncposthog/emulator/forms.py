@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 from urllib.parse import parse_qsl
 
 from asyncposthog.emulator.catalogue import Catalogue, Schema
-from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.guards import as_object, is_array
 from asyncposthog.emulator.messages import Request
 from asyncposthog.emulator.problems import Problem, parse_error, unsupported_media
 
@@ -127,9 +127,12 @@ def typed_fields(form: Form, schema: Schema, catalogue: Catalogue) -> dict[str, 
     properties = catalogue.properties(schema)
     out: dict[str, Any] = {}
     for name, value in as_object(form.data).items():
-        types = catalogue.types(properties.get(name, {}))
-        if isinstance(value, str) and "array" in types and not value.startswith("["):
-            out[name] = [value]
+        schema_of_value = properties.get(name, {})
+        types = catalogue.types(schema_of_value)
+        if "array" in types and not (isinstance(value, str) and value.startswith("[")):
+            items = catalogue.types(catalogue.resolve(schema_of_value).get("items", {}))
+            texts: list[str] = value if is_array(value) else [value]
+            out[name] = [_typed(text, items) for text in texts]
         else:
             out[name] = _typed(value, types) if isinstance(value, str) else value
     return {**out, **{name: upload.filename for name, upload in form.files.items()}}

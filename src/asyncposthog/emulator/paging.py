@@ -58,6 +58,11 @@ def _shown(call: Call, rows: list[Row]) -> list[dict[str, Any]]:
     return [call.shape.shown(row.data, schema) for row in rows]
 
 
+def _declared(call: Call) -> Mapping[str, Any]:
+    """The fields of the envelope, as the schema has them."""
+    return call.world.catalogue.properties(call.world.catalogue.answer(call.operation))
+
+
 def _answer(
     call: Call, envelope: dict[str, Any], rows: list[Row], headers: Headers | None = None
 ) -> Answer:
@@ -113,7 +118,8 @@ def _page(call: Call, rows: list[Row]) -> Answer:
         raise not_found("Invalid page.")
     following = _link(call, page=number + 1) if number < last else None
     preceding = _link(call, page=number - 1 if number > 2 else None) if number > 1 else None
-    envelope = {"count": len(rows), "next": following, "previous": preceding}
+    count = "total_count" if "total_count" in _declared(call) else "count"
+    envelope = {count: len(rows), "next": following, "previous": preceding}
     return _answer(call, envelope, rows[(number - 1) * size : number * size])
 
 
@@ -248,7 +254,9 @@ def _read_log_cursor(token: Any) -> tuple[str, str]:
 def _single(call: Call, rows: list[Row]) -> Answer:
     pagination = call.operation.pagination
     if pagination is not None and pagination.items is not None:
-        return _answer(call, {}, rows)
+        whole: dict[str, Any] = {"count": len(rows), "next": None, "previous": None}
+        declared = _declared(call)
+        return _answer(call, {name: whole[name] for name in whole if name in declared}, rows)
     return json_answer(call.operation.result.status, _shown(call, rows))
 
 

@@ -26,6 +26,9 @@ PAGING: dict[PageStyle, frozenset[str]] = {
 EVERYWHERE = frozenset({"format", "personal_api_key", "token"})
 """Parameters every operation takes."""
 
+_PRESENT = frozenset({"include_total"})
+"""Parameters that only have to be there, whatever the registry says of their values."""
+
 _BOOLEANS = frozenset({"true", "false", "1", "0"})
 _UNSIGNED = frozenset({"limit", "offset", "page", "page_size"})
 
@@ -54,7 +57,7 @@ def value_problems(operation: Operation, request: Request) -> Iterator[Problem]:
         if not values:
             if parameter.required:
                 yield required(parameter.name)
-        elif not parameter.presence:
+        elif not parameter.presence and parameter.name not in _PRESENT:
             for value in split(parameter, values):
                 yield from _value(parameter, value)
             if parameter.type != "array" and len(values) > 1:

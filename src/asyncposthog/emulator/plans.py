@@ -42,7 +42,6 @@ SOFT_DELETED = frozenset(
         "feature_flags",
         "hog_functions",
         "insights",
-        "llm_analytics/evaluation_reports",
         "notebooks",
         "saved",
         "session_recording_playlists",
@@ -52,8 +51,13 @@ SOFT_DELETED = frozenset(
 """Collections whose objects are deleted by setting `deleted`, whatever the registry says."""
 
 NOT_DELETED = frozenset(
-    f"/api/projects/{{}}/error_tracking/{name}/"
-    for name in ("fingerprints", "issues", "stack_frames")
+    f"/api/projects/{{}}/{name}/"
+    for name in (
+        "error_tracking/fingerprints",
+        "error_tracking/issues",
+        "error_tracking/stack_frames",
+        "llm_analytics/evaluation_reports",
+    )
 )
 """Collections whose objects are not deleted at all."""
 

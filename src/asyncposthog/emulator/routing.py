@@ -33,13 +33,16 @@ class Match:
 
     methods: dict[str, list[Operation]]
     values: tuple[str, ...]
-    """What stands at each placeholder, in order."""
+    """What stands at each placeholder, `@current` and `@me` included, in order."""
     deprecated: bool
     """Whether the request used `/api/environments/`."""
 
 
 class Router:
-    """Finds the operations of a path. Static segments win over placeholders."""
+    """Finds the operations of a path. Static segments win over placeholders.
+
+    `@current` and `@me` are values of a placeholder, also where a template spells them out.
+    """
 
     def __init__(self, operations: Iterable[Operation] = ()) -> None:
         self._root = _Node()
@@ -51,7 +54,7 @@ class Router:
         long = {p.name for p in operation.parameters if p.where == "path" and p.multi_segment}
         node = self._root
         for segment in modern(operation.path).split("/"):
-            if not segment.startswith("{"):
+            if segment[:1] not in ("{", "@"):
                 node = node.static.setdefault(segment, _Node())
             elif segment[1:-1] in long:
                 node.rest = node.rest or _Node()
@@ -61,7 +64,7 @@ class Router:
                 node = node.parameter
         present = node.methods.setdefault(operation.method, [])
         # A twin below /api/environments/ adds nothing to the operation that is already there.
-        if all(other.fixed_body != operation.fixed_body for other in present):
+        if all(_kind(other) != _kind(operation) for other in present):
             present.append(operation)
 
     def find(self, path: str) -> Match | None:
@@ -74,6 +77,12 @@ class Router:
             return None
         node, values = found
         return Match(node.methods, values, path.startswith(_OLD_ROOT))
+
+
+def _kind(operation: Operation) -> tuple[object, list[str]]:
+    """What tells operations of one method and path apart: a fixed body, `@current`, `@me`."""
+    literals = [segment for segment in operation.path.split("/") if segment.startswith("@")]
+    return operation.fixed_body, literals
 
 
 def _walk(node: _Node, segments: list[str], at: int) -> tuple[_Node, tuple[str, ...]] | None:
@@ -90,7 +99,7 @@ def _walk(node: _Node, segments: list[str], at: int) -> tuple[_Node, tuple[str, 
         if found is not None:
             return found[0], (segment, *found[1])
     if node.rest is not None and segment:
-        for end in range(len(segments), at, -1):
+        for end in range(at + 1, len(segments) + 1):
             found = _walk(node.rest, segments, end)
             if found is not None:
                 return found[0], ("/".join(segments[at:end]), *found[1])

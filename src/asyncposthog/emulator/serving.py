@@ -55,14 +55,16 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
         OSError: The port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle off only for sockets that name their protocol.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"the emulator cannot listen on {host}:{port}") from error
+        message = f"the emulator cannot listen on {host}:{port}: {error.strerror}"
+        raise OSError(message) from error
     return listener
 
 

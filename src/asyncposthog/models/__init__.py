@@ -125,12 +125,9 @@ if TYPE_CHECKING:
         PaginatedEndpointVersionResponseList as PaginatedEndpointVersionResponseList,
     )
     from .endpoints_requests import EndpointRefreshMode as EndpointRefreshMode
-    from .environments_requests import AttributionModeEnum as AttributionModeEnum
-    from .environments_requests import BaseCurrencyEnum as BaseCurrencyEnum
-    from .environments_requests import CookielessServerHashModeEnum as CookielessServerHashModeEnum
-    from .environments_requests import TeamCustomerAnalyticsConfig as TeamCustomerAnalyticsConfig
-    from .environments_requests import TeamMarketingAnalyticsConfig as TeamMarketingAnalyticsConfig
-    from .environments_requests import TeamRevenueAnalyticsConfig as TeamRevenueAnalyticsConfig
+    from .environments import (
+        EnvironmentsIsGeneratingDemoDataResponse as EnvironmentsIsGeneratingDemoDataResponse,
+    )
     from .error_tracking import ErrorTrackingAssignmentRule as ErrorTrackingAssignmentRule
     from .error_tracking import (
         ErrorTrackingAssignmentRuleAssignee as ErrorTrackingAssignmentRuleAssignee,
@@ -155,6 +152,9 @@ if TYPE_CHECKING:
     from .error_tracking import ErrorTrackingIssueFullStatusEnum as ErrorTrackingIssueFullStatusEnum
     from .error_tracking import ErrorTrackingIssueMergeResponse as ErrorTrackingIssueMergeResponse
     from .error_tracking import ErrorTrackingIssueSplitResponse as ErrorTrackingIssueSplitResponse
+    from .error_tracking import (
+        ErrorTrackingIssuesValuesResponseItem as ErrorTrackingIssuesValuesResponseItem,
+    )
     from .error_tracking import ErrorTrackingRecommendation as ErrorTrackingRecommendation
     from .error_tracking import ErrorTrackingRelease as ErrorTrackingRelease
     from .error_tracking import (
@@ -163,8 +163,23 @@ if TYPE_CHECKING:
     from .error_tracking import ErrorTrackingSpikeEvent as ErrorTrackingSpikeEvent
     from .error_tracking import ErrorTrackingSpikeEventIssue as ErrorTrackingSpikeEventIssue
     from .error_tracking import ErrorTrackingStackFrame as ErrorTrackingStackFrame
+    from .error_tracking import (
+        ErrorTrackingStackFramesBatchGetResponse as ErrorTrackingStackFramesBatchGetResponse,
+    )
     from .error_tracking import ErrorTrackingSuppressionRule as ErrorTrackingSuppressionRule
     from .error_tracking import ErrorTrackingSymbolSet as ErrorTrackingSymbolSet
+    from .error_tracking import (
+        ErrorTrackingSymbolSetsBulkDeleteResponse as ErrorTrackingSymbolSetsBulkDeleteResponse,
+    )
+    from .error_tracking import (
+        ErrorTrackingSymbolSetsBulkStartUploadResponse as ErrorTrackingSymbolSetsBulkStartUploadResponse,
+    )
+    from .error_tracking import (
+        ErrorTrackingSymbolSetsCreateResponse as ErrorTrackingSymbolSetsCreateResponse,
+    )
+    from .error_tracking import (
+        ErrorTrackingSymbolSetsStartUploadResponse as ErrorTrackingSymbolSetsStartUploadResponse,
+    )
     from .error_tracking import (
         GitProviderFileLinkResolveResponse as GitProviderFileLinkResolveResponse,
     )
@@ -280,20 +295,16 @@ if TYPE_CHECKING:
     from .external_data_sources_requests import (
         ExternalDataSourceBulkUpdateSchema as ExternalDataSourceBulkUpdateSchema,
     )
-    from .feature_flags import ActivityLogEntry as ActivityLogEntry
-    from .feature_flags import ActivityLogPaginatedResponse as ActivityLogPaginatedResponse
-    from .feature_flags import Change as Change
     from .feature_flags import DependentFlag as DependentFlag
-    from .feature_flags import Detail as Detail
     from .feature_flags import FeatureFlag as FeatureFlag
     from .feature_flags import FeatureFlagCreationContextEnum as FeatureFlagCreationContextEnum
+    from .feature_flags import FeatureFlagsBulkDeleteResponse as FeatureFlagsBulkDeleteResponse
+    from .feature_flags import FeatureFlagsBulkKeysResponse as FeatureFlagsBulkKeysResponse
     from .feature_flags import FeatureFlagStatusResponse as FeatureFlagStatusResponse
     from .feature_flags import FeatureFlagVersionResponse as FeatureFlagVersionResponse
     from .feature_flags import LocalEvaluationResponse as LocalEvaluationResponse
-    from .feature_flags import Merge as Merge
     from .feature_flags import MyFlagsResponse as MyFlagsResponse
     from .feature_flags import PaginatedFeatureFlagList as PaginatedFeatureFlagList
-    from .feature_flags import Trigger as Trigger
     from .feature_flags import UserBlastRadiusResponse as UserBlastRadiusResponse
     from .file_download_batch_exports import FileDownload as FileDownload
     from .file_download_batch_exports import FileDownloadCount as FileDownloadCount
@@ -305,6 +316,13 @@ if TYPE_CHECKING:
     )
     from .file_download_batch_exports_requests import FileDownloadFile as FileDownloadFile
     from .file_system import FileSystem as FileSystem
+    from .file_system import FileSystemCountByPathResponse as FileSystemCountByPathResponse
+    from .file_system import FileSystemCountResponse as FileSystemCountResponse
+    from .file_system import FileSystemUndoDeleteResponse as FileSystemUndoDeleteResponse
+    from .file_system import (
+        FileSystemUndoDeleteResponseUndoneItem as FileSystemUndoDeleteResponseUndoneItem,
+    )
+    from .file_system import FileSystemUnfiledResponse as FileSystemUnfiledResponse
     from .file_system import PaginatedFileSystemList as PaginatedFileSystemList
     from .file_system_shortcut import FileSystemShortcut as FileSystemShortcut
     from .file_system_shortcut import (
@@ -313,6 +331,10 @@ if TYPE_CHECKING:
     from .flag_value import FlagValueItem as FlagValueItem
     from .flag_value import FlagValueResponse as FlagValueResponse
     from .groups import Group as Group
+    from .groups import GroupsPropertyValuesResponse as GroupsPropertyValuesResponse
+    from .groups import (
+        GroupsPropertyValuesResponseResultsItem as GroupsPropertyValuesResponseResultsItem,
+    )
     from .groups import PaginatedGroupList as PaginatedGroupList
     from .groups_types import GroupType as GroupType
     from .groups_types import GroupUsageMetric as GroupUsageMetric
@@ -326,7 +348,6 @@ if TYPE_CHECKING:
     from .health_issues import PaginatedHealthIssueList as PaginatedHealthIssueList
     from .heatmaps import HeatmapResponseItem as HeatmapResponseItem
     from .heatmaps import HeatmapsResponse as HeatmapsResponse
-    from .heatmaps import PaginatedHeatmapsResponseList as PaginatedHeatmapsResponseList
     from .hog_flows import BlastRadius as BlastRadius
     from .hog_flows import ExitConditionEnum as ExitConditionEnum
     from .hog_flows import HogFlow as HogFlow
@@ -338,7 +359,6 @@ if TYPE_CHECKING:
     from .hog_flows import HogFlowStatusEnum as HogFlowStatusEnum
     from .hog_flows import OnErrorEnum as OnErrorEnum
     from .hog_flows import PaginatedHogFlowMinimalList as PaginatedHogFlowMinimalList
-    from .hog_flows import PaginatedHogFlowScheduleList as PaginatedHogFlowScheduleList
     from .hog_function_templates import (
         PaginatedHogFunctionTemplateList as PaginatedHogFunctionTemplateList,
     )
@@ -360,6 +380,8 @@ if TYPE_CHECKING:
     from .insights import Insight as Insight
     from .insights import InsightQuerySchema as InsightQuerySchema
     from .insights import InsightResolvedDateRange as InsightResolvedDateRange
+    from .insights import InsightsAnalyzeResponse as InsightsAnalyzeResponse
+    from .insights import InsightsGenerateMetadataResponse as InsightsGenerateMetadataResponse
     from .insights import PaginatedInsightList as PaginatedInsightList
     from .insights import PaginatedThresholdWithAlertList as PaginatedThresholdWithAlertList
     from .insights import ThresholdWithAlert as ThresholdWithAlert
@@ -527,6 +549,9 @@ if TYPE_CHECKING:
     from .organizations import OrganizationInvite as OrganizationInvite
     from .organizations import OrganizationMember as OrganizationMember
     from .organizations import OrganizationMembershipLevelEnum as OrganizationMembershipLevelEnum
+    from .organizations import (
+        OrganizationsProjectsIsGeneratingDemoDataResponse as OrganizationsProjectsIsGeneratingDemoDataResponse,
+    )
     from .organizations import PaginatedOrganizationDomainList as PaginatedOrganizationDomainList
     from .organizations import PaginatedOrganizationInviteList as PaginatedOrganizationInviteList
     from .organizations import PaginatedOrganizationList as PaginatedOrganizationList
@@ -554,7 +579,6 @@ if TYPE_CHECKING:
     from .persons import PersonsCohortsResponse as PersonsCohortsResponse
     from .persons import PersonsValuesResponse as PersonsValuesResponse
     from .persons import PersonsValuesResponse2 as PersonsValuesResponse2
-    from .persons import SuccessResponse as SuccessResponse
     from .plugin_configs import PaginatedPluginLogEntryList as PaginatedPluginLogEntryList
     from .plugin_configs import PluginLogEntry as PluginLogEntry
     from .plugin_configs import PluginLogEntrySourceEnum as PluginLogEntrySourceEnum
@@ -787,6 +811,14 @@ if TYPE_CHECKING:
     from .shared.action_enum import ActionEnum as ActionEnum
     from .shared.activity_log import ActivityLog as ActivityLog
     from .shared.activity_log import PaginatedActivityLogList as PaginatedActivityLogList
+    from .shared.activity_log_entry import ActivityLogEntry as ActivityLogEntry
+    from .shared.activity_log_entry import (
+        ActivityLogPaginatedResponse as ActivityLogPaginatedResponse,
+    )
+    from .shared.activity_log_entry import Change as Change
+    from .shared.activity_log_entry import Detail as Detail
+    from .shared.activity_log_entry import Merge as Merge
+    from .shared.activity_log_entry import Trigger as Trigger
     from .shared.app_metric_series import AppMetricSeries as AppMetricSeries
     from .shared.app_metric_series import AppMetricsResponse as AppMetricsResponse
     from .shared.app_metric_series import AppMetricsTotalsResponse as AppMetricsTotalsResponse
@@ -798,6 +830,19 @@ if TYPE_CHECKING:
         SessionRecordingRetentionPeriodEnum as SessionRecordingRetentionPeriodEnum,
     )
     from .shared.available_setup_task_ids_enum import WeekStartDayEnum as WeekStartDayEnum
+    from .shared.base_currency_enum import AttributionModeEnum as AttributionModeEnum
+    from .shared.base_currency_enum import BaseCurrencyEnum as BaseCurrencyEnum
+    from .shared.base_currency_enum import (
+        CookielessServerHashModeEnum as CookielessServerHashModeEnum,
+    )
+    from .shared.base_currency_enum import Team as Team
+    from .shared.base_currency_enum import (
+        TeamCustomerAnalyticsConfig as TeamCustomerAnalyticsConfig,
+    )
+    from .shared.base_currency_enum import (
+        TeamMarketingAnalyticsConfig as TeamMarketingAnalyticsConfig,
+    )
+    from .shared.base_currency_enum import TeamRevenueAnalyticsConfig as TeamRevenueAnalyticsConfig
     from .shared.batch_export_run import BatchExport as BatchExport
     from .shared.batch_export_run import BatchExportBackfillStarted as BatchExportBackfillStarted
     from .shared.batch_export_run import BatchExportDestination as BatchExportDestination
@@ -890,8 +935,8 @@ if TYPE_CHECKING:
         FunnelConversionWindowTimeUnit as FunnelConversionWindowTimeUnit,
     )
     from .shared.funnel_conversion_window_time_unit import StartHandling as StartHandling
-    from .shared.git_hub_repo import GitHubRepo as GitHubRepo
-    from .shared.git_hub_repo import GitHubReposResponse as GitHubReposResponse
+    from .shared.github_repo import GitHubRepo as GitHubRepo
+    from .shared.github_repo import GitHubReposResponse as GitHubReposResponse
     from .shared.hog_function_filters import HogFunctionFilters as HogFunctionFilters
     from .shared.hog_function_filters import (
         HogFunctionFiltersSourceEnum as HogFunctionFiltersSourceEnum,
@@ -900,467 +945,443 @@ if TYPE_CHECKING:
         HogFunctionMappingTemplate as HogFunctionMappingTemplate,
     )
     from .shared.hog_function_template import HogFunctionTemplate as HogFunctionTemplate
-    from .shared.hog_ql_query_modifiers import RETENTION as RETENTION
-    from .shared.hog_ql_query_modifiers import ActionConversionGoal as ActionConversionGoal
-    from .shared.hog_ql_query_modifiers import ActionsNode as ActionsNode
-    from .shared.hog_ql_query_modifiers import ActionsPie as ActionsPie
-    from .shared.hog_ql_query_modifiers import ActorsQuery as ActorsQuery
-    from .shared.hog_ql_query_modifiers import ActorsQueryResponse as ActorsQueryResponse
-    from .shared.hog_ql_query_modifiers import AggregationAxisFormat as AggregationAxisFormat
-    from .shared.hog_ql_query_modifiers import AggregationPropertyType as AggregationPropertyType
-    from .shared.hog_ql_query_modifiers import AggregationType as AggregationType
-    from .shared.hog_ql_query_modifiers import AIEventType as AIEventType
-    from .shared.hog_ql_query_modifiers import BaseMathType as BaseMathType
-    from .shared.hog_ql_query_modifiers import BounceRatePageViewMode as BounceRatePageViewMode
-    from .shared.hog_ql_query_modifiers import BoxPlotDatum as BoxPlotDatum
-    from .shared.hog_ql_query_modifiers import BreakdownAttributionType as BreakdownAttributionType
-    from .shared.hog_ql_query_modifiers import CalendarHeatmapMathType as CalendarHeatmapMathType
-    from .shared.hog_ql_query_modifiers import ChartAxis as ChartAxis
-    from .shared.hog_ql_query_modifiers import ChartDisplayType as ChartDisplayType
-    from .shared.hog_ql_query_modifiers import ChartSettings as ChartSettings
-    from .shared.hog_ql_query_modifiers import ChartSettingsDisplay as ChartSettingsDisplay
-    from .shared.hog_ql_query_modifiers import ChartSettingsFormatting as ChartSettingsFormatting
-    from .shared.hog_ql_query_modifiers import ColorMode as ColorMode
-    from .shared.hog_ql_query_modifiers import Compare as Compare
-    from .shared.hog_ql_query_modifiers import CompareFilter as CompareFilter
-    from .shared.hog_ql_query_modifiers import (
-        ConditionalFormattingRule as ConditionalFormattingRule,
-    )
-    from .shared.hog_ql_query_modifiers import ConversionGoalFilter1 as ConversionGoalFilter1
-    from .shared.hog_ql_query_modifiers import ConversionGoalFilter2 as ConversionGoalFilter2
-    from .shared.hog_ql_query_modifiers import ConversionGoalFilter3 as ConversionGoalFilter3
-    from .shared.hog_ql_query_modifiers import CorrelationType as CorrelationType
-    from .shared.hog_ql_query_modifiers import CountPerActorMathType as CountPerActorMathType
-    from .shared.hog_ql_query_modifiers import CurrencyCode as CurrencyCode
-    from .shared.hog_ql_query_modifiers import CustomChannelCondition as CustomChannelCondition
-    from .shared.hog_ql_query_modifiers import CustomChannelField as CustomChannelField
-    from .shared.hog_ql_query_modifiers import CustomChannelOperator as CustomChannelOperator
-    from .shared.hog_ql_query_modifiers import CustomChannelRule as CustomChannelRule
-    from .shared.hog_ql_query_modifiers import (
-        CustomEventConversionGoal as CustomEventConversionGoal,
-    )
-    from .shared.hog_ql_query_modifiers import DataTableNode as DataTableNode
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import RETENTION as RETENTION
+    from .shared.hogql_query_modifiers import ActionConversionGoal as ActionConversionGoal
+    from .shared.hogql_query_modifiers import ActionsNode as ActionsNode
+    from .shared.hogql_query_modifiers import ActionsPie as ActionsPie
+    from .shared.hogql_query_modifiers import ActorsQuery as ActorsQuery
+    from .shared.hogql_query_modifiers import ActorsQueryResponse as ActorsQueryResponse
+    from .shared.hogql_query_modifiers import AggregationAxisFormat as AggregationAxisFormat
+    from .shared.hogql_query_modifiers import AggregationPropertyType as AggregationPropertyType
+    from .shared.hogql_query_modifiers import AggregationType as AggregationType
+    from .shared.hogql_query_modifiers import AIEventType as AIEventType
+    from .shared.hogql_query_modifiers import BaseMathType as BaseMathType
+    from .shared.hogql_query_modifiers import BounceRatePageViewMode as BounceRatePageViewMode
+    from .shared.hogql_query_modifiers import BoxPlotDatum as BoxPlotDatum
+    from .shared.hogql_query_modifiers import BreakdownAttributionType as BreakdownAttributionType
+    from .shared.hogql_query_modifiers import CalendarHeatmapMathType as CalendarHeatmapMathType
+    from .shared.hogql_query_modifiers import ChartAxis as ChartAxis
+    from .shared.hogql_query_modifiers import ChartDisplayType as ChartDisplayType
+    from .shared.hogql_query_modifiers import ChartSettings as ChartSettings
+    from .shared.hogql_query_modifiers import ChartSettingsDisplay as ChartSettingsDisplay
+    from .shared.hogql_query_modifiers import ChartSettingsFormatting as ChartSettingsFormatting
+    from .shared.hogql_query_modifiers import ColorMode as ColorMode
+    from .shared.hogql_query_modifiers import Compare as Compare
+    from .shared.hogql_query_modifiers import CompareFilter as CompareFilter
+    from .shared.hogql_query_modifiers import ConditionalFormattingRule as ConditionalFormattingRule
+    from .shared.hogql_query_modifiers import ConversionGoalFilter1 as ConversionGoalFilter1
+    from .shared.hogql_query_modifiers import ConversionGoalFilter2 as ConversionGoalFilter2
+    from .shared.hogql_query_modifiers import ConversionGoalFilter3 as ConversionGoalFilter3
+    from .shared.hogql_query_modifiers import CorrelationType as CorrelationType
+    from .shared.hogql_query_modifiers import CountPerActorMathType as CountPerActorMathType
+    from .shared.hogql_query_modifiers import CurrencyCode as CurrencyCode
+    from .shared.hogql_query_modifiers import CustomChannelCondition as CustomChannelCondition
+    from .shared.hogql_query_modifiers import CustomChannelField as CustomChannelField
+    from .shared.hogql_query_modifiers import CustomChannelOperator as CustomChannelOperator
+    from .shared.hogql_query_modifiers import CustomChannelRule as CustomChannelRule
+    from .shared.hogql_query_modifiers import CustomEventConversionGoal as CustomEventConversionGoal
+    from .shared.hogql_query_modifiers import DataTableNode as DataTableNode
+    from .shared.hogql_query_modifiers import (
         DataTableNodeViewPropsContext as DataTableNodeViewPropsContext,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         DataTableNodeViewPropsContextType as DataTableNodeViewPropsContextType,
     )
-    from .shared.hog_ql_query_modifiers import DataVisualizationNode as DataVisualizationNode
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import DataVisualizationNode as DataVisualizationNode
+    from .shared.hogql_query_modifiers import (
         DataWarehouseEventsModifier as DataWarehouseEventsModifier,
     )
-    from .shared.hog_ql_query_modifiers import DataWarehouseNode as DataWarehouseNode
-    from .shared.hog_ql_query_modifiers import DateRange as DateRange
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import DataWarehouseNode as DataWarehouseNode
+    from .shared.hogql_query_modifiers import DateRange as DateRange
+    from .shared.hogql_query_modifiers import (
         DetailedResultsAggregationType as DetailedResultsAggregationType,
     )
-    from .shared.hog_ql_query_modifiers import DisplayType as DisplayType
-    from .shared.hog_ql_query_modifiers import EndpointsUsageBreakdown as EndpointsUsageBreakdown
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import DisplayType as DisplayType
+    from .shared.hogql_query_modifiers import EndpointsUsageBreakdown as EndpointsUsageBreakdown
+    from .shared.hogql_query_modifiers import (
         EndpointsUsageOrderByDirection as EndpointsUsageOrderByDirection,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         EndpointsUsageOrderByField as EndpointsUsageOrderByField,
     )
-    from .shared.hog_ql_query_modifiers import EndpointsUsageTableQuery as EndpointsUsageTableQuery
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import EndpointsUsageTableQuery as EndpointsUsageTableQuery
+    from .shared.hogql_query_modifiers import (
         EndpointsUsageTableQueryResponse as EndpointsUsageTableQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import EntityType as EntityType
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import EntityType as EntityType
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingCorrelatedIssue as ErrorTrackingCorrelatedIssue,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingExternalReference as ErrorTrackingExternalReference,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingExternalReferenceIntegration as ErrorTrackingExternalReferenceIntegration,
     )
-    from .shared.hog_ql_query_modifiers import ErrorTrackingIssue as ErrorTrackingIssue
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ErrorTrackingIssue as ErrorTrackingIssue
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingIssueAggregations as ErrorTrackingIssueAggregations,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingIssueAssignee as ErrorTrackingIssueAssignee,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingIssueAssigneeType as ErrorTrackingIssueAssigneeType,
     )
-    from .shared.hog_ql_query_modifiers import ErrorTrackingIssueCohort as ErrorTrackingIssueCohort
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ErrorTrackingIssueCohort as ErrorTrackingIssueCohort
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingIssueCorrelationQuery as ErrorTrackingIssueCorrelationQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingIssueCorrelationQueryResponse as ErrorTrackingIssueCorrelationQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import ErrorTrackingIssueStatus as ErrorTrackingIssueStatus
-    from .shared.hog_ql_query_modifiers import ErrorTrackingOrderBy as ErrorTrackingOrderBy
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ErrorTrackingIssueStatus as ErrorTrackingIssueStatus
+    from .shared.hogql_query_modifiers import ErrorTrackingOrderBy as ErrorTrackingOrderBy
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingPendingFingerprintIssueStateUpdate as ErrorTrackingPendingFingerprintIssueStateUpdate,
     )
-    from .shared.hog_ql_query_modifiers import ErrorTrackingQuery as ErrorTrackingQuery
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ErrorTrackingQuery as ErrorTrackingQuery
+    from .shared.hogql_query_modifiers import (
         ErrorTrackingQueryResponse as ErrorTrackingQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import EventDefinition as EventDefinition
-    from .shared.hog_ql_query_modifiers import EventOddsRatioSerialized as EventOddsRatioSerialized
-    from .shared.hog_ql_query_modifiers import EventsNode as EventsNode
-    from .shared.hog_ql_query_modifiers import EventsQuery as EventsQuery
-    from .shared.hog_ql_query_modifiers import EventsQueryActionStep as EventsQueryActionStep
-    from .shared.hog_ql_query_modifiers import EventsQueryResponse as EventsQueryResponse
-    from .shared.hog_ql_query_modifiers import ExperimentActorsQuery as ExperimentActorsQuery
-    from .shared.hog_ql_query_modifiers import (
-        ExperimentBreakdownResult as ExperimentBreakdownResult,
-    )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import EventDefinition as EventDefinition
+    from .shared.hogql_query_modifiers import EventOddsRatioSerialized as EventOddsRatioSerialized
+    from .shared.hogql_query_modifiers import EventsNode as EventsNode
+    from .shared.hogql_query_modifiers import EventsQuery as EventsQuery
+    from .shared.hogql_query_modifiers import EventsQueryActionStep as EventsQueryActionStep
+    from .shared.hogql_query_modifiers import EventsQueryResponse as EventsQueryResponse
+    from .shared.hogql_query_modifiers import ExperimentActorsQuery as ExperimentActorsQuery
+    from .shared.hogql_query_modifiers import ExperimentBreakdownResult as ExperimentBreakdownResult
+    from .shared.hogql_query_modifiers import (
         ExperimentDataWarehouseNode as ExperimentDataWarehouseNode,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentEventExposureConfig as ExperimentEventExposureConfig,
     )
-    from .shared.hog_ql_query_modifiers import ExperimentFunnelMetric as ExperimentFunnelMetric
-    from .shared.hog_ql_query_modifiers import ExperimentFunnelsQuery as ExperimentFunnelsQuery
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ExperimentFunnelMetric as ExperimentFunnelMetric
+    from .shared.hogql_query_modifiers import ExperimentFunnelsQuery as ExperimentFunnelsQuery
+    from .shared.hogql_query_modifiers import (
         ExperimentFunnelsQueryResponse as ExperimentFunnelsQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import ExperimentMeanMetric as ExperimentMeanMetric
-    from .shared.hog_ql_query_modifiers import ExperimentMetricMathType as ExperimentMetricMathType
-    from .shared.hog_ql_query_modifiers import ExperimentQuery as ExperimentQuery
-    from .shared.hog_ql_query_modifiers import ExperimentQueryResponse as ExperimentQueryResponse
-    from .shared.hog_ql_query_modifiers import ExperimentRatioMetric as ExperimentRatioMetric
-    from .shared.hog_ql_query_modifiers import (
-        ExperimentRetentionMetric as ExperimentRetentionMetric,
-    )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ExperimentMeanMetric as ExperimentMeanMetric
+    from .shared.hogql_query_modifiers import ExperimentMetricMathType as ExperimentMetricMathType
+    from .shared.hogql_query_modifiers import ExperimentQuery as ExperimentQuery
+    from .shared.hogql_query_modifiers import ExperimentQueryResponse as ExperimentQueryResponse
+    from .shared.hogql_query_modifiers import ExperimentRatioMetric as ExperimentRatioMetric
+    from .shared.hogql_query_modifiers import ExperimentRetentionMetric as ExperimentRetentionMetric
+    from .shared.hogql_query_modifiers import (
         ExperimentSignificanceCode as ExperimentSignificanceCode,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentStatsBaseValidated as ExperimentStatsBaseValidated,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentStatsValidationFailure as ExperimentStatsValidationFailure,
     )
-    from .shared.hog_ql_query_modifiers import ExperimentTrendsQuery as ExperimentTrendsQuery
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import ExperimentTrendsQuery as ExperimentTrendsQuery
+    from .shared.hogql_query_modifiers import (
         ExperimentTrendsQueryResponse as ExperimentTrendsQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentVariantFunnelsBaseStats as ExperimentVariantFunnelsBaseStats,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentVariantResultBayesian as ExperimentVariantResultBayesian,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentVariantResultFrequentist as ExperimentVariantResultFrequentist,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         ExperimentVariantTrendsBaseStats as ExperimentVariantTrendsBaseStats,
     )
-    from .shared.hog_ql_query_modifiers import Filters as Filters
-    from .shared.hog_ql_query_modifiers import FirstEvent as FirstEvent
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import Filters as Filters
+    from .shared.hogql_query_modifiers import FirstEvent as FirstEvent
+    from .shared.hogql_query_modifiers import (
         FunnelCorrelationActorsQuery as FunnelCorrelationActorsQuery,
     )
-    from .shared.hog_ql_query_modifiers import FunnelCorrelationQuery as FunnelCorrelationQuery
-    from .shared.hog_ql_query_modifiers import (
-        FunnelCorrelationResponse as FunnelCorrelationResponse,
-    )
-    from .shared.hog_ql_query_modifiers import FunnelCorrelationResult as FunnelCorrelationResult
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import FunnelCorrelationQuery as FunnelCorrelationQuery
+    from .shared.hogql_query_modifiers import FunnelCorrelationResponse as FunnelCorrelationResponse
+    from .shared.hogql_query_modifiers import FunnelCorrelationResult as FunnelCorrelationResult
+    from .shared.hogql_query_modifiers import (
         FunnelCorrelationResultsType as FunnelCorrelationResultsType,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         FunnelExclusionActionsNode as FunnelExclusionActionsNode,
     )
-    from .shared.hog_ql_query_modifiers import (
-        FunnelExclusionEventsNode as FunnelExclusionEventsNode,
-    )
-    from .shared.hog_ql_query_modifiers import FunnelLayout as FunnelLayout
-    from .shared.hog_ql_query_modifiers import FunnelMathType as FunnelMathType
-    from .shared.hog_ql_query_modifiers import FunnelPathsFilter as FunnelPathsFilter
-    from .shared.hog_ql_query_modifiers import FunnelPathType as FunnelPathType
-    from .shared.hog_ql_query_modifiers import FunnelsActorsQuery as FunnelsActorsQuery
-    from .shared.hog_ql_query_modifiers import FunnelsDataWarehouseNode as FunnelsDataWarehouseNode
-    from .shared.hog_ql_query_modifiers import FunnelsFilter as FunnelsFilter
-    from .shared.hog_ql_query_modifiers import FunnelsQuery as FunnelsQuery
-    from .shared.hog_ql_query_modifiers import FunnelsQueryResponse as FunnelsQueryResponse
-    from .shared.hog_ql_query_modifiers import FunnelStepReference as FunnelStepReference
-    from .shared.hog_ql_query_modifiers import FunnelVizType as FunnelVizType
-    from .shared.hog_ql_query_modifiers import GoalLine as GoalLine
-    from .shared.hog_ql_query_modifiers import GradientScaleMode as GradientScaleMode
-    from .shared.hog_ql_query_modifiers import GroupNode as GroupNode
-    from .shared.hog_ql_query_modifiers import GroupsQuery as GroupsQuery
-    from .shared.hog_ql_query_modifiers import GroupsQueryResponse as GroupsQueryResponse
-    from .shared.hog_ql_query_modifiers import HeatmapGradientStop as HeatmapGradientStop
-    from .shared.hog_ql_query_modifiers import HeatmapSettings as HeatmapSettings
-    from .shared.hog_ql_query_modifiers import HeatmapSortOrder as HeatmapSortOrder
-    from .shared.hog_ql_query_modifiers import HogQLFilters as HogQLFilters
-    from .shared.hog_ql_query_modifiers import HogQLMetadataResponse as HogQLMetadataResponse
-    from .shared.hog_ql_query_modifiers import HogQLNotice as HogQLNotice
-    from .shared.hog_ql_query_modifiers import HogQLQuery as HogQLQuery
-    from .shared.hog_ql_query_modifiers import HogQLQueryModifiers as HogQLQueryModifiers
-    from .shared.hog_ql_query_modifiers import HogQLQueryResponse as HogQLQueryResponse
-    from .shared.hog_ql_query_modifiers import HogQuery as HogQuery
-    from .shared.hog_ql_query_modifiers import HogQueryResponse as HogQueryResponse
-    from .shared.hog_ql_query_modifiers import HrefMatching as HrefMatching
-    from .shared.hog_ql_query_modifiers import InCohortVia as InCohortVia
-    from .shared.hog_ql_query_modifiers import InlineCohortCalculation as InlineCohortCalculation
-    from .shared.hog_ql_query_modifiers import InsightActorsQuery as InsightActorsQuery
-    from .shared.hog_ql_query_modifiers import InsightVizNode as InsightVizNode
-    from .shared.hog_ql_query_modifiers import IntegrationFilter as IntegrationFilter
-    from .shared.hog_ql_query_modifiers import IntegrationKind as IntegrationKind
-    from .shared.hog_ql_query_modifiers import IntervalType as IntervalType
-    from .shared.hog_ql_query_modifiers import LastEvent as LastEvent
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import FunnelExclusionEventsNode as FunnelExclusionEventsNode
+    from .shared.hogql_query_modifiers import FunnelLayout as FunnelLayout
+    from .shared.hogql_query_modifiers import FunnelMathType as FunnelMathType
+    from .shared.hogql_query_modifiers import FunnelPathsFilter as FunnelPathsFilter
+    from .shared.hogql_query_modifiers import FunnelPathType as FunnelPathType
+    from .shared.hogql_query_modifiers import FunnelsActorsQuery as FunnelsActorsQuery
+    from .shared.hogql_query_modifiers import FunnelsDataWarehouseNode as FunnelsDataWarehouseNode
+    from .shared.hogql_query_modifiers import FunnelsFilter as FunnelsFilter
+    from .shared.hogql_query_modifiers import FunnelsQuery as FunnelsQuery
+    from .shared.hogql_query_modifiers import FunnelsQueryResponse as FunnelsQueryResponse
+    from .shared.hogql_query_modifiers import FunnelStepReference as FunnelStepReference
+    from .shared.hogql_query_modifiers import FunnelVizType as FunnelVizType
+    from .shared.hogql_query_modifiers import GoalLine as GoalLine
+    from .shared.hogql_query_modifiers import GradientScaleMode as GradientScaleMode
+    from .shared.hogql_query_modifiers import GroupNode as GroupNode
+    from .shared.hogql_query_modifiers import GroupsQuery as GroupsQuery
+    from .shared.hogql_query_modifiers import GroupsQueryResponse as GroupsQueryResponse
+    from .shared.hogql_query_modifiers import HeatmapGradientStop as HeatmapGradientStop
+    from .shared.hogql_query_modifiers import HeatmapSettings as HeatmapSettings
+    from .shared.hogql_query_modifiers import HeatmapSortOrder as HeatmapSortOrder
+    from .shared.hogql_query_modifiers import HogQLFilters as HogQLFilters
+    from .shared.hogql_query_modifiers import HogQLMetadataResponse as HogQLMetadataResponse
+    from .shared.hogql_query_modifiers import HogQLNotice as HogQLNotice
+    from .shared.hogql_query_modifiers import HogQLQuery as HogQLQuery
+    from .shared.hogql_query_modifiers import HogQLQueryModifiers as HogQLQueryModifiers
+    from .shared.hogql_query_modifiers import HogQLQueryResponse as HogQLQueryResponse
+    from .shared.hogql_query_modifiers import HogQuery as HogQuery
+    from .shared.hogql_query_modifiers import HogQueryResponse as HogQueryResponse
+    from .shared.hogql_query_modifiers import HrefMatching as HrefMatching
+    from .shared.hogql_query_modifiers import InCohortVia as InCohortVia
+    from .shared.hogql_query_modifiers import InlineCohortCalculation as InlineCohortCalculation
+    from .shared.hogql_query_modifiers import InsightActorsQuery as InsightActorsQuery
+    from .shared.hogql_query_modifiers import InsightVizNode as InsightVizNode
+    from .shared.hogql_query_modifiers import IntegrationFilter as IntegrationFilter
+    from .shared.hogql_query_modifiers import IntegrationKind as IntegrationKind
+    from .shared.hogql_query_modifiers import IntervalType as IntervalType
+    from .shared.hogql_query_modifiers import LastEvent as LastEvent
+    from .shared.hogql_query_modifiers import (
         LifecycleDataWarehouseNode as LifecycleDataWarehouseNode,
     )
-    from .shared.hog_ql_query_modifiers import LifecycleFilter as LifecycleFilter
-    from .shared.hog_ql_query_modifiers import LifecycleQuery as LifecycleQuery
-    from .shared.hog_ql_query_modifiers import LifecycleQueryResponse as LifecycleQueryResponse
-    from .shared.hog_ql_query_modifiers import LifecycleToggle as LifecycleToggle
-    from .shared.hog_ql_query_modifiers import LLMTrace as LLMTrace
-    from .shared.hog_ql_query_modifiers import LLMTraceEvent as LLMTraceEvent
-    from .shared.hog_ql_query_modifiers import LLMTracePerson as LLMTracePerson
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import LifecycleFilter as LifecycleFilter
+    from .shared.hogql_query_modifiers import LifecycleQuery as LifecycleQuery
+    from .shared.hogql_query_modifiers import LifecycleQueryResponse as LifecycleQueryResponse
+    from .shared.hogql_query_modifiers import LifecycleToggle as LifecycleToggle
+    from .shared.hogql_query_modifiers import LLMTrace as LLMTrace
+    from .shared.hogql_query_modifiers import LLMTraceEvent as LLMTraceEvent
+    from .shared.hogql_query_modifiers import LLMTracePerson as LLMTracePerson
+    from .shared.hogql_query_modifiers import (
         MarketingAnalyticsAggregatedQuery as MarketingAnalyticsAggregatedQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         MarketingAnalyticsAggregatedQueryResponse as MarketingAnalyticsAggregatedQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         MarketingAnalyticsDrillDownLevel as MarketingAnalyticsDrillDownLevel,
     )
-    from .shared.hog_ql_query_modifiers import MarketingAnalyticsItem as MarketingAnalyticsItem
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import MarketingAnalyticsItem as MarketingAnalyticsItem
+    from .shared.hogql_query_modifiers import (
         MarketingAnalyticsOrderByEnum as MarketingAnalyticsOrderByEnum,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         MarketingAnalyticsTableQuery as MarketingAnalyticsTableQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         MarketingAnalyticsTableQueryResponse as MarketingAnalyticsTableQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import MaterializationMode as MaterializationMode
-    from .shared.hog_ql_query_modifiers import MaterializationType as MaterializationType
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import MaterializationMode as MaterializationMode
+    from .shared.hogql_query_modifiers import MaterializationType as MaterializationType
+    from .shared.hogql_query_modifiers import (
         MaterializedColumnsOptimizationMode as MaterializedColumnsOptimizationMode,
     )
-    from .shared.hog_ql_query_modifiers import MathGroupTypeIndex as MathGroupTypeIndex
-    from .shared.hog_ql_query_modifiers import MeanRetentionCalculation as MeanRetentionCalculation
-    from .shared.hog_ql_query_modifiers import MultipleVariantHandling as MultipleVariantHandling
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import MathGroupTypeIndex as MathGroupTypeIndex
+    from .shared.hogql_query_modifiers import MeanRetentionCalculation as MeanRetentionCalculation
+    from .shared.hogql_query_modifiers import MultipleVariantHandling as MultipleVariantHandling
+    from .shared.hogql_query_modifiers import (
         NonIntegratedConversionsTableQuery as NonIntegratedConversionsTableQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         NonIntegratedConversionsTableQueryResponse as NonIntegratedConversionsTableQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import OrderDirection2 as OrderDirection2
-    from .shared.hog_ql_query_modifiers import PathCleaningFilter as PathCleaningFilter
-    from .shared.hog_ql_query_modifiers import PathsFilter as PathsFilter
-    from .shared.hog_ql_query_modifiers import PathsLink as PathsLink
-    from .shared.hog_ql_query_modifiers import PathsQuery as PathsQuery
-    from .shared.hog_ql_query_modifiers import PathsQueryResponse as PathsQueryResponse
-    from .shared.hog_ql_query_modifiers import PathType as PathType
-    from .shared.hog_ql_query_modifiers import PersonsArgMaxVersion as PersonsArgMaxVersion
-    from .shared.hog_ql_query_modifiers import PersonsJoinMode as PersonsJoinMode
-    from .shared.hog_ql_query_modifiers import PersonsNode as PersonsNode
-    from .shared.hog_ql_query_modifiers import PersonsOnEventsMode as PersonsOnEventsMode
-    from .shared.hog_ql_query_modifiers import Population as Population
-    from .shared.hog_ql_query_modifiers import Position as Position
-    from .shared.hog_ql_query_modifiers import PrecomputationMode as PrecomputationMode
-    from .shared.hog_ql_query_modifiers import PropertyGroupFilter as PropertyGroupFilter
-    from .shared.hog_ql_query_modifiers import PropertyGroupsMode as PropertyGroupsMode
-    from .shared.hog_ql_query_modifiers import PropertyMathType as PropertyMathType
-    from .shared.hog_ql_query_modifiers import QueryIndexUsage as QueryIndexUsage
-    from .shared.hog_ql_query_modifiers import QueryLogTags as QueryLogTags
-    from .shared.hog_ql_query_modifiers import QueryTiming as QueryTiming
-    from .shared.hog_ql_query_modifiers import (
-        ResolvedDateRangeResponse as ResolvedDateRangeResponse,
-    )
-    from .shared.hog_ql_query_modifiers import Response as Response
-    from .shared.hog_ql_query_modifiers import Response1 as Response1
-    from .shared.hog_ql_query_modifiers import Response2 as Response2
-    from .shared.hog_ql_query_modifiers import Response3 as Response3
-    from .shared.hog_ql_query_modifiers import Response4 as Response4
-    from .shared.hog_ql_query_modifiers import Response5 as Response5
-    from .shared.hog_ql_query_modifiers import Response6 as Response6
-    from .shared.hog_ql_query_modifiers import Response8 as Response8
-    from .shared.hog_ql_query_modifiers import Response9 as Response9
-    from .shared.hog_ql_query_modifiers import Response10 as Response10
-    from .shared.hog_ql_query_modifiers import Response11 as Response11
-    from .shared.hog_ql_query_modifiers import Response12 as Response12
-    from .shared.hog_ql_query_modifiers import Response13 as Response13
-    from .shared.hog_ql_query_modifiers import Response14 as Response14
-    from .shared.hog_ql_query_modifiers import Response15 as Response15
-    from .shared.hog_ql_query_modifiers import Response16 as Response16
-    from .shared.hog_ql_query_modifiers import Response18 as Response18
-    from .shared.hog_ql_query_modifiers import Response19 as Response19
-    from .shared.hog_ql_query_modifiers import Response20 as Response20
-    from .shared.hog_ql_query_modifiers import Response21 as Response21
-    from .shared.hog_ql_query_modifiers import Response22 as Response22
-    from .shared.hog_ql_query_modifiers import Response23 as Response23
-    from .shared.hog_ql_query_modifiers import Response24 as Response24
-    from .shared.hog_ql_query_modifiers import Response25 as Response25
-    from .shared.hog_ql_query_modifiers import Response26 as Response26
-    from .shared.hog_ql_query_modifiers import ResultCustomizationBy as ResultCustomizationBy
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import OrderDirection2 as OrderDirection2
+    from .shared.hogql_query_modifiers import PathCleaningFilter as PathCleaningFilter
+    from .shared.hogql_query_modifiers import PathsFilter as PathsFilter
+    from .shared.hogql_query_modifiers import PathsLink as PathsLink
+    from .shared.hogql_query_modifiers import PathsQuery as PathsQuery
+    from .shared.hogql_query_modifiers import PathsQueryResponse as PathsQueryResponse
+    from .shared.hogql_query_modifiers import PathType as PathType
+    from .shared.hogql_query_modifiers import PersonsArgMaxVersion as PersonsArgMaxVersion
+    from .shared.hogql_query_modifiers import PersonsJoinMode as PersonsJoinMode
+    from .shared.hogql_query_modifiers import PersonsNode as PersonsNode
+    from .shared.hogql_query_modifiers import PersonsOnEventsMode as PersonsOnEventsMode
+    from .shared.hogql_query_modifiers import Population as Population
+    from .shared.hogql_query_modifiers import Position as Position
+    from .shared.hogql_query_modifiers import PrecomputationMode as PrecomputationMode
+    from .shared.hogql_query_modifiers import PropertyGroupFilter as PropertyGroupFilter
+    from .shared.hogql_query_modifiers import PropertyGroupsMode as PropertyGroupsMode
+    from .shared.hogql_query_modifiers import PropertyMathType as PropertyMathType
+    from .shared.hogql_query_modifiers import QueryIndexUsage as QueryIndexUsage
+    from .shared.hogql_query_modifiers import QueryLogTags as QueryLogTags
+    from .shared.hogql_query_modifiers import QueryTiming as QueryTiming
+    from .shared.hogql_query_modifiers import ResolvedDateRangeResponse as ResolvedDateRangeResponse
+    from .shared.hogql_query_modifiers import Response as Response
+    from .shared.hogql_query_modifiers import Response1 as Response1
+    from .shared.hogql_query_modifiers import Response2 as Response2
+    from .shared.hogql_query_modifiers import Response3 as Response3
+    from .shared.hogql_query_modifiers import Response4 as Response4
+    from .shared.hogql_query_modifiers import Response5 as Response5
+    from .shared.hogql_query_modifiers import Response6 as Response6
+    from .shared.hogql_query_modifiers import Response8 as Response8
+    from .shared.hogql_query_modifiers import Response9 as Response9
+    from .shared.hogql_query_modifiers import Response10 as Response10
+    from .shared.hogql_query_modifiers import Response11 as Response11
+    from .shared.hogql_query_modifiers import Response12 as Response12
+    from .shared.hogql_query_modifiers import Response13 as Response13
+    from .shared.hogql_query_modifiers import Response14 as Response14
+    from .shared.hogql_query_modifiers import Response15 as Response15
+    from .shared.hogql_query_modifiers import Response16 as Response16
+    from .shared.hogql_query_modifiers import Response18 as Response18
+    from .shared.hogql_query_modifiers import Response19 as Response19
+    from .shared.hogql_query_modifiers import Response20 as Response20
+    from .shared.hogql_query_modifiers import Response21 as Response21
+    from .shared.hogql_query_modifiers import Response22 as Response22
+    from .shared.hogql_query_modifiers import Response23 as Response23
+    from .shared.hogql_query_modifiers import Response24 as Response24
+    from .shared.hogql_query_modifiers import Response25 as Response25
+    from .shared.hogql_query_modifiers import Response26 as Response26
+    from .shared.hogql_query_modifiers import ResultCustomizationBy as ResultCustomizationBy
+    from .shared.hogql_query_modifiers import (
         RetentionDashboardDisplayType as RetentionDashboardDisplayType,
     )
-    from .shared.hog_ql_query_modifiers import RetentionEntity as RetentionEntity
-    from .shared.hog_ql_query_modifiers import RetentionEntityKind as RetentionEntityKind
-    from .shared.hog_ql_query_modifiers import RetentionFilter as RetentionFilter
-    from .shared.hog_ql_query_modifiers import RetentionPeriod as RetentionPeriod
-    from .shared.hog_ql_query_modifiers import RetentionQuery as RetentionQuery
-    from .shared.hog_ql_query_modifiers import RetentionQueryResponse as RetentionQueryResponse
-    from .shared.hog_ql_query_modifiers import RetentionReference as RetentionReference
-    from .shared.hog_ql_query_modifiers import RetentionResult as RetentionResult
-    from .shared.hog_ql_query_modifiers import RetentionType as RetentionType
-    from .shared.hog_ql_query_modifiers import RetentionValue as RetentionValue
-    from .shared.hog_ql_query_modifiers import (
-        RevenueAnalyticsBreakdown as RevenueAnalyticsBreakdown,
-    )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import RetentionEntity as RetentionEntity
+    from .shared.hogql_query_modifiers import RetentionEntityKind as RetentionEntityKind
+    from .shared.hogql_query_modifiers import RetentionFilter as RetentionFilter
+    from .shared.hogql_query_modifiers import RetentionPeriod as RetentionPeriod
+    from .shared.hogql_query_modifiers import RetentionQuery as RetentionQuery
+    from .shared.hogql_query_modifiers import RetentionQueryResponse as RetentionQueryResponse
+    from .shared.hogql_query_modifiers import RetentionReference as RetentionReference
+    from .shared.hogql_query_modifiers import RetentionResult as RetentionResult
+    from .shared.hogql_query_modifiers import RetentionType as RetentionType
+    from .shared.hogql_query_modifiers import RetentionValue as RetentionValue
+    from .shared.hogql_query_modifiers import RevenueAnalyticsBreakdown as RevenueAnalyticsBreakdown
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsGrossRevenueQuery as RevenueAnalyticsGrossRevenueQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsGrossRevenueQueryResponse as RevenueAnalyticsGrossRevenueQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsMetricsQuery as RevenueAnalyticsMetricsQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsMetricsQueryResponse as RevenueAnalyticsMetricsQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import RevenueAnalyticsMRRQuery as RevenueAnalyticsMRRQuery
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import RevenueAnalyticsMRRQuery as RevenueAnalyticsMRRQuery
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsMRRQueryResponse as RevenueAnalyticsMRRQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsMRRQueryResultItem as RevenueAnalyticsMRRQueryResultItem,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsOverviewItem as RevenueAnalyticsOverviewItem,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsOverviewItemKey as RevenueAnalyticsOverviewItemKey,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsOverviewQuery as RevenueAnalyticsOverviewQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsOverviewQueryResponse as RevenueAnalyticsOverviewQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsTopCustomersGroupBy as RevenueAnalyticsTopCustomersGroupBy,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsTopCustomersQuery as RevenueAnalyticsTopCustomersQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueAnalyticsTopCustomersQueryResponse as RevenueAnalyticsTopCustomersQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueCurrencyPropertyConfig as RevenueCurrencyPropertyConfig,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueExampleDataWarehouseTablesQuery as RevenueExampleDataWarehouseTablesQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         RevenueExampleDataWarehouseTablesQueryResponse as RevenueExampleDataWarehouseTablesQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
-        RevenueExampleEventsQuery as RevenueExampleEventsQuery,
-    )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import RevenueExampleEventsQuery as RevenueExampleEventsQuery
+    from .shared.hogql_query_modifiers import (
         RevenueExampleEventsQueryResponse as RevenueExampleEventsQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import SamplingRate as SamplingRate
-    from .shared.hog_ql_query_modifiers import Scale as Scale
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import SamplingRate as SamplingRate
+    from .shared.hogql_query_modifiers import Scale as Scale
+    from .shared.hogql_query_modifiers import (
         SessionAttributionExplorerQuery as SessionAttributionExplorerQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         SessionAttributionExplorerQueryResponse as SessionAttributionExplorerQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
-        SessionAttributionGroupBy as SessionAttributionGroupBy,
-    )
-    from .shared.hog_ql_query_modifiers import SessionData as SessionData
-    from .shared.hog_ql_query_modifiers import SessionsQuery as SessionsQuery
-    from .shared.hog_ql_query_modifiers import SessionsQueryResponse as SessionsQueryResponse
-    from .shared.hog_ql_query_modifiers import SessionsV2JoinMode as SessionsV2JoinMode
-    from .shared.hog_ql_query_modifiers import SessionTableVersion as SessionTableVersion
-    from .shared.hog_ql_query_modifiers import Settings as Settings
-    from .shared.hog_ql_query_modifiers import SimpleIntervalType as SimpleIntervalType
-    from .shared.hog_ql_query_modifiers import StepOrderValue as StepOrderValue
-    from .shared.hog_ql_query_modifiers import StickinessActorsQuery as StickinessActorsQuery
-    from .shared.hog_ql_query_modifiers import (
-        StickinessComputationMode as StickinessComputationMode,
-    )
-    from .shared.hog_ql_query_modifiers import StickinessCriteria as StickinessCriteria
-    from .shared.hog_ql_query_modifiers import StickinessFilter as StickinessFilter
-    from .shared.hog_ql_query_modifiers import StickinessOperator as StickinessOperator
-    from .shared.hog_ql_query_modifiers import StickinessQuery as StickinessQuery
-    from .shared.hog_ql_query_modifiers import StickinessQueryResponse as StickinessQueryResponse
-    from .shared.hog_ql_query_modifiers import Style as Style
-    from .shared.hog_ql_query_modifiers import TableSettings as TableSettings
-    from .shared.hog_ql_query_modifiers import TaxonomicFilterGroupType as TaxonomicFilterGroupType
-    from .shared.hog_ql_query_modifiers import TextMatching as TextMatching
-    from .shared.hog_ql_query_modifiers import TimeWindowMode as TimeWindowMode
-    from .shared.hog_ql_query_modifiers import TraceQuery as TraceQuery
-    from .shared.hog_ql_query_modifiers import TraceQueryResponse as TraceQueryResponse
-    from .shared.hog_ql_query_modifiers import TracesQuery as TracesQuery
-    from .shared.hog_ql_query_modifiers import TracesQueryResponse as TracesQueryResponse
-    from .shared.hog_ql_query_modifiers import TrendsFilter as TrendsFilter
-    from .shared.hog_ql_query_modifiers import TrendsFormulaNode as TrendsFormulaNode
-    from .shared.hog_ql_query_modifiers import TrendsQuery as TrendsQuery
-    from .shared.hog_ql_query_modifiers import TrendsQueryResponse as TrendsQueryResponse
-    from .shared.hog_ql_query_modifiers import UrlMatching as UrlMatching
-    from .shared.hog_ql_query_modifiers import VizSpecificOptions as VizSpecificOptions
-    from .shared.hog_ql_query_modifiers import VolumeBucket as VolumeBucket
-    from .shared.hog_ql_query_modifiers import WebAnalyticsItemKind as WebAnalyticsItemKind
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import SessionAttributionGroupBy as SessionAttributionGroupBy
+    from .shared.hogql_query_modifiers import SessionData as SessionData
+    from .shared.hogql_query_modifiers import SessionsQuery as SessionsQuery
+    from .shared.hogql_query_modifiers import SessionsQueryResponse as SessionsQueryResponse
+    from .shared.hogql_query_modifiers import SessionsV2JoinMode as SessionsV2JoinMode
+    from .shared.hogql_query_modifiers import SessionTableVersion as SessionTableVersion
+    from .shared.hogql_query_modifiers import Settings as Settings
+    from .shared.hogql_query_modifiers import SimpleIntervalType as SimpleIntervalType
+    from .shared.hogql_query_modifiers import StepOrderValue as StepOrderValue
+    from .shared.hogql_query_modifiers import StickinessActorsQuery as StickinessActorsQuery
+    from .shared.hogql_query_modifiers import StickinessComputationMode as StickinessComputationMode
+    from .shared.hogql_query_modifiers import StickinessCriteria as StickinessCriteria
+    from .shared.hogql_query_modifiers import StickinessFilter as StickinessFilter
+    from .shared.hogql_query_modifiers import StickinessOperator as StickinessOperator
+    from .shared.hogql_query_modifiers import StickinessQuery as StickinessQuery
+    from .shared.hogql_query_modifiers import StickinessQueryResponse as StickinessQueryResponse
+    from .shared.hogql_query_modifiers import Style as Style
+    from .shared.hogql_query_modifiers import TableSettings as TableSettings
+    from .shared.hogql_query_modifiers import TaxonomicFilterGroupType as TaxonomicFilterGroupType
+    from .shared.hogql_query_modifiers import TextMatching as TextMatching
+    from .shared.hogql_query_modifiers import TimeWindowMode as TimeWindowMode
+    from .shared.hogql_query_modifiers import TraceQuery as TraceQuery
+    from .shared.hogql_query_modifiers import TraceQueryResponse as TraceQueryResponse
+    from .shared.hogql_query_modifiers import TracesQuery as TracesQuery
+    from .shared.hogql_query_modifiers import TracesQueryResponse as TracesQueryResponse
+    from .shared.hogql_query_modifiers import TrendsFilter as TrendsFilter
+    from .shared.hogql_query_modifiers import TrendsFormulaNode as TrendsFormulaNode
+    from .shared.hogql_query_modifiers import TrendsQuery as TrendsQuery
+    from .shared.hogql_query_modifiers import TrendsQueryResponse as TrendsQueryResponse
+    from .shared.hogql_query_modifiers import UrlMatching as UrlMatching
+    from .shared.hogql_query_modifiers import VizSpecificOptions as VizSpecificOptions
+    from .shared.hogql_query_modifiers import VolumeBucket as VolumeBucket
+    from .shared.hogql_query_modifiers import WebAnalyticsItemKind as WebAnalyticsItemKind
+    from .shared.hogql_query_modifiers import (
         WebAnalyticsOrderByDirection as WebAnalyticsOrderByDirection,
     )
-    from .shared.hog_ql_query_modifiers import (
-        WebAnalyticsOrderByFields as WebAnalyticsOrderByFields,
-    )
-    from .shared.hog_ql_query_modifiers import WebAnalyticsSampling as WebAnalyticsSampling
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import WebAnalyticsOrderByFields as WebAnalyticsOrderByFields
+    from .shared.hogql_query_modifiers import WebAnalyticsSampling as WebAnalyticsSampling
+    from .shared.hogql_query_modifiers import (
         WebExternalClicksTableQuery as WebExternalClicksTableQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         WebExternalClicksTableQueryResponse as WebExternalClicksTableQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import WebGoalsQuery as WebGoalsQuery
-    from .shared.hog_ql_query_modifiers import WebGoalsQueryResponse as WebGoalsQueryResponse
-    from .shared.hog_ql_query_modifiers import WebOverviewItem as WebOverviewItem
-    from .shared.hog_ql_query_modifiers import WebOverviewQuery as WebOverviewQuery
-    from .shared.hog_ql_query_modifiers import WebOverviewQueryResponse as WebOverviewQueryResponse
-    from .shared.hog_ql_query_modifiers import WebStatsBreakdown as WebStatsBreakdown
-    from .shared.hog_ql_query_modifiers import WebStatsTableQuery as WebStatsTableQuery
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import WebGoalsQuery as WebGoalsQuery
+    from .shared.hogql_query_modifiers import WebGoalsQueryResponse as WebGoalsQueryResponse
+    from .shared.hogql_query_modifiers import WebOverviewItem as WebOverviewItem
+    from .shared.hogql_query_modifiers import WebOverviewQuery as WebOverviewQuery
+    from .shared.hogql_query_modifiers import WebOverviewQueryResponse as WebOverviewQueryResponse
+    from .shared.hogql_query_modifiers import WebStatsBreakdown as WebStatsBreakdown
+    from .shared.hogql_query_modifiers import WebStatsTableQuery as WebStatsTableQuery
+    from .shared.hogql_query_modifiers import (
         WebStatsTableQueryResponse as WebStatsTableQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import WebVitalsMetric as WebVitalsMetric
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import WebVitalsMetric as WebVitalsMetric
+    from .shared.hogql_query_modifiers import (
         WebVitalsPathBreakdownQuery as WebVitalsPathBreakdownQuery,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         WebVitalsPathBreakdownQueryResponse as WebVitalsPathBreakdownQueryResponse,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         WebVitalsPathBreakdownResult as WebVitalsPathBreakdownResult,
     )
-    from .shared.hog_ql_query_modifiers import (
+    from .shared.hogql_query_modifiers import (
         WebVitalsPathBreakdownResultItem as WebVitalsPathBreakdownResultItem,
     )
-    from .shared.hog_ql_query_modifiers import WebVitalsPercentile as WebVitalsPercentile
-    from .shared.hog_ql_query_modifiers import WebVitalsQuery as WebVitalsQuery
-    from .shared.hog_ql_query_modifiers import YAxisPosition as YAxisPosition
-    from .shared.hog_ql_query_modifiers import YAxisScaleType as YAxisScaleType
-    from .shared.hog_ql_query_modifiers import YAxisSettings as YAxisSettings
+    from .shared.hogql_query_modifiers import WebVitalsPercentile as WebVitalsPercentile
+    from .shared.hogql_query_modifiers import WebVitalsQuery as WebVitalsQuery
+    from .shared.hogql_query_modifiers import YAxisPosition as YAxisPosition
+    from .shared.hogql_query_modifiers import YAxisScaleType as YAxisScaleType
+    from .shared.hogql_query_modifiers import YAxisSettings as YAxisSettings
     from .shared.llm_provider_enum import LLMProviderEnum as LLMProviderEnum
     from .shared.mcp_auth_type_enum import MCPAuthTypeEnum as MCPAuthTypeEnum
     from .shared.minimal_feature_flag import BucketingIdentifierEnum as BucketingIdentifierEnum
@@ -1504,14 +1525,17 @@ if TYPE_CHECKING:
     from .shared.string_match_operator_enum import (
         StringMatchOperatorEnum as StringMatchOperatorEnum,
     )
+    from .shared.success_response import SuccessResponse as SuccessResponse
     from .shared.timezone_enum import TimezoneEnum as TimezoneEnum
     from .shared.user_basic import UserBasic as UserBasic
-    from .signals import PaginatedPauseStateResponseList as PaginatedPauseStateResponseList
+    from .shared.worker_log_entry import PaginatedWorkerLogEntryList as PaginatedWorkerLogEntryList
+    from .shared.worker_log_entry import WorkerLogEntry as WorkerLogEntry
     from .signals import PaginatedSignalSourceConfigList as PaginatedSignalSourceConfigList
     from .signals import PauseResponse as PauseResponse
     from .signals import PauseStateResponse as PauseStateResponse
     from .signals import SignalSourceConfig as SignalSourceConfig
     from .signals import SignalSourceConfigSourceTypeEnum as SignalSourceConfigSourceTypeEnum
+    from .signals import SignalsProcessingResumeResponse as SignalsProcessingResumeResponse
     from .signals import SourceProductEnum as SourceProductEnum
     from .subscriptions import ByweekdayEnum as ByweekdayEnum
     from .subscriptions import (
@@ -1657,6 +1681,7 @@ if TYPE_CHECKING:
     from .tasks_requests import TaskRunUpdateStatusEnum as TaskRunUpdateStatusEnum
     from .tasks_requests import TaskStagedArtifactFinalizeUpload as TaskStagedArtifactFinalizeUpload
     from .tasks_requests import TaskStagedArtifactPrepareUpload as TaskStagedArtifactPrepareUpload
+    from .uploaded_media import UploadedMediaCreateResponse as UploadedMediaCreateResponse
     from .user_home_settings import PinnedSceneTab as PinnedSceneTab
     from .user_home_settings import PinnedSceneTabs as PinnedSceneTabs
     from .user_interviews import PaginatedUserInterviewList as PaginatedUserInterviewList
@@ -1716,6 +1741,21 @@ if TYPE_CHECKING:
         PaginatedDataWarehouseSavedQueryMinimalList as PaginatedDataWarehouseSavedQueryMinimalList,
     )
     from .warehouse_saved_queries import SavedQueryStatusEnum as SavedQueryStatusEnum
+    from .warehouse_saved_queries import (
+        WarehouseSavedQueriesAncestorsResponse as WarehouseSavedQueriesAncestorsResponse,
+    )
+    from .warehouse_saved_queries import (
+        WarehouseSavedQueriesDependenciesResponse as WarehouseSavedQueriesDependenciesResponse,
+    )
+    from .warehouse_saved_queries import (
+        WarehouseSavedQueriesDescendantsResponse as WarehouseSavedQueriesDescendantsResponse,
+    )
+    from .warehouse_saved_queries import (
+        WarehouseSavedQueriesRunHistoryResponse as WarehouseSavedQueriesRunHistoryResponse,
+    )
+    from .warehouse_saved_queries import (
+        WarehouseSavedQueriesRunHistoryResponseRunHistoryItem as WarehouseSavedQueriesRunHistoryResponseRunHistoryItem,
+    )
     from .warehouse_saved_query_folders import (
         DataWarehouseSavedQueryFolder as DataWarehouseSavedQueryFolder,
     )
@@ -2002,6 +2042,7 @@ __all__ = [
     "EnterprisePropertyDefinition",
     "EntityType",
     "EnvironmentC1cEnum",
+    "EnvironmentsIsGeneratingDemoDataResponse",
     "ErrorTrackingAssignmentRule",
     "ErrorTrackingAssignmentRuleAssignee",
     "ErrorTrackingAssignmentRuleAssigneeRequest",
@@ -2033,6 +2074,7 @@ __all__ = [
     "ErrorTrackingIssueSplitFingerprint",
     "ErrorTrackingIssueSplitResponse",
     "ErrorTrackingIssueStatus",
+    "ErrorTrackingIssuesValuesResponseItem",
     "ErrorTrackingOrderBy",
     "ErrorTrackingPendingFingerprintIssueStateUpdate",
     "ErrorTrackingQuery",
@@ -2045,8 +2087,13 @@ __all__ = [
     "ErrorTrackingSpikeEvent",
     "ErrorTrackingSpikeEventIssue",
     "ErrorTrackingStackFrame",
+    "ErrorTrackingStackFramesBatchGetResponse",
     "ErrorTrackingSuppressionRule",
     "ErrorTrackingSymbolSet",
+    "ErrorTrackingSymbolSetsBulkDeleteResponse",
+    "ErrorTrackingSymbolSetsBulkStartUploadResponse",
+    "ErrorTrackingSymbolSetsCreateResponse",
+    "ErrorTrackingSymbolSetsStartUploadResponse",
     "Evaluation",
     "EvaluationEvaluationConfig1",
     "EvaluationEvaluationConfig2",
@@ -2168,6 +2215,8 @@ __all__ = [
     "FeatureFlagMultivariateVariantSchema",
     "FeatureFlagStatusResponse",
     "FeatureFlagVersionResponse",
+    "FeatureFlagsBulkDeleteResponse",
+    "FeatureFlagsBulkKeysResponse",
     "FeaturePropertyFilter",
     "FileDownload",
     "FileDownloadCount",
@@ -2176,7 +2225,12 @@ __all__ = [
     "FileDownloadState",
     "FileDownloadSummary",
     "FileSystem",
+    "FileSystemCountByPathResponse",
+    "FileSystemCountResponse",
     "FileSystemShortcut",
+    "FileSystemUndoDeleteResponse",
+    "FileSystemUndoDeleteResponseUndoneItem",
+    "FileSystemUnfiledResponse",
     "FilterEnum",
     "FilterLogicalOperator",
     "Filters",
@@ -2220,6 +2274,8 @@ __all__ = [
     "GroupUsageMetric",
     "GroupUsageMetricDisplayEnum",
     "GroupUsageMetricFormatEnum",
+    "GroupsPropertyValuesResponse",
+    "GroupsPropertyValuesResponseResultsItem",
     "GroupsQuery",
     "GroupsQueryResponse",
     "HBOSDetectorConfig",
@@ -2290,6 +2346,8 @@ __all__ = [
     "InsightVariable",
     "InsightVariableTypeEnum",
     "InsightVizNode",
+    "InsightsAnalyzeResponse",
+    "InsightsGenerateMetadataResponse",
     "InsightsThresholdBounds",
     "InstallCustomAuthTypeEnum",
     "InstallSourceEnum",
@@ -2456,6 +2514,7 @@ __all__ = [
     "OrganizationInvite",
     "OrganizationMember",
     "OrganizationMembershipLevelEnum",
+    "OrganizationsProjectsIsGeneratingDemoDataResponse",
     "OriginEnum",
     "OriginProductEnum",
     "Outcome",
@@ -2522,9 +2581,7 @@ __all__ = [
     "PaginatedGroupUsageMetricList",
     "PaginatedHealthIssueList",
     "PaginatedHeatmapScreenshotResponseList",
-    "PaginatedHeatmapsResponseList",
     "PaginatedHogFlowMinimalList",
-    "PaginatedHogFlowScheduleList",
     "PaginatedHogFunctionMinimalList",
     "PaginatedHogFunctionTemplateList",
     "PaginatedInsightList",
@@ -2546,7 +2603,6 @@ __all__ = [
     "PaginatedOrganizationInviteList",
     "PaginatedOrganizationList",
     "PaginatedOrganizationMemberList",
-    "PaginatedPauseStateResponseList",
     "PaginatedPersistedFolderList",
     "PaginatedPersonRecordList",
     "PaginatedPluginLogEntryList",
@@ -2586,6 +2642,7 @@ __all__ = [
     "PaginatedUserInterviewList",
     "PaginatedUserList",
     "PaginatedWebExperimentsAPIList",
+    "PaginatedWorkerLogEntryList",
     "PathCleaningFilter",
     "PathType",
     "PathsFilter",
@@ -2798,6 +2855,7 @@ __all__ = [
     "SignalSourceConfig",
     "SignalSourceConfigSourceTypeEnum",
     "SignalUserAutonomyConfig",
+    "SignalsProcessingResumeResponse",
     "SimilarIssue",
     "SimpleExternalDataSourceSerializers",
     "SimpleIntervalType",
@@ -2908,6 +2966,7 @@ __all__ = [
     "TaskStagedArtifactsPrepareUploadResponse",
     "TaskSummary",
     "TaxonomicFilterGroupType",
+    "Team",
     "TeamBasic",
     "TeamCustomerAnalyticsConfig",
     "TeamMarketingAnalyticsConfig",
@@ -2958,6 +3017,7 @@ __all__ = [
     "TrendsQueryResponse",
     "Trigger",
     "UploadTarget",
+    "UploadedMediaCreateResponse",
     "UrlMatching",
     "UsageMetric",
     "UsageMetricDisplay",
@@ -2981,6 +3041,11 @@ __all__ = [
     "VectorSearchResponseItem",
     "VizSpecificOptions",
     "VolumeBucket",
+    "WarehouseSavedQueriesAncestorsResponse",
+    "WarehouseSavedQueriesDependenciesResponse",
+    "WarehouseSavedQueriesDescendantsResponse",
+    "WarehouseSavedQueriesRunHistoryResponse",
+    "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem",
     "WebAnalyticsExternalSummaryQuery",
     "WebAnalyticsExternalSummaryQueryResponse",
     "WebAnalyticsItemKind",
@@ -3018,6 +3083,7 @@ __all__ = [
     "WeeklyDigestResponse",
     "WidgetTypeEnum",
     "WoWChange",
+    "WorkerLogEntry",
     "WorkflowVariablePropertyFilter",
     "YAxisPosition",
     "YAxisScaleType",
@@ -3026,32 +3092,32 @@ __all__ = [
 ]
 
 _MODULES: dict[str, str] = {
-    "AIEventType": "shared.hog_ql_query_modifiers",
+    "AIEventType": "shared.hogql_query_modifiers",
     "AccessMethodEnum": "external_data_sources",
     "Action": "actions",
-    "ActionConversionGoal": "shared.hog_ql_query_modifiers",
+    "ActionConversionGoal": "shared.hogql_query_modifiers",
     "ActionEnum": "shared.action_enum",
     "ActionReference": "actions",
     "ActionStepJSON": "actions",
     "ActionStepMatchingEnum": "actions",
     "ActionStepPropertyFilter": "actions",
-    "ActionsNode": "shared.hog_ql_query_modifiers",
-    "ActionsPie": "shared.hog_ql_query_modifiers",
+    "ActionsNode": "shared.hogql_query_modifiers",
+    "ActionsPie": "shared.hogql_query_modifiers",
     "ActiveBreakpoint": "live_debugger_breakpoints",
     "ActiveBreakpointsResponse": "live_debugger_breakpoints",
     "ActivityLog": "shared.activity_log",
-    "ActivityLogEntry": "feature_flags",
-    "ActivityLogPaginatedResponse": "feature_flags",
+    "ActivityLogEntry": "shared.activity_log_entry",
+    "ActivityLogPaginatedResponse": "shared.activity_log_entry",
     "ActorsPropertyTaxonomyQuery": "query_models",
     "ActorsPropertyTaxonomyQueryResponse": "query_models",
     "ActorsPropertyTaxonomyResponse": "query_models",
-    "ActorsQuery": "shared.hog_ql_query_modifiers",
-    "ActorsQueryResponse": "shared.hog_ql_query_modifiers",
+    "ActorsQuery": "shared.hogql_query_modifiers",
+    "ActorsQueryResponse": "shared.hogql_query_modifiers",
     "AddSnapshotsResult": "visual_review",
     "AgentModeEnum": "conversations",
-    "AggregationAxisFormat": "shared.hog_ql_query_modifiers",
-    "AggregationPropertyType": "shared.hog_ql_query_modifiers",
-    "AggregationType": "shared.hog_ql_query_modifiers",
+    "AggregationAxisFormat": "shared.hogql_query_modifiers",
+    "AggregationPropertyType": "shared.hogql_query_modifiers",
+    "AggregationType": "shared.hogql_query_modifiers",
     "Alert": "shared.preprocessing_config",
     "AlertCheck": "shared.preprocessing_config",
     "AlertCheckStateEnum": "shared.preprocessing_config",
@@ -3072,15 +3138,15 @@ _MODULES: dict[str, str] = {
     "Artifact": "visual_review",
     "AssigneeTypeEnum": "error_tracking_requests",
     "AsyncDeletionStatus": "persons",
-    "AttributionModeEnum": "environments_requests",
+    "AttributionModeEnum": "shared.base_currency_enum",
     "AutoApproveResult": "visual_review",
     "AutocompleteCompletionItem": "query_models",
     "AutocompleteCompletionItemKind": "query_models",
     "AutostartPriorityEnum": "users",
     "AvailableFiltersResponse": "advanced_activity_logs",
     "AvailableSetupTaskIdsEnum": "shared.available_setup_task_ids_enum",
-    "BaseCurrencyEnum": "environments_requests",
-    "BaseMathType": "shared.hog_ql_query_modifiers",
+    "BaseCurrencyEnum": "shared.base_currency_enum",
+    "BaseMathType": "shared.hogql_query_modifiers",
     "BatchCheckResponse": "llm_analytics",
     "BatchExport": "shared.batch_export_run",
     "BatchExportBackfill": "batch_exports",
@@ -3097,10 +3163,10 @@ _MODULES: dict[str, str] = {
     "BiasRisk": "query_models",
     "BlastRadius": "hog_flows",
     "BooleanScoreDefinitionConfig": "llm_analytics",
-    "BounceRatePageViewMode": "shared.hog_ql_query_modifiers",
-    "BoxPlotDatum": "shared.hog_ql_query_modifiers",
+    "BounceRatePageViewMode": "shared.hogql_query_modifiers",
+    "BoxPlotDatum": "shared.hogql_query_modifiers",
     "Breakdown": "shared.query_status",
-    "BreakdownAttributionType": "shared.hog_ql_query_modifiers",
+    "BreakdownAttributionType": "shared.hogql_query_modifiers",
     "BreakdownFilter": "shared.query_status",
     "BreakdownItem": "query_models",
     "BreakdownSimulationResult": "alerts",
@@ -3117,7 +3183,7 @@ _MODULES: dict[str, str] = {
     "CachedSummary": "llm_analytics",
     "CalculationIntervalEnum": "shared.preprocessing_config",
     "CalendarHeatmapFilter": "query_models",
-    "CalendarHeatmapMathType": "shared.hog_ql_query_modifiers",
+    "CalendarHeatmapMathType": "shared.hogql_query_modifiers",
     "CalendarHeatmapQuery": "query_models",
     "CalendarHeatmapResponse": "query_models",
     "CapabilityState": "tasks",
@@ -3126,16 +3192,16 @@ _MODULES: dict[str, str] = {
     "CategoricalScoreOption": "llm_analytics",
     "CategoryEnum": "mcp_servers",
     "CdcTableModeEnum": "shared.cdc_table_mode_enum",
-    "Change": "feature_flags",
+    "Change": "shared.activity_log_entry",
     "ChangeRequest": "change_requests",
     "ChangeRequestStateEnum": "change_requests",
     "ChannelDetailEnum": "conversations",
     "ChannelSourceEnum": "conversations",
-    "ChartAxis": "shared.hog_ql_query_modifiers",
-    "ChartDisplayType": "shared.hog_ql_query_modifiers",
-    "ChartSettings": "shared.hog_ql_query_modifiers",
-    "ChartSettingsDisplay": "shared.hog_ql_query_modifiers",
-    "ChartSettingsFormatting": "shared.hog_ql_query_modifiers",
+    "ChartAxis": "shared.hogql_query_modifiers",
+    "ChartDisplayType": "shared.hogql_query_modifiers",
+    "ChartSettings": "shared.hogql_query_modifiers",
+    "ChartSettingsDisplay": "shared.hogql_query_modifiers",
+    "ChartSettingsFormatting": "shared.hogql_query_modifiers",
     "ClaudeRuntimeAdapterEnum": "tasks_requests",
     "ClaudeTaskRunCreateSchema": "tasks_requests",
     "ClaudeTaskRunCreateSchemaInitialPermissionModeEnum": "tasks_requests",
@@ -3155,38 +3221,38 @@ _MODULES: dict[str, str] = {
     "CohortPersonsResponse": "cohorts",
     "CohortPropertyFilter": "shared.cohort_property_filter",
     "CohortTypeEnum": "shared.cohort",
-    "ColorMode": "shared.hog_ql_query_modifiers",
+    "ColorMode": "shared.hogql_query_modifiers",
     "Comment": "comments",
-    "Compare": "shared.hog_ql_query_modifiers",
-    "CompareFilter": "shared.hog_ql_query_modifiers",
+    "Compare": "shared.hogql_query_modifiers",
+    "CompareFilter": "shared.hogql_query_modifiers",
     "CompareItem": "query_models",
     "ConclusionEnum": "experiments",
-    "ConditionalFormattingRule": "shared.hog_ql_query_modifiers",
+    "ConditionalFormattingRule": "shared.hogql_query_modifiers",
     "ConnectionTokenResponse": "tasks",
     "ContentEncodingEnum": "tasks_requests",
     "Conversation": "conversations",
     "ConversationMinimal": "conversations",
     "ConversationStatus": "conversations",
     "ConversationType": "conversations",
-    "ConversionGoalFilter1": "shared.hog_ql_query_modifiers",
-    "ConversionGoalFilter2": "shared.hog_ql_query_modifiers",
-    "ConversionGoalFilter3": "shared.hog_ql_query_modifiers",
-    "CookielessServerHashModeEnum": "environments_requests",
-    "CorrelationType": "shared.hog_ql_query_modifiers",
-    "CountPerActorMathType": "shared.hog_ql_query_modifiers",
+    "ConversionGoalFilter1": "shared.hogql_query_modifiers",
+    "ConversionGoalFilter2": "shared.hogql_query_modifiers",
+    "ConversionGoalFilter3": "shared.hogql_query_modifiers",
+    "CookielessServerHashModeEnum": "shared.base_currency_enum",
+    "CorrelationType": "shared.hogql_query_modifiers",
+    "CountPerActorMathType": "shared.hogql_query_modifiers",
     "CreateRecordingRequestPlatformEnum": "desktop_recordings_requests",
     "CreateRecordingResponse": "desktop_recordings",
     "CreateRunResult": "visual_review",
     "CreationModeEnum": "dashboards",
     "CreationTypeEnum": "annotations",
     "Credential": "warehouse_tables",
-    "CurrencyCode": "shared.hog_ql_query_modifiers",
+    "CurrencyCode": "shared.hogql_query_modifiers",
     "CurrentPersonalAPIKey": "personal_api_keys",
-    "CustomChannelCondition": "shared.hog_ql_query_modifiers",
-    "CustomChannelField": "shared.hog_ql_query_modifiers",
-    "CustomChannelOperator": "shared.hog_ql_query_modifiers",
-    "CustomChannelRule": "shared.hog_ql_query_modifiers",
-    "CustomEventConversionGoal": "shared.hog_ql_query_modifiers",
+    "CustomChannelCondition": "shared.hogql_query_modifiers",
+    "CustomChannelField": "shared.hogql_query_modifiers",
+    "CustomChannelOperator": "shared.hogql_query_modifiers",
+    "CustomChannelRule": "shared.hogql_query_modifiers",
+    "CustomEventConversionGoal": "shared.hogql_query_modifiers",
     "CustomerJourney": "customer_journeys",
     "CustomerProfileConfig": "customer_profile_configs",
     "CustomerProfileConfigScopeEnum": "customer_profile_configs",
@@ -3199,12 +3265,12 @@ _MODULES: dict[str, str] = {
     "DashboardTileBasic": "insights",
     "DashboardTileResult": "dashboards",
     "DataColorTheme": "data_color_themes",
-    "DataTableNode": "shared.hog_ql_query_modifiers",
-    "DataTableNodeViewPropsContext": "shared.hog_ql_query_modifiers",
-    "DataTableNodeViewPropsContextType": "shared.hog_ql_query_modifiers",
-    "DataVisualizationNode": "shared.hog_ql_query_modifiers",
-    "DataWarehouseEventsModifier": "shared.hog_ql_query_modifiers",
-    "DataWarehouseNode": "shared.hog_ql_query_modifiers",
+    "DataTableNode": "shared.hogql_query_modifiers",
+    "DataTableNodeViewPropsContext": "shared.hogql_query_modifiers",
+    "DataTableNodeViewPropsContextType": "shared.hogql_query_modifiers",
+    "DataVisualizationNode": "shared.hogql_query_modifiers",
+    "DataWarehouseEventsModifier": "shared.hogql_query_modifiers",
+    "DataWarehouseNode": "shared.hogql_query_modifiers",
     "DataWarehousePersonPropertyFilter": "shared.cohort_property_filter",
     "DataWarehousePropertyFilter": "shared.cohort_property_filter",
     "DataWarehouseSavedQuery": "warehouse_saved_queries",
@@ -3228,7 +3294,7 @@ _MODULES: dict[str, str] = {
     "DatasetItem": "dataset_items",
     "DateOperatorEnum": "shared.date_operator_enum",
     "DatePropertyFilter": "actions",
-    "DateRange": "shared.hog_ql_query_modifiers",
+    "DateRange": "shared.hogql_query_modifiers",
     "DateRangeSchema": "logs_requests",
     "DayItem": "query_models",
     "DefaultExperimentStatsMethodEnum": "shared.organization",
@@ -3238,13 +3304,13 @@ _MODULES: dict[str, str] = {
     "DesktopRecording": "desktop_recordings",
     "DesktopRecordingStatusEnum": "desktop_recordings",
     "DesktopRecordingTask": "desktop_recordings",
-    "Detail": "feature_flags",
+    "Detail": "shared.activity_log_entry",
     "DetailModeValueEnum": "llm_analytics_requests",
-    "DetailedResultsAggregationType": "shared.hog_ql_query_modifiers",
+    "DetailedResultsAggregationType": "shared.hogql_query_modifiers",
     "DetectorConfig": "shared.preprocessing_config",
     "DeviceTypesEnum": "surveys_requests",
     "DirectionEnum": "web_analytics",
-    "DisplayType": "shared.hog_ql_query_modifiers",
+    "DisplayType": "shared.hogql_query_modifiers",
     "DistanceFunc": "query_models",
     "DocumentSimilarityQuery": "query_models",
     "DocumentSimilarityQueryResponse": "query_models",
@@ -3270,15 +3336,15 @@ _MODULES: dict[str, str] = {
     "EndpointResponse": "endpoints",
     "EndpointRunResponse": "endpoints",
     "EndpointVersionResponse": "endpoints",
-    "EndpointsUsageBreakdown": "shared.hog_ql_query_modifiers",
-    "EndpointsUsageOrderByDirection": "shared.hog_ql_query_modifiers",
-    "EndpointsUsageOrderByField": "shared.hog_ql_query_modifiers",
+    "EndpointsUsageBreakdown": "shared.hogql_query_modifiers",
+    "EndpointsUsageOrderByDirection": "shared.hogql_query_modifiers",
+    "EndpointsUsageOrderByField": "shared.hogql_query_modifiers",
     "EndpointsUsageOverviewItem": "query_models",
     "EndpointsUsageOverviewItemKey": "query_models",
     "EndpointsUsageOverviewQuery": "query_models",
     "EndpointsUsageOverviewQueryResponse": "query_models",
-    "EndpointsUsageTableQuery": "shared.hog_ql_query_modifiers",
-    "EndpointsUsageTableQueryResponse": "shared.hog_ql_query_modifiers",
+    "EndpointsUsageTableQuery": "shared.hogql_query_modifiers",
+    "EndpointsUsageTableQueryResponse": "shared.hogql_query_modifiers",
     "EndpointsUsageTrendsQuery": "query_models",
     "EndpointsUsageTrendsQueryResponse": "query_models",
     "EnforcementModeEnum": "event_definitions",
@@ -3287,16 +3353,17 @@ _MODULES: dict[str, str] = {
     "EnsembleOperator": "shared.preprocessing_config",
     "EnterpriseEventDefinition": "event_definitions",
     "EnterprisePropertyDefinition": "property_definitions",
-    "EntityType": "shared.hog_ql_query_modifiers",
+    "EntityType": "shared.hogql_query_modifiers",
     "EnvironmentC1cEnum": "tasks",
+    "EnvironmentsIsGeneratingDemoDataResponse": "environments",
     "ErrorTrackingAssignmentRule": "error_tracking",
     "ErrorTrackingAssignmentRuleAssignee": "error_tracking",
     "ErrorTrackingAssignmentRuleAssigneeRequest": "error_tracking_requests",
     "ErrorTrackingBreakdownsQuery": "query_models",
     "ErrorTrackingBreakdownsQueryResponse": "query_models",
-    "ErrorTrackingCorrelatedIssue": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingExternalReference": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingExternalReferenceIntegration": "shared.hog_ql_query_modifiers",
+    "ErrorTrackingCorrelatedIssue": "shared.hogql_query_modifiers",
+    "ErrorTrackingExternalReference": "shared.hogql_query_modifiers",
+    "ErrorTrackingExternalReferenceIntegration": "shared.hogql_query_modifiers",
     "ErrorTrackingExternalReferenceIntegrationResult": "error_tracking",
     "ErrorTrackingExternalReferenceResult": "error_tracking",
     "ErrorTrackingFingerprint": "error_tracking",
@@ -3304,14 +3371,14 @@ _MODULES: dict[str, str] = {
     "ErrorTrackingGroupingRuleAssignee": "error_tracking",
     "ErrorTrackingGroupingRuleAssigneeRequest": "error_tracking_requests",
     "ErrorTrackingGroupingRuleListResponse": "error_tracking",
-    "ErrorTrackingIssue": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingIssueAggregations": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingIssueAssignee": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingIssueAssigneeType": "shared.hog_ql_query_modifiers",
+    "ErrorTrackingIssue": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssueAggregations": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssueAssignee": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssueAssigneeType": "shared.hogql_query_modifiers",
     "ErrorTrackingIssueAssignment": "error_tracking",
-    "ErrorTrackingIssueCohort": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingIssueCorrelationQuery": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingIssueCorrelationQueryResponse": "shared.hog_ql_query_modifiers",
+    "ErrorTrackingIssueCohort": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssueCorrelationQuery": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssueCorrelationQueryResponse": "shared.hogql_query_modifiers",
     "ErrorTrackingIssueFilter": "shared.cohort_property_filter",
     "ErrorTrackingIssueFull": "error_tracking",
     "ErrorTrackingIssueFullCohort": "error_tracking",
@@ -3319,11 +3386,12 @@ _MODULES: dict[str, str] = {
     "ErrorTrackingIssueMergeResponse": "error_tracking",
     "ErrorTrackingIssueSplitFingerprint": "error_tracking_requests",
     "ErrorTrackingIssueSplitResponse": "error_tracking",
-    "ErrorTrackingIssueStatus": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingOrderBy": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingPendingFingerprintIssueStateUpdate": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingQuery": "shared.hog_ql_query_modifiers",
-    "ErrorTrackingQueryResponse": "shared.hog_ql_query_modifiers",
+    "ErrorTrackingIssueStatus": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssuesValuesResponseItem": "error_tracking",
+    "ErrorTrackingOrderBy": "shared.hogql_query_modifiers",
+    "ErrorTrackingPendingFingerprintIssueStateUpdate": "shared.hogql_query_modifiers",
+    "ErrorTrackingQuery": "shared.hogql_query_modifiers",
+    "ErrorTrackingQueryResponse": "shared.hogql_query_modifiers",
     "ErrorTrackingRecommendation": "error_tracking",
     "ErrorTrackingRelease": "error_tracking",
     "ErrorTrackingSimilarIssuesQuery": "query_models",
@@ -3332,8 +3400,13 @@ _MODULES: dict[str, str] = {
     "ErrorTrackingSpikeEvent": "error_tracking",
     "ErrorTrackingSpikeEventIssue": "error_tracking",
     "ErrorTrackingStackFrame": "error_tracking",
+    "ErrorTrackingStackFramesBatchGetResponse": "error_tracking",
     "ErrorTrackingSuppressionRule": "error_tracking",
     "ErrorTrackingSymbolSet": "error_tracking",
+    "ErrorTrackingSymbolSetsBulkDeleteResponse": "error_tracking",
+    "ErrorTrackingSymbolSetsBulkStartUploadResponse": "error_tracking",
+    "ErrorTrackingSymbolSetsCreateResponse": "error_tracking",
+    "ErrorTrackingSymbolSetsStartUploadResponse": "error_tracking",
     "Evaluation": "evaluations",
     "EvaluationEvaluationConfig1": "evaluations",
     "EvaluationEvaluationConfig2": "evaluations",
@@ -3347,14 +3420,14 @@ _MODULES: dict[str, str] = {
     "EvaluationSummaryResponse": "llm_analytics",
     "EvaluationSummaryStatistics": "llm_analytics",
     "EvaluationTypeEnum": "evaluations",
-    "EventDefinition": "shared.hog_ql_query_modifiers",
+    "EventDefinition": "shared.hogql_query_modifiers",
     "EventDefinitionBasic": "shared.schema_property_group",
     "EventDefinitionRecord": "event_definitions",
     "EventElement": "events",
     "EventFilterConfig": "event_filter",
     "EventFilterConfigModeEnum": "event_filter",
     "EventMetadataPropertyFilter": "shared.cohort_property_filter",
-    "EventOddsRatioSerialized": "shared.hog_ql_query_modifiers",
+    "EventOddsRatioSerialized": "shared.hogql_query_modifiers",
     "EventPropFilter": "shared.cohort",
     "EventPropFilterTypeEnum": "shared.cohort",
     "EventPropertyFilter": "shared.event_property_filter",
@@ -3368,56 +3441,56 @@ _MODULES: dict[str, str] = {
     "EventsHeatMapDataResult": "query_models",
     "EventsHeatMapRowAggregationResult": "query_models",
     "EventsHeatMapStructuredResult": "query_models",
-    "EventsNode": "shared.hog_ql_query_modifiers",
-    "EventsQuery": "shared.hog_ql_query_modifiers",
-    "EventsQueryActionStep": "shared.hog_ql_query_modifiers",
-    "EventsQueryResponse": "shared.hog_ql_query_modifiers",
+    "EventsNode": "shared.hogql_query_modifiers",
+    "EventsQuery": "shared.hogql_query_modifiers",
+    "EventsQueryActionStep": "shared.hogql_query_modifiers",
+    "EventsQueryResponse": "shared.hogql_query_modifiers",
     "ExistenceOperatorEnum": "shared.date_operator_enum",
     "ExistencePropertyFilter": "actions",
     "ExitConditionEnum": "hog_flows",
     "Experiment": "experiments",
-    "ExperimentActorsQuery": "shared.hog_ql_query_modifiers",
+    "ExperimentActorsQuery": "shared.hogql_query_modifiers",
     "ExperimentApiEventSource": "experiments",
     "ExperimentApiExposureConfig": "experiments",
     "ExperimentApiExposureCriteria": "experiments",
     "ExperimentApiMetric": "experiments",
     "ExperimentApiMetricsList": "experiments",
-    "ExperimentBreakdownResult": "shared.hog_ql_query_modifiers",
-    "ExperimentDataWarehouseNode": "shared.hog_ql_query_modifiers",
-    "ExperimentEventExposureConfig": "shared.hog_ql_query_modifiers",
+    "ExperimentBreakdownResult": "shared.hogql_query_modifiers",
+    "ExperimentDataWarehouseNode": "shared.hogql_query_modifiers",
+    "ExperimentEventExposureConfig": "shared.hogql_query_modifiers",
     "ExperimentExposureCriteria": "query_models",
     "ExperimentExposureQuery": "query_models",
     "ExperimentExposureQueryResponse": "query_models",
     "ExperimentExposureTimeSeries": "query_models",
-    "ExperimentFunnelMetric": "shared.hog_ql_query_modifiers",
-    "ExperimentFunnelsQuery": "shared.hog_ql_query_modifiers",
-    "ExperimentFunnelsQueryResponse": "shared.hog_ql_query_modifiers",
+    "ExperimentFunnelMetric": "shared.hogql_query_modifiers",
+    "ExperimentFunnelsQuery": "shared.hogql_query_modifiers",
+    "ExperimentFunnelsQueryResponse": "shared.hogql_query_modifiers",
     "ExperimentHoldout": "shared.experiment_holdout",
     "ExperimentHoldoutType": "query_models",
-    "ExperimentMeanMetric": "shared.hog_ql_query_modifiers",
+    "ExperimentMeanMetric": "shared.hogql_query_modifiers",
     "ExperimentMetricGoal": "shared.funnel_conversion_window_time_unit",
     "ExperimentMetricKindEnum": "llm_analytics",
-    "ExperimentMetricMathType": "shared.hog_ql_query_modifiers",
+    "ExperimentMetricMathType": "shared.hogql_query_modifiers",
     "ExperimentMetricType": "experiments",
     "ExperimentParameters": "experiments",
-    "ExperimentQuery": "shared.hog_ql_query_modifiers",
-    "ExperimentQueryResponse": "shared.hog_ql_query_modifiers",
-    "ExperimentRatioMetric": "shared.hog_ql_query_modifiers",
-    "ExperimentRetentionMetric": "shared.hog_ql_query_modifiers",
+    "ExperimentQuery": "shared.hogql_query_modifiers",
+    "ExperimentQueryResponse": "shared.hogql_query_modifiers",
+    "ExperimentRatioMetric": "shared.hogql_query_modifiers",
+    "ExperimentRetentionMetric": "shared.hogql_query_modifiers",
     "ExperimentSavedMetric": "experiment_saved_metrics",
-    "ExperimentSignificanceCode": "shared.hog_ql_query_modifiers",
-    "ExperimentStatsBaseValidated": "shared.hog_ql_query_modifiers",
-    "ExperimentStatsValidationFailure": "shared.hog_ql_query_modifiers",
+    "ExperimentSignificanceCode": "shared.hogql_query_modifiers",
+    "ExperimentStatsBaseValidated": "shared.hogql_query_modifiers",
+    "ExperimentStatsValidationFailure": "shared.hogql_query_modifiers",
     "ExperimentStatusEnum": "experiments",
     "ExperimentToSavedMetric": "experiments",
-    "ExperimentTrendsQuery": "shared.hog_ql_query_modifiers",
-    "ExperimentTrendsQueryResponse": "shared.hog_ql_query_modifiers",
+    "ExperimentTrendsQuery": "shared.hogql_query_modifiers",
+    "ExperimentTrendsQueryResponse": "shared.hogql_query_modifiers",
     "ExperimentTypeEnum": "experiments",
     "ExperimentVariant": "experiments",
-    "ExperimentVariantFunnelsBaseStats": "shared.hog_ql_query_modifiers",
-    "ExperimentVariantResultBayesian": "shared.hog_ql_query_modifiers",
-    "ExperimentVariantResultFrequentist": "shared.hog_ql_query_modifiers",
-    "ExperimentVariantTrendsBaseStats": "shared.hog_ql_query_modifiers",
+    "ExperimentVariantFunnelsBaseStats": "shared.hogql_query_modifiers",
+    "ExperimentVariantResultBayesian": "shared.hogql_query_modifiers",
+    "ExperimentVariantResultFrequentist": "shared.hogql_query_modifiers",
+    "ExperimentVariantTrendsBaseStats": "shared.hogql_query_modifiers",
     "ExplainRequest": "logs",
     "ExportFormatEnum": "exports",
     "ExportedAsset": "exports",
@@ -3455,6 +3528,8 @@ _MODULES: dict[str, str] = {
     "FeatureFlagMultivariateVariantSchema": "shared.property_group_type_enum",
     "FeatureFlagStatusResponse": "feature_flags",
     "FeatureFlagVersionResponse": "feature_flags",
+    "FeatureFlagsBulkDeleteResponse": "feature_flags",
+    "FeatureFlagsBulkKeysResponse": "feature_flags",
     "FeaturePropertyFilter": "shared.cohort_property_filter",
     "FileDownload": "file_download_batch_exports",
     "FileDownloadCount": "file_download_batch_exports",
@@ -3463,64 +3538,71 @@ _MODULES: dict[str, str] = {
     "FileDownloadState": "file_download_batch_exports",
     "FileDownloadSummary": "file_download_batch_exports",
     "FileSystem": "file_system",
+    "FileSystemCountByPathResponse": "file_system",
+    "FileSystemCountResponse": "file_system",
     "FileSystemShortcut": "file_system_shortcut",
+    "FileSystemUndoDeleteResponse": "file_system",
+    "FileSystemUndoDeleteResponseUndoneItem": "file_system",
+    "FileSystemUnfiledResponse": "file_system",
     "FilterEnum": "llm_analytics_requests",
     "FilterLogicalOperator": "shared.filter_logical_operator",
-    "Filters": "shared.hog_ql_query_modifiers",
-    "FirstEvent": "shared.hog_ql_query_modifiers",
+    "Filters": "shared.hogql_query_modifiers",
+    "FirstEvent": "shared.hogql_query_modifiers",
     "FlagPropertyFilter": "shared.cohort_property_filter",
     "FlagValueItem": "flag_value",
     "FlagValueResponse": "flag_value",
     "FunnelConversionWindowTimeUnit": "shared.funnel_conversion_window_time_unit",
-    "FunnelCorrelationActorsQuery": "shared.hog_ql_query_modifiers",
-    "FunnelCorrelationQuery": "shared.hog_ql_query_modifiers",
-    "FunnelCorrelationResponse": "shared.hog_ql_query_modifiers",
-    "FunnelCorrelationResult": "shared.hog_ql_query_modifiers",
-    "FunnelCorrelationResultsType": "shared.hog_ql_query_modifiers",
-    "FunnelExclusionActionsNode": "shared.hog_ql_query_modifiers",
-    "FunnelExclusionEventsNode": "shared.hog_ql_query_modifiers",
-    "FunnelLayout": "shared.hog_ql_query_modifiers",
-    "FunnelMathType": "shared.hog_ql_query_modifiers",
-    "FunnelPathType": "shared.hog_ql_query_modifiers",
-    "FunnelPathsFilter": "shared.hog_ql_query_modifiers",
-    "FunnelStepReference": "shared.hog_ql_query_modifiers",
-    "FunnelVizType": "shared.hog_ql_query_modifiers",
-    "FunnelsActorsQuery": "shared.hog_ql_query_modifiers",
-    "FunnelsDataWarehouseNode": "shared.hog_ql_query_modifiers",
-    "FunnelsFilter": "shared.hog_ql_query_modifiers",
-    "FunnelsQuery": "shared.hog_ql_query_modifiers",
-    "FunnelsQueryResponse": "shared.hog_ql_query_modifiers",
+    "FunnelCorrelationActorsQuery": "shared.hogql_query_modifiers",
+    "FunnelCorrelationQuery": "shared.hogql_query_modifiers",
+    "FunnelCorrelationResponse": "shared.hogql_query_modifiers",
+    "FunnelCorrelationResult": "shared.hogql_query_modifiers",
+    "FunnelCorrelationResultsType": "shared.hogql_query_modifiers",
+    "FunnelExclusionActionsNode": "shared.hogql_query_modifiers",
+    "FunnelExclusionEventsNode": "shared.hogql_query_modifiers",
+    "FunnelLayout": "shared.hogql_query_modifiers",
+    "FunnelMathType": "shared.hogql_query_modifiers",
+    "FunnelPathType": "shared.hogql_query_modifiers",
+    "FunnelPathsFilter": "shared.hogql_query_modifiers",
+    "FunnelStepReference": "shared.hogql_query_modifiers",
+    "FunnelVizType": "shared.hogql_query_modifiers",
+    "FunnelsActorsQuery": "shared.hogql_query_modifiers",
+    "FunnelsDataWarehouseNode": "shared.hogql_query_modifiers",
+    "FunnelsFilter": "shared.hogql_query_modifiers",
+    "FunnelsQuery": "shared.hogql_query_modifiers",
+    "FunnelsQueryResponse": "shared.hogql_query_modifiers",
     "GenerateResponse": "product_tours",
     "GenerateStepResponse": "product_tours",
     "GitHubBranchesResponse": "integrations",
-    "GitHubRepo": "shared.git_hub_repo",
+    "GitHubRepo": "shared.github_repo",
     "GitHubReposRefreshResponse": "integrations",
-    "GitHubReposResponse": "shared.git_hub_repo",
+    "GitHubReposResponse": "shared.github_repo",
     "GitProviderFileLinkResolveResponse": "error_tracking",
     "Goal": "web_analytics",
-    "GoalLine": "shared.hog_ql_query_modifiers",
-    "GradientScaleMode": "shared.hog_ql_query_modifiers",
+    "GoalLine": "shared.hogql_query_modifiers",
+    "GradientScaleMode": "shared.hogql_query_modifiers",
     "Group": "groups",
-    "GroupNode": "shared.hog_ql_query_modifiers",
+    "GroupNode": "shared.hogql_query_modifiers",
     "GroupPropertyFilter": "shared.cohort_property_filter",
     "GroupType": "groups_types",
     "GroupUsageMetric": "groups_types",
     "GroupUsageMetricDisplayEnum": "groups_types",
     "GroupUsageMetricFormatEnum": "groups_types",
-    "GroupsQuery": "shared.hog_ql_query_modifiers",
-    "GroupsQueryResponse": "shared.hog_ql_query_modifiers",
+    "GroupsPropertyValuesResponse": "groups",
+    "GroupsPropertyValuesResponseResultsItem": "groups",
+    "GroupsQuery": "shared.hogql_query_modifiers",
+    "GroupsQueryResponse": "shared.hogql_query_modifiers",
     "HBOSDetectorConfig": "shared.preprocessing_config",
     "HealthEnum": "sdk_doctor",
     "HealthIssue": "health_issues",
     "HealthIssueSeverityEnum": "health_issues",
     "HealthIssueStatusEnum": "health_issues",
-    "HeatmapGradientStop": "shared.hog_ql_query_modifiers",
+    "HeatmapGradientStop": "shared.hogql_query_modifiers",
     "HeatmapResponseItem": "heatmaps",
     "HeatmapScreenshotResponse": "saved",
     "HeatmapScreenshotResponseStatusEnum": "saved",
     "HeatmapScreenshotResponseTypeEnum": "saved",
-    "HeatmapSettings": "shared.hog_ql_query_modifiers",
-    "HeatmapSortOrder": "shared.hog_ql_query_modifiers",
+    "HeatmapSettings": "shared.hogql_query_modifiers",
+    "HeatmapSortOrder": "shared.hogql_query_modifiers",
     "HeatmapsResponse": "heatmaps",
     "HedgehogActorAccessoryOption": "query_models",
     "HedgehogActorColorOption": "query_models",
@@ -3547,25 +3629,25 @@ _MODULES: dict[str, str] = {
     "HogQLAutocomplete": "query_models",
     "HogQLAutocompleteResponse": "query_models",
     "HogQLFilter": "shared.cohort",
-    "HogQLFilters": "shared.hog_ql_query_modifiers",
+    "HogQLFilters": "shared.hogql_query_modifiers",
     "HogQLMetadata": "query_models",
-    "HogQLMetadataResponse": "shared.hog_ql_query_modifiers",
-    "HogQLNotice": "shared.hog_ql_query_modifiers",
+    "HogQLMetadataResponse": "shared.hogql_query_modifiers",
+    "HogQLNotice": "shared.hogql_query_modifiers",
     "HogQLPropertyFilter": "shared.cohort_property_filter",
-    "HogQLQuery": "shared.hog_ql_query_modifiers",
-    "HogQLQueryModifiers": "shared.hog_ql_query_modifiers",
-    "HogQLQueryResponse": "shared.hog_ql_query_modifiers",
-    "HogQuery": "shared.hog_ql_query_modifiers",
-    "HogQueryResponse": "shared.hog_ql_query_modifiers",
-    "HrefMatching": "shared.hog_ql_query_modifiers",
+    "HogQLQuery": "shared.hogql_query_modifiers",
+    "HogQLQueryModifiers": "shared.hogql_query_modifiers",
+    "HogQLQueryResponse": "shared.hogql_query_modifiers",
+    "HogQuery": "shared.hogql_query_modifiers",
+    "HogQueryResponse": "shared.hogql_query_modifiers",
+    "HrefMatching": "shared.hogql_query_modifiers",
     "IQRDetectorConfig": "shared.preprocessing_config",
-    "InCohortVia": "shared.hog_ql_query_modifiers",
+    "InCohortVia": "shared.hogql_query_modifiers",
     "IncrementalFieldTypeEnum": "shared.cdc_table_mode_enum",
-    "InlineCohortCalculation": "shared.hog_ql_query_modifiers",
+    "InlineCohortCalculation": "shared.hogql_query_modifiers",
     "InputsSchemaItem": "hog_functions",
     "InputsSchemaItemTypeEnum": "hog_functions",
     "Insight": "insights",
-    "InsightActorsQuery": "shared.hog_ql_query_modifiers",
+    "InsightActorsQuery": "shared.hogql_query_modifiers",
     "InsightActorsQueryOptions": "query_models",
     "InsightActorsQueryOptionsResponse": "query_models",
     "InsightQuerySchema": "insights",
@@ -3576,19 +3658,21 @@ _MODULES: dict[str, str] = {
     "InsightTypeEnum": "max_tools_requests",
     "InsightVariable": "insight_variables",
     "InsightVariableTypeEnum": "insight_variables",
-    "InsightVizNode": "shared.hog_ql_query_modifiers",
+    "InsightVizNode": "shared.hogql_query_modifiers",
+    "InsightsAnalyzeResponse": "insights",
+    "InsightsGenerateMetadataResponse": "insights",
     "InsightsThresholdBounds": "shared.preprocessing_config",
     "InstallCustomAuthTypeEnum": "mcp_server_installations_requests",
     "InstallSourceEnum": "mcp_server_installations_requests",
     "Integration": "query_models",
     "IntegrationConfig": "integrations",
-    "IntegrationFilter": "shared.hog_ql_query_modifiers",
-    "IntegrationKind": "shared.hog_ql_query_modifiers",
+    "IntegrationFilter": "shared.hogql_query_modifiers",
+    "IntegrationKind": "shared.hogql_query_modifiers",
     "IntegrationKindEnum": "integrations",
     "InterestingNote": "llm_analytics",
     "IntervalEnum": "shared.batch_export_run",
     "IntervalItem": "query_models",
-    "IntervalType": "shared.hog_ql_query_modifiers",
+    "IntervalType": "shared.hogql_query_modifiers",
     "InvestigationInconclusiveActionEnum": "shared.preprocessing_config",
     "InvestigationStatusEnum": "shared.preprocessing_config",
     "InvestigationVerdictEnum": "shared.preprocessing_config",
@@ -3618,16 +3702,16 @@ _MODULES: dict[str, str] = {
     "LLMSkillOutlineEntry": "llm_skills",
     "LLMSkillResolveResponse": "llm_skills",
     "LLMSkillVersionSummary": "llm_skills",
-    "LLMTrace": "shared.hog_ql_query_modifiers",
-    "LLMTraceEvent": "shared.hog_ql_query_modifiers",
-    "LLMTracePerson": "shared.hog_ql_query_modifiers",
+    "LLMTrace": "shared.hogql_query_modifiers",
+    "LLMTraceEvent": "shared.hogql_query_modifiers",
+    "LLMTracePerson": "shared.hogql_query_modifiers",
     "LOFDetectorConfig": "shared.preprocessing_config",
-    "LastEvent": "shared.hog_ql_query_modifiers",
-    "LifecycleDataWarehouseNode": "shared.hog_ql_query_modifiers",
-    "LifecycleFilter": "shared.hog_ql_query_modifiers",
-    "LifecycleQuery": "shared.hog_ql_query_modifiers",
-    "LifecycleQueryResponse": "shared.hog_ql_query_modifiers",
-    "LifecycleToggle": "shared.hog_ql_query_modifiers",
+    "LastEvent": "shared.hogql_query_modifiers",
+    "LifecycleDataWarehouseNode": "shared.hogql_query_modifiers",
+    "LifecycleFilter": "shared.hogql_query_modifiers",
+    "LifecycleQuery": "shared.hogql_query_modifiers",
+    "LifecycleQueryResponse": "shared.hogql_query_modifiers",
+    "LifecycleToggle": "shared.hogql_query_modifiers",
     "LimitContext": "query_requests",
     "LiveDebuggerBreakpoint": "live_debugger_breakpoints",
     "LocalEvaluationResponse": "feature_flags",
@@ -3683,27 +3767,27 @@ _MODULES: dict[str, str] = {
     "MCPServerInstallationToolApprovalStateEnum": "mcp_server_installations",
     "MCPServerTemplate": "mcp_servers",
     "Mappings": "hog_functions",
-    "MarketingAnalyticsAggregatedQuery": "shared.hog_ql_query_modifiers",
-    "MarketingAnalyticsAggregatedQueryResponse": "shared.hog_ql_query_modifiers",
-    "MarketingAnalyticsDrillDownLevel": "shared.hog_ql_query_modifiers",
-    "MarketingAnalyticsItem": "shared.hog_ql_query_modifiers",
-    "MarketingAnalyticsOrderByEnum": "shared.hog_ql_query_modifiers",
-    "MarketingAnalyticsTableQuery": "shared.hog_ql_query_modifiers",
-    "MarketingAnalyticsTableQueryResponse": "shared.hog_ql_query_modifiers",
+    "MarketingAnalyticsAggregatedQuery": "shared.hogql_query_modifiers",
+    "MarketingAnalyticsAggregatedQueryResponse": "shared.hogql_query_modifiers",
+    "MarketingAnalyticsDrillDownLevel": "shared.hogql_query_modifiers",
+    "MarketingAnalyticsItem": "shared.hogql_query_modifiers",
+    "MarketingAnalyticsOrderByEnum": "shared.hogql_query_modifiers",
+    "MarketingAnalyticsTableQuery": "shared.hogql_query_modifiers",
+    "MarketingAnalyticsTableQueryResponse": "shared.hogql_query_modifiers",
     "MatchedOn": "query_models",
     "MatchedOnEnum": "logs",
     "MatchedRecording": "query_models",
     "MatchedRecordingEvent": "query_models",
-    "MaterializationMode": "shared.hog_ql_query_modifiers",
-    "MaterializationType": "shared.hog_ql_query_modifiers",
-    "MaterializedColumnsOptimizationMode": "shared.hog_ql_query_modifiers",
+    "MaterializationMode": "shared.hogql_query_modifiers",
+    "MaterializationType": "shared.hogql_query_modifiers",
+    "MaterializedColumnsOptimizationMode": "shared.hogql_query_modifiers",
     "MathEnum": "groups_types",
-    "MathGroupTypeIndex": "shared.hog_ql_query_modifiers",
+    "MathGroupTypeIndex": "shared.hogql_query_modifiers",
     "McpServerInstallationsInstallCustomResponse": "mcp_server_installations",
     "McpServerInstallationsInstallTemplateResponse": "mcp_server_installations",
-    "MeanRetentionCalculation": "shared.hog_ql_query_modifiers",
+    "MeanRetentionCalculation": "shared.hogql_query_modifiers",
     "MeetingPlatformEnum": "desktop_recordings",
-    "Merge": "feature_flags",
+    "Merge": "shared.activity_log_entry",
     "Message": "conversations",
     "MessageMinimal": "conversations",
     "Method": "shared.preprocessing_config",
@@ -3717,11 +3801,11 @@ _MODULES: dict[str, str] = {
     "ModelEnum": "shared.batch_export_run",
     "MultipleBreakdownOptions": "query_models",
     "MultipleBreakdownType": "shared.query_status",
-    "MultipleVariantHandling": "shared.hog_ql_query_modifiers",
+    "MultipleVariantHandling": "shared.hogql_query_modifiers",
     "MyFlagsResponse": "feature_flags",
     "NetworkAccessLevelEnum": "sandbox_environments",
-    "NonIntegratedConversionsTableQuery": "shared.hog_ql_query_modifiers",
-    "NonIntegratedConversionsTableQueryResponse": "shared.hog_ql_query_modifiers",
+    "NonIntegratedConversionsTableQuery": "shared.hogql_query_modifiers",
+    "NonIntegratedConversionsTableQueryResponse": "shared.hogql_query_modifiers",
     "Notebook": "notebooks",
     "NotebookMinimal": "notebooks",
     "NotificationDestinationTypeEnum": "logs",
@@ -3736,13 +3820,14 @@ _MODULES: dict[str, str] = {
     "OrderBy": "query_models",
     "OrderByEnum": "logs_requests",
     "OrderDirection1": "query_models",
-    "OrderDirection2": "shared.hog_ql_query_modifiers",
+    "OrderDirection2": "shared.hogql_query_modifiers",
     "Organization": "shared.organization",
     "OrganizationBasic": "users",
     "OrganizationDomain": "organizations",
     "OrganizationInvite": "organizations",
     "OrganizationMember": "organizations",
     "OrganizationMembershipLevelEnum": "organizations",
+    "OrganizationsProjectsIsGeneratingDemoDataResponse": "organizations",
     "OriginEnum": "warehouse_saved_queries",
     "OriginProductEnum": "tasks",
     "Outcome": "session_recordings",
@@ -3809,9 +3894,7 @@ _MODULES: dict[str, str] = {
     "PaginatedGroupUsageMetricList": "groups_types",
     "PaginatedHealthIssueList": "health_issues",
     "PaginatedHeatmapScreenshotResponseList": "saved",
-    "PaginatedHeatmapsResponseList": "heatmaps",
     "PaginatedHogFlowMinimalList": "hog_flows",
-    "PaginatedHogFlowScheduleList": "hog_flows",
     "PaginatedHogFunctionMinimalList": "hog_functions",
     "PaginatedHogFunctionTemplateList": "hog_function_templates",
     "PaginatedInsightList": "insights",
@@ -3833,7 +3916,6 @@ _MODULES: dict[str, str] = {
     "PaginatedOrganizationInviteList": "organizations",
     "PaginatedOrganizationList": "organizations",
     "PaginatedOrganizationMemberList": "organizations",
-    "PaginatedPauseStateResponseList": "signals",
     "PaginatedPersistedFolderList": "persisted_folder",
     "PaginatedPersonRecordList": "persons",
     "PaginatedPluginLogEntryList": "plugin_configs",
@@ -3873,12 +3955,13 @@ _MODULES: dict[str, str] = {
     "PaginatedUserInterviewList": "user_interviews",
     "PaginatedUserList": "users",
     "PaginatedWebExperimentsAPIList": "web_experiments",
-    "PathCleaningFilter": "shared.hog_ql_query_modifiers",
-    "PathType": "shared.hog_ql_query_modifiers",
-    "PathsFilter": "shared.hog_ql_query_modifiers",
-    "PathsLink": "shared.hog_ql_query_modifiers",
-    "PathsQuery": "shared.hog_ql_query_modifiers",
-    "PathsQueryResponse": "shared.hog_ql_query_modifiers",
+    "PaginatedWorkerLogEntryList": "shared.worker_log_entry",
+    "PathCleaningFilter": "shared.hogql_query_modifiers",
+    "PathType": "shared.hogql_query_modifiers",
+    "PathsFilter": "shared.hogql_query_modifiers",
+    "PathsLink": "shared.hogql_query_modifiers",
+    "PathsQuery": "shared.hogql_query_modifiers",
+    "PathsQueryResponse": "shared.hogql_query_modifiers",
     "PauseResponse": "signals",
     "PauseStateResponse": "signals",
     "PendingInvite": "users",
@@ -3894,11 +3977,11 @@ _MODULES: dict[str, str] = {
     "PersonPropertyFilter": "shared.cohort_property_filter",
     "PersonRecord": "persons",
     "PersonType": "query_models",
-    "PersonsArgMaxVersion": "shared.hog_ql_query_modifiers",
+    "PersonsArgMaxVersion": "shared.hogql_query_modifiers",
     "PersonsCohortsResponse": "persons",
-    "PersonsJoinMode": "shared.hog_ql_query_modifiers",
-    "PersonsNode": "shared.hog_ql_query_modifiers",
-    "PersonsOnEventsMode": "shared.hog_ql_query_modifiers",
+    "PersonsJoinMode": "shared.hogql_query_modifiers",
+    "PersonsNode": "shared.hogql_query_modifiers",
+    "PersonsOnEventsMode": "shared.hogql_query_modifiers",
     "PersonsValuesResponse": "persons",
     "PersonsValuesResponse2": "persons",
     "PinnedSceneTab": "user_home_settings",
@@ -3907,10 +3990,10 @@ _MODULES: dict[str, str] = {
     "PluginLogEntrySourceEnum": "plugin_configs",
     "PluginLogEntryTypeEnum": "plugin_configs",
     "PluginsAccessLevelEnum": "shared.organization",
-    "Population": "shared.hog_ql_query_modifiers",
-    "Position": "shared.hog_ql_query_modifiers",
+    "Population": "shared.hogql_query_modifiers",
+    "Position": "shared.hogql_query_modifiers",
     "PrAuthorshipModeEnum": "tasks_requests",
-    "PrecomputationMode": "shared.hog_ql_query_modifiers",
+    "PrecomputationMode": "shared.hogql_query_modifiers",
     "PreprocessingConfig": "shared.preprocessing_config",
     "PriorityEnum": "conversations",
     "ProductTour": "product_tours",
@@ -3924,14 +4007,14 @@ _MODULES: dict[str, str] = {
     "Property": "shared.property_item",
     "PropertyDefinitionTypeEnum": "property_definitions",
     "PropertyFilterTypeEnum": "shared.property_filter_type_enum",
-    "PropertyGroupFilter": "shared.hog_ql_query_modifiers",
+    "PropertyGroupFilter": "shared.hogql_query_modifiers",
     "PropertyGroupFilterValue": "shared.filter_logical_operator",
     "PropertyGroupOperator": "shared.property_group_operator",
     "PropertyGroupTypeEnum": "shared.property_group_type_enum",
-    "PropertyGroupsMode": "shared.hog_ql_query_modifiers",
+    "PropertyGroupsMode": "shared.hogql_query_modifiers",
     "PropertyItem": "shared.property_item",
     "PropertyItemOperatorEnum": "shared.property_item",
-    "PropertyMathType": "shared.hog_ql_query_modifiers",
+    "PropertyMathType": "shared.hogql_query_modifiers",
     "PropertyOperator": "shared.event_property_filter",
     "PropertyType": "query_models",
     "PropertyValueItem": "query_models",
@@ -3941,14 +4024,14 @@ _MODULES: dict[str, str] = {
     "ProxyRecordStatusEnum": "organizations",
     "QuarantinedIdentifierEntry": "visual_review",
     "QueryCancellation": "query_models",
-    "QueryIndexUsage": "shared.hog_ql_query_modifiers",
-    "QueryLogTags": "shared.hog_ql_query_modifiers",
+    "QueryIndexUsage": "shared.hogql_query_modifiers",
+    "QueryLogTags": "shared.hogql_query_modifiers",
     "QueryResponseAlternative": "query_models",
     "QueryStatus": "shared.query_status",
     "QueryStatusResponse": "shared.query_status_response",
-    "QueryTiming": "shared.hog_ql_query_modifiers",
+    "QueryTiming": "shared.hogql_query_modifiers",
     "QueryUpgradeResponse": "query_models",
-    "RETENTION": "shared.hog_ql_query_modifiers",
+    "RETENTION": "shared.hogql_query_modifiers",
     "ReasoningEffortEnum": "tasks",
     "RecomputeResult": "visual_review",
     "RecordingOrder": "query_models",
@@ -3959,67 +4042,67 @@ _MODULES: dict[str, str] = {
     "RefreshType": "query_requests",
     "Repo": "visual_review",
     "RepositoryReadinessResponse": "tasks",
-    "ResolvedDateRangeResponse": "shared.hog_ql_query_modifiers",
-    "Response": "shared.hog_ql_query_modifiers",
-    "Response1": "shared.hog_ql_query_modifiers",
-    "Response10": "shared.hog_ql_query_modifiers",
-    "Response11": "shared.hog_ql_query_modifiers",
-    "Response12": "shared.hog_ql_query_modifiers",
-    "Response13": "shared.hog_ql_query_modifiers",
-    "Response14": "shared.hog_ql_query_modifiers",
-    "Response15": "shared.hog_ql_query_modifiers",
-    "Response16": "shared.hog_ql_query_modifiers",
-    "Response18": "shared.hog_ql_query_modifiers",
-    "Response19": "shared.hog_ql_query_modifiers",
-    "Response2": "shared.hog_ql_query_modifiers",
-    "Response20": "shared.hog_ql_query_modifiers",
-    "Response21": "shared.hog_ql_query_modifiers",
-    "Response22": "shared.hog_ql_query_modifiers",
-    "Response23": "shared.hog_ql_query_modifiers",
-    "Response24": "shared.hog_ql_query_modifiers",
-    "Response25": "shared.hog_ql_query_modifiers",
-    "Response26": "shared.hog_ql_query_modifiers",
-    "Response3": "shared.hog_ql_query_modifiers",
-    "Response4": "shared.hog_ql_query_modifiers",
-    "Response5": "shared.hog_ql_query_modifiers",
-    "Response6": "shared.hog_ql_query_modifiers",
-    "Response8": "shared.hog_ql_query_modifiers",
-    "Response9": "shared.hog_ql_query_modifiers",
+    "ResolvedDateRangeResponse": "shared.hogql_query_modifiers",
+    "Response": "shared.hogql_query_modifiers",
+    "Response1": "shared.hogql_query_modifiers",
+    "Response10": "shared.hogql_query_modifiers",
+    "Response11": "shared.hogql_query_modifiers",
+    "Response12": "shared.hogql_query_modifiers",
+    "Response13": "shared.hogql_query_modifiers",
+    "Response14": "shared.hogql_query_modifiers",
+    "Response15": "shared.hogql_query_modifiers",
+    "Response16": "shared.hogql_query_modifiers",
+    "Response18": "shared.hogql_query_modifiers",
+    "Response19": "shared.hogql_query_modifiers",
+    "Response2": "shared.hogql_query_modifiers",
+    "Response20": "shared.hogql_query_modifiers",
+    "Response21": "shared.hogql_query_modifiers",
+    "Response22": "shared.hogql_query_modifiers",
+    "Response23": "shared.hogql_query_modifiers",
+    "Response24": "shared.hogql_query_modifiers",
+    "Response25": "shared.hogql_query_modifiers",
+    "Response26": "shared.hogql_query_modifiers",
+    "Response3": "shared.hogql_query_modifiers",
+    "Response4": "shared.hogql_query_modifiers",
+    "Response5": "shared.hogql_query_modifiers",
+    "Response6": "shared.hogql_query_modifiers",
+    "Response8": "shared.hogql_query_modifiers",
+    "Response9": "shared.hogql_query_modifiers",
     "ResponseSamplingIntervalTypeEnum": "surveys",
     "RestrictionLevelEnum": "dashboards",
-    "ResultCustomizationBy": "shared.hog_ql_query_modifiers",
-    "RetentionDashboardDisplayType": "shared.hog_ql_query_modifiers",
-    "RetentionEntity": "shared.hog_ql_query_modifiers",
-    "RetentionEntityKind": "shared.hog_ql_query_modifiers",
-    "RetentionFilter": "shared.hog_ql_query_modifiers",
-    "RetentionPeriod": "shared.hog_ql_query_modifiers",
-    "RetentionQuery": "shared.hog_ql_query_modifiers",
-    "RetentionQueryResponse": "shared.hog_ql_query_modifiers",
-    "RetentionReference": "shared.hog_ql_query_modifiers",
-    "RetentionResult": "shared.hog_ql_query_modifiers",
-    "RetentionType": "shared.hog_ql_query_modifiers",
-    "RetentionValue": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsBreakdown": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsGrossRevenueQuery": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsGrossRevenueQueryResponse": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsMRRQuery": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsMRRQueryResponse": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsMRRQueryResultItem": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsMetricsQuery": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsMetricsQueryResponse": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsOverviewItem": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsOverviewItemKey": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsOverviewQuery": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsOverviewQueryResponse": "shared.hog_ql_query_modifiers",
+    "ResultCustomizationBy": "shared.hogql_query_modifiers",
+    "RetentionDashboardDisplayType": "shared.hogql_query_modifiers",
+    "RetentionEntity": "shared.hogql_query_modifiers",
+    "RetentionEntityKind": "shared.hogql_query_modifiers",
+    "RetentionFilter": "shared.hogql_query_modifiers",
+    "RetentionPeriod": "shared.hogql_query_modifiers",
+    "RetentionQuery": "shared.hogql_query_modifiers",
+    "RetentionQueryResponse": "shared.hogql_query_modifiers",
+    "RetentionReference": "shared.hogql_query_modifiers",
+    "RetentionResult": "shared.hogql_query_modifiers",
+    "RetentionType": "shared.hogql_query_modifiers",
+    "RetentionValue": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsBreakdown": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsGrossRevenueQuery": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsGrossRevenueQueryResponse": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsMRRQuery": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsMRRQueryResponse": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsMRRQueryResultItem": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsMetricsQuery": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsMetricsQueryResponse": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsOverviewItem": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsOverviewItemKey": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsOverviewQuery": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsOverviewQueryResponse": "shared.hogql_query_modifiers",
     "RevenueAnalyticsPropertyFilter": "shared.cohort_property_filter",
-    "RevenueAnalyticsTopCustomersGroupBy": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsTopCustomersQuery": "shared.hog_ql_query_modifiers",
-    "RevenueAnalyticsTopCustomersQueryResponse": "shared.hog_ql_query_modifiers",
-    "RevenueCurrencyPropertyConfig": "shared.hog_ql_query_modifiers",
-    "RevenueExampleDataWarehouseTablesQuery": "shared.hog_ql_query_modifiers",
-    "RevenueExampleDataWarehouseTablesQueryResponse": "shared.hog_ql_query_modifiers",
-    "RevenueExampleEventsQuery": "shared.hog_ql_query_modifiers",
-    "RevenueExampleEventsQueryResponse": "shared.hog_ql_query_modifiers",
+    "RevenueAnalyticsTopCustomersGroupBy": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsTopCustomersQuery": "shared.hogql_query_modifiers",
+    "RevenueAnalyticsTopCustomersQueryResponse": "shared.hogql_query_modifiers",
+    "RevenueCurrencyPropertyConfig": "shared.hogql_query_modifiers",
+    "RevenueExampleDataWarehouseTablesQuery": "shared.hogql_query_modifiers",
+    "RevenueExampleDataWarehouseTablesQueryResponse": "shared.hogql_query_modifiers",
+    "RevenueExampleEventsQuery": "shared.hogql_query_modifiers",
+    "RevenueExampleEventsQueryResponse": "shared.hogql_query_modifiers",
     "ReviewQueue": "llm_analytics",
     "ReviewQueueItem": "llm_analytics",
     "ReviewStateCounts": "visual_review",
@@ -4033,12 +4116,12 @@ _MODULES: dict[str, str] = {
     "RuntimeAdapterEnum": "tasks",
     "S3PresignedPost": "tasks",
     "SampleRatioMismatch": "query_models",
-    "SamplingRate": "shared.hog_ql_query_modifiers",
+    "SamplingRate": "shared.hogql_query_modifiers",
     "SandboxEnvironment": "sandbox_environments",
     "SandboxEnvironmentList": "sandbox_environments",
     "SavedInsightNode": "query_models",
     "SavedQueryStatusEnum": "warehouse_saved_queries",
-    "Scale": "shared.hog_ql_query_modifiers",
+    "Scale": "shared.hogql_query_modifiers",
     "ScanEvidence": "tasks",
     "ScenePersonalisationBasic": "users",
     "ScheduleEnum": "surveys_requests",
@@ -4055,10 +4138,10 @@ _MODULES: dict[str, str] = {
     "SentimentBatchResponse": "llm_analytics",
     "SentimentRequestAnalysisLevelEnum": "llm_analytics_requests",
     "Series": "query_models",
-    "SessionAttributionExplorerQuery": "shared.hog_ql_query_modifiers",
-    "SessionAttributionExplorerQueryResponse": "shared.hog_ql_query_modifiers",
-    "SessionAttributionGroupBy": "shared.hog_ql_query_modifiers",
-    "SessionData": "shared.hog_ql_query_modifiers",
+    "SessionAttributionExplorerQuery": "shared.hogql_query_modifiers",
+    "SessionAttributionExplorerQueryResponse": "shared.hogql_query_modifiers",
+    "SessionAttributionGroupBy": "shared.hogql_query_modifiers",
+    "SessionData": "shared.hogql_query_modifiers",
     "SessionGroupSummary": "session_group_summaries",
     "SessionGroupSummaryMinimal": "session_group_summaries",
     "SessionPropertyFilter": "shared.cohort_property_filter",
@@ -4071,13 +4154,13 @@ _MODULES: dict[str, str] = {
     "SessionRecordingsResponse": "session_recordings",
     "SessionSummaries": "session_summaries",
     "SessionSummariesConfig": "session_summaries",
-    "SessionTableVersion": "shared.hog_ql_query_modifiers",
-    "SessionsQuery": "shared.hog_ql_query_modifiers",
-    "SessionsQueryResponse": "shared.hog_ql_query_modifiers",
+    "SessionTableVersion": "shared.hogql_query_modifiers",
+    "SessionsQuery": "shared.hogql_query_modifiers",
+    "SessionsQueryResponse": "shared.hogql_query_modifiers",
     "SessionsTimelineQuery": "query_models",
     "SessionsTimelineQueryResponse": "query_models",
-    "SessionsV2JoinMode": "shared.hog_ql_query_modifiers",
-    "Settings": "shared.hog_ql_query_modifiers",
+    "SessionsV2JoinMode": "shared.hogql_query_modifiers",
+    "Settings": "shared.hogql_query_modifiers",
     "SeverityLevelsEnum": "logs_requests",
     "SharePassword": "shared.share_password",
     "SharingConfiguration": "shared.share_password",
@@ -4086,9 +4169,10 @@ _MODULES: dict[str, str] = {
     "SignalSourceConfig": "signals",
     "SignalSourceConfigSourceTypeEnum": "signals",
     "SignalUserAutonomyConfig": "users",
+    "SignalsProcessingResumeResponse": "signals",
     "SimilarIssue": "query_models",
     "SimpleExternalDataSourceSerializers": "warehouse_tables",
-    "SimpleIntervalType": "shared.hog_ql_query_modifiers",
+    "SimpleIntervalType": "shared.hogql_query_modifiers",
     "Snapshot": "visual_review",
     "SnapshotHistoryEntry": "visual_review",
     "SnapshotManifestItem": "visual_review_requests",
@@ -4103,23 +4187,23 @@ _MODULES: dict[str, str] = {
     "StatusA35Enum": "tasks",
     "StatusItem": "query_models",
     "StatusReasonEnum": "evaluations",
-    "StepOrderValue": "shared.hog_ql_query_modifiers",
-    "StickinessActorsQuery": "shared.hog_ql_query_modifiers",
-    "StickinessComputationMode": "shared.hog_ql_query_modifiers",
-    "StickinessCriteria": "shared.hog_ql_query_modifiers",
-    "StickinessFilter": "shared.hog_ql_query_modifiers",
-    "StickinessOperator": "shared.hog_ql_query_modifiers",
-    "StickinessQuery": "shared.hog_ql_query_modifiers",
-    "StickinessQueryResponse": "shared.hog_ql_query_modifiers",
+    "StepOrderValue": "shared.hogql_query_modifiers",
+    "StickinessActorsQuery": "shared.hogql_query_modifiers",
+    "StickinessComputationMode": "shared.hogql_query_modifiers",
+    "StickinessCriteria": "shared.hogql_query_modifiers",
+    "StickinessFilter": "shared.hogql_query_modifiers",
+    "StickinessOperator": "shared.hogql_query_modifiers",
+    "StickinessQuery": "shared.hogql_query_modifiers",
+    "StickinessQueryResponse": "shared.hogql_query_modifiers",
     "StringMatchOperatorEnum": "shared.string_match_operator_enum",
     "StringPropertyFilter": "actions",
     "StructuredSummary": "llm_analytics",
-    "Style": "shared.hog_ql_query_modifiers",
+    "Style": "shared.hogql_query_modifiers",
     "Subscription": "subscriptions",
     "SubscriptionDelivery": "subscriptions",
     "SubscriptionDeliveryStatusEnum": "subscriptions",
     "SubscriptionFrequencyEnum": "subscriptions",
-    "SuccessResponse": "persons",
+    "SuccessResponse": "shared.success_response",
     "SuggestReplyResponse": "conversations",
     "SuggestedQuestionsQuery": "query_models",
     "SuggestedQuestionsQueryResponse": "query_models",
@@ -4162,7 +4246,7 @@ _MODULES: dict[str, str] = {
     "SyncTypeEnum": "shared.cdc_table_mode_enum",
     "Table": "warehouse_tables",
     "TableFormatEnum": "warehouse_tables",
-    "TableSettings": "shared.hog_ql_query_modifiers",
+    "TableSettings": "shared.hogql_query_modifiers",
     "TargetTypeEnum": "subscriptions",
     "Task": "tasks",
     "TaskAutomation": "task_automations",
@@ -4195,17 +4279,18 @@ _MODULES: dict[str, str] = {
     "TaskStagedArtifactsFinalizeUploadResponse": "tasks",
     "TaskStagedArtifactsPrepareUploadResponse": "tasks",
     "TaskSummary": "tasks",
-    "TaxonomicFilterGroupType": "shared.hog_ql_query_modifiers",
+    "TaxonomicFilterGroupType": "shared.hogql_query_modifiers",
+    "Team": "shared.base_currency_enum",
     "TeamBasic": "users",
-    "TeamCustomerAnalyticsConfig": "environments_requests",
-    "TeamMarketingAnalyticsConfig": "environments_requests",
-    "TeamRevenueAnalyticsConfig": "environments_requests",
+    "TeamCustomerAnalyticsConfig": "shared.base_currency_enum",
+    "TeamMarketingAnalyticsConfig": "shared.base_currency_enum",
+    "TeamRevenueAnalyticsConfig": "shared.base_currency_enum",
     "TeamTaxonomyItem": "query_models",
     "TeamTaxonomyQuery": "query_models",
     "TeamTaxonomyQueryResponse": "query_models",
     "TestHogResponse": "evaluations",
     "TestHogResultItem": "evaluations",
-    "TextMatching": "shared.hog_ql_query_modifiers",
+    "TextMatching": "shared.hogql_query_modifiers",
     "TextReprMetadata": "llm_analytics",
     "TextReprOptions": "llm_analytics_requests",
     "TextReprResponse": "llm_analytics",
@@ -4219,7 +4304,7 @@ _MODULES: dict[str, str] = {
     "TicketPerson": "conversations",
     "TicketStatusEnum": "conversations",
     "TicketView": "conversations",
-    "TimeWindowMode": "shared.hog_ql_query_modifiers",
+    "TimeWindowMode": "shared.hogql_query_modifiers",
     "TimelineEntry": "query_models",
     "TimezoneEnum": "shared.timezone_enum",
     "ToleratedHashEntry": "visual_review",
@@ -4229,24 +4314,25 @@ _MODULES: dict[str, str] = {
     "TopSource": "web_analytics",
     "TraceNeighborsQuery": "query_models",
     "TraceNeighborsQueryResponse": "query_models",
-    "TraceQuery": "shared.hog_ql_query_modifiers",
-    "TraceQueryResponse": "shared.hog_ql_query_modifiers",
+    "TraceQuery": "shared.hogql_query_modifiers",
+    "TraceQueryResponse": "shared.hogql_query_modifiers",
     "TraceReview": "llm_analytics",
     "TraceReviewScore": "llm_analytics",
     "TraceReviewScoreWrite": "llm_analytics_requests",
     "TraceSpansQuery": "query_models",
     "TraceSpansQueryResponse": "query_models",
-    "TracesQuery": "shared.hog_ql_query_modifiers",
-    "TracesQueryResponse": "shared.hog_ql_query_modifiers",
+    "TracesQuery": "shared.hogql_query_modifiers",
+    "TracesQueryResponse": "shared.hogql_query_modifiers",
     "TranscriptSegment": "desktop_recordings",
     "TrendsAlertConfig": "shared.preprocessing_config",
-    "TrendsFilter": "shared.hog_ql_query_modifiers",
-    "TrendsFormulaNode": "shared.hog_ql_query_modifiers",
-    "TrendsQuery": "shared.hog_ql_query_modifiers",
-    "TrendsQueryResponse": "shared.hog_ql_query_modifiers",
-    "Trigger": "feature_flags",
+    "TrendsFilter": "shared.hogql_query_modifiers",
+    "TrendsFormulaNode": "shared.hogql_query_modifiers",
+    "TrendsQuery": "shared.hogql_query_modifiers",
+    "TrendsQueryResponse": "shared.hogql_query_modifiers",
+    "Trigger": "shared.activity_log_entry",
     "UploadTarget": "visual_review",
-    "UrlMatching": "shared.hog_ql_query_modifiers",
+    "UploadedMediaCreateResponse": "uploaded_media",
+    "UrlMatching": "shared.hogql_query_modifiers",
     "UsageMetric": "query_models",
     "UsageMetricDisplay": "query_models",
     "UsageMetricFormat": "query_models",
@@ -4267,49 +4353,55 @@ _MODULES: dict[str, str] = {
     "VectorSearchQuery": "query_models",
     "VectorSearchQueryResponse": "query_models",
     "VectorSearchResponseItem": "query_models",
-    "VizSpecificOptions": "shared.hog_ql_query_modifiers",
-    "VolumeBucket": "shared.hog_ql_query_modifiers",
+    "VizSpecificOptions": "shared.hogql_query_modifiers",
+    "VolumeBucket": "shared.hogql_query_modifiers",
+    "WarehouseSavedQueriesAncestorsResponse": "warehouse_saved_queries",
+    "WarehouseSavedQueriesDependenciesResponse": "warehouse_saved_queries",
+    "WarehouseSavedQueriesDescendantsResponse": "warehouse_saved_queries",
+    "WarehouseSavedQueriesRunHistoryResponse": "warehouse_saved_queries",
+    "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem": "warehouse_saved_queries",
     "WebAnalyticsExternalSummaryQuery": "query_models",
     "WebAnalyticsExternalSummaryQueryResponse": "query_models",
-    "WebAnalyticsItemKind": "shared.hog_ql_query_modifiers",
-    "WebAnalyticsOrderByDirection": "shared.hog_ql_query_modifiers",
-    "WebAnalyticsOrderByFields": "shared.hog_ql_query_modifiers",
-    "WebAnalyticsSampling": "shared.hog_ql_query_modifiers",
+    "WebAnalyticsItemKind": "shared.hogql_query_modifiers",
+    "WebAnalyticsOrderByDirection": "shared.hogql_query_modifiers",
+    "WebAnalyticsOrderByFields": "shared.hogql_query_modifiers",
+    "WebAnalyticsSampling": "shared.hogql_query_modifiers",
     "WebExperimentsAPI": "web_experiments",
-    "WebExternalClicksTableQuery": "shared.hog_ql_query_modifiers",
-    "WebExternalClicksTableQueryResponse": "shared.hog_ql_query_modifiers",
-    "WebGoalsQuery": "shared.hog_ql_query_modifiers",
-    "WebGoalsQueryResponse": "shared.hog_ql_query_modifiers",
+    "WebExternalClicksTableQuery": "shared.hogql_query_modifiers",
+    "WebExternalClicksTableQueryResponse": "shared.hogql_query_modifiers",
+    "WebGoalsQuery": "shared.hogql_query_modifiers",
+    "WebGoalsQueryResponse": "shared.hogql_query_modifiers",
     "WebNotableChangeItem": "query_models",
     "WebNotableChangesQuery": "query_models",
     "WebNotableChangesQueryResponse": "query_models",
-    "WebOverviewItem": "shared.hog_ql_query_modifiers",
-    "WebOverviewQuery": "shared.hog_ql_query_modifiers",
-    "WebOverviewQueryResponse": "shared.hog_ql_query_modifiers",
+    "WebOverviewItem": "shared.hogql_query_modifiers",
+    "WebOverviewQuery": "shared.hogql_query_modifiers",
+    "WebOverviewQueryResponse": "shared.hogql_query_modifiers",
     "WebPageURLSearchQuery": "query_models",
     "WebPageURLSearchQueryResponse": "query_models",
-    "WebStatsBreakdown": "shared.hog_ql_query_modifiers",
-    "WebStatsTableQuery": "shared.hog_ql_query_modifiers",
-    "WebStatsTableQueryResponse": "shared.hog_ql_query_modifiers",
+    "WebStatsBreakdown": "shared.hogql_query_modifiers",
+    "WebStatsTableQuery": "shared.hogql_query_modifiers",
+    "WebStatsTableQueryResponse": "shared.hogql_query_modifiers",
     "WebTrendsItem": "query_models",
     "WebTrendsMetric": "query_models",
     "WebTrendsQuery": "query_models",
     "WebTrendsQueryResponse": "query_models",
-    "WebVitalsMetric": "shared.hog_ql_query_modifiers",
-    "WebVitalsPathBreakdownQuery": "shared.hog_ql_query_modifiers",
-    "WebVitalsPathBreakdownQueryResponse": "shared.hog_ql_query_modifiers",
-    "WebVitalsPathBreakdownResult": "shared.hog_ql_query_modifiers",
-    "WebVitalsPathBreakdownResultItem": "shared.hog_ql_query_modifiers",
-    "WebVitalsPercentile": "shared.hog_ql_query_modifiers",
-    "WebVitalsQuery": "shared.hog_ql_query_modifiers",
+    "WebVitalsMetric": "shared.hogql_query_modifiers",
+    "WebVitalsPathBreakdownQuery": "shared.hogql_query_modifiers",
+    "WebVitalsPathBreakdownQueryResponse": "shared.hogql_query_modifiers",
+    "WebVitalsPathBreakdownResult": "shared.hogql_query_modifiers",
+    "WebVitalsPathBreakdownResultItem": "shared.hogql_query_modifiers",
+    "WebVitalsPercentile": "shared.hogql_query_modifiers",
+    "WebVitalsQuery": "shared.hogql_query_modifiers",
     "WeekStartDayEnum": "shared.available_setup_task_ids_enum",
     "WeeklyDigestResponse": "web_analytics",
     "WidgetTypeEnum": "surveys_requests",
     "WoWChange": "web_analytics",
+    "WorkerLogEntry": "shared.worker_log_entry",
     "WorkflowVariablePropertyFilter": "shared.cohort_property_filter",
-    "YAxisPosition": "shared.hog_ql_query_modifiers",
-    "YAxisScaleType": "shared.hog_ql_query_modifiers",
-    "YAxisSettings": "shared.hog_ql_query_modifiers",
+    "YAxisPosition": "shared.hogql_query_modifiers",
+    "YAxisScaleType": "shared.hogql_query_modifiers",
+    "YAxisSettings": "shared.hogql_query_modifiers",
     "ZScoreDetectorConfig": "shared.preprocessing_config",
 }
 

@@ -32,9 +32,9 @@ class AlertSimulateResponse(Model):
     interval: str | None
     scores: list[float | None]
     sub_detector_scores: list[dict[str, Any]] | None = None
-    total_points: float
+    total_points: int
     triggered_dates: list[str]
-    triggered_indices: list[float]
+    triggered_indices: list[int]
 
 
 class PaginatedAlertList(Model):

@@ -22,12 +22,12 @@ class Comment(Model):
     id: UUID
     item_context: Any = None
     item_id: str | None = None
-    mentions: list[float] | None = None
+    mentions: list[int] | None = None
     rich_content: Any = None
     scope: str
     slug: str | None = None
     source_comment: UUID | None = None
-    version: float
+    version: int
 
 
 class PaginatedCommentList(Model):

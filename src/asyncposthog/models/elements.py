@@ -15,8 +15,8 @@ class Element(Model):
     attr_id: str | None = None
     attributes: Any = None
     href: str | None = None
-    nth_child: float | None = None
-    nth_of_type: float | None = None
+    nth_child: int | None = None
+    nth_of_type: int | None = None
     order: int | None = None
     tag_name: str | None = None
     text: str | None = None

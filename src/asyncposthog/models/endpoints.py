@@ -91,7 +91,7 @@ class EndpointVersionResponse(Model):
     ui_url: str | None
     updated_at: datetime
     url: str | None
-    version: float
+    version: int
     version_created_at: str
     version_created_by: UserBasic | None
     version_id: str

@@ -24,14 +24,20 @@ __all__ = [
     "ErrorTrackingIssueFullStatusEnum",
     "ErrorTrackingIssueMergeResponse",
     "ErrorTrackingIssueSplitResponse",
+    "ErrorTrackingIssuesValuesResponseItem",
     "ErrorTrackingRecommendation",
     "ErrorTrackingRelease",
     "ErrorTrackingSpikeDetectionConfig",
     "ErrorTrackingSpikeEvent",
     "ErrorTrackingSpikeEventIssue",
     "ErrorTrackingStackFrame",
+    "ErrorTrackingStackFramesBatchGetResponse",
     "ErrorTrackingSuppressionRule",
     "ErrorTrackingSymbolSet",
+    "ErrorTrackingSymbolSetsBulkDeleteResponse",
+    "ErrorTrackingSymbolSetsBulkStartUploadResponse",
+    "ErrorTrackingSymbolSetsCreateResponse",
+    "ErrorTrackingSymbolSetsStartUploadResponse",
     "GitProviderFileLinkResolveResponse",
     "PaginatedErrorTrackingAssignmentRuleList",
     "PaginatedErrorTrackingFingerprintList",
@@ -139,6 +145,10 @@ class ErrorTrackingIssueSplitResponse(Model):
     success: bool
 
 
+class ErrorTrackingIssuesValuesResponseItem(Model):
+    name: str | None = None
+
+
 class ErrorTrackingRecommendation(Model):
     computed_at: str | None
     created_at: datetime
@@ -161,9 +171,9 @@ class ErrorTrackingRelease(Model):
 
 
 class ErrorTrackingSpikeDetectionConfig(Model):
-    multiplier: float
+    multiplier: int
     snooze_duration_minutes: int
-    threshold: float
+    threshold: int
 
 
 class ErrorTrackingSpikeEventIssue(Model):
@@ -191,6 +201,10 @@ class ErrorTrackingStackFrame(Model):
     symbol_set_ref: str | None = None
 
 
+class ErrorTrackingStackFramesBatchGetResponse(Model):
+    results: list[ErrorTrackingStackFrame]
+
+
 class ErrorTrackingSuppressionRule(Model):
     created_at: datetime
     disabled_data: Any = None
@@ -210,6 +224,23 @@ class ErrorTrackingSymbolSet(Model):
     release: dict[str, Any] | None
     storage_ptr: str | None = None
     team_id: int
+
+
+class ErrorTrackingSymbolSetsBulkDeleteResponse(Model):
+    deleted: int
+
+
+class ErrorTrackingSymbolSetsBulkStartUploadResponse(Model):
+    id_map: dict[str, dict[str, Any]]
+
+
+class ErrorTrackingSymbolSetsCreateResponse(Model):
+    ok: bool
+
+
+class ErrorTrackingSymbolSetsStartUploadResponse(Model):
+    presigned_url: dict[str, Any]
+    symbol_set_id: str
 
 
 class GitProviderFileLinkResolveResponse(Model):

@@ -38,7 +38,7 @@ class EnterpriseEventDefinition(Model):
     last_updated_at: datetime
     media_preview_urls: list[str]
     name: str
-    owner: float | None = None
+    owner: int | None = None
     post_to_slack: bool | None = None
     promoted_property: str | None = None
     tags: list[Any] | None = None

@@ -17,8 +17,8 @@ class EventElement(Model):
     attributes: Any = None
     event: str
     href: str | None = None
-    nth_child: float | None = None
-    nth_of_type: float | None = None
+    nth_child: int | None = None
+    nth_of_type: int | None = None
     order: int | None = None
     tag_name: str | None = None
     text: str | None = None

@@ -17,69 +17,18 @@ from .shared.minimal_feature_flag import (
 from .shared.user_basic import UserBasic
 
 __all__ = [
-    "ActivityLogEntry",
-    "ActivityLogPaginatedResponse",
-    "Change",
     "DependentFlag",
-    "Detail",
     "FeatureFlag",
     "FeatureFlagCreationContextEnum",
     "FeatureFlagStatusResponse",
     "FeatureFlagVersionResponse",
+    "FeatureFlagsBulkDeleteResponse",
+    "FeatureFlagsBulkKeysResponse",
     "LocalEvaluationResponse",
-    "Merge",
     "MyFlagsResponse",
     "PaginatedFeatureFlagList",
-    "Trigger",
     "UserBlastRadiusResponse",
 ]
-
-
-class Change(Model):
-    action: str
-    after: Any
-    before: Any
-    field: str
-    type: str
-
-
-class Merge(Model):
-    source: Any
-    target: Any
-    type: str
-
-
-class Trigger(Model):
-    job_id: str
-    job_type: str
-    payload: Any
-
-
-class Detail(Model):
-    changes: list[Change] | None = None
-    id: str
-    merge: Merge | None = None
-    name: str
-    short_id: str
-    trigger: Trigger | None = None
-    type: str
-
-
-class ActivityLogEntry(Model):
-    activity: str
-    created_at: datetime
-    detail: Detail | None = None
-    id: str
-    item_id: str
-    scope: str
-    user: dict[str, Any] | None
-
-
-class ActivityLogPaginatedResponse(Model):
-    next: str | None
-    previous: str | None
-    results: list[ActivityLogEntry]
-    total_count: float
 
 
 class DependentFlag(Model):
@@ -159,12 +108,22 @@ class FeatureFlagVersionResponse(Model):
     is_remote_configuration: bool | None = None
     key: str
     last_called_at: datetime | None = None
-    modified_by: float | None
+    modified_by: int | None
     name: str | None = None
     performed_rollback: bool | None = None
     rollback_conditions: Any = None
-    version: float | None = None
+    version: int | None = None
     version_timestamp: datetime | None
+
+
+class FeatureFlagsBulkDeleteResponse(Model):
+    deleted: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+
+
+class FeatureFlagsBulkKeysResponse(Model):
+    keys: dict[str, str]
+    warning: str | None = None
 
 
 class LocalEvaluationResponse(Model):
@@ -186,5 +145,5 @@ class PaginatedFeatureFlagList(Model):
 
 
 class UserBlastRadiusResponse(Model):
-    affected: float
+    affected: int
     total: int

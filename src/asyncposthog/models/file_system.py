@@ -9,7 +9,15 @@ from uuid import UUID
 
 from asyncposthog.model import Model
 
-__all__ = ["FileSystem", "PaginatedFileSystemList"]
+__all__ = [
+    "FileSystem",
+    "FileSystemCountByPathResponse",
+    "FileSystemCountResponse",
+    "FileSystemUndoDeleteResponse",
+    "FileSystemUndoDeleteResponseUndoneItem",
+    "FileSystemUnfiledResponse",
+    "PaginatedFileSystemList",
+]
 
 
 class FileSystem(Model):
@@ -23,6 +31,31 @@ class FileSystem(Model):
     ref: str | None = None
     shortcut: bool | None = None
     type: str | None = None
+
+
+class FileSystemCountByPathResponse(Model):
+    count: int
+    entries: list[FileSystem] | None = None
+    has_more: bool | None = None
+
+
+class FileSystemCountResponse(Model):
+    count: int
+    entries: list[FileSystem] | None = None
+    has_more: bool | None = None
+
+
+class FileSystemUndoDeleteResponseUndoneItem(Model):
+    ref: str | None = None
+    type: str | None = None
+
+
+class FileSystemUndoDeleteResponse(Model):
+    undone: list[FileSystemUndoDeleteResponseUndoneItem]
+
+
+class FileSystemUnfiledResponse(Model):
+    count: int
 
 
 class PaginatedFileSystemList(Model):

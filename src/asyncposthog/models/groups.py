@@ -8,7 +8,12 @@ from typing import Any
 
 from asyncposthog.model import Model
 
-__all__ = ["Group", "PaginatedGroupList"]
+__all__ = [
+    "Group",
+    "GroupsPropertyValuesResponse",
+    "GroupsPropertyValuesResponseResultsItem",
+    "PaginatedGroupList",
+]
 
 
 class Group(Model):
@@ -16,6 +21,16 @@ class Group(Model):
     group_key: str
     group_properties: Any = None
     group_type_index: int
+
+
+class GroupsPropertyValuesResponseResultsItem(Model):
+    count: int | None = None
+    name: Any = None
+
+
+class GroupsPropertyValuesResponse(Model):
+    refreshing: bool | None = None
+    results: list[GroupsPropertyValuesResponseResultsItem]
 
 
 class PaginatedGroupList(Model):

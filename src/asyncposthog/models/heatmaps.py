@@ -5,22 +5,15 @@ from __future__ import annotations
 
 from asyncposthog.model import Model
 
-__all__ = ["HeatmapResponseItem", "HeatmapsResponse", "PaginatedHeatmapsResponseList"]
+__all__ = ["HeatmapResponseItem", "HeatmapsResponse"]
 
 
 class HeatmapResponseItem(Model):
     count: int
     pointer_relative_x: float
     pointer_target_fixed: bool
-    pointer_y: float
+    pointer_y: int
 
 
 class HeatmapsResponse(Model):
     results: list[HeatmapResponseItem]
-
-
-class PaginatedHeatmapsResponseList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[HeatmapsResponse]

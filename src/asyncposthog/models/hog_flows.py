@@ -24,12 +24,11 @@ __all__ = [
     "HogFlowStatusEnum",
     "OnErrorEnum",
     "PaginatedHogFlowMinimalList",
-    "PaginatedHogFlowScheduleList",
 ]
 
 
 class BlastRadius(Model):
-    affected: float
+    affected: int
     total: int
 
 
@@ -83,7 +82,7 @@ class HogFlow(Model):
     trigger_masking: HogFlowMasking | None = None
     updated_at: datetime
     variables: list[dict[str, str]] | None = None
-    version: float
+    version: int
 
 
 class HogFlowMinimal(Model):
@@ -103,7 +102,7 @@ class HogFlowMinimal(Model):
     trigger_masking: Any
     updated_at: datetime
     variables: Any
-    version: float
+    version: int
 
 
 HogFlowScheduleStatusEnum: TypeAlias = Literal["active", "paused", "completed"]
@@ -126,10 +125,3 @@ class PaginatedHogFlowMinimalList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[HogFlowMinimal]
-
-
-class PaginatedHogFlowScheduleList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[HogFlowSchedule]

@@ -11,7 +11,7 @@ from asyncposthog.model import Model
 from pydantic import Field
 
 from .shared.effective_privilege_level_enum import EffectivePrivilegeLevelEnum
-from .shared.hog_ql_query_modifiers import (
+from .shared.hogql_query_modifiers import (
     DataTableNode,
     DataVisualizationNode,
     HogQuery,
@@ -25,6 +25,8 @@ __all__ = [
     "Insight",
     "InsightQuerySchema",
     "InsightResolvedDateRange",
+    "InsightsAnalyzeResponse",
+    "InsightsGenerateMetadataResponse",
     "PaginatedInsightList",
     "PaginatedThresholdWithAlertList",
     "ThresholdWithAlert",
@@ -37,7 +39,9 @@ class DashboardTileBasic(Model):
     id: int
 
 
-InsightQuerySchema: TypeAlias = InsightVizNode | DataTableNode | DataVisualizationNode | HogQuery
+InsightQuerySchema: TypeAlias = Annotated[
+    InsightVizNode | DataTableNode | DataVisualizationNode | HogQuery, Field(discriminator="kind")
+]
 
 
 class InsightResolvedDateRange(Model):
@@ -82,6 +86,15 @@ class Insight(Model):
     types: list[Any] | None
     updated_at: datetime
     user_access_level: str | None
+
+
+class InsightsAnalyzeResponse(Model):
+    result: str
+
+
+class InsightsGenerateMetadataResponse(Model):
+    description: str
+    name: str
 
 
 class PaginatedInsightList(Model):

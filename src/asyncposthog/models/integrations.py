@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
 
-from .shared.git_hub_repo import GitHubRepo
+from .shared.github_repo import GitHubRepo
 from .shared.user_basic import UserBasic
 
 __all__ = [

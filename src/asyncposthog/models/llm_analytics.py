@@ -116,7 +116,7 @@ class EvaluationReport(Model):
     cooldown_minutes: int | None = None
     created_at: datetime
     created_by: int | None
-    daily_run_cap: float | None = None
+    daily_run_cap: int | None = None
     deleted: bool | None = None
     delivery_targets: Any = None
     enabled: bool | None = None
@@ -130,7 +130,7 @@ class EvaluationReport(Model):
     rrule: str | None = None
     starts_at: datetime | None = None
     timezone_name: str | None = None
-    trigger_threshold: float | None = None
+    trigger_threshold: int | None = None
 
 
 class EvaluationReportRun(Model):
@@ -149,7 +149,7 @@ class EvaluationSummaryStatistics(Model):
     fail_count: int
     na_count: int
     pass_count: int
-    total_analyzed: float
+    total_analyzed: int
 
 
 class EvaluationSummaryResponse(Model):

@@ -39,7 +39,7 @@ class LLMPrompt(Model):
     outline: list[LLMPromptOutlineEntry]
     prompt: Any
     updated_at: datetime
-    version: float
+    version: int
     version_count: int
 
 
@@ -57,7 +57,7 @@ class LLMPromptList(Model):
     prompt_preview: str
     prompt_size_bytes: int
     updated_at: datetime
-    version: float
+    version: int
     version_count: int
 
 
@@ -73,7 +73,7 @@ class LLMPromptPublic(Model):
     prompt: Any = None
     prompt_preview: str | None = None
     updated_at: datetime
-    version: float
+    version: int
     version_count: int
 
 
@@ -82,7 +82,7 @@ class LLMPromptVersionSummary(Model):
     created_by: UserBasic
     id: str
     is_latest: bool
-    version: float
+    version: int
 
 
 class LLMPromptResolveResponse(Model):

@@ -53,7 +53,7 @@ class LLMSkill(Model):
     name: str
     outline: list[LLMSkillOutlineEntry]
     updated_at: datetime
-    version: float
+    version: int
     version_count: int
 
 
@@ -81,7 +81,7 @@ class LLMSkillCreate(Model):
     name: str
     outline: list[LLMSkillOutlineEntry]
     updated_at: datetime
-    version: float
+    version: int
     version_count: int
 
 
@@ -107,7 +107,7 @@ class LLMSkillList(Model):
     name: str
     outline: list[LLMSkillOutlineEntry]
     updated_at: datetime
-    version: float
+    version: int
     version_count: int
 
 
@@ -116,7 +116,7 @@ class LLMSkillVersionSummary(Model):
     created_by: UserBasic
     id: str
     is_latest: bool
-    version: float
+    version: int
 
 
 class LLMSkillResolveResponse(Model):

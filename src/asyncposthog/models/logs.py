@@ -78,7 +78,7 @@ class LogEntry(Model):
     severity_text: str
     span_id: str
     timestamp: str
-    trace_flags: float | None = None
+    trace_flags: int | None = None
     trace_id: str
     uuid: str
 
@@ -102,14 +102,14 @@ ThresholdOperatorEnum: TypeAlias = Literal["above", "below"]
 
 class LogsAlertConfiguration(Model):
     check_interval_minutes: int
-    consecutive_failures: float
+    consecutive_failures: int
     cooldown_minutes: int | None = None
     created_at: datetime
     created_by: UserBasic
-    datapoints_to_alarm: float | None = None
+    datapoints_to_alarm: int | None = None
     destination_types: list[NotificationDestinationTypeEnum | str]
     enabled: bool | None = None
-    evaluation_periods: float | None = None
+    evaluation_periods: int | None = None
     filters: Any
     id: UUID
     last_checked_at: datetime | None
@@ -140,7 +140,7 @@ class LogsAlertEvent(Model):
     error_message: str | None
     id: str
     kind: LogsAlertEventKindEnum | str
-    query_duration_ms: float | None
+    query_duration_ms: int | None
     result_count: int | None
     state_after: str
     state_before: str
@@ -162,7 +162,7 @@ class LogsAlertSimulateResponse(Model):
     resolve_count: int
     threshold_count: int
     threshold_operator: str
-    total_buckets: float
+    total_buckets: int
 
 
 class LogsAttributesResponse(Model):
@@ -187,7 +187,7 @@ class LogsCountResponse(Model):
 
 class LogsQueryResponseSchema(Model):
     has_more: Annotated[bool, Field(alias="hasMore")]
-    max_exportable_logs: Annotated[float, Field(alias="maxExportableLogs")]
+    max_exportable_logs: Annotated[int, Field(alias="maxExportableLogs")]
     next_cursor: Annotated[str | None, Field(alias="nextCursor")] = None
     query: dict[str, Any]
     results: list[LogEntry]

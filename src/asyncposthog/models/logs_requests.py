@@ -76,7 +76,7 @@ class LogsCountRangesBody(Model):
     severity_levels: Annotated[
         list[SeverityLevelsEnum | str] | None, Field(alias="severityLevels")
     ] = None
-    target_buckets: Annotated[float | None, Field(alias="targetBuckets")] = None
+    target_buckets: Annotated[int | None, Field(alias="targetBuckets")] = None
 
 
 OrderByEnum: TypeAlias = Literal["latest", "earliest"]

@@ -17,6 +17,7 @@ __all__ = [
     "OrganizationInvite",
     "OrganizationMember",
     "OrganizationMembershipLevelEnum",
+    "OrganizationsProjectsIsGeneratingDemoDataResponse",
     "PaginatedOrganizationDomainList",
     "PaginatedOrganizationInviteList",
     "PaginatedOrganizationList",
@@ -77,6 +78,10 @@ class OrganizationMember(Model):
     level: OrganizationMembershipLevelEnum | int | None = None
     updated_at: datetime
     user: UserBasic
+
+
+class OrganizationsProjectsIsGeneratingDemoDataResponse(Model):
+    is_generating_demo_data: bool
 
 
 class PaginatedOrganizationDomainList(Model):

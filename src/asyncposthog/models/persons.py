@@ -24,7 +24,6 @@ __all__ = [
     "PersonsCohortsResponse",
     "PersonsValuesResponse",
     "PersonsValuesResponse2",
-    "SuccessResponse",
 ]
 
 
@@ -66,15 +65,15 @@ class PersonBatchResponse(Model):
 class PersonBulkDeleteResponse(Model):
     deletion_errors: list[dict[str, Any]] | None = None
     events_queued_for_deletion: bool
-    persons_deleted: float
-    persons_found: float
+    persons_deleted: int
+    persons_found: int
     recordings_queued_for_deletion: bool
 
 
 class PersonPropertiesAtTimeDebug(Model):
     error: str | None = None
     events: list[dict[str, Any]]
-    events_found: float
+    events_found: int
     params: dict[str, Any]
     query: str
 
@@ -111,7 +110,3 @@ class PersonsValuesResponse2(Model):
 
 
 PersonsValuesResponse: TypeAlias = PersonsValuesResponse2 | list[dict[str, Any]]
-
-
-class SuccessResponse(Model):
-    success: bool

@@ -32,7 +32,7 @@ from .shared.cohort_property_filter import (
 )
 from .shared.event_property_filter import EventPropertyFilter
 from .shared.filter_logical_operator import FilterLogicalOperator
-from .shared.hog_ql_query_modifiers import (
+from .shared.hogql_query_modifiers import (
     ActionConversionGoal,
     ActionsNode,
     ActorsQuery,
@@ -422,7 +422,9 @@ class CalendarHeatmapQuery(Model):
     ) = None
     response: CalendarHeatmapResponse | None = None
     sampling_factor: Annotated[float | None, Field(alias="samplingFactor")] = None
-    series: list[EventsNode | ActionsNode | DataWarehouseNode]
+    series: list[
+        Annotated[EventsNode | ActionsNode | DataWarehouseNode, Field(discriminator="kind")]
+    ]
     tags: QueryLogTags | None = None
     version: float | None = None
 
@@ -470,7 +472,7 @@ class UserBasicType(Model):
     email: str
     first_name: str
     hedgehog_config: MinimalHedgehogConfig | None = None
-    id: float
+    id: int
     is_email_verified: Any = None
     last_name: str | None = None
     role_at_organization: str | None = None
@@ -489,11 +491,11 @@ class DataWarehouseViewLink(Model):
 
 
 class DatabaseSchemaBatchExportTable(Model):
+    type: Literal["batch_export"] = "batch_export"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     name: str
     row_count: float | None = None
-    type: Literal["batch_export"] = "batch_export"
 
 
 class DatabaseSchemaSchema(Model):
@@ -515,6 +517,7 @@ class DatabaseSchemaSource(Model):
 
 
 class DatabaseSchemaDataWarehouseTable(Model):
+    type: Literal["data_warehouse"] = "data_warehouse"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     format: str
     id: str
@@ -522,18 +525,17 @@ class DatabaseSchemaDataWarehouseTable(Model):
     row_count: float | None = None
     schema_: Annotated[DatabaseSchemaSchema | None, Field(alias="schema")] = None
     source: DatabaseSchemaSource | None = None
-    type: Literal["data_warehouse"] = "data_warehouse"
     url_pattern: str
 
 
 class DatabaseSchemaEndpointTable(Model):
+    type: Literal["endpoint"] = "endpoint"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     name: str
     query: HogQLQuery
     row_count: float | None = None
     status: str | None = None
-    type: Literal["endpoint"] = "endpoint"
 
 
 DatabaseSchemaManagedViewTableKind: TypeAlias = Literal[
@@ -547,6 +549,7 @@ DatabaseSchemaManagedViewTableKind: TypeAlias = Literal[
 
 
 class DatabaseSchemaManagedViewTable(Model):
+    type: Literal["managed_view"] = "managed_view"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     kind: DatabaseSchemaManagedViewTableKind | str
@@ -554,10 +557,10 @@ class DatabaseSchemaManagedViewTable(Model):
     query: HogQLQuery
     row_count: float | None = None
     source_id: str | None = None
-    type: Literal["managed_view"] = "managed_view"
 
 
 class DatabaseSchemaMaterializedViewTable(Model):
+    type: Literal["materialized_view"] = "materialized_view"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     last_run_at: str | None = None
@@ -565,46 +568,48 @@ class DatabaseSchemaMaterializedViewTable(Model):
     query: HogQLQuery
     row_count: float | None = None
     status: str | None = None
-    type: Literal["materialized_view"] = "materialized_view"
 
 
 class DatabaseSchemaPostHogTable(Model):
+    type: Literal["posthog"] = "posthog"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     name: str
     row_count: float | None = None
-    type: Literal["posthog"] = "posthog"
 
 
 class DatabaseSchemaSystemTable(Model):
+    type: Literal["system"] = "system"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     name: str
     row_count: float | None = None
-    type: Literal["system"] = "system"
 
 
 class DatabaseSchemaViewTable(Model):
+    type: Literal["view"] = "view"
     fields_: Annotated[dict[str, Any], Field(alias="fields")]
     id: str
     name: str
     query: HogQLQuery
     row_count: float | None = None
-    type: Literal["view"] = "view"
 
 
 class DatabaseSchemaQueryResponse(Model):
     joins: list[DataWarehouseViewLink]
     tables: dict[
         str,
-        DatabaseSchemaPostHogTable
-        | DatabaseSchemaSystemTable
-        | DatabaseSchemaDataWarehouseTable
-        | DatabaseSchemaViewTable
-        | DatabaseSchemaManagedViewTable
-        | DatabaseSchemaBatchExportTable
-        | DatabaseSchemaMaterializedViewTable
-        | DatabaseSchemaEndpointTable,
+        Annotated[
+            DatabaseSchemaPostHogTable
+            | DatabaseSchemaSystemTable
+            | DatabaseSchemaDataWarehouseTable
+            | DatabaseSchemaViewTable
+            | DatabaseSchemaManagedViewTable
+            | DatabaseSchemaBatchExportTable
+            | DatabaseSchemaMaterializedViewTable
+            | DatabaseSchemaEndpointTable,
+            Field(discriminator="type"),
+        ],
     ]
 
 
@@ -889,7 +894,9 @@ class EventType(Model):
 
 
 class ExperimentExposureCriteria(Model):
-    exposure_config: ExperimentEventExposureConfig | ActionsNode | None = None
+    exposure_config: (
+        Annotated[ExperimentEventExposureConfig | ActionsNode, Field(discriminator="kind")] | None
+    ) = None
     filter_test_accounts: Annotated[bool | None, Field(alias="filterTestAccounts")] = None
     multiple_variant_handling: MultipleVariantHandling | str | None = None
 
@@ -1517,7 +1524,13 @@ class WebAnalyticsExternalSummaryQuery(Model):
     date_range: Annotated[DateRange, Field(alias="dateRange")]
     kind: Literal["WebAnalyticsExternalSummaryQuery"] = "WebAnalyticsExternalSummaryQuery"
     properties: list[
-        EventPropertyFilter | PersonPropertyFilter | SessionPropertyFilter | CohortPropertyFilter
+        Annotated[
+            EventPropertyFilter
+            | PersonPropertyFilter
+            | SessionPropertyFilter
+            | CohortPropertyFilter,
+            Field(discriminator="type"),
+        ]
     ]
     response: WebAnalyticsExternalSummaryQueryResponse | None = None
     version: float | None = None
@@ -1567,7 +1580,13 @@ class WebNotableChangesQuery(Model):
         Field(alias="orderBy"),
     ] = None
     properties: list[
-        EventPropertyFilter | PersonPropertyFilter | SessionPropertyFilter | CohortPropertyFilter
+        Annotated[
+            EventPropertyFilter
+            | PersonPropertyFilter
+            | SessionPropertyFilter
+            | CohortPropertyFilter,
+            Field(discriminator="type"),
+        ]
     ]
     response: WebNotableChangesQueryResponse | None = None
     sampling: WebAnalyticsSampling | None = None
@@ -1613,7 +1632,13 @@ class WebPageURLSearchQuery(Model):
         Field(alias="orderBy"),
     ] = None
     properties: list[
-        EventPropertyFilter | PersonPropertyFilter | SessionPropertyFilter | CohortPropertyFilter
+        Annotated[
+            EventPropertyFilter
+            | PersonPropertyFilter
+            | SessionPropertyFilter
+            | CohortPropertyFilter,
+            Field(discriminator="type"),
+        ]
     ]
     response: WebPageURLSearchQueryResponse | None = None
     sampling: WebAnalyticsSampling | None = None
@@ -1689,7 +1714,13 @@ class WebTrendsQuery(Model):
         Field(alias="orderBy"),
     ] = None
     properties: list[
-        EventPropertyFilter | PersonPropertyFilter | SessionPropertyFilter | CohortPropertyFilter
+        Annotated[
+            EventPropertyFilter
+            | PersonPropertyFilter
+            | SessionPropertyFilter
+            | CohortPropertyFilter,
+            Field(discriminator="type"),
+        ]
     ]
     response: WebTrendsQueryResponse | None = None
     sampling: WebAnalyticsSampling | None = None
@@ -1909,7 +1940,7 @@ class SavedInsightNode(Model):
     show_export: Annotated[bool | None, Field(alias="showExport")] = None
     show_filters: Annotated[bool | None, Field(alias="showFilters")] = None
     show_header: Annotated[bool | None, Field(alias="showHeader")] = None
-    show_hog_ql_editor: Annotated[bool | None, Field(alias="showHogQLEditor")] = None
+    show_hogql_editor: Annotated[bool | None, Field(alias="showHogQLEditor")] = None
     show_last_computation: Annotated[bool | None, Field(alias="showLastComputation")] = None
     show_last_computation_refresh: Annotated[
         bool | None, Field(alias="showLastComputationRefresh")

@@ -10,26 +10,14 @@ from uuid import UUID
 from asyncposthog.model import Model
 
 __all__ = [
-    "PaginatedPauseStateResponseList",
     "PaginatedSignalSourceConfigList",
     "PauseResponse",
     "PauseStateResponse",
     "SignalSourceConfig",
     "SignalSourceConfigSourceTypeEnum",
+    "SignalsProcessingResumeResponse",
     "SourceProductEnum",
 ]
-
-
-class PauseStateResponse(Model):
-    paused_until: str | None
-
-
-class PaginatedPauseStateResponseList(Model):
-    count: int
-    next: str | None = None
-    previous: str | None = None
-    results: list[PauseStateResponse]
-
 
 SignalSourceConfigSourceTypeEnum: TypeAlias = Literal[
     "session_analysis_cluster",
@@ -73,3 +61,12 @@ class PaginatedSignalSourceConfigList(Model):
 class PauseResponse(Model):
     paused_until: str
     status: str
+
+
+class PauseStateResponse(Model):
+    paused_until: str | None
+
+
+class SignalsProcessingResumeResponse(Model):
+    status: str
+    was_paused: bool

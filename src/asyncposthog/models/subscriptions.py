@@ -42,7 +42,7 @@ class SubscriptionDelivery(Model):
     recipient_results: Any
     scheduled_at: datetime | None
     status: SubscriptionDeliveryStatusEnum | str
-    subscription: float
+    subscription: int
     target_type: str
     target_value: str
     temporal_workflow_id: str
@@ -67,7 +67,7 @@ class Subscription(Model):
     created_at: datetime
     created_by: UserBasic
     dashboard: int | None = None
-    dashboard_export_insights: list[float] | None = None
+    dashboard_export_insights: list[int] | None = None
     deleted: bool | None = None
     frequency: SubscriptionFrequencyEnum | str
     id: int

@@ -110,26 +110,27 @@ SurveyResponseBasedBranchingTypeEnum: TypeAlias = Literal["response_based"]
 
 
 class SurveyResponseBasedBranching(Model):
+    type: SurveyResponseBasedBranchingTypeEnum = "response_based"
     response_values: Annotated[
         dict[str, float | Literal["end"] | str], Field(alias="responseValues")
     ]
-    type: SurveyResponseBasedBranchingTypeEnum = "response_based"
 
 
 SurveySpecificQuestionBranchingTypeEnum: TypeAlias = Literal["specific_question"]
 
 
 class SurveySpecificQuestionBranching(Model):
-    index: int
     type: SurveySpecificQuestionBranchingTypeEnum = "specific_question"
+    index: int
 
 
-SurveyBranchingSchema: TypeAlias = (
+SurveyBranchingSchema: TypeAlias = Annotated[
     SurveyNextQuestionBranching
     | SurveyEndBranching
     | SurveySpecificQuestionBranching
-    | SurveyResponseBasedBranching
-)
+    | SurveyResponseBasedBranching,
+    Field(discriminator="type"),
+]
 
 
 class SurveyConditionEventValueSchema(Model):
@@ -162,6 +163,7 @@ SurveyLinkQuestionSchemaTypeEnum: TypeAlias = Literal["link"]
 
 
 class SurveyLinkQuestionSchema(Model):
+    type: SurveyLinkQuestionSchemaTypeEnum = "link"
     button_text: Annotated[str | None, Field(alias="buttonText")] = None
     description: str | None = None
     description_content_type: Annotated[
@@ -170,13 +172,13 @@ class SurveyLinkQuestionSchema(Model):
     link: str
     optional: bool | None = None
     question: str
-    type: SurveyLinkQuestionSchemaTypeEnum = "link"
 
 
 SurveyMultipleChoiceQuestionSchemaTypeEnum: TypeAlias = Literal["multiple_choice"]
 
 
 class SurveyMultipleChoiceQuestionSchema(Model):
+    type: SurveyMultipleChoiceQuestionSchemaTypeEnum = "multiple_choice"
     button_text: Annotated[str | None, Field(alias="buttonText")] = None
     choices: list[str]
     description: str | None = None
@@ -187,13 +189,13 @@ class SurveyMultipleChoiceQuestionSchema(Model):
     optional: bool | None = None
     question: str
     shuffle_options: Annotated[bool | None, Field(alias="shuffleOptions")] = None
-    type: SurveyMultipleChoiceQuestionSchemaTypeEnum = "multiple_choice"
 
 
 SurveyOpenQuestionSchemaTypeEnum: TypeAlias = Literal["open"]
 
 
 class SurveyOpenQuestionSchema(Model):
+    type: SurveyOpenQuestionSchemaTypeEnum = "open"
     button_text: Annotated[str | None, Field(alias="buttonText")] = None
     description: str | None = None
     description_content_type: Annotated[
@@ -201,7 +203,6 @@ class SurveyOpenQuestionSchema(Model):
     ] = None
     optional: bool | None = None
     question: str
-    type: SurveyOpenQuestionSchemaTypeEnum = "open"
 
 
 SurveyRatingQuestionSchemaDisplayEnum: TypeAlias = Literal["number", "emoji"]
@@ -210,6 +211,7 @@ SurveyRatingQuestionSchemaTypeEnum: TypeAlias = Literal["rating"]
 
 
 class SurveyRatingQuestionSchema(Model):
+    type: SurveyRatingQuestionSchemaTypeEnum = "rating"
     branching: SurveyBranchingSchema | None = None
     button_text: Annotated[str | None, Field(alias="buttonText")] = None
     description: str | None = None
@@ -221,7 +223,6 @@ class SurveyRatingQuestionSchema(Model):
     optional: bool | None = None
     question: str
     scale: float | None = None
-    type: SurveyRatingQuestionSchemaTypeEnum = "rating"
     upper_bound_label: Annotated[str | None, Field(alias="upperBoundLabel")] = None
 
 
@@ -229,6 +230,7 @@ SurveySingleChoiceQuestionSchemaTypeEnum: TypeAlias = Literal["single_choice"]
 
 
 class SurveySingleChoiceQuestionSchema(Model):
+    type: SurveySingleChoiceQuestionSchemaTypeEnum = "single_choice"
     branching: SurveyBranchingSchema | None = None
     button_text: Annotated[str | None, Field(alias="buttonText")] = None
     choices: list[str]
@@ -240,13 +242,13 @@ class SurveySingleChoiceQuestionSchema(Model):
     optional: bool | None = None
     question: str
     shuffle_options: Annotated[bool | None, Field(alias="shuffleOptions")] = None
-    type: SurveySingleChoiceQuestionSchemaTypeEnum = "single_choice"
 
 
-SurveyQuestionInputSchema: TypeAlias = (
+SurveyQuestionInputSchema: TypeAlias = Annotated[
     SurveyOpenQuestionSchema
     | SurveyLinkQuestionSchema
     | SurveyRatingQuestionSchema
     | SurveySingleChoiceQuestionSchema
-    | SurveyMultipleChoiceQuestionSchema
-)
+    | SurveyMultipleChoiceQuestionSchema,
+    Field(discriminator="type"),
+]

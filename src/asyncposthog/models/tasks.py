@@ -214,7 +214,7 @@ class TaskRepositoriesResponse(Model):
 
 class TaskRunArtifactPrepareUploadResponse(Model):
     content_type: str | None = None
-    expires_in: float
+    expires_in: int
     id: str
     name: str
     presigned_post: S3PresignedPost
@@ -225,7 +225,7 @@ class TaskRunArtifactPrepareUploadResponse(Model):
 
 
 class TaskRunArtifactPresignResponse(Model):
-    expires_in: float
+    expires_in: int
     url: str
 
 
@@ -255,7 +255,7 @@ class TaskRunRelayMessageResponse(Model):
 
 class TaskStagedArtifactPrepareUploadResponse(Model):
     content_type: str | None = None
-    expires_in: float
+    expires_in: int
     id: str
     name: str
     presigned_post: S3PresignedPost

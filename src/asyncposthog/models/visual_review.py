@@ -42,7 +42,7 @@ class UploadTarget(Model):
 
 
 class AddSnapshotsResult(Model):
-    added: float
+    added: int
     uploads: list[UploadTarget]
 
 
@@ -55,13 +55,13 @@ class Artifact(Model):
 
 
 class RunSummary(Model):
-    changed: float
-    new: float
-    removed: float
-    tolerated_matched: float | None = None
+    changed: int
+    new: int
+    removed: int
+    tolerated_matched: int | None = None
     total: int
-    unchanged: float
-    unresolved: float | None = None
+    unchanged: int
+    unresolved: int | None = None
 
 
 class UserBasicInfo(Model):
@@ -205,11 +205,11 @@ class RecomputeResult(Model):
     ci_rerun_triggered: bool
     counts_changed: bool
     run: Run
-    unresolved: float
+    unresolved: int
 
 
 class ReviewStateCounts(Model):
-    clean: float
-    needs_review: float
-    processing: float
-    stale: float
+    clean: int
+    needs_review: int
+    processing: int
+    stale: int

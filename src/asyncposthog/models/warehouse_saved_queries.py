@@ -17,6 +17,11 @@ __all__ = [
     "OriginEnum",
     "PaginatedDataWarehouseSavedQueryMinimalList",
     "SavedQueryStatusEnum",
+    "WarehouseSavedQueriesAncestorsResponse",
+    "WarehouseSavedQueriesDependenciesResponse",
+    "WarehouseSavedQueriesDescendantsResponse",
+    "WarehouseSavedQueriesRunHistoryResponse",
+    "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem",
 ]
 
 OriginEnum: TypeAlias = Literal["data_warehouse", "endpoint", "managed_viewset"]
@@ -74,3 +79,25 @@ class PaginatedDataWarehouseSavedQueryMinimalList(Model):
     next: str | None = None
     previous: str | None = None
     results: list[DataWarehouseSavedQueryMinimal]
+
+
+class WarehouseSavedQueriesAncestorsResponse(Model):
+    ancestors: list[str]
+
+
+class WarehouseSavedQueriesDependenciesResponse(Model):
+    downstream_count: int
+    upstream_count: int
+
+
+class WarehouseSavedQueriesDescendantsResponse(Model):
+    descendants: list[str]
+
+
+class WarehouseSavedQueriesRunHistoryResponseRunHistoryItem(Model):
+    status: str | None = None
+    timestamp: datetime | None = None
+
+
+class WarehouseSavedQueriesRunHistoryResponse(Model):
+    run_history: list[WarehouseSavedQueriesRunHistoryResponseRunHistoryItem]

@@ -116,6 +116,11 @@ FAMILIES: tuple[str, ...] = (
 )
 
 BUCKETS: Mapping[str, Mapping[str, Any]] = {
+    "ai_burst": {"per": "user", "requests": 10, "seconds": 60},
+    "ai_research_burst": {"per": "user", "requests": 3, "seconds": 60},
+    "ai_research_sustained": {"per": "user", "requests": 10, "seconds": 86400},
+    "ai_sustained": {"per": "user", "requests": 100, "seconds": 86400},
+    "alert_test_delivery": {"per": "team", "requests": 10, "seconds": 60},
     "api_queries_burst": {"per": "key", "requests": 240, "seconds": 60},
     "api_queries_sustained": {"per": "key", "requests": 2400, "seconds": 3600},
     "batch_exports_count_rows_burst": {"per": "team", "requests": None, "seconds": 60},
@@ -125,10 +130,17 @@ BUCKETS: Mapping[str, Mapping[str, Any]] = {
     "clickhouse_sustained": {"per": "key", "requests": 1200, "seconds": 3600},
     "copy_flags_burst": {"per": "key", "requests": 120, "seconds": 60},
     "copy_flags_sustained": {"per": "key", "requests": 300, "seconds": 3600},
+    "custom_source_ai_builder_burst": {"per": "team", "requests": 5, "seconds": 60},
+    "custom_source_ai_builder_daily": {"per": "team", "requests": 50, "seconds": 86400},
+    "custom_source_ai_builder_sustained": {"per": "team", "requests": 20, "seconds": 3600},
     "event_values_burst": {"per": "key", "requests": 60, "seconds": 60},
     "event_values_sustained": {"per": "key", "requests": 300, "seconds": 3600},
     "feature_flag_evaluations": {"per": "key", "requests": 600, "seconds": 60},
     "feature_flag_remote_config": {"per": "key", "requests": 600, "seconds": 60},
+    "github_repository_refresh": {"per": "team", "requests": 10, "seconds": 60},
+    "health_issue_refresh": {"per": "team", "requests": 1, "seconds": 300},
+    "heatmap_preflight_burst": {"per": "team", "requests": 30, "seconds": 60},
+    "heatmap_preflight_sustained": {"per": "team", "requests": 300, "seconds": 3600},
     "llm_analytics_sentiment_burst": {"per": "key", "requests": 60, "seconds": 60},
     "llm_analytics_sentiment_sustained": {"per": "key", "requests": 600, "seconds": 3600},
     "llm_analytics_summarization_burst": {"per": "key", "requests": 50, "seconds": 60},
@@ -140,21 +152,48 @@ BUCKETS: Mapping[str, Mapping[str, Any]] = {
     "llm_analytics_translation_daily": {"per": "key", "requests": 500, "seconds": 86400},
     "llm_analytics_translation_sustained": {"per": "key", "requests": 200, "seconds": 3600},
     "llm_prompt_publish_burst": {"per": "key", "requests": 30, "seconds": 60},
+    "llm_proxy_burst": {"per": "user", "requests": 2, "seconds": 60},
+    "llm_proxy_byok_burst": {"per": "user", "requests": 30, "seconds": 60},
+    "llm_proxy_byok_daily": {"per": "user", "requests": 2000, "seconds": 86400},
+    "llm_proxy_byok_sustained": {"per": "user", "requests": 500, "seconds": 3600},
+    "llm_proxy_daily": {"per": "user", "requests": 20, "seconds": 86400},
+    "llm_proxy_sustained": {"per": "user", "requests": 10, "seconds": 3600},
+    "logs_anomaly_scan_burst": {"per": "team", "requests": 6, "seconds": 60},
+    "logs_anomaly_scan_sustained": {"per": "team", "requests": 60, "seconds": 3600},
     "materialization": {"per": "item", "requests": 5, "seconds": 3600},
+    "organization_invite_burst": {"per": "organization", "requests": 50, "seconds": 3600},
+    "organization_invite_sustained": {"per": "organization", "requests": 200, "seconds": 86400},
+    "personal_spend_burst": {"per": "key", "requests": 10, "seconds": 60},
+    "personal_spend_daily": {"per": "key", "requests": 200, "seconds": 86400},
+    "personal_spend_sustained": {"per": "key", "requests": 60, "seconds": 3600},
     "persons_delete_burst": {"per": "key", "requests": 480, "seconds": 60},
     "persons_delete_sustained": {"per": "key", "requests": 4800, "seconds": 3600},
+    "posthog_connection_forward": {"per": "user", "requests": 60, "seconds": 60},
     "query": {"per": "key", "requests": 120, "seconds": 3600},
+    "replay_vision_estimate_burst": {"per": "team", "requests": 20, "seconds": 60},
+    "replay_vision_estimate_sustained": {"per": "team", "requests": 200, "seconds": 3600},
     "saved_query": {"per": "item", "requests": 10, "seconds": 60},
+    "session_buckets_burst": {"per": "team", "requests": 20, "seconds": 60},
+    "session_buckets_sustained": {"per": "team", "requests": 200, "seconds": 3600},
+    "session_contexts_burst": {"per": "team", "requests": 60, "seconds": 60},
+    "session_contexts_sustained": {"per": "team", "requests": 600, "seconds": 3600},
+    "session_event_deltas_burst": {"per": "team", "requests": 10, "seconds": 60},
+    "session_event_deltas_sustained": {"per": "team", "requests": 100, "seconds": 3600},
+    "snapshots_burst": {"per": "key", "requests": 120, "seconds": 60},
+    "snapshots_sustained": {"per": "key", "requests": 600, "seconds": 3600},
+    "subscription_test_delivery": {"per": "team", "requests": 10, "seconds": 60},
     "sustained": {"per": "key", "requests": 4800, "seconds": 3600},
     "symbol_set_upload_burst": {"per": "key", "requests": 1200, "seconds": 60},
     "symbol_set_upload_sustained": {"per": "key", "requests": 12000, "seconds": 3600},
+    "task_run_chart_render": {"per": "team", "requests": 10, "seconds": 60},
+    "user_interview_invite": {"per": "team", "requests": 10, "seconds": 60},
 }
 
 
 def operations() -> Iterator[Operation]:
     """Yield every operation, family by family."""
     for family in FAMILIES:
-        yield from import_module(f"{__name__}.{family}").OPERATIONS
+        yield from import_module(f"{__name__}.families.{family}").OPERATIONS
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import actions as registry
+from ..registry.families import actions as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -26,7 +26,7 @@ class Actions(Resource):
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import activity_log as registry
+from ..registry.families import activity_log as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

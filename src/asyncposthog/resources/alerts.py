@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import alerts as registry
+from ..registry.families import alerts as registry
 
 if TYPE_CHECKING:
     from asyncposthog.model import Model
@@ -27,7 +27,7 @@ class Alerts(Resource):
         self,
         *,
         insight: int,
-        subscribed_users: Sequence[float],
+        subscribed_users: Sequence[int],
         threshold: m.Threshold | Mapping[str, JSON],
         calculation_interval: m.CalculationIntervalEnum | Omit = OMIT,
         condition: m.AlertCondition | Mapping[str, JSON] | None | Omit = OMIT,
@@ -84,7 +84,7 @@ class Alerts(Resource):
         checks_date_from: str | Omit = OMIT,
         checks_date_to: str | Omit = OMIT,
         checks_limit: int | Omit = OMIT,
-        checks_offset: float | Omit = OMIT,
+        checks_offset: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Alert:
         """Get one of the alerts.
@@ -128,7 +128,7 @@ class Alerts(Resource):
         /,
         *,
         insight: int,
-        subscribed_users: Sequence[float],
+        subscribed_users: Sequence[int],
         threshold: m.Threshold | Mapping[str, JSON],
         calculation_interval: m.CalculationIntervalEnum | Omit = OMIT,
         condition: m.AlertCondition | Mapping[str, JSON] | None | Omit = OMIT,
@@ -201,29 +201,19 @@ class Alerts(Resource):
         /,
         *,
         calculation_interval: m.CalculationIntervalEnum | Omit = OMIT,
-        checks: Sequence[m.AlertCheck | Mapping[str, JSON]] | Omit = OMIT,
-        checks_total: int | None | Omit = OMIT,
         condition: m.AlertCondition | Mapping[str, JSON] | None | Omit = OMIT,
         config: m.TrendsAlertConfig | Mapping[str, JSON] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         detector_config: Model | Mapping[str, JSON] | None | Omit = OMIT,
         enabled: bool | Omit = OMIT,
-        id_: str | Omit = OMIT,
         insight: int | Omit = OMIT,
         investigation_agent_enabled: bool | Omit = OMIT,
         investigation_gates_notifications: bool | Omit = OMIT,
         investigation_inconclusive_action: m.InvestigationInconclusiveActionEnum | Omit = OMIT,
-        last_checked_at: str | None | Omit = OMIT,
-        last_notified_at: str | None | Omit = OMIT,
-        last_value: float | None | Omit = OMIT,
         name: str | Omit = OMIT,
-        next_check_at: str | None | Omit = OMIT,
         schedule_restriction: m.AlertScheduleRestriction | Mapping[str, JSON] | None | Omit = OMIT,
         skip_weekend: bool | None | Omit = OMIT,
         snoozed_until: str | None | Omit = OMIT,
-        state: str | Omit = OMIT,
-        subscribed_users: Sequence[float] | Omit = OMIT,
+        subscribed_users: Sequence[int] | Omit = OMIT,
         threshold: m.Threshold | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Alert:
@@ -236,28 +226,18 @@ class Alerts(Resource):
             (id,),
             body={
                 "calculation_interval": calculation_interval,
-                "checks": checks,
-                "checks_total": checks_total,
                 "condition": condition,
                 "config": config,
-                "created_at": created_at,
-                "created_by": created_by,
                 "detector_config": detector_config,
                 "enabled": enabled,
-                "id": id_,
                 "insight": insight,
                 "investigation_agent_enabled": investigation_agent_enabled,
                 "investigation_gates_notifications": investigation_gates_notifications,
                 "investigation_inconclusive_action": investigation_inconclusive_action,
-                "last_checked_at": last_checked_at,
-                "last_notified_at": last_notified_at,
-                "last_value": last_value,
                 "name": name,
-                "next_check_at": next_check_at,
                 "schedule_restriction": schedule_restriction,
                 "skip_weekend": skip_weekend,
                 "snoozed_until": snoozed_until,
-                "state": state,
                 "subscribed_users": subscribed_users,
                 "threshold": threshold,
             },

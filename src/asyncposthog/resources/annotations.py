@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import annotations as registry
+from ..registry.families import annotations as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import approval_policies as registry
+from ..registry.families import approval_policies as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -137,12 +137,8 @@ class ApprovalPolicies(Resource):
         bypass_org_membership_levels: JSON | Omit = OMIT,
         bypass_roles: Sequence[str] | Omit = OMIT,
         conditions: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         expires_after: str | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        updated_at: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ApprovalPolicy:
         """Change the given fields of one of the approval policies.
@@ -160,12 +156,8 @@ class ApprovalPolicies(Resource):
                 "bypass_org_membership_levels": bypass_org_membership_levels,
                 "bypass_roles": bypass_roles,
                 "conditions": conditions,
-                "created_at": created_at,
-                "created_by": created_by,
                 "enabled": enabled,
                 "expires_after": expires_after,
-                "id": id_,
-                "updated_at": updated_at,
             },
             options=options,
         )

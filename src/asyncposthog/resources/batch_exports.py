@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import batch_exports as registry
+from ..registry.families import batch_exports as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -286,8 +286,8 @@ class BatchExports(Resource):
         hogql_query: str | Omit = OMIT,
         last_paused_at: Timestamp | None | Omit = OMIT,
         model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
-        offset_day: float | None | Omit = OMIT,
-        offset_hour: float | None | Omit = OMIT,
+        offset_day: int | None | Omit = OMIT,
+        offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
         start_at: Timestamp | None | Omit = OMIT,
         timezone: m.TimezoneEnum | None | Omit = OMIT,
@@ -356,7 +356,7 @@ class BatchExports(Resource):
             options=options,
         )
 
-    async def logs(
+    def logs(
         self,
         id: UUID | str,
         /,
@@ -367,14 +367,18 @@ class BatchExports(Resource):
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> Cursor[m.WorkerLogEntry]:
         """Logs: an action on batch exports.
 
+        Newest first, 50 entries unless limit (up to 500) says otherwise; go further back with
+        before.
+
         `GET /api/projects/{project_id}/batch_exports/{id}/logs/`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: single.
         """
-        return await self._call(
+        return self._cursor(
             registry.LOGS,
             (id,),
             query={
@@ -385,6 +389,7 @@ class BatchExports(Resource):
                 "limit": limit,
                 "search": search,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -411,8 +416,8 @@ class BatchExports(Resource):
         hogql_query: str | Omit = OMIT,
         last_paused_at: Timestamp | None | Omit = OMIT,
         model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
-        offset_day: float | None | Omit = OMIT,
-        offset_hour: float | None | Omit = OMIT,
+        offset_day: int | None | Omit = OMIT,
+        offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
         start_at: Timestamp | None | Omit = OMIT,
         timezone: m.TimezoneEnum | None | Omit = OMIT,
@@ -461,8 +466,8 @@ class BatchExports(Resource):
     ) -> JSON:
         """Run test step: an action on batch exports.
 
-        `POST /api/projects/{project_id}/batch_exports/{id}/run_test_step/`; scope `INTERNAL`;
-        limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/batch_exports/{id}/run_test_step/`; scope
+        `batch_export:write`; limits `burst` and `sustained`.
         """
         return await self._call(
             registry.RUN_TEST_STEP,
@@ -495,8 +500,8 @@ class BatchExports(Resource):
     ) -> JSON:
         """Run test step new: an action on batch exports.
 
-        `POST /api/projects/{project_id}/batch_exports/run_test_step_new/`; scope `INTERNAL`;
-        limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/batch_exports/run_test_step_new/`; scope
+        `batch_export:write`; limits `burst` and `sustained`.
         """
         return await self._call(
             registry.RUN_TEST_STEP_NEW,
@@ -516,8 +521,8 @@ class BatchExports(Resource):
     async def test(self, *, destination: str, options: RequestOptions | None = None) -> JSON:
         """Test: an action on batch exports.
 
-        `GET /api/projects/{project_id}/batch_exports/test/`; scope `INTERNAL`; limits `burst`
-        and `sustained`.
+        `GET /api/projects/{project_id}/batch_exports/test/`; scope `batch_export:read`; limits
+        `burst` and `sustained`.
         """
         return await self._call(registry.TEST, query={"destination": destination}, options=options)
 
@@ -551,8 +556,8 @@ class BatchExports(Resource):
         last_paused_at: Timestamp | None | Omit = OMIT,
         model: m.ModelEnum | Literal[""] | None | Omit = OMIT,
         name: str | Omit = OMIT,
-        offset_day: float | None | Omit = OMIT,
-        offset_hour: float | None | Omit = OMIT,
+        offset_day: int | None | Omit = OMIT,
+        offset_hour: int | None | Omit = OMIT,
         paused: bool | Omit = OMIT,
         start_at: Timestamp | None | Omit = OMIT,
         timezone: m.TimezoneEnum | None | Omit = OMIT,

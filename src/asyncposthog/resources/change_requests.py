@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import change_requests as registry
+from ..registry.families import change_requests as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -53,7 +53,7 @@ class ChangeRequests(Resource):
         action_key: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        requester: float | Omit = OMIT,
+        requester: int | Omit = OMIT,
         resource_id: str | Omit = OMIT,
         resource_type: str | Omit = OMIT,
         state: Sequence[str] | Omit = OMIT,

@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import cohorts as registry
+from ..registry.families import cohorts as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -23,13 +23,28 @@ __all__ = ["Cohorts"]
 class Cohorts(Resource):
     """Operations on `cohorts`."""
 
-    async def activity(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+    def activity(
+        self,
+        id: int,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on cohorts.
 
         `GET /api/projects/{project_id}/cohorts/{id}/activity/`; scope `activity_log:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: page.
         """
-        return await self._call(registry.ACTIVITY, (id,), options=options)
+        return self._cursor(
+            registry.ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def add_persons_to_static_cohort(
         self,
@@ -51,13 +66,25 @@ class Cohorts(Resource):
             options=options,
         )
 
-    async def all_activity(self, *, options: RequestOptions | None = None) -> JSON:
+    def all_activity(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on cohorts.
 
         `GET /api/projects/{project_id}/cohorts/activity/`; scope `activity_log:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: page.
         """
-        return await self._call(registry.ALL_ACTIVITY, options=options)
+        return self._cursor(
+            registry.ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def calculation_history(
         self, id: int, /, *, options: RequestOptions | None = None
@@ -247,12 +274,8 @@ class Cohorts(Resource):
         filters: m.CohortFilters | Mapping[str, JSON] | None | Omit = OMIT,
         groups: JSON | Omit = OMIT,
         is_static: bool | Omit = OMIT,
-        last_backfill_person_properties_at: str | None | Omit = OMIT,
-        last_error_message: str | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        pending_version: int | None | Omit = OMIT,
         query: JSON | Omit = OMIT,
-        version: float | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Cohort:
         """Change the given fields of one of the cohorts.
@@ -272,12 +295,8 @@ class Cohorts(Resource):
                 "filters": filters,
                 "groups": groups,
                 "is_static": is_static,
-                "last_backfill_person_properties_at": last_backfill_person_properties_at,
-                "last_error_message": last_error_message,
                 "name": name,
-                "pending_version": pending_version,
                 "query": query,
-                "version": version,
             },
             options=options,
         )

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import comments as registry
+from ..registry.families import comments as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -38,7 +38,7 @@ class Comments(Resource):
         deleted: bool | None | Omit = OMIT,
         item_context: JSON | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
-        mentions: Sequence[float] | Omit = OMIT,
+        mentions: Sequence[int] | Omit = OMIT,
         rich_content: JSON | Omit = OMIT,
         slug: str | Omit = OMIT,
         source_comment: UUID | str | None | Omit = OMIT,
@@ -118,7 +118,7 @@ class Comments(Resource):
         deleted: bool | None | Omit = OMIT,
         item_context: JSON | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
-        mentions: Sequence[float] | Omit = OMIT,
+        mentions: Sequence[int] | Omit = OMIT,
         rich_content: JSON | Omit = OMIT,
         slug: str | Omit = OMIT,
         source_comment: UUID | str | None | Omit = OMIT,
@@ -166,18 +166,14 @@ class Comments(Resource):
         /,
         *,
         content: str | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
         item_context: JSON | Omit = OMIT,
         item_id: str | None | Omit = OMIT,
-        mentions: Sequence[float] | Omit = OMIT,
+        mentions: Sequence[int] | Omit = OMIT,
         rich_content: JSON | Omit = OMIT,
         scope: str | Omit = OMIT,
         slug: str | Omit = OMIT,
         source_comment: str | None | Omit = OMIT,
-        version: float | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Comment:
         """Change the given fields of one of the comments.
@@ -189,10 +185,7 @@ class Comments(Resource):
             (id,),
             body={
                 "content": content,
-                "created_at": created_at,
-                "created_by": created_by,
                 "deleted": deleted,
-                "id": id_,
                 "item_context": item_context,
                 "item_id": item_id,
                 "mentions": mentions,
@@ -200,7 +193,6 @@ class Comments(Resource):
                 "scope": scope,
                 "slug": slug,
                 "source_comment": source_comment,
-                "version": version,
             },
             options=options,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import conversations as registry
+from ..registry.families import conversations as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -71,27 +71,7 @@ class ConversationsQueue(Resource):
         return await self._call(registry.QUEUE_GET, (conversation,), options=options)
 
     async def update(
-        self,
-        conversation: str,
-        queue_id: str,
-        /,
-        *,
-        agent_mode: str | None | Omit = OMIT,
-        created_at: Timestamp | None | Omit = OMIT,
-        has_unsupported_content: bool | Omit = OMIT,
-        id: str | Omit = OMIT,
-        is_internal: bool | None | Omit = OMIT,
-        is_sandbox: bool | Omit = OMIT,
-        messages: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        pending_approvals: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        slack_thread_key: str | None | Omit = OMIT,
-        slack_workspace_domain: str | None | Omit = OMIT,
-        status: m.ConversationStatus | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        type: m.ConversationType | Omit = OMIT,
-        updated_at: Timestamp | None | Omit = OMIT,
-        user: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, conversation: str, queue_id: str, /, *, options: RequestOptions | None = None
     ) -> m.Conversation:
         """Change the given fields of one of the conversations queue.
 
@@ -104,23 +84,6 @@ class ConversationsQueue(Resource):
                 conversation,
                 queue_id,
             ),
-            body={
-                "agent_mode": agent_mode,
-                "created_at": created_at,
-                "has_unsupported_content": has_unsupported_content,
-                "id": id,
-                "is_internal": is_internal,
-                "is_sandbox": is_sandbox,
-                "messages": messages,
-                "pending_approvals": pending_approvals,
-                "slack_thread_key": slack_thread_key,
-                "slack_workspace_domain": slack_workspace_domain,
-                "status": status,
-                "title": title,
-                "type": type,
-                "updated_at": updated_at,
-                "user": user,
-            },
             options=options,
         )
 
@@ -132,7 +95,7 @@ class ConversationsTickets(Resource):
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
@@ -323,35 +286,12 @@ class ConversationsTickets(Resource):
         *,
         ai_resolved: bool | Omit = OMIT,
         anonymous_traits: JSON | Omit = OMIT,
-        assignee: m.TicketAssignment | Mapping[str, JSON] | Omit = OMIT,
-        cc_participants: JSON | Omit = OMIT,
-        channel_detail: m.ChannelDetailEnum | None | Omit = OMIT,
-        channel_source: m.ChannelSourceEnum | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        distinct_id: str | Omit = OMIT,
-        email_from: str | None | Omit = OMIT,
-        email_subject: str | None | Omit = OMIT,
-        email_to: str | None | Omit = OMIT,
         escalation_reason: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        last_message_at: str | None | Omit = OMIT,
-        last_message_text: str | None | Omit = OMIT,
-        message_count: int | Omit = OMIT,
-        person: m.TicketPerson | Mapping[str, JSON] | None | Omit = OMIT,
         priority: m.PriorityEnum | Literal[""] | None | Omit = OMIT,
-        session_context: JSON | Omit = OMIT,
-        session_id: str | None | Omit = OMIT,
         sla_due_at: str | None | Omit = OMIT,
-        slack_channel_id: str | None | Omit = OMIT,
-        slack_team_id: str | None | Omit = OMIT,
-        slack_thread_ts: str | None | Omit = OMIT,
         snoozed_until: str | None | Omit = OMIT,
         status: m.TicketStatusEnum | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
-        ticket_number: int | Omit = OMIT,
-        unread_customer_count: int | Omit = OMIT,
-        unread_team_count: int | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Ticket:
         """Change the given fields of one of the conversations tickets.
@@ -365,35 +305,12 @@ class ConversationsTickets(Resource):
             body={
                 "ai_resolved": ai_resolved,
                 "anonymous_traits": anonymous_traits,
-                "assignee": assignee,
-                "cc_participants": cc_participants,
-                "channel_detail": channel_detail,
-                "channel_source": channel_source,
-                "created_at": created_at,
-                "distinct_id": distinct_id,
-                "email_from": email_from,
-                "email_subject": email_subject,
-                "email_to": email_to,
                 "escalation_reason": escalation_reason,
-                "id": id_,
-                "last_message_at": last_message_at,
-                "last_message_text": last_message_text,
-                "message_count": message_count,
-                "person": person,
                 "priority": priority,
-                "session_context": session_context,
-                "session_id": session_id,
                 "sla_due_at": sla_due_at,
-                "slack_channel_id": slack_channel_id,
-                "slack_team_id": slack_team_id,
-                "slack_thread_ts": slack_thread_ts,
                 "snoozed_until": snoozed_until,
                 "status": status,
                 "tags": tags,
-                "ticket_number": ticket_number,
-                "unread_customer_count": unread_customer_count,
-                "unread_team_count": unread_team_count,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -485,54 +402,14 @@ class Conversations(Resource):
         )
 
     async def cancel(
-        self,
-        conversation: str,
-        /,
-        *,
-        agent_mode: str | None | Omit = OMIT,
-        created_at: Timestamp | None | Omit = OMIT,
-        has_unsupported_content: bool | Omit = OMIT,
-        id: str | Omit = OMIT,
-        is_internal: bool | None | Omit = OMIT,
-        is_sandbox: bool | Omit = OMIT,
-        messages: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        pending_approvals: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        slack_thread_key: str | None | Omit = OMIT,
-        slack_workspace_domain: str | None | Omit = OMIT,
-        status: m.ConversationStatus | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        type: m.ConversationType | Omit = OMIT,
-        updated_at: Timestamp | None | Omit = OMIT,
-        user: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, conversation: str, /, *, options: RequestOptions | None = None
     ) -> m.Conversation:
         """Cancel: an action on conversations.
 
         `PATCH /api/projects/{project_id}/conversations/{conversation}/cancel/`; limits `burst`
         and `sustained`.
         """
-        return await self._call(
-            registry.CANCEL,
-            (conversation,),
-            body={
-                "agent_mode": agent_mode,
-                "created_at": created_at,
-                "has_unsupported_content": has_unsupported_content,
-                "id": id,
-                "is_internal": is_internal,
-                "is_sandbox": is_sandbox,
-                "messages": messages,
-                "pending_approvals": pending_approvals,
-                "slack_thread_key": slack_thread_key,
-                "slack_workspace_domain": slack_workspace_domain,
-                "status": status,
-                "title": title,
-                "type": type,
-                "updated_at": updated_at,
-                "user": user,
-            },
-            options=options,
-        )
+        return await self._call(registry.CANCEL, (conversation,), options=options)
 
     async def create(
         self,

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import customer_journeys as registry
+from ..registry.families import customer_journeys as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -102,13 +102,9 @@ class CustomerJourneys(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: int | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
         insight: int | Omit = OMIT,
         name: str | Omit = OMIT,
-        updated_at: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerJourney:
         """Change the given fields of one of the customer journeys.
@@ -119,14 +115,6 @@ class CustomerJourneys(Resource):
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "created_at": created_at,
-                "created_by": created_by,
-                "description": description,
-                "id": id_,
-                "insight": insight,
-                "name": name,
-                "updated_at": updated_at,
-            },
+            body={"description": description, "insight": insight, "name": name},
             options=options,
         )

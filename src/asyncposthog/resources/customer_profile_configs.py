@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import customer_profile_configs as registry
+from ..registry.families import customer_profile_configs as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -106,11 +106,8 @@ class CustomerProfileConfigs(Resource):
         /,
         *,
         content: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        id_: str | Omit = OMIT,
         scope: m.CustomerProfileConfigScopeEnum | Omit = OMIT,
         sidebar: JSON | Omit = OMIT,
-        updated_at: Timestamp | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.CustomerProfileConfig:
         """Change the given fields of one of the customer profile configs.
@@ -121,13 +118,6 @@ class CustomerProfileConfigs(Resource):
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "content": content,
-                "created_at": created_at,
-                "id": id_,
-                "scope": scope,
-                "sidebar": sidebar,
-                "updated_at": updated_at,
-            },
+            body={"content": content, "scope": scope, "sidebar": sidebar},
             options=options,
         )

@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import dashboards as registry
+from ..registry.families import dashboards as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -89,9 +89,8 @@ class DashboardsSharingPasswords(Resource):
         dashboard_id: int,
         /,
         *,
-        enabled: bool | Omit = OMIT,
-        password_required: bool | Omit = OMIT,
-        settings: JSON | Omit = OMIT,
+        note: str | Omit = OMIT,
+        raw_password: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
         """Create one of the dashboards sharing passwords.
@@ -102,7 +101,7 @@ class DashboardsSharingPasswords(Resource):
         return await self._call(
             registry.SHARING_PASSWORDS_CREATE,
             (dashboard_id,),
-            body={"enabled": enabled, "password_required": password_required, "settings": settings},
+            body={"note": note, "raw_password": raw_password},
             options=options,
         )
 
@@ -257,7 +256,7 @@ class Dashboards(Resource):
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         format: Literal["json", "txt"] | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -279,8 +278,8 @@ class Dashboards(Resource):
         id: int,
         /,
         *,
-        from_dashboard_id: float,
-        tile_id: float,
+        from_dashboard_id: int,
+        tile_id: int,
         format: Literal["json", "txt"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
@@ -545,7 +544,7 @@ class Dashboards(Resource):
         id: int,
         /,
         *,
-        tile_order: Sequence[float],
+        tile_order: Sequence[int],
         format: Literal["json", "txt"] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Dashboard:
@@ -703,7 +702,7 @@ class Dashboards(Resource):
         *,
         format: Literal["json", "txt"] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> str:
         """Stream tiles: an action on dashboards.
 
         `GET /api/projects/{project_id}/dashboards/{id}/stream_tiles/`; limits `burst` and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import data_color_themes as registry
+from ..registry.families import data_color_themes as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

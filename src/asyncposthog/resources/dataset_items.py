@@ -9,7 +9,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import dataset_items as registry
+from ..registry.families import dataset_items as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

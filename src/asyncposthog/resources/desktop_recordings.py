@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import desktop_recordings as registry
+from ..registry.families import desktop_recordings as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import early_access_feature as registry
+from ..registry.families import early_access_feature as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -128,7 +127,6 @@ class EarlyAccessFeature(Resource):
         description: str | Omit = OMIT,
         documentation_url: str | Omit = OMIT,
         name: str | Omit = OMIT,
-        payload: Mapping[str, JSON] | Omit = OMIT,
         stage: m.StageEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EarlyAccessFeature:
@@ -144,7 +142,6 @@ class EarlyAccessFeature(Resource):
                 "description": description,
                 "documentation_url": documentation_url,
                 "name": name,
-                "payload": payload,
                 "stage": stage,
             },
             options=options,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import elements as registry
+from ..registry.families import elements as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -29,8 +29,8 @@ class Elements(Resource):
         attr_id: str | None | Omit = OMIT,
         attributes: JSON | Omit = OMIT,
         href: str | None | Omit = OMIT,
-        nth_child: float | None | Omit = OMIT,
-        nth_of_type: float | None | Omit = OMIT,
+        nth_child: int | None | Omit = OMIT,
+        nth_of_type: int | None | Omit = OMIT,
         order: int | None | Omit = OMIT,
         tag_name: str | None | Omit = OMIT,
         text: str | None | Omit = OMIT,
@@ -99,8 +99,8 @@ class Elements(Resource):
         attr_id: str | None | Omit = OMIT,
         attributes: JSON | Omit = OMIT,
         href: str | None | Omit = OMIT,
-        nth_child: float | None | Omit = OMIT,
-        nth_of_type: float | None | Omit = OMIT,
+        nth_child: int | None | Omit = OMIT,
+        nth_of_type: int | None | Omit = OMIT,
         order: int | None | Omit = OMIT,
         tag_name: str | None | Omit = OMIT,
         text: str | None | Omit = OMIT,
@@ -143,8 +143,8 @@ class Elements(Resource):
         attr_id: str | None | Omit = OMIT,
         attributes: JSON | Omit = OMIT,
         href: str | None | Omit = OMIT,
-        nth_child: float | None | Omit = OMIT,
-        nth_of_type: float | None | Omit = OMIT,
+        nth_child: int | None | Omit = OMIT,
+        nth_of_type: int | None | Omit = OMIT,
         order: int | None | Omit = OMIT,
         tag_name: str | None | Omit = OMIT,
         text: str | None | Omit = OMIT,

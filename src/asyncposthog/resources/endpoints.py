@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import endpoints as registry
+from ..registry.families import endpoints as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -34,13 +34,13 @@ class Endpoints(Resource):
         is_materialized: bool | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
         query: JSON | Omit = OMIT,
-        version: float | None | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EndpointResponse:
         """Create one of the endpoints.
 
-        `POST /api/projects/{project_id}/endpoints/`; scope `endpoint:write`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/endpoints/`; scope `endpoint:write`; limits
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.CREATE,
@@ -63,7 +63,7 @@ class Endpoints(Resource):
         """Delete one of the endpoints.
 
         `DELETE /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:write`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         await self._call(registry.DELETE, (name,), options=options)
 
@@ -73,7 +73,7 @@ class Endpoints(Resource):
         """Get one of the endpoints.
 
         `GET /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:read`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(registry.GET, (name,), options=options)
 
@@ -83,7 +83,7 @@ class Endpoints(Resource):
         """Get run: an action on endpoints.
 
         `GET /api/projects/{project_id}/endpoints/{name}/run/`; scope `endpoint:read`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(registry.GET_RUN, (name,), options=options)
 
@@ -92,8 +92,8 @@ class Endpoints(Resource):
     ) -> m.QueryStatusResponse:
         """Last execution times: an action on endpoints.
 
-        `POST /api/projects/{project_id}/endpoints/last_execution_times/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/endpoints/last_execution_times/`; limits
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.LAST_EXECUTION_TIMES, body={"names": names}, options=options
@@ -111,8 +111,8 @@ class Endpoints(Resource):
     ) -> Cursor[m.EndpointResponse]:
         """List the endpoints.
 
-        `GET /api/projects/{project_id}/endpoints/`; scope `endpoint:read`; limits `burst` and
-        `sustained`; pages: offset.
+        `GET /api/projects/{project_id}/endpoints/`; scope `endpoint:read`; limits
+        `api_queries_burst` and `api_queries_sustained`; pages: offset.
         """
         return self._cursor(
             registry.LIST,
@@ -132,13 +132,13 @@ class Endpoints(Resource):
         /,
         *,
         bucket_overrides: Mapping[str, str] | None | Omit = OMIT,
-        version: float | Omit = OMIT,
+        version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Materialization preview: an action on endpoints.
 
         `POST /api/projects/{project_id}/endpoints/{name}/materialization_preview/`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.MATERIALIZATION_PREVIEW,
@@ -153,17 +153,17 @@ class Endpoints(Resource):
         """Materialization status: an action on endpoints.
 
         `GET /api/projects/{project_id}/endpoints/{name}/materialization_status/`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(registry.MATERIALIZATION_STATUS, (name,), options=options)
 
     async def openapi_json(
-        self, name: str, /, *, version: float | Omit = OMIT, options: RequestOptions | None = None
+        self, name: str, /, *, version: int | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
         """Openapi json: an action on endpoints.
 
-        `GET /api/projects/{project_id}/endpoints/{name}/openapi.json/`; limits `burst` and
-        `sustained`.
+        `GET /api/projects/{project_id}/endpoints/{name}/openapi.json/`; limits
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.OPENAPI_JSON, (name,), query={"version": version}, options=options
@@ -183,13 +183,13 @@ class Endpoints(Resource):
         is_materialized: bool | None | Omit = OMIT,
         name_: str | None | Omit = OMIT,
         query: JSON | Omit = OMIT,
-        version: float | None | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EndpointResponse:
         """Replace one of the endpoints.
 
         `PUT /api/projects/{project_id}/endpoints/{name}/`; scope `endpoint:write`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.REPLACE,
@@ -221,13 +221,13 @@ class Endpoints(Resource):
         offset: int | None | Omit = OMIT,
         refresh: m.EndpointRefreshMode | Omit = OMIT,
         variables: Mapping[str, JSON] | None | Omit = OMIT,
-        version: float | None | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EndpointRunResponse:
         """Run: an action on endpoints.
 
         `POST /api/projects/{project_id}/endpoints/{name}/run/`; scope `endpoint:read`; limits
-        `burst` and `sustained`.
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.RUN,
@@ -259,12 +259,13 @@ class Endpoints(Resource):
         is_materialized: bool | None | Omit = OMIT,
         name_: str | None | Omit = OMIT,
         query: JSON | Omit = OMIT,
-        version: float | None | Omit = OMIT,
+        version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EndpointResponse:
         """Change the given fields of one of the endpoints.
 
-        `PATCH /api/projects/{project_id}/endpoints/{name}/`; limits `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/endpoints/{name}/`; limits `api_queries_burst` and
+        `api_queries_sustained`.
         """
         return await self._call(
             registry.UPDATE,
@@ -299,7 +300,7 @@ class Endpoints(Resource):
         """Versions: an action on endpoints.
 
         `GET /api/projects/{project_id}/endpoints/{name}/versions/`; scope `endpoint:read`;
-        limits `burst` and `sustained`; pages: offset.
+        limits `api_queries_burst` and `api_queries_sustained`; pages: offset.
         """
         return self._cursor(
             registry.VERSIONS,

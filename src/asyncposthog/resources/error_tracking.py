@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions, Timestamp
 
-from ..registry import error_tracking as registry
+from ..registry.families import error_tracking as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -100,7 +100,6 @@ class ErrorTrackingAssignmentRules(Resource):
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         order_key: int | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Reorder: an action on error tracking assignment rules.
@@ -115,7 +114,6 @@ class ErrorTrackingAssignmentRules(Resource):
                 "disabled_data": disabled_data,
                 "filters": filters,
                 "order_key": order_key,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -174,6 +172,8 @@ class ErrorTrackingFingerprints(Resource):
 
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the error tracking fingerprints.
+
+        The server refuses this with 405; a fingerprint goes with its issue.
 
         `DELETE /api/projects/{project_id}/error_tracking/fingerprints/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -321,13 +321,11 @@ class ErrorTrackingGroupingRules(Resource):
     async def reorder(
         self,
         *,
-        created_at: Timestamp | Omit = OMIT,
         description: str | None | Omit = OMIT,
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         issue: Mapping[str, str] | None | Omit = OMIT,
         order_key: int | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Reorder: an action on error tracking grouping rules.
@@ -338,13 +336,11 @@ class ErrorTrackingGroupingRules(Resource):
         return await self._call(
             registry.GROUPING_RULES_REORDER,
             body={
-                "created_at": created_at,
                 "description": description,
                 "disabled_data": disabled_data,
                 "filters": filters,
                 "issue": issue,
                 "order_key": order_key,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -384,13 +380,11 @@ class ErrorTrackingGroupingRules(Resource):
         id: UUID | str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
         description: str | None | Omit = OMIT,
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         issue: Mapping[str, str] | None | Omit = OMIT,
         order_key: int | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingGroupingRule:
         """Change the given fields of one of the error tracking grouping rules.
@@ -402,13 +396,11 @@ class ErrorTrackingGroupingRules(Resource):
             registry.GROUPING_RULES_UPDATE,
             (id,),
             body={
-                "created_at": created_at,
                 "description": description,
                 "disabled_data": disabled_data,
                 "filters": filters,
                 "issue": issue,
                 "order_key": order_key,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -417,72 +409,75 @@ class ErrorTrackingGroupingRules(Resource):
 class ErrorTrackingIssues(Resource):
     """Operations on `error_tracking.issues`."""
 
-    async def activity(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
+    def activity(
+        self,
+        id: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on error tracking issues.
 
         `GET /api/projects/{project_id}/error_tracking/issues/{id}/activity/`; limits `burst`
-        and `sustained`.
+        and `sustained`; pages: page.
         """
-        return await self._call(registry.ISSUES_ACTIVITY, (id,), options=options)
+        return self._cursor(
+            registry.ISSUES_ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
-    async def all_activity(self, *, options: RequestOptions | None = None) -> JSON:
+    def all_activity(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on error tracking issues.
 
         `GET /api/projects/{project_id}/error_tracking/issues/activity/`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: page.
         """
-        return await self._call(registry.ISSUES_ALL_ACTIVITY, options=options)
+        return self._cursor(
+            registry.ISSUES_ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def assign(
         self,
         id: str,
         /,
         *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | Omit = OMIT,
-        cohort: Mapping[str, JSON] | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]]
-        | Omit = OMIT,
-        first_seen: str | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
+        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | None,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.SuccessResponse:
         """Assign: an action on error tracking issues.
 
         `PATCH /api/projects/{project_id}/error_tracking/issues/{id}/assign/`; limits `burst`
         and `sustained`.
         """
         return await self._call(
-            registry.ISSUES_ASSIGN,
-            (id,),
-            body={
-                "assignee": assignee,
-                "cohort": cohort,
-                "description": description,
-                "external_issues": external_issues,
-                "first_seen": first_seen,
-                "id": id_,
-                "name": name,
-                "status": status,
-            },
-            options=options,
+            registry.ISSUES_ASSIGN, (id,), body={"assignee": assignee}, options=options
         )
 
     async def bulk(
         self,
         *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | Omit = OMIT,
-        cohort: Mapping[str, JSON] | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]]
-        | Omit = OMIT,
-        first_seen: str | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
+        action: Literal["set_status", "assign"],
+        ids: Sequence[str],
+        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | None | Omit = OMIT,
+        status: Literal["active", "resolved", "suppressed"] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.SuccessResponse:
         """Bulk: an action on error tracking issues.
 
         `POST /api/projects/{project_id}/error_tracking/issues/bulk/`; limits `burst` and
@@ -490,51 +485,20 @@ class ErrorTrackingIssues(Resource):
         """
         return await self._call(
             registry.ISSUES_BULK,
-            body={
-                "assignee": assignee,
-                "cohort": cohort,
-                "description": description,
-                "external_issues": external_issues,
-                "first_seen": first_seen,
-                "name": name,
-                "status": status,
-            },
+            body={"action": action, "ids": ids, "assignee": assignee, "status": status},
             options=options,
         )
 
     async def cohort(
-        self,
-        id: str,
-        /,
-        *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | Omit = OMIT,
-        cohort: Mapping[str, JSON] | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]]
-        | Omit = OMIT,
-        first_seen: str | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, id: str, /, *, cohort_id: int, options: RequestOptions | None = None
+    ) -> m.SuccessResponse:
         """Cohort: an action on error tracking issues.
 
         `PUT /api/projects/{project_id}/error_tracking/issues/{id}/cohort/`; limits `burst` and
         `sustained`.
         """
         return await self._call(
-            registry.ISSUES_COHORT,
-            (id,),
-            body={
-                "assignee": assignee,
-                "cohort": cohort,
-                "description": description,
-                "external_issues": external_issues,
-                "first_seen": first_seen,
-                "name": name,
-                "status": status,
-            },
-            options=options,
+            registry.ISSUES_COHORT, (id,), body={"cohortId": cohort_id}, options=options
         )
 
     async def create(
@@ -571,6 +535,8 @@ class ErrorTrackingIssues(Resource):
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the error tracking issues.
 
+        The server refuses this with 405. Resolve or suppress the issue instead.
+
         `DELETE /api/projects/{project_id}/error_tracking/issues/{id}/`; limits `burst` and
         `sustained`.
         """
@@ -585,14 +551,16 @@ class ErrorTrackingIssues(Resource):
         return await self._call(registry.ISSUES_EXISTS, options=options)
 
     async def get(
-        self, id: str, /, *, options: RequestOptions | None = None
+        self, id: str, /, *, fingerprint: str | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.ErrorTrackingIssueFull:
         """Get one of the error tracking issues.
 
         `GET /api/projects/{project_id}/error_tracking/issues/{id}/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(registry.ISSUES_GET, (id,), options=options)
+        return await self._call(
+            registry.ISSUES_GET, (id,), query={"fingerprint": fingerprint}, options=options
+        )
 
     def list(
         self,
@@ -687,7 +655,6 @@ class ErrorTrackingIssues(Resource):
         external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]]
         | Omit = OMIT,
         first_seen: str | Omit = OMIT,
-        id_: str | Omit = OMIT,
         name: str | None | Omit = OMIT,
         status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -706,20 +673,31 @@ class ErrorTrackingIssues(Resource):
                 "description": description,
                 "external_issues": external_issues,
                 "first_seen": first_seen,
-                "id": id_,
                 "name": name,
                 "status": status,
             },
             options=options,
         )
 
-    async def values(self, *, options: RequestOptions | None = None) -> JSON:
+    def values(
+        self,
+        *,
+        key: Literal["name", "issue_description"] | Omit = OMIT,
+        value: str | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ErrorTrackingIssuesValuesResponseItem]:
         """Values: an action on error tracking issues.
 
         `GET /api/projects/{project_id}/error_tracking/issues/values/`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: single.
         """
-        return await self._call(registry.ISSUES_VALUES, options=options)
+        return self._cursor(
+            registry.ISSUES_VALUES,
+            query={"key": key, "value": value},
+            concurrency=concurrency,
+            options=options,
+        )
 
 
 class ErrorTrackingRecommendations(Resource):
@@ -895,33 +873,31 @@ class ErrorTrackingReleases(Resource):
 class ErrorTrackingSpikeDetectionConfig(Resource):
     """Operations on `error_tracking.spike_detection_config`."""
 
-    def list(
-        self, *, concurrency: int = 1, options: RequestOptions | None = None
-    ) -> Cursor[m.ErrorTrackingSpikeDetectionConfig]:
-        """List the error tracking spike detection config.
+    async def get(
+        self, *, options: RequestOptions | None = None
+    ) -> m.ErrorTrackingSpikeDetectionConfig:
+        """Get one of the error tracking spike detection config.
 
         `GET /api/projects/{project_id}/error_tracking/spike_detection_config/`; limits `burst`
-        and `sustained`; pages: single.
+        and `sustained`.
         """
-        return self._cursor(
-            registry.SPIKE_DETECTION_CONFIG_LIST, concurrency=concurrency, options=options
-        )
+        return await self._call(registry.SPIKE_DETECTION_CONFIG_GET, options=options)
 
-    async def update_config(
+    async def update(
         self,
         *,
-        multiplier: float | Omit = OMIT,
+        multiplier: int | Omit = OMIT,
         snooze_duration_minutes: int | Omit = OMIT,
-        threshold: float | Omit = OMIT,
+        threshold: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSpikeDetectionConfig:
-        """Update config: an action on error tracking spike detection config.
+        """Change the given fields of one of the error tracking spike detection config.
 
         `PATCH /api/projects/{project_id}/error_tracking/spike_detection_config/update_config/`;
         limits `burst` and `sustained`.
         """
         return await self._call(
-            registry.SPIKE_DETECTION_CONFIG_UPDATE_CONFIG,
+            registry.SPIKE_DETECTION_CONFIG_UPDATE,
             body={
                 "multiplier": multiplier,
                 "snooze_duration_minutes": snooze_duration_minutes,
@@ -937,14 +913,10 @@ class ErrorTrackingStackFrames(Resource):
     async def batch_get(
         self,
         *,
-        contents: JSON | Omit = OMIT,
-        context: JSON | Omit = OMIT,
-        raw_id: str | Omit = OMIT,
-        release: m.ErrorTrackingRelease | Mapping[str, JSON] | Omit = OMIT,
-        resolved: bool | Omit = OMIT,
-        symbol_set_ref: str | Omit = OMIT,
+        raw_ids: Sequence[str] | Omit = OMIT,
+        symbol_set: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.ErrorTrackingStackFramesBatchGetResponse:
         """Batch get: an action on error tracking stack frames.
 
         `POST /api/projects/{project_id}/error_tracking/stack_frames/batch_get/`; limits `burst`
@@ -952,19 +924,14 @@ class ErrorTrackingStackFrames(Resource):
         """
         return await self._call(
             registry.STACK_FRAMES_BATCH_GET,
-            body={
-                "contents": contents,
-                "context": context,
-                "raw_id": raw_id,
-                "release": release,
-                "resolved": resolved,
-                "symbol_set_ref": symbol_set_ref,
-            },
+            body={"raw_ids": raw_ids, "symbol_set": symbol_set},
             options=options,
         )
 
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the error tracking stack frames.
+
+        The server refuses this with 405; a frame goes with its symbol set.
 
         `DELETE /api/projects/{project_id}/error_tracking/stack_frames/{id}/`; limits `burst`
         and `sustained`.
@@ -1064,12 +1031,10 @@ class ErrorTrackingSuppressionRules(Resource):
     async def reorder(
         self,
         *,
-        created_at: Timestamp | Omit = OMIT,
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         order_key: int | Omit = OMIT,
         sampling_rate: float | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Reorder: an action on error tracking suppression rules.
@@ -1080,12 +1045,10 @@ class ErrorTrackingSuppressionRules(Resource):
         return await self._call(
             registry.SUPPRESSION_RULES_REORDER,
             body={
-                "created_at": created_at,
                 "disabled_data": disabled_data,
                 "filters": filters,
                 "order_key": order_key,
                 "sampling_rate": sampling_rate,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -1123,12 +1086,10 @@ class ErrorTrackingSuppressionRules(Resource):
         id: UUID | str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         order_key: int | Omit = OMIT,
         sampling_rate: float | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSuppressionRule:
         """Change the given fields of one of the error tracking suppression rules.
@@ -1140,12 +1101,10 @@ class ErrorTrackingSuppressionRules(Resource):
             registry.SUPPRESSION_RULES_UPDATE,
             (id,),
             body={
-                "created_at": created_at,
                 "disabled_data": disabled_data,
                 "filters": filters,
                 "order_key": order_key,
                 "sampling_rate": sampling_rate,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -1155,42 +1114,20 @@ class ErrorTrackingSymbolSets(Resource):
     """Operations on `error_tracking.symbol_sets`."""
 
     async def bulk_delete(
-        self,
-        *,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        ref: str | Omit = OMIT,
-        release: Mapping[str, JSON] | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, *, ids: Sequence[str], options: RequestOptions | None = None
+    ) -> m.ErrorTrackingSymbolSetsBulkDeleteResponse:
         """Bulk delete: an action on error tracking symbol sets.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_delete/`; limits
-        `burst` and `sustained`.
+        `symbol_set_upload_burst` and `symbol_set_upload_sustained`.
         """
         return await self._call(
-            registry.SYMBOL_SETS_BULK_DELETE,
-            body={
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "ref": ref,
-                "release": release,
-                "storage_ptr": storage_ptr,
-            },
-            options=options,
+            registry.SYMBOL_SETS_BULK_DELETE, body={"ids": ids}, options=options
         )
 
     async def bulk_finish_upload(
-        self,
-        *,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        ref: str | Omit = OMIT,
-        release: Mapping[str, JSON] | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, *, content_hashes: Mapping[str, str], options: RequestOptions | None = None
+    ) -> m.SuccessResponse:
         """Bulk finish upload: an action on error tracking symbol sets.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_finish_upload/`; scope
@@ -1199,26 +1136,19 @@ class ErrorTrackingSymbolSets(Resource):
         """
         return await self._call(
             registry.SYMBOL_SETS_BULK_FINISH_UPLOAD,
-            body={
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "ref": ref,
-                "release": release,
-                "storage_ptr": storage_ptr,
-            },
+            body={"content_hashes": content_hashes},
             options=options,
         )
 
     async def bulk_start_upload(
         self,
         *,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        ref: str | Omit = OMIT,
-        release: Mapping[str, JSON] | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
+        chunk_ids: Sequence[str] | Omit = OMIT,
+        force: bool | Omit = OMIT,
+        release_id: str | None | Omit = OMIT,
+        symbol_sets: Sequence[Mapping[str, JSON]] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.ErrorTrackingSymbolSetsBulkStartUploadResponse:
         """Bulk start upload: an action on error tracking symbol sets.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/bulk_start_upload/`; scope
@@ -1228,11 +1158,10 @@ class ErrorTrackingSymbolSets(Resource):
         return await self._call(
             registry.SYMBOL_SETS_BULK_START_UPLOAD,
             body={
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "ref": ref,
-                "release": release,
-                "storage_ptr": storage_ptr,
+                "chunk_ids": chunk_ids,
+                "force": force,
+                "release_id": release_id,
+                "symbol_sets": symbol_sets,
             },
             options=options,
         )
@@ -1240,27 +1169,22 @@ class ErrorTrackingSymbolSets(Resource):
     async def create(
         self,
         *,
-        ref: str,
-        release: Mapping[str, JSON] | None,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
+        chunk_id: str,
+        multipart: Literal[True],
+        file: FileInput,
+        release_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.ErrorTrackingSymbolSet:
+    ) -> m.ErrorTrackingSymbolSetsCreateResponse:
         """Create one of the error tracking symbol sets.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/`; scope
-        `error_tracking:write`; limits `burst` and `sustained`.
+        `error_tracking:write`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`; deprecated by PostHog.
         """
         return await self._call(
             registry.SYMBOL_SETS_CREATE,
-            body={
-                "ref": ref,
-                "release": release,
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "storage_ptr": storage_ptr,
-            },
+            query={"chunk_id": chunk_id, "multipart": multipart, "release_id": release_id},
+            body={"file": file},
             options=options,
         )
 
@@ -1268,7 +1192,8 @@ class ErrorTrackingSymbolSets(Resource):
         """Delete one of the error tracking symbol sets.
 
         `DELETE /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; scope
-        `error_tracking:write`; limits `burst` and `sustained`.
+        `error_tracking:write`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`.
         """
         await self._call(registry.SYMBOL_SETS_DELETE, (id,), options=options)
 
@@ -1278,22 +1203,13 @@ class ErrorTrackingSymbolSets(Resource):
         """Download: an action on error tracking symbol sets.
 
         `GET /api/projects/{project_id}/error_tracking/symbol_sets/{id}/download/`; limits
-        `burst` and `sustained`.
+        `symbol_set_upload_burst` and `symbol_set_upload_sustained`.
         """
         return await self._call(registry.SYMBOL_SETS_DOWNLOAD, (id,), options=options)
 
     async def finish_upload(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        ref: str | Omit = OMIT,
-        release: Mapping[str, JSON] | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, id: UUID | str, /, *, content_hash: str, options: RequestOptions | None = None
+    ) -> m.SuccessResponse:
         """Finish upload: an action on error tracking symbol sets.
 
         `PUT /api/projects/{project_id}/error_tracking/symbol_sets/{id}/finish_upload/`; scope
@@ -1303,13 +1219,7 @@ class ErrorTrackingSymbolSets(Resource):
         return await self._call(
             registry.SYMBOL_SETS_FINISH_UPLOAD,
             (id,),
-            body={
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "ref": ref,
-                "release": release,
-                "storage_ptr": storage_ptr,
-            },
+            body={"content_hash": content_hash},
             options=options,
         )
 
@@ -1319,7 +1229,8 @@ class ErrorTrackingSymbolSets(Resource):
         """Get one of the error tracking symbol sets.
 
         `GET /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; scope
-        `error_tracking:read`; limits `burst` and `sustained`.
+        `error_tracking:read`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`.
         """
         return await self._call(registry.SYMBOL_SETS_GET, (id,), options=options)
 
@@ -1334,7 +1245,8 @@ class ErrorTrackingSymbolSets(Resource):
         """List the error tracking symbol sets.
 
         `GET /api/projects/{project_id}/error_tracking/symbol_sets/`; scope
-        `error_tracking:read`; limits `burst` and `sustained`; pages: offset.
+        `error_tracking:read`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`; pages: offset.
         """
         return self._cursor(
             registry.SYMBOL_SETS_LIST,
@@ -1358,7 +1270,8 @@ class ErrorTrackingSymbolSets(Resource):
         """Replace one of the error tracking symbol sets.
 
         `PUT /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; scope
-        `error_tracking:write`; limits `burst` and `sustained`.
+        `error_tracking:write`; limits `symbol_set_upload_burst` and
+        `symbol_set_upload_sustained`.
         """
         return await self._call(
             registry.SYMBOL_SETS_REPLACE,
@@ -1374,30 +1287,17 @@ class ErrorTrackingSymbolSets(Resource):
         )
 
     async def start_upload(
-        self,
-        *,
-        failure_reason: str | None | Omit = OMIT,
-        last_used: Timestamp | None | Omit = OMIT,
-        ref: str | Omit = OMIT,
-        release: Mapping[str, JSON] | None | Omit = OMIT,
-        storage_ptr: str | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, *, chunk_id: str, release_id: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.ErrorTrackingSymbolSetsStartUploadResponse:
         """Start upload: an action on error tracking symbol sets.
 
         `POST /api/projects/{project_id}/error_tracking/symbol_sets/start_upload/`; scope
         `error_tracking:write`; limits `symbol_set_upload_burst` and
-        `symbol_set_upload_sustained`.
+        `symbol_set_upload_sustained`; deprecated by PostHog.
         """
         return await self._call(
             registry.SYMBOL_SETS_START_UPLOAD,
-            body={
-                "failure_reason": failure_reason,
-                "last_used": last_used,
-                "ref": ref,
-                "release": release,
-                "storage_ptr": storage_ptr,
-            },
+            query={"chunk_id": chunk_id, "release_id": release_id},
             options=options,
         )
 
@@ -1415,8 +1315,8 @@ class ErrorTrackingSymbolSets(Resource):
     ) -> m.ErrorTrackingSymbolSet:
         """Change the given fields of one of the error tracking symbol sets.
 
-        `PATCH /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; limits `burst` and
-        `sustained`.
+        `PATCH /api/projects/{project_id}/error_tracking/symbol_sets/{id}/`; limits
+        `symbol_set_upload_burst` and `symbol_set_upload_sustained`.
         """
         return await self._call(
             registry.SYMBOL_SETS_UPDATE,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import evaluation_runs as registry
+from ..registry.families import evaluation_runs as registry
 
 __all__ = ["EvaluationRuns"]
 

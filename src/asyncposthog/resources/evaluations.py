@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import evaluations as registry
+from ..registry.families import evaluations as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

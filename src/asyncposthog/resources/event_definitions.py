@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import event_definitions as registry
+from ..registry.families import event_definitions as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -27,7 +27,7 @@ class EventDefinitions(Resource):
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
@@ -60,7 +60,7 @@ class EventDefinitions(Resource):
         description: str | None | Omit = OMIT,
         enforcement_mode: m.EnforcementModeEnum | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
-        owner: float | None | Omit = OMIT,
+        owner: int | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
         promoted_property: str | None | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
@@ -172,7 +172,7 @@ class EventDefinitions(Resource):
         description: str | None | Omit = OMIT,
         enforcement_mode: m.EnforcementModeEnum | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
-        owner: float | None | Omit = OMIT,
+        owner: int | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
         promoted_property: str | None | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
@@ -215,30 +215,16 @@ class EventDefinitions(Resource):
         id: UUID | str,
         /,
         *,
-        action_id: int | Omit = OMIT,
-        created_at: Timestamp | None | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         default_columns: Sequence[str] | Omit = OMIT,
         description: str | None | Omit = OMIT,
         enforcement_mode: m.EnforcementModeEnum | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        is_action: bool | Omit = OMIT,
-        is_calculating: bool | Omit = OMIT,
-        last_calculated_at: Timestamp | Omit = OMIT,
-        last_seen_at: str | None | Omit = OMIT,
-        last_updated_at: Timestamp | Omit = OMIT,
-        media_preview_urls: Sequence[str] | Omit = OMIT,
         name: str | Omit = OMIT,
-        owner: float | None | Omit = OMIT,
+        owner: int | None | Omit = OMIT,
         post_to_slack: bool | Omit = OMIT,
         promoted_property: str | None | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
-        updated_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         verified: bool | Omit = OMIT,
-        verified_at: Timestamp | None | Omit = OMIT,
-        verified_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EnterpriseEventDefinition:
         """Change the given fields of one of the event definitions.
@@ -250,30 +236,16 @@ class EventDefinitions(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "action_id": action_id,
-                "created_at": created_at,
-                "created_by": created_by,
                 "default_columns": default_columns,
                 "description": description,
                 "enforcement_mode": enforcement_mode,
                 "hidden": hidden,
-                "id": id_,
-                "is_action": is_action,
-                "is_calculating": is_calculating,
-                "last_calculated_at": last_calculated_at,
-                "last_seen_at": last_seen_at,
-                "last_updated_at": last_updated_at,
-                "media_preview_urls": media_preview_urls,
                 "name": name,
                 "owner": owner,
                 "post_to_slack": post_to_slack,
                 "promoted_property": promoted_property,
                 "tags": tags,
-                "updated_at": updated_at,
-                "updated_by": updated_by,
                 "verified": verified,
-                "verified_at": verified_at,
-                "verified_by": verified_by,
             },
             options=options,
         )

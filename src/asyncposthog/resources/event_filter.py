@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import event_filter as registry
+from ..registry.families import event_filter as registry
 
 if TYPE_CHECKING:
     from .. import models as m

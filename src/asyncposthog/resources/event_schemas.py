@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import event_schemas as registry
+from ..registry.families import event_schemas as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -92,12 +91,8 @@ class EventSchemas(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
         event_definition: str | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        property_group: m.SchemaPropertyGroup | Mapping[str, JSON] | Omit = OMIT,
         property_group_id: str | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EventSchema:
         """Change the given fields of one of the event schemas.
@@ -107,13 +102,6 @@ class EventSchemas(Resource):
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "created_at": created_at,
-                "event_definition": event_definition,
-                "id": id_,
-                "property_group": property_group,
-                "property_group_id": property_group_id,
-                "updated_at": updated_at,
-            },
+            body={"event_definition": event_definition, "property_group_id": property_group_id},
             options=options,
         )

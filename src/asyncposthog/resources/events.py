@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import events as registry
+from ..registry.families import events as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

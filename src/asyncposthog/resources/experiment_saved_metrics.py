@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import experiment_saved_metrics as registry
+from ..registry.families import experiment_saved_metrics as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -112,7 +112,6 @@ class ExperimentSavedMetrics(Resource):
         name: str | Omit = OMIT,
         query: JSON | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
-        user_access_level: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExperimentSavedMetric:
         """Change the given fields of one of the experiment saved metrics.
@@ -123,12 +122,6 @@ class ExperimentSavedMetrics(Resource):
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "description": description,
-                "name": name,
-                "query": query,
-                "tags": tags,
-                "user_access_level": user_access_level,
-            },
+            body={"description": description, "name": name, "query": query, "tags": tags},
             options=options,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import experiments as registry
+from ..registry.families import experiments as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -648,7 +648,6 @@ class Experiments(Resource):
         secondary_metrics_ordered_uuids: JSON | Omit = OMIT,
         start_date: Timestamp | None | Omit = OMIT,
         stats_config: JSON | Omit = OMIT,
-        status: m.ExperimentStatusEnum | None | Omit = OMIT,
         type: m.ExperimentTypeEnum | None | Omit = OMIT,
         update_feature_flag_params: bool | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -686,7 +685,6 @@ class Experiments(Resource):
                 "secondary_metrics_ordered_uuids": secondary_metrics_ordered_uuids,
                 "start_date": start_date,
                 "stats_config": stats_config,
-                "status": status,
                 "type": type,
                 "update_feature_flag_params": update_feature_flag_params,
             },

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import exports as registry
+from ..registry.families import exports as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -21,7 +21,7 @@ __all__ = ["Exports"]
 class Exports(Resource):
     """Operations on `exports`."""
 
-    async def content(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+    async def content(self, id: int, /, *, options: RequestOptions | None = None) -> bytes:
         """Content: an action on exports.
 
         `GET /api/projects/{project_id}/exports/{id}/content/`; scope `export:read`; limits

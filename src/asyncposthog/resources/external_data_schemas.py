@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import external_data_schemas as registry
+from ..registry.families import external_data_schemas as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -288,22 +288,13 @@ class ExternalDataSchemas(Resource):
         /,
         *,
         cdc_table_mode: m.CdcTableModeEnum | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        incremental: bool | Omit = OMIT,
         incremental_field: str | None | Omit = OMIT,
         incremental_field_type: m.IncrementalFieldTypeEnum | None | Omit = OMIT,
-        label: str | None | Omit = OMIT,
-        last_synced_at: str | None | Omit = OMIT,
-        latest_error: str | None | Omit = OMIT,
-        name: str | Omit = OMIT,
         primary_key_columns: Sequence[str] | None | Omit = OMIT,
         should_sync: bool | Omit = OMIT,
-        status: str | None | Omit = OMIT,
         sync_frequency: m.SyncFrequencyEnum | None | Omit = OMIT,
         sync_time_of_day: str | None | Omit = OMIT,
         sync_type: m.SyncTypeEnum | None | Omit = OMIT,
-        table: Mapping[str, JSON] | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExternalDataSchema:
         """Change the given fields of one of the external data schemas.
@@ -316,22 +307,13 @@ class ExternalDataSchemas(Resource):
             (id,),
             body={
                 "cdc_table_mode": cdc_table_mode,
-                "description": description,
-                "id": id_,
-                "incremental": incremental,
                 "incremental_field": incremental_field,
                 "incremental_field_type": incremental_field_type,
-                "label": label,
-                "last_synced_at": last_synced_at,
-                "latest_error": latest_error,
-                "name": name,
                 "primary_key_columns": primary_key_columns,
                 "should_sync": should_sync,
-                "status": status,
                 "sync_frequency": sync_frequency,
                 "sync_time_of_day": sync_time_of_day,
                 "sync_type": sync_type,
-                "table": table,
             },
             options=options,
         )

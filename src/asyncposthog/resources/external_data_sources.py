@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import external_data_sources as registry
+from ..registry.families import external_data_sources as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -318,26 +318,11 @@ class ExternalDataSources(Resource):
         id: str,
         /,
         *,
-        access_method: m.AccessMethodEnum | Omit = OMIT,
         account_id: str | Omit = OMIT,
         client_secret: str | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: str | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        engine: m.EngineEnum | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
         job_inputs: JSON | Omit = OMIT,
-        last_run_at: str | None | Omit = OMIT,
-        latest_error: str | None | Omit = OMIT,
         prefix: str | None | Omit = OMIT,
-        revenue_analytics_config: m.ExternalDataSourceRevenueAnalyticsConfig
-        | Mapping[str, JSON]
-        | Omit = OMIT,
-        schemas: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        source_type: m.ExternalDataSourceTypeEnum | Omit = OMIT,
-        status: str | Omit = OMIT,
-        supports_webhooks: bool | Omit = OMIT,
-        user_access_level: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
         """Revenue analytics config: an action on external data sources.
@@ -349,24 +334,11 @@ class ExternalDataSources(Resource):
             registry.REVENUE_ANALYTICS_CONFIG,
             (id,),
             body={
-                "access_method": access_method,
                 "account_id": account_id,
                 "client_secret": client_secret,
-                "created_at": created_at,
-                "created_by": created_by,
                 "description": description,
-                "engine": engine,
-                "id": id_,
                 "job_inputs": job_inputs,
-                "last_run_at": last_run_at,
-                "latest_error": latest_error,
                 "prefix": prefix,
-                "revenue_analytics_config": revenue_analytics_config,
-                "schemas": schemas,
-                "source_type": source_type,
-                "status": status,
-                "supports_webhooks": supports_webhooks,
-                "user_access_level": user_access_level,
             },
             options=options,
         )
@@ -403,26 +375,11 @@ class ExternalDataSources(Resource):
         id: str,
         /,
         *,
-        access_method: m.AccessMethodEnum | Omit = OMIT,
         account_id: str | Omit = OMIT,
         client_secret: str | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: str | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        engine: m.EngineEnum | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
         job_inputs: JSON | Omit = OMIT,
-        last_run_at: str | None | Omit = OMIT,
-        latest_error: str | None | Omit = OMIT,
         prefix: str | None | Omit = OMIT,
-        revenue_analytics_config: m.ExternalDataSourceRevenueAnalyticsConfig
-        | Mapping[str, JSON]
-        | Omit = OMIT,
-        schemas: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        source_type: m.ExternalDataSourceTypeEnum | Omit = OMIT,
-        status: str | Omit = OMIT,
-        supports_webhooks: bool | Omit = OMIT,
-        user_access_level: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ExternalDataSourceSerializers:
         """Change the given fields of one of the external data sources.
@@ -434,24 +391,11 @@ class ExternalDataSources(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "access_method": access_method,
                 "account_id": account_id,
                 "client_secret": client_secret,
-                "created_at": created_at,
-                "created_by": created_by,
                 "description": description,
-                "engine": engine,
-                "id": id_,
                 "job_inputs": job_inputs,
-                "last_run_at": last_run_at,
-                "latest_error": latest_error,
                 "prefix": prefix,
-                "revenue_analytics_config": revenue_analytics_config,
-                "schemas": schemas,
-                "source_type": source_type,
-                "status": status,
-                "supports_webhooks": supports_webhooks,
-                "user_access_level": user_access_level,
             },
             options=options,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions, Timestamp
 
-from ..registry import feature_flags as registry
+from ..registry.families import feature_flags as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -62,7 +62,7 @@ class FeatureFlags(Resource):
         """Activity: an action on feature flags.
 
         `GET /api/projects/{project_id}/feature_flags/{id}/activity/`; scope
-        `activity_log:read`; limits `burst` and `sustained`; pages: cursor.
+        `activity_log:read`; limits `burst` and `sustained`; pages: page.
         """
         return self._cursor(
             registry.ACTIVITY,
@@ -83,7 +83,7 @@ class FeatureFlags(Resource):
         """All activity: an action on feature flags.
 
         `GET /api/projects/{project_id}/feature_flags/activity/`; scope `activity_log:read`;
-        limits `burst` and `sustained`; pages: cursor.
+        limits `burst` and `sustained`; pages: page.
         """
         return self._cursor(
             registry.ALL_ACTIVITY,
@@ -95,130 +95,34 @@ class FeatureFlags(Resource):
     async def bulk_delete(
         self,
         *,
-        create_in_folder: str | Omit = OMIT,
-        should_create_usage_dashboard: bool | Omit = OMIT,
-        active: bool | Omit = OMIT,
-        analytics_dashboards: Sequence[int] | Omit = OMIT,
-        bucketing_identifier: m.BucketingIdentifierEnum | Literal[""] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        creation_context: m.FeatureFlagCreationContextEnum | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        ensure_experience_continuity: bool | None | Omit = OMIT,
-        evaluation_contexts: Sequence[JSON] | Omit = OMIT,
-        evaluation_runtime: m.EvaluationRuntimeEnum | Literal[""] | None | Omit = OMIT,
         filters: Mapping[str, JSON] | Omit = OMIT,
-        has_encrypted_payloads: bool | None | Omit = OMIT,
-        has_enriched_analytics: bool | None | Omit = OMIT,
-        is_remote_configuration: bool | None | Omit = OMIT,
-        key: str | Omit = OMIT,
-        last_called_at: Timestamp | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        performed_rollback: bool | None | Omit = OMIT,
-        rollback_conditions: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        version: int | Omit = OMIT,
+        ids: Sequence[int] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.FeatureFlagsBulkDeleteResponse:
         """Bulk delete: an action on feature flags.
 
         `POST /api/projects/{project_id}/feature_flags/bulk_delete/`; limits `burst` and
         `sustained`.
         """
         return await self._call(
-            registry.BULK_DELETE,
-            body={
-                "_create_in_folder": create_in_folder,
-                "_should_create_usage_dashboard": should_create_usage_dashboard,
-                "active": active,
-                "analytics_dashboards": analytics_dashboards,
-                "bucketing_identifier": bucketing_identifier,
-                "created_at": created_at,
-                "creation_context": creation_context,
-                "deleted": deleted,
-                "ensure_experience_continuity": ensure_experience_continuity,
-                "evaluation_contexts": evaluation_contexts,
-                "evaluation_runtime": evaluation_runtime,
-                "filters": filters,
-                "has_encrypted_payloads": has_encrypted_payloads,
-                "has_enriched_analytics": has_enriched_analytics,
-                "is_remote_configuration": is_remote_configuration,
-                "key": key,
-                "last_called_at": last_called_at,
-                "name": name,
-                "performed_rollback": performed_rollback,
-                "rollback_conditions": rollback_conditions,
-                "tags": tags,
-                "version": version,
-            },
-            options=options,
+            registry.BULK_DELETE, body={"filters": filters, "ids": ids}, options=options
         )
 
     async def bulk_keys(
-        self,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        should_create_usage_dashboard: bool | Omit = OMIT,
-        active: bool | Omit = OMIT,
-        analytics_dashboards: Sequence[int] | Omit = OMIT,
-        bucketing_identifier: m.BucketingIdentifierEnum | Literal[""] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        creation_context: m.FeatureFlagCreationContextEnum | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        ensure_experience_continuity: bool | None | Omit = OMIT,
-        evaluation_contexts: Sequence[JSON] | Omit = OMIT,
-        evaluation_runtime: m.EvaluationRuntimeEnum | Literal[""] | None | Omit = OMIT,
-        filters: Mapping[str, JSON] | Omit = OMIT,
-        has_encrypted_payloads: bool | None | Omit = OMIT,
-        has_enriched_analytics: bool | None | Omit = OMIT,
-        is_remote_configuration: bool | None | Omit = OMIT,
-        key: str | Omit = OMIT,
-        last_called_at: Timestamp | None | Omit = OMIT,
-        name: str | Omit = OMIT,
-        performed_rollback: bool | None | Omit = OMIT,
-        rollback_conditions: JSON | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
-        version: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, *, ids: Sequence[int], options: RequestOptions | None = None
+    ) -> m.FeatureFlagsBulkKeysResponse:
         """Bulk keys: an action on feature flags.
 
         `POST /api/projects/{project_id}/feature_flags/bulk_keys/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(
-            registry.BULK_KEYS,
-            body={
-                "_create_in_folder": create_in_folder,
-                "_should_create_usage_dashboard": should_create_usage_dashboard,
-                "active": active,
-                "analytics_dashboards": analytics_dashboards,
-                "bucketing_identifier": bucketing_identifier,
-                "created_at": created_at,
-                "creation_context": creation_context,
-                "deleted": deleted,
-                "ensure_experience_continuity": ensure_experience_continuity,
-                "evaluation_contexts": evaluation_contexts,
-                "evaluation_runtime": evaluation_runtime,
-                "filters": filters,
-                "has_encrypted_payloads": has_encrypted_payloads,
-                "has_enriched_analytics": has_enriched_analytics,
-                "is_remote_configuration": is_remote_configuration,
-                "key": key,
-                "last_called_at": last_called_at,
-                "name": name,
-                "performed_rollback": performed_rollback,
-                "rollback_conditions": rollback_conditions,
-                "tags": tags,
-                "version": version,
-            },
-            options=options,
-        )
+        return await self._call(registry.BULK_KEYS, body={"ids": ids}, options=options)
 
     async def bulk_update_tags(
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
@@ -390,11 +294,11 @@ class FeatureFlags(Resource):
             options=options,
         )
 
-    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
+    async def delete(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
         """Delete one of the feature flags.
 
-        `DELETE /api/projects/{project_id}/feature_flags/{id}/`; scope `feature_flag:write`;
-        limits `burst` and `sustained`.
+        `PATCH /api/projects/{project_id}/feature_flags/{id}/`; with `{"deleted": true}`, as the
+        server refuses DELETE here; scope `feature_flag:write`; limits `burst` and `sustained`.
         """
         return await self._call(registry.DELETE, (id,), options=options)
 
@@ -643,6 +547,15 @@ class FeatureFlags(Resource):
             options=options,
         )
 
+    async def restore(self, id: int, /, *, options: RequestOptions | None = None) -> m.FeatureFlag:
+        """Undo the deletion of one of the feature flags.
+
+        `PATCH /api/projects/{project_id}/feature_flags/{id}/`; with `{"deleted": false}`, as
+        the server refuses DELETE here; scope `feature_flag:write`; limits `burst` and
+        `sustained`.
+        """
+        return await self._call(registry.RESTORE, (id,), options=options)
+
     async def status(
         self, id: int, /, *, options: RequestOptions | None = None
     ) -> m.FeatureFlagStatusResponse:
@@ -664,6 +577,7 @@ class FeatureFlags(Resource):
         key: str | Omit = OMIT,
         name: str | Omit = OMIT,
         tags: Sequence[str] | Omit = OMIT,
+        deleted: bool | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.FeatureFlag:
         """Change the given fields of one of the feature flags.
@@ -681,6 +595,7 @@ class FeatureFlags(Resource):
                 "key": key,
                 "name": name,
                 "tags": tags,
+                "deleted": deleted,
             },
             options=options,
         )

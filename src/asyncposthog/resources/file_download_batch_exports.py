@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions, Timestamp
 
-from ..registry import file_download_batch_exports as registry
+from ..registry.families import file_download_batch_exports as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

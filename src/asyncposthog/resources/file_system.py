@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import file_system as registry
+from ..registry.families import file_system as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -23,65 +24,24 @@ class FileSystem(Resource):
     """Operations on `file_system`."""
 
     async def count(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        href: str | None | Omit = OMIT,
-        meta: JSON | Omit = OMIT,
-        path: str | Omit = OMIT,
-        ref: str | None | Omit = OMIT,
-        shortcut: bool | None | Omit = OMIT,
-        type: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> m.FileSystemCountResponse:
         """Count: an action on file system.
 
         `POST /api/projects/{project_id}/file_system/{id}/count/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(
-            registry.COUNT,
-            (id,),
-            body={
-                "href": href,
-                "meta": meta,
-                "path": path,
-                "ref": ref,
-                "shortcut": shortcut,
-                "type": type,
-            },
-            options=options,
-        )
+        return await self._call(registry.COUNT, (id,), options=options)
 
     async def count_by_path(
-        self,
-        *,
-        href: str | None | Omit = OMIT,
-        meta: JSON | Omit = OMIT,
-        path: str | Omit = OMIT,
-        ref: str | None | Omit = OMIT,
-        shortcut: bool | None | Omit = OMIT,
-        type: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, *, path: str, options: RequestOptions | None = None
+    ) -> m.FileSystemCountByPathResponse:
         """Count by path: an action on file system.
 
         `POST /api/projects/{project_id}/file_system/count_by_path/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(
-            registry.COUNT_BY_PATH,
-            body={
-                "href": href,
-                "meta": meta,
-                "path": path,
-                "ref": ref,
-                "shortcut": shortcut,
-                "type": type,
-            },
-            options=options,
-        )
+        return await self._call(registry.COUNT_BY_PATH, query={"path": path}, options=options)
 
     async def create(
         self,
@@ -115,28 +75,18 @@ class FileSystem(Resource):
     async def create_log_view(
         self,
         *,
-        href: str | None | Omit = OMIT,
-        meta: JSON | Omit = OMIT,
-        path: str | Omit = OMIT,
-        ref: str | None | Omit = OMIT,
-        shortcut: bool | None | Omit = OMIT,
-        type: str | Omit = OMIT,
+        ref: str,
+        type: str,
+        viewed_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> None:
         """Create log view: an action on file system.
 
         `POST /api/projects/{project_id}/file_system/log_view/`; limits `burst` and `sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.CREATE_LOG_VIEW,
-            body={
-                "href": href,
-                "meta": meta,
-                "path": path,
-                "ref": ref,
-                "shortcut": shortcut,
-                "type": type,
-            },
+            body={"ref": ref, "type": type, "viewed_at": viewed_at},
             options=options,
         )
 
@@ -158,51 +108,48 @@ class FileSystem(Resource):
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def get_log_view(self, *, options: RequestOptions | None = None) -> JSON:
+    async def get_log_view(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        type: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
         """Get log view: an action on file system.
 
         `GET /api/projects/{project_id}/file_system/log_view/`; limits `burst` and `sustained`.
         """
-        return await self._call(registry.GET_LOG_VIEW, options=options)
+        return await self._call(
+            registry.GET_LOG_VIEW, query={"limit": limit, "type": type}, options=options
+        )
 
     async def link(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        href: str | None | Omit = OMIT,
-        meta: JSON | Omit = OMIT,
-        path: str | Omit = OMIT,
-        ref: str | None | Omit = OMIT,
-        shortcut: bool | None | Omit = OMIT,
-        type: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, id: UUID | str, /, *, new_path: str, options: RequestOptions | None = None
+    ) -> m.FileSystem:
         """Link: an action on file system.
 
         `POST /api/projects/{project_id}/file_system/{id}/link/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(
-            registry.LINK,
-            (id,),
-            body={
-                "href": href,
-                "meta": meta,
-                "path": path,
-                "ref": ref,
-                "shortcut": shortcut,
-                "type": type,
-            },
-            options=options,
-        )
+        return await self._call(registry.LINK, (id,), body={"new_path": new_path}, options=options)
 
     def list(
         self,
         *,
+        created_at_gt: Timestamp | Omit = OMIT,
+        created_at_lt: Timestamp | Omit = OMIT,
+        depth: int | Omit = OMIT,
         limit: int | Omit = OMIT,
+        not_type: str | Omit = OMIT,
         offset: int | Omit = OMIT,
+        order_by: str | Omit = OMIT,
+        parent: str | Omit = OMIT,
+        path: str | Omit = OMIT,
+        ref: str | Omit = OMIT,
         search: str | Omit = OMIT,
+        search_name_only: bool | Omit = OMIT,
+        type: str | Omit = OMIT,
+        type_startswith: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.FileSystem]:
@@ -213,42 +160,35 @@ class FileSystem(Resource):
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset, "search": search},
+            query={
+                "created_at__gt": created_at_gt,
+                "created_at__lt": created_at_lt,
+                "depth": depth,
+                "limit": limit,
+                "not_type": not_type,
+                "offset": offset,
+                "order_by": order_by,
+                "parent": parent,
+                "path": path,
+                "ref": ref,
+                "search": search,
+                "search_name_only": search_name_only,
+                "type": type,
+                "type__startswith": type_startswith,
+            },
             concurrency=concurrency,
             options=options,
         )
 
     async def move(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        href: str | None | Omit = OMIT,
-        meta: JSON | Omit = OMIT,
-        path: str | Omit = OMIT,
-        ref: str | None | Omit = OMIT,
-        shortcut: bool | None | Omit = OMIT,
-        type: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, id: UUID | str, /, *, new_path: str, options: RequestOptions | None = None
+    ) -> m.FileSystem:
         """Move: an action on file system.
 
         `POST /api/projects/{project_id}/file_system/{id}/move/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(
-            registry.MOVE,
-            (id,),
-            body={
-                "href": href,
-                "meta": meta,
-                "path": path,
-                "ref": ref,
-                "shortcut": shortcut,
-                "type": type,
-            },
-            options=options,
-        )
+        return await self._call(registry.MOVE, (id,), body={"new_path": new_path}, options=options)
 
     async def replace(
         self,
@@ -283,40 +223,25 @@ class FileSystem(Resource):
         )
 
     async def undo_delete(
-        self,
-        *,
-        href: str | None | Omit = OMIT,
-        meta: JSON | Omit = OMIT,
-        path: str | Omit = OMIT,
-        ref: str | None | Omit = OMIT,
-        shortcut: bool | None | Omit = OMIT,
-        type: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, *, items: Sequence[Mapping[str, JSON]], options: RequestOptions | None = None
+    ) -> m.FileSystemUndoDeleteResponse:
         """Undo delete: an action on file system.
 
         `POST /api/projects/{project_id}/file_system/undo_delete/`; limits `burst` and
         `sustained`.
         """
-        return await self._call(
-            registry.UNDO_DELETE,
-            body={
-                "href": href,
-                "meta": meta,
-                "path": path,
-                "ref": ref,
-                "shortcut": shortcut,
-                "type": type,
-            },
-            options=options,
-        )
+        return await self._call(registry.UNDO_DELETE, body={"items": items}, options=options)
 
-    async def unfiled(self, *, options: RequestOptions | None = None) -> JSON:
+    async def unfiled(
+        self, *, type: str | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.FileSystemUnfiledResponse:
         """Unfiled: an action on file system.
+
+        Puts unfiled things into folders before it counts them.
 
         `GET /api/projects/{project_id}/file_system/unfiled/`; limits `burst` and `sustained`.
         """
-        return await self._call(registry.UNFILED, options=options)
+        return await self._call(registry.UNFILED, query={"type": type}, options=options)
 
     async def update(
         self,

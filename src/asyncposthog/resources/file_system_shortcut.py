@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import file_system_shortcut as registry
+from ..registry.families import file_system_shortcut as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

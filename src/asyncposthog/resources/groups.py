@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import groups as registry
+from ..registry.families import groups as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -21,17 +21,25 @@ __all__ = ["Groups"]
 class Groups(Resource):
     """Operations on `groups`."""
 
-    async def activity(
-        self, *, group_type_index: int, id: str, options: RequestOptions | None = None
-    ) -> JSON:
+    def activity(
+        self,
+        *,
+        group_type_index: int,
+        id: str,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on groups.
 
         `GET /api/projects/{project_id}/groups/activity/`; scope `activity_log:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: page.
         """
-        return await self._call(
+        return self._cursor(
             registry.ACTIVITY,
-            query={"group_type_index": group_type_index, "id": id},
+            query={"group_type_index": group_type_index, "id": id, "limit": limit, "page": page},
+            concurrency=concurrency,
             options=options,
         )
 
@@ -63,11 +71,9 @@ class Groups(Resource):
         *,
         group_key: str,
         group_type_index: int,
-        group_key_: str | Omit = OMIT,
-        group_properties: JSON | Omit = OMIT,
-        group_type_index_: int | Omit = OMIT,
+        unset: str,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.Group:
         """Delete property: an action on groups.
 
         `POST /api/projects/{project_id}/groups/delete_property/`; scope `group:write`; limits
@@ -76,17 +82,13 @@ class Groups(Resource):
         return await self._call(
             registry.DELETE_PROPERTY,
             query={"group_key": group_key, "group_type_index": group_type_index},
-            body={
-                "group_key": group_key_,
-                "group_properties": group_properties,
-                "group_type_index": group_type_index_,
-            },
+            body={"$unset": unset},
             options=options,
         )
 
     async def find(
         self, *, group_key: str, group_type_index: int, options: RequestOptions | None = None
-    ) -> JSON:
+    ) -> m.Group:
         """Find: an action on groups.
 
         `GET /api/projects/{project_id}/groups/find/`; scope `group:read`; limits `burst` and
@@ -102,8 +104,9 @@ class Groups(Resource):
         self,
         *,
         group_type_index: int,
-        search: str,
         cursor: str | Omit = OMIT,
+        group_key: str | Omit = OMIT,
+        search: str | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.Group]:
@@ -114,7 +117,12 @@ class Groups(Resource):
         """
         return self._cursor(
             registry.LIST,
-            query={"group_type_index": group_type_index, "search": search, "cursor": cursor},
+            query={
+                "group_type_index": group_type_index,
+                "cursor": cursor,
+                "group_key": group_key,
+                "search": search,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -127,13 +135,24 @@ class Groups(Resource):
         """
         return await self._call(registry.PROPERTY_DEFINITIONS, options=options)
 
-    async def property_values(self, *, options: RequestOptions | None = None) -> JSON:
+    async def property_values(
+        self,
+        *,
+        group_type_index: int,
+        key: str,
+        value: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> m.GroupsPropertyValuesResponse:
         """Property values: an action on groups.
 
         `GET /api/projects/{project_id}/groups/property_values/`; scope `group:read`; limits
         `burst` and `sustained`.
         """
-        return await self._call(registry.PROPERTY_VALUES, options=options)
+        return await self._call(
+            registry.PROPERTY_VALUES,
+            query={"group_type_index": group_type_index, "key": key, "value": value},
+            options=options,
+        )
 
     async def related(
         self, *, group_type_index: int, id: str, options: RequestOptions | None = None
@@ -154,11 +173,10 @@ class Groups(Resource):
         *,
         group_key: str,
         group_type_index: int,
-        group_key_: str | Omit = OMIT,
-        group_properties: JSON | Omit = OMIT,
-        group_type_index_: int | Omit = OMIT,
+        key: str,
+        value: JSON,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.Group:
         """Update property: an action on groups.
 
         `POST /api/projects/{project_id}/groups/update_property/`; scope `group:write`; limits
@@ -167,10 +185,6 @@ class Groups(Resource):
         return await self._call(
             registry.UPDATE_PROPERTY,
             query={"group_key": group_key, "group_type_index": group_type_index},
-            body={
-                "group_key": group_key_,
-                "group_properties": group_properties,
-                "group_type_index": group_type_index_,
-            },
+            body={"key": key, "value": value},
             options=options,
         )

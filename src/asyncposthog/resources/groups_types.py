@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import groups_types as registry
+from ..registry.families import groups_types as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

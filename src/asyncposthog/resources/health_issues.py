@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import health_issues as registry
+from ..registry.families import health_issues as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -68,38 +68,12 @@ class HealthIssues(Resource):
         return await self._call(registry.SUMMARY, options=options)
 
     async def update(
-        self,
-        id: str,
-        /,
-        *,
-        created_at: Timestamp | Omit = OMIT,
-        dismissed: bool | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        kind: str | Omit = OMIT,
-        payload: JSON | Omit = OMIT,
-        resolved_at: str | None | Omit = OMIT,
-        severity: m.HealthIssueSeverityEnum | Omit = OMIT,
-        status: m.HealthIssueStatusEnum | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, id: str, /, *, dismissed: bool | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.HealthIssue:
         """Change the given fields of one of the health issues.
 
         `PATCH /api/projects/{project_id}/health_issues/{id}/`; limits `burst` and `sustained`.
         """
         return await self._call(
-            registry.UPDATE,
-            (id,),
-            body={
-                "created_at": created_at,
-                "dismissed": dismissed,
-                "id": id_,
-                "kind": kind,
-                "payload": payload,
-                "resolved_at": resolved_at,
-                "severity": severity,
-                "status": status,
-                "updated_at": updated_at,
-            },
-            options=options,
+            registry.UPDATE, (id,), body={"dismissed": dismissed}, options=options
         )

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, RequestOptions
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import heatmap_screenshots as registry
+from ..registry.families import heatmap_screenshots as registry
 
 __all__ = ["HeatmapScreenshots"]
 
@@ -14,10 +14,14 @@ __all__ = ["HeatmapScreenshots"]
 class HeatmapScreenshots(Resource):
     """Operations on `heatmap_screenshots`."""
 
-    async def content(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
+    async def content(
+        self, id: str, /, *, width: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> bytes:
         """Content: an action on heatmap screenshots.
 
-        `GET /api/projects/{project_id}/heatmap_screenshots/{id}/content/`; limits `burst` and
-        `sustained`.
+        Answers 202 with JSON while the screenshot is being made.
+
+        `GET /api/projects/{project_id}/heatmap_screenshots/{id}/content/`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
         """
-        return await self._call(registry.CONTENT, (id,), options=options)
+        return await self._call(registry.CONTENT, (id,), query={"width": width}, options=options)

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import heatmaps as registry
+from ..registry.families import heatmaps as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -32,19 +32,36 @@ class Heatmaps(Resource):
     def list(
         self,
         *,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
+        aggregation: Literal["unique_visitors", "total_count"] | Omit = OMIT,
+        date_from: str | Omit = OMIT,
+        date_to: str | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        type: str | Omit = OMIT,
+        url_exact: str | Omit = OMIT,
+        url_pattern: str | Omit = OMIT,
+        viewport_width_max: int | Omit = OMIT,
+        viewport_width_min: int | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.HeatmapsResponse]:
+    ) -> Cursor[m.HeatmapResponseItem]:
         """List the heatmaps.
 
         `GET /api/projects/{project_id}/heatmaps/`; limits `clickhouse_burst` and
-        `clickhouse_sustained`; pages: offset.
+        `clickhouse_sustained`; pages: single.
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "aggregation": aggregation,
+                "date_from": date_from,
+                "date_to": date_to,
+                "filter_test_accounts": filter_test_accounts,
+                "type": type,
+                "url_exact": url_exact,
+                "url_pattern": url_pattern,
+                "viewport_width_max": viewport_width_max,
+                "viewport_width_min": viewport_width_min,
+            },
             concurrency=concurrency,
             options=options,
         )

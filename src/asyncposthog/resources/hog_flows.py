@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import hog_flows as registry
+from ..registry.families import hog_flows as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -100,23 +100,12 @@ class HogFlowsSchedules(Resource):
         id: str,
         /,
         *,
-        actions: Sequence[m.HogFlowAction | Mapping[str, JSON]],
-        created_at: Timestamp | Omit = OMIT,
-        created_by: int | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
-        conversion: JSON | Omit = OMIT,
-        description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
-        exit_condition: m.ExitConditionEnum | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
-        trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        variables: Sequence[Mapping[str, str]] | Omit = OMIT,
+        rrule: str,
+        starts_at: Timestamp,
+        timezone: str | Omit = OMIT,
+        variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.PaginatedHogFlowScheduleList:
+    ) -> m.HogFlowSchedule:
         """Create one of the hog flows schedules.
 
         `POST /api/projects/{project_id}/hog_flows/{id}/schedules/`; limits `burst` and
@@ -125,23 +114,10 @@ class HogFlowsSchedules(Resource):
         return await self._call(
             registry.SCHEDULES_CREATE,
             (id,),
-            query={
-                "created_at": created_at,
-                "created_by": created_by,
-                "id": id_,
-                "limit": limit,
-                "offset": offset,
-                "updated_at": updated_at,
-            },
             body={
-                "actions": actions,
-                "conversion": conversion,
-                "description": description,
-                "edges": edges,
-                "exit_condition": exit_condition,
-                "name": name,
-                "status": status,
-                "trigger_masking": trigger_masking,
+                "rrule": rrule,
+                "starts_at": starts_at,
+                "timezone": timezone,
                 "variables": variables,
             },
             options=options,
@@ -165,37 +141,15 @@ class HogFlowsSchedules(Resource):
         )
 
     def list(
-        self,
-        id: str,
-        /,
-        *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: int | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        limit: int | Omit = OMIT,
-        offset: int | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
-        concurrency: int = 1,
-        options: RequestOptions | None = None,
+        self, id: str, /, *, concurrency: int = 1, options: RequestOptions | None = None
     ) -> Cursor[m.HogFlowSchedule]:
         """List the hog flows schedules.
 
         `GET /api/projects/{project_id}/hog_flows/{id}/schedules/`; limits `burst` and
-        `sustained`; pages: offset.
+        `sustained`; pages: single.
         """
         return self._cursor(
-            registry.SCHEDULES_LIST,
-            (id,),
-            query={
-                "created_at": created_at,
-                "created_by": created_by,
-                "id": id_,
-                "limit": limit,
-                "offset": offset,
-                "updated_at": updated_at,
-            },
-            concurrency=concurrency,
-            options=options,
+            registry.SCHEDULES_LIST, (id,), concurrency=concurrency, options=options
         )
 
     async def update(
@@ -204,25 +158,12 @@ class HogFlowsSchedules(Resource):
         schedule_id: str,
         /,
         *,
-        abort_action: str | None | Omit = OMIT,
-        actions: Sequence[m.HogFlowAction | Mapping[str, JSON]] | Omit = OMIT,
-        billable_action_types: JSON | Omit = OMIT,
-        conversion: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
-        description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
-        exit_condition: m.ExitConditionEnum | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
-        trigger: JSON | Omit = OMIT,
-        trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
-        variables: Sequence[Mapping[str, str]] | Omit = OMIT,
-        version: float | Omit = OMIT,
+        rrule: str | Omit = OMIT,
+        starts_at: Timestamp | Omit = OMIT,
+        timezone: str | Omit = OMIT,
+        variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.HogFlow:
+    ) -> m.HogFlowSchedule:
         """Change the given fields of one of the hog flows schedules.
 
         `PATCH /api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/`; limits
@@ -235,23 +176,10 @@ class HogFlowsSchedules(Resource):
                 schedule_id,
             ),
             body={
-                "abort_action": abort_action,
-                "actions": actions,
-                "billable_action_types": billable_action_types,
-                "conversion": conversion,
-                "created_at": created_at,
-                "created_by": created_by,
-                "description": description,
-                "edges": edges,
-                "exit_condition": exit_condition,
-                "id": id_,
-                "name": name,
-                "status": status,
-                "trigger": trigger,
-                "trigger_masking": trigger_masking,
-                "updated_at": updated_at,
+                "rrule": rrule,
+                "starts_at": starts_at,
+                "timezone": timezone,
                 "variables": variables,
-                "version": version,
             },
             options=options,
         )
@@ -344,17 +272,10 @@ class HogFlows(Resource):
         id: str,
         /,
         *,
-        actions: Sequence[m.HogFlowAction | Mapping[str, JSON]] | Omit = OMIT,
-        conversion: JSON | Omit = OMIT,
-        description: str | Omit = OMIT,
-        edges: JSON | Omit = OMIT,
-        exit_condition: m.ExitConditionEnum | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        status: m.HogFlowStatusEnum | Omit = OMIT,
-        trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        variables: Sequence[Mapping[str, str]] | Omit = OMIT,
+        filters: Mapping[str, JSON] | Omit = OMIT,
+        variables: Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.HogFlow:
+    ) -> dict[str, JSON]:
         """Create batch job: an action on hog flows.
 
         `POST /api/projects/{project_id}/hog_flows/{id}/batch_jobs/`; limits `burst` and
@@ -363,17 +284,7 @@ class HogFlows(Resource):
         return await self._call(
             registry.CREATE_BATCH_JOB,
             (id,),
-            body={
-                "actions": actions,
-                "conversion": conversion,
-                "description": description,
-                "edges": edges,
-                "exit_condition": exit_condition,
-                "name": name,
-                "status": status,
-                "trigger_masking": trigger_masking,
-                "variables": variables,
-            },
+            body={"filters": filters, "variables": variables},
             options=options,
         )
 
@@ -460,17 +371,19 @@ class HogFlows(Resource):
             options=options,
         )
 
-    async def list_batch_jobs(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.HogFlow:
+    def list_batch_jobs(
+        self, id: str, /, *, concurrency: int = 1, options: RequestOptions | None = None
+    ) -> Cursor[dict[str, JSON]]:
         """List batch jobs: an action on hog flows.
 
         `GET /api/projects/{project_id}/hog_flows/{id}/batch_jobs/`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: single.
         """
-        return await self._call(registry.LIST_BATCH_JOBS, (id,), options=options)
+        return self._cursor(
+            registry.LIST_BATCH_JOBS, (id,), concurrency=concurrency, options=options
+        )
 
-    async def logs(
+    def logs(
         self,
         id: str,
         /,
@@ -481,13 +394,18 @@ class HogFlows(Resource):
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> Cursor[m.WorkerLogEntry]:
         """Logs: an action on hog flows.
 
-        `GET /api/projects/{project_id}/hog_flows/{id}/logs/`; limits `burst` and `sustained`.
+        Newest first, 50 entries unless limit (up to 500) says otherwise; go further back with
+        before.
+
+        `GET /api/projects/{project_id}/hog_flows/{id}/logs/`; limits `burst` and `sustained`;
+        pages: single.
         """
-        return await self._call(
+        return self._cursor(
             registry.LOGS,
             (id,),
             query={
@@ -498,6 +416,7 @@ class HogFlows(Resource):
                 "limit": limit,
                 "search": search,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -543,23 +462,15 @@ class HogFlows(Resource):
         id: str,
         /,
         *,
-        abort_action: str | None | Omit = OMIT,
         actions: Sequence[m.HogFlowAction | Mapping[str, JSON]] | Omit = OMIT,
-        billable_action_types: JSON | Omit = OMIT,
         conversion: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         description: str | Omit = OMIT,
         edges: JSON | Omit = OMIT,
         exit_condition: m.ExitConditionEnum | Omit = OMIT,
-        id_: str | Omit = OMIT,
         name: str | None | Omit = OMIT,
         status: m.HogFlowStatusEnum | Omit = OMIT,
-        trigger: JSON | Omit = OMIT,
         trigger_masking: m.HogFlowMasking | Mapping[str, JSON] | None | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         variables: Sequence[Mapping[str, str]] | Omit = OMIT,
-        version: float | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HogFlow:
         """Change the given fields of one of the hog flows.
@@ -570,23 +481,15 @@ class HogFlows(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "abort_action": abort_action,
                 "actions": actions,
-                "billable_action_types": billable_action_types,
                 "conversion": conversion,
-                "created_at": created_at,
-                "created_by": created_by,
                 "description": description,
                 "edges": edges,
                 "exit_condition": exit_condition,
-                "id": id_,
                 "name": name,
                 "status": status,
-                "trigger": trigger,
                 "trigger_masking": trigger_masking,
-                "updated_at": updated_at,
                 "variables": variables,
-                "version": version,
             },
             options=options,
         )

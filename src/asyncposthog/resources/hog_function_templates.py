@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import hog_function_templates as registry
+from ..registry.families import hog_function_templates as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

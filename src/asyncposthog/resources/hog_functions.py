@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import hog_functions as registry
+from ..registry.families import hog_functions as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -220,7 +220,7 @@ class HogFunctions(Resource):
         """
         return await self._call(registry.GET, (id,), options=options)
 
-    async def icon(self, *, options: RequestOptions | None = None) -> JSON:
+    async def icon(self, *, options: RequestOptions | None = None) -> bytes:
         """Icon: an action on hog functions.
 
         `GET /api/projects/{project_id}/hog_functions/icon/`; limits `burst` and `sustained`.
@@ -301,7 +301,7 @@ class HogFunctions(Resource):
             options=options,
         )
 
-    async def logs(
+    def logs(
         self,
         id: UUID | str,
         /,
@@ -312,14 +312,18 @@ class HogFunctions(Resource):
         level: str | Omit = OMIT,
         limit: int | Omit = OMIT,
         search: str | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> Cursor[m.WorkerLogEntry]:
         """Logs: an action on hog functions.
 
+        Newest first, 50 entries unless limit (up to 500) says otherwise; go further back with
+        before.
+
         `GET /api/projects/{project_id}/hog_functions/{id}/logs/`; limits `burst` and
-        `sustained`.
+        `sustained`; pages: single.
         """
-        return await self._call(
+        return self._cursor(
             registry.LOGS,
             (id,),
             query={
@@ -330,6 +334,7 @@ class HogFunctions(Resource):
                 "limit": limit,
                 "search": search,
             },
+            concurrency=concurrency,
             options=options,
         )
 
@@ -410,7 +415,6 @@ class HogFunctions(Resource):
         /,
         *,
         create_in_folder: str | Omit = OMIT,
-        batch_export_id: str | None | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         description: str | Omit = OMIT,
         enabled: bool | Omit = OMIT,
@@ -437,7 +441,6 @@ class HogFunctions(Resource):
             (id,),
             body={
                 "_create_in_folder": create_in_folder,
-                "batch_export_id": batch_export_id,
                 "deleted": deleted,
                 "description": description,
                 "enabled": enabled,

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import insight_variables as registry
+from ..registry.families import insight_variables as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -100,11 +100,7 @@ class InsightVariables(Resource):
         id: str,
         /,
         *,
-        code_name: str | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: int | None | Omit = OMIT,
         default_value: JSON | Omit = OMIT,
-        id_: str | Omit = OMIT,
         name: str | Omit = OMIT,
         type: m.InsightVariableTypeEnum | Omit = OMIT,
         values: JSON | Omit = OMIT,
@@ -118,15 +114,6 @@ class InsightVariables(Resource):
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "code_name": code_name,
-                "created_at": created_at,
-                "created_by": created_by,
-                "default_value": default_value,
-                "id": id_,
-                "name": name,
-                "type": type,
-                "values": values,
-            },
+            body={"default_value": default_value, "name": name, "type": type, "values": values},
             options=options,
         )

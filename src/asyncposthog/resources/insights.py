@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions
 
-from ..registry import insights as registry
+from ..registry.families import insights as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .. import models as m
 
 __all__ = ["Insights", "InsightsSharing", "InsightsSharingPasswords", "InsightsThresholds"]
+
+_list = list
 
 
 class InsightsSharingPasswords(Resource):
@@ -28,9 +30,8 @@ class InsightsSharingPasswords(Resource):
         insight_id: int,
         /,
         *,
-        enabled: bool | Omit = OMIT,
-        password_required: bool | Omit = OMIT,
-        settings: JSON | Omit = OMIT,
+        note: str | Omit = OMIT,
+        raw_password: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
         """Create one of the insights sharing passwords.
@@ -41,7 +42,7 @@ class InsightsSharingPasswords(Resource):
         return await self._call(
             registry.SHARING_PASSWORDS_CREATE,
             (insight_id,),
-            body={"enabled": enabled, "password_required": password_required, "settings": settings},
+            body={"note": note, "raw_password": raw_password},
             options=options,
         )
 
@@ -186,30 +187,50 @@ class Insights(Resource):
         """Operations on `insights.thresholds`."""
         return InsightsThresholds(self._executor)
 
-    async def activity(
+    def activity(
         self,
         id: int,
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on insights.
 
         `GET /api/projects/{project_id}/insights/{id}/activity/`; scope `activity_log:read`;
-        limits `clickhouse_burst` and `clickhouse_sustained`.
+        limits `clickhouse_burst` and `clickhouse_sustained`; pages: page.
         """
-        return await self._call(registry.ACTIVITY, (id,), query={"format": format}, options=options)
+        return self._cursor(
+            registry.ACTIVITY,
+            (id,),
+            query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
-    async def all_activity(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
+    def all_activity(
+        self,
+        *,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on insights.
 
         `GET /api/projects/{project_id}/insights/activity/`; scope `activity_log:read`; limits
-        `clickhouse_burst` and `clickhouse_sustained`.
+        `clickhouse_burst` and `clickhouse_sustained`; pages: page.
         """
-        return await self._call(registry.ALL_ACTIVITY, query={"format": format}, options=options)
+        return self._cursor(
+            registry.ALL_ACTIVITY,
+            query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def analyze(
         self,
@@ -218,7 +239,7 @@ class Insights(Resource):
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.InsightsAnalyzeResponse:
         """Analyze: an action on insights.
 
         `GET /api/projects/{project_id}/insights/{id}/analyze/`; limits `clickhouse_burst` and
@@ -230,7 +251,7 @@ class Insights(Resource):
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         format: Literal["csv", "json"] | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -250,45 +271,19 @@ class Insights(Resource):
     async def cancel(
         self,
         *,
+        client_query_id: str,
         format: Literal["csv", "json"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        dashboards: Sequence[int] | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        derived_name: str | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        favorited: bool | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        order: int | None | Omit = OMIT,
-        query: m.InsightVizNode
-        | Mapping[str, JSON]
-        | m.DataTableNode
-        | m.DataVisualizationNode
-        | m.HogQuery
-        | None
-        | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> None:
         """Cancel: an action on insights.
 
         `POST /api/projects/{project_id}/insights/cancel/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.CANCEL,
             query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "dashboards": dashboards,
-                "deleted": deleted,
-                "derived_name": derived_name,
-                "description": description,
-                "favorited": favorited,
-                "name": name,
-                "order": order,
-                "query": query,
-                "tags": tags,
-            },
+            body={"client_query_id": client_query_id},
             options=options,
         )
 
@@ -343,24 +338,9 @@ class Insights(Resource):
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        dashboards: Sequence[int] | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        derived_name: str | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        favorited: bool | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        order: int | None | Omit = OMIT,
-        query: m.InsightVizNode
-        | Mapping[str, JSON]
-        | m.DataTableNode
-        | m.DataVisualizationNode
-        | m.HogQuery
-        | None
-        | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
+        context: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> _list[dict[str, JSON]]:
         """Create suggestions: an action on insights.
 
         `POST /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
@@ -370,18 +350,7 @@ class Insights(Resource):
             registry.CREATE_SUGGESTIONS,
             (id,),
             query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "dashboards": dashboards,
-                "deleted": deleted,
-                "derived_name": derived_name,
-                "description": description,
-                "favorited": favorited,
-                "name": name,
-                "order": order,
-                "query": query,
-                "tags": tags,
-            },
+            body={"context": context},
             options=options,
         )
 
@@ -397,45 +366,19 @@ class Insights(Resource):
     async def generate_metadata(
         self,
         *,
+        query: Mapping[str, JSON],
         format: Literal["csv", "json"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        dashboards: Sequence[int] | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        derived_name: str | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        favorited: bool | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        order: int | None | Omit = OMIT,
-        query: m.InsightVizNode
-        | Mapping[str, JSON]
-        | m.DataTableNode
-        | m.DataVisualizationNode
-        | m.HogQuery
-        | None
-        | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.InsightsGenerateMetadataResponse:
         """Generate metadata: an action on insights.
 
-        `POST /api/projects/{project_id}/insights/generate_metadata/`; limits `clickhouse_burst`
-        and `clickhouse_sustained`.
+        `POST /api/projects/{project_id}/insights/generate_metadata/`; scope `insight:write`;
+        limits `clickhouse_burst` and `clickhouse_sustained`.
         """
         return await self._call(
             registry.GENERATE_METADATA,
             query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "dashboards": dashboards,
-                "deleted": deleted,
-                "derived_name": derived_name,
-                "description": description,
-                "favorited": favorited,
-                "name": name,
-                "order": order,
-                "query": query,
-                "tags": tags,
-            },
+            body={"query": query},
             options=options,
         )
 
@@ -468,23 +411,6 @@ class Insights(Resource):
             (id,),
             query={"format": format, "from_dashboard": from_dashboard, "refresh": refresh},
             options=options,
-        )
-
-    async def get_suggestions(
-        self,
-        id: int,
-        /,
-        *,
-        format: Literal["csv", "json"] | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Get suggestions: an action on insights.
-
-        `GET /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
-        and `clickhouse_sustained`.
-        """
-        return await self._call(
-            registry.GET_SUGGESTIONS, (id,), query={"format": format}, options=options
         )
 
     def list(
@@ -554,6 +480,28 @@ class Insights(Resource):
                 "tags": tags,
                 "user": user,
             },
+            concurrency=concurrency,
+            options=options,
+        )
+
+    def list_suggestions(
+        self,
+        id: int,
+        /,
+        *,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[dict[str, JSON]]:
+        """List suggestions: an action on insights.
+
+        `GET /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
+        and `clickhouse_sustained`; pages: single.
+        """
+        return self._cursor(
+            registry.LIST_SUGGESTIONS,
+            (id,),
+            query={"format": format},
             concurrency=concurrency,
             options=options,
         )
@@ -656,7 +604,6 @@ class Insights(Resource):
         | m.HogQuery
         | None
         | Omit = OMIT,
-        resolved_date_range: Mapping[str, JSON] | None | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.Insight:
@@ -679,7 +626,6 @@ class Insights(Resource):
                 "name": name,
                 "order": order,
                 "query": query,
-                "resolved_date_range": resolved_date_range,
                 "tags": tags,
             },
             options=options,
@@ -688,44 +634,18 @@ class Insights(Resource):
     async def viewed(
         self,
         *,
+        insight_ids: Sequence[int],
         format: Literal["csv", "json"] | Omit = OMIT,
-        create_in_folder: str | Omit = OMIT,
-        dashboards: Sequence[int] | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        derived_name: str | None | Omit = OMIT,
-        description: str | None | Omit = OMIT,
-        favorited: bool | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        order: int | None | Omit = OMIT,
-        query: m.InsightVizNode
-        | Mapping[str, JSON]
-        | m.DataTableNode
-        | m.DataVisualizationNode
-        | m.HogQuery
-        | None
-        | Omit = OMIT,
-        tags: Sequence[JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> None:
         """Viewed: an action on insights.
 
         `POST /api/projects/{project_id}/insights/viewed/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
         """
-        return await self._call(
+        await self._call(
             registry.VIEWED,
             query={"format": format},
-            body={
-                "_create_in_folder": create_in_folder,
-                "dashboards": dashboards,
-                "deleted": deleted,
-                "derived_name": derived_name,
-                "description": description,
-                "favorited": favorited,
-                "name": name,
-                "order": order,
-                "query": query,
-                "tags": tags,
-            },
+            body={"insight_ids": insight_ids},
             options=options,
         )

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import integrations as registry
+from ..registry.families import integrations as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -64,11 +63,6 @@ class IntegrationsEmail(Resource):
         /,
         *,
         config: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
-        display_name: str | Omit = OMIT,
-        errors: str | Omit = OMIT,
-        id_: int | Omit = OMIT,
         kind: m.IntegrationKindEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.IntegrationConfig:
@@ -78,18 +72,7 @@ class IntegrationsEmail(Resource):
         `sustained`.
         """
         return await self._call(
-            registry.EMAIL_UPDATE,
-            (id,),
-            body={
-                "config": config,
-                "created_at": created_at,
-                "created_by": created_by,
-                "display_name": display_name,
-                "errors": errors,
-                "id": id_,
-                "kind": kind,
-            },
-            options=options,
+            registry.EMAIL_UPDATE, (id,), body={"config": config, "kind": kind}, options=options
         )
 
     async def verify(
@@ -142,7 +125,7 @@ class IntegrationsGithubRepos(Resource):
         """Refresh: an action on integrations github repos.
 
         `POST /api/projects/{project_id}/integrations/{id}/github_repos/refresh/`; limits
-        `burst` and `sustained`.
+        `github_repository_refresh`.
         """
         return await self._call(registry.GITHUB_REPOS_REFRESH, (id,), options=options)
 

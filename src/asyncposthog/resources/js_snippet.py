@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import js_snippet as registry
+from ..registry.families import js_snippet as registry
 
 __all__ = ["JsSnippet"]
 

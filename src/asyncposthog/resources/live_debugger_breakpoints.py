@@ -9,7 +9,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import live_debugger_breakpoints as registry
+from ..registry.families import live_debugger_breakpoints as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

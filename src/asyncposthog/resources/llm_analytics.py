@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import llm_analytics as registry
+from ..registry.families import llm_analytics as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -151,12 +151,9 @@ class LlmAnalyticsClusteringJobs(Resource):
         /,
         *,
         analysis_level: m.ClusteringJobAnalysisLevelEnum | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         event_filters: JSON | Omit = OMIT,
-        id_: str | Omit = OMIT,
         name: str | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ClusteringJob:
         """Change the given fields of one of the llm analytics clustering jobs.
@@ -169,12 +166,9 @@ class LlmAnalyticsClusteringJobs(Resource):
             (id,),
             body={
                 "analysis_level": analysis_level,
-                "created_at": created_at,
                 "enabled": enabled,
                 "event_filters": event_filters,
-                "id": id_,
                 "name": name,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -208,14 +202,14 @@ class LlmAnalyticsEvaluationReports(Resource):
         *,
         evaluation: UUID | str,
         cooldown_minutes: int | Omit = OMIT,
-        daily_run_cap: float | Omit = OMIT,
+        daily_run_cap: int | Omit = OMIT,
         delivery_targets: JSON | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         frequency: m.EvaluationReportFrequencyEnum | Omit = OMIT,
         max_sample_size: int | Omit = OMIT,
         report_prompt_guidance: str | Omit = OMIT,
         rrule: str | Omit = OMIT,
-        trigger_threshold: float | None | Omit = OMIT,
+        trigger_threshold: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EvaluationReport:
         """Create one of the llm analytics evaluation reports.
@@ -240,23 +234,24 @@ class LlmAnalyticsEvaluationReports(Resource):
             options=options,
         )
 
-    async def delete(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.EvaluationReport:
+    async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the llm analytics evaluation reports.
 
-        `PATCH /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; with
-        `{"deleted": true}`, as the server refuses DELETE here; limits `burst` and `sustained`.
+        The server refuses this with 405; a report goes with its evaluation. Switch it off with
+        enabled=False instead.
+
+        `DELETE /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; limits
+        `burst` and `sustained`.
         """
         return await self._call(registry.EVALUATION_REPORTS_DELETE, (id,), options=options)
 
-    async def generate(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
+    async def generate(self, id: str, /, *, options: RequestOptions | None = None) -> None:
         """Generate: an action on llm analytics evaluation reports.
 
-        `POST /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/generate/`;
-        limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/generate/`; scope
+        `llm_analytics:write`; limits `burst` and `sustained`.
         """
-        return await self._call(registry.EVALUATION_REPORTS_GENERATE, (id,), options=options)
+        await self._call(registry.EVALUATION_REPORTS_GENERATE, (id,), options=options)
 
     async def get(self, id: str, /, *, options: RequestOptions | None = None) -> m.EvaluationReport:
         """Get one of the llm analytics evaluation reports.
@@ -293,14 +288,14 @@ class LlmAnalyticsEvaluationReports(Resource):
         *,
         evaluation: UUID | str,
         cooldown_minutes: int | Omit = OMIT,
-        daily_run_cap: float | Omit = OMIT,
+        daily_run_cap: int | Omit = OMIT,
         delivery_targets: JSON | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         frequency: m.EvaluationReportFrequencyEnum | Omit = OMIT,
         max_sample_size: int | Omit = OMIT,
         report_prompt_guidance: str | Omit = OMIT,
         rrule: str | Omit = OMIT,
-        trigger_threshold: float | None | Omit = OMIT,
+        trigger_threshold: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EvaluationReport:
         """Replace one of the llm analytics evaluation reports.
@@ -326,16 +321,6 @@ class LlmAnalyticsEvaluationReports(Resource):
             options=options,
         )
 
-    async def restore(
-        self, id: str, /, *, options: RequestOptions | None = None
-    ) -> m.EvaluationReport:
-        """Undo the deletion of one of the llm analytics evaluation reports.
-
-        `PATCH /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; with
-        `{"deleted": false}`, as the server refuses DELETE here; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.EVALUATION_REPORTS_RESTORE, (id,), options=options)
-
     def runs(
         self,
         id: str,
@@ -348,8 +333,8 @@ class LlmAnalyticsEvaluationReports(Resource):
     ) -> Cursor[m.EvaluationReportRun]:
         """Runs: an action on llm analytics evaluation reports.
 
-        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/`; limits
-        `burst` and `sustained`; pages: offset.
+        `GET /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/`; scope
+        `llm_analytics:read`; limits `burst` and `sustained`; pages: offset.
         """
         return self._cursor(
             registry.EVALUATION_REPORTS_RUNS,
@@ -365,23 +350,15 @@ class LlmAnalyticsEvaluationReports(Resource):
         /,
         *,
         cooldown_minutes: int | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: int | None | Omit = OMIT,
-        daily_run_cap: float | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
+        daily_run_cap: int | Omit = OMIT,
         delivery_targets: JSON | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         evaluation: str | Omit = OMIT,
         frequency: m.EvaluationReportFrequencyEnum | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        last_delivered_at: str | None | Omit = OMIT,
         max_sample_size: int | Omit = OMIT,
-        next_delivery_date: Timestamp | None | Omit = OMIT,
         report_prompt_guidance: str | Omit = OMIT,
         rrule: str | Omit = OMIT,
-        starts_at: str | None | Omit = OMIT,
-        timezone_name: str | Omit = OMIT,
-        trigger_threshold: float | None | Omit = OMIT,
+        trigger_threshold: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EvaluationReport:
         """Change the given fields of one of the llm analytics evaluation reports.
@@ -394,22 +371,14 @@ class LlmAnalyticsEvaluationReports(Resource):
             (id,),
             body={
                 "cooldown_minutes": cooldown_minutes,
-                "created_at": created_at,
-                "created_by": created_by,
                 "daily_run_cap": daily_run_cap,
-                "deleted": deleted,
                 "delivery_targets": delivery_targets,
                 "enabled": enabled,
                 "evaluation": evaluation,
                 "frequency": frequency,
-                "id": id_,
-                "last_delivered_at": last_delivered_at,
                 "max_sample_size": max_sample_size,
-                "next_delivery_date": next_delivery_date,
                 "report_prompt_guidance": report_prompt_guidance,
                 "rrule": rrule,
-                "starts_at": starts_at,
-                "timezone_name": timezone_name,
                 "trigger_threshold": trigger_threshold,
             },
             options=options,
@@ -572,20 +541,11 @@ class LlmAnalyticsProviderKeys(Resource):
         /,
         *,
         api_key: str | Omit = OMIT,
-        api_key_masked: str | Omit = OMIT,
         api_version: str | Omit = OMIT,
-        api_version_display: str | None | Omit = OMIT,
         azure_endpoint: str | Omit = OMIT,
-        azure_endpoint_display: str | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
-        error_message: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        last_used_at: str | None | Omit = OMIT,
         name: str | Omit = OMIT,
         provider: m.LLMProviderEnum | Omit = OMIT,
         set_as_active: bool | Omit = OMIT,
-        state: m.LLMProviderKeyStateEnum | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMProviderKey:
         """Change the given fields of one of the llm analytics provider keys.
@@ -598,20 +558,11 @@ class LlmAnalyticsProviderKeys(Resource):
             (id,),
             body={
                 "api_key": api_key,
-                "api_key_masked": api_key_masked,
                 "api_version": api_version,
-                "api_version_display": api_version_display,
                 "azure_endpoint": azure_endpoint,
-                "azure_endpoint_display": azure_endpoint_display,
-                "created_at": created_at,
-                "created_by": created_by,
-                "error_message": error_message,
-                "id": id_,
-                "last_used_at": last_used_at,
                 "name": name,
                 "provider": provider,
                 "set_as_active": set_as_active,
-                "state": state,
             },
             options=options,
         )

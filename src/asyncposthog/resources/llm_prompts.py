@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import llm_prompts as registry
+from ..registry.families import llm_prompts as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -69,7 +69,7 @@ class LlmPrompts(Resource):
         /,
         *,
         content: Literal["full", "preview", "none"] | Omit = OMIT,
-        version: float | Omit = OMIT,
+        version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMPromptPublic:
         """Get one of the llm prompts.
@@ -121,7 +121,7 @@ class LlmPrompts(Resource):
         before_version: int | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        version: float | Omit = OMIT,
+        version: int | Omit = OMIT,
         version_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMPromptResolveResponse:
@@ -156,7 +156,7 @@ class LlmPrompts(Resource):
         """Change the given fields of one of the llm prompts.
 
         `PATCH /api/projects/{project_id}/llm_prompts/name/{prompt_name}/`; limits
-        `llm_prompt_publish_burst` and `sustained`.
+        `llm_prompt_publish_burst` and `burst` and `sustained`.
         """
         return await self._call(
             registry.UPDATE,

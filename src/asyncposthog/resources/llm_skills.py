@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import llm_skills as registry
+from ..registry.families import llm_skills as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -81,7 +81,7 @@ class LlmSkillsFiles(Resource):
         file_path: str,
         /,
         *,
-        version: float | Omit = OMIT,
+        version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkillFile:
         """Get one of the llm skills files.
@@ -187,7 +187,7 @@ class LlmSkills(Resource):
         skill_name: str,
         /,
         *,
-        version: float | Omit = OMIT,
+        version: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkill:
         """Get one of the llm skills.
@@ -234,7 +234,7 @@ class LlmSkills(Resource):
         before_version: int | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        version: float | Omit = OMIT,
+        version: int | Omit = OMIT,
         version_id: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.LLMSkillResolveResponse:

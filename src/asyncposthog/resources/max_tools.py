@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, RequestOptions
 
-from ..registry import max_tools as registry
+from ..registry.families import max_tools as registry
 
 if TYPE_CHECKING:
     from .. import models as m

@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, RequestOptions
 
-from ..registry import mcp_tools as registry
+from ..registry.families import mcp_tools as registry
 
 __all__ = ["McpTools"]
 

@@ -11,20 +11,14 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import notebooks as registry
+from ..registry.families import notebooks as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
 
     from .. import models as m
 
-__all__ = [
-    "Notebooks",
-    "NotebooksCollab",
-    "NotebooksHogql",
-    "NotebooksKernel",
-    "NotebooksKernelExecute",
-]
+__all__ = ["Notebooks", "NotebooksCollab", "NotebooksHogql", "NotebooksKernel"]
 
 
 class NotebooksCollab(Resource):
@@ -38,8 +32,8 @@ class NotebooksCollab(Resource):
         client_id: str,
         content: JSON,
         steps: Sequence[JSON],
-        version: float,
-        cursor_head: float | None | Omit = OMIT,
+        version: int,
+        cursor_head: int | None | Omit = OMIT,
         text_content: str | Omit = OMIT,
         title: str | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -64,7 +58,7 @@ class NotebooksCollab(Resource):
             options=options,
         )
 
-    async def stream(self, short_id: str, /, *, options: RequestOptions | None = None) -> JSON:
+    async def stream(self, short_id: str, /, *, options: RequestOptions | None = None) -> str:
         """Stream: an action on notebooks collab.
 
         `GET /api/projects/{project_id}/notebooks/{short_id}/collab/stream/`; limits `burst` and
@@ -109,81 +103,8 @@ class NotebooksHogql(Resource):
         )
 
 
-class NotebooksKernelExecute(Resource):
-    """Operations on `notebooks.kernel.execute`."""
-
-    async def create(
-        self,
-        short_id: str,
-        /,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Create one of the notebooks kernel execute.
-
-        `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/`; limits `burst`
-        and `sustained`.
-        """
-        return await self._call(
-            registry.KERNEL_EXECUTE_CREATE,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
-            },
-            options=options,
-        )
-
-    async def stream(
-        self,
-        short_id: str,
-        /,
-        *,
-        create_in_folder: str | Omit = OMIT,
-        content: JSON | Omit = OMIT,
-        deleted: bool | Omit = OMIT,
-        text_content: str | None | Omit = OMIT,
-        title: str | None | Omit = OMIT,
-        version: int | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
-        """Stream: an action on notebooks kernel execute.
-
-        `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/`; limits
-        `burst` and `sustained`.
-        """
-        return await self._call(
-            registry.KERNEL_EXECUTE_STREAM,
-            (short_id,),
-            body={
-                "_create_in_folder": create_in_folder,
-                "content": content,
-                "deleted": deleted,
-                "text_content": text_content,
-                "title": title,
-                "version": version,
-            },
-            options=options,
-        )
-
-
 class NotebooksKernel(Resource):
     """Operations on `notebooks.kernel`."""
-
-    @cached_property
-    def execute(self) -> NotebooksKernelExecute:
-        """Operations on `notebooks.kernel.execute`."""
-        return NotebooksKernelExecute(self._executor)
 
     async def config(
         self,
@@ -224,6 +145,70 @@ class NotebooksKernel(Resource):
         and `sustained`.
         """
         return await self._call(registry.KERNEL_DATAFRAME, (short_id,), options=options)
+
+    async def execute(
+        self,
+        short_id: str,
+        /,
+        *,
+        create_in_folder: str | Omit = OMIT,
+        content: JSON | Omit = OMIT,
+        deleted: bool | Omit = OMIT,
+        text_content: str | None | Omit = OMIT,
+        title: str | None | Omit = OMIT,
+        version: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> JSON:
+        """Execute: an action on notebooks kernel.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/`; limits `burst`
+        and `sustained`.
+        """
+        return await self._call(
+            registry.KERNEL_EXECUTE,
+            (short_id,),
+            body={
+                "_create_in_folder": create_in_folder,
+                "content": content,
+                "deleted": deleted,
+                "text_content": text_content,
+                "title": title,
+                "version": version,
+            },
+            options=options,
+        )
+
+    async def execute_stream(
+        self,
+        short_id: str,
+        /,
+        *,
+        create_in_folder: str | Omit = OMIT,
+        content: JSON | Omit = OMIT,
+        deleted: bool | Omit = OMIT,
+        text_content: str | None | Omit = OMIT,
+        title: str | None | Omit = OMIT,
+        version: int | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> str:
+        """Execute stream: an action on notebooks kernel.
+
+        `POST /api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/`; limits
+        `burst` and `sustained`.
+        """
+        return await self._call(
+            registry.KERNEL_EXECUTE_STREAM,
+            (short_id,),
+            body={
+                "_create_in_folder": create_in_folder,
+                "content": content,
+                "deleted": deleted,
+                "text_content": text_content,
+                "title": title,
+                "version": version,
+            },
+            options=options,
+        )
 
     async def restart(
         self,
@@ -348,20 +333,48 @@ class Notebooks(Resource):
         """Operations on `notebooks.kernel`."""
         return NotebooksKernel(self._executor)
 
-    async def activity(self, short_id: str, /, *, options: RequestOptions | None = None) -> JSON:
+    def activity(
+        self,
+        short_id: str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on notebooks.
 
         `GET /api/projects/{project_id}/notebooks/{short_id}/activity/`; scope
-        `activity_log:read`; limits `burst` and `sustained`.
+        `activity_log:read`; limits `burst` and `sustained`; pages: page.
         """
-        return await self._call(registry.ACTIVITY, (short_id,), options=options)
+        return self._cursor(
+            registry.ACTIVITY,
+            (short_id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
-    async def all_activity(self, *, options: RequestOptions | None = None) -> JSON:
+    def all_activity(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on notebooks.
 
-        `GET /api/projects/{project_id}/notebooks/activity/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/notebooks/activity/`; limits `burst` and `sustained`;
+        pages: page.
         """
-        return await self._call(registry.ALL_ACTIVITY, options=options)
+        return self._cursor(
+            registry.ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def create(
         self,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import object_media_previews as registry
+from ..registry.families import object_media_previews as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -128,14 +128,9 @@ class ObjectMediaPreviews(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
         event_definition_id: str | None | Omit = OMIT,
         exported_asset_id: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        media_type: str | Omit = OMIT,
-        media_url: str | Omit = OMIT,
         metadata: JSON | Omit = OMIT,
-        updated_at: Timestamp | None | Omit = OMIT,
         uploaded_media_id: str | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ObjectMediaPreview:
@@ -148,14 +143,9 @@ class ObjectMediaPreviews(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "created_at": created_at,
                 "event_definition_id": event_definition_id,
                 "exported_asset_id": exported_asset_id,
-                "id": id_,
-                "media_type": media_type,
-                "media_url": media_url,
                 "metadata": metadata,
-                "updated_at": updated_at,
                 "uploaded_media_id": uploaded_media_id,
             },
             options=options,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import RequestOptions
 
-from ..registry import personal_api_keys as registry
+from ..registry.families import personal_api_keys as registry
 
 if TYPE_CHECKING:
     from .. import models as m

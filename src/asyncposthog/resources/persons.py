@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions
 
-from ..registry import persons as registry
+from ..registry.families import persons as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -90,30 +90,50 @@ class Persons(Resource):
         """Operations on `persons.funnel`."""
         return PersonsFunnel(self._executor)
 
-    async def activity(
+    def activity(
         self,
         id: Id,
         /,
         *,
         format: Literal["csv", "json"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on persons.
 
         `GET /api/projects/{project_id}/persons/{id}/activity/`; scope `activity_log:read`;
-        limits `clickhouse_burst`.
+        limits `clickhouse_burst`; pages: page.
         """
-        return await self._call(registry.ACTIVITY, (id,), query={"format": format}, options=options)
+        return self._cursor(
+            registry.ACTIVITY,
+            (id,),
+            query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
-    async def all_activity(
-        self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
-    ) -> JSON:
+    def all_activity(
+        self,
+        *,
+        format: Literal["csv", "json"] | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on persons.
 
         `GET /api/projects/{project_id}/persons/activity/`; scope `activity_log:read`; limits
-        `clickhouse_burst`.
+        `clickhouse_burst`; pages: page.
         """
-        return await self._call(registry.ALL_ACTIVITY, query={"format": format}, options=options)
+        return self._cursor(
+            registry.ALL_ACTIVITY,
+            query={"format": format, "limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def batch_by_distinct_ids(
         self,
@@ -127,8 +147,8 @@ class Persons(Resource):
         Reads the first 200 distinct ids and ignores the rest; ten distinct ids are given for
         each person.
 
-        `POST /api/projects/{project_id}/persons/batch_by_distinct_ids/`; limits
-        `clickhouse_burst`.
+        `POST /api/projects/{project_id}/persons/batch_by_distinct_ids/`; scope `person:read`;
+        limits `clickhouse_burst`.
         """
         return await self._call(
             registry.BATCH_BY_DISTINCT_IDS,
@@ -149,7 +169,8 @@ class Persons(Resource):
         Reads the first 200 uuids and ignores the rest; ten distinct ids are given for each
         person.
 
-        `POST /api/projects/{project_id}/persons/batch_by_uuids/`; limits `clickhouse_burst`.
+        `POST /api/projects/{project_id}/persons/batch_by_uuids/`; scope `person:read`; limits
+        `clickhouse_burst`.
         """
         return await self._call(
             registry.BATCH_BY_UUIDS,
@@ -382,7 +403,8 @@ class Persons(Resource):
     ) -> m.PersonPropertiesAtTimeResponse:
         """Properties at time: an action on persons.
 
-        `GET /api/projects/{project_id}/persons/properties_at_time/`; limits `clickhouse_burst`.
+        `GET /api/projects/{project_id}/persons/properties_at_time/`; scope `person:read`;
+        limits `clickhouse_burst`.
         """
         return await self._call(
             registry.PROPERTIES_AT_TIME,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import plugin_configs as registry
+from ..registry.families import plugin_configs as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import product_tours as registry
+from ..registry.families import product_tours as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -83,19 +83,13 @@ class ProductTours(Resource):
         archived: bool | Omit = OMIT,
         auto_launch: bool | Omit = OMIT,
         content: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         creation_context: m.ProductTourSerializerCreateUpdateOnlyCreationContextEnum | Omit = OMIT,
         description: str | Omit = OMIT,
         end_date: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        internal_targeting_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
-        linked_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         name: str | Omit = OMIT,
         start_date: str | None | Omit = OMIT,
         targeting_flag_filters: JSON | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ProductTour:
         """Draft: an action on product tours.
@@ -110,19 +104,13 @@ class ProductTours(Resource):
                 "archived": archived,
                 "auto_launch": auto_launch,
                 "content": content,
-                "created_at": created_at,
-                "created_by": created_by,
                 "creation_context": creation_context,
                 "description": description,
                 "end_date": end_date,
-                "id": id_,
-                "internal_targeting_flag": internal_targeting_flag,
-                "linked_flag": linked_flag,
                 "linked_flag_id": linked_flag_id,
                 "name": name,
                 "start_date": start_date,
                 "targeting_flag_filters": targeting_flag_filters,
-                "updated_at": updated_at,
             },
             options=options,
         )
@@ -268,19 +256,13 @@ class ProductTours(Resource):
         archived: bool | Omit = OMIT,
         auto_launch: bool | Omit = OMIT,
         content: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         creation_context: m.ProductTourSerializerCreateUpdateOnlyCreationContextEnum | Omit = OMIT,
         description: str | Omit = OMIT,
         end_date: str | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        internal_targeting_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
-        linked_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         name: str | Omit = OMIT,
         start_date: str | None | Omit = OMIT,
         targeting_flag_filters: JSON | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ProductTourSerializerCreateUpdateOnly:
         """Change the given fields of one of the product tours.
@@ -294,19 +276,13 @@ class ProductTours(Resource):
                 "archived": archived,
                 "auto_launch": auto_launch,
                 "content": content,
-                "created_at": created_at,
-                "created_by": created_by,
                 "creation_context": creation_context,
                 "description": description,
                 "end_date": end_date,
-                "id": id_,
-                "internal_targeting_flag": internal_targeting_flag,
-                "linked_flag": linked_flag,
                 "linked_flag_id": linked_flag_id,
                 "name": name,
                 "start_date": start_date,
                 "targeting_flag_filters": targeting_flag_filters,
-                "updated_at": updated_at,
             },
             options=options,
         )

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import project_secret_api_keys as registry
+from ..registry.families import project_secret_api_keys as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -105,15 +105,8 @@ class ProjectSecretApiKeys(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: int | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
         label: str | Omit = OMIT,
-        last_rolled_at: str | None | Omit = OMIT,
-        last_used_at: str | None | Omit = OMIT,
-        mask_value: str | None | Omit = OMIT,
         scopes: Sequence[str] | Omit = OMIT,
-        value: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ProjectSecretAPIKey:
         """Change the given fields of one of the project secret api keys.
@@ -122,18 +115,5 @@ class ProjectSecretApiKeys(Resource):
         `sustained`.
         """
         return await self._call(
-            registry.UPDATE,
-            (id,),
-            body={
-                "created_at": created_at,
-                "created_by": created_by,
-                "id": id_,
-                "label": label,
-                "last_rolled_at": last_rolled_at,
-                "last_used_at": last_used_at,
-                "mask_value": mask_value,
-                "scopes": scopes,
-                "value": value,
-            },
-            options=options,
+            registry.UPDATE, (id,), body={"label": label, "scopes": scopes}, options=options
         )

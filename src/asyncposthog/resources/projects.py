@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import projects as registry
+from ..registry.families import projects as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -76,7 +76,6 @@ class Projects(Resource):
         autocapture_opt_out: bool | None | Omit = OMIT,
         autocapture_web_vitals_allowed_metrics: JSON | Omit = OMIT,
         autocapture_web_vitals_opt_in: bool | None | Omit = OMIT,
-        available_setup_task_ids: Sequence[m.AvailableSetupTaskIdsEnum] | Omit = OMIT,
         business_model: m.BusinessModelEnum | Literal[""] | None | Omit = OMIT,
         capture_console_log_opt_in: bool | None | Omit = OMIT,
         capture_performance_opt_in: bool | None | Omit = OMIT,
@@ -140,7 +139,6 @@ class Projects(Resource):
                 "autocapture_opt_out": autocapture_opt_out,
                 "autocapture_web_vitals_allowed_metrics": autocapture_web_vitals_allowed_metrics,
                 "autocapture_web_vitals_opt_in": autocapture_web_vitals_opt_in,
-                "available_setup_task_ids": available_setup_task_ids,
                 "business_model": business_model,
                 "capture_console_log_opt_in": capture_console_log_opt_in,
                 "capture_performance_opt_in": capture_performance_opt_in,

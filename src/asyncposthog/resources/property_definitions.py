@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import property_definitions as registry
+from ..registry.families import property_definitions as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -27,7 +27,7 @@ class PropertyDefinitions(Resource):
         self,
         *,
         action: m.ActionEnum,
-        ids: Sequence[float],
+        ids: Sequence[int],
         tags: Sequence[str],
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
@@ -152,17 +152,9 @@ class PropertyDefinitions(Resource):
         *,
         description: str | None | Omit = OMIT,
         hidden: bool | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        is_numerical: bool | Omit = OMIT,
-        is_seen_on_filtered_events: bool | None | Omit = OMIT,
-        name: str | Omit = OMIT,
         property_type: m.PropertyDefinitionTypeEnum | Literal[""] | None | Omit = OMIT,
         tags: Sequence[JSON] | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
-        updated_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         verified: bool | Omit = OMIT,
-        verified_at: Timestamp | None | Omit = OMIT,
-        verified_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EnterprisePropertyDefinition:
         """Change the given fields of one of the property definitions.
@@ -176,17 +168,9 @@ class PropertyDefinitions(Resource):
             body={
                 "description": description,
                 "hidden": hidden,
-                "id": id_,
-                "is_numerical": is_numerical,
-                "is_seen_on_filtered_events": is_seen_on_filtered_events,
-                "name": name,
                 "property_type": property_type,
                 "tags": tags,
-                "updated_at": updated_at,
-                "updated_by": updated_by,
                 "verified": verified,
-                "verified_at": verified_at,
-                "verified_by": verified_by,
             },
             options=options,
         )

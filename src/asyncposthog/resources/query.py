@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import query as registry
+from ..registry.families import query as registry
 
 if TYPE_CHECKING:
     from asyncposthog.model import Model
@@ -41,8 +41,8 @@ class Query(Resource):
     ) -> dict[str, JSON]:
         """Check auth for async: an action on query.
 
-        `POST /api/projects/{project_id}/query/check_auth_for_async/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/query/check_auth_for_async/`; limits
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(registry.CHECK_AUTH_FOR_ASYNC, options=options)
 
@@ -99,8 +99,8 @@ class Query(Resource):
     ) -> m.QueryResponseAlternative:
         """Create for kind: an action on query.
 
-        `POST /api/projects/{project_id}/query/{query_kind}/`; limits `api_queries_burst` and
-        `api_queries_sustained`.
+        `POST /api/projects/{project_id}/query/{query_kind}/`; scope `query:read`; limits
+        `api_queries_burst` and `api_queries_sustained`.
         """
         return await self._call(
             registry.CREATE_FOR_KIND,
@@ -123,7 +123,7 @@ class Query(Resource):
     ) -> dict[str, JSON]:
         """Draft sql: an action on query.
 
-        `GET /api/projects/{project_id}/query/draft_sql/`; limits `burst` and `sustained`.
+        `GET /api/projects/{project_id}/query/draft_sql/`; limits `ai_burst` and `ai_sustained`.
         """
         return await self._call(registry.DRAFT_SQL, query={"prompt": prompt}, options=options)
 
@@ -160,6 +160,7 @@ class Query(Resource):
     ) -> m.QueryUpgradeResponse:
         """Upgrade: an action on query.
 
-        `POST /api/projects/{project_id}/query/upgrade/`; limits `burst` and `sustained`.
+        `POST /api/projects/{project_id}/query/upgrade/`; limits `api_queries_burst` and
+        `api_queries_sustained`.
         """
         return await self._call(registry.UPGRADE, body={"query": query}, options=options)

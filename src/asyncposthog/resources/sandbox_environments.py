@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import sandbox_environments as registry
+from ..registry.families import sandbox_environments as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -100,19 +100,14 @@ class SandboxEnvironments(Resource):
         /,
         *,
         allowed_domains: Sequence[str] | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         effective_domains: Sequence[str] | Omit = OMIT,
         environment_variables: JSON | Omit = OMIT,
-        has_environment_variables: bool | Omit = OMIT,
-        id_: str | Omit = OMIT,
         include_default_domains: bool | Omit = OMIT,
         internal: bool | Omit = OMIT,
         name: str | Omit = OMIT,
         network_access_level: m.NetworkAccessLevelEnum | Omit = OMIT,
         private: bool | Omit = OMIT,
         repositories: Sequence[str] | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SandboxEnvironment:
         """Change the given fields of one of the sandbox environments.
@@ -125,19 +120,14 @@ class SandboxEnvironments(Resource):
             (id,),
             body={
                 "allowed_domains": allowed_domains,
-                "created_at": created_at,
-                "created_by": created_by,
                 "effective_domains": effective_domains,
                 "environment_variables": environment_variables,
-                "has_environment_variables": has_environment_variables,
-                "id": id_,
                 "include_default_domains": include_default_domains,
                 "internal": internal,
                 "name": name,
                 "network_access_level": network_access_level,
                 "private": private,
                 "repositories": repositories,
-                "updated_at": updated_at,
             },
             options=options,
         )

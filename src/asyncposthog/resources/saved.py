@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import saved as registry
+from ..registry.families import saved as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -119,20 +118,10 @@ class Saved(Resource):
         short_id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         data_url: str | None | Omit = OMIT,
         deleted: bool | Omit = OMIT,
-        exception: str | None | Omit = OMIT,
-        has_content: bool | Omit = OMIT,
-        id: str | Omit = OMIT,
         name: str | None | Omit = OMIT,
-        short_id_: str | Omit = OMIT,
-        snapshots: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        status: m.HeatmapScreenshotResponseStatusEnum | Omit = OMIT,
-        target_widths: JSON | Omit = OMIT,
         type: m.HeatmapScreenshotResponseTypeEnum | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         url: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.HeatmapScreenshotResponse:
@@ -143,22 +132,6 @@ class Saved(Resource):
         return await self._call(
             registry.UPDATE,
             (short_id,),
-            body={
-                "created_at": created_at,
-                "created_by": created_by,
-                "data_url": data_url,
-                "deleted": deleted,
-                "exception": exception,
-                "has_content": has_content,
-                "id": id,
-                "name": name,
-                "short_id": short_id_,
-                "snapshots": snapshots,
-                "status": status,
-                "target_widths": target_widths,
-                "type": type,
-                "updated_at": updated_at,
-                "url": url,
-            },
+            body={"data_url": data_url, "deleted": deleted, "name": name, "type": type, "url": url},
             options=options,
         )

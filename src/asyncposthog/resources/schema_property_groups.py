@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import schema_property_groups as registry
+from ..registry.families import schema_property_groups as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -106,14 +106,9 @@ class SchemaPropertyGroups(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         description: str | Omit = OMIT,
-        events: Sequence[m.EventDefinitionBasic | Mapping[str, JSON]] | Omit = OMIT,
-        id_: str | Omit = OMIT,
         name: str | Omit = OMIT,
         properties: Sequence[m.SchemaPropertyGroupProperty | Mapping[str, JSON]] | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SchemaPropertyGroup:
         """Change the given fields of one of the schema property groups.
@@ -124,15 +119,6 @@ class SchemaPropertyGroups(Resource):
         return await self._call(
             registry.UPDATE,
             (id,),
-            body={
-                "created_at": created_at,
-                "created_by": created_by,
-                "description": description,
-                "events": events,
-                "id": id_,
-                "name": name,
-                "properties": properties,
-                "updated_at": updated_at,
-            },
+            body={"description": description, "name": name, "properties": properties},
             options=options,
         )

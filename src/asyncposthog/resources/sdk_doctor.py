@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import sdk_doctor as registry
+from ..registry.families import sdk_doctor as registry
 
 if TYPE_CHECKING:
     from .. import models as m

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import session_group_summaries as registry
+from ..registry.families import session_group_summaries as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -122,14 +122,10 @@ class SessionGroupSummaries(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         extra_summary_context: JSON | Omit = OMIT,
-        id_: str | Omit = OMIT,
         run_metadata: JSON | Omit = OMIT,
         session_ids: Sequence[str] | Omit = OMIT,
         summary: JSON | Omit = OMIT,
-        team: int | Omit = OMIT,
         title: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SessionGroupSummary:
@@ -142,14 +138,10 @@ class SessionGroupSummaries(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "created_at": created_at,
-                "created_by": created_by,
                 "extra_summary_context": extra_summary_context,
-                "id": id_,
                 "run_metadata": run_metadata,
                 "session_ids": session_ids,
                 "summary": summary,
-                "team": team,
                 "title": title,
             },
             options=options,

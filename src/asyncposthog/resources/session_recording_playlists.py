@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import session_recording_playlists as registry
+from ..registry.families import session_recording_playlists as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

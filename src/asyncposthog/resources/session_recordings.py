@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import session_recordings as registry
+from ..registry.families import session_recordings as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -29,9 +29,8 @@ class SessionRecordingsSharingPasswords(Resource):
         recording_id: str,
         /,
         *,
-        enabled: bool | Omit = OMIT,
-        password_required: bool | Omit = OMIT,
-        settings: JSON | Omit = OMIT,
+        note: str | Omit = OMIT,
+        raw_password: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SharingConfiguration:
         """Create one of the session recordings sharing passwords.
@@ -43,7 +42,7 @@ class SessionRecordingsSharingPasswords(Resource):
         return await self._call(
             registry.SHARING_PASSWORDS_CREATE,
             (recording_id,),
-            body={"enabled": enabled, "password_required": password_required, "settings": settings},
+            body={"note": note, "raw_password": raw_password},
             options=options,
         )
 
@@ -161,8 +160,22 @@ class SessionRecordings(Resource):
     def list(
         self,
         *,
+        actions: Sequence[JSON] | Omit = OMIT,
+        console_log_filters: Sequence[JSON] | Omit = OMIT,
+        date_from: str | Omit = OMIT,
+        date_to: str | Omit = OMIT,
+        distinct_ids: Sequence[JSON] | Omit = OMIT,
+        events: Sequence[JSON] | Omit = OMIT,
+        filter_test_accounts: bool | Omit = OMIT,
+        having_predicates: Sequence[JSON] | Omit = OMIT,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
+        operand: Literal["AND", "OR"] | Omit = OMIT,
+        order: str | Omit = OMIT,
+        order_direction: Literal["ASC", "DESC"] | Omit = OMIT,
+        person_uuid: str | Omit = OMIT,
+        properties: Sequence[JSON] | Omit = OMIT,
+        session_ids: Sequence[JSON] | Omit = OMIT,
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[m.SessionRecording]:
@@ -173,7 +186,24 @@ class SessionRecordings(Resource):
         """
         return self._cursor(
             registry.LIST,
-            query={"limit": limit, "offset": offset},
+            query={
+                "actions": actions,
+                "console_log_filters": console_log_filters,
+                "date_from": date_from,
+                "date_to": date_to,
+                "distinct_ids": distinct_ids,
+                "events": events,
+                "filter_test_accounts": filter_test_accounts,
+                "having_predicates": having_predicates,
+                "limit": limit,
+                "offset": offset,
+                "operand": operand,
+                "order": order,
+                "order_direction": order_direction,
+                "person_uuid": person_uuid,
+                "properties": properties,
+                "session_ids": session_ids,
+            },
             concurrency=concurrency,
             options=options,
         )
@@ -183,10 +213,12 @@ class SessionRecordings(Resource):
         id: UUID | str,
         /,
         *,
-        summary_outcome: m.Outcome | Mapping[str, JSON] | None,
-        person: m.MinimalPerson | Mapping[str, JSON] | Omit = OMIT,
+        analyzed: bool | Omit = OMIT,
+        durations: Mapping[str, JSON] | Omit = OMIT,
+        player_metadata: Mapping[str, JSON] | Omit = OMIT,
+        viewed: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SessionRecording:
+    ) -> m.SuccessResponse:
         """Replace one of the session recordings.
 
         `PUT /api/projects/{project_id}/session_recordings/{id}/`; scope
@@ -195,7 +227,46 @@ class SessionRecordings(Resource):
         return await self._call(
             registry.REPLACE,
             (id,),
-            body={"summary_outcome": summary_outcome, "person": person},
+            body={
+                "analyzed": analyzed,
+                "durations": durations,
+                "player_metadata": player_metadata,
+                "viewed": viewed,
+            },
+            options=options,
+        )
+
+    async def snapshots(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        blob_key: str | Omit = OMIT,
+        blob_v2: bool | Omit = OMIT,
+        end_blob_key: str | Omit = OMIT,
+        source: str | Omit = OMIT,
+        start_blob_key: str | Omit = OMIT,
+        options: RequestOptions | None = None,
+    ) -> str:
+        """Snapshots: an action on session recordings.
+
+        Without a source the answer is JSON with the sources there are; with source=blob_v2 and
+        a range of at most 20 blob keys it is lines of JSON.
+
+        `GET /api/projects/{project_id}/session_recordings/{id}/snapshots/`; scope
+        `session_recording:read`; limits `snapshots_burst` and `snapshots_sustained`; not in
+        PostHog's schema.
+        """
+        return await self._call(
+            registry.SNAPSHOTS,
+            (id,),
+            query={
+                "blob_key": blob_key,
+                "blob_v2": blob_v2,
+                "end_blob_key": end_blob_key,
+                "source": source,
+                "start_blob_key": start_blob_key,
+            },
             options=options,
         )
 
@@ -204,13 +275,12 @@ class SessionRecordings(Resource):
         id: UUID | str,
         /,
         *,
-        external_references: Sequence[Mapping[str, JSON]] | Omit = OMIT,
-        has_summary: bool | Omit = OMIT,
-        person: m.MinimalPerson | Mapping[str, JSON] | Omit = OMIT,
-        snapshot_library: str | None | Omit = OMIT,
-        summary_outcome: m.Outcome | Mapping[str, JSON] | None | Omit = OMIT,
+        analyzed: bool | Omit = OMIT,
+        durations: Mapping[str, JSON] | Omit = OMIT,
+        player_metadata: Mapping[str, JSON] | Omit = OMIT,
+        viewed: bool | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> m.SessionRecording:
+    ) -> m.SuccessResponse:
         """Change the given fields of one of the session recordings.
 
         `PATCH /api/projects/{project_id}/session_recordings/{id}/`; scope
@@ -220,11 +290,10 @@ class SessionRecordings(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "external_references": external_references,
-                "has_summary": has_summary,
-                "person": person,
-                "snapshot_library": snapshot_library,
-                "summary_outcome": summary_outcome,
+                "analyzed": analyzed,
+                "durations": durations,
+                "player_metadata": player_metadata,
+                "viewed": viewed,
             },
             options=options,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import session_summaries as registry
+from ..registry.families import session_summaries as registry
 
 if TYPE_CHECKING:
     from .. import models as m

@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, RequestOptions
 
-from ..registry import sessions as registry
+from ..registry.families import sessions as registry
 
 __all__ = ["Sessions"]
 

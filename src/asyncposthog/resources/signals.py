@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import signals as registry
+from ..registry.families import signals as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -22,24 +22,19 @@ __all__ = ["Signals", "SignalsProcessing", "SignalsSourceConfigs"]
 class SignalsProcessing(Resource):
     """Operations on `signals.processing`."""
 
-    def get(
+    async def get(
         self,
         *,
         limit: int | Omit = OMIT,
         offset: int | Omit = OMIT,
-        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> Cursor[m.PauseStateResponse]:
+    ) -> m.PauseStateResponse:
         """Get one of the signals processing.
 
-        `GET /api/projects/{project_id}/signals/processing/`; limits `burst` and `sustained`;
-        pages: offset.
+        `GET /api/projects/{project_id}/signals/processing/`; limits `burst` and `sustained`.
         """
-        return self._cursor(
-            registry.PROCESSING_GET,
-            query={"limit": limit, "offset": offset},
-            concurrency=concurrency,
-            options=options,
+        return await self._call(
+            registry.PROCESSING_GET, query={"limit": limit, "offset": offset}, options=options
         )
 
     async def pause(
@@ -54,7 +49,9 @@ class SignalsProcessing(Resource):
             registry.PROCESSING_PAUSE, body={"timestamp": timestamp}, options=options
         )
 
-    async def resume(self, *, options: RequestOptions | None = None) -> m.PauseResponse:
+    async def resume(
+        self, *, options: RequestOptions | None = None
+    ) -> m.SignalsProcessingResumeResponse:
         """Resume: an action on signals processing.
 
         `DELETE /api/projects/{project_id}/signals/processing/pause/`; limits `burst` and
@@ -163,13 +160,9 @@ class SignalsSourceConfigs(Resource):
         /,
         *,
         config: JSON | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
         enabled: bool | Omit = OMIT,
-        id_: str | Omit = OMIT,
         source_product: m.SourceProductEnum | Omit = OMIT,
         source_type: m.SignalSourceConfigSourceTypeEnum | Omit = OMIT,
-        status: str | None | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.SignalSourceConfig:
         """Change the given fields of one of the signals source configs.
@@ -182,13 +175,9 @@ class SignalsSourceConfigs(Resource):
             (id,),
             body={
                 "config": config,
-                "created_at": created_at,
                 "enabled": enabled,
-                "id": id_,
                 "source_product": source_product,
                 "source_type": source_type,
-                "status": status,
-                "updated_at": updated_at,
             },
             options=options,
         )

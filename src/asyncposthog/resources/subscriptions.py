@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import subscriptions as registry
+from ..registry.families import subscriptions as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -83,7 +83,7 @@ class Subscriptions(Resource):
         byweekday: Sequence[m.ByweekdayEnum] | None | Omit = OMIT,
         count: int | None | Omit = OMIT,
         dashboard: int | None | Omit = OMIT,
-        dashboard_export_insights: Sequence[float] | Omit = OMIT,
+        dashboard_export_insights: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         insight: int | None | Omit = OMIT,
         integration_id: int | None | Omit = OMIT,
@@ -191,7 +191,7 @@ class Subscriptions(Resource):
         byweekday: Sequence[m.ByweekdayEnum] | None | Omit = OMIT,
         count: int | None | Omit = OMIT,
         dashboard: int | None | Omit = OMIT,
-        dashboard_export_insights: Sequence[float] | Omit = OMIT,
+        dashboard_export_insights: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         insight: int | None | Omit = OMIT,
         integration_id: int | None | Omit = OMIT,
@@ -246,8 +246,8 @@ class Subscriptions(Resource):
     async def test_delivery(self, id: int, /, *, options: RequestOptions | None = None) -> JSON:
         """Test delivery: an action on subscriptions.
 
-        `POST /api/projects/{project_id}/subscriptions/{id}/test-delivery/`; limits `burst` and
-        `sustained`.
+        `POST /api/projects/{project_id}/subscriptions/{id}/test-delivery/`; limits
+        `subscription_test_delivery`.
         """
         return await self._call(registry.TEST_DELIVERY, (id,), options=options)
 
@@ -260,15 +260,13 @@ class Subscriptions(Resource):
         byweekday: Sequence[m.ByweekdayEnum] | None | Omit = OMIT,
         count: int | None | Omit = OMIT,
         dashboard: int | None | Omit = OMIT,
-        dashboard_export_insights: Sequence[float] | Omit = OMIT,
+        dashboard_export_insights: Sequence[int] | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         frequency: m.SubscriptionFrequencyEnum | Omit = OMIT,
         insight: int | None | Omit = OMIT,
-        insight_short_id: str | None | Omit = OMIT,
         integration_id: int | None | Omit = OMIT,
         interval: int | Omit = OMIT,
         invite_message: str | None | Omit = OMIT,
-        resource_name: str | None | Omit = OMIT,
         start_date: Timestamp | Omit = OMIT,
         summary_enabled: bool | Omit = OMIT,
         summary_prompt_guide: str | Omit = OMIT,
@@ -295,11 +293,9 @@ class Subscriptions(Resource):
                 "deleted": deleted,
                 "frequency": frequency,
                 "insight": insight,
-                "insight_short_id": insight_short_id,
                 "integration_id": integration_id,
                 "interval": interval,
                 "invite_message": invite_message,
-                "resource_name": resource_name,
                 "start_date": start_date,
                 "summary_enabled": summary_enabled,
                 "summary_prompt_guide": summary_prompt_guide,

@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import surveys as registry
+from ..registry.families import surveys as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -211,21 +211,48 @@ class Surveys(Resource):
         """Operations on `surveys.responses`."""
         return SurveysResponses(self._executor)
 
-    async def activity(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
+    def activity(
+        self,
+        id: UUID | str,
+        /,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on surveys.
 
         `GET /api/projects/{project_id}/surveys/{id}/activity/`; scope `activity_log:read`;
-        limits `burst` and `sustained`.
+        limits `burst` and `sustained`; pages: page.
         """
-        return await self._call(registry.ACTIVITY, (id,), options=options)
+        return self._cursor(
+            registry.ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
-    async def all_activity(self, *, options: RequestOptions | None = None) -> JSON:
+    def all_activity(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
+        options: RequestOptions | None = None,
+    ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on surveys.
 
         `GET /api/projects/{project_id}/surveys/activity/`; scope `activity_log:read`; limits
-        `burst` and `sustained`.
+        `burst` and `sustained`; pages: page.
         """
-        return await self._call(registry.ALL_ACTIVITY, options=options)
+        return self._cursor(
+            registry.ALL_ACTIVITY,
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
 
     async def all_stats(
         self,
@@ -753,8 +780,6 @@ class Surveys(Resource):
         appearance: m.SurveyAppearanceSchema | Mapping[str, JSON] | None | Omit = OMIT,
         archived: bool | Omit = OMIT,
         conditions: m.SurveyConditionsSchema | Mapping[str, JSON] | None | Omit = OMIT,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         current_iteration: int | None | Omit = OMIT,
         current_iteration_start_date: Timestamp | None | Omit = OMIT,
         description: str | Omit = OMIT,
@@ -762,12 +787,9 @@ class Surveys(Resource):
         enable_partial_responses: bool | None | Omit = OMIT,
         end_date: str | None | Omit = OMIT,
         form_content: JSON | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        internal_targeting_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
         iteration_count: int | None | Omit = OMIT,
         iteration_frequency_days: int | None | Omit = OMIT,
         iteration_start_dates: Sequence[str | None] | None | Omit = OMIT,
-        linked_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
         linked_flag_id: int | None | Omit = OMIT,
         linked_insight_id: int | None | Omit = OMIT,
         name: str | Omit = OMIT,
@@ -793,7 +815,6 @@ class Surveys(Resource):
         responses_limit: int | None | Omit = OMIT,
         schedule: m.ScheduleEnum | None | Omit = OMIT,
         start_date: str | None | Omit = OMIT,
-        targeting_flag: m.MinimalFeatureFlag | Mapping[str, JSON] | Omit = OMIT,
         targeting_flag_filters: m.FeatureFlagFiltersSchema
         | Mapping[str, JSON]
         | None
@@ -816,8 +837,6 @@ class Surveys(Resource):
                 "appearance": appearance,
                 "archived": archived,
                 "conditions": conditions,
-                "created_at": created_at,
-                "created_by": created_by,
                 "current_iteration": current_iteration,
                 "current_iteration_start_date": current_iteration_start_date,
                 "description": description,
@@ -825,12 +844,9 @@ class Surveys(Resource):
                 "enable_partial_responses": enable_partial_responses,
                 "end_date": end_date,
                 "form_content": form_content,
-                "id": id_,
-                "internal_targeting_flag": internal_targeting_flag,
                 "iteration_count": iteration_count,
                 "iteration_frequency_days": iteration_frequency_days,
                 "iteration_start_dates": iteration_start_dates,
-                "linked_flag": linked_flag,
                 "linked_flag_id": linked_flag_id,
                 "linked_insight_id": linked_insight_id,
                 "name": name,
@@ -844,7 +860,6 @@ class Surveys(Resource):
                 "responses_limit": responses_limit,
                 "schedule": schedule,
                 "start_date": start_date,
-                "targeting_flag": targeting_flag,
                 "targeting_flag_filters": targeting_flag_filters,
                 "targeting_flag_id": targeting_flag_id,
                 "translations": translations,

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import task_automations as registry
+from ..registry.families import task_automations as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -164,22 +164,14 @@ class TaskAutomations(Resource):
         id: str,
         /,
         *,
-        created_at: Timestamp | Omit = OMIT,
         cron_expression: str | Omit = OMIT,
         enabled: bool | Omit = OMIT,
         github_integration: int | None | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        last_error: str | None | Omit = OMIT,
-        last_run_at: str | None | Omit = OMIT,
-        last_run_status: str | None | Omit = OMIT,
-        last_task_id: str | None | Omit = OMIT,
-        last_task_run_id: str | None | Omit = OMIT,
         name: str | Omit = OMIT,
         prompt: str | Omit = OMIT,
         repository: str | Omit = OMIT,
         template_id: str | None | Omit = OMIT,
         timezone: str | Omit = OMIT,
-        updated_at: Timestamp | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.TaskAutomation:
         """Change the given fields of one of the task automations.
@@ -191,22 +183,14 @@ class TaskAutomations(Resource):
             registry.UPDATE,
             (id,),
             body={
-                "created_at": created_at,
                 "cron_expression": cron_expression,
                 "enabled": enabled,
                 "github_integration": github_integration,
-                "id": id_,
-                "last_error": last_error,
-                "last_run_at": last_run_at,
-                "last_run_status": last_run_status,
-                "last_task_id": last_task_id,
-                "last_task_run_id": last_task_run_id,
                 "name": name,
                 "prompt": prompt,
                 "repository": repository,
                 "template_id": template_id,
                 "timezone": timezone,
-                "updated_at": updated_at,
             },
             options=options,
         )

@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import tasks as registry
+from ..registry.families import tasks as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -50,7 +50,7 @@ class TasksRunsArtifacts(Resource):
 
     async def download(
         self, task_id: str, id: str, /, *, storage_path: str, options: RequestOptions | None = None
-    ) -> JSON:
+    ) -> bytes:
         """Download: an action on tasks runs artifacts.
 
         `POST /api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/download/`; limits
@@ -294,9 +294,7 @@ class TasksRuns(Resource):
             options=options,
         )
 
-    async def logs(
-        self, task_id: str, id: str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
+    async def logs(self, task_id: str, id: str, /, *, options: RequestOptions | None = None) -> str:
         """Logs: an action on tasks runs.
 
         `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/`; limits `burst` and
@@ -434,7 +432,7 @@ class TasksRuns(Resource):
 
     async def stream(
         self, task_id: str, id: str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
+    ) -> str:
         """Stream: an action on tasks runs.
 
         `GET /api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream/`; limits `burst` and

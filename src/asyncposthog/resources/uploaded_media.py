@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, RequestOptions
+from typing import TYPE_CHECKING
 
-from ..registry import uploaded_media as registry
+from asyncposthog.resource import Resource
+from asyncposthog.types import FileInput, RequestOptions
+
+from ..registry.families import uploaded_media as registry
+
+if TYPE_CHECKING:
+    from .. import models as m
 
 __all__ = ["UploadedMedia"]
 
@@ -14,9 +19,13 @@ __all__ = ["UploadedMedia"]
 class UploadedMedia(Resource):
     """Operations on `uploaded_media`."""
 
-    async def create(self, *, options: RequestOptions | None = None) -> dict[str, JSON]:
+    async def create(
+        self, *, image: FileInput, options: RequestOptions | None = None
+    ) -> m.UploadedMediaCreateResponse:
         """Create one of the uploaded media.
+
+        An image of at most 4 MB.
 
         `POST /api/projects/{project_id}/uploaded_media/`; limits `burst` and `sustained`.
         """
-        return await self._call(registry.CREATE, options=options)
+        return await self._call(registry.CREATE, body={"image": image}, options=options)

@@ -10,7 +10,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import user_home_settings as registry
+from ..registry.families import user_home_settings as registry
 
 if TYPE_CHECKING:
     from .. import models as m

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import OMIT, Omit, RequestOptions
+from asyncposthog.types import OMIT, FileInput, Omit, RequestOptions
 
-from ..registry import user_interviews as registry
+from ..registry.families import user_interviews as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -26,7 +26,7 @@ class UserInterviews(Resource):
     async def create(
         self,
         *,
-        audio: str,
+        audio: FileInput,
         interviewee_emails: Sequence[str] | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -85,7 +85,7 @@ class UserInterviews(Resource):
         id: UUID | str,
         /,
         *,
-        audio: str,
+        audio: FileInput,
         interviewee_emails: Sequence[str] | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -107,7 +107,7 @@ class UserInterviews(Resource):
         id: UUID | str,
         /,
         *,
-        audio: str | Omit = OMIT,
+        audio: FileInput | Omit = OMIT,
         interviewee_emails: Sequence[str] | Omit = OMIT,
         summary: str | Omit = OMIT,
         options: RequestOptions | None = None,

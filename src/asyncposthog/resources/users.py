@@ -11,7 +11,7 @@ from uuid import UUID
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import users as registry
+from ..registry.families import users as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -139,8 +139,6 @@ class Users(Resource):
         first_name: str | Omit = OMIT,
         has_seen_product_intro_for: JSON | Omit = OMIT,
         hedgehog_config: JSON | Omit = OMIT,
-        is_impersonated_read_only: bool | None | Omit = OMIT,
-        is_organization_first_user: bool | None | Omit = OMIT,
         is_staff: bool | Omit = OMIT,
         last_name: str | Omit = OMIT,
         notification_settings: Mapping[str, JSON] | Omit = OMIT,
@@ -171,8 +169,6 @@ class Users(Resource):
                 "first_name": first_name,
                 "has_seen_product_intro_for": has_seen_product_intro_for,
                 "hedgehog_config": hedgehog_config,
-                "is_impersonated_read_only": is_impersonated_read_only,
-                "is_organization_first_user": is_organization_first_user,
                 "is_staff": is_staff,
                 "last_name": last_name,
                 "notification_settings": notification_settings,
@@ -691,8 +687,6 @@ class Users(Resource):
         first_name: str | Omit = OMIT,
         has_seen_product_intro_for: JSON | Omit = OMIT,
         hedgehog_config: JSON | Omit = OMIT,
-        is_impersonated_read_only: bool | None | Omit = OMIT,
-        is_organization_first_user: bool | None | Omit = OMIT,
         is_staff: bool | Omit = OMIT,
         last_name: str | Omit = OMIT,
         notification_settings: Mapping[str, JSON] | Omit = OMIT,
@@ -724,8 +718,6 @@ class Users(Resource):
                 "first_name": first_name,
                 "has_seen_product_intro_for": has_seen_product_intro_for,
                 "hedgehog_config": hedgehog_config,
-                "is_impersonated_read_only": is_impersonated_read_only,
-                "is_organization_first_user": is_organization_first_user,
                 "is_staff": is_staff,
                 "last_name": last_name,
                 "notification_settings": notification_settings,
@@ -756,8 +748,6 @@ class Users(Resource):
         first_name: str | Omit = OMIT,
         has_seen_product_intro_for: JSON | Omit = OMIT,
         hedgehog_config: JSON | Omit = OMIT,
-        is_impersonated_read_only: bool | None | Omit = OMIT,
-        is_organization_first_user: bool | None | Omit = OMIT,
         is_staff: bool | Omit = OMIT,
         last_name: str | Omit = OMIT,
         notification_settings: Mapping[str, JSON] | Omit = OMIT,
@@ -789,8 +779,6 @@ class Users(Resource):
                 "first_name": first_name,
                 "has_seen_product_intro_for": has_seen_product_intro_for,
                 "hedgehog_config": hedgehog_config,
-                "is_impersonated_read_only": is_impersonated_read_only,
-                "is_organization_first_user": is_organization_first_user,
                 "is_staff": is_staff,
                 "last_name": last_name,
                 "notification_settings": notification_settings,

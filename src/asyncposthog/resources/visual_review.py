@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import visual_review as registry
+from ..registry.families import visual_review as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -118,7 +118,7 @@ class VisualReviewReposThumbnails(Resource):
 
     async def get(
         self, id: str, identifier: str, /, *, options: RequestOptions | None = None
-    ) -> JSON:
+    ) -> bytes:
         """Get one of the visual review repos thumbnails.
 
         `GET /api/projects/{project_id}/visual_review/repos/{id}/thumbnails/{identifier}/`;

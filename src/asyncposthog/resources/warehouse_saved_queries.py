@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
-from ..registry import warehouse_saved_queries as registry
+from ..registry.families import warehouse_saved_queries as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -22,95 +23,46 @@ __all__ = ["WarehouseSavedQueries"]
 class WarehouseSavedQueries(Resource):
     """Operations on `warehouse_saved_queries`."""
 
-    async def activity(
-        self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.DataWarehouseSavedQuery:
-        """Activity: an action on warehouse saved queries.
-
-        `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/activity/`; scope
-        `activity_log:read`; limits `burst` and `sustained`.
-        """
-        return await self._call(registry.ACTIVITY, (id,), options=options)
-
-    async def ancestors(
+    def activity(
         self,
         id: UUID | str,
         /,
         *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
+        limit: int | Omit = OMIT,
+        page: int | Omit = OMIT,
+        concurrency: int = 1,
         options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+    ) -> Cursor[m.ActivityLogEntry]:
+        """Activity: an action on warehouse saved queries.
+
+        `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/activity/`; scope
+        `activity_log:read`; limits `burst` and `sustained`; pages: page.
+        """
+        return self._cursor(
+            registry.ACTIVITY,
+            (id,),
+            query={"limit": limit, "page": page},
+            concurrency=concurrency,
+            options=options,
+        )
+
+    async def ancestors(
+        self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.WarehouseSavedQueriesAncestorsResponse:
         """Ancestors: an action on warehouse saved queries.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/`; limits
         `burst` and `sustained`.
         """
-        return await self._call(
-            registry.ANCESTORS,
-            (id,),
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        return await self._call(registry.ANCESTORS, (id,), body={"level": level}, options=options)
 
-    async def cancel(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+    async def cancel(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
         """Cancel: an action on warehouse saved queries.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/cancel/`; limits `burst`
         and `sustained`.
         """
-        return await self._call(
-            registry.CANCEL,
-            (id,),
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        await self._call(registry.CANCEL, (id,), options=options)
 
     async def create(
         self,
@@ -159,7 +111,7 @@ class WarehouseSavedQueries(Resource):
 
     async def dependencies(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.DataWarehouseSavedQuery:
+    ) -> m.WarehouseSavedQueriesDependenciesResponse:
         """Dependencies: an action on warehouse saved queries.
 
         `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/dependencies/`; limits
@@ -168,44 +120,14 @@ class WarehouseSavedQueries(Resource):
         return await self._call(registry.DEPENDENCIES, (id,), options=options)
 
     async def descendants(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+        self, id: UUID | str, /, *, level: int | Omit = OMIT, options: RequestOptions | None = None
+    ) -> m.WarehouseSavedQueriesDescendantsResponse:
         """Descendants: an action on warehouse saved queries.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/`; limits
         `burst` and `sustained`.
         """
-        return await self._call(
-            registry.DESCENDANTS,
-            (id,),
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        return await self._call(registry.DESCENDANTS, (id,), body={"level": level}, options=options)
 
     async def get(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
@@ -237,45 +159,13 @@ class WarehouseSavedQueries(Resource):
             options=options,
         )
 
-    async def materialize(
-        self,
-        id: str,
-        /,
-        *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+    async def materialize(self, id: str, /, *, options: RequestOptions | None = None) -> None:
         """Materialize: an action on warehouse saved queries.
 
-        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/materialize/`; limits
-        `materialization`.
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/materialize/`; scope
+        `warehouse_view:write`; limits `materialization`.
         """
-        return await self._call(
-            registry.MATERIALIZE,
-            (id,),
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        await self._call(registry.MATERIALIZE, (id,), options=options)
 
     async def replace(
         self,
@@ -318,129 +208,40 @@ class WarehouseSavedQueries(Resource):
         )
 
     async def resume_schedules(
-        self,
-        *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+        self, *, view_ids: Sequence[str], options: RequestOptions | None = None
+    ) -> None:
         """Resume schedules: an action on warehouse saved queries.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/resume_schedules/`; limits
         `burst` and `sustained`.
         """
-        return await self._call(
-            registry.RESUME_SCHEDULES,
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        await self._call(registry.RESUME_SCHEDULES, body={"view_ids": view_ids}, options=options)
 
     async def revert_materialization(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
         """Revert materialization: an action on warehouse saved queries.
 
         `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/revert_materialization/`;
-        limits `materialization`.
+        scope `warehouse_view:write`; limits `materialization`.
         """
-        return await self._call(
-            registry.REVERT_MATERIALIZATION,
-            (id,),
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        await self._call(registry.REVERT_MATERIALIZATION, (id,), options=options)
 
-    async def run(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        dag_id: str | None | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        edited_history_id: str | None | Omit = OMIT,
-        folder_id: str | None | Omit = OMIT,
-        folder_name: str | None | Omit = OMIT,
-        is_test: bool | Omit = OMIT,
-        name: str | Omit = OMIT,
-        origin: m.OriginEnum | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
-        soft_update: bool | None | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> m.DataWarehouseSavedQuery:
+    async def run(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> None:
         """Run: an action on warehouse saved queries.
 
-        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/run/`; limits
-        `saved_query`.
+        `POST /api/projects/{project_id}/warehouse_saved_queries/{id}/run/`; scope
+        `warehouse_view:write`; limits `saved_query`.
         """
-        return await self._call(
-            registry.RUN,
-            (id,),
-            body={
-                "dag_id": dag_id,
-                "deleted": deleted,
-                "edited_history_id": edited_history_id,
-                "folder_id": folder_id,
-                "folder_name": folder_name,
-                "is_test": is_test,
-                "name": name,
-                "origin": origin,
-                "query": query,
-                "soft_update": soft_update,
-            },
-            options=options,
-        )
+        await self._call(registry.RUN, (id,), options=options)
 
     async def run_history(
         self, id: UUID | str, /, *, options: RequestOptions | None = None
-    ) -> m.DataWarehouseSavedQuery:
+    ) -> m.WarehouseSavedQueriesRunHistoryResponse:
         """Run history: an action on warehouse saved queries.
 
-        `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/run_history/`; limits
-        `burst` and `sustained`.
+        `GET /api/projects/{project_id}/warehouse_saved_queries/{id}/run_history/`; scope
+        `warehouse_view:read`; limits `burst` and `sustained`.
         """
         return await self._call(registry.RUN_HISTORY, (id,), options=options)
 
@@ -452,7 +253,6 @@ class WarehouseSavedQueries(Resource):
         dag_id: str | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
         edited_history_id: str | None | Omit = OMIT,
-        expires_at: str | None | Omit = OMIT,
         folder_id: str | None | Omit = OMIT,
         folder_name: str | None | Omit = OMIT,
         is_test: bool | Omit = OMIT,
@@ -474,7 +274,6 @@ class WarehouseSavedQueries(Resource):
                 "dag_id": dag_id,
                 "deleted": deleted,
                 "edited_history_id": edited_history_id,
-                "expires_at": expires_at,
                 "folder_id": folder_id,
                 "folder_name": folder_name,
                 "is_test": is_test,

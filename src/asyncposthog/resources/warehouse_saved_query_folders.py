@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
+from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import warehouse_saved_query_folders as registry
+from ..registry.families import warehouse_saved_query_folders as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -61,31 +60,11 @@ class WarehouseSavedQueryFolders(Resource):
         return self._cursor(registry.LIST, concurrency=concurrency, options=options)
 
     async def update(
-        self,
-        id: str,
-        /,
-        *,
-        created_at: Timestamp | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
-        id_: str | Omit = OMIT,
-        name: str | Omit = OMIT,
-        view_count: int | Omit = OMIT,
-        options: RequestOptions | None = None,
+        self, id: str, /, *, name: str | Omit = OMIT, options: RequestOptions | None = None
     ) -> m.DataWarehouseSavedQueryFolder:
         """Change the given fields of one of the warehouse saved query folders.
 
         `PATCH /api/projects/{project_id}/warehouse_saved_query_folders/{id}/`; limits `burst`
         and `sustained`.
         """
-        return await self._call(
-            registry.UPDATE,
-            (id,),
-            body={
-                "created_at": created_at,
-                "created_by": created_by,
-                "id": id_,
-                "name": name,
-                "view_count": view_count,
-            },
-            options=options,
-        )
+        return await self._call(registry.UPDATE, (id,), body={"name": name}, options=options)

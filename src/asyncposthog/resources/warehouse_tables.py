@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from asyncposthog.resource import Resource
-from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
+from asyncposthog.types import JSON, OMIT, FileInput, Omit, RequestOptions
 
-from ..registry import warehouse_tables as registry
+from ..registry.families import warehouse_tables as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -63,30 +63,21 @@ class WarehouseTables(Resource):
     async def file(
         self,
         *,
-        credential: m.Credential | Mapping[str, JSON] | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
+        file: FileInput,
         format: m.TableFormatEnum | Omit = OMIT,
         name: str | Omit = OMIT,
-        options_: Mapping[str, JSON] | Omit = OMIT,
-        url_pattern: str | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> m.Table:
         """File: an action on warehouse tables.
+
+        At most 50 MB, as CSVWithNames unless format says otherwise; only for organizations with
+        the warehouse API switched on.
 
         `POST /api/projects/{project_id}/warehouse_tables/file/`; scope `warehouse_table:write`;
         limits `burst` and `sustained`.
         """
         return await self._call(
-            registry.FILE,
-            body={
-                "credential": credential,
-                "deleted": deleted,
-                "format": format,
-                "name": name,
-                "options": options_,
-                "url_pattern": url_pattern,
-            },
-            options=options,
+            registry.FILE, body={"file": file, "format": format, "name": name}, options=options
         )
 
     async def get(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> m.Table:
@@ -119,36 +110,14 @@ class WarehouseTables(Resource):
         )
 
     async def refresh_schema(
-        self,
-        id: UUID | str,
-        /,
-        *,
-        credential: m.Credential | Mapping[str, JSON] | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        format: m.TableFormatEnum | Omit = OMIT,
-        name: str | Omit = OMIT,
-        options_: Mapping[str, JSON] | Omit = OMIT,
-        url_pattern: str | Omit = OMIT,
-        options: RequestOptions | None = None,
-    ) -> JSON:
+        self, id: UUID | str, /, *, options: RequestOptions | None = None
+    ) -> None:
         """Refresh schema: an action on warehouse tables.
 
         `POST /api/projects/{project_id}/warehouse_tables/{id}/refresh_schema/`; limits `burst`
         and `sustained`.
         """
-        return await self._call(
-            registry.REFRESH_SCHEMA,
-            (id,),
-            body={
-                "credential": credential,
-                "deleted": deleted,
-                "format": format,
-                "name": name,
-                "options": options_,
-                "url_pattern": url_pattern,
-            },
-            options=options,
-        )
+        await self._call(registry.REFRESH_SCHEMA, (id,), options=options)
 
     async def replace(
         self,
@@ -219,29 +188,12 @@ class WarehouseTables(Resource):
         id: UUID | str,
         /,
         *,
-        credential: m.Credential | Mapping[str, JSON] | Omit = OMIT,
-        deleted: bool | None | Omit = OMIT,
-        format: m.TableFormatEnum | Omit = OMIT,
-        name: str | Omit = OMIT,
-        options_: Mapping[str, JSON] | Omit = OMIT,
-        url_pattern: str | Omit = OMIT,
+        updates: Mapping[str, str] | Omit = OMIT,
         options: RequestOptions | None = None,
-    ) -> JSON:
+    ) -> None:
         """Update schema: an action on warehouse tables.
 
         `POST /api/projects/{project_id}/warehouse_tables/{id}/update_schema/`; limits `burst`
         and `sustained`.
         """
-        return await self._call(
-            registry.UPDATE_SCHEMA,
-            (id,),
-            body={
-                "credential": credential,
-                "deleted": deleted,
-                "format": format,
-                "name": name,
-                "options": options_,
-                "url_pattern": url_pattern,
-            },
-            options=options,
-        )
+        await self._call(registry.UPDATE_SCHEMA, (id,), body={"updates": updates}, options=options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import OMIT, Omit, RequestOptions
 
-from ..registry import web_analytics as registry
+from ..registry.families import web_analytics as registry
 
 if TYPE_CHECKING:
     from .. import models as m
@@ -23,7 +23,7 @@ class WebAnalytics(Resource):
         self,
         *,
         compare: bool | Omit = OMIT,
-        days: float | Omit = OMIT,
+        days: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.WeeklyDigestResponse:
         """Weekly digest: an action on web analytics.

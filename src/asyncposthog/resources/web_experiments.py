@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions, Timestamp
 
-from ..registry import web_experiments as registry
+from ..registry.families import web_experiments as registry
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor

@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncposthog.resource import Resource
 from asyncposthog.types import JSON, RequestOptions
 
-from ..registry import web_vitals as registry
+from ..registry.families import web_vitals as registry
 
 __all__ = ["WebVitals"]
 

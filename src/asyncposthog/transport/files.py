@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from anyio import to_thread
 
@@ -75,7 +74,8 @@ def _name_of(source: bytes | IO[bytes] | os.PathLike[str]) -> str | None:
 async def encode_multipart(form: Multipart) -> tuple[bytes, str]:
     """Read the files and return the body with its content type.
 
-    Paths are opened here and closed again. An open file is read from where it stands.
+    Paths are opened here and closed again. An open file is read from where it stands, and
+    left there if it can be.
     """
     boundary = secrets.token_hex(16)
     chunks: list[bytes] = []
@@ -97,10 +97,21 @@ async def _read(part: FilePart) -> bytes:
     source = part.source
     if isinstance(source, bytes):
         return source
-    reader = partial(Path(source).read_bytes) if isinstance(source, os.PathLike) else source.read
-    content: Any = await to_thread.run_sync(reader)
+    if isinstance(source, os.PathLike):
+        return await to_thread.run_sync(Path(source).read_bytes)
+    content = await to_thread.run_sync(_read_open, source)
     if not isinstance(content, bytes):
         raise TypeError(f"{part.filename}: the file gives text; open it in binary mode ('rb')")
+    return content
+
+
+def _read_open(file: IO[bytes]) -> object:
+    """Read an open file to its end, and put it back to where it was."""
+    seekable = getattr(file, "seekable", None)
+    position = file.tell() if seekable is not None and seekable() else None
+    content = file.read()
+    if position is not None:
+        file.seek(position)
     return content
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Final
 
 import anyio
@@ -31,7 +32,7 @@ from .middleware import Middleware, compose
 from .redact import Redactor, mask_target
 from .request import PreparedRequest, request_info
 from .retry import Course, OnRetry, Policy, run
-from .wire import Bearer, exchange, read_bounded
+from .wire import Credentials, build_request, exchange, read_bounded
 
 __all__ = ["Context", "Transport"]
 
@@ -46,8 +47,9 @@ class Context:
 
     base: str
     """The URL that targets are put behind."""
-    auth: Bearer
+    credentials: Credentials
     headers: httpx.Headers
+    """The usual ones, `Host` among them."""
     facts: Facts
     redactor: Redactor
     middleware: tuple[Middleware, ...] = ()
@@ -240,17 +242,17 @@ class Transport:
     async def _attempt(self, job: _Job, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
         job.attempt = number
-        scope = anyio.CancelScope()
+        limiter, timeout = self._limiter, job.policy.timeout
+        # Waiting to be admitted takes of the call's time, not of the attempt's.
+        bound = self._bound(job, timeout if limiter is None else None)
+        scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
         self._scopes.add(scope)
         try:
             with scope:
-                if self._limiter is None:
-                    self._limit_time(job, scope, job.policy.timeout)
+                if limiter is None:
                     return await self._perform(job)
-                # Waiting to be admitted takes of the call's time, not of the attempt's.
-                self._limit_time(job, scope, None)
-                async with self._limiter.admit(job.operation, job.project):
-                    self._limit_time(job, scope, job.policy.timeout)
+                async with limiter.admit(job.operation, job.project):
+                    scope.deadline = anyio.current_time() + self._bound(job, timeout)
                     return await self._perform(job)
         except httpx.HTTPError as error:
             raise self._translated(error, job) from error
@@ -262,14 +264,15 @@ class Transport:
         info, context = request_info(job.request), job.context
         return translate(error, context.base, context.redactor, job.operation.id, info)
 
-    def _limit_time(self, job: _Job, scope: anyio.CancelScope, bound: float | None) -> None:
+    def _bound(self, job: _Job, timeout: float | None) -> float:
+        """Return the seconds an attempt has: its own, or what is left of the call's."""
+        bound = inf if timeout is None else timeout
         job.overall = False
         if job.policy.deadline is not None:
-            left = job.began + job.policy.deadline - self.clock.monotonic()
-            if bound is None or left <= bound:
-                job.overall, bound = True, max(left, 0.0)
-        if bound is not None:
-            scope.deadline = anyio.current_time() + bound
+            left = max(0.0, job.began + job.policy.deadline - self.clock.monotonic())
+            if left <= bound:
+                job.overall, bound = True, left
+        return bound
 
     async def _perform(self, job: _Job) -> httpx.Response:
         """Send one attempt through the middleware, and raise what its answer stands for."""
@@ -278,28 +281,37 @@ class Transport:
         if prepared.headers:
             headers = headers.copy()
             headers.update(prepared.headers)
-        request = httpx.Request(
+        request = build_request(
             prepared.method,
             context.base + prepared.target,
-            headers=headers,
-            content=prepared.content,
-            extensions={"timeout": _timeouts(job.policy.timeout)},
+            headers,
+            prepared.content,
+            {"timeout": _timeouts(job.policy.timeout)},
         )
         if context.middleware:
-            chain = compose(context.middleware, partial(self._transmit, job))
-            response = await chain(request)
+            request.read()
+            response = await compose(context.middleware, partial(self._transmit, job))(request)
         else:
-            response = await self._transmit(job, request)
+            usual = prepared.method == "GET" and not prepared.headers
+            response = await self._transmit(job, request, usual=usual)
         if response.status_code < 300 or response.status_code == 304:
             return response
         raise await self._failure(job, response)
 
-    async def _transmit(self, job: _Job, request: httpx.Request) -> httpx.Response:
+    async def _transmit(
+        self, job: _Job, request: httpx.Request, *, usual: bool = False
+    ) -> httpx.Response:
         """Put a request on the wire, and read the answer unless it is to be streamed."""
         context = job.context
         verbose = logger.isEnabledFor(logging.DEBUG)
         began = self.clock.monotonic() if verbose else 0.0
-        response = await exchange(self._http(), request, context.auth)
+        response = await exchange(
+            self._http(),
+            request,
+            context.credentials,
+            content=job.request.content,
+            usual=usual,
+        )
         if not job.stream or response.status_code >= 300:
             response = await read_bounded(
                 response, context.max_bytes, job.request, job.operation.id

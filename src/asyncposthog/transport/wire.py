@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import httpx
 
@@ -12,10 +12,13 @@ from asyncposthog.errors import ResponseTooLargeError
 
 from .request import PreparedRequest, request_info
 
-__all__ = ["Bearer", "exchange", "origin", "read_bounded"]
+__all__ = ["Credentials", "build_request", "exchange", "origin", "read_bounded"]
 
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_EMPTY: Final = httpx.ByteStream(b"")
+_NO_AUTH: Final = httpx.Auth()
+"""Does nothing: the credentials of a client that users gave us are not ours to send."""
 
 
 def origin(url: httpx.URL) -> tuple[str, bytes]:
@@ -23,53 +26,82 @@ def origin(url: httpx.URL) -> tuple[str, bytes]:
     return url.scheme, url.netloc
 
 
-class Bearer(httpx.Auth):
-    """Puts the key on a request while it is on the wire, and only to the origins it is for.
+class Credentials:
+    """The key, and where it may go. A request holds it only while it is on the wire.
 
-    Afterwards the request does not hold it any more: neither an exception nor a response kept
-    by a user can give it away.
+    Afterwards neither an exception nor a response kept by a user can give it away.
     """
 
-    def __init__(self, secret: Secret, bases: tuple[str, ...]) -> None:
-        """Know the key, and the base URLs it may be sent to."""
+    __slots__ = ("_headers", "_origins", "_value")
+
+    def __init__(self, secret: Secret, bases: Iterable[str], headers: httpx.Headers) -> None:
+        """Know the key, the base URLs it may be sent to, and the headers most requests have."""
         self._value = f"Bearer {secret.reveal()}"
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases)
+        self._headers = headers.copy()
+        self._headers["Authorization"] = self._value
 
-    async def async_auth_flow(
-        self, request: httpx.Request
-    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Add the header, send, and take it away again."""
-        headers = request.headers
-        if "Authorization" in headers or origin(request.url) not in self._origins:
-            yield request
-            return
+    def sign(self, request: httpx.Request, usual: bool) -> httpx.Headers:
+        """Return the request's headers with the key, if it goes where the key may go.
+
+        Args:
+            request: What is about to be sent.
+            usual: Whether it has the usual headers and goes to the usual host.
+        """
+        if usual:
+            return self._headers.copy()
+        if "Authorization" in request.headers or origin(request.url) not in self._origins:
+            return request.headers
+        headers = request.headers.copy()
         headers["Authorization"] = self._value
-        try:
-            yield request
-        finally:
-            del headers["Authorization"]
+        return headers
 
 
 async def exchange(
-    client: httpx.AsyncClient, request: httpx.Request, auth: httpx.Auth
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    credentials: Credentials,
+    *,
+    content: bytes | None,
+    usual: bool,
 ) -> httpx.Response:
     """Send a request and return the answer, its body not read yet.
 
     Redirects are followed within the origin alone; any other is returned as it is.
+
+    Args:
+        client: What sends it. Its own credentials, headers and cookies are not used.
+        request: What to send.
+        credentials: Added to it for the time it takes.
+        content: The request's body, to be sent again after a redirect.
+        usual: Whether it has the usual headers and goes to the usual host.
     """
     for _ in range(_MAX_REDIRECTS):
-        response = await client.send(request, stream=True, auth=auth, follow_redirects=False)
+        response = await _send(client, request, credentials.sign(request, usual))
         if response.status_code not in _REDIRECTS:
             return response
-        target = _redirect(request, response)
+        target = _redirect(request, response, content)
         if target is None:
             return response
         await response.aclose()
         request = target
-    return await client.send(request, stream=True, auth=auth, follow_redirects=False)
+    return await _send(client, request, credentials.sign(request, usual))
 
 
-def _redirect(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+async def _send(
+    client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers
+) -> httpx.Response:
+    bare = request.headers
+    request.headers = headers
+    try:
+        return await client.send(request, stream=True, auth=_NO_AUTH, follow_redirects=False)
+    finally:
+        request.headers = bare
+
+
+def _redirect(
+    request: httpx.Request, response: httpx.Response, content: bytes | None
+) -> httpx.Request | None:
     """Return the request a redirect asks for, or None if it must not be followed."""
     location = response.headers.get("Location")
     # 301, 302 and 303 turn other methods into GET, which would drop what was to be written.
@@ -81,13 +113,30 @@ def _redirect(request: httpx.Request, response: httpx.Response) -> httpx.Request
         return None
     if origin(url) != origin(request.url):
         return None
-    return httpx.Request(
-        request.method,
-        url,
-        headers=request.headers,
-        content=request.content or None,
-        extensions=request.extensions,
+    return build_request(request.method, url, request.headers, content, request.extensions)
+
+
+def build_request(
+    method: str,
+    url: httpx.URL | str,
+    headers: httpx.Headers,
+    content: bytes | None,
+    extensions: Mapping[str, Any],
+) -> httpx.Request:
+    """Return a request. `headers` hold its `Host` already, which spares httpx much of its work."""
+    if content is None:
+        request = httpx.Request(
+            method, url, headers=headers, stream=_EMPTY, extensions={**extensions}
+        )
+        if method in {"POST", "PUT", "PATCH"}:
+            request.headers["Content-Length"] = "0"
+        return request
+    request = httpx.Request(
+        method, url, headers=headers, stream=httpx.ByteStream(content), extensions={**extensions}
     )
+    request.headers["Content-Length"] = str(len(content))
+    request.read()
+    return request
 
 
 async def read_bounded(

@@ -59,7 +59,7 @@ class BatchExportRun(Model):
     last_updated_at: datetime
     latest_error: str | None = None
     records_completed: int | None = None
-    records_failed: float | None = None
+    records_failed: int | None = None
     records_total_count: int | None = None
     status: BatchExportRunStatusEnum | str
 
@@ -82,8 +82,8 @@ class BatchExport(Model):
     latest_runs: list[BatchExportRun]
     model: ModelEnum | Literal[""] | str | None = None
     name: str
-    offset_day: float | None = None
-    offset_hour: float | None = None
+    offset_day: int | None = None
+    offset_hour: int | None = None
     paused: bool | None = None
     schema_: Annotated[Any, Field(alias="schema")]
     start_at: datetime | None = None

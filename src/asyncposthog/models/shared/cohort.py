@@ -29,23 +29,26 @@ EventPropFilterTypeEnum: TypeAlias = Literal["event", "element"]
 
 
 class EventPropFilter(Model):
+    type: EventPropFilterTypeEnum
     key: str
     operator: str | None = None
-    type: EventPropFilterTypeEnum | str
     value: Any
 
 
 class HogQLFilter(Model):
-    key: str
     type: Literal["hogql"] = "hogql"
+    key: str
     value: Any = None
 
 
 class BehavioralFilter(Model):
+    type: Literal["behavioral"] = "behavioral"
     bytecode: list[Any] | None = None
     bytecode_error: str | None = None
     condition_hash: Annotated[str | None, Field(alias="conditionHash")] = None
-    event_filters: list[EventPropFilter | HogQLFilter] | None = None
+    event_filters: (
+        list[Annotated[EventPropFilter | HogQLFilter, Field(discriminator="type")]] | None
+    ) = None
     event_type: str
     explicit_datetime: str | None = None
     explicit_datetime_to: str | None = None
@@ -61,34 +64,38 @@ class BehavioralFilter(Model):
     time_interval: str | None = None
     time_value: float | None = None
     total_periods: float | None = None
-    type: Literal["behavioral"] = "behavioral"
     value: str
 
 
 class CohortFilter(Model):
+    type: Literal["cohort"] = "cohort"
     bytecode: list[Any] | None = None
     bytecode_error: str | None = None
     condition_hash: Annotated[str | None, Field(alias="conditionHash")] = None
     key: Literal["id"] = "id"
     negation: bool | None = None
-    type: Literal["cohort"] = "cohort"
     value: float
 
 
 class PersonFilter(Model):
+    type: Literal["person"] = "person"
     bytecode: list[Any] | None = None
     bytecode_error: str | None = None
     condition_hash: Annotated[str | None, Field(alias="conditionHash")] = None
     key: str
     negation: bool | None = None
     operator: str | None = None
-    type: Literal["person"] = "person"
     value: Any = None
 
 
 class CohortFilterGroup(Model):
-    type: PropertyGroupOperator | str
-    values: list[BehavioralFilter | CohortFilter | PersonFilter | CohortFilterGroup]
+    type: PropertyGroupOperator
+    values: list[
+        Annotated[
+            BehavioralFilter | CohortFilter | PersonFilter | CohortFilterGroup,
+            Field(discriminator="type"),
+        ]
+    ]
 
 
 class CohortFilters(Model):
@@ -124,4 +131,4 @@ class Cohort(Model):
     name: str | None = None
     pending_version: int | None
     query: Any = None
-    version: float | None
+    version: int | None

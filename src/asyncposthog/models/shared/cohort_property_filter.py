@@ -37,11 +37,11 @@ __all__ = [
 
 
 class CohortPropertyFilter(Model):
+    type: Literal["cohort"] = "cohort"
     cohort_name: str | None = None
     key: Literal["id"] = "id"
     label: str | None = None
     operator: PropertyOperator | str | None = None
-    type: Literal["cohort"] = "cohort"
     value: int
 
 
@@ -111,19 +111,19 @@ class FlagPropertyFilter(Model):
 
 
 class GroupPropertyFilter(Model):
+    type: Literal["group"] = "group"
     group_key_names: dict[str, str] | None = None
     group_type_index: int | None = None
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["group"] = "group"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
 class HogQLPropertyFilter(Model):
+    type: Literal["hogql"] = "hogql"
     key: str
     label: str | None = None
-    type: Literal["hogql"] = "hogql"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
@@ -147,10 +147,10 @@ class LogPropertyFilter(Model):
 
 
 class PersonPropertyFilter(Model):
+    type: Literal["person"] = "person"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["person"] = "person"
     value: list[str | float | bool] | str | float | bool | None = None
 
 
@@ -171,10 +171,10 @@ class RevenueAnalyticsPropertyFilter(Model):
 
 
 class SessionPropertyFilter(Model):
+    type: Literal["session"] = "session"
     key: str
     label: str | None = None
     operator: PropertyOperator | str
-    type: Literal["session"] = "session"
     value: list[str | float | bool] | str | float | bool | None = None
 
 

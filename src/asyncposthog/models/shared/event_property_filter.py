@@ -48,8 +48,8 @@ PropertyOperator: TypeAlias = Literal[
 
 
 class EventPropertyFilter(Model):
+    type: Literal["event"] = "event"
     key: str
     label: str | None = None
     operator: PropertyOperator | str | None = None
-    type: Literal["event"] = "event"
     value: list[str | float | bool] | str | float | bool | None = None

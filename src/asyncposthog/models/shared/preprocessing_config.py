@@ -282,5 +282,5 @@ class Alert(Model):
     skip_weekend: bool | None = None
     snoozed_until: str | None = None
     state: str
-    subscribed_users: list[float]
+    subscribed_users: list[int]
     threshold: Threshold

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from asyncposthog.model import Model
+from pydantic import Field
 
 from ..shared.date_operator_enum import DateOperatorEnum, ExistenceOperatorEnum
 
@@ -38,10 +39,10 @@ FeatureFlagFilterPropertyCohortInSchemaTypeEnum: TypeAlias = Literal["cohort"]
 
 
 class FeatureFlagFilterPropertyCohortInSchema(Model):
+    operator: FeatureFlagFilterPropertyCohortInSchemaOperatorEnum
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: FeatureFlagFilterPropertyCohortInSchemaOperatorEnum | str
     type: FeatureFlagFilterPropertyCohortInSchemaTypeEnum = "cohort"
     value: Any
 
@@ -50,19 +51,19 @@ PropertyGroupTypeEnum: TypeAlias = Literal["cohort", "person", "group"]
 
 
 class FeatureFlagFilterPropertyDateSchema(Model):
+    operator: DateOperatorEnum
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: DateOperatorEnum | str
     type: PropertyGroupTypeEnum | str | None = None
     value: str
 
 
 class FeatureFlagFilterPropertyExistsSchema(Model):
+    operator: ExistenceOperatorEnum
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: ExistenceOperatorEnum | str
     type: PropertyGroupTypeEnum | str | None = None
     value: Any = None
 
@@ -73,10 +74,10 @@ FeatureFlagFilterPropertyFlagEvaluatesSchemaTypeEnum: TypeAlias = Literal["flag"
 
 
 class FeatureFlagFilterPropertyFlagEvaluatesSchema(Model):
+    operator: FeatureFlagFilterPropertyFlagEvaluatesSchemaOperatorEnum = "flag_evaluates_to"
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: FeatureFlagFilterPropertyFlagEvaluatesSchemaOperatorEnum = "flag_evaluates_to"
     type: FeatureFlagFilterPropertyFlagEvaluatesSchemaTypeEnum = "flag"
     value: Any
 
@@ -87,10 +88,10 @@ FeatureFlagFilterPropertyGenericSchemaOperatorEnum: TypeAlias = Literal[
 
 
 class FeatureFlagFilterPropertyGenericSchema(Model):
+    operator: FeatureFlagFilterPropertyGenericSchemaOperatorEnum
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: FeatureFlagFilterPropertyGenericSchemaOperatorEnum | str
     type: PropertyGroupTypeEnum | str | None = None
     value: Any
 
@@ -101,10 +102,10 @@ FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum: TypeAlias = Literal[
 
 
 class FeatureFlagFilterPropertyMultiContainsSchema(Model):
+    operator: FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: FeatureFlagFilterPropertyMultiContainsSchemaOperatorEnum | str
     type: PropertyGroupTypeEnum | str | None = None
     value: list[str]
 
@@ -123,23 +124,24 @@ FeatureFlagFilterPropertySemverSchemaOperatorEnum: TypeAlias = Literal[
 
 
 class FeatureFlagFilterPropertySemverSchema(Model):
+    operator: FeatureFlagFilterPropertySemverSchemaOperatorEnum
     cohort_name: str | None = None
     group_type_index: int | None = None
     key: str
-    operator: FeatureFlagFilterPropertySemverSchemaOperatorEnum | str
     type: PropertyGroupTypeEnum | str | None = None
     value: str
 
 
-FeatureFlagFilterPropertySchema: TypeAlias = (
+FeatureFlagFilterPropertySchema: TypeAlias = Annotated[
     FeatureFlagFilterPropertyGenericSchema
     | FeatureFlagFilterPropertyExistsSchema
     | FeatureFlagFilterPropertyDateSchema
     | FeatureFlagFilterPropertySemverSchema
     | FeatureFlagFilterPropertyMultiContainsSchema
     | FeatureFlagFilterPropertyCohortInSchema
-    | FeatureFlagFilterPropertyFlagEvaluatesSchema
-)
+    | FeatureFlagFilterPropertyFlagEvaluatesSchema,
+    Field(discriminator="operator"),
+]
 
 
 class FeatureFlagConditionGroupSchema(Model):

@@ -1,0 +1,256 @@
+"""Unions: variants told apart by a property, declared, inferred or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_origin
+
+import pytest
+
+from tests.codegen.modelling import NULL, NUMBER, REF, TEXT, Package, obj, package, ref
+
+
+def kind(*values: Any, **more: Any) -> dict[str, Any]:
+    scalar = "integer" if isinstance(values[0], int) else "string"
+    if len(values) == 1:
+        return {"const": values[0], "type": scalar, **more}
+    return {"enum": list(values), "type": scalar, **more}
+
+
+def union(wire: str, mapping: dict[str, str], *others: Any) -> dict[str, Any]:
+    refs = [ref(name) for name in dict.fromkeys(mapping.values())]
+    told = {"propertyName": wire, "mapping": {k: REF + v for k, v in mapping.items()}}
+    return {"oneOf": [*refs, *others], "discriminator": told}
+
+
+PETS = {
+    "Cat": obj("kind", kind=kind("cat"), lives=NUMBER),
+    "Dog": obj("kind", kind=kind("dog"), lives=TEXT),
+    "Pet": union("kind", {"cat": "Cat", "dog": "Dog"}),
+    "Owner": obj(
+        pet=ref("Pet"),
+        inline=union("kind", {"cat": "Cat", "dog": "Dog"}),
+        maybe={"anyOf": [union("kind", {"cat": "Cat", "dog": "Dog"}), NULL]},
+        many={"type": "array", "items": union("kind", {"cat": "Cat", "dog": "Dog"})},
+    ),
+}
+
+
+def test_a_tag_chooses_the_variant(tmp_path: Path) -> None:
+    generated = package(PETS, tmp_path)
+    cat, dog = {"kind": "cat", "lives": 9}, {"kind": "dog", "lives": "one"}
+    owner = {"pet": cat, "inline": dog, "maybe": None, "many": [dog, cat]}
+    read = generated.read("Owner", owner)
+    assert isinstance(read.pet, generated.Cat)
+    assert isinstance(read.inline, generated.Dog)
+    assert [type(pet) for pet in read.many] == [generated.Dog, generated.Cat]
+    assert isinstance(generated.read("Pet", dog), generated.Dog)
+    assert read.raw() == owner
+    assert generated.set.findings == ()
+
+
+def test_a_variant_nobody_knows_stays_as_it_came(tmp_path: Path) -> None:
+    generated = package(PETS, tmp_path)
+    owner = {"pet": {"kind": "fish"}, "many": [{"kind": "cat"}, {"kind": "newt", "x": [1]}]}
+    read = generated.read("Owner", owner)
+    assert read.pet == {"kind": "fish"}
+    assert isinstance(read.many[0], generated.Cat)
+    assert read.raw() == owner
+
+
+def test_a_variant_is_made_without_naming_its_tag(tmp_path: Path) -> None:
+    generated = package(PETS, tmp_path)
+    assert generated.field("Cat", "kind").annotation == Literal["cat"]
+    assert generated.Cat(lives=9).kind == "cat"
+
+
+def test_a_tag_may_be_called_otherwise_in_python(tmp_path: Path) -> None:
+    schemas = {
+        "A": obj("widgetType", widgetType=kind("a")),
+        "B": obj("widgetType", widgetType=kind("b")),
+        "Widget": union("widgetType", {"a": "A", "b": "B"}),
+        "C": obj("class", **{"class": kind("c")}),
+        "D": obj("class", **{"class": kind("d")}),
+        "Classy": union("class", {"c": "C", "d": "D"}),
+    }
+    generated = package(schemas, tmp_path)
+    widget = generated.read("Widget", {"widgetType": "b"})
+    assert isinstance(widget, generated.B)
+    assert widget.widget_type == "b"
+    assert isinstance(generated.read("Classy", {"class": "c"}), generated.C)
+
+
+def test_several_values_of_one_variant_that_contains_itself(tmp_path: Path) -> None:
+    mapping = {"AND": "Group", "OR": "Group", "person": "Person"}
+    schemas = {
+        "Group": obj(
+            "type",
+            type=ref("GroupType"),
+            values={"type": "array", "items": union("type", mapping)},
+        ),
+        "GroupType": {"type": "string", "enum": ["AND", "OR"]},
+        "Person": obj("type", type={"type": "string", "enum": ["person"]}, key=TEXT),
+    }
+    generated = package(schemas, tmp_path)
+    assert generated.field("Group", "type").annotation == Literal["AND", "OR"]
+    data = {
+        "type": "AND",
+        "values": [{"type": "OR", "values": []}, {"type": "person", "key": "a"}],
+    }
+    read = generated.read("Group", data)
+    assert [type(v) for v in read.values] == [generated.Group, generated.Person]
+    assert read.raw() == data
+
+
+def test_a_variant_may_lack_the_property(tmp_path: Path) -> None:
+    schemas = {
+        "S3": obj(bucket=TEXT),
+        "Redshift": obj("type", type=TEXT, host=TEXT),
+        "Azure": obj(type={"type": "string", "enum": ["other"]}),
+        "Config": union("type", {"S3": "S3", "Redshift": "Redshift", "Azure": "Azure"}),
+    }
+    generated = package(schemas, tmp_path)
+    s3 = generated.read("Config", {"type": "S3", "bucket": "b"})
+    assert isinstance(s3, generated.S3)
+    assert (s3.type, s3.bucket) == ("S3", "b")
+    assert isinstance(generated.read("Config", {"type": "Redshift"}), generated.Redshift)
+    assert isinstance(generated.read("Config", {"type": "Azure"}), generated.Azure)
+
+
+def test_integer_tags(tmp_path: Path) -> None:
+    schemas = {
+        "One": obj("version", version=kind(1)),
+        "More": obj("version", version=kind(2, 3)),
+        "Doc": union("version", {"1": "One", "2": "More", "3": "More"}),
+    }
+    generated = package(schemas, tmp_path)
+    assert isinstance(generated.read("Doc", {"version": 1}), generated.One)
+    assert isinstance(generated.read("Doc", {"version": 3}), generated.More)
+    assert generated.read("Doc", {"version": 4}) == {"version": 4}
+
+
+def test_a_variant_in_two_unions_under_different_values(tmp_path: Path) -> None:
+    schemas = {
+        "A": obj("t", t=TEXT),
+        "B": obj("t", t=TEXT),
+        "C": obj("t", t=TEXT),
+        "First": union("t", {"a": "A", "b": "B"}),
+        "Second": union("t", {"x": "A", "c": "C"}),
+    }
+    generated = package(schemas, tmp_path)
+    assert isinstance(generated.read("First", {"t": "a"}), generated.A)
+    assert isinstance(generated.read("Second", {"t": "x"}), generated.A)
+    assert isinstance(generated.read("Second", {"t": "c"}), generated.C)
+
+
+@pytest.mark.parametrize(
+    ("schemas", "reason"),
+    [
+        (
+            {"A": obj(t=TEXT), "B": obj(t=TEXT), "U": union("t", {"a": "A"}, ref("B"))},
+            "no value of 't' is mapped to B",
+        ),
+        (
+            {"A": obj(t=kind("a")), "U": union("t", {"a": "A"}, obj(t=kind("b")))},
+            "a variant is no component with properties",
+        ),
+        (
+            {
+                "A": obj(t=TEXT),
+                "B": obj(t=TEXT),
+                "C": obj(t=TEXT),
+                "U": union("t", {"a": "A", "b": "B"}),
+                "V": union("t", {"b": "A", "c": "C"}),
+            },
+            "'b' names both A and B",
+        ),
+        (
+            {
+                "A": obj(t={"type": "boolean", "enum": [True]}),
+                "B": obj(t={"type": "boolean", "enum": [False]}),
+                "U": union("t", {"True": "A", "False": "B"}),
+            },
+            "'t' is a boolean",
+        ),
+    ],
+)
+def test_a_discriminator_that_cannot_work_leaves_a_plain_union(
+    schemas: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    generated = package(schemas, tmp_path)
+    findings = [f for f in generated.set.findings if f.pointer == "#/components/schemas/U"]
+    assert [reason in f.reason for f in findings] == [True]
+    assert get_origin(generated.U) is UnionType
+    assert isinstance(generated.read("U", {"t": True if "boolean" in reason else "a"}), generated.A)
+
+
+def test_one_variant_is_no_union(tmp_path: Path) -> None:
+    schemas = {"A": obj("t", t=kind("a")), "U": union("t", {"a": "A"})}
+    generated = package(schemas, tmp_path)
+    assert isinstance(generated.read("U", {"t": "a"}), generated.A)
+
+
+FILTERS = {
+    "Event": obj("key", key=TEXT, type=kind("event", default="event"), value={}),
+    "Person": obj("key", key=TEXT, type={"enum": ["person"], "default": "person"}, value={}),
+    "Log": obj("key", "type", key=TEXT, type=kind("log", "span"), value={}),
+}
+
+
+def infer(tmp_path: Path, **variants: Any) -> Package:
+    branches = [ref(name) for name in variants]
+    return package({**variants, "Filter": {"anyOf": [*branches, NULL]}}, tmp_path)
+
+
+def test_what_tells_variants_apart_is_found_though_the_schema_is_silent(tmp_path: Path) -> None:
+    generated = infer(tmp_path, **FILTERS)
+    assert isinstance(generated.read("Filter", {"key": "a", "type": "person"}), generated.Person)
+    assert isinstance(generated.read("Filter", {"key": "a", "type": "span"}), generated.Log)
+    assert generated.read("Filter", {"key": "a", "type": "later"}) == {"key": "a", "type": "later"}
+    assert generated.read("Filter", None) is None
+    assert generated.Event(key="a").type == "event"
+
+
+@pytest.mark.parametrize(
+    "third",
+    [
+        obj("type", key=TEXT, type=kind("event", "other"), only=TEXT),  # a value in common
+        obj(key=TEXT, type=kind("log"), only=TEXT),  # it may be absent
+        obj("type", key=TEXT, type=TEXT, only=TEXT),  # it may be anything
+        obj(key=TEXT, only=TEXT),  # it is not there
+    ],
+)
+def test_nothing_is_inferred_where_nothing_is_sure(third: Any, tmp_path: Path) -> None:
+    generated = infer(tmp_path, **{**FILTERS, "Log": third})
+    assert "discriminator" not in "".join(generated.set.files.values())
+    assert isinstance(generated.read("Filter", {"key": "a", "type": "person"}), generated.Person)
+    assert isinstance(generated.read("Filter", {"key": "a", "only": "b"}), generated.Log)
+
+
+def test_a_constant_is_closed_only_where_variants_depend_on_it(tmp_path: Path) -> None:
+    schemas = {
+        "Alone": obj("kind", kind=kind("alone")),
+        "A": obj("kind", kind=kind("a"), x=NUMBER),
+        "B": obj(x=TEXT),
+        "Plain": {"anyOf": [ref("A"), ref("B")]},
+    }
+    generated = package(schemas, tmp_path)
+    assert generated.Alone().kind == "alone"
+    assert generated.read("Alone", {"kind": "renamed"}).kind == "renamed"
+    assert generated.field("A", "kind").annotation == Literal["a"]
+    assert isinstance(generated.read("Plain", {"kind": "a", "x": 1}), generated.A)
+    assert isinstance(generated.read("Plain", {"kind": "z", "x": "b"}), generated.B)
+
+
+def test_an_optional_constant_is_not_made_up(tmp_path: Path) -> None:
+    generated = package({"Rpc": obj(jsonrpc=kind("2.0"))}, tmp_path)
+    assert generated.Rpc().jsonrpc is None
+    assert generated.read("Rpc", {"jsonrpc": "2.0"}).jsonrpc == "2.0"
+
+
+def test_a_union_of_scalars_and_objects(tmp_path: Path) -> None:
+    value = {"anyOf": [NUMBER, {"const": "all", "type": "string"}, ref("Cat"), NULL]}
+    generated = package({**PETS, "Thing": obj(x=value)}, tmp_path)
+    for data in (1, "all", "other", None, {"kind": "cat", "lives": 1}):
+        assert generated.read("Thing", {"x": data}).raw() == {"x": data}

@@ -1,0 +1,52 @@
+"""What drf-spectacular says by habit is read as what the server does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codegen.normalise import normalise
+
+
+def components(schemas: dict[str, Any]) -> dict[str, Any]:
+    document = {"openapi": "3.1.0", "info": {}, "paths": {}, "components": {"schemas": schemas}}
+    return normalise(document).document["components"]["schemas"]
+
+
+def test_a_property_that_could_only_be_null_holds_anything() -> None:
+    found = components(
+        {
+            "Thing": {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "null", "readOnly": True},
+                    "b": {"type": "array", "items": {"type": "null"}},
+                    "e": {"type": ["array", "null"], "items": {"type": "null"}},
+                    "c": {"type": "object", "properties": {"d": {"type": "null"}}},
+                },
+            }
+        }
+    )["Thing"]["properties"]
+    assert found["a"] == {"readOnly": True}
+    assert found["b"]["items"] == {}
+    assert found["e"] == {"anyOf": [{"type": "array", "items": {}}, {"type": "null"}]}
+    assert found["c"]["properties"]["d"] == {}
+
+
+def test_the_patched_twin_keeps_what_is_read_only() -> None:
+    found = components(
+        {
+            "Thing": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "integer", "readOnly": True},
+                    "name": {"type": "string"},
+                },
+            },
+            "PatchedThing": {
+                "type": "object",
+                "properties": {"id": {"type": "integer"}, "name": {"type": "string"}},
+            },
+        }
+    )["PatchedThing"]["properties"]
+    assert found["id"]["readOnly"] is True
+    assert "readOnly" not in found["name"]

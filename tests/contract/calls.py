@@ -1,0 +1,188 @@
+"""The arguments of generated methods, made from what the document says of their operations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from asyncposthog.operation import Operation, Parameter
+from tests.contract.document import components, operation_of, projected, resolve
+from tests.contract.samples import problems, sample
+
+__all__ = ["Call", "body_schema", "described", "maximal", "minimal", "nulls"]
+
+_AT_LEAST_ONE = frozenset({"limit", "page", "page_size"})
+"""The client refuses 0 for these; the schema has no bound."""
+
+_SEGMENT = "[A-Za-z0-9][A-Za-z0-9 _.~:@&=+$,;!'()*%é-]{1,11}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments by their names on the wire, and as the method takes them."""
+
+    path: tuple[Any, ...]
+    query: Mapping[str, Any]
+    headers: Mapping[str, Any]
+    body: Any
+    """The JSON, or the fields of the form, that is to arrive; None where there is no body."""
+    keywords: Mapping[str, Any]
+
+
+@cache
+def described(operation: Operation) -> tuple[str, dict[str, Any]]:
+    """Return the path and the description of an operation, as validators are to read them.
+
+    Read-only properties may not be there, and a query parameter that holds objects is JSON text:
+    OpenAPI's `form` style, which is what the schema says by saying nothing, cannot express them.
+    """
+    path, raw = operation_of(operation)
+    description = copy.deepcopy(raw)
+    for parameter in description.get("parameters", ()):
+        if parameter["in"] == "query" and _holds_objects(parameter["schema"]):
+            parameter["content"] = {"application/json": {"schema": parameter.pop("schema")}}
+    for content in description.get("requestBody", {}).get("content", {}).values():
+        content["schema"] = projected(content["schema"], "request")
+    return path, description
+
+
+def _holds_objects(schema: Mapping[str, Any]) -> bool:
+    schema = resolve(schema)
+    if schema.get("type") == "array":
+        schema = resolve(schema.get("items", {}))
+        return schema.get("type") not in {"string", "integer", "number", "boolean"}
+    return schema.get("type") == "object"
+
+
+@cache
+def maximal(operation: Operation) -> Call:
+    """Return a call that passes everything the document declares, null nowhere."""
+    _, description = described(operation)
+    made = _parameters(operation, description)
+    names = {(p.where, p.name): p.python_name for p in operation.parameters}
+    query, headers = made["query"], made["header"]
+    keywords = {names["query", name]: value for name, value in query.items()}
+    keywords |= {names["header", name]: value for name, value in headers.items()}
+    body, fields = _body(operation, description)
+    return Call(
+        path=tuple(made["path"][p.name] for p in operation.path_parameters),
+        query=query,
+        headers=headers,
+        body=body,
+        keywords=keywords | fields,
+    )
+
+
+def minimal(operation: Operation) -> Call:
+    """Return a call that passes what the document requires, and nothing else."""
+    _, description = described(operation)
+    everything = maximal(operation)
+    needed = {p["name"] for p in description.get("parameters", ()) if p.get("required")}
+    query = {name: value for name, value in everything.query.items() if name in needed}
+    headers = {name: value for name, value in everything.headers.items() if name in needed}
+    names = {p.name: p.python_name for p in operation.parameters if p.where != "path"}
+    keywords = {names[name]: everything.keywords[names[name]] for name in (*query, *headers)}
+    if operation.body is None:
+        return Call(everything.path, query, headers, None, keywords)
+    if not operation.body.flat:
+        given = description["requestBody"].get("required")
+        fields = {"body": everything.keywords["body"]} if given else {}
+        body = everything.body if given else None
+        return Call(everything.path, query, headers, body, keywords | fields)
+    required = set(body_schema(description).get("required", ()))
+    pythonic = {wire: python for python, wire in operation.body.fields}
+    fields = {pythonic[wire]: everything.keywords[pythonic[wire]] for wire in required}
+    body = {wire: everything.body[wire] for wire in required}
+    return Call(everything.path, query, headers, body, keywords | fields)
+
+
+def nulls(operation: Operation) -> Call | None:
+    """Return the maximal call with None for every field that may be null; None without any."""
+    if operation.body is None or not operation.body.flat or operation.body.media != "json":
+        return None
+    _, description = described(operation)
+    fields = body_schema(description).get("properties", {})
+    pythonic = {wire: python for python, wire in operation.body.fields}
+    nullable = [
+        w for w, field in fields.items() if w in pythonic and not problems(None, field, "request")
+    ]
+    if not nullable:
+        return None
+    call = maximal(operation)
+    return replace(
+        call,
+        body={**call.body, **dict.fromkeys(nullable)},
+        keywords={**call.keywords, **{pythonic[wire]: None for wire in nullable}},
+    )
+
+
+def body_schema(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the resolved schema of a request body."""
+    (content,) = description["requestBody"]["content"].values()
+    schema = content["schema"]
+    while "$ref" in schema:
+        schema = components("request")[schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _parameters(operation: Operation, description: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Make a value for each path, query and header parameter."""
+    declared = {(p["in"], p["name"]): p for p in description.get("parameters", ())}
+    known = {(p.where, p.name): p for p in operation.parameters}
+    shapes = {
+        f"{where} {name}": _shape(declared[where, name], known.get((where, name)))
+        for where, name in declared
+    }
+    whole = {"type": "object", "properties": shapes, "required": sorted(shapes)}
+    values = sample(whole, "request", operation.id, without_null=True) if shapes else {}
+    made: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}}
+    for (where, name), _ in declared.items():
+        made[where][name] = values[f"{where} {name}"]
+    return made
+
+
+def _shape(declared: Mapping[str, Any], known: Parameter | None) -> Mapping[str, Any]:
+    """Return what the client takes of what the document allows, which for these is less."""
+    if "content" in declared:
+        schema = dict(declared["content"]["application/json"]["schema"])
+        if schema.get("type") == "array":
+            schema["minItems"] = max(1, schema.get("minItems", 1))
+        return schema
+    schema = dict(resolve(declared["schema"]))
+    if known is not None and known.presence:
+        return {"type": "boolean", "enum": [True]}
+    if declared["name"] in _AT_LEAST_ONE:
+        return {**schema, "minimum": 1}
+    if schema.get("type") == "array":
+        schema["minItems"] = max(1, schema.get("minItems", 1))
+        if declared.get("explode") is False and "enum" not in resolve(schema["items"]):
+            schema["items"] = {"type": "string", "pattern": "[a-z][a-z &%=]{0,7}"}
+    elif declared["in"] == "path" and _is_text(schema):
+        return {"type": "string", "pattern": _SEGMENT}
+    return schema
+
+
+def _is_text(schema: Mapping[str, Any]) -> bool:
+    if "anyOf" in schema:
+        return any(_is_text(resolve(branch)) for branch in schema["anyOf"])
+    return schema.get("type") == "string" and not {"enum", "format"} & set(schema)
+
+
+def _body(operation: Operation, description: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what is to arrive, and the keywords that bring it there."""
+    if operation.body is None:
+        return None, {}
+    (content,) = description["requestBody"]["content"].values()
+    value = sample(content["schema"], "request", operation.id, without_null=True)
+    if not operation.body.flat:
+        return value, {"body": value}
+    properties = body_schema(description).get("properties", {})
+    value = {wire: v for wire, v in value.items() if wire in properties}
+    pythonic = {wire: python for python, wire in operation.body.fields}
+    keywords = {pythonic[wire]: v for wire, v in value.items()}
+    for wire in operation.body.files:
+        keywords[pythonic[wire]] = ("a file.txt", value[wire].encode(), "text/plain")
+    return value, keywords

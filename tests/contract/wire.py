@@ -1,0 +1,103 @@
+"""A client without a network, and what openapi-core makes of the requests it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from openapi_core import Config, OpenAPI
+from openapi_core.datatypes import RequestParameters
+from openapi_core.unmarshalling.request.datatypes import RequestUnmarshalResult
+from werkzeug.datastructures import Headers, ImmutableMultiDict
+
+from asyncposthog import AsyncPostHog
+from tests.contract.document import small
+
+__all__ = ["HOST", "KEY", "ORGANIZATION", "PROJECT", "Sent", "client", "method", "understood"]
+
+HOST = "https://us.posthog.com"
+KEY = "phx_contract"
+PROJECT = 4711
+ORGANIZATION = "0195f2a0-0000-7000-8000-00000000002a"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request as it was on the wire, in the form openapi-core reads."""
+
+    method: str
+    url: httpx.URL
+    headers: httpx.Headers
+    content: bytes
+    parameters: RequestParameters
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> Sent:
+        """Copy a request while it is on the wire: afterwards it gives up its key."""
+        parameters = RequestParameters(
+            query=ImmutableMultiDict(request.url.params.multi_items()),
+            header=Headers(request.headers.multi_items()),
+        )
+        headers = httpx.Headers(request.headers)
+        return cls(request.method.lower(), request.url, headers, request.content, parameters)
+
+    @property
+    def host_url(self) -> str:
+        """Scheme and host."""
+        return f"{self.url.scheme}://{self.url.netloc.decode()}"
+
+    @property
+    def path(self) -> str:
+        """The path, decoded."""
+        return self.url.path
+
+    @property
+    def body(self) -> bytes | None:
+        """The body; None without one."""
+        return self.content or None
+
+    @property
+    def content_type(self) -> str:
+        """The media type with its parameters."""
+        return self.headers.get("Content-Type", "")
+
+
+def client(answer: Callable[[], httpx.Response]) -> tuple[AsyncPostHog, list[Sent]]:
+    """Return a client whose every call gets an answer, and the list of what it sends."""
+    sent: list[Sent] = []
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        sent.append(Sent.of(request))
+        return answer()
+
+    ph = AsyncPostHog(
+        KEY,
+        host=HOST,
+        project_id=PROJECT,
+        organization_id=ORGANIZATION,
+        max_retries=0,
+        transport=httpx.MockTransport(handle),
+    )
+    return ph, sent
+
+
+def method(ph: AsyncPostHog, name: str) -> Any:
+    """Return the generated method of an operation."""
+    found: Any = ph
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def understood(sent: Sent, path: str, description: Mapping[str, Any]) -> RequestUnmarshalResult:
+    """Let openapi-core validate a request; return what it understands of it.
+
+    Raises:
+        OpenAPIError: It is not what the document describes.
+    """
+    document = small(path, sent.method, description, HOST)
+    validator = OpenAPI.from_dict(document, config=Config(spec_validator_cls=None))
+    validator.validate_request(sent)
+    return validator.unmarshal_request(sent)

@@ -1,0 +1,91 @@
+"""The default account tells one story wherever it is asked."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from asyncposthog.emulator import Emulator
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_user_organization_and_project_agree(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    me = (await http.get("/api/users/@me/")).json()
+    organization = (await http.get("/api/organizations/@current/")).json()
+    project = (await http.get("/api/projects/@current/")).json()
+    assert me["team"]["id"] == project["id"] == emulator.project_id == 1
+    assert me["organization"]["id"] == organization["id"] == emulator.organization_id
+    assert [one["id"] for one in me["organizations"]] == [organization["id"]]
+    assert project["organization"] == organization["id"]
+    assert [team["id"] for team in organization["teams"]] == [1]
+    assert (await http.get("/api/projects/1/")).json() == project
+    assert (await http.get(f"/api/organizations/{organization['id']}/projects/1/")).json() == (
+        project
+    )
+
+
+async def test_lists_of_them(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    emulator.add_project(5, "Fifth")
+    for path in ("/api/projects/", "/api/organizations/@current/projects/"):
+        page = (await http.get(path)).json()
+        assert [(one["id"], one["name"]) for one in page["results"]] == [
+            (1, "Emulated project"),
+            (5, "Fifth"),
+        ]
+    assert (await http.get("/api/organizations/")).json()["count"] == 1
+    assert (await http.get("/api/projects/5/cohorts/")).status_code == 200
+
+
+async def test_a_project_made_through_the_api_can_be_used(http: httpx.AsyncClient) -> None:
+    made = await http.post("/api/organizations/@current/projects/", json={"name": "New"})
+    assert made.status_code == 201, made.text
+    number = made.json()["id"]
+    assert number == 2
+    assert (await http.get(f"/api/projects/{number}/cohorts/")).status_code == 200
+    assert (await http.get(f"/api/projects/{number}/")).json()["name"] == "New"
+
+
+async def test_another_number_for_the_project() -> None:
+    emulator = Emulator(project_id=4711)
+    async with httpx.AsyncClient(
+        transport=emulator.transport(),
+        base_url="http://emulator",
+        headers={"Authorization": "Bearer phx_emulator"},
+    ) as http:
+        assert (await http.get("/api/users/@me/")).json()["team"]["id"] == 4711
+        assert (await http.get("/api/projects/4711/cohorts/")).status_code == 200
+        assert (await http.get("/api/projects/1/cohorts/")).status_code == 404
+
+
+async def test_what_a_key_says_of_itself(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    emulator.add_key("phx_reader_key", scopes=["cohort:read"])
+    about = await http.get(
+        "/api/personal_api_keys/@current/", headers={"Authorization": "Bearer phx_reader_key"}
+    )
+    assert about.json()["scopes"] == ["cohort:read"]
+    assert about.json()["scoped_teams"] is None
+    assert "phx_reader_key" not in about.text
+
+
+async def test_changes_to_the_user_last(http: httpx.AsyncClient) -> None:
+    me = (await http.get("/api/users/@me/")).json()
+    await http.patch("/api/users/@me/", json={"first_name": "Ada"})
+    await http.patch(f"/api/users/{me['uuid']}/", json={"last_name": "L"})
+    changed = (await http.get("/api/users/@me/")).json()
+    assert (changed["first_name"], changed["last_name"]) == ("Ada", "L")
+
+
+def test_collections_that_are_not_there(emulator: Emulator) -> None:
+    for ask in (emulator.add, emulator.items):
+        with pytest.raises(KeyError, match="no collection 'cohort'"):
+            ask("cohort")
+
+
+def test_parents_that_are_not_named(emulator: Emulator) -> None:
+    with pytest.raises(ValueError, match="1 object above it"):
+        emulator.add("batch_exports.backfills")
+    with pytest.raises(ValueError, match="0 objects above it"):
+        emulator.add("cohorts", parents=[1])

@@ -1,0 +1,113 @@
+"""Every operation of the registry answers as it declares."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from asyncposthog import registry
+from asyncposthog.emulator import FIDELITY, Emulator
+from asyncposthog.emulator.specials import REFUSALS, SPECIALS
+from asyncposthog.emulator.synthesis import Style
+from asyncposthog.operation import Operation
+from tests.emulator.calling import Caller
+
+OPERATIONS = {operation.id: operation for operation in registry.operations()}
+FAMILIES = sorted({operation.id.partition(".")[0] for operation in OPERATIONS.values()})
+
+REFUSED = {
+    "error_tracking.fingerprints.delete",
+    "error_tracking.issues.delete",
+    "error_tracking.stack_frames.delete",
+    "llm_analytics.evaluation_reports.delete",
+}
+"""The server answers 405 to these, and the schema declares nothing else."""
+
+
+@pytest.fixture(scope="module")
+def whole() -> Emulator:
+    return Emulator()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("style", ["rich", "bare"])
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_each_operation_answers_its_status_with_a_valid_body(
+    whole: Emulator, family: str, style: Style
+) -> None:
+    caller = Caller(whole)
+    async with httpx.AsyncClient(transport=whole.transport()) as http:
+        for operation in OPERATIONS.values():
+            if operation.id.partition(".")[0] != family:
+                continue
+            whole.reset()
+            answer = await http.send(caller.request(operation, style))
+            if operation.id in REFUSED:
+                assert (answer.status_code, answer.content) == (405, b"")
+                continue
+            told = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
+            assert answer.status_code == operation.result.status, told
+            assert answer.headers[FIDELITY] in {"stateful", "schema"}
+            assert whole.requests[-1].operation == operation.id
+            assert whole.complaints == []
+            check_body(whole, operation, answer)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_each_list_shows_valid_items(whole: Emulator) -> None:
+    caller = Caller(whole)
+    async with httpx.AsyncClient(transport=whole.transport()) as http:
+        shown = 0
+        for operation in OPERATIONS.values():
+            plan = whole.world.plans.of(operation)
+            if plan.kind != "list" or plan.collection is None:
+                continue
+            whole.reset()
+            request = caller.request(operation, "bare")
+            address = request.url.path
+            known = {"/api/projects/", "/api/organizations/", "/api/users/"}
+            if address not in known and "/projects/" not in plan.template[-10:]:
+                whole.world.insert(plan.collection, address, {}, 1)
+            answer = await http.send(request)
+            assert answer.status_code == operation.result.status, operation.id
+            check_body(whole, operation, answer)
+            page = answer.json()
+            items = page if isinstance(page, list) else page[operation.pagination.items]
+            shown += len(items)
+            assert len(items) == 1, operation.id
+    assert shown > 100
+
+
+def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response) -> None:
+    """Whether a body is what the operation declares."""
+    result = operation.result
+    if result.kind == "none":
+        assert answer.content == b"", operation.id
+    if result.kind != "model" or result.schema is None:
+        return
+    body = answer.json()
+    for one in body if result.array else [body]:
+        problem = emulator.world.validators.problem(result.schema, one, "response")
+        assert problem is None, f"{operation.id}: {problem.attr}: {problem}"
+
+
+def test_special_handlers_are_for_operations_there_are() -> None:
+    assert SPECIALS.keys() <= OPERATIONS.keys()
+    templates = {emulated.template for emulated in _plans()}
+    assert {template for _, template in REFUSALS} <= templates
+
+
+def test_soft_deletion_is_where_the_registry_has_it() -> None:
+    emulator = Emulator()
+    for operation in OPERATIONS.values():
+        plan = emulator.world.plans.of(operation)
+        if plan.kind in {"soft_delete", "restore"}:
+            assert plan.collection is not None
+            assert plan.collection.soft, operation.id
+
+
+def _plans():
+    emulator = Emulator()
+    return [emulator.world.plans.of(operation) for operation in OPERATIONS.values()]

@@ -1,0 +1,244 @@
+"""Objects are made, read, changed, found and deleted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from asyncposthog.emulator import FIDELITY, Emulator
+from tests.emulator import small
+
+pytestmark = pytest.mark.anyio
+
+WIDGETS = "/api/projects/1/widgets/"
+
+
+async def made(http: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await http.post(WIDGETS, json={"name": "a", **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def test_a_new_object_echoes_what_was_sent_and_holds_what_the_server_sets() -> None:
+    clock = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    emulator = Emulator(small.OPERATIONS, small.SCHEMAS, clock=lambda: clock)
+    async with httpx.AsyncClient(
+        transport=emulator.transport(),
+        base_url="http://emulator",
+        headers={"Authorization": "Bearer phx_emulator"},
+    ) as http:
+        first = await made(http, kind="square", size=3, tags=["x"], password="secret")
+        second = await made(http)
+    assert (first["kind"], first["size"], first["tags"]) == ("square", 3, ["x"])
+    assert (first["id"], second["id"]) == (1, 2)
+    assert first["created_at"] == first["updated_at"] == "2026-05-01T12:00:00Z"
+    assert first["created_by"]["email"] == "someone@example.com"
+    assert first["version"] == 1
+    assert first["active"] is True, "the schema's default"
+    assert first["deleted"] is False
+    assert first["owner"] is None
+    assert "password" not in first
+
+
+async def test_a_read_only_field_that_is_sent_is_overlooked(tiny_http: httpx.AsyncClient) -> None:
+    widget = await made(tiny_http, id=77, version=9)
+    assert widget["id"] == 1
+    assert widget["version"] != 9
+
+
+async def test_an_unknown_field_is_overlooked_but_noted(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    widget = await made(tiny_http, colour="red")
+    assert "colour" not in widget
+    assert tiny.complaints == ["widgets.create: unknown body field 'colour'"]
+
+
+async def test_get_answers_what_create_answered(tiny_http: httpx.AsyncClient) -> None:
+    widget = await made(tiny_http, size=4)
+    answer = await tiny_http.get(f"{WIDGETS}{widget['id']}/")
+    assert answer.json() == widget
+    assert answer.headers[FIDELITY] == "stateful"
+
+
+async def test_an_update_merges_at_the_top_level(tiny_http: httpx.AsyncClient) -> None:
+    shape = {"type": "box", "sides": [1, 2]}
+    widget = await made(tiny_http, size=4, shape=shape)
+    answer = await tiny_http.patch(
+        f"{WIDGETS}{widget['id']}/", json={"shape": {"type": "circle", "radius": 1.5}}
+    )
+    changed = answer.json()
+    assert changed["shape"] == {"type": "circle", "radius": 1.5}
+    assert changed["size"] == 4
+    assert changed["version"] == widget["version"] + 1
+    assert changed["updated_at"] >= widget["updated_at"]
+    assert changed["created_at"] == widget["created_at"]
+
+
+async def test_a_replacement_forgets_what_is_not_sent(tiny_http: httpx.AsyncClient) -> None:
+    widget = await made(tiny_http, size=4, tags=["x"])
+    answer = await tiny_http.put(f"{WIDGETS}{widget['id']}/", json={"name": "b"})
+    changed = answer.json()
+    assert (changed["name"], changed["size"], changed["tags"]) == ("b", 0, [])
+    assert (changed["id"], changed["created_at"]) == (widget["id"], widget["created_at"])
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "PUT"])
+async def test_an_item_that_is_not_there(tiny_http: httpx.AsyncClient, method: str) -> None:
+    answer = await tiny_http.request(
+        method, f"{WIDGETS}7/", json=None if method == "GET" else {"name": "x"}
+    )
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_found"
+
+
+async def test_projects_are_apart(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    tiny.add_project(2)
+    tiny.add("widgets", {"name": "there"}, project_id=2)
+    widget = await made(tiny_http)
+    assert widget["id"] == 2, "ids are numbered across projects, as in a database"
+    assert (await tiny_http.get(f"/api/projects/2/widgets/{widget['id']}/")).status_code == 404
+    assert (await tiny_http.get("/api/projects/2/widgets/")).json()["count"] == 1
+
+
+async def test_soft_delete(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    widget = await made(tiny_http)
+    item = f"{WIDGETS}{widget['id']}/"
+    refused = await tiny_http.delete(item)
+    assert (refused.status_code, refused.content) == (405, b"")
+    assert (await tiny_http.get(WIDGETS)).json()["count"] == 1
+
+    gone = await tiny_http.patch(item, json={"deleted": True})
+    assert gone.json()["deleted"] is True
+    assert tiny.requests[-1].operation == "widgets.delete"
+    assert (await tiny_http.get(WIDGETS)).json()["count"] == 0
+    assert (await tiny_http.get(WIDGETS, params={"deleted": "true"})).json()["count"] == 1
+    assert (await tiny_http.get(item)).json()["deleted"] is True
+
+    back = await tiny_http.patch(item, json={"deleted": False})
+    assert back.json()["deleted"] is False
+    assert (await tiny_http.get(WIDGETS)).json()["count"] == 1
+
+
+async def test_soft_delete_among_other_changes(tiny_http: httpx.AsyncClient) -> None:
+    widget = await made(tiny_http)
+    changes = {"deleted": True, "name": "old"}
+    answer = await tiny_http.patch(f"{WIDGETS}{widget['id']}/", json=changes)
+    assert (answer.json()["deleted"], answer.json()["name"]) == (True, "old")
+    assert (await tiny_http.get(WIDGETS)).json()["count"] == 0
+
+
+async def test_nested_objects_live_below_their_parent(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    one, two = tiny.add("widgets")["id"], tiny.add("widgets")["id"]
+    part = (await tiny_http.post(f"{WIDGETS}{one}/parts/", json={"name": "p"})).json()
+    assert part["widget_id"] == one
+    assert [p["id"] for p in (await tiny_http.get(f"{WIDGETS}{one}/parts/")).json()] == [part["id"]]
+    assert (await tiny_http.get(f"{WIDGETS}{two}/parts/")).json() == []
+    assert (await tiny_http.get(f"{WIDGETS}{two}/parts/{part['id']}/")).status_code == 404
+    assert (await tiny_http.get(f"{WIDGETS}9/parts/")).status_code == 404
+
+    gone = await tiny_http.delete(f"{WIDGETS}{one}/parts/{part['id']}/")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert (await tiny_http.get(f"{WIDGETS}{one}/parts/{part['id']}/")).status_code == 404
+
+
+async def test_what_the_server_adds_inside_a_nested_object(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    one = tiny.add("widgets")["id"]
+    sent = {"name": "p", "screws": [{"length": 2.5}]}
+    part = (await tiny_http.post(f"{WIDGETS}{one}/parts/", json=sent)).json()
+    assert part["screws"] == [{"length": 2.5, "id": 0}]
+
+
+async def test_a_real_delete_takes_what_is_nested_with_it(http: httpx.AsyncClient) -> None:
+    survey = (await http.post("/api/projects/1/alerts/", json={})).json()
+    assert survey["type"] == "validation_error", "an alert needs more"
+    role = await http.post("/api/organizations/@current/roles/", json={"name": "r"})
+    item = f"/api/organizations/@current/roles/{role.json()['id']}/"
+    assert (await http.get(item)).status_code == 200
+    assert (await http.delete(item)).status_code == 204
+    assert (await http.get(item)).status_code == 404
+    assert (await http.get(f"{item}role_memberships/")).status_code == 404
+
+
+async def test_a_single_object_keeps_what_is_set(tiny_http: httpx.AsyncClient) -> None:
+    path = "/api/projects/1/settings/"
+    before = (await tiny_http.get(path)).json()
+    assert before == {"colour": None, "limit": 1, "seen": False}
+    changed = await tiny_http.patch(path, json={"colour": "red", "limit": 5, "seen": True})
+    assert changed.json() == {"colour": "red", "limit": 5, "seen": False}
+    assert (await tiny_http.get(path)).json() == changed.json()
+
+
+async def test_actions_answer_a_body_made_from_the_schema(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    one = tiny.add("widgets")["id"]
+    polished = await tiny_http.post(f"{WIDGETS}{one}/polish/")
+    assert polished.status_code == 200
+    assert polished.headers[FIDELITY] == "schema"
+    assert tiny.world.validators.problem("Part", polished.json(), "response") is None
+    assert (await tiny_http.post(f"{WIDGETS}99/polish/")).status_code == 404
+
+    stats = await tiny_http.get(f"{WIDGETS}stats/")
+    assert (stats.json(), stats.headers[FIDELITY]) == ({}, "schema")
+    label = await tiny_http.get(f"{WIDGETS}{one}/label/")
+    assert label.headers["content-type"] == "text/csv"
+
+
+async def test_no_two_flags_share_a_key(http: httpx.AsyncClient) -> None:
+    path = "/api/projects/1/feature_flags/"
+    first = await http.post(path, json={"key": "a"})
+    again = await http.post(path, json={"key": "a"})
+    assert (first.status_code, again.status_code) == (201, 400)
+    assert again.json() == {
+        "type": "validation_error",
+        "code": "unique",
+        "detail": "There is already a feature flag with this key.",
+        "attr": "key",
+    }
+    await http.patch(f"{path}{first.json()['id']}/", json={"deleted": True})
+    assert (await http.post(path, json={"key": "a"})).status_code == 201
+
+
+async def test_the_filters_of_a_list(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    owner = "018f0000-0000-7000-8000-0000000000aa"
+    tiny.add("widgets", {"name": "Alpha", "kind": "round", "size": 3, "active": True})
+    tiny.add("widgets", {"name": "beta", "kind": "square", "size": 1, "active": False})
+    tiny.add("widgets", {"name": "Gamma", "size": 2, "owner": owner, "tags": ["x", "y"]})
+
+    async def names(**params: Any) -> list[str]:
+        answer = await tiny_http.get(WIDGETS, params=params)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["count"] == len(answer.json()["results"])
+        return [item["name"] for item in answer.json()["results"]]
+
+    assert await names(search="ALPH") == ["Alpha"]
+    assert await names(kind="square") == ["beta"]
+    assert await names(active="false") == ["beta"]
+    assert await names(size=2) == ["Gamma"]
+    assert await names(owner=owner) == ["Gamma"]
+    assert await names(tags=["y", "z"]) == ["Gamma"]
+    assert await names(tags='["x"]') == ["Gamma"]
+    assert await names(id__in="1,3") == ["Alpha", "Gamma"]
+    assert await names(created_by="1") == ["Alpha", "beta", "Gamma"]
+    assert await names(created_by="2") == []
+    assert await names(ordering="size") == ["beta", "Gamma", "Alpha"]
+    assert await names(ordering="-size") == ["Alpha", "Gamma", "beta"]
+    assert await names(kind="square", search="alpha") == []
+
+
+async def test_the_same_seed_makes_the_same_ids() -> None:
+    def ids(seed: int) -> list[str]:
+        emulator = Emulator(small.OPERATIONS, small.SCHEMAS, seed=seed)
+        widget = emulator.add("widgets")["id"]
+        return [part["id"] for part in emulator.seed("widgets.parts", 3, parents=[widget])]
+
+    assert ids(1) == ids(1)
+    assert not set(ids(1)) & set(ids(2))

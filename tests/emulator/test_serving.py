@@ -1,0 +1,218 @@
+"""On a real socket, from the command line, and as any ASGI server sees it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from asyncposthog.emulator import Emulator, serve
+from asyncposthog.emulator.__main__ import main
+from tests.emulator import small
+
+pytestmark = pytest.mark.anyio
+
+WIDGETS = "/api/projects/1/widgets/"
+
+
+def headers(emulator: Emulator) -> dict[str, str]:
+    return {"Authorization": f"Bearer {emulator.key}"}
+
+
+def served() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name == "asyncposthog-emulator"]
+
+
+async def test_a_real_socket(tiny: Emulator) -> None:
+    tiny.seed("widgets", 3)
+    async with serve(tiny) as url:
+        assert url.startswith("http://127.0.0.1:")
+        async with httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+            page = (await http.get(WIDGETS, params={"limit": 2})).json()
+            assert page["next"] == f"{url}{WIDGETS}?limit=2&offset=2"
+            assert len((await http.get(page["next"])).json()["results"]) == 1
+            made = await http.post(WIDGETS, json={"name": "a"})
+            assert made.status_code == 201
+    assert [item["name"] for item in tiny.items("widgets")][-1] == "a"
+    assert tiny.requests[0].headers["host"] == url.removeprefix("http://")
+
+
+async def test_nothing_is_left_behind(tiny: Emulator) -> None:
+    async with serve(tiny) as url:
+        port = int(url.rpartition(":")[2])
+        assert len(served()) == 1
+        async with httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+            assert (await http.get(WIDGETS)).status_code == 200
+    assert served() == []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", port))
+
+
+async def test_nothing_is_left_behind_by_a_block_that_fails(tiny: Emulator) -> None:
+    with pytest.raises(RuntimeError, match="mine"):
+        async with serve(tiny):
+            raise RuntimeError("mine")
+    assert served() == []
+
+
+async def test_nothing_is_left_behind_by_a_block_that_is_cancelled(tiny: Emulator) -> None:
+    with anyio.CancelScope() as scope:
+        async with serve(tiny):
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert served() == []
+
+
+async def test_two_at_once_on_ports_of_their_own(tiny: Emulator) -> None:
+    other = Emulator(small.OPERATIONS, small.SCHEMAS)
+    other.seed("widgets", 2)
+    async with serve(tiny) as first, serve(other) as second:
+        assert first != second
+        async with httpx.AsyncClient(headers=headers(tiny)) as http:
+            counts = [(await http.get(url + WIDGETS)).json()["count"] for url in (first, second)]
+    assert counts == [0, 2]
+
+
+async def test_a_port_that_is_taken(tiny: Emulator) -> None:
+    async with serve(tiny) as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            async with serve(tiny, port):
+                raise AssertionError("two servers on one port")
+    assert served() == []
+
+
+async def test_a_connection_lost_on_a_socket(tiny: Emulator) -> None:
+    tiny.drop()
+    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get(WIDGETS)
+        assert (await http.get(WIDGETS)).status_code == 200
+
+
+async def test_the_caller_may_seed_while_it_serves(tiny: Emulator) -> None:
+    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+        for expected in (100, 200):
+            tiny.seed("widgets", 100)
+            assert (await http.get(WIDGETS)).json()["count"] == expected
+
+
+async def test_a_missing_uvicorn_names_the_extra(
+    tiny: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ImportError, match=r"asyncposthog\[emulator\]"):
+        async with serve(tiny):
+            raise AssertionError("served without uvicorn")
+
+
+async def test_requests_side_by_side(tiny: Emulator) -> None:
+    answers: list[int] = []
+    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+
+        async def make(number: int) -> None:
+            answer = await http.post(WIDGETS, json={"name": str(number)})
+            answers.append(answer.json()["id"])
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(make, number)
+    assert sorted(answers) == list(range(1, 21))
+
+
+def test_the_command_line_refuses_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (
+        "",
+        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use\n",
+    )
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "many"])
+def test_the_command_line_refuses_a_port_that_is_none(
+    port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([f"--port={port}"])
+    assert caught.value.code == 2
+    assert "--port" in capsys.readouterr().err
+
+
+async def test_the_command_line_serves_until_interrupted() -> None:
+    command = [sys.executable, "-m", "asyncposthog.emulator", "--port", "0", "--project-id", "7"]
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout is not None
+        told = b""
+        while told.count(b"\n") < 3:
+            told += await process.stdout.receive()
+        told_of = dict(line.split("=") for line in told.decode().split())
+        assert told_of["POSTHOG_PROJECT_ID"] == "7"
+        key = {"Authorization": f"Bearer {told_of['POSTHOG_PERSONAL_API_KEY']}"}
+        async with httpx.AsyncClient(base_url=told_of["POSTHOG_HOST"], headers=key) as http:
+            assert (await http.get("/api/projects/7/cohorts/")).status_code == 200
+        process.send_signal(2)
+        assert await process.wait() == 0
+
+
+async def converse(emulator: Emulator, scope: dict[str, Any], *told: Any) -> list[Any]:
+    """Speak ASGI with the application."""
+    waiting, said = list(told), list[Any]()
+
+    async def receive() -> Any:
+        return waiting.pop(0)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await emulator.app(scope, receive, send)
+    return said
+
+
+async def test_the_lifespan_protocol(tiny: Emulator) -> None:
+    told = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    said = await converse(tiny, {"type": "lifespan"}, *told)
+    assert said == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
+
+
+async def test_no_websockets(tiny: Emulator) -> None:
+    with pytest.raises(ValueError, match="speaks http"):
+        await converse(tiny, {"type": "websocket"})
+
+
+async def test_a_client_that_leaves_before_it_has_said_all(tiny: Emulator) -> None:
+    more = {"type": "http.request", "body": b"{", "more_body": True}
+    said = await converse(tiny, {"type": "http"}, more, {"type": "http.disconnect"})
+    assert (said, tiny.requests) == ([], [])
+
+
+async def test_a_body_in_pieces_and_a_header_said_twice(tiny: Emulator) -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": WIDGETS,
+        "query_string": b"",
+        "headers": [
+            (b"authorization", b"Bearer phx_emulator"),
+            (b"content-type", b"application/json"),
+            (b"x-note", b"a"),
+            (b"x-note", b"b"),
+        ],
+    }
+    pieces = [
+        {"type": "http.request", "body": b'{"name":', "more_body": True},
+        {"type": "http.request", "body": b'"a"}'},
+    ]
+    said = await converse(tiny, scope, *pieces)
+    assert said[0]["status"] == 201
+    assert tiny.requests[0].headers["x-note"] == "a, b"
