@@ -25,6 +25,8 @@ _MAX_NODES: Final = 20_000_000
 _GET_ONE: Final = "Give the document a PostHog instance serves at /api/schema/"
 _MEND: Final = "Mend the document, or get a fresh one"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<part>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?")
+# YAML 1.1, which drf-spectacular writes, has no number with a power but no point: `1e3` is text.
+_PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*(?:[eE][-+][0-9]+)?)?")
 _MAX_DIGITS: Final = 400
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _PAGE: Final = re.compile(r"\s*<[!?A-Za-z]")
@@ -235,7 +237,7 @@ class _Yaml:
             return text
         if text in _WORDS:
             return _WORDS[text]
-        if _NUMBER.fullmatch(text):
+        if _PLAIN_NUMBER.fullmatch(text):
             return _number(text, f"{self._source}, line {event.start_mark.line + 1}")
         return text
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import anyio
+
 from asyncposthog.operation import Operation, PageStyle, Pagination, Result
 from asyncposthog.pagination import Cursor, cursor
 from asyncposthog.types import OMIT
@@ -191,6 +193,40 @@ class Fixed(Server):
 
 def page_of(*ids: int, **more: Any) -> dict[str, Any]:
     return {"results": [{"id": n} for n in ids], **more}
+
+
+class Gate(OffsetServer):
+    """Holds requests until they are let through, and counts those that wait."""
+
+    def __init__(self, items: list[Any]) -> None:
+        super().__init__(items)
+        self.open = anyio.Event()
+        self.running = 0
+        self.most = 0
+        self.finished = 0
+
+    async def __call__(self, query: Mapping[str, Any] | None, body: Any) -> bytes:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            if (query or {}).get("offset"):
+                await self.open.wait()
+            await anyio.lowlevel.checkpoint()
+            self.finished += 1
+            return await super().__call__(query, body)
+        finally:
+            self.running -= 1
+
+
+SERVERS: dict[PageStyle, tuple[type[Server], Any]] = {
+    "offset": (OffsetServer, OMIT),
+    "persons": (PersonsServer, OMIT),
+    "cursor": (CursorServer, OMIT),
+    "page": (NumberServer, OMIT),
+    "events": (EventServer, OMIT),
+    "recordings": (RecordingServer, OMIT),
+    "body_cursor": (LogServer, {"query": {}}),
+}
 
 
 async def drain(iterable: AsyncIterable[Any], into: list[Any]) -> None:

@@ -29,7 +29,7 @@ def snippets() -> Iterator[Any]:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("source", "where"), snippets())
+@pytest.mark.parametrize(("source", "where"), list(snippets()))
 async def test_snippet(
     source: str, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

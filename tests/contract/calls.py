@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from asyncposthog import registry
 from asyncposthog.operation import Operation, Parameter
 from tests.contract.document import components, operation_of, projected, resolve
 from tests.contract.samples import problems, sample
@@ -17,6 +18,7 @@ __all__ = ["Call", "body_schema", "described", "maximal", "minimal", "nulls"]
 _AT_LEAST_ONE = frozenset({"limit", "page", "page_size"})
 """The client refuses 0 for these; the schema has no bound."""
 
+_TEXT = "[A-Za-z0-9é][A-Za-z0-9é &=+%#?/,;:'{}-]{1,19}"
 _SEGMENT = "[A-Za-z0-9][A-Za-z0-9 _.~:@&=+$,;!'()*%é-]{1,11}"
 
 
@@ -32,21 +34,56 @@ class Call:
     keywords: Mapping[str, Any]
 
 
-@cache
 def described(operation: Operation) -> tuple[str, dict[str, Any]]:
     """Return the path and the description of an operation, as validators are to read them.
 
-    Read-only properties may not be there, and a query parameter that holds objects is JSON text:
-    OpenAPI's `form` style, which is what the schema says by saying nothing, cannot express them.
+    - Read-only properties may not be there.
+    - A query parameter that holds objects is JSON text: OpenAPI's `form` style, which is what the
+      schema says by saying nothing, cannot express them.
+    - The fields of a form are text or files. Django reads an object from JSON text.
     """
-    path, raw = operation_of(operation)
+    return _described(operation.id)
+
+
+@cache
+def _described(name: str) -> tuple[str, dict[str, Any]]:
+    path, raw = operation_of(registry.find(name))
     description = copy.deepcopy(raw)
     for parameter in description.get("parameters", ()):
         if parameter["in"] == "query" and _holds_objects(parameter["schema"]):
             parameter["content"] = {"application/json": {"schema": parameter.pop("schema")}}
-    for content in description.get("requestBody", {}).get("content", {}).values():
+    for media, content in description.get("requestBody", {}).get("content", {}).items():
         content["schema"] = projected(content["schema"], "request")
+        if media == "multipart/form-data":
+            content["schema"] = _as_form(content["schema"])
     return path, description
+
+
+def _as_form(schema: Mapping[str, Any]) -> dict[str, Any]:
+    schema = _settled(schema)
+    fields = {name: _as_field(field) for name, field in schema["properties"].items()}
+    return {**schema, "properties": fields}
+
+
+def _as_field(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a form field."""
+    schema = _settled(schema)
+    if "not" in schema:
+        return schema
+    branches = [_settled(branch) for branch in schema.get("anyOf", ())]
+    others = [branch for branch in branches if branch.get("type") != "null"]
+    if len(others) == 1:
+        schema = others[0]
+    if schema.get("format") == "binary":
+        return {}  # how OpenAPI 3.1 writes down a file
+    return schema if "type" in schema and schema["type"] != "object" else {"type": "string"}
+
+
+def _settled(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a schema, or what it refers to, as it looks in a request."""
+    while "$ref" in schema:
+        schema = components("request")[schema["$ref"].rpartition("/")[2]]
+    return schema
 
 
 def _holds_objects(schema: Mapping[str, Any]) -> bool:
@@ -57,11 +94,19 @@ def _holds_objects(schema: Mapping[str, Any]) -> bool:
     return schema.get("type") == "object"
 
 
-@cache
 def maximal(operation: Operation) -> Call:
     """Return a call that passes everything the document declares, null nowhere."""
+    return _maximal(operation.id)
+
+
+@cache
+def _maximal(name: str) -> Call:
+    operation = registry.find(name)
     _, description = described(operation)
     made = _parameters(operation, description)
+    if operation.fixed_body is not None:
+        path = tuple(made["path"][p.name] for p in operation.path_parameters)
+        return Call(path, {}, {}, operation.fixed_body, {})
     names = {(p.where, p.name): p.python_name for p in operation.parameters}
     query, headers = made["query"], made["header"]
     keywords = {names["query", name]: value for name, value in query.items()}
@@ -80,6 +125,8 @@ def minimal(operation: Operation) -> Call:
     """Return a call that passes what the document requires, and nothing else."""
     _, description = described(operation)
     everything = maximal(operation)
+    if operation.fixed_body is not None:
+        return everything
     needed = {p["name"] for p in description.get("parameters", ()) if p.get("required")}
     query = {name: value for name, value in everything.query.items() if name in needed}
     headers = {name: value for name, value in everything.headers.items() if name in needed}
@@ -122,10 +169,7 @@ def nulls(operation: Operation) -> Call | None:
 def body_schema(description: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the resolved schema of a request body."""
     (content,) = description["requestBody"]["content"].values()
-    schema = content["schema"]
-    while "$ref" in schema:
-        schema = components("request")[schema["$ref"].rpartition("/")[2]]
-    return schema
+    return _settled(content["schema"])
 
 
 def _parameters(operation: Operation, description: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -162,6 +206,8 @@ def _shape(declared: Mapping[str, Any], known: Parameter | None) -> Mapping[str,
             schema["items"] = {"type": "string", "pattern": "[a-z][a-z &%=]{0,7}"}
     elif declared["in"] == "path" and _is_text(schema):
         return {"type": "string", "pattern": _SEGMENT}
+    elif _is_text(schema):
+        return {"type": "string", "pattern": _TEXT}
     return schema
 
 
@@ -184,5 +230,5 @@ def _body(operation: Operation, description: Mapping[str, Any]) -> tuple[Any, di
     pythonic = {wire: python for python, wire in operation.body.fields}
     keywords = {pythonic[wire]: v for wire, v in value.items()}
     for wire in operation.body.files:
-        keywords[pythonic[wire]] = ("a file.txt", value[wire].encode(), "text/plain")
+        keywords[pythonic[wire]] = ("a file.txt", f"{wire}: é\0".encode(), "text/plain")
     return value, keywords

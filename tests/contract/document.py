@@ -38,7 +38,6 @@ def document() -> dict[str, Any]:
     return patched
 
 
-@cache
 def operation_of(operation: Operation) -> tuple[str, dict[str, Any]]:
     """Return the path and the description of an operation in the document."""
     for path, item in _same_shape()[_shape(operation.path)]:

@@ -30,6 +30,24 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@every_operation
+def test_the_arguments_are_those_of_the_document(operation: Operation) -> None:
+    _, description = described(operation)
+    declared = {(p["in"], p["name"]) for p in description.get("parameters", ())}
+    if operation.fixed_body is not None:
+        declared = {(where, name) for where, name in declared if where == "path"}
+    known = {(p.where, p.name) for p in operation.parameters}
+    roots = {("path", "project_id"), ("path", "organization_id")}
+    assert known | roots == declared | roots
+    fields = {wire for _, wire in operation.body.fields} if operation.body else set()
+    if operation.body is not None and operation.body.flat and operation.fixed_body is None:
+        schemas = body_schema(description).get("properties", {})
+        assert fields == {wire for wire, schema in schemas.items() if schema != {"not": {}}}
+    else:
+        assert not fields
+    assert ("requestBody" in description) == (operation.body is not None)
+
+
 def test_there_is_something_to_call() -> None:
     assert len(OPERATIONS) > 1000
     assert len({operation.id for operation in OPERATIONS}) == len(OPERATIONS)
@@ -108,7 +126,7 @@ def expected_segments(template: str, values: tuple[Any, ...]) -> list[str]:
         if not re.fullmatch(r"\{\w+\}", segment):
             filled.append(segment)
         elif missing:
-            filled.append(str(PROJECT) if "/projects/" in template else ORGANIZATION)
+            filled.append(str(PROJECT) if template.startswith("/api/projects/") else ORGANIZATION)
             missing -= 1
         else:
             filled.append(str(rest.pop(0)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import httpx
 import pytest
 
@@ -79,9 +82,27 @@ async def test_changes_to_the_user_last(http: httpx.AsyncClient) -> None:
 
 
 def test_collections_that_are_not_there(emulator: Emulator) -> None:
-    for ask in (emulator.add, emulator.items):
+    asks: list[Callable[[], Any]] = [
+        lambda: emulator.add("cohort"),
+        lambda: emulator.items("cohort"),
+        lambda: emulator.seed("cohort", 0),
+    ]
+    for ask in asks:
         with pytest.raises(KeyError, match="no collection 'cohort'"):
-            ask("cohort")
+            ask()
+
+
+def test_nothing_to_remember() -> None:
+    with pytest.raises(ValueError, match="keep"):
+        Emulator(keep=0)
+
+
+async def test_the_latest_requests_are_remembered() -> None:
+    emulator = Emulator(keep=3)
+    async with httpx.AsyncClient(transport=emulator.transport()) as http:
+        for number in range(5):
+            await http.get(f"http://emulator/{number}/")
+    assert [request.path for request in emulator.requests] == ["/2/", "/3/", "/4/"]
 
 
 def test_parents_that_are_not_named(emulator: Emulator) -> None:

@@ -9,6 +9,7 @@ from asyncposthog import registry
 from asyncposthog.emulator import FIDELITY, Emulator
 from asyncposthog.emulator.specials import REFUSALS, SPECIALS
 from asyncposthog.emulator.synthesis import Style
+from asyncposthog.emulator.world import ORGANIZATIONS, PROJECTS, USERS
 from asyncposthog.operation import Operation
 from tests.emulator.calling import Caller
 
@@ -67,14 +68,20 @@ async def test_each_list_shows_valid_items(whole: Emulator) -> None:
             whole.reset()
             request = caller.request(operation, "bare")
             address = request.url.path
-            known = {"/api/projects/", "/api/organizations/", "/api/users/"}
-            if address not in known and "/projects/" not in plan.template[-10:]:
-                whole.world.insert(plan.collection, address, {}, 1)
+            if plan.collection.template not in {PROJECTS, ORGANIZATIONS, USERS}:
+                known = whole.world.shapes.of(plan.collection).properties
+                given = {
+                    p.name: 1 if p.type == "integer" else request.url.params[p.name]
+                    for p in operation.query_parameters
+                    if p.required and p.name in known and p.name != "id"
+                }
+                whole.world.insert(plan.collection, address, given, 1)
             answer = await http.send(request)
             assert answer.status_code == operation.result.status, operation.id
             check_body(whole, operation, answer)
             page = answer.json()
-            items = page if isinstance(page, list) else page[operation.pagination.items]
+            field = operation.pagination.items if operation.pagination else None
+            items = page if field is None else page[field]
             shown += len(items)
             assert len(items) == 1, operation.id
     assert shown > 100
@@ -95,7 +102,8 @@ def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response)
 
 def test_special_handlers_are_for_operations_there_are() -> None:
     assert SPECIALS.keys() <= OPERATIONS.keys()
-    templates = {emulated.template for emulated in _plans()}
+    plans = Emulator().world.plans
+    templates = {plans.of(operation).template for operation in OPERATIONS.values()}
     assert {template for _, template in REFUSALS} <= templates
 
 
@@ -106,8 +114,3 @@ def test_soft_deletion_is_where_the_registry_has_it() -> None:
         if plan.kind in {"soft_delete", "restore"}:
             assert plan.collection is not None
             assert plan.collection.soft, operation.id
-
-
-def _plans():
-    emulator = Emulator()
-    return [emulator.world.plans.of(operation) for operation in OPERATIONS.values()]

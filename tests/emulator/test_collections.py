@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asyncposthog.emulator import FIDELITY, Emulator
 from tests.emulator import small
@@ -197,6 +199,7 @@ async def test_no_two_flags_share_a_key(http: httpx.AsyncClient) -> None:
     first = await http.post(path, json={"key": "a"})
     again = await http.post(path, json={"key": "a"})
     assert (first.status_code, again.status_code) == (201, 400)
+    assert first.json()["active"] is True, "the server's default, on which the schema is silent"
     assert again.json() == {
         "type": "validation_error",
         "code": "unique",
@@ -242,3 +245,50 @@ async def test_the_same_seed_makes_the_same_ids() -> None:
 
     assert ids(1) == ids(1)
     assert not set(ids(1)) & set(ids(2))
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["create", "delete", "restore", "update", "list"]), st.integers(0, 9)
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS)
+async def test_any_sequence_of_calls_keeps_the_counts_right(
+    steps: list[tuple[str, int]],
+) -> None:
+    emulator = Emulator(small.OPERATIONS, small.SCHEMAS)
+    expected: dict[int, tuple[str, bool]] = {}
+    headers = {"Authorization": f"Bearer {emulator.key}"}
+    async with httpx.AsyncClient(
+        transport=emulator.transport(), base_url="http://emulator", headers=headers
+    ) as http:
+        for step, number in steps:
+            item = f"{WIDGETS}{number}/"
+            known = number in expected
+            if step == "create":
+                expected[(await made(http, name=f"n{number}"))["id"]] = (f"n{number}", True)
+            elif step == "list":
+                live = [one for one, (_, alive) in expected.items() if alive]
+                page = (await http.get(WIDGETS, params={"limit": 3, "offset": number})).json()
+                assert page["count"] == len(live)
+                assert [one["id"] for one in page["results"]] == live[number : number + 3]
+                assert (page["next"] is None) is (number + 3 >= len(live))
+            elif step == "update":
+                answer = await http.patch(item, json={"name": "new"})
+                assert answer.status_code == (200 if known else 404)
+                if known:
+                    expected[number] = ("new", expected[number][1])
+            else:
+                answer = await http.patch(item, json={"deleted": step == "delete"})
+                assert answer.status_code == (200 if known else 404)
+                if known:
+                    expected[number] = (expected[number][0], step == "restore")
+        kept = {
+            item["id"]: (item["name"], not item["deleted"]) for item in emulator.items("widgets")
+        }
+    assert kept == expected

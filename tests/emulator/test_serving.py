@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
@@ -161,7 +162,7 @@ async def test_the_command_line_serves_until_interrupted() -> None:
         key = {"Authorization": f"Bearer {told_of['POSTHOG_PERSONAL_API_KEY']}"}
         async with httpx.AsyncClient(base_url=told_of["POSTHOG_HOST"], headers=key) as http:
             assert (await http.get("/api/projects/7/cohorts/")).status_code == 200
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
 
 

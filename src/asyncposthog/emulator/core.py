@@ -14,6 +14,7 @@ from asyncposthog.emulator.faults import ConnectionDropped, Fault, FaultKind, Fa
 from asyncposthog.emulator.home import add_project, settle_in
 from asyncposthog.emulator.messages import Answer, Headers, Request
 from asyncposthog.emulator.pipeline import Pipeline
+from asyncposthog.emulator.plans import Collection as Objects
 from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.recording import RecordedRequest, recorded
 from asyncposthog.emulator.specials import persons
@@ -50,10 +51,12 @@ class Emulator:
         person_lag: How many reads of persons after a change still show the old state.
         seed: Makes another, but always the same, series of ids.
         project_id: The number of the account's project.
+        keep: How many requests and complaints to remember, the latest of them.
         clock: Gives the moment; the system's by default.
 
     Raises:
         ImportError: `jsonschema` is missing; install `asyncposthog[emulator]`.
+        ValueError: `keep` is less than 1.
     """
 
     key: Final = DEFAULT_KEY
@@ -70,9 +73,12 @@ class Emulator:
         person_lag: int = 1,
         seed: int = 0,
         project_id: int = 1,
+        keep: int = 10_000,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         require_jsonschema()
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, not {keep}")
         self._operations = None if operations is None else tuple(operations)
         self._schemas = schemas
         self.settings = Settings(
@@ -86,11 +92,12 @@ class Emulator:
         if clock is not None:
             self.settings.clock = clock
         self._account = Account(project_id=project_id)
+        self._keep = keep
         self._lock = RLock()
         self._world: World | None = None
         self._faults = Faults()
         self.requests: list[RecordedRequest] = []
-        """Every request so far, without credentials."""
+        """The latest requests, without credentials."""
         self.complaints: list[str] = []
         """Remarks about requests that the real server would have overlooked."""
         self.app = App(self._answer)
@@ -148,15 +155,12 @@ class Emulator:
             KeyError: There is no such collection.
         """
         with self._lock:
-            world = self.world
-            collection = world.plans.named(resource)
-            if collection is None:
-                raise KeyError(f"the emulator has no collection {resource!r}")
+            collection = self._collection(resource)
             project = project_id if project_id is not None else self.project_id
             address = self._address(collection.template, project, parents)
             in_project = collection.template.startswith("/api/projects/{}/")
             scope = project if in_project else None
-            return world.insert(collection, address, fields or {}, scope).data
+            return self.world.insert(collection, address, fields or {}, scope).data
 
     def seed(
         self,
@@ -178,8 +182,7 @@ class Emulator:
             parents: As for `add`.
         """
         with self._lock:
-            collection = self.world.plans.named(resource)
-            known = self.world.shapes.of(collection).properties if collection is not None else {}
+            known = self.world.shapes.of(self._collection(resource)).properties
             above = tuple(parents)
             added: list[dict[str, Any]] = []
             for index in range(count):
@@ -199,9 +202,7 @@ class Emulator:
     ) -> list[dict[str, Any]]:
         """The objects of a collection, soft-deleted ones included, in order of creation."""
         with self._lock:
-            collection = self.world.plans.named(resource)
-            if collection is None:
-                raise KeyError(f"the emulator has no collection {resource!r}")
+            collection = self._collection(resource)
             project = project_id if project_id is not None else self.project_id
             address = self._address(collection.template, project, parents)
             return [row.data for row in self.world.store.bucket(address)]
@@ -299,6 +300,12 @@ class Emulator:
         with self._lock:
             self._faults.add(Fault(kind, times=times, path=path, method=method, **more))
 
+    def _collection(self, resource: str) -> Objects:
+        collection = self.world.plans.named(resource)
+        if collection is None:
+            raise KeyError(f"the emulator has no collection {resource!r}")
+        return collection
+
     def _address(self, template: str, project: int, parents: Iterable[Id]) -> str:
         root: list[str] = []
         if template.startswith("/api/projects/{}/"):
@@ -334,6 +341,7 @@ class Emulator:
         with self._lock:
             record, form = recorded(request)
             self.requests.append(record)
+            del self.requests[: -self._keep], self.complaints[: -self._keep]
             fault = self._faults.take(request)
             if fault is not None and fault.kind == "drop":
                 raise ConnectionDropped

@@ -14,7 +14,7 @@ from asyncposthog.emulator.plans import Collection, Plans
 from asyncposthog.emulator.synthesis import Synthesiser, Unsatisfiable
 from asyncposthog.emulator.validation import Validators
 
-__all__ = ["Server", "Shape", "Shapes"]
+__all__ = ["DEFAULTS", "Server", "Shape", "Shapes"]
 
 _NOW = frozenset({"created_at", "updated_at", "last_updated_at", "last_modified_at", "modified_at"})
 _TOUCHED = _NOW - {"created_at"}
@@ -23,6 +23,11 @@ _PROJECTS = frozenset({"team", "team_id", "project", "project_id"})
 _ORGANIZATIONS = frozenset({"organization", "organization_id"})
 _NOTES = frozenset({"readOnly", "writeOnly", "default", "deprecated", "description", "title"})
 _NOTHING: Schema = {}
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "/api/projects/{}/feature_flags/": {"active": True, "can_edit": True},
+}
+"""What the server sets where nothing was said and the schema has no default."""
 
 
 class Server(Protocol):
@@ -87,6 +92,7 @@ class Shape:
         """A new object: what the server sets, then what was given."""
         data: dict[str, Any] = json.loads(self._template)
         self._stamp(data, server, project_id)
+        data.update(DEFAULTS.get(self._collection.template, _NOTHING))
         data.update(given)
         if "deleted" in data and "deleted" not in given:
             data["deleted"] = False

@@ -17,6 +17,8 @@ from .window import gather, plan
 
 __all__ = ["Cursor", "Items", "Pages", "cursor"]
 
+_TOTAL = "include_total"
+
 T = TypeVar("T")
 
 
@@ -262,17 +264,25 @@ def cursor(
     if operation.pagination is None:
         raise ValueError(f"{operation.id} is not a list that comes in pages")
     _check_number("concurrency", concurrency, 1)
-    if concurrency > 1 and operation.pagination.style != "offset":
+    counted = _counted_on_request(operation)
+    if concurrency > 1 and operation.pagination.style != "offset" and not counted:
         raise ValueError(
             f"{operation.id} cannot fetch pages side by side: where a page begins stands on the "
             "page before it. Leave `concurrency` at 1"
         )
     own = {name: value for name, value in (query or {}).items() if value is not OMIT}
+    if concurrency > 1 and counted:
+        own.setdefault(_TOTAL, True)
     for name, least in (("limit", 1), ("page_size", 1), ("page", 1), ("offset", 0)):
         if name in own and not isinstance(own[name], str):
             _check_number(name, own[name], least)
     call = Call(operation, own or None, body)
     return Cursor(call, fetch, concurrency=concurrency, strict=strict, start=PageState())
+
+
+def _counted_on_request(operation: Operation) -> bool:
+    """Whether a list that gives no count gives one when asked: then its offsets are known."""
+    return any(parameter.name == _TOTAL for parameter in operation.query_parameters)
 
 
 def _check_number(name: str, value: object, least: int) -> None:

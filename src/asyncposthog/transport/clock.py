@@ -65,3 +65,7 @@ def testing() -> Generator[None]:
         yield
     finally:
         _Testing.depth -= 1
+
+
+# pytest takes whatever is called test* for a test, also where it was only imported.
+testing.__test__ = False  # type: ignore[attr-defined]

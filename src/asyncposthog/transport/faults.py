@@ -52,9 +52,11 @@ def translate(
 
 
 def _is_certificate(error: BaseException | None) -> bool:
-    while error is not None:
+    seen: set[int] = set()  # a chain may lead back to itself
+    while error is not None and id(error) not in seen:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 

@@ -165,10 +165,14 @@ class Transport:
                 request = await self._read_files(request)
             began = self.clock.monotonic()
             job = _Job(context, operation, request, policy, project, stream, began)
+            failed: PostHogError | None = None
             try:
                 response = await self._attempt(job, 1)
             except PostHogError as error:
-                response = await self._repeat(job, repeatable, error)
+                failed = error
+            # Outside of the handler: later failures are not consequences of this one.
+            if failed is not None:
+                response = await self._repeat(job, repeatable, failed)
         except BaseException:
             self.finished()
             raise

@@ -1,0 +1,37 @@
+"""The emulator knows nothing of the client, and costs nothing until it is used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asyncposthog.emulator
+
+MODULES = sorted(Path(asyncposthog.emulator.__file__).parent.rglob("*.py"))
+ALLOWED = ("asyncposthog.emulator", "asyncposthog.operation", "asyncposthog.types")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_it_imports_nothing_of_the_client(module: Path) -> None:
+    for node in ast.walk(ast.parse(module.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            assert not name.startswith("asyncposthog") or name.startswith(ALLOWED), name
+
+
+def test_importing_it_loads_neither_its_extras_nor_the_registry() -> None:
+    program = (
+        "import sys, asyncposthog.emulator; "
+        "print([name for name in ('httpx', 'jsonschema', 'uvicorn', 'asyncposthog.registry') "
+        "if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (told.stdout, told.stderr) == ("[]\n", "")
