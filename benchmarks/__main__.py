@@ -35,7 +35,8 @@ def main() -> int:
         json.dumps([row.as_json() for row in results], indent=1) + "\n", encoding="utf-8"
     )
     missed = [row.name for row in results if not row.met]
-    print(f"\n{len(results)} rows, {len(missed)} targets missed" + "".join(f"\n  {m}" for m in missed))
+    print(f"\n{len(results)} rows, {len(missed)} targets missed")
+    print("".join(f"  {name}\n" for name in missed), end="")
     return 1 if missed else 0
 
 

@@ -141,7 +141,8 @@ async def _time_get(body: bytes) -> dict[str, float]:
 async def _time_list() -> dict[str, float]:
     pages: dict[int, bytes] = {}
     for offset in range(0, 10_000, 100):
-        following = f"https://us.posthog.com/api/projects/1/feature_flags/?limit=100&offset={offset + 100}"
+        path = "https://us.posthog.com/api/projects/1/feature_flags/"
+        following = f"{path}?limit=100&offset={offset + 100}"
         page = {
             "count": 10_000,
             "next": following if offset < 9_900 else None,

@@ -57,7 +57,7 @@ class Row:
 
 def fresh_process(code: str) -> tuple[float, float]:
     """Run code in a new interpreter; return its milliseconds and resident MiB."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", _PROBE.format(code=code)],
         check=True, capture_output=True, text=True, env=_environment(),
     )  # fmt: skip

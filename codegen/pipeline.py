@@ -82,12 +82,6 @@ def build(source: str | None = None, *, standalone: bool = False) -> Generated:
     )
 
 
-def _mark(name: str, text: str) -> str:
-    """Tell the type checker that a Python file is generated: standard rules, not strict ones."""
-    first, _, rest = text.partition("\n")
-    return f"{first}\n# pyright: standard\n{rest}" if name.endswith(".py") else text
-
-
 def _document(
     source: str | None, overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[Finding, ...]]:

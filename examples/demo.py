@@ -105,7 +105,8 @@ async def export(ph: AsyncPostHog, folder: Path) -> int:
     partial.replace(target)
     ids = {json.loads(line)["uuid"] for line in target.open(encoding="utf-8")}
     assert len(ids) == PERSONS, f"{len(ids)} of {PERSONS} persons"
-    say(f"exported {len(ids):,} persons, each once, to {target.name} ({target.stat().st_size:,} bytes)")
+    size = target.stat().st_size
+    say(f"exported {len(ids):,} persons, each once, to {target.name} ({size:,} bytes)")
     return done
 
 

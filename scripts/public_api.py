@@ -13,9 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncposthog.models as models
-
 import asyncposthog
+import asyncposthog.models as models
 
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / "references" / "public_api.txt"
@@ -40,9 +39,8 @@ def _describe(where: str, value: object) -> Iterator[str]:
     for name, member in sorted(vars(value).items()):
         if name.startswith("_") and name != "__init__":
             continue
-        if isinstance(member, classmethod | staticmethod):
-            member = member.__func__  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        yield f"{where}.{name}{_signature(member) if inspect.isroutine(member) else ''}"
+        bound: object = getattr(value, name) if isinstance(member, classmethod) else member
+        yield f"{where}.{name}{_signature(bound) if inspect.isroutine(bound) else ''}"
 
 
 def _signature(value: object) -> str:

@@ -43,8 +43,8 @@ failures = st.builds(
 
 
 def verdict(failure: Failure, policy: Policy | None = None, **facts: Any) -> Wait | Stop:
-    given = {"repeatable": True, "attempt": 1, "elapsed": 0.0, "chance": 1.0, **facts}
-    return decide(policy or Policy(), failure, **given)
+    known: dict[str, Any] = {"repeatable": True, "attempt": 1, "elapsed": 0.0, "chance": 1.0}
+    return decide(policy or Policy(), failure, **{**known, **facts})
 
 
 def status(code: int, retry_after: float | None = None) -> Failure:

@@ -87,11 +87,10 @@ def flatten(annotation: ast.expr) -> list[ast.expr]:
 
 
 def join(members: list[ast.expr]) -> ast.expr:
-    """Write a union: every member once, `None` last, and `Any` alone."""
+    """Write a union: every member once, and `Any` alone."""
     unique = list({ast.dump(member): member for member in members}.values())
     if any(isinstance(member, ast.Name) and member.id == "Any" for member in unique):
         return ast.Name("Any", ast.Load())
-    unique.sort(key=lambda member: isinstance(member, ast.Constant))
     joined = unique[0]
     for member in unique[1:]:
         joined = ast.BinOp(joined, ast.BitOr(), member)

@@ -101,15 +101,17 @@ def find_tags(
                 candidates.append(candidate)
     merged = _merge(candidates)
     discriminators: dict[str, Discriminator] = {}
+    usable: list[_Candidate] = []
     for candidate in candidates:
         settled = _settle(candidate, merged, names)
         if not isinstance(settled, str):
             discriminators[candidate.pointer] = settled
+            usable.append(candidate)
         elif candidate.declared:
             findings.append(Finding(candidate.pointer, f"plain union: {settled}"))
     return Tags(
         variants=frozenset(variants),
-        discriminating=merged,
+        discriminating=_merge(usable),
         discriminators=discriminators,
         findings=tuple(findings),
     )

@@ -14,7 +14,7 @@ from typing import Any, cast
 from codegen.findings import Finding
 
 from .discriminators import settle
-from .habits import undo
+from .habits import inherit_read_only
 from .operations import paths
 from .pointers import as_mapping, child
 from .schemas import Schemas
@@ -61,7 +61,7 @@ def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> Norma
         "paths": found,
     }
     settle(built, schemas.report)
-    undo(components["schemas"])
+    inherit_read_only(components["schemas"])
     return Normalised(_ordered(built), tuple(sorted(schemas.findings)))
 
 

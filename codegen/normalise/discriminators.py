@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from .habits import open_nulls
 from .hoisting import PREFIX, declared, hoist
 from .keywords import NULL, Schema, is_null, split
 from .naming import joined, pascal
@@ -171,7 +172,7 @@ def _narrow(document: dict[str, Any]) -> None:
     components |= changed
 
     def change(schema: Schema, _: str) -> Schema:
-        core, notes = split(schema)
+        core, notes = split(open_nulls(schema))
         if "discriminator" in core:
             core = _point(core, renamed)
         elif "anyOf" in core:

@@ -6,47 +6,36 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
 
-__all__ = ["undo"]
+from .keywords import Schema, is_null, split
+
+__all__ = ["inherit_read_only", "open_nulls"]
 
 _PATCHED = "Patched"
 
 
-def undo(schemas: dict[str, Any]) -> None:
-    """Mend the components in place."""
-    for schema in schemas.values():
-        _open_nulls(schema)
+def open_nulls(schema: Schema) -> Schema:
+    """Return a schema whose properties or items hold anything where they could only be null."""
+    built = dict(schema)
+    if "properties" in schema:
+        built["properties"] = {name: _opened(field) for name, field in schema["properties"].items()}
+    if isinstance(schema.get("items"), Mapping):
+        built["items"] = _opened(schema["items"])
+    return built
+
+
+def inherit_read_only(schemas: Mapping[str, Schema]) -> None:
+    """Give the properties of `PatchedX` the marks of those of `X`, in place."""
     for name, schema in schemas.items():
-        base = schemas.get(name.removeprefix(_PATCHED))
-        if name.startswith(_PATCHED) and base is not None:
-            _inherit_read_only(schema, base)
+        base = schemas.get(name.removeprefix(_PATCHED), {})
+        if name.startswith(_PATCHED):
+            known: Mapping[str, Schema] = base.get("properties", {})
+            for key, field in schema.get("properties", {}).items():
+                if known.get(key, {}).get("readOnly") and "writeOnly" not in field:
+                    field["readOnly"] = True
 
 
-def _open_nulls(schema: dict[str, Any]) -> None:
-    for field in _properties(schema).values():
-        _open_null(field)
-    items = schema.get("items")
-    if isinstance(items, dict):
-        _open_null(cast("dict[str, Any]", items))
-    for branch in cast("list[dict[str, Any]]", schema.get("anyOf") or []):
-        _open_nulls(branch)
-
-
-def _open_null(field: dict[str, Any]) -> None:
-    if field.get("type") == "null":
-        del field["type"]
-    else:
-        _open_nulls(field)
-
-
-def _inherit_read_only(patched: dict[str, Any], base: dict[str, Any]) -> None:
-    known = _properties(base)
-    for name, field in _properties(patched).items():
-        if known.get(name, {}).get("readOnly") and "writeOnly" not in field:
-            field["readOnly"] = True
-
-
-def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    value = schema.get("properties")
-    return cast("dict[str, dict[str, Any]]", value) if isinstance(value, dict) else {}
+def _opened(field: Schema) -> Schema:
+    core, notes = split(field)
+    return notes if is_null(core) else field

@@ -6,6 +6,7 @@ schema. Where that changes nothing about a referenced component, the reference s
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -17,7 +18,7 @@ from .unions import tagged, union
 from .values import matches
 from .walk import bare
 
-__all__ = ["intersect"]
+__all__ = ["Merger"]
 
 # For each limit, what has to hold between it and a value, or the length of a value.
 _HOLDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -42,89 +43,134 @@ _TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def intersect(left: Schema, right: Schema, at: str, context: Context) -> Schema | None:
-    """Return the core that allows what both cores allow, or None if nothing is left.
+class Merger:
+    """Intersects the schemas of one document."""
 
-    Where both say something that cannot be combined, the right one wins, with a finding.
-    """
-    if not left or not right or left == right:
-        return left or right
-    for one, other, flipped in ((left, right, False), (right, left, True)):
-        for key in ("anyOf", "oneOf"):
-            if key in one:
-                return _distribute(one, key, other, flipped, at, context)
-    if "$ref" in left:
-        return _resolved(left, right, False, at, context)
-    if "$ref" in right:
-        return _resolved(right, left, True, at, context)
-    return _combine(left, right, at, context)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        # What a reference and something else come to; the reference itself until that is known.
+        self._known: dict[str, Schema | None] = {}
+        self._pending: set[str] = set()
 
+    def intersect(self, left: Schema, right: Schema, at: str) -> Schema | None:
+        """Return the core that allows what both cores allow, or None if nothing is left.
 
-def _distribute(
-    one: Schema, key: str, other: Schema, flipped: bool, at: str, context: Context
-) -> Schema | None:
-    found = [
-        both
-        for branch in one[key]
-        if (both := _ordered(branch, other, flipped, at, context)) is not None
-    ]
-    if not found:
-        return None
-    both = union(found)
-    return tagged(both, one["discriminator"]) if key == "oneOf" else both
+        Where both say something that cannot be combined, the right one wins, with a finding.
+        """
+        if not left or not right or left == right:
+            return left or right
+        for one, other, flipped in ((left, right, False), (right, left, True)):
+            for key in ("anyOf", "oneOf"):
+                if key in one:
+                    return self._distribute(one, key, other, flipped, at)
+        for one, other, flipped in ((left, right, False), (right, left, True)):
+            if "$ref" in one:
+                return self._resolved(one, other, flipped, at)
+        return self._combine(left, right, at)
 
-
-def _ordered(one: Schema, other: Schema, flipped: bool, at: str, context: Context) -> Schema | None:
-    return intersect(other, one, at, context) if flipped else intersect(one, other, at, context)
-
-
-def _resolved(
-    reference: Schema, other: Schema, flipped: bool, at: str, context: Context
-) -> Schema | None:
-    target = context.resolve(reference["$ref"])
-    if target is None and is_null(other):
-        return None
-    if target is None:
-        if other.keys() != {"type"}:
-            context.report(at, "narrows a schema from within itself; the schema is kept as it is")
-        return reference
-    core, _ = split(target)
-    both = _ordered(core, other, flipped, at, context)
-    return reference if both is not None and bare(both) == bare(core) else both
-
-
-def _combine(left: Schema, right: Schema, at: str, context: Context) -> Schema | None:
-    kind = _common_type(left["type"], right["type"])
-    if kind is None:
-        return None
-    both: Schema = {"type": kind}
-    values = _common_values(left, right, kind)
-    if values is not None:
-        if not values:
+    def _distribute(
+        self, one: Schema, key: str, other: Schema, flipped: bool, at: str
+    ) -> Schema | None:
+        found = [
+            both
+            for branch in one[key]
+            if (both := self._ordered(branch, other, flipped, at)) is not None
+        ]
+        if not found:
             return None
-        if values == [""]:
-            return dict(BLANK)
-        const = "const" in left or "const" in right
-        both |= {"const": values[0]} if const else {"enum": values}
-    if kind == "object":
-        _combine_objects(both, left, right, at, context)
-    for key in sorted((left.keys() | right.keys()) - both.keys() - {"const", "enum"}):
-        if key not in left or key not in right:
-            both[key] = left[key] if key in left else right[key]
-        else:
-            both[key] = _keyword(key, left[key], right[key], at, context)
-    return both
+        both = union(found)
+        return tagged(both, one["discriminator"]) if key == "oneOf" else both
 
+    def _ordered(self, one: Schema, other: Schema, flipped: bool, at: str) -> Schema | None:
+        left, right = (other, one) if flipped else (one, other)
+        return self.intersect(left, right, at)
 
-def _keyword(key: str, left: Any, right: Any, at: str, context: Context) -> Any:
-    if left == right:
+    def _resolved(self, reference: Schema, other: Schema, flipped: bool, at: str) -> Schema | None:
+        target = self._context.resolve(reference["$ref"])
+        if target is None and is_null(other):
+            return None
+        key = json.dumps([reference, other, flipped], sort_keys=True)
+        if target is None or key in self._pending:
+            if other.keys() != {"type"}:
+                reason = "narrows a schema from within itself; the schema is kept as it is"
+                self._context.report(at, reason)
+            return reference
+        if key not in self._known:
+            self._pending.add(key)
+            core, _ = split(target)
+            both = self._ordered(core, other, flipped, at)
+            same = both is not None and bare(both) == bare(core)
+            self._known[key] = reference if same else both
+            self._pending.discard(key)
+        return self._known[key]
+
+    def _combine(self, left: Schema, right: Schema, at: str) -> Schema | None:
+        kind = _common_type(left["type"], right["type"])
+        if kind is None:
+            return None
+        both: Schema = {"type": kind}
+        values = _common_values(left, right, kind)
+        if values is not None:
+            if not values:
+                return None
+            if values == [""]:
+                return dict(BLANK)
+            const = "const" in left or "const" in right
+            both |= {"const": values[0]} if const else {"enum": values}
+        if kind == "object":
+            self._combine_objects(both, left, right, at)
+        for key in sorted((left.keys() | right.keys()) - both.keys() - {"const", "enum"}):
+            if key not in left or key not in right:
+                both[key] = left[key] if key in left else right[key]
+            else:
+                both[key] = self._keyword(key, left[key], right[key], child(at, key))
+        return both
+
+    def _keyword(self, key: str, left: Any, right: Any, at: str) -> Any:
+        if left == right:
+            return right
+        if key in _TIGHTER:
+            return _TIGHTER[key](left, right)
+        if key in {"items", "propertyNames"}:
+            return self._both(left, right, at)
+        reason = f"has to be both {left!r} and {right!r}; the latter is kept"
+        self._context.report(at, reason)
         return right
-    if key in _TIGHTER:
-        return _TIGHTER[key](left, right)
-    if key in {"items", "propertyNames"}:
-        return _both(left, right, child(at, key), context)
-    context.report(child(at, key), f"has to be both {left!r} and {right!r}; the latter is kept")
-    return right
+
+    def _combine_objects(self, both: Schema, left: Schema, right: Schema, at: str) -> None:
+        properties: Schema = dict(left.get("properties", {}))
+        for name, value in right.get("properties", {}).items():
+            where = child(at, "properties", name)
+            properties[name] = (
+                self._both(properties[name], value, where) if name in properties else value
+            )
+        if properties:
+            both["properties"] = properties
+        required = {*left.get("required", ()), *right.get("required", ())}
+        if required:
+            both["required"] = sorted(required)
+        extra = [
+            part["additionalProperties"] for part in (left, right) if "additionalProperties" in part
+        ]
+        # Each part names its own properties, so one that is closed does not exclude the other's.
+        if False in extra:
+            both["additionalProperties"] = False
+        elif schemas := [value for value in extra if value is not True]:
+            where = child(at, "additionalProperties")
+            both["additionalProperties"] = (
+                schemas[0] if len(schemas) == 1 else self._both(schemas[0], schemas[1], where)
+            )
+        elif extra:
+            both["additionalProperties"] = True
+
+    def _both(self, left: Schema, right: Schema, at: str) -> Schema:
+        """Intersect two whole schemas; the right one's annotations win."""
+        (core, notes), (other, others) = split(left), split(right)
+        both = self.intersect(core, other, at)
+        if both is None:
+            self._context.report(at, "two schemas that no value satisfies; the latter is kept")
+            both = other
+        return both | notes | others
 
 
 def _common_type(left: str, right: str) -> str | None:
@@ -152,40 +198,3 @@ def _common_values(left: Schema, right: Schema, kind: str) -> list[Any] | None:
 
 def _holds(value: Any, limits: Mapping[str, Any]) -> bool:
     return all(check(value, limits[key]) for key, check in _HOLDS.items() if key in limits)
-
-
-def _combine_objects(both: Schema, left: Schema, right: Schema, at: str, context: Context) -> None:
-    properties: Schema = dict(left.get("properties", {}))
-    for name, value in right.get("properties", {}).items():
-        where = child(at, "properties", name)
-        properties[name] = (
-            _both(properties[name], value, where, context) if name in properties else value
-        )
-    if properties:
-        both["properties"] = properties
-    required = {*left.get("required", ()), *right.get("required", ())}
-    if required:
-        both["required"] = sorted(required)
-    extra = [
-        part["additionalProperties"] for part in (left, right) if "additionalProperties" in part
-    ]
-    # Each part names its own properties, so one that is closed does not exclude the other's.
-    if False in extra:
-        both["additionalProperties"] = False
-    elif schemas := [value for value in extra if value is not True]:
-        where = child(at, "additionalProperties")
-        both["additionalProperties"] = (
-            schemas[0] if len(schemas) == 1 else _both(schemas[0], schemas[1], where, context)
-        )
-    elif extra:
-        both["additionalProperties"] = True
-
-
-def _both(left: Schema, right: Schema, at: str, context: Context) -> Schema:
-    """Intersect two whole schemas; the right one's annotations win."""
-    (core, notes), (other, others) = split(left), split(right)
-    both = intersect(core, other, at, context)
-    if both is None:
-        context.report(at, "two schemas that no value satisfies; the latter is kept")
-        both = other
-    return both | notes | others

@@ -11,7 +11,7 @@ from typing import Any, cast
 from codegen.findings import Finding, SchemaError
 
 from .keywords import BLANK, FLAGS, LOST, NULL, PROSE, Schema, is_null, split
-from .merge import intersect
+from .merge import Merger
 from .naming import joined
 from .pointers import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
 from .typed import typed
@@ -41,6 +41,7 @@ class Schemas:
         self._given: dict[str, str] = {}
         self._done: dict[str, Schema] = {}
         self._doing: set[str] = set()
+        self._merger = Merger(self)
 
     def report(self, at: str, reason: str) -> None:
         """Note something that cannot be represented."""
@@ -78,7 +79,7 @@ class Schemas:
         for part in parts:
             inner, own = split(part)
             notes |= own
-            both = intersect(core, inner, at, self)
+            both = self._merger.intersect(core, inner, at)
             if both is None:
                 self.report(at, "its parts exclude each other; the first ones are kept")
             else:

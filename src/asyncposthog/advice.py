@@ -217,7 +217,10 @@ def _server(answer: Answer, facts: Facts) -> str:
 
 
 def _redirect(answer: Answer, facts: Facts) -> str:
-    host = urlsplit(answer.location or "").hostname or "another address"
+    try:
+        host = urlsplit(answer.location or "").hostname or "another address"
+    except ValueError:
+        host = "no address"
     return (
         f"The server points to {mask(host)}. Credentials stay with {facts.app}: fetch the "
         "error's .location yourself, without them."

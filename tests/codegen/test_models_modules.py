@@ -81,6 +81,11 @@ def test_every_name_is_found_and_can_be_built(generated: Package) -> None:
         TypeAdapter(getattr(generated.models, name)).json_schema()
 
 
+def test_a_name_is_looked_up_once(generated: Package) -> None:
+    assert "Cohort" not in vars(generated.models)
+    assert generated.models.Cohort is vars(generated.models)["Cohort"]
+
+
 def test_a_wrong_name_is_an_attribute_error(generated: Package) -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Flagg'"):
         _ = generated.models.Flagg
@@ -98,6 +103,40 @@ def test_every_module_names_what_it_defines(generated: Package) -> None:
         expected = {name for name, where in generated.set.exports.items() if where == module}
         if not path.endswith("__init__.py"):
             assert defined == expected
+
+
+def test_types_are_defined_before_they_are_needed() -> None:
+    schemas = {
+        "A": obj(b=ref("B")),
+        "B": obj(c=ref("C")),
+        "C": {"type": "array", "items": ref("D")},
+        "D": obj(e=ref("E"), back=ref("F")),
+        "E": {"type": "string", "enum": ["x"]},
+        "F": {"anyOf": [ref("D"), {"type": "integer"}]},
+    }
+    tree = ast.parse(build(schemas).files["models/things.py"])
+    types = [node for node in tree.body if isinstance(node, ast.ClassDef | ast.AnnAssign)]
+    order = [n.name if isinstance(n, ast.ClassDef) else ast.unparse(n.target) for n in types]
+    assert order == ["E", "D", "F", "C", "B", "A"]
+
+
+def test_what_very_many_query_nodes_need_stands_together() -> None:
+    nodes = {f"Node{n}": obj(common=ref("Common"), few=ref("Few")) for n in range(21)}
+    schemas: dict[str, Any] = {
+        **nodes,
+        "Other": obj(common=ref("Common")),
+        "Pair1": obj(two=ref("Two")),
+        "Pair2": obj(two=ref("Two")),
+        "Common": obj(x=TEXT),
+        "Few": obj(x=TEXT),
+        "Two": obj(x=TEXT),
+    }
+    variants = [ref(name) for name in schemas if name not in ("Common", "Few", "Two")]
+    schemas["QueryRequest"] = obj(query={"anyOf": variants})
+    where = build(schemas, users={"QueryRequest": frozenset({"query"})}).exports
+    assert where["Common"] == where["Few"] == "query.common"
+    assert where["Two"] == "query.two"
+    assert where["Node7"] == "query.node7"
 
 
 def test_type_checkers_see_every_name(generated: Package) -> None:

@@ -34,6 +34,7 @@ def test_an_enum_is_a_closed_alias_and_its_fields_are_open(tmp_path: Path) -> No
         ({**STATUS, "readOnly": True}, Literal["on", "off"] | str | None),
         ({"enum": ["a", None]}, Literal["a"] | str | None),
         ({"type": ["string", "null"], "enum": ["a", None]}, Literal["a"] | str | None),
+        ({"type": "array", "items": {"enum": ["a", None]}}, list[Literal["a"] | str | None] | None),
         ({"enum": [1, -1], "type": "integer"}, Literal[1, -1] | int | None),
         ({"enum": [0, 1], "type": "number"}, Literal[0, 1] | int | float | None),
         ({"enum": [0.5, 1.5], "type": "number"}, float | None),

@@ -85,7 +85,6 @@ def test_several_values_of_one_variant_that_contains_itself(tmp_path: Path) -> N
     mapping = {"AND": "Group", "OR": "Group", "person": "Person"}
     schemas = {
         "Group": obj(
-            "type",
             type=ref("GroupType"),
             values={"type": "array", "items": union("type", mapping)},
         ),
@@ -94,6 +93,7 @@ def test_several_values_of_one_variant_that_contains_itself(tmp_path: Path) -> N
     }
     generated = package(schemas, tmp_path)
     assert generated.field("Group", "type").annotation == Literal["AND", "OR"]
+    assert generated.field("Group", "type").is_required()
     data = {
         "type": "AND",
         "values": [{"type": "OR", "values": []}, {"type": "person", "key": "a"}],
@@ -226,6 +226,9 @@ def test_nothing_is_inferred_where_nothing_is_sure(third: Any, tmp_path: Path) -
     assert "discriminator" not in "".join(generated.set.files.values())
     assert isinstance(generated.read("Filter", {"key": "a", "type": "person"}), generated.Person)
     assert isinstance(generated.read("Filter", {"key": "a", "only": "b"}), generated.Log)
+    if "enum" in third["properties"].get("type", {}):
+        told = {"key": "a", "type": "later", "only": "b"}
+        assert generated.read("Filter", told).raw() == told
 
 
 def test_a_constant_is_closed_only_where_variants_depend_on_it(tmp_path: Path) -> None:
@@ -241,6 +244,12 @@ def test_a_constant_is_closed_only_where_variants_depend_on_it(tmp_path: Path) -
     assert generated.field("A", "kind").annotation == Literal["a"]
     assert isinstance(generated.read("Plain", {"kind": "a", "x": 1}), generated.A)
     assert isinstance(generated.read("Plain", {"kind": "z", "x": "b"}), generated.B)
+
+
+def test_a_constant_with_a_default_is_never_none(tmp_path: Path) -> None:
+    generated = package({"Alone": obj(kind=kind("alone", default="alone"))}, tmp_path)
+    assert generated.field("Alone", "kind").annotation == Literal["alone"] | str
+    assert generated.Alone().kind == "alone"
 
 
 def test_an_optional_constant_is_not_made_up(tmp_path: Path) -> None:

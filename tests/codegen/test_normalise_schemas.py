@@ -39,8 +39,18 @@ SINGLE = {
     "a const": ({"const": "a", "default": "a"}, {"const": "a", "type": "string", "default": "a"}),
     "a const that is true": ({"const": True}, {"const": True, "type": "boolean"}),
     "a const that is null": (
-        {"properties": {"a": {"const": None}}},
-        {"type": "object", "properties": {"a": NULL}},
+        {"additionalProperties": {"const": None}},
+        {"type": "object", "additionalProperties": NULL},
+    ),
+    "what could only be null holds anything": (
+        {
+            "properties": {"a": {**ref("NullEnum"), "readOnly": True}},
+            "oneOf": [{"properties": {"b": {"type": "array", "items": NULL}}}],
+        },
+        {
+            "type": "object",
+            "properties": {"a": {"readOnly": True}, "b": {"type": "array", "items": {}}},
+        },
     ),
     "a const in a union": (
         {"anyOf": [{"const": "a"}, ref("Role"), {"type": "null"}]},
@@ -279,6 +289,36 @@ def test_components_keep_their_names_and_may_be_anything() -> None:
         "User": USER,
         "_User": {},
     }
+
+
+def test_the_twin_for_patches_has_the_marks_of_its_base() -> None:
+    base: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer", "readOnly": True},
+            "by": {**ref("User"), "readOnly": True},
+            "secret": {"type": "string", "readOnly": True},
+            "name": TEXT,
+        },
+        "required": ["id", "name"],
+    }
+    twin: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer"},
+            "by": ref("User"),
+            "secret": {"type": "string", "writeOnly": True},
+            "name": TEXT,
+        },
+    }
+
+    found = run(base, PatchedIt=twin, PatchedAlone=twin).document["components"]["schemas"]
+
+    assert found["PatchedIt"]["properties"] == {
+        **base["properties"],
+        "secret": {"type": "string", "writeOnly": True},
+    }
+    assert found["PatchedAlone"] == twin
 
 
 def test_recursion_stays_a_reference() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from asyncposthog import registry
 from asyncposthog.operation import Operation, Parameter
 from tests.contract.document import components, operation_of, projected, resolve
-from tests.contract.samples import problems, sample
+from tests.contract.samples import sample
 
 __all__ = ["Call", "body_schema", "described", "maximal", "minimal", "nulls"]
 
@@ -33,6 +33,11 @@ class Call:
     """The JSON, or the fields of the form, that is to arrive; None where there is no body."""
     keywords: Mapping[str, Any]
 
+    @property
+    def files(self) -> Mapping[str, tuple[str, bytes, str]]:
+        """The files of a form."""
+        return {name: value for name, value in self.keywords.items() if _is_file(value)}
+
 
 def described(operation: Operation) -> tuple[str, dict[str, Any]]:
     """Return the path and the description of an operation, as validators are to read them.
@@ -41,6 +46,8 @@ def described(operation: Operation) -> tuple[str, dict[str, Any]]:
     - A query parameter that holds objects is JSON text: OpenAPI's `form` style, which is what the
       schema says by saying nothing, cannot express them.
     - The fields of a form are text or files. Django reads an object from JSON text.
+    - A body that has nothing to write in it is not required: where a view declares no request,
+      drf-spectacular writes down the resource's own serializer, with all of it read-only.
     """
     return _described(operation.id)
 
@@ -56,7 +63,15 @@ def _described(name: str) -> tuple[str, dict[str, Any]]:
         content["schema"] = projected(content["schema"], "request")
         if media == "multipart/form-data":
             content["schema"] = _as_form(content["schema"])
+        if not _writable(content["schema"]):
+            description["requestBody"]["required"] = False
     return path, description
+
+
+def _writable(schema: Mapping[str, Any]) -> bool:
+    """Whether anything may be in an object."""
+    fields = _settled(schema).get("properties", {"": {}})
+    return any("not" not in field for field in fields.values())
 
 
 def _as_form(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +157,7 @@ def minimal(operation: Operation) -> Call:
     required = set(body_schema(description).get("required", ()))
     pythonic = {wire: python for python, wire in operation.body.fields}
     fields = {pythonic[wire]: everything.keywords[pythonic[wire]] for wire in required}
-    body = {wire: everything.body[wire] for wire in required}
+    body = everything.body and {wire: everything.body[wire] for wire in required}
     return Call(everything.path, query, headers, body, keywords | fields)
 
 
@@ -154,7 +169,7 @@ def nulls(operation: Operation) -> Call | None:
     fields = body_schema(description).get("properties", {})
     pythonic = {wire: python for python, wire in operation.body.fields}
     nullable = [
-        w for w, field in fields.items() if w in pythonic and not problems(None, field, "request")
+        wire for wire, field in fields.items() if wire in pythonic and _takes_null(field)
     ]
     if not nullable:
         return None
@@ -164,6 +179,12 @@ def nulls(operation: Operation) -> Call | None:
         body={**call.body, **dict.fromkeys(nullable)},
         keywords={**call.keywords, **{pythonic[wire]: None for wire in nullable}},
     )
+
+
+def _takes_null(schema: Mapping[str, Any]) -> bool:
+    schema = _settled(schema)
+    branches = schema.get("anyOf", ())
+    return not schema or schema.get("type") == "null" or any(map(_takes_null, branches))
 
 
 def body_schema(description: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -211,6 +232,10 @@ def _shape(declared: Mapping[str, Any], known: Parameter | None) -> Mapping[str,
     return schema
 
 
+def _is_file(value: Any) -> bool:
+    return isinstance(value, tuple)
+
+
 def _is_text(schema: Mapping[str, Any]) -> bool:
     if "anyOf" in schema:
         return any(_is_text(resolve(branch)) for branch in schema["anyOf"])
@@ -227,6 +252,8 @@ def _body(operation: Operation, description: Mapping[str, Any]) -> tuple[Any, di
         return value, {"body": value}
     properties = body_schema(description).get("properties", {})
     value = {wire: v for wire, v in value.items() if wire in properties}
+    if not _writable(content["schema"]):
+        return None, {}
     pythonic = {wire: python for python, wire in operation.body.fields}
     keywords = {pythonic[wire]: v for wire, v in value.items()}
     for wire in operation.body.files:

@@ -8,8 +8,11 @@ from typing import Any
 
 import httpx
 from openapi_core import Config, OpenAPI
-from openapi_core.datatypes import RequestParameters
-from openapi_core.unmarshalling.request.datatypes import RequestUnmarshalResult
+from openapi_core.datatypes import Parameters, RequestParameters
+from openapi_core.unmarshalling.request.unmarshallers import (
+    V31RequestBodyUnmarshaller,
+    V31RequestParametersUnmarshaller,
+)
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 from asyncposthog import AsyncPostHog
@@ -91,13 +94,24 @@ def method(ph: AsyncPostHog, name: str) -> Any:
     return found
 
 
-def understood(sent: Sent, path: str, description: Mapping[str, Any]) -> RequestUnmarshalResult:
-    """Let openapi-core validate a request; return what it understands of it.
+def understood(
+    sent: Sent, path: str, description: Mapping[str, Any]
+) -> tuple[Parameters, Mapping[str, Any]]:
+    """Let openapi-core validate a request.
+
+    Returns:
+        What it understands of the parameters and, of a form, of the fields.
 
     Raises:
-        OpenAPIError: It is not what the document describes.
+        OpenAPIError: The request is not what the document describes.
     """
     document = small(path, sent.method, description, HOST)
-    validator = OpenAPI.from_dict(document, config=Config(spec_validator_cls=None))
-    validator.validate_request(sent)
-    return validator.unmarshal_request(sent)
+    openapi = OpenAPI.from_dict(document, config=Config(spec_validator_cls=None))
+    openapi.validate_request(sent)
+    parameters = V31RequestParametersUnmarshaller(openapi.spec).unmarshal(sent)
+    parameters.raise_for_errors()
+    if not sent.content_type.startswith("multipart/"):
+        return parameters.parameters, {}
+    form = V31RequestBodyUnmarshaller(openapi.spec).unmarshal(sent)
+    form.raise_for_errors()
+    return parameters.parameters, form.body

@@ -165,20 +165,20 @@ class Transport:
                 request = await self._read_files(request)
             began = self.clock.monotonic()
             job = _Job(context, operation, request, policy, project, stream, began)
-            failed: PostHogError | None = None
+            outcome: httpx.Response | PostHogError
             try:
-                response = await self._attempt(job, 1)
+                outcome = await self._attempt(job, 1)
             except PostHogError as error:
-                failed = error
+                outcome = error
             # Outside of the handler: later failures are not consequences of this one.
-            if failed is not None:
-                response = await self._repeat(job, repeatable, failed)
+            if isinstance(outcome, PostHogError):
+                outcome = await self._repeat(job, repeatable, outcome)
         except BaseException:
             self.finished()
             raise
         if not stream:
             self.finished()
-        return response
+        return outcome
 
     def finished(self) -> None:
         """Note that a call is over, its answer read."""

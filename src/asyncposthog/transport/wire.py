@@ -109,7 +109,7 @@ def _redirect(
         return None
     try:
         url = request.url.join(location)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         return None
     if origin(url) != origin(request.url):
         return None

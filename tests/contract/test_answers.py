@@ -1,0 +1,178 @@
+"""Every operation reads an answer that was made from the document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from asyncposthog import Page, models, registry
+from asyncposthog.model import Model
+from asyncposthog.operation import Operation
+from tests.contract.calls import described, minimal
+from tests.contract.document import projected, resolve
+from tests.contract.samples import problems, sample
+from tests.contract.wire import client, method
+
+pytestmark = pytest.mark.anyio
+
+OPERATIONS = tuple(registry.operations())
+
+
+def declared(operation: Operation) -> dict[int, Mapping[str, Any]]:
+    """Return the schema of each successful JSON answer by its status."""
+    _, description = described(operation)
+    return {
+        int(status): projected(response["content"]["application/json"]["schema"], "response")
+        for status, response in description["responses"].items()
+        if status.startswith("2") and "application/json" in response.get("content", {})
+    }
+
+
+MODELLED = [o for o in OPERATIONS if o.result.kind == "model"]
+PLAIN = [o for o in OPERATIONS if o.result.kind == "json" and declared(o)]
+UNDECLARED = [o for o in OPERATIONS if o.result.kind in {"json", "none"} and not declared(o)]
+CONTENT = [o for o in OPERATIONS if o.result.kind in {"text", "bytes"}]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One event loop is enough here: what is read does not depend on it."""
+    return "asyncio"
+
+
+def test_every_operation_is_in_one_of_the_groups() -> None:
+    groups = [MODELLED, PLAIN, UNDECLARED, CONTENT]
+    assert sorted(o.id for group in groups for o in group) == sorted(o.id for o in OPERATIONS)
+    assert len(MODELLED) > 700
+
+
+@pytest.mark.parametrize("operation", MODELLED, ids=lambda o: o.id)
+async def test_models_are_read_strictly_and_given_back(operation: Operation) -> None:
+    answers = declared(operation)
+    assert answers
+    assert operation.result.status in answers
+    for status, schema in answers.items():
+        body = sample(schema, "response", f"{operation.id} {status}")
+        assert not problems(body, schema, "response")
+        value = await ask(operation, status, body, strict=True)
+        whole = value.raw if isinstance(value, Page) else value
+        check_type(operation, whole)
+        difference = differs(body, plain(whole), "$")
+        assert difference is None, difference
+        if isinstance(value, Page):
+            items = body if operation.pagination.items is None else body[operation.pagination.items]
+            assert len(value) == len(items)
+            difference = differs(items, plain(list(value)), "$")
+            assert difference is None, difference
+
+
+@pytest.mark.parametrize("operation", PLAIN, ids=lambda o: o.id)
+async def test_free_json_is_handed_over(operation: Operation) -> None:
+    for status, schema in declared(operation).items():
+        body = sample(schema, "response", f"{operation.id} {status}")
+        value = await ask(operation, status, body, strict=True)
+        assert (value.raw if isinstance(value, Page) else value) == body
+
+
+@pytest.mark.parametrize("operation", UNDECLARED, ids=lambda o: o.id)
+async def test_undeclared_answers_are_what_came(operation: Operation) -> None:
+    assert operation.pagination is None
+    assert await ask(operation, operation.result.status, None) is None
+    body = {"anything": [1, 2.5, None, "é"]}
+    assert await ask(operation, 200, body, strict=True) == body
+
+
+@pytest.mark.parametrize("operation", CONTENT, ids=lambda o: o.id)
+async def test_content_is_handed_over_whole(operation: Operation) -> None:
+    content = "a,b\r\n1,é\r\n".encode()
+    value = await ask(operation, 200, content)
+    assert value == (content if operation.result.kind == "bytes" else content.decode())
+
+
+def test_the_model_is_that_of_the_schema() -> None:
+    wrong = [o.id for o in MODELLED for s in declared(o).values() if not _is_named(o, s)]
+    assert wrong == []
+
+
+def _is_named(operation: Operation, schema: Mapping[str, Any]) -> bool:
+    """Whether the registry names the component that the document refers to."""
+    if operation.result.array:
+        schema = resolve(schema)["items"]
+    if "$ref" not in schema or len(declared(operation)) > 1:
+        return True
+    return operation.result.schema == schema["$ref"].rpartition("/")[2]
+
+
+async def ask(operation: Operation, status: int, body: Any, *, strict: bool = False) -> Any:
+    """Call the generated method and answer it; of a cursor, take the first page."""
+    if body is None:
+        answer = httpx.Response(status)
+    elif isinstance(body, bytes):
+        answer = httpx.Response(
+            status, content=body, headers={"Content-Type": operation.result.media}
+        )
+    else:
+        answer = httpx.Response(status, json=body)
+    ph, sent = client(lambda: answer)
+    call = minimal(operation)
+    async with ph:
+        value = await method(ph, operation.id)(
+            *call.path, **call.keywords, options={"strict": strict}
+        )
+    assert len(sent) == 1
+    return value
+
+
+def check_type(operation: Operation, value: Any) -> None:
+    """Hold a decoded answer against the model the operation declares."""
+    declared_type = getattr(models, operation.result.model or "")
+    values = value if operation.result.array else [value]
+    assert isinstance(values, list)
+    if isinstance(declared_type, type):
+        assert issubclass(declared_type, Model)
+        assert all(type(item) is declared_type for item in values)
+
+
+def plain(value: Any) -> Any:
+    """Give decoded models back as JSON."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return value.raw() if isinstance(value, Model) else value
+
+
+def differs(sent: Any, given: Any, path: str) -> str | None:
+    """Compare two JSON values; return where they differ.
+
+    A moment may be written with another offset, and a UUID in lower case, as long as they are the
+    same. 1 and 1.0 are one number, but true is none.
+    """
+    if isinstance(sent, Mapping) and isinstance(given, Mapping):
+        if set(sent) != set(given):
+            return f"{path}: {sorted(set(sent) ^ set(given))} on one side alone"
+        found = (differs(sent[key], given[key], f"{path}.{key}") for key in sent)
+        return next(filter(None, found), None)
+    if isinstance(sent, list) and isinstance(given, list) and len(sent) == len(given):
+        found = (differs(*pair, f"{path}[{i}]") for i, pair in enumerate(zip(sent, given)))
+        return next(filter(None, found), None)
+    if isinstance(sent, bool) == isinstance(given, bool) and sent == given:
+        return None
+    if isinstance(sent, str) and isinstance(given, str) and _normal(sent) == _normal(given):
+        return None
+    return f"{path}: sent {json.dumps(sent)[:80]}, given {json.dumps(given, default=repr)[:80]}"
+
+
+def _normal(text: str) -> object:
+    for kind in (datetime.fromisoformat, UUID):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
