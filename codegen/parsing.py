@@ -20,7 +20,7 @@ from codegen.normalise.pointers import child
 
 __all__ = ["parse"]
 
-_MAX_DEPTH: Final = 150
+_MAX_DEPTH: Final = 100
 _MAX_NODES: Final = 20_000_000
 _GET_ONE: Final = "Give the document a PostHog instance serves at /api/schema/"
 _MEND: Final = "Mend the document, or get a fresh one"

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, RootModel, model_validator
 
@@ -197,6 +197,8 @@ def test_what_does_not_fit_is_handed_over_raw_with_a_warning(
     assert type(thing) is Thing
     assert fields == [field]
     assert thing.raw() == data
+    if not isinstance(value, dict | list) and name not in ("part", "shape"):
+        thing.model_dump()  # draws no warning
     # Everything else is typed as ever.
     if name != "parts":
         assert thing.parts[0].made == datetime(2026, 1, 1, tzinfo=UTC)
@@ -417,24 +419,29 @@ def test_text_and_bytes() -> None:
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3) | st.just("alpha"),
+    # No text that reads as a number: it would become one. (`True == 1` to Python.)
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "x", "y", "alpha"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*GOOD, "size", "made", "side", "x"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from([*GOOD, "size", "side", "mixed", "pair"]), inner, max_size=4
+        )
     ),
     max_leaves=12,
 )
 
 
+@settings(deadline=None)
 @given(data=st.dictionaries(st.sampled_from([*GOOD, "in", "new"]), json_values, max_size=6))
 def test_no_json_object_is_refused_and_none_of_it_is_lost(data: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SchemaDrift)
         thing = read(data)
     assert type(thing) is Thing
-    assert _same(thing.raw(), data)
+    assert thing.raw() == data
 
 
+@settings(deadline=None)
 @given(data=json_values)
 def test_no_json_at_all_is_refused(data: Any) -> None:
     with warnings.catch_warnings():
@@ -442,12 +449,3 @@ def test_no_json_at_all_is_refused(data: Any) -> None:
         for model in ("Thing", "ThingList", "Shape", "Numbers"):
             for array in (False, True):
                 read(data, model, array=array)
-
-
-def _same(found: Any, sent: Any) -> bool:
-    """Compare JSON data, as far as reading a boolean as a number allows."""
-    if isinstance(sent, dict):
-        return found.keys() == sent.keys() and all(_same(found[k], sent[k]) for k in sent)
-    if isinstance(sent, list):
-        return len(found) == len(sent) and all(map(_same, found, sent))
-    return found == sent or str(found) == str(sent) or isinstance(sent, str | int)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_serializer
 from typing_extensions import TypeAliasType
@@ -308,6 +308,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     unknown=st.dictionaries(
         st.text().filter(lambda n: n not in FULL and n != "in_folder"), json_values

@@ -160,6 +160,23 @@ async def test_pages_that_turn_out_smaller_are_followed_from_there() -> None:
 
 
 @both_loops
+async def test_steps_that_skip_are_followed_one_by_one() -> None:
+    class Filtering(Gate):
+        """Counts first and filters then, so that pages come short."""
+
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            answer = super().answer(query, body)
+            answer["results"] = answer["results"][:-1]
+            return answer
+
+    server = Filtering(things(35))
+    server.open.set()
+    listed = cursor(server, operation("offset"), {"limit": 10}, concurrency=4)
+    assert len(await listed.collect()) == 31
+    assert server.most == 1
+
+
+@both_loops
 async def test_a_count_too_small_is_not_the_end() -> None:
     class Estimating(OffsetServer):
         def answer(self, query: dict[str, Any], body: Any) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import anyio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncposthog.errors import PaginationError
@@ -29,6 +29,7 @@ from tests.paging_servers import (
 datasets = st.integers(0, 60).map(things)
 
 
+@settings(deadline=None)
 @given(
     items=datasets,
     limit=st.none() | st.integers(1, 30),
@@ -59,12 +60,14 @@ def test_any_dataset_by_offset_comes_whole_and_in_order(
     assert anyio.run(listed.collect) == items[start or 0 :]
 
 
+@settings(deadline=None)
 @given(items=datasets, limit=st.integers(1, 30))
 def test_any_dataset_of_persons_comes_whole_and_in_order(items: list[Any], limit: int) -> None:
     listed = cursor(PersonsServer(items), operation("persons"), {"limit": limit})
     assert anyio.run(listed.collect) == items
 
 
+@settings(deadline=None)
 @given(number=st.integers(0, 40), limit=st.integers(1, 12), early=st.booleans())
 def test_any_dataset_of_events_comes_whole_and_in_order(
     number: int, limit: int, early: bool
@@ -75,6 +78,7 @@ def test_any_dataset_of_events_comes_whole_and_in_order(
     assert anyio.run(listed.collect) == events(number)
 
 
+@settings(deadline=None)
 @given(
     style=st.sampled_from(["cursor", "page", "recordings", "body_cursor"]),
     items=datasets,
@@ -90,6 +94,7 @@ def test_any_dataset_of_the_other_styles(style: PageStyle, items: list[Any], siz
     assert anyio.run(cursor(server, operation(style), query, body).collect) == items
 
 
+@settings(deadline=None)
 @given(
     links=st.lists(st.sampled_from(["?offset=0", "?offset=3", "?offset=6", "?cursor=a", "", None]))
 )

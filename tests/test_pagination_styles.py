@@ -88,6 +88,12 @@ async def test_persons_may_end_with_an_empty_page(number: int) -> None:
     assert len(server.queries) == number // 5 + 1
 
 
+async def test_an_empty_page_of_persons_is_the_end_whatever_it_says() -> None:
+    server = Fixed(page_of(1, 2, next="?offset=2"), page_of(next="?offset=4"))
+    assert len(await listing(server, operation("persons")).collect()) == 2
+    assert len(server.queries) == 2
+
+
 async def test_an_opaque_cursor_is_sent_back() -> None:
     server = CursorServer(things(8))
     assert await listing(server, operation("cursor"), {"ordering": "id"}).collect() == things(8)

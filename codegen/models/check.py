@@ -50,15 +50,16 @@ def spread_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
 def query_nodes(plan: ModelPlan, modelled: Collection[str]) -> dict[str, frozenset[str]]:
     """Return the components of the query package, each with the nodes that lead to it.
 
-    Nodes are what the roots refer to directly.
+    Nodes are what the roots refer to directly. A root need not be modelled itself: its fields
+    may be arguments of a method.
     """
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
-    roots = sorted(plan.query_roots & frozenset(modelled))
+    roots = sorted(plan.query_roots & schemas.keys())
     nodes: dict[str, set[str]] = {root: set() for root in roots}
     for node in sorted({name for root in roots for name in references(schemas[root])}):
         for component in closure([node], schemas):
             nodes.setdefault(component, set()).add(node)
-    return {component: frozenset(own) for component, own in nodes.items()}
+    return {name: frozenset(own) for name, own in nodes.items() if name in modelled}
 
 
 def find_problems(plan: ModelPlan, modelled: Iterable[str]) -> list[Finding]:

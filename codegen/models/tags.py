@@ -101,17 +101,16 @@ def find_tags(
                 candidates.append(candidate)
     merged = _merge(candidates)
     discriminators: dict[str, Discriminator] = {}
-    usable: list[_Candidate] = []
     for candidate in candidates:
         settled = _settle(candidate, merged, names)
         if not isinstance(settled, str):
             discriminators[candidate.pointer] = settled
-            usable.append(candidate)
         elif candidate.declared:
             findings.append(Finding(candidate.pointer, f"plain union: {settled}"))
+    certain = [c for c in candidates if c.declared or c.pointer in discriminators]
     return Tags(
         variants=frozenset(variants),
-        discriminating=_merge(usable),
+        discriminating=_merge(certain),
         discriminators=discriminators,
         findings=tuple(findings),
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from codegen.findings import Finding
+from codegen.findings import Finding, SchemaError
 
 from .discriminators import settle
 from .habits import inherit_read_only
@@ -43,8 +43,17 @@ def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> Norma
         keep_prose: Whether descriptions, summaries, titles and examples stay.
 
     Raises:
-        SchemaError: Something is of the wrong JSON type, or a reference leads nowhere.
+        SchemaError: Something is of the wrong JSON type, a reference leads nowhere, or schemas are
+            nested without end.
     """
+    try:
+        return _normalise(document, keep_prose)
+    except RecursionError:
+        reason = "its schemas are nested, or refer to one another, too deeply"
+        raise SchemaError("#", reason, "Give a document as an instance serves it") from None
+
+
+def _normalise(document: Mapping[str, Any], keep_prose: bool) -> Normalised:
     legacy = str(document.get("openapi", "")).startswith("3.0")
     schemas = Schemas(document, legacy=legacy, keep_prose=keep_prose)
     found = paths(document, schemas, keep_prose=keep_prose)

@@ -341,7 +341,7 @@ class AsyncPostHog(Resources):
         """Show where the client points, and no key."""
         settings = self.settings
         return (
-            f"AsyncPostHog(host={settings.host!r}, project_id={settings.project_id!r}, "
+            f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
             f"api_key={str(settings.api_key)!r})"
         )
 
@@ -380,7 +380,10 @@ def _builder(
             suggestion="Run: pip install 'asyncposthog[http2]'.",
         )
     limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=20)
-    return lambda: httpx.AsyncClient(transport=transport, http2=http2, limits=limits, timeout=None)
+    timeout = httpx.Timeout(None)  # every request carries its own
+    return lambda: httpx.AsyncClient(
+        transport=transport, http2=http2, limits=limits, timeout=timeout
+    )
 
 
 def _check_hook(hook: OnRetry | None) -> OnRetry | None:

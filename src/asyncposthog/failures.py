@@ -200,7 +200,7 @@ def _redacted(words: Words, facts: Facts) -> Words:
 def read_words(content: bytes, media: str = "") -> Words:
     """Read an error body, whatever it is. Never fails."""
     text = content[:200_000].decode("utf-8", "replace").strip()
-    if not text:
+    if text in {"", "null", "{}", "[]"}:
         return Words()
     if text[0] in '{["' or "json" in media:
         try:

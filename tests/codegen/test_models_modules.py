@@ -174,6 +174,12 @@ def test_other_roots_may_form_the_query_package(tmp_path: Path) -> None:
     assert generated.set.exports["HogQLQuery"] == "shared.date_range"
 
 
+def test_the_root_of_the_query_package_may_be_no_model_itself() -> None:
+    nodes = {"HogQLQuery": frozenset({"query!request"})}
+    where = build(SCHEMAS, users=nodes).exports
+    assert where == {"HogQLQuery": "query.hogql_query", "DateRange": "query.date_range"}
+
+
 def test_the_order_of_the_document_changes_nothing() -> None:
     backwards = dict(reversed(SCHEMAS.items()))
     again = build(backwards, **OPTIONS)

@@ -85,3 +85,22 @@ def test_a_broken_schema_says_where(schema: Any, words: str) -> None:
         run(schema)
 
     assert words in str(caught.value)
+
+
+def test_schemas_as_deep_as_can_be_loaded_are_no_trouble() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(95):
+        schema = {"items": schema}
+
+    found = run(schema).document["components"]["schemas"]["It"]
+
+    for _ in range(95):
+        found = found["items"]
+    assert found == TEXT
+
+
+def test_endless_chains_are_refused() -> None:
+    chain: dict[str, Any] = {f"Link{number}": ref(f"Link{number + 1}") for number in range(999)}
+
+    with pytest.raises(SchemaError, match="nested, or refer to one another, too deeply"):
+        run({}, **chain, Link999=TEXT)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.codegen.normalising import BLANK, NULL, TEXT, form, nullable, ref
+from codegen.schema import dump
+from tests.codegen.normalising import (
+    BLANK,
+    NULL,
+    REF,
+    TEXT,
+    form,
+    nullable,
+    operation,
+    ref,
+    run,
+)
 
 BOTH = {
     "scalar": (
@@ -159,3 +172,16 @@ def test_both_dialects_have_one_form(name: str) -> None:
 
     assert form(old, "3.0.3") == expected
     assert form(new, "3.1.0") == expected
+
+
+def test_whole_documents_come_out_in_the_same_bytes() -> None:
+    old = {"properties": {name: old for name, (old, _, _) in BOTH.items()}}
+    new = {"type": "object", "properties": {name: new for name, (_, new, _) in BOTH.items()}}
+
+    def dumped(schema: Any, version: str) -> str:
+        paths = {"/api/x/": {"post": operation({"$ref": REF + "It"})}}
+        found = run(schema, version, paths=paths)
+        assert found.findings == ()
+        return dump(found.document)
+
+    assert dumped(old, "3.0.3") == dumped(new, "3.1.0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.codegen.normalising import BLANK, NULL, ROLE, TEXT, USER, form, nullable, ref, run

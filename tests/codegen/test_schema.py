@@ -107,9 +107,9 @@ def test_yaml_holds_what_json_would() -> None:
         ("a: 1.0e+999", "text, line 1: 1.0e+999 is no number that can be used"),
         ('{"a": ' + "1" * 999 + "}", "text: 1111111111111111111111111111111111111111 is no number"),
         ('{"a": "\\ud800"}', "text: it holds half of a surrogate pair"),
-        ('{"a":' * 200 + "1" + "}" * 200, "/a/a: it is nested more than 150 levels deep"),
-        ("[" * 100_000, "text: it is nested more than 150 levels deep"),
-        ("- " * 100_000, "text, line 1: it is nested more than 150 levels deep"),
+        ('{"a":' * 200 + "1" + "}" * 200, "/a/a: it is nested more than 100 levels deep"),
+        ("[" * 100_000, "text: it is nested more than 100 levels deep"),
+        ("- " * 100_000, "text, line 1: it is nested more than 100 levels deep"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_where_and_why(text: str | bytes, message: str) -> None:

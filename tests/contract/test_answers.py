@@ -34,6 +34,9 @@ def declared(operation: Operation) -> dict[int, Mapping[str, Any]]:
     }
 
 
+_ANYTHING = {"QueryResponseAlternative"}
+"""Components that say nothing, and so are no class. A query's answer depends on the query."""
+
 MODELLED = [o for o in OPERATIONS if o.result.kind == "model"]
 PLAIN = [o for o in OPERATIONS if o.result.kind == "json" and declared(o)]
 UNDECLARED = [o for o in OPERATIONS if o.result.kind in {"json", "none"} and not declared(o)]
@@ -85,7 +88,8 @@ async def test_undeclared_answers_are_what_came(operation: Operation) -> None:
     assert operation.pagination is None
     assert await ask(operation, operation.result.status, None) is None
     body = {"anything": [1, 2.5, None, "é"]}
-    assert await ask(operation, 200, body, strict=True) == body
+    expected = body if operation.result.kind == "json" else None
+    assert await ask(operation, 200, body, strict=True) == expected
 
 
 @pytest.mark.parametrize("operation", CONTENT, ids=lambda o: o.id)
@@ -132,6 +136,9 @@ async def ask(operation: Operation, status: int, body: Any, *, strict: bool = Fa
 def check_type(operation: Operation, value: Any) -> None:
     """Hold a decoded answer against the model the operation declares."""
     declared_type = getattr(models, operation.result.model or "")
+    if declared_type is Any:
+        assert operation.result.schema in _ANYTHING
+        return
     values = value if operation.result.array else [value]
     assert isinstance(values, list)
     if isinstance(declared_type, type):

@@ -189,13 +189,15 @@ def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
     """Return the same response with its body read, and so no longer compressed."""
     dropped = {"content-encoding", "content-length", "transfer-encoding"}
     headers = [(k, v) for k, v in response.headers.multi_items() if k not in dropped]
-    return httpx.Response(
+    copy = httpx.Response(
         response.status_code,
         headers=headers,
         content=content,
         request=response.request,
         extensions=response.extensions,
     )
+    copy.elapsed = response.elapsed
+    return copy
 
 
 def _too_large(limit: int, request: PreparedRequest, operation: str) -> ResponseTooLargeError:

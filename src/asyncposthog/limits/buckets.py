@@ -1,0 +1,164 @@
+"""Which rate limits an operation is charged to. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+
+from asyncposthog.errors import ConfigurationError
+from asyncposthog.operation import Operation
+from asyncposthog.registry import BUCKETS
+
+__all__ = [
+    "Bucket",
+    "Limits",
+    "Per",
+    "QueryPlan",
+    "buckets_of",
+    "depends_on_plan",
+    "read_limits",
+    "read_plan",
+    "table",
+]
+
+Per: TypeAlias = Literal["key", "team", "user", "organization", "item"]
+"""What a count is kept for: an API key, a project, the key's user, an organization, an object."""
+
+QueryPlan: TypeAlias = Literal["current", "legacy", "auto"]
+"""Which limits hold for `/query/`. It is a property of the project; `auto` finds out."""
+
+Limits: TypeAlias = Mapping[str, tuple[int, float]]
+"""Other limits than the usual ones: `{"burst": (960, 60)}`, requests and seconds by bucket."""
+
+_CURRENT: Final = ("api_queries_burst", "api_queries_sustained")
+_QUERY: Final = "/api/projects/{project_id}/query/"
+# Where a rate is not published, the usual one is the most it can be.
+_SUPPOSED: Final = {60: 480, 3600: 4800}
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A rate limit of the server: so many requests in any span of so many seconds."""
+
+    name: str
+    requests: int
+    seconds: float
+    per: Per = "key"
+
+
+@cache
+def table() -> Mapping[str, Bucket]:
+    """Return every bucket of the server, by name."""
+    return MappingProxyType({name: _bucket(name, row) for name, row in BUCKETS.items()})
+
+
+def _bucket(name: str, row: Mapping[str, Any]) -> Bucket:
+    requests = row["requests"] or _SUPPOSED.get(row["seconds"], 4800)
+    return Bucket(name, requests, float(row["seconds"]), row["per"])
+
+
+def buckets_of(
+    operation: Operation,
+    plan: QueryPlan = "current",
+    *,
+    hogql: bool = True,
+    buckets: Mapping[str, Bucket] | None = None,
+) -> tuple[Bucket, ...]:
+    """Return the buckets that one call of an operation is charged to.
+
+    Args:
+        operation: What is called. Paths outside `/api/` are not limited.
+        plan: Which limits hold for `/query/`; `auto` stands for `current` here.
+        hogql: Whether the body is a `HogQLQuery`. The legacy plan counts those apart.
+        buckets: The table to look names up in.
+    """
+    known = table() if buckets is None else buckets
+    if not operation.path.startswith("/api/"):
+        return ()
+    names = operation.buckets
+    if plan == "legacy" and depends_on_plan(operation):
+        if operation.method == "POST" and hogql:
+            names = ("query",)
+        else:
+            names = ("clickhouse_burst", "clickhouse_sustained")
+    return tuple(known[name] for name in names)
+
+
+def depends_on_plan(operation: Operation) -> bool:
+    """Tell whether the project's plan decides which buckets an operation is charged to."""
+    return operation.buckets == _CURRENT and operation.path.startswith(_QUERY)
+
+
+def read_plan(value: object) -> QueryPlan:
+    """Check a `query_plan`.
+
+    Raises:
+        ConfigurationError: There is no such plan.
+    """
+    if value not in get_args(QueryPlan):
+        raise ConfigurationError(
+            f"query_plan must be 'current', 'legacy' or 'auto', not {value!r}.",
+            suggestion="'auto' finds out from the server's answers.",
+        )
+    return cast("QueryPlan", value)
+
+
+def read_limits(value: object) -> Mapping[str, Bucket]:
+    """Put limits given by a user over the server's usual ones.
+
+    Args:
+        value: A mapping of bucket names to (requests, seconds), or None.
+
+    Raises:
+        ConfigurationError: A bucket is not known, or a number cannot be a limit.
+        TypeError: It is no such mapping.
+    """
+    if value is None:
+        return table()
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"limits must be a mapping such as {{'burst': (480, 60)}}, not {type(value).__name__}"
+        )
+    known = dict(table())
+    for name, pair in cast("Mapping[object, object]", value).items():
+        if not isinstance(name, str) or name not in known:
+            raise _unknown(name, known)
+        known[name] = Bucket(name, *_pair(name, pair), known[name].per)
+    return MappingProxyType(known)
+
+
+def _unknown(name: object, known: Mapping[str, Bucket]) -> ConfigurationError:
+    near = get_close_matches(name, known, n=3) if isinstance(name, str) else []
+    return ConfigurationError(
+        f"limits: there is no bucket {name!r}.",
+        suggestion=f"Did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"The most used ones are 'burst', 'sustained', {', '.join(map(repr, _CURRENT))}.",
+    )
+
+
+def _pair(name: str, value: object) -> tuple[int, float]:
+    pair = tuple(cast("tuple[object, ...]", value)) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2:
+        raise TypeError(f"limits[{name!r}] must be (requests, seconds), such as (480, 60)")
+    requests, seconds = pair
+    if isinstance(requests, bool) or not isinstance(requests, int):
+        raise TypeError(f"limits[{name!r}]: requests must be an int, not {requests!r}")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"limits[{name!r}]: seconds must be a number, not {seconds!r}")
+    if requests < 1:
+        raise ConfigurationError(
+            f"limits[{name!r}]: {requests} requests would let nothing through, ever.",
+            suggestion="Give 1 or more. To switch operations off, use allow= or read_only=.",
+        )
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise ConfigurationError(
+            f"limits[{name!r}]: the window must be more than 0 seconds long, not {seconds}.",
+            suggestion="(480, 60) stands for 480 requests a minute.",
+        )
+    return requests, float(seconds)

@@ -1,0 +1,120 @@
+"""One window, as the server keeps it: a log of moments."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from .feedback import share, when_share
+from .rules import Usage
+
+__all__ = ["SLACK", "Window"]
+
+SLACK: Final = 0.05
+"""Seconds that a request stays longer than its window: the server's clocks differ a little."""
+
+
+class Window:
+    """The requests that a budget has been charged with. Every operation is O(1), amortised.
+
+    A request is logged with the moment of its answer. The server noted it somewhere between its
+    departure and that, so no later request can find it in the server's window once it has left
+    ours, however long either was on the way.
+    """
+
+    __slots__ = (
+        "__weakref__", "_log", "_peak", "_seconds", "_since", "_stay", "closed_until", "flying",
+    )  # fmt: skip
+
+    def __init__(self, seconds: float) -> None:
+        """Begin empty. A window of 0 seconds counts what is in flight."""
+        self.flying = 0
+        """Requests in flight."""
+        self.closed_until = -math.inf
+        self._seconds = seconds
+        self._stay = seconds + SLACK if seconds else 0.0
+        self._log: deque[float] = deque()
+        self._peak = 0
+        """What we held when the server refused us; 0: it has not, or that is long ago."""
+        self._since = 0.0
+
+    def _forget(self, now: float) -> int:
+        """Drop what has left the window, and return how many remain."""
+        log, limit = self._log, now - self._stay
+        while log and log[0] <= limit:
+            log.popleft()
+        return len(log)
+
+    def _share(self, now: float, limit: int) -> int:
+        if not self._peak:
+            return limit
+        current = share(limit, self._peak, now - self._since, self._seconds)
+        if current >= limit:
+            self._peak = 0
+        return current
+
+    def wait(self, now: float, limit: int) -> float:
+        """Return the seconds until a request may go: 0 for now, infinity if one must land first."""
+        used = self._forget(now) + self.flying
+        if self.closed_until > now:
+            return self.closed_until - now
+        excess = used - (self._share(now, limit) if self._peak else limit)
+        if excess < 0:
+            return 0.0
+        log = self._log
+        wait = log[excess] + self._stay - now if excess < len(log) else math.inf
+        if self._peak and used < limit:
+            # Room comes too when our share grows.
+            grown = self._since + when_share(limit, self._peak, self._seconds, used + 1) - now
+            wait = min(wait, max(grown, 0.001))
+        return wait
+
+    def land(self, now: float) -> None:
+        """Log a request that was in flight."""
+        self.flying -= 1
+        if self._seconds:
+            self._log.append(now)
+            if self._peak:
+                # The server let so many through: that much is ours.
+                self._peak = max(self._peak, self._forget(now))
+
+    def close(self, now: float, seconds: float, *, learn: bool) -> None:
+        """Let nothing through for some seconds; with `learn`, others fill what we do not."""
+        self.closed_until = max(self.closed_until, now + seconds)
+        if learn:
+            held = self._forget(now) if self._seconds else self.flying - 1
+            self._peak = max(1, held)
+            self._since = self.closed_until
+
+    def usage(self, now: float, limit: int) -> Usage:
+        """Return how full it is."""
+        used = self._forget(now)
+        return Usage(
+            limit=limit,
+            share=self._share(now, limit),
+            used=used,
+            flying=self.flying,
+            reset=self._log[0] + self._stay - now if used else 0.0,
+            closed=max(0.0, self.closed_until - now),
+        )
+
+    def forecast(self, now: float, limit: int, ahead: int) -> float:
+        """Return the seconds until a request may go at the earliest, after `ahead` others.
+
+        What is in flight is taken to land now. Our share is taken to be whole: it grows.
+        """
+        used = self._forget(now)
+        rounds, place = divmod(ahead, limit)
+        excess = place - (limit - used - self.flying)
+        if excess < 0:
+            first = 0.0
+        elif excess < used:
+            first = self._log[excess] + self._stay - now
+        else:
+            first = self._stay
+        return max(first, self.closed_until - now) + rounds * self._stay
+
+    def idle(self, now: float) -> bool:
+        """Whether forgetting it would lose nothing."""
+        return not (self._forget(now) or self.flying or self._peak or self.closed_until > now)

@@ -1,0 +1,523 @@
+"""`AsyncPostHog` from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, assert_type
+
+import anyio
+import httpx
+import pytest
+
+import asyncposthog
+from asyncposthog import (
+    OMIT,
+    AsyncPostHog,
+    ConfigurationError,
+    DecodeError,
+    NotFoundError,
+    Page,
+    PermissionDeniedError,
+    PostHogError,
+    Preview,
+    RawResponse,
+    ReadOnlyError,
+    SchemaDrift,
+    models,
+)
+from tests.runtime_kit import KEY, Server, client
+
+pytestmark = pytest.mark.anyio
+
+OK = httpx.Response(200, json={"id": 1})
+ORGANIZATION = "01902f5c-0000-7000-8000-00000000abcd"
+ME = httpx.Response(200, json={"team": {"id": 5}, "organization": {"id": ORGANIZATION}})
+PAGE = httpx.Response(
+    200, json={"count": 3, "next": None, "previous": None, "results": [{"id": 1}, {"id": 2}]}
+)
+
+
+def test_public_names() -> None:
+    assert len(set(asyncposthog.__all__)) == len(asyncposthog.__all__)
+    for name in asyncposthog.__all__:
+        assert getattr(asyncposthog, name) is not None
+        assert name in dir(asyncposthog)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        asyncposthog.nothing  # type: ignore[attr-defined]
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_importing_is_cheap() -> None:
+    code = "import sys, asyncposthog; print({'httpx', 'pydantic', 'anyio'} & set(sys.modules))"
+    assert run(code) == "set()"
+
+
+def test_building_loads_no_model_and_opens_nothing() -> None:
+    code = f"""
+import sys, httpx
+def refuse(*args, **kwargs): raise AssertionError
+httpx.AsyncClient.__init__ = refuse
+from asyncposthog import AsyncPostHog
+ph = AsyncPostHog({KEY!r}, project_id=1)
+ph.with_options(timeout=1)
+print([m for m in sys.modules if m.startswith(('asyncposthog.models', 'asyncposthog.registry',
+    'asyncposthog.emulator', 'asyncposthog.doctor', 'tenacity', 'asyncio', 'trio'))])
+"""
+    assert run(code) == "[]"
+
+
+def test_repr() -> None:
+    shown = repr(client(Server()))
+    assert shown == ("Client(host='https://us.posthog.com', project_id=1, api_key='phx_***')")
+    assert KEY not in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"http_client": object(), "transport": None}, TypeError),
+        ({"transport": object()}, TypeError),
+        ({"max_connections": 0}, ConfigurationError),
+        ({"max_connections": True}, TypeError),
+        ({"max_connections": "many"}, TypeError),
+        ({"on_retry": "x"}, TypeError),
+        ({"middleware": [1]}, TypeError),
+        ({"api_key": "phc_x"}, ConfigurationError),
+    ],
+)
+def test_refused_at_construction(settings: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        client(Server(), **settings)
+
+
+def test_a_client_and_a_transport_contradict() -> None:
+    with pytest.raises(ConfigurationError, match="Configure the http_client itself"):
+        client(Server(), http_client=httpx.AsyncClient())
+
+
+def test_http2_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncposthog.client.find_spec", lambda name: None)  # type: ignore[misc]
+    with pytest.raises(ConfigurationError, match=r"asyncposthog\[http2\]"):
+        client(None, transport=None, http2=True)
+
+
+def test_not_for_the_synchronous() -> None:
+    with pytest.raises(TypeError), AsyncPostHog(KEY):  # type: ignore[attr-defined]
+        pass
+
+
+async def test_copies() -> None:
+    server = Server(OK)
+    async with client(server, headers={"X-A": "1", "X-B": "1"}) as ph:
+        copy = ph.with_options(project_id=2, timeout=5, headers={"x-a": "2"}, max_retries=0)
+        assert type(copy) is type(ph)
+        await copy.things.get(1)
+        assert server.last.url.path == "/api/projects/2/things/1/"
+        assert (server.last.headers["X-A"], server.last.headers["X-B"]) == ("2", "1")
+        await ph.things.get(1)
+        assert server.last.url.path == "/api/projects/1/things/1/"
+        assert server.last.headers["X-A"] == "1"
+        other = ph.with_options(api_key="phx_another")
+        await other.things.get(1)
+        assert server.authorizations[-1] == "Bearer phx_another"
+        assert ph.with_options().settings == ph.settings
+
+
+async def test_copies_refuse_what_cannot_change() -> None:
+    ph = client(Server())
+    for unknown in ({"http_client": None}, {"host": "https://x"}, {"tiemout": 1}):
+        with pytest.raises(TypeError, match=f"cannot change {next(iter(unknown))}"):
+            ph.with_options(**unknown)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError):
+        ph.with_options(project_id="@current")
+    with pytest.raises(TypeError):
+        ph.with_options(timeout="1")  # type: ignore[arg-type]
+
+
+async def test_options_of_a_call() -> None:
+    server = Server(OK)
+    async with client(server) as ph:
+        await ph.things.create(
+            name="x",
+            options={
+                "project_id": 9,
+                "query": {"dry": True, "skip": OMIT},
+                "body": {"new": None},
+                "headers": {"X-A": "1"},
+            },
+        )
+        assert str(server.last.url).endswith("/api/projects/9/things/?dry=true")
+        assert server.last.content == b'{"name":"x","new":null}'
+        assert server.last.headers["X-A"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"tiemout": 1}, TypeError, "options has no tiemout; it takes body, deadline"),
+        ({"timeout": "1"}, TypeError, "timeout"),
+        ({"timeout": 0}, ConfigurationError, "timeout"),
+        ({"max_retries": -1}, ConfigurationError, "max_retries"),
+        ({"idempotent": 1}, TypeError, "idempotent"),
+        ({"project_id": 1.5}, TypeError, "project_id"),
+        ({"headers": {"Authorization": "x"}}, ConfigurationError, "Authorization"),
+        ({"query": [1]}, TypeError, "options['query']"),
+        ({"body": [1]}, TypeError, "options['body']"),
+        ([1], TypeError, "options must be a dict"),
+    ],
+)
+async def test_refused_options(options: Any, error: type[Exception], says: str) -> None:
+    server = Server(OK)
+    async with client(server) as ph:
+        with pytest.raises(error) as caught:
+            await ph.things.get(1, options=options)
+        assert says in str(caught.value)
+        with pytest.raises(error):
+            ph.things.list(options=options)
+    assert not server.requests
+
+
+async def test_ids_never_escape() -> None:
+    server = Server(OK)
+    async with client(server) as ph:
+        for bad in ("", "..", "1/2", "1?x", "x"):
+            with pytest.raises(ValueError, match=r"things\.get: id"):
+                await ph.things.get(bad)
+        with pytest.raises(ValueError, match="limit"):
+            ph.things.list(limit=0)
+        with pytest.raises(TypeError, match="limit"):
+            ph.things.list(limit="x" if False else 1.5)
+    assert not server.requests
+
+
+async def test_the_project_is_looked_up_once() -> None:
+    server = Server(lambda r: ME if r.url.path == "/api/users/@me/" else OK)  # type: ignore[misc]
+    async with client(server, project_id=None) as ph:
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(ph.things.get, number)
+        await ph.with_options(timeout=1).things.get(9)
+        await ph.things.create(name="x", options={"project_id": 8})
+        paths = [r.url.path for r in server.requests]
+        assert paths.count("/api/users/@me/") == 1
+        assert paths[0] == "/api/users/@me/"
+        assert "/api/projects/5/things/9/" in paths
+        assert paths[-1] == "/api/projects/8/things/"
+        # Another key is another person.
+        await ph.with_options(api_key="phx_another").things.get(1)
+        assert [r.url.path for r in server.requests].count("/api/users/@me/") == 2
+
+
+async def test_the_organization_is_looked_up_once() -> None:
+    server = Server(lambda r: ME if r.url.path == "/api/users/@me/" else OK)  # type: ignore[misc]
+    async with client(server, project_id=None) as ph:
+        await ph.things.members()
+        await ph.things.members()
+        await ph.things.get(1)
+        await ph.things.members(options={"organization_id": ORGANIZATION.replace("0", "1")})
+    assert [r.url.path for r in server.requests] == [
+        "/api/users/@me/",
+        f"/api/organizations/{ORGANIZATION}/members/",
+        f"/api/organizations/{ORGANIZATION}/members/",
+        "/api/projects/5/things/1/",
+        f"/api/organizations/{ORGANIZATION.replace('0', '1')}/members/",
+    ]
+
+
+async def test_a_key_that_may_not_ask_who_it_is() -> None:
+    refused = httpx.Response(403, json={"detail": "API key missing required scope 'user:read'"})
+    server = Server(refused, httpx.Response(200, json={"id": 6}), OK)
+    async with client(server, project_id=None) as ph:
+        await ph.things.create(name="x")
+    assert [r.url.path for r in server.requests] == [
+        "/api/users/@me/",
+        "/api/projects/@current/",
+        "/api/projects/6/things/",
+    ]
+    async with client(Server(refused), project_id=None) as ph:
+        with pytest.raises(ConfigurationError, match="POSTHOG_PROJECT_ID"):
+            await ph.things.get(1)
+        with pytest.raises(ConfigurationError, match="POSTHOG_ORGANIZATION_ID"):
+            await ph.things.members()
+
+
+@pytest.mark.parametrize("body", [b"<html>login</html>", b"[]", b'{"team": null}', b'{"team": 1}'])
+async def test_a_server_that_does_not_tell(body: bytes) -> None:
+    async with client(Server(httpx.Response(200, content=body)), project_id=None) as ph:
+        with pytest.raises((ConfigurationError, DecodeError)):
+            await ph.things.get(1)
+
+
+async def test_a_failed_look_up_is_tried_again() -> None:
+    server = Server(httpx.Response(401), ME, OK)
+    async with client(server, project_id=None, allow=["things.*"]) as ph:
+        with pytest.raises(PostHogError):
+            await ph.things.get(1)
+        assert await ph.things.get(1) == {"id": 1}
+
+
+async def test_read_only() -> None:
+    server = Server(OK)
+    async with client(server, read_only=True) as ph:
+        await ph.things.get(1)
+        await ph.things.query(query={})
+        for write in (ph.things.create(name="x"), ph.things.delete(1)):
+            with pytest.raises(ReadOnlyError, match="read_only=True refuses writes") as caught:
+                await write
+            assert "to allow=[...]" in str(caught.value)
+        with pytest.raises(ReadOnlyError):
+            await ph.request("POST", "/api/x/")
+        await ph.request("GET", "/api/x/")
+        assert len(server.requests) == 3
+        allowed = ph.with_options(allow=["things.create"])
+        await allowed.things.create(name="x")
+        await allowed.things.get(1)
+        with pytest.raises(ReadOnlyError):
+            await allowed.things.delete(1)
+
+
+async def test_allow() -> None:
+    server = Server(OK)
+    async with client(server, allow=["things.g*", "request"]) as ph:
+        await ph.things.get(1)
+        await ph.request("DELETE", "/api/x/")
+        with pytest.raises(ReadOnlyError, match="allow does not list it"):
+            await ph.things.query(query={})
+        with pytest.raises(ReadOnlyError):
+            ph.things.list()
+        assert not ph.with_options(allow=[]).settings.allow
+        with pytest.raises(ReadOnlyError):
+            await ph.with_options(allow=[]).things.get(1)
+    assert len(server.requests) == 2
+
+
+async def test_raw() -> None:
+    answer = httpx.Response(200, json={"id": 1}, headers={"X-Request-Id": "r1", "X-A": "b"})
+    server = Server(answer)
+    async with client(server) as ph:
+        raw = await ph.raw(ph.things.get, 7, options={"timeout": 5})
+        assert isinstance(raw, RawResponse)
+        assert (raw.status, raw.request_id, raw.headers["x-a"]) == (200, "r1", "b")
+        assert raw.content == answer.content
+        assert raw.text() == answer.text
+        assert raw.json() == raw.parse() == {"id": 1}
+        assert isinstance(raw.http, httpx.Response)
+        assert repr(raw) == "<RawResponse things.get 200>"
+        server.answers = [httpx.Response(404)]
+        with pytest.raises(NotFoundError):
+            await ph.raw(ph.things.get, 7)
+        copy = ph.with_options(project_id=2)
+        server.answers = [OK]
+        await ph.raw(copy.things.get, 7)
+        assert server.last.url.path == "/api/projects/2/things/7/"
+
+
+async def test_raw_of_a_list_is_its_first_page() -> None:
+    server = Server(PAGE)
+    async with client(server) as ph:
+        raw = await ph.raw(ph.things.list, limit=2)
+        assert server.last.url.query == b"limit=2"
+        assert raw.json()["count"] == 3
+        page = raw.parse()
+        assert [item["id"] for item in page] == [1, 2]
+        assert len(server.requests) == 1
+
+
+@pytest.mark.filterwarnings("ignore::asyncposthog.SchemaDrift")
+async def test_raw_keeps_an_answer_that_does_not_decode() -> None:
+    assert issubclass(SchemaDrift, Warning)
+    broken, media = b'{"id": ', {"Content-Type": "application/json"}
+    async with client(
+        Server(httpx.Response(200, content=broken, headers=media)), strict=True
+    ) as ph:
+        raw = await ph.raw(ph.things.get, 7)
+        assert raw.content == broken
+        with pytest.raises(DecodeError):
+            raw.parse()
+        with pytest.raises(DecodeError):
+            raw.json()
+
+
+async def test_what_is_no_method() -> None:
+    async with client(Server(OK)) as ph:
+        for name, call in (("raw", ph.raw), ("dry_run", ph.dry_run)):
+            with pytest.raises(TypeError, match=rf"{name}\(\) takes a generated method"):
+                await call(len)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="the method itself, without calling it"):
+                await call(ph.things.get(1))  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="the method itself, without calling it"):
+                await call(ph.things.list())  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="takes a generated method"):
+                await call(ph.request, "GET", "/")  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="makes no call"):
+                await call(ph.things.__repr__)  # type: ignore[arg-type]
+
+
+async def test_streams() -> None:
+    server = Server(httpx.Response(503), httpx.Response(200, text="a,b\n1,2\n"))
+    async with client(server) as ph:
+        async with ph.stream(ph.things.report) as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"].startswith("text/plain")
+            assert [line async for line in answer.aiter_lines()] == ["a,b", "1,2"]
+        assert server.last.headers["Accept"] == "text/csv, */*;q=0.5"
+        async with ph.stream(ph.things.report) as answer:
+            assert b"".join([c async for c in answer.aiter_bytes(3)]) == b"a,b\n1,2\n"
+        server.answers = [httpx.Response(403, json={"detail": "No."})]
+        with pytest.raises(PermissionDeniedError, match="No"):
+            async with ph.stream(ph.things.report):
+                pass
+
+
+async def test_closing_waits_for_streams() -> None:
+    ph = client(Server(httpx.Response(200, text="abc")))
+    async with anyio.create_task_group() as group, ph.stream(ph.things.report) as answer:
+        group.start_soon(ph.aclose)
+        await anyio.wait_all_tasks_blocked()
+        assert b"".join([c async for c in answer.aiter_bytes()]) == b"abc"
+
+
+async def test_dry_runs() -> None:
+    server = Server(OK)
+    async with client(server, read_only=True) as ph:
+        found = await ph.dry_run(
+            ph.things.create, name="né", options={"query": {"a": [1, "x y"]}, "headers": {"X": "1"}}
+        )
+        assert isinstance(found, Preview)
+        assert (found.method, found.url) == (
+            "POST",
+            "https://us.posthog.com/api/projects/1/things/",
+        )
+        assert found.query == (("a", "1"), ("a", "x y"))
+        assert found.body == {"name": "né"}
+        assert found.headers == (("X", "1"), ("Content-Type", "application/json"))
+        assert not found.permitted
+        assert KEY not in repr(found)
+        listed = await ph.dry_run(ph.things.list, limit=3)
+        assert (listed.method, listed.query, listed.permitted) == ("GET", (("limit", "3"),), True)
+        form = await ph.dry_run(ph.things.upload, file=("a.txt", b"x"), note="n")
+        assert (form.body, form.files) == ({"note": "n"}, ("a.txt",))
+        unknown = await ph.with_options(project_id=None).dry_run(
+            ph.with_options(project_id=None).things.get, 1
+        )
+        assert unknown.url.endswith("/api/projects/{project_id}/things/1/")
+        members = await ph.dry_run(ph.things.members)
+        assert members.url.endswith("/api/organizations/{organization_id}/members/")
+        with pytest.raises(ValueError, match="id"):
+            await ph.dry_run(ph.things.get, "..")
+    assert not server.requests
+
+
+async def test_requests() -> None:
+    server = Server(OK)
+    async with client(server) as ph:
+        answer = await ph.request(
+            "post",
+            "/api/projects/{project_id}/new/?a=1&b=x%20y",
+            query={"a": 2, "c": [1, 2]},
+            body={"d": None},
+            headers={"X-A": "1"},
+            options={"headers": {"X-B": "2"}},
+        )
+        assert answer == {"id": 1}
+        request = server.last
+        assert request.method == "POST"
+        assert request.url.raw_path == b"/api/projects/1/new/?a=2&b=x%20y&c=1&c=2"
+        assert request.content == b'{"d":null}'
+        assert (request.headers["X-A"], request.headers["X-B"]) == ("1", "2")
+        await ph.request("GET", "https://us.posthog.com/api/x/?cursor=abc")
+        assert str(server.last.url) == "https://us.posthog.com/api/x/?cursor=abc"
+        await ph.request("GET", "/api/sp%20ace/é/")
+        assert server.last.url.raw_path == b"/api/sp%20ace/%C3%A9/"
+
+
+async def test_requests_below_a_prefix() -> None:
+    server = Server(OK)
+    async with client(server, host="https://example.org/ph") as ph:
+        await ph.request("GET", "/api/x/")
+        await ph.request("GET", "https://example.org/ph/api/x/")
+    assert {str(r.url) for r in server.requests} == {"https://example.org/ph/api/x/"}
+
+
+async def test_requests_with_files() -> None:
+    server = Server(OK)
+    async with client(server) as ph:
+        await ph.request("POST", "/api/x/", body={"note": 1}, files={"file": ("a", b"abc")})
+        assert b'name="note"\r\n\r\n1\r\n' in server.last.content
+        assert b'filename="a"' in server.last.content
+        with pytest.raises(TypeError, match="the form's other fields"):
+            await ph.request("POST", "/api/x/", body=[1], files={"file": b"abc"})
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (httpx.Response(204), None),
+        (httpx.Response(200, content=b'{"a":1}'), {"a": 1}),
+        (httpx.Response(200, json=[1]), [1]),
+        (httpx.Response(200, text="a,b"), "a,b"),
+        (httpx.Response(200, content=b"\x89", headers={"Content-Type": "image/png"}), b"\x89"),
+        (httpx.Response(200, content=b"1", headers={"Content-Type": "application/x+json"}), 1),
+    ],
+)
+async def test_answers_to_requests(response: httpx.Response, expected: object) -> None:
+    async with client(Server(response)) as ph:
+        assert await ph.request("GET", "/api/x/") == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "error", "says"),
+    [
+        ("GET", "api/x/", ValueError, "begin with a slash"),
+        ("GET", "https://evil.example.org/api/x/", ValueError, "is not the client's host"),
+        ("GET", "//evil.example.org/api/", ValueError, "is not the client's host"),
+        ("GET", "http://us.posthog.com/api/", ValueError, "is not the client's host"),
+        ("GET", "https://us.posthog.com@evil.example.org/", ValueError, "not the client's host"),
+        ("GET", "https://[", ValueError, "is no path"),
+        ("GET", "/api/../admin/", ValueError, "dot segments"),
+        ("GET", "/api/%2e%2e/admin/", ValueError, "dot segments"),
+        ("GET", "/api//x/", ValueError, "empty"),
+        ("GET", "/api/x/#y", ValueError, "fragment"),
+        ("GET", "/api/x y/", ValueError, "spaces"),
+        ("GET", "/api\\x", ValueError, "backslash"),
+        ("GET", "/api/{id}/", ValueError, "placeholders"),
+        ("GET", "/api/{project_id}/{project_id}/", ValueError, "placeholders"),
+        ("POST", "/api/projects/@current/x/", ValueError, "never used for a write"),
+        ("POST", "/api/projects/%40current/x/", ValueError, "never used for a write"),
+        ("FETCH", "/api/x/", ValueError, "no method"),
+        (1, "/api/x/", TypeError, "both str"),
+        ("GET", b"/api/x/", TypeError, "both str"),
+    ],
+)
+async def test_refused_requests(method: Any, path: Any, error: type[Exception], says: str) -> None:
+    server = Server(OK)
+    async with client(server) as ph:
+        with pytest.raises(error, match=says):
+            await ph.request(method, path)
+        with pytest.raises(TypeError, match="has no body"):
+            await ph.request("GET", "/api/x/", body={"a": 1})
+    assert not server.requests
+
+
+async def test_generated_resources() -> None:
+    flag = {"id": 7, "key": "k", "name": "", "active": True}
+    server = Server(httpx.Response(200, json=flag))
+    async with AsyncPostHog(KEY, project_id=1, transport=httpx.MockTransport(server)) as ph:
+        assert (await ph.feature_flags.get(7)).key == "k"
+        raw = await ph.raw(ph.feature_flags.get, 7)
+        assert_type(raw, RawResponse[models.FeatureFlag])
+        assert raw.parse().key == "k"
+        server.answers = [PAGE]
+        listed = await ph.raw(ph.cohorts.list, limit=2)
+        assert_type(listed, RawResponse[Page[models.Cohort]])
+        assert [cohort.id for cohort in listed.parse()] == [1, 2]
+        preview = await ph.dry_run(ph.feature_flags.create, key="k", name="n")
+        assert preview.body == {"key": "k", "name": "n"}
+        assert ph.feature_flags is ph.feature_flags
+        assert repr(ph.feature_flags) == "<FeatureFlags>"

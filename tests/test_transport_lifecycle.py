@@ -1,0 +1,312 @@
+"""Time, cancellation, closing, and event loops."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx
+import pytest
+import trio.testing
+
+from asyncposthog import (
+    ClosedError,
+    EventLoopError,
+    PostHogError,
+    TimeoutError,  # noqa: A004
+)
+from asyncposthog.operation import Operation
+from asyncposthog.transport.limits import NoLimiter
+from tests.runtime_kit import Client, Server, VirtualClock, client
+
+OK = httpx.Response(200, json={"id": 1})
+
+# On trio, time jumps to the next thing that is waited for; on asyncio, the waits are short.
+LOOPS = [
+    pytest.param(("asyncio", {}), id="asyncio"),
+    pytest.param(("trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}), id="trio"),
+]
+
+
+@pytest.fixture(params=LOOPS)
+def anyio_backend(request: pytest.FixtureRequest) -> object:
+    """Run each test on both loops."""
+    return request.param
+
+
+class Held(Server):
+    """Answers only when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(OK)
+        self.arrived = anyio.Event()
+        self.release = anyio.Event()
+        self.cancelled = 0
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.arrived.set()
+        try:
+            await self.release.wait()
+        except anyio.get_cancelled_exc_class():
+            self.cancelled += 1
+            raise
+        return await super().__call__(request)
+
+
+@pytest.mark.anyio
+async def test_an_attempt_has_its_own_time() -> None:
+    server = Held()
+    clock = VirtualClock()
+    async with client(server, timeout=0.01, max_retries=2, clock=clock) as ph:
+        with pytest.raises(TimeoutError, match=r"within the timeout of 0\.01 s") as caught:
+            await ph.things.get(1)
+        assert not caught.value.overall
+        assert isinstance(caught.value, PostHogError)
+        assert len(caught.value.attempts) == 3
+        assert server.cancelled == 3
+        # A write may have happened.
+        with pytest.raises(TimeoutError):
+            await ph.things.create(name="x")
+        assert server.cancelled == 4
+
+
+@pytest.mark.anyio
+async def test_the_deadline_ends_an_attempt() -> None:
+    server = Held()
+    async with client(server, max_retries=5, deadline=0.01) as ph:
+        with pytest.raises(TimeoutError, match=r"within the deadline of 0\.01 s") as caught:
+            await ph.things.get(1)
+        assert caught.value.overall
+        assert len(caught.value.attempts) == 1
+
+
+@pytest.mark.anyio
+async def test_options_set_time() -> None:
+    server = Held()
+    async with client(server, timeout=None, max_retries=0) as ph:
+        with pytest.raises(TimeoutError):
+            await ph.things.get(1, options={"timeout": 0.01})
+        with pytest.raises(TimeoutError):
+            await ph.with_options(deadline=0.01).things.get(1)
+        with anyio.move_on_after(0.01):
+            await ph.with_options(timeout=0.001).things.get(1, options={"timeout": None})
+        assert server.cancelled == 3
+
+
+@pytest.mark.anyio
+async def test_cancelling_a_call_cancels_its_request() -> None:
+    server = Held()
+    async with client(server) as ph, anyio.create_task_group() as group:
+        group.start_soon(ph.things.get, 1)
+        await server.arrived.wait()
+        group.cancel_scope.cancel()
+    assert server.cancelled == 1
+    assert not server.requests
+
+
+@pytest.mark.anyio
+async def test_cancelling_a_wait_between_attempts() -> None:
+    clock = VirtualClock()
+    waiting = anyio.Event()
+
+    class Sleepless(VirtualClock):
+        async def sleep(self, seconds: float) -> None:
+            waiting.set()
+            await anyio.sleep_forever()
+
+    clock = Sleepless()
+    server = Server(httpx.Response(503))
+    async with client(server, clock=clock) as ph, anyio.create_task_group() as group:
+        group.start_soon(ph.things.get, 1)
+        await waiting.wait()
+        group.cancel_scope.cancel()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.anyio
+async def test_after_closing_nothing_is_sent() -> None:
+    server = Server(OK)
+    ph = client(server)
+    copy = ph.with_options(project_id=2)
+    await ph.things.get(1)
+    await ph.aclose()
+    await ph.aclose()
+    for closed in (ph, copy):
+        with pytest.raises(ClosedError, match="The client is closed"):
+            await closed.things.get(1)
+        with pytest.raises(ClosedError):
+            closed.things.list()
+        with pytest.raises(ClosedError):
+            async with closed:
+                pass
+    assert len(server.requests) == 1
+
+
+@pytest.mark.anyio
+async def test_closing_a_client_that_was_never_used() -> None:
+    built: list[int] = []
+
+    class Never(httpx.AsyncBaseTransport):
+        async def aclose(self) -> None:
+            built.append(1)
+
+    async with client(None, transport=Never()):
+        pass
+    assert not built
+
+
+@pytest.mark.anyio
+async def test_closing_waits_for_running_calls() -> None:
+    server = Held()
+    ph = client(server)
+    results: list[object] = []
+
+    async def call() -> None:
+        results.append(await ph.things.get(1))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call)
+        await server.arrived.wait()
+        group.start_soon(ph.aclose)
+        await anyio.wait_all_tasks_blocked()
+        assert ph.settings
+        with pytest.raises(ClosedError):
+            await ph.things.get(2)
+        assert not results
+        server.release.set()
+    assert results == [{"id": 1}]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_closing_cancels_on_request_or_when_it_takes_too_long(cancel: bool) -> None:
+    server = Held()
+    ph = client(server)
+    async with anyio.create_task_group() as group:
+        group.start_soon(closed_under, ph)
+        await server.arrived.wait()
+        if cancel:
+            await ph.aclose(cancel=True)
+        else:
+            await ph.aclose(timeout=0.01)
+    assert server.cancelled == 1
+
+
+async def closed_under(ph: Client) -> None:
+    with pytest.raises(ClosedError, match="closed while the call was running"):
+        await ph.things.get(1)
+
+
+@pytest.mark.anyio
+async def test_closing_ends_a_wait_between_attempts() -> None:
+    waiting = anyio.Event()
+
+    class Sleepless(VirtualClock):
+        async def sleep(self, seconds: float) -> None:
+            waiting.set()
+            await anyio.sleep_forever()
+
+    ph = client(Server(httpx.Response(503)), clock=Sleepless())
+    async with anyio.create_task_group() as group:
+        group.start_soon(closed_under, ph)
+        await waiting.wait()
+        await ph.aclose(cancel=True)
+
+
+@pytest.mark.anyio
+async def test_an_exception_in_the_block_cancels_what_runs() -> None:
+    server = Held()
+    ph = client(server)
+
+    async def block() -> None:
+        async with ph:
+            await server.arrived.wait()
+            raise LookupError
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(closed_under, ph)
+        with pytest.raises(LookupError):
+            await block()
+    assert server.cancelled == 1
+
+
+@pytest.mark.anyio
+async def test_closing_closes_the_connections() -> None:
+    closed: list[int] = []
+
+    class Closing(httpx.MockTransport):
+        async def aclose(self) -> None:
+            closed.append(1)
+
+    async with client(None, transport=Closing(Server(OK))) as ph:
+        await ph.things.get(1)
+        assert not closed
+    assert closed == [1]
+
+
+@pytest.mark.anyio
+async def test_a_limiter_admits_every_attempt() -> None:
+    seen: list[object] = []
+
+    class Noting:
+        @asynccontextmanager
+        async def admit(self, operation: Operation, project: int | None) -> AsyncGenerator[None]:
+            seen.append((operation.id, project))
+            try:
+                yield
+            finally:
+                seen.append("left")
+
+    async with client(Server(httpx.Response(503), OK), limiter=Noting()) as ph:
+        await ph.things.get(1)
+        assert seen == [("things.get", 1), "left"] * 2
+        await ph.request("GET", "/api/x/")
+        assert ("request", None) in seen
+    async with client(Server(OK), limiter=NoLimiter()) as ph:
+        assert await ph.things.get(1) == {"id": 1}
+    async with NoLimiter().admit(Operation(id="a.b", method="GET", path="/"), None):
+        pass
+
+
+@pytest.mark.anyio
+async def test_waiting_to_be_admitted_counts_against_the_deadline_only() -> None:
+    class Slow:
+        def __init__(self, seconds: float) -> None:
+            self.seconds = seconds
+
+        @asynccontextmanager
+        async def admit(self, operation: Operation, project: int | None) -> AsyncGenerator[None]:
+            await anyio.sleep(self.seconds)
+            yield
+
+    async with client(Server(OK), limiter=Slow(0.02), timeout=0.01) as ph:
+        assert await ph.things.get(1) == {"id": 1}
+    async with client(Server(OK), limiter=Slow(60), deadline=0.01) as ph:
+        with pytest.raises(TimeoutError, match="deadline"):
+            await ph.things.get(1)
+
+
+def test_another_event_loop() -> None:
+    ph = client(Server(OK))
+
+    async def call() -> object:
+        return await ph.things.get(1)
+
+    async def close() -> None:
+        await ph.aclose()
+
+    async def page() -> object:
+        return await ph.things.list()
+
+    assert anyio.run(call) == {"id": 1}
+    for again in (call, close, page):
+        with pytest.raises(EventLoopError, match="another event loop") as caught:
+            anyio.run(again)
+        assert isinstance(caught.value, RuntimeError)
+    with pytest.raises(EventLoopError):
+        anyio.run(call, backend="trio")
+
+
+def test_building_needs_no_loop() -> None:
+    assert client(Server()).things
