@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import httpx
@@ -176,6 +177,21 @@ async def test_closing_waits_for_running_calls() -> None:
         assert not results
         server.release.set()
     assert results == [{"id": 1}]
+
+
+@pytest.mark.anyio
+async def test_two_may_close() -> None:
+    server = Held()
+    ph = client(server)
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(ph.things.get, number)
+        await server.arrived.wait()
+        group.start_soon(partial(ph.aclose, timeout=None))
+        group.start_soon(partial(ph.aclose, timeout=None))
+        await anyio.wait_all_tasks_blocked()
+        server.release.set()
+    assert len(server.requests) == 3
 
 
 @pytest.mark.anyio

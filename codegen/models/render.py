@@ -88,7 +88,13 @@ class _Spelling:
     """The name imported, by the name it is written as."""
 
     def spell(self, name: str, hidden: Collection[str] = ()) -> str:
-        """Write a name where the names in `hidden` mean something else."""
+        """Write a name where the names in `hidden` mean something else.
+
+        Raises:
+            ValueError: It is no name we know where to import from.
+        """
+        if name != "Model" and name not in _HOMES and not hasattr(builtins, name):
+            raise ValueError(f"no module is known to define {name!r}")
         written = name
         while written in self.ours or written in hidden:
             written = f"{written}_"

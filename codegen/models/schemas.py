@@ -14,7 +14,6 @@ __all__ = [
     "component_of",
     "contradiction",
     "escape",
-    "is_open_object",
     "references",
     "resolve",
     "types_of",
@@ -89,13 +88,6 @@ def references(schema: Schema) -> set[str]:
             found.add(name)
         pending.extend(child for _, child in children(node))
     return found
-
-
-def is_open_object(schema: Schema) -> bool:
-    """Whether a schema is an object without named properties."""
-    return not schema.get("properties") and (
-        schema.get("type") == "object" or "additionalProperties" in schema
-    )
 
 
 def types_of(schema: Schema) -> str | None:

@@ -116,7 +116,7 @@ class Schemas:
                 return None
             self._doing.add(name)
             at = self._where[name]
-            if False and self._loops(tokens(at)):
+            if self._loops(tokens(at)):
                 self.report(at, "it is a part of itself; taken as any type")
                 self._done[name] = {}
             else:

@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from codegen.errors import GenerationError
 from codegen.models import ModelSet
+from codegen.models.read import read_annotations
 from tests.codegen.modelling import build, obj, package, ref
 
 PAYLOADS = [
@@ -57,6 +59,23 @@ def check(models: ModelSet) -> None:
                 assert node.func.id in CALLS
             if isinstance(node, ast.ImportFrom) and not node.level:
                 assert node.module in HOMES | {"asyncposthog.model"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os",
+        "print()",
+        "x = 1",
+        "class T0:\n    f0: print()",
+        "class T0:\n    f0: 'T0'",
+        "class T0:\n    f0: (lambda: 1)",
+        "class T0:\n    def f0(self): ...",
+    ],
+)
+def test_of_the_generators_text_only_annotations_are_read(source: str) -> None:
+    with pytest.raises(ValueError, match="unexpected"):
+        read_annotations(source)
 
 
 @settings(max_examples=60, deadline=None)

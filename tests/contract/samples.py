@@ -21,18 +21,24 @@ _TRIES = 16
 
 
 def sample(
-    schema: Mapping[str, Any], direction: Direction, seed: str, *, without_null: bool = False
+    schema: Mapping[str, Any],
+    direction: Direction,
+    seed: str,
+    *,
+    without_null: bool = False,
+    optional: bool = True,
 ) -> Any:
-    """Return a value with all its optional properties.
+    """Return a value of a schema.
 
     Args:
         schema: What it is made from; it may refer to components.
         direction: Which way it is to be sent.
         seed: The same text gives the same value.
         without_null: Whether null is left out wherever something else will do.
+        optional: Whether properties that are not required are there: all of them, or none.
     """
     shape = narrowed(schema, direction, seed=seed, without_null=without_null)
-    maker = JSF(shape, allow_none_optionals=0.0)
+    maker = JSF(shape, allow_none_optionals=0.0 if optional else 1.0)
     before = random.getstate()
     found: list[str] = []
     try:

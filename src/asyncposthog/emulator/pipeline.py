@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asyncposthog.emulator.accounts import Key
 from asyncposthog.emulator.forms import Form, typed_fields
 from asyncposthog.emulator.guards import is_array, is_object
 from asyncposthog.emulator.handlers import HANDLERS
@@ -19,6 +20,7 @@ from asyncposthog.emulator.problems import (
 from asyncposthog.emulator.recording import RecordedRequest
 from asyncposthog.emulator.routing import Match
 from asyncposthog.emulator.specials import REFUSALS, SPECIALS
+from asyncposthog.emulator.throttles import Caller, Throttles, charged_buckets, costs
 from asyncposthog.emulator.world import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, World
 from asyncposthog.operation import Operation
 
@@ -33,14 +35,16 @@ class Pipeline:
     Args:
         world: The state.
         complaints: Where remarks about doubtful requests are noted.
+        throttles: The rate limits.
     """
 
-    def __init__(self, world: World, complaints: list[str]) -> None:
+    def __init__(self, world: World, complaints: list[str], throttles: Throttles) -> None:
         self._world = world
         self._complaints = complaints
+        self._throttles = throttles
 
-    def answer(self, request: Request, form: Form | Problem, record: RecordedRequest) -> Answer:
-        """Answer one request.
+    def admit(self, request: Request, form: Form | Problem, record: RecordedRequest) -> Call:
+        """Find what a request asks for, and whether it may.
 
         Raises:
             Problem: It is refused.
@@ -50,8 +54,46 @@ class Pipeline:
             raise not_found()
         body = form.data if isinstance(form, Form) else None
         key = self._world.accounts.authenticate(request, body)
-        operation = self._choose(request, match, body)
+        try:
+            operation = self._choose(request, match, body)
+        except Problem as problem:
+            if problem.status == 405:
+                # The server throttles a request before it looks for the method's handler.
+                some = next(iter(match.methods.values()))[0]
+                self._throttle(self._call(request, some, match, key), body)
+            raise
         record.operation = operation.id
+        call = self._call(request, operation, match, key)
+        call.deprecated = match.deprecated
+        self._authorize(call)
+        self._throttle(call, body)
+        if isinstance(form, Problem):
+            raise form
+        call.form, call.body = form, form.data
+        return call
+
+    def answer(self, call: Call) -> Answer:
+        """Do what an admitted request asks for.
+
+        Raises:
+            Problem: It cannot be done.
+        """
+        special = SPECIALS.get(call.operation.id)
+        self._check_parameters(call)
+        if special is None or special.validates:
+            self._check_body(call)
+        answer = (HANDLERS[call.plan.kind] if special is None else special.handler)(call)
+        answer.headers.append((FIDELITY, call.fidelity))
+        if call.deprecated:
+            modern = call.request.link(None, {}).replace("/api/environments/", PROJECTS, 1)
+            answer.headers += [
+                ("Deprecation", "true"),
+                ("Sunset", "Thu, 31 Dec 2026 00:00:00 GMT"),
+                ("Link", f'<{modern}>; rel="successor-version"'),
+            ]
+        return answer
+
+    def _call(self, request: Request, operation: Operation, match: Match, key: Key) -> Call:
         call = Call(
             world=self._world,
             request=request,
@@ -62,24 +104,28 @@ class Pipeline:
             form=Form(),
         )
         call.values = self._values(call, match)
-        self._authorize(call)
-        if isinstance(form, Problem):
-            raise form
-        call.form, call.body = form, form.data
-        special = SPECIALS.get(operation.id)
-        self._check_parameters(call)
-        if special is None or special.validates:
-            self._check_body(call)
-        answer = (HANDLERS[call.plan.kind] if special is None else special.handler)(call)
-        answer.headers.append((FIDELITY, call.fidelity))
-        if match.deprecated:
-            modern = request.link(None, {}).replace("/api/environments/", PROJECTS, 1)
-            answer.headers += [
-                ("Deprecation", "true"),
-                ("Sunset", "Thu, 31 Dec 2026 00:00:00 GMT"),
-                ("Link", f'<{modern}>; rel="successor-version"'),
-            ]
-        return answer
+        return call
+
+    def _throttle(self, call: Call, body: Any) -> None:
+        settings = self._world.settings
+        if not settings.rate_limits:
+            return
+        buckets = charged_buckets(call.operation, body, settings.query_plan)
+        refusal = self._throttles.admit(buckets, self._caller(call), costs(buckets, body))
+        if refusal is not None:
+            after = [] if refusal.wait is None else [("Retry-After", str(refusal.wait))]
+            raise Problem(429, detail=refusal.detail, headers=after)
+
+    def _caller(self, call: Call) -> Caller:
+        account = self._world.accounts.account
+        root = call.plan.steps[0].template if call.plan.steps else None
+        return Caller(
+            key=call.key.value,
+            user=str(account.user_id),
+            team=call.values[0] if root == PROJECTS else None,
+            organization=call.values[0] if root == ORGANIZATIONS else None,
+            item=call.values[-1] if len(call.values) > 1 else None,
+        )
 
     def _choose(self, request: Request, match: Match, body: Any) -> Operation:
         first = next(iter(match.methods.values()))[0]

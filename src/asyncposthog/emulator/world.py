@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
+
+import anyio
 
 from asyncposthog.emulator.accounts import Account, Accounts, Key
 from asyncposthog.emulator.catalogue import Catalogue, Schema
@@ -18,6 +20,7 @@ from asyncposthog.emulator.routing import Router
 from asyncposthog.emulator.shapes import Shape, Shapes, seeded_uuid
 from asyncposthog.emulator.store import Bucket, Row, Store
 from asyncposthog.emulator.synthesis import Synthesiser
+from asyncposthog.emulator.throttles import QueryPlan
 from asyncposthog.emulator.validation import Validators
 from asyncposthog.operation import Operation
 
@@ -49,7 +52,23 @@ class Settings:
     html_errors: bool = False
     person_lag: int = 1
     seed: int = 0
+    rate_limits: bool = False
+    """Whether requests and running queries are limited as the server limits them."""
+    query_plan: QueryPlan = "current"
+    """What `/query/` is charged to: `current`, or `legacy` as for teams of old."""
+    query_seconds: float = 0.0
+    """How long a query runs, in its slot."""
+    stall: float = 0.2
+    """How long a request hangs that was made to."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], Awaitable[object]] = anyio.sleep
+    """Waits, for everything above that takes time."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse what would be noticed late."""
+        if name == "query_plan" and value not in {"current", "legacy"}:
+            raise ValueError(f"query_plan must be 'current' or 'legacy', not {value!r}")
+        object.__setattr__(self, name, value)
 
 
 class World:
@@ -144,6 +163,8 @@ class Call:
     body: Any = None
     """The body with the types its schema gives."""
     project_id: int | None = None
+    deprecated: bool = False
+    """Whether it came by the old root."""
     fidelity: str = "stateful"
     parents: tuple[str, ...] = field(default=())
     """The keys of the objects above, found by `locate`."""

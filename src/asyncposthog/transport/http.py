@@ -102,7 +102,8 @@ class Transport:
         self._cancelled = False
         self._running = 0
         self._scopes: set[anyio.CancelScope] = set()
-        self._idle: anyio.Event | None = None
+        self._streams = 0
+        self._ended: anyio.Event | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -173,18 +174,21 @@ class Transport:
             # Outside of the handler: later failures are not consequences of this one.
             if isinstance(outcome, PostHogError):
                 outcome = await self._repeat(job, repeatable, outcome)
-        except BaseException:
-            self.finished()
-            raise
-        if not stream:
-            self.finished()
-        return outcome
+            if stream:
+                self._streams += 1
+            return outcome
+        finally:
+            self._running -= 1
+            self._tell()
 
     def finished(self) -> None:
-        """Note that a call is over, its answer read."""
-        self._running -= 1
-        if self._running == 0 and self._idle is not None:
-            self._idle.set()
+        """Note that the answer of a call with `stream` was read, or given up."""
+        self._streams -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
 
     async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Refuse new calls, wait for running ones, and close the connections.
@@ -196,25 +200,27 @@ class Transport:
         self._check_loop()
         self._closed = True
         try:
-            if self._running and not cancel:
-                await self._wait_idle(timeout)
+            if not cancel:
+                with anyio.move_on_after(timeout):
+                    await self._quiet(streams=True)
             self._cancelled = True
             for scope in tuple(self._scopes):
                 scope.cancel()
-            if self._running:
-                # A call that does not heed its cancellation must not keep us for ever.
-                await self._wait_idle(5.0)
+            # A call that does not heed its cancellation must not keep us for ever.
+            with anyio.move_on_after(5.0):
+                await self._quiet(streams=False)
         finally:
             if self._owned and self._client is not None:
                 client, self._client = self._client, None
                 with anyio.move_on_after(5.0, shield=True):
                     await client.aclose()
 
-    async def _wait_idle(self, seconds: float | None) -> None:
-        if self._idle is None:
-            self._idle = anyio.Event()
-        with anyio.move_on_after(seconds):
-            await self._idle.wait()
+    async def _quiet(self, *, streams: bool) -> None:
+        """Wait until no call is under way, nor, if asked for, an answer being read."""
+        while self._running or (streams and self._streams):
+            if self._ended is None or self._ended.is_set():
+                self._ended = anyio.Event()
+            await self._ended.wait()
 
     async def _read_files(self, request: PreparedRequest) -> PreparedRequest:
         assert request.multipart is not None

@@ -1,0 +1,215 @@
+"""Waiting for room, first come, first served.
+
+There is no background task and no timer for each waiter. One of those who wait is the leader: it
+sleeps until somebody may go, lets everybody go who may, and hands over when it goes itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from heapq import heapify, heappop, heapreplace
+from itertools import count
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from .lane import Lane, Waiter
+from .ticking import Ticker
+
+__all__ = ["LateError", "Queue"]
+
+
+class LateError(Exception):
+    """A deadline cannot be met."""
+
+    def __init__(self, seconds: float, index: int) -> None:
+        """Keep in how many seconds it could go, and which window is in the way."""
+        super().__init__(seconds, index)
+        self.seconds = seconds
+        self.index = index
+
+
+class Queue:
+    """Everybody who waits, in lanes: one for each set of windows.
+
+    Lanes do not block each other. Where two wait for a window they share, the one that came first
+    goes first.
+    """
+
+    def __init__(self, ticker: Ticker) -> None:
+        """Begin empty."""
+        self._ticker = ticker
+        self._numbers = count(1)
+        self._lanes: dict[Lane, None] = {}
+        """Those where somebody waits."""
+        self._contended: Counter[str] = Counter()
+        """Keys of windows, by how many of those lanes draw on them."""
+        self._leader: Waiter | None = None
+        self._alarm: anyio.CancelScope | None = None
+        self._stale = False
+        """Whether something happened that lets somebody go earlier than was planned."""
+
+    async def enter(
+        self, lane: Lane, within: float | None = None, place: int | None = None
+    ) -> int:
+        """Wait until a request may go, and return its ticket.
+
+        Args:
+            lane: What it draws on.
+            within: Seconds it may wait; None: any time.
+            place: The ticket of its earlier attempt, which keeps its place in the order.
+
+        Raises:
+            LateError: It cannot go within that time. It is raised as soon as that is known.
+        """
+        ticket = next(self._numbers)
+        if not self._lanes or not self._disputed(lane):
+            try:
+                wait = await lane.windows.acquire(ticket)
+            except BaseException:
+                await self._release(lane, ticket)
+                raise
+            if not wait:
+                return ticket
+        await self._wait(lane, ticket, within, place)
+        return ticket
+
+    def changed(self, lane: Lane) -> None:
+        """Look whether others may go, after something was given back or logged."""
+        if self._lanes and self._disputed(lane):
+            self._stir()
+
+    def _disputed(self, lane: Lane) -> bool:
+        contended = self._contended
+        return any(key in contended for key in lane.keys)
+
+    def _stir(self) -> None:
+        self._stale = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    async def _wait(
+        self, lane: Lane, ticket: int, within: float | None, place: int | None
+    ) -> None:
+        deadline = math.inf if within is None else self._ticker.now() + within
+        again = place is not None
+        waiter = Waiter(ticket, place or ticket, deadline, again=again)
+        try:
+            if within is not None:
+                seconds, index = await lane.windows.forecast(0 if again else len(lane))
+                if seconds > within:
+                    raise LateError(seconds, index)
+            self._join(lane, waiter)
+            while not waiter.granted:
+                if self._leader is None or self._leader is waiter:
+                    await self._lead(waiter)
+                else:
+                    await waiter.event.wait()
+                if waiter.late is not None:
+                    raise LateError(*waiter.late)
+        except BaseException:
+            self._leave(lane, waiter)
+            waiter.gone = True
+            if not waiter.asking:
+                await self._release(lane, ticket)
+            raise
+        finally:
+            if self._leader is waiter:
+                self._hand_over()
+
+    def _join(self, lane: Lane, waiter: Waiter) -> None:
+        if not len(lane):
+            self._lanes[lane] = None
+            self._contended.update(lane.keys)
+            lane.wake = 0.0
+            self._stir()
+        lane.join(waiter)
+
+    def _leave(self, lane: Lane, waiter: Waiter) -> None:
+        lane.leave(waiter)
+        if not len(lane) and lane in self._lanes:
+            del self._lanes[lane]
+            for key in lane.keys:
+                self._contended[key] -= 1
+                if not self._contended[key]:
+                    del self._contended[key]
+
+    async def _release(self, lane: Lane, ticket: int) -> None:
+        with anyio.CancelScope(shield=True):
+            await lane.windows.release(ticket)
+        self.changed(lane)
+
+    def _hand_over(self) -> None:
+        """Make somebody else the leader: one who is likely to stay for long."""
+        lane = next(iter(self._lanes), None)
+        self._leader = None if lane is None else lane.last()
+        if self._leader is not None:
+            self._leader.event.set()
+
+    async def _lead(self, leader: Waiter) -> None:
+        self._leader = leader
+        while True:
+            with anyio.CancelScope(shield=True):
+                wake = await self._dispatch()
+            if leader.granted or leader.late is not None:
+                return
+            with anyio.CancelScope() as self._alarm:
+                if not self._stale:
+                    await self._ticker.sleep_until(wake)
+            self._alarm = None
+            await checkpoint()
+
+    async def _dispatch(self) -> float:
+        """Let everybody go who may, in order of arrival; return when to look again."""
+        stale, self._stale = self._stale, False
+        now = self._ticker.now()
+        heads: list[tuple[int, int, Lane]] = []
+        for lane in self._lanes:
+            first = lane.first()
+            if first is not None and (stale or lane.wake <= now):
+                heads.append((first.place, first.ticket, lane))
+        heapify(heads)
+        while heads:
+            _, ticket, lane = heads[0]
+            waiter = lane.first()
+            if waiter is None:
+                heappop(heads)
+            elif waiter.ticket != ticket:
+                heapreplace(heads, (waiter.place, waiter.ticket, lane))
+            elif wait := await self._ask(lane, waiter):
+                lane.wake = self._ticker.now() + wait
+                heappop(heads)
+        wake = math.inf
+        for lane in tuple(self._lanes):
+            await self._expire(lane)
+            hurried = lane.hurried()
+            wake = min(wake, lane.wake, math.inf if hurried is None else hurried.deadline)
+        return wake
+
+    async def _ask(self, lane: Lane, waiter: Waiter) -> float:
+        """Ask the store for the first of a lane, and let it go if there is room."""
+        waiter.asking = True
+        try:
+            wait = await lane.windows.acquire(waiter.ticket)
+        finally:
+            waiter.asking = False
+        if waiter.gone:  # while the store was thinking
+            await lane.windows.release(waiter.ticket)
+            self._stale = True
+        elif not wait:
+            self._leave(lane, waiter)
+            waiter.granted = True
+            waiter.event.set()
+        return wait
+
+    async def _expire(self, lane: Lane) -> None:
+        """Fail those whose deadline is over, or comes before the first may go."""
+        while (waiter := lane.hurried()) is not None:
+            now = self._ticker.now()
+            if waiter.deadline > now and not waiter.deadline < lane.wake < math.inf:
+                return
+            seconds, index = await lane.windows.forecast(0)
+            self._leave(lane, waiter)
+            waiter.late = (max(seconds, lane.wake - now if lane.wake < math.inf else 0.0), index)
+            waiter.event.set()
