@@ -13,13 +13,11 @@ from uuid import UUID
 
 import httpx
 
-from . import adhoc
 from .config import Secret, Settings, change, resolve
 from .errors import ConfigurationError
 from .executor import Executor
 from .hosts import Region
 from .options import read_options
-from .raw import Preview, RawResponse, StreamedResponse, preview, raw, stream
 from .resources import Resources
 from .roots import Roots
 from .transport.clock import Clock
@@ -31,15 +29,17 @@ from .types import OMIT, FileInput, Omit, RequestOptions
 
 if TYPE_CHECKING:
     from .doctor import Diagnosis
+    from .emulator import Emulator
+    from .raw import Preview, RawResponse, StreamedResponse
 
-__all__ = ["AsyncPostHog"]
+__all__ = ["AsyncPostHog", "BaseClient"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncPostHog(Resources):
-    """Typed, async access to PostHog's private REST API.
+class BaseClient:
+    """A client without resources: settings, calls by path, options, closing.
 
     Settings come from the arguments, then from the environment: `POSTHOG_PERSONAL_API_KEY` or
     `POSTHOG_API_KEY`, `POSTHOG_PROJECT_ID`, `POSTHOG_PROJECT_API_KEY`, `POSTHOG_ORGANIZATION_ID`,
@@ -138,7 +138,7 @@ class AsyncPostHog(Resources):
         )
         if debug:
             _log_to_stderr()
-        self._executor = Executor(
+        self._executor: Executor = Executor(
             settings,
             shared,
             roots=Roots(),
@@ -248,6 +248,8 @@ class AsyncPostHog(Resources):
             PostHogError: The call failed.
             TypeError, ValueError: An argument cannot be sent.
         """
+        from . import adhoc
+
         executor = self._executor
         operation, given = adhoc.adhoc(method, path, executor.settings.host, files)
         if query:
@@ -275,6 +277,8 @@ class AsyncPostHog(Resources):
             PostHogError: The call failed.
             TypeError: It is no generated method.
         """
+        from .raw import raw
+
         return await raw(method, args, kwargs)
 
     def stream(
@@ -289,6 +293,8 @@ class AsyncPostHog(Resources):
             PostHogError: The call failed.
             TypeError: It is no generated method.
         """
+        from .raw import stream
+
         return stream(method, args, kwargs)
 
     async def dry_run(
@@ -299,6 +305,8 @@ class AsyncPostHog(Resources):
         Raises:
             TypeError, ValueError: An argument could not be sent.
         """
+        from .raw import preview
+
         return await preview(method, args, kwargs)
 
     async def doctor(self, operations: Iterable[str] | None = None) -> Diagnosis:
@@ -344,6 +352,38 @@ class AsyncPostHog(Resources):
             f"{type(self).__name__}(host={settings.host!r}, project_id={settings.project_id!r}, "
             f"api_key={str(settings.api_key)!r})"
         )
+
+
+class AsyncPostHog(Resources, BaseClient):
+    """Typed, async access to the whole of PostHog's private REST API.
+
+    Settings come from the arguments, then from the environment; see the README for both. Building
+    one is cheap and opens no connection. Use it from one event loop, and close it:
+    `async with AsyncPostHog() as ph: …`.
+    """
+
+    @classmethod
+    def emulated(cls, emulator: Emulator | None = None, **settings: Any) -> Self:
+        """Return a client of a small PostHog in this process: no account, no network.
+
+        Args:
+            emulator: The emulator to talk to; a new, empty one if left out.
+            settings: Arguments of the client to put over those that point at the emulator.
+
+        Raises:
+            ImportError: `asyncposthog[emulator]` is not installed.
+        """
+        from .emulator import Emulator
+
+        chosen = Emulator() if emulator is None else emulator
+        pointing: dict[str, Any] = {
+            "api_key": chosen.key,
+            "project_id": chosen.project_id,
+            "organization_id": chosen.organization_id,
+            "host": "http://emulator.localhost",
+            "transport": chosen.transport(),
+        }
+        return cls(**{**pointing, **settings})
 
 
 def _builder(

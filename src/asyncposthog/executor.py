@@ -16,7 +16,6 @@ import httpx
 from pydantic_core import from_json
 
 from ._version import __version__
-from .advice import Facts
 from .config import Settings
 from .errors import DecodeError, ReadOnlyError
 from .hosts import Hosts
@@ -305,15 +304,10 @@ class Executor:
             keys.append(settings.project_api_key.reveal())
         redactor = Redactor(keys)
         self._context = Context(
-            base=hosts.app,
+            hosts=hosts,
+            key_kind=settings.api_key.kind,
             credentials=Credentials(settings.api_key, (hosts.app, hosts.ingest), headers),
             headers=headers,
-            facts=Facts(
-                app=hosts.app,
-                region=hosts.region,
-                key_kind=settings.api_key.kind,
-                redact=redactor,
-            ),
             redactor=redactor,
             middleware=self.middleware,
             on_retry=self.on_retry,

@@ -23,10 +23,18 @@ class App:
 
     Args:
         answer: Gives the answer to a request.
+        stall: Lets time pass, in the middle of an answer that hangs.
     """
 
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Request], Awaitable[Answer]],
+        stall: Callable[[], Awaitable[object]],
+    ) -> None:
         self._answer = answer
+        self._stall = stall
+        self.resets: dict[tuple[str, int], Callable[[], None]] = {}
+        """Resets a connection, by the client's address; our own server fills it in."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -38,21 +46,63 @@ class App:
         content = await _read(receive)
         if content is None:
             return
+        inside = IN_PROCESS in (scope.get("extensions") or {})
         try:
-            answer = self._answer(Request.from_scope(scope, content))
-        except ConnectionDropped:
-            if IN_PROCESS in (scope.get("extensions") or {}):
+            answer = await self._answer(Request.from_scope(scope, content))
+        except ConnectionDropped as dropped:
+            if inside:
                 raise
+            await self._drop(dropped, scope, receive, send)
+            return
+        content = b"" if scope["method"] == "HEAD" else answer.content
+        if answer.breaks is None:
+            await send(_start(answer.status, answer.raw_headers()))
+            await send(_body(content))
+        elif answer.breaks == "stall":
+            await send(_start(answer.status, answer.raw_headers()))
+            await self._halting(content, send)
+        elif inside:
+            raise ConnectionDropped
+        else:
+            await _cut(answer, content, send)
+
+    async def _drop(
+        self, dropped: ConnectionDropped, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Lose the connection without an answer."""
+        client = scope.get("client")
+        reset = self.resets.get(tuple(client)) if dropped.reset and client else None
+        if reset is None:
             # A server closes the connection when an answer stays shorter than it promised.
             await send(_start(200, [(b"content-length", b"1")]))
             return
-        await send(_start(answer.status, answer.raw_headers()))
-        content = b"" if scope["method"] == "HEAD" else answer.content
-        await send({"type": "http.response.body", "body": content})
+        reset()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def _halting(self, content: bytes, send: Send) -> None:
+        half = len(content) // 2
+        await send(_body(content[:half], more=True))
+        await self._stall()
+        await send(_body(content[half:]))
+
+
+async def _cut(answer: Answer, content: bytes, send: Send) -> None:
+    """Send half of what the headers promise; the server then closes the connection."""
+    headers = answer.raw_headers()
+    if not content:
+        headers = [(n, v) for n, v in headers if n != b"content-length"]
+        headers.append((b"content-length", b"1"))
+    await send(_start(answer.status, headers))
+    await send(_body(content[: len(content) // 2], more=True))
 
 
 def _start(status: int, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def _body(content: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": content, "more_body": more}
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeAlias
+from random import Random
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from asyncposthog.emulator.messages import Answer, Headers, Request, json_answer, text_answer
 from asyncposthog.emulator.problems import Problem
 
-__all__ = ["ConnectionDropped", "Fault", "FaultKind", "Faults", "html_page"]
+__all__ = [
+    "MISBEHAVIOURS",
+    "ConnectionDropped",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "Misbehaviour",
+    "Plan",
+    "html_page",
+    "spoil",
+]
 
-FaultKind: TypeAlias = Literal["answer", "drop", "truncate"]
+FaultKind: TypeAlias = Literal["answer", "drop", "truncate", "cut", "stall"]
+Moment: TypeAlias = Literal["before", "after", "within"]
+Misbehaviour: TypeAlias = Literal[
+    "429", "500", "502", "503", "504", "html", "reset", "drop", "truncate", "stall"
+]
+MISBEHAVIOURS: Final[tuple[Misbehaviour, ...]] = get_args(Misbehaviour)
+_UNDONE: Final = frozenset({429, 503})
+"""Statuses by which a server says that it did nothing."""
 
 
 class ConnectionDropped(Exception):
     """The connection is to be lost before the answer is complete."""
+
+    def __init__(self, *, reset: bool = False) -> None:
+        super().__init__()
+        self.reset = reset
+        """Whether by a reset (RST), rather than closed in good order."""
 
 
 @dataclass(slots=True)
@@ -30,6 +54,10 @@ class Fault:
     status: int = 500
     body: Any = None
     headers: Headers = field(default_factory=list[tuple[str, str]])
+    moment: Moment = "before"
+    """Whether it strikes before the request is carried out, after that, or within the answer."""
+    reset: bool = False
+    """Whether a dropped connection is reset."""
 
     def concerns(self, request: Request) -> bool:
         """Whether it is still on and meant for this request."""
@@ -58,11 +86,63 @@ class Fault:
         return json_answer(self.status, self.body, self.headers)
 
 
+class Plan:
+    """Misbehaviour by chance, and always the same: the n-th request fares as the seed has it.
+
+    Args:
+        rate: The part of the requests that goes wrong, from 0 to 1.
+        kinds: What may happen to them, all equally likely.
+        seed: Makes another series.
+
+    Raises:
+        ValueError: The rate is out of range, or there is no such kind.
+    """
+
+    def __init__(self, rate: float, kinds: Iterable[Misbehaviour], seed: int) -> None:
+        self._rate = rate
+        self._kinds = tuple(kinds)
+        unknown = sorted(set(self._kinds) - set(MISBEHAVIOURS))
+        if unknown or not self._kinds:
+            raise ValueError(f"kinds are some of {MISBEHAVIOURS}, not {unknown or 'none'}")
+        if not 0 <= rate <= 1:
+            raise ValueError(f"rate must be from 0 to 1, not {rate}")
+        self._random = Random(seed)  # noqa: S311
+        self.counts: Counter[Misbehaviour] = Counter()
+        """How often each kind was used."""
+
+    def draw(self) -> Fault | None:
+        """What happens to the next request."""
+        chance = self._random
+        lucky, kind = chance.random() >= self._rate, chance.choice(self._kinds)
+        coin, moment = chance.random() < 0.5, chance.choice(("before", "after", "within"))
+        status = chance.choice((500, 502, 503, 504))
+        if lucky:
+            return None
+        self.counts[kind] += 1
+        outside: Moment = "after" if moment == "after" else "before"
+        if kind == "stall":
+            return Fault("stall", moment=moment)
+        if kind == "truncate":
+            return Fault("cut" if coin else "truncate")
+        if kind in {"reset", "drop"}:
+            return Fault("drop", moment=outside, reset=kind == "reset")
+        headers = [("Retry-After", "1")] if coin else []
+        status = status if kind == "html" else int(kind)
+        body = html_page(status).content.decode() if kind == "html" else None
+        done: Moment = "before" if status in _UNDONE else outside
+        return Fault("answer", status=status, body=body, headers=headers, moment=done)
+
+
 class Faults:
     """The faults that are on; the first that fits a request is used."""
 
     def __init__(self) -> None:
         self._on: list[Fault] = []
+        self._plan: Plan | None = None
+
+    def follow(self, plan: Plan) -> None:
+        """Misbehave by a plan, wherever no fault was asked for."""
+        self._plan = plan
 
     def add(self, fault: Fault) -> None:
         """Turn one on, after those that are on."""
@@ -71,6 +151,7 @@ class Faults:
     def clear(self) -> None:
         """Behave again."""
         self._on.clear()
+        self._plan = None
 
     def take(self, request: Request) -> Fault | None:
         """The fault for a request, counted as used."""
@@ -79,7 +160,44 @@ class Faults:
                 if fault.times is not None:
                     fault.times -= 1
                 return fault
-        return None
+        return None if self._plan is None else self._plan.draw()
+
+
+async def spoil(
+    fault: Fault,
+    truth: Callable[[], Awaitable[Answer]],
+    stall: Callable[[], Awaitable[object]],
+) -> Answer:
+    """Answer a request as a fault has it.
+
+    Args:
+        fault: The fault.
+        truth: Carries the request out.
+        stall: Lets time pass.
+
+    Raises:
+        ConnectionDropped: There is to be no answer.
+    """
+    if fault.kind == "stall" and fault.moment == "before":
+        await stall()
+    if fault.kind == "answer" and fault.moment == "before":
+        return fault.answer()
+    if fault.kind == "drop" and fault.moment == "before":
+        raise ConnectionDropped(reset=fault.reset)
+    answer = await truth()
+    if fault.kind == "answer":
+        return fault.answer()
+    if fault.kind == "drop":
+        raise ConnectionDropped(reset=fault.reset)
+    if fault.kind == "stall":
+        if fault.moment == "after":
+            await stall()
+        answer.breaks = "stall" if fault.moment == "within" else None
+    elif fault.kind == "cut":
+        answer.breaks = "cut"
+    else:
+        answer.content = answer.content[: len(answer.content) // 2]
+    return answer
 
 
 _REASONS: Mapping[int, str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
 __all__ = ["Answer", "Headers", "Request", "json_answer", "text_answer"]
@@ -77,6 +77,8 @@ class Answer:
     content: bytes = b""
     media: str | None = "application/json"
     headers: Headers = field(default_factory=list[tuple[str, str]])
+    breaks: Literal["cut", "stall"] | None = None
+    """Whether it breaks off, or hangs, in the middle of the body."""
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI wants them, length and type included."""

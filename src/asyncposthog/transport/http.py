@@ -13,7 +13,7 @@ import anyio
 import httpx
 from anyio.lowlevel import current_token
 
-from asyncposthog.advice import Facts
+from asyncposthog.config import KeyKind
 from asyncposthog.errors import (
     ClosedError,
     EventLoopError,
@@ -21,7 +21,7 @@ from asyncposthog.errors import (
     StatusError,
     TimeoutError,  # noqa: A004
 )
-from asyncposthog.failures import failure, runs_query
+from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 
 from .clock import Clock, SystemClock
@@ -45,12 +45,11 @@ _CONNECT_TIMEOUT: Final = 10.0
 class Context:
     """What the calls of one client have in common."""
 
-    base: str
-    """The URL that targets are put behind."""
     credentials: Credentials
     headers: httpx.Headers
     """The usual ones, `Host` among them."""
-    facts: Facts
+    hosts: Hosts
+    key_kind: KeyKind
     redactor: Redactor
     middleware: tuple[Middleware, ...] = ()
     on_retry: OnRetry | None = None
@@ -229,6 +228,8 @@ class Transport:
         return PreparedRequest(request.method, request.target, headers, content)
 
     async def _repeat(self, job: _Job, repeatable: bool, first: PostHogError) -> httpx.Response:
+        from asyncposthog.failures import runs_query
+
         course = Course(
             policy=job.policy,
             classify=classify,
@@ -272,7 +273,7 @@ class Transport:
 
     def _translated(self, error: httpx.HTTPError, job: _Job) -> PostHogError:
         info, context = request_info(job.request), job.context
-        return translate(error, context.base, context.redactor, job.operation.id, info)
+        return translate(error, context.hosts.app, context.redactor, job.operation.id, info)
 
     def _bound(self, job: _Job, timeout: float | None) -> float:
         """Return the seconds an attempt has: its own, or what is left of the call's."""
@@ -293,7 +294,7 @@ class Transport:
             headers.update(prepared.headers)
         request = build_request(
             prepared.method,
-            context.base + prepared.target,
+            context.hosts.app + prepared.target,
             headers,
             prepared.content,
             {"timeout": _timeouts(job.policy.timeout)},
@@ -352,19 +353,29 @@ class Transport:
         return self._http().headers.get("Accept-Encoding", "identity")
 
     async def _failure(self, job: _Job, response: httpx.Response) -> StatusError:
-        context = job.context
+        # Most programs meet no error: what explains them is loaded when one comes.
+        from asyncposthog.advice import Facts
+        from asyncposthog.failures import failure
+
+        context, hosts = job.context, job.context.hosts
         if not response.is_closed:  # a middleware's own
             await response.aread()
+        facts = Facts(
+            app=hosts.app,
+            region=hosts.region,
+            key_kind=context.key_kind,
+            redact=context.redactor,
+        )
         error = failure(
             job.operation,
             request_info(job.request),
             response.status_code,
             response.headers,
             response.content,
-            context.facts,
+            facts,
             now=self.clock.time(),
         )
-        error.response = without_secrets(response, job.request, context.base, context.redactor)
+        error.response = without_secrets(response, job.request, context.hosts.app, context.redactor)
         return error
 
     def _interrupted(self, job: _Job) -> PostHogError:

@@ -1,0 +1,110 @@
+"""From a call to the budgets it draws on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from asyncposthog.operation import Operation
+
+from .buckets import Bucket, buckets_of, depends_on_plan
+from .matching import match
+from .plans import WATCHED, Plans, runs_hogql
+from .rules import Rule
+from .slots import needs_slot, slot_rule
+
+__all__ = ["Call", "Router"]
+
+_OWNER: Final = re.compile(r"/api/(projects|environments|organizations)/([^/?]+)/")
+_PER_KEY: Final = frozenset({"key", "user"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is about to be called."""
+
+    operation: Operation
+    target: str
+    """The path that goes on the wire, with or without its query."""
+    content: bytes | None = None
+
+
+class Router:
+    """Names the budgets of one API key on one host."""
+
+    def __init__(
+        self, host: str, digest: str, buckets: Mapping[str, Bucket], plans: Plans, slots: int
+    ) -> None:
+        """Keep what the names are made of."""
+        self._host = host
+        self._own = f"{host}/{digest}"
+        self._buckets = buckets
+        self._plans = plans
+        self._slots = slots
+
+    def operation(self, call: Call) -> Operation:
+        """Return what is called: for an ad-hoc path, the operation of the registry, if any."""
+        if call.operation.id != "request":
+            return call.operation
+        return match(call.operation.method, call.target) or call.operation
+
+    def fixed(self, operation: Operation) -> bool:
+        """Tell whether all calls of an operation draw on the same budgets."""
+        return (
+            operation.id != "request"
+            and not depends_on_plan(operation)
+            and all(self._buckets[name].per in _PER_KEY for name in operation.buckets)
+        )
+
+    def rules(self, call: Call) -> tuple[Rule, ...]:
+        """Return the windows that a call draws on."""
+        operation = self.operation(call)
+        if not depends_on_plan(operation):
+            return self._named(call, buckets_of(operation, buckets=self._buckets))
+        plan = self._plans.of(self.project(call))
+        hogql = plan != "current" and operation.method == "POST" and runs_hogql(call.content)
+        rules = self._named(call, buckets_of(operation, plan, hogql=hogql, buckets=self._buckets))
+        if plan == "auto" and hogql:
+            rules += (Rule(f"{self._own}/query", "query", WATCHED, self._buckets["query"].seconds),)
+        return rules
+
+    def slot(self, call: Call) -> Rule | None:
+        """Return the slots of the project, if the call runs a query."""
+        if not needs_slot(self.operation(call)):
+            return None
+        return slot_rule(f"{self._host}/{self.project(call)}", self._slots)
+
+    def project(self, call: Call) -> str:
+        """Return what stands for the project of a call."""
+        found = _OWNER.match(call.target)
+        return f"project {found[2]}" if found and found[1] != "organizations" else self._own
+
+    def label(self, key: str) -> str | None:
+        """Return the name of a budget for people; None if it is not one of ours."""
+        owner, _, name = key.rpartition("/")
+        if owner == self._own:
+            return name
+        # A key's digest has no space; the owners that keys share have one.
+        host, _, shared = owner.partition("/")
+        return f"{name} of {shared}" if host == self._host and " " in shared else None
+
+    def _named(self, call: Call, buckets: tuple[Bucket, ...]) -> tuple[Rule, ...]:
+        return tuple(
+            Rule(f"{self._owner(call, bucket)}/{bucket.name}", bucket.name,
+                 bucket.requests, bucket.seconds)
+            for bucket in buckets
+        )  # fmt: skip
+
+    def _owner(self, call: Call, bucket: Bucket) -> str:
+        if bucket.per in _PER_KEY:
+            return self._own
+        if bucket.per == "team":
+            return f"{self._host}/{self.project(call)}"
+        found = _OWNER.match(call.target)
+        if bucket.per == "organization" and found and found[1] == "organizations":
+            return f"{self._host}/organization {found[2]}"
+        # Several actions on one object share its budget.
+        path = call.target.partition("?")[0].rstrip("/").rpartition("/")[0]
+        return f"{self._host}/object {path.removeprefix('/api/').replace('/', ' ')}"
