@@ -26,7 +26,8 @@ from asyncposthog import (
     SchemaDrift,
     models,
 )
-from tests.runtime_kit import KEY, Server, client
+from asyncposthog.resource import executor_of
+from tests.runtime_kit import GET, KEY, Server, client
 
 pytestmark = pytest.mark.anyio
 
@@ -67,7 +68,7 @@ from asyncposthog import AsyncPostHog
 ph = AsyncPostHog({KEY!r}, project_id=1)
 ph.with_options(timeout=1)
 print([m for m in sys.modules if m.startswith(('asyncposthog.models', 'asyncposthog.registry',
-    'asyncposthog.emulator', 'asyncposthog.doctor', 'tenacity', 'asyncio', 'trio'))])
+    'asyncposthog.emulator', 'asyncposthog.doctor', 'asyncposthog.failures', 'tenacity'))])
 """
     assert run(code) == "[]"
 
@@ -316,6 +317,13 @@ async def test_raw() -> None:
         server.answers = [OK]
         await ph.raw(copy.things.get, 7)
         assert server.last.url.path == "/api/projects/2/things/7/"
+
+
+async def test_the_executor_hands_over_exchanges() -> None:
+    async with client(Server(OK)) as ph:
+        exchange = await executor_of(ph.things).send(GET, (7,), options={"strict": True})
+        assert exchange.operation is GET
+        assert exchange.response.json() == {"id": 1}
 
 
 async def test_raw_of_a_list_is_its_first_page() -> None:

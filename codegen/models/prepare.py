@@ -109,7 +109,8 @@ class _Preparation:
             child, values = properties[wire], told_by.get(wire)
             pointer = f"/properties/{escape(wire)}"
             inner = place.below(pointer, _pascal(wire), variant=place.variant)
-            needed = wire in required
+            # What is only written is never in an answer, whatever `required` says of requests.
+            needed = wire in required and not child.get("writeOnly")
             field, tag = f"f{index}", self._tag(child, values, required=needed)
             body[field] = self._field_type(child, inner, values)
             needed = needed or values is not None

@@ -61,10 +61,6 @@ class Resource:
             options=options,
         )
 
-    def _rebound(self, executor: Executor) -> Resource:
-        """Return the same resource on another executor."""
-        return type(self)(executor)
-
 
 def executor_of(resource: Resource) -> Executor:
     """Return what performs the calls of a resource."""

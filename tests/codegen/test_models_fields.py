@@ -207,6 +207,13 @@ def test_a_default_that_contradicts_its_schema_is_an_error(
     assert reason in problem.reason
 
 
+def test_what_is_only_written_is_never_required_of_an_answer(tmp_path: Path) -> None:
+    secret = {**TEXT, "writeOnly": True}
+    generated = package({"Thing": obj("id", "password", id=NUMBER, password=secret)}, tmp_path)
+    assert generated.field("Thing", "id").is_required()
+    assert not generated.field("Thing", "password").is_required()
+
+
 @pytest.mark.parametrize(
     "schema",
     [

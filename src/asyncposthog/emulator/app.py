@@ -33,8 +33,9 @@ class App:
     ) -> None:
         self._answer = answer
         self._stall = stall
-        self.resets: dict[tuple[str, int], Callable[[], None]] = {}
-        """Resets a connection, by the client's address; our own server fills it in."""
+        self.connections: dict[tuple[str, int], Callable[[bool], None]] = {}
+        """What ends a connection, by a reset if told so, by the client's address; our own server
+        fills it in."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -62,21 +63,25 @@ class App:
             await send(_start(answer.status, answer.raw_headers()))
             await self._halting(content, send)
         elif inside:
-            raise ConnectionDropped
+            raise ConnectionDropped(begun=True)
+        elif content:
+            # The server closes a connection when an answer stays shorter than it promised.
+            await send(_start(answer.status, answer.raw_headers()))
+            await send(_body(content[: len(content) // 2], more=True))
         else:
-            await _cut(answer, content, send)
+            await self._drop(ConnectionDropped(), scope, receive, send)
 
     async def _drop(
         self, dropped: ConnectionDropped, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Lose the connection without an answer."""
         client = scope.get("client")
-        reset = self.resets.get(tuple(client)) if dropped.reset and client else None
-        if reset is None:
-            # A server closes the connection when an answer stays shorter than it promised.
+        hang_up = self.connections.get((client[0], client[1])) if client else None
+        if hang_up is None:
+            # Under another server than ours, the nearest to it is an answer without its body.
             await send(_start(200, [(b"content-length", b"1")]))
             return
-        reset()
+        hang_up(dropped.reset)
         while (await receive())["type"] != "http.disconnect":
             pass
 
@@ -85,16 +90,6 @@ class App:
         await send(_body(content[:half], more=True))
         await self._stall()
         await send(_body(content[half:]))
-
-
-async def _cut(answer: Answer, content: bytes, send: Send) -> None:
-    """Send half of what the headers promise; the server then closes the connection."""
-    headers = answer.raw_headers()
-    if not content:
-        headers = [(n, v) for n, v in headers if n != b"content-length"]
-        headers.append((b"content-length", b"1"))
-    await send(_start(answer.status, headers))
-    await send(_body(content[: len(content) // 2], more=True))
 
 
 def _start(status: int, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:

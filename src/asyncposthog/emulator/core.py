@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
 from datetime import datetime
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
 from asyncposthog.emulator.app import App
-from asyncposthog.emulator.faults import ConnectionDropped, Fault, FaultKind, Faults, html_page
+from asyncposthog.emulator.concurrency import Slots, occupies_slot
+from asyncposthog.emulator.faults import Faults, html_page, spoil
+from asyncposthog.emulator.forms import Form
+from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.home import add_project, settle_in
-from asyncposthog.emulator.messages import Answer, Headers, Request
+from asyncposthog.emulator.messages import Answer, Request
 from asyncposthog.emulator.pipeline import Pipeline
 from asyncposthog.emulator.plans import Collection as Objects
 from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.recording import RecordedRequest, recorded
 from asyncposthog.emulator.specials import persons
 from asyncposthog.emulator.store import Store
+from asyncposthog.emulator.throttles import Caller, Throttles
+from asyncposthog.emulator.trouble import Trouble
 from asyncposthog.emulator.validation import require_jsonschema
 from asyncposthog.emulator.world import Settings, World, fill
 from asyncposthog.operation import Operation
@@ -32,7 +38,7 @@ __all__ = ["Emulator"]
 Fields = Mapping[str, Any]
 
 
-class Emulator:
+class Emulator(Trouble):
     """A small PostHog in this process: an ASGI application with state.
 
     It answers every operation it is given, and knows one account: the key `phx_emulator`, which
@@ -52,7 +58,9 @@ class Emulator:
         seed: Makes another, but always the same, series of ids.
         project_id: The number of the account's project.
         keep: How many requests and complaints to remember, the latest of them.
+        rate_limits: Limit requests, and queries that run at a time, as the server does.
         clock: Gives the moment; the system's by default.
+        sleep: Waits for so many seconds; `anyio.sleep` by default.
 
     Raises:
         ImportError: `jsonschema` is missing; install `asyncposthog[emulator]`.
@@ -74,8 +82,11 @@ class Emulator:
         seed: int = 0,
         project_id: int = 1,
         keep: int = 10_000,
+        rate_limits: bool = False,
         clock: Callable[[], datetime] | None = None,
+        sleep: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
+        super().__init__(RLock(), Faults())
         require_jsonschema()
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
@@ -87,20 +98,25 @@ class Emulator:
             html_errors=html_errors,
             person_lag=person_lag,
             seed=seed,
+            rate_limits=rate_limits,
         )
-        """Everything above that can be changed while it runs."""
+        """Everything above that can be changed while it runs, and more."""
         if clock is not None:
             self.settings.clock = clock
+        if sleep is not None:
+            self.settings.sleep = sleep
+        self.throttles = Throttles(self._moment)
+        """The rate limits: their rates, and what is used of them."""
+        self.slots = Slots(self._moment, self._sleep)
+        """The queries that run."""
         self._account = Account(project_id=project_id)
         self._keep = keep
-        self._lock = RLock()
         self._world: World | None = None
-        self._faults = Faults()
         self.requests: list[RecordedRequest] = []
         """The latest requests, without credentials."""
         self.complaints: list[str] = []
         """Remarks about requests that the real server would have overlooked."""
-        self.app = App(self._answer)
+        self.app = App(self._answer, self._stall)
         """The ASGI application."""
 
     @property
@@ -122,9 +138,11 @@ class Emulator:
             return self._world
 
     def reset(self) -> None:
-        """Forget every object, request, complaint, fault, and key but the default one."""
+        """Forget every object, request, complaint, fault, limit used, and key but the default."""
         with self._lock:
             self._faults.clear()
+            self.throttles.clear()
+            self.slots.clear()
             self.requests.clear()
             self.complaints.clear()
             if self._world is not None:
@@ -235,70 +253,41 @@ class Emulator:
         with self._lock:
             return add_project(self.world, project_id, name, f"phc_emulator_{project_id}")
 
-    def fail(
+    def use_elsewhere(
         self,
-        status: int,
-        *,
-        retry_after: float | None = None,
-        times: int | None = 1,
-        path: str | None = None,
-        method: str | None = None,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        *buckets: str,
+        share: float = 0.5,
+        key: str | None = None,
+        project_id: int | None = None,
     ) -> None:
-        """Answer the next requests with an error, without looking at them.
+        """Let a stranger with the same key use a part of its limits, evenly, from now on.
 
         Args:
-            status: The status to answer with.
-            retry_after: Seconds for a `Retry-After` header; none by default.
-            times: How many requests; None until `behave`.
-            path: A shell-style pattern the path has to match: `*/cohorts/*`.
-            method: The method it is for.
-            body: The body: text, bytes, or anything JSON; the envelope by default.
-            headers: More headers.
+            buckets: What the stranger's requests are charged to: `"burst", "sustained"`. The
+                tightest gives the pace.
+            share: The part of that limit; 0 sends the stranger away.
+            key: The key; the default one by default.
+            project_id: The project, for buckets of projects; the account's by default.
+
+        Raises:
+            KeyError: There is no such bucket.
+            ValueError: The share is negative, or no bucket has a limit.
         """
-        sent: Headers = list((headers or {}).items())
-        if retry_after is not None:
-            sent.append(("Retry-After", f"{retry_after:g}"))
-        self._fault("answer", times, path, method, status=status, body=body, headers=sent)
-
-    def drop(
-        self, *, times: int | None = 1, path: str | None = None, method: str | None = None
-    ) -> None:
-        """Lose the connection in place of the next answers; see `fail` for the arguments."""
-        self._fault("drop", times, path, method)
-
-    def truncate(
-        self, *, times: int | None = 1, path: str | None = None, method: str | None = None
-    ) -> None:
-        """Send half of the next answers as if that were all; see `fail` for the arguments."""
-        self._fault("truncate", times, path, method)
-
-    def behave(self) -> None:
-        """Turn all misbehaviour off."""
+        account = self._account
+        caller = Caller(
+            key=key or self.key,
+            user=str(account.user_id),
+            team=str(project_id or self.project_id),
+            organization=account.organization_id,
+        )
         with self._lock:
-            self._faults.clear()
-            self.settings.html_errors = False
-            self.settings.next_host = None
+            self.throttles.use_elsewhere(buckets, caller, share)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """A transport for `httpx.AsyncClient` that calls the application in this process."""
         from asyncposthog.emulator.serving import in_process
 
         return in_process(self.app)
-
-    def _fault(
-        self,
-        kind: FaultKind,
-        times: int | None,
-        path: str | None,
-        method: str | None,
-        **more: Any,
-    ) -> None:
-        if times is not None and times < 1:
-            raise ValueError(f"times must be at least 1, not {times}")
-        with self._lock:
-            self._faults.add(Fault(kind, times=times, path=path, method=method, **more))
 
     def _collection(self, resource: str) -> Objects:
         collection = self.world.plans.named(resource)
@@ -337,25 +326,47 @@ class Emulator:
         world.accounts.add(DEFAULT_KEY)
         settle_in(world)
 
-    def _answer(self, request: Request) -> Answer:
+    def _moment(self) -> float:
+        return self.settings.clock().timestamp()
+
+    async def _sleep(self, seconds: float) -> None:
+        await self.settings.sleep(seconds)
+
+    async def _stall(self) -> None:
+        await self.settings.sleep(self.settings.stall)
+
+    async def _answer(self, request: Request) -> Answer:
         with self._lock:
             record, form = recorded(request)
             self.requests.append(record)
             del self.requests[: -self._keep], self.complaints[: -self._keep]
             fault = self._faults.take(request)
-            if fault is not None and fault.kind == "drop":
-                raise ConnectionDropped
-            if fault is not None and fault.kind == "answer":
-                answer = fault.answer()
-            else:
-                try:
-                    pipeline = Pipeline(self.world, self.complaints)
-                    answer = pipeline.answer(request, form, record)
-                except Problem as problem:
-                    answer = problem.answer()
-                    if self.settings.html_errors:
-                        answer = html_page(answer.status)
-            if fault is not None and fault.kind == "truncate":
-                answer.content = answer.content[: len(answer.content) // 2]
-            record.status = answer.status
-            return answer
+        if fault is None:
+            answer = await self._truth(request, form, record)
+        else:
+            answer = await spoil(fault, lambda: self._truth(request, form, record), self._stall)
+        record.status = answer.status
+        return answer
+
+    async def _truth(
+        self, request: Request, form: Form | Problem, record: RecordedRequest
+    ) -> Answer:
+        """Carry a request out: one step in the world's history, unless it has to wait."""
+        settings = self.settings
+        try:
+            with self._lock:
+                pipeline = Pipeline(self.world, self.complaints, self.throttles)
+                call = pipeline.admit(request, form, record)
+                if not occupies_slot(call.operation, call.body):
+                    return pipeline.answer(call)
+                task = as_object(call.body).get("client_query_id") or self.world.uuid()
+            async with AsyncExitStack() as held:
+                if settings.rate_limits and settings.query_plan == "current":
+                    slot = self.slots.hold(call.values[0], str(task))
+                    await held.enter_async_context(slot)
+                if settings.query_seconds:
+                    await settings.sleep(settings.query_seconds)
+                with self._lock:
+                    return pipeline.answer(call)
+        except Problem as problem:
+            return html_page(problem.status) if settings.html_errors else problem.answer()

@@ -37,10 +37,12 @@ _UNDONE: Final = frozenset({429, 503})
 class ConnectionDropped(Exception):
     """The connection is to be lost before the answer is complete."""
 
-    def __init__(self, *, reset: bool = False) -> None:
+    def __init__(self, *, reset: bool = False, begun: bool = False) -> None:
         super().__init__()
         self.reset = reset
         """Whether by a reset (RST), rather than closed in good order."""
+        self.begun = begun
+        """Whether part of the answer has been sent."""
 
 
 @dataclass(slots=True)

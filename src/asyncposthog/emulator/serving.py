@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import socket
+import struct
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -37,8 +39,12 @@ def in_process(app: App) -> httpx.AsyncBaseTransport:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             try:
                 return await self._inner.handle_async_request(request)
-            except ConnectionDropped:
+            except ConnectionDropped as dropped:
+                if dropped.reset:
+                    raise httpx.ReadError("Connection reset by peer", request=request) from None
                 message = "Server disconnected without sending a response."
+                if dropped.begun:
+                    message = "peer closed connection without sending complete message body"
                 raise httpx.RemoteProtocolError(message, request=request) from None
 
     return _Transport()
@@ -76,11 +82,13 @@ def make_server(app: App) -> Any:
     """
     try:
         uvicorn = importlib.import_module("uvicorn")
+        protocols = importlib.import_module("uvicorn.protocols.http.auto")
     except ImportError as error:
         message = "serving the emulator needs uvicorn: pip install 'asyncposthog[emulator]'"
         raise ImportError(message) from error
     config = uvicorn.Config(
         app,
+        http=_protocol(protocols.AutoHTTPProtocol, app),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -90,6 +98,32 @@ def make_server(app: App) -> Any:
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
+
+
+def _protocol(base: Any, app: App) -> Any:
+    """Uvicorn's HTTP protocol, with a way for the application to hang up on a client."""
+
+    class Protocol(base):
+        def connection_made(self, transport: Any) -> None:
+            self.address = tuple(transport.get_extra_info("peername")[:2])
+            app.connections[self.address] = partial(_hang_up, transport)
+            base.connection_made(self, transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            app.connections.pop(self.address, None)
+            base.connection_lost(self, exc)
+
+    return Protocol
+
+
+def _hang_up(transport: Any, reset: bool) -> None:
+    if not reset:
+        transport.close()
+        return
+    # With no time to linger, closing throws away what is unsent and resets the connection.
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 @asynccontextmanager

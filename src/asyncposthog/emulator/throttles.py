@@ -139,9 +139,7 @@ class Throttles:
         rates: The buckets by name; those of the generated registry by default.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], rates: Mapping[str, Rate] | None = None
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], rates: Mapping[str, Rate] | None = None) -> None:
         self._clock = clock
         self._given = rates
         self._known: Mapping[str, Rate] | None = None
@@ -227,9 +225,7 @@ class Throttles:
         now = self._clock()
         self._catch_up(now)
         self._strangers = [
-            other
-            for other in self._strangers
-            if (other.buckets, other.caller) != (names, caller)
+            other for other in self._strangers if (other.buckets, other.caller) != (names, caller)
         ]
         if share > 0:
             interval = 1 / (min(paces) * share)

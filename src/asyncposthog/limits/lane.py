@@ -8,6 +8,8 @@ from heapq import heappop, heappush
 
 import anyio
 
+from .memory import MemoryWindows
+from .plans import WATCHED
 from .store import Windows
 
 __all__ = ["Lane", "Waiter"]
@@ -16,7 +18,17 @@ __all__ = ["Lane", "Waiter"]
 class Waiter:
     """A request that may not go yet."""
 
-    __slots__ = ("again", "asking", "deadline", "event", "gone", "granted", "late", "place", "ticket")
+    __slots__ = (
+        "again",
+        "asking",
+        "deadline",
+        "event",
+        "gone",
+        "granted",
+        "late",
+        "place",
+        "ticket",
+    )
 
     def __init__(self, ticket: int, place: int, deadline: float, *, again: bool) -> None:
         """Wait from now on.
@@ -44,12 +56,19 @@ class Waiter:
 class Lane:
     """First come, first served; those refused by the server before all others."""
 
-    __slots__ = ("_deadlines", "_queue", "_refused", "failures", "keys", "waits", "wake", "windows")
+    __slots__ = (
+        "_deadlines", "_queue", "_refused", "failures", "instant", "keys", "waits", "wake",
+        "watched", "windows",
+    )  # fmt: skip
 
     def __init__(self, windows: Windows) -> None:
         """Begin empty."""
         self.windows = windows
         self.keys = tuple(rule.key for rule in windows.rules)
+        self.instant = isinstance(windows, MemoryWindows)
+        """Whether the store never makes anybody wait for it."""
+        self.watched = any(rule.limit == WATCHED for rule in windows.rules)
+        """Whether what is drawn on may change, because the plan is not known yet."""
         self.wake = 0.0
         """When asking for the first one makes sense again."""
         self.failures = 0

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Awaitable, Mapping
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-import anyio
-
-from asyncposthog.errors import RateLimitError
 from asyncposthog.operation import Operation
 from asyncposthog.transport.clock import Clock, SystemClock
 
-from .buckets import Limits, QueryPlan, read_limits, read_plan
-from .feedback import attribute, backoff, bounded
+from .buckets import Bucket, Limits, QueryPlan, read_limits, read_plan
 from .lane import Lane
-from .memory import MemoryStore, MemoryWindows
-from .plans import WATCHED, Plans, suspects
-from .queue import LateError, Queue
+from .memory import MemoryStore
+from .passage import Passage
+from .plans import WATCHED, Plans
+from .queue import Queue
 from .routes import Call, Router
 from .rules import Rule
 from .slots import SLOTS, read_slots
 from .store import Store
 from .ticking import Ticker
-from .view import BucketView, RateLimits
+from .view import BucketView, RateLimits, bucket_view
 
-__all__ = ["KeyLimiter", "Passage", "RateLimiter"]
-
-logger = logging.getLogger("asyncposthog")
+__all__ = ["KeyLimiter", "RateLimiter"]
 
 _LANES: Final = 256
 """Lanes beyond which those that hold nothing are dropped."""
@@ -86,7 +78,8 @@ class RateLimiter:
         if known is None:
             plans = Plans(self._plan)
             router = Router(host, digest, self._buckets, plans, self._slots)
-            known = self._keys[host, digest] = KeyLimiter(self, router, plans, self._buckets)
+            known = KeyLimiter(self, router, plans, self._buckets["query"])
+            self._keys[host, digest] = known
         return known
 
     def lane(self, rules: tuple[Rule, ...]) -> Lane:
@@ -113,16 +106,67 @@ class RateLimiter:
 class KeyLimiter:
     """The budget of one API key on one host."""
 
-    def __init__(
-        self, limiter: RateLimiter, router: Router, plans: Plans, buckets: Mapping[str, Bucket]
-    ) -> None:
+    def __init__(self, limiter: RateLimiter, router: Router, plans: Plans, legacy: Bucket) -> None:
         """Share queue, lanes and store with the other keys."""
         self._limiter = limiter
         self._router = router
-        self._plans = plans
-        self._legacy = buckets["query"]
         self._fixed: dict[tuple[str, str], Lane] = {}
+        self.plans = plans
+        self.legacy = legacy
         self.queue = limiter.queue
+        self.ticker = limiter.ticker
         self.requests = 0
         self.retries = 0
         self.refused = 0
+
+    def passage(self, operation: Operation, target: str, content: bytes | None = None) -> Passage:
+        """Return the way of one call through the limits.
+
+        Args:
+            operation: What is called.
+            target: The path that goes on the wire.
+            content: The body, which tells one kind of query from another.
+        """
+        return Passage(self, operation, target, content)
+
+    def lane(self, call: Call) -> Lane:
+        """Return where a call waits."""
+        operation = call.operation
+        known = self._fixed.get((operation.method, operation.path))
+        if known is not None and operation.id != "request":
+            return known
+        lane = self._limiter.lane(self._router.rules(call))
+        if self._router.fixed(operation):
+            self._fixed[operation.method, operation.path] = lane
+        return lane
+
+    def slots(self, call: Call) -> Lane | None:
+        """Return where a call waits for a slot, if it runs a query."""
+        rule = self._router.slot(call)
+        return None if rule is None else self._limiter.lane((rule,))
+
+    def project(self, call: Call) -> str:
+        """Return what stands for the project of a call."""
+        return self._router.project(call)
+
+    def view(self) -> RateLimits:
+        """Return how much of each limit is used, as far as is known here."""
+        buckets: dict[str, BucketView] = {}
+        waits = 0
+        for lane in self._limiter.lanes.values():
+            labels = [self._router.label(key) for key in lane.keys]
+            if any(label is not None for label in labels):
+                waits += lane.waits
+            rows = zip(labels, lane.windows.rules, lane.windows.peek(), strict=True)
+            for label, rule, usage in rows:
+                if label is not None and rule.limit != WATCHED:
+                    before = buckets.get(label)
+                    waiting = len(lane) + (before.waiting if before else 0)
+                    buckets[label] = bucket_view(rule, usage, waiting)
+        return RateLimits(
+            buckets=dict(sorted(buckets.items())),
+            requests=self.requests,
+            retries=self.retries,
+            waits=waits,
+            refused=self.refused,
+        )

@@ -50,9 +50,7 @@ class Queue:
         self._stale = False
         """Whether something happened that lets somebody go earlier than was planned."""
 
-    async def enter(
-        self, lane: Lane, within: float | None = None, place: int | None = None
-    ) -> int:
+    async def enter(self, lane: Lane, within: float | None = None, place: int | None = None) -> int:
         """Wait until a request may go, and return its ticket.
 
         Args:
@@ -89,9 +87,7 @@ class Queue:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    async def _wait(
-        self, lane: Lane, ticket: int, within: float | None, place: int | None
-    ) -> None:
+    async def _wait(self, lane: Lane, ticket: int, within: float | None, place: int | None) -> None:
         deadline = math.inf if within is None else self._ticker.now() + within
         again = place is not None
         waiter = Waiter(ticket, place or ticket, deadline, again=again)

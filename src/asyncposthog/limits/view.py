@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["BucketView", "RateLimits"]
+from .rules import Rule, Usage
+
+__all__ = ["BucketView", "RateLimits", "bucket_view"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,20 @@ class BucketView:
     """Requests that wait for it, or for another one they need as well."""
     closed: float
     """Seconds for which nothing goes, because the server refused a request; 0: it is open."""
+
+
+def bucket_view(rule: Rule, usage: Usage, waiting: int) -> BucketView:
+    """Return what people are shown of a window."""
+    return BucketView(
+        limit=usage.limit,
+        seconds=rule.seconds,
+        share=usage.share,
+        used=usage.used + usage.flying,
+        remaining=usage.remaining,
+        reset=usage.reset,
+        waiting=waiting,
+        closed=usage.closed,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

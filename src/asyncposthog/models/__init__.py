@@ -603,171 +603,743 @@ if TYPE_CHECKING:
         PaginatedEnterprisePropertyDefinitionList as PaginatedEnterprisePropertyDefinitionList,
     )
     from .property_definitions import PropertyDefinitionTypeEnum as PropertyDefinitionTypeEnum
-    from .query_models import ActorsPropertyTaxonomyQuery as ActorsPropertyTaxonomyQuery
-    from .query_models import (
+    from .query.actions_node import ActionsNode as ActionsNode
+    from .query.actors_property_taxonomy_query import (
+        ActorsPropertyTaxonomyQuery as ActorsPropertyTaxonomyQuery,
+    )
+    from .query.actors_property_taxonomy_query import (
         ActorsPropertyTaxonomyQueryResponse as ActorsPropertyTaxonomyQueryResponse,
     )
-    from .query_models import ActorsPropertyTaxonomyResponse as ActorsPropertyTaxonomyResponse
-    from .query_models import AutocompleteCompletionItem as AutocompleteCompletionItem
-    from .query_models import AutocompleteCompletionItemKind as AutocompleteCompletionItemKind
-    from .query_models import BiasRisk as BiasRisk
-    from .query_models import BreakdownItem as BreakdownItem
-    from .query_models import CalendarHeatmapFilter as CalendarHeatmapFilter
-    from .query_models import CalendarHeatmapQuery as CalendarHeatmapQuery
-    from .query_models import CalendarHeatmapResponse as CalendarHeatmapResponse
-    from .query_models import CompareItem as CompareItem
-    from .query_models import DatabaseSchemaBatchExportTable as DatabaseSchemaBatchExportTable
-    from .query_models import DatabaseSchemaDataWarehouseTable as DatabaseSchemaDataWarehouseTable
-    from .query_models import DatabaseSchemaEndpointTable as DatabaseSchemaEndpointTable
-    from .query_models import DatabaseSchemaManagedViewTable as DatabaseSchemaManagedViewTable
-    from .query_models import (
+    from .query.actors_property_taxonomy_query import (
+        ActorsPropertyTaxonomyResponse as ActorsPropertyTaxonomyResponse,
+    )
+    from .query.actors_query import ActorsQuery as ActorsQuery
+    from .query.actors_query_response import ActorsQueryResponse as ActorsQueryResponse
+    from .query.breakdown_filter import Breakdown as Breakdown
+    from .query.breakdown_filter import BreakdownFilter as BreakdownFilter
+    from .query.breakdown_filter import BreakdownType as BreakdownType
+    from .query.breakdown_filter import MultipleBreakdownType as MultipleBreakdownType
+    from .query.chart_display_type import ChartDisplayType as ChartDisplayType
+    from .query.conversion_goal_filter1 import ConversionGoalFilter1 as ConversionGoalFilter1
+    from .query.conversion_goal_filter1 import ConversionGoalFilter2 as ConversionGoalFilter2
+    from .query.conversion_goal_filter1 import ConversionGoalFilter3 as ConversionGoalFilter3
+    from .query.dashboard_filter import DashboardFilter as DashboardFilter
+    from .query.data_table_node import DataTableNode as DataTableNode
+    from .query.data_table_node import Response as Response
+    from .query.data_table_node import Response1 as Response1
+    from .query.data_table_node import Response2 as Response2
+    from .query.data_table_node import Response3 as Response3
+    from .query.data_table_node import Response4 as Response4
+    from .query.data_table_node import Response5 as Response5
+    from .query.data_table_node import Response6 as Response6
+    from .query.data_table_node import Response8 as Response8
+    from .query.data_table_node import Response9 as Response9
+    from .query.data_table_node import Response10 as Response10
+    from .query.data_table_node import Response11 as Response11
+    from .query.data_table_node import Response12 as Response12
+    from .query.data_table_node import Response13 as Response13
+    from .query.data_table_node import Response14 as Response14
+    from .query.data_table_node import Response15 as Response15
+    from .query.data_table_node import Response16 as Response16
+    from .query.data_table_node import Response18 as Response18
+    from .query.data_table_node import Response19 as Response19
+    from .query.data_table_node import Response20 as Response20
+    from .query.data_table_node import Response21 as Response21
+    from .query.data_table_node import Response22 as Response22
+    from .query.data_table_node import Response23 as Response23
+    from .query.data_table_node import Response24 as Response24
+    from .query.data_table_node import Response25 as Response25
+    from .query.data_table_node import Response26 as Response26
+    from .query.data_table_node_view_props_context import (
+        DataTableNodeViewPropsContext as DataTableNodeViewPropsContext,
+    )
+    from .query.data_table_node_view_props_context import (
+        DataTableNodeViewPropsContextType as DataTableNodeViewPropsContextType,
+    )
+    from .query.data_table_node_view_props_context import (
+        TaxonomicFilterGroupType as TaxonomicFilterGroupType,
+    )
+    from .query.data_visualization_node import ChartAxis as ChartAxis
+    from .query.data_visualization_node import ChartSettings as ChartSettings
+    from .query.data_visualization_node import ChartSettingsDisplay as ChartSettingsDisplay
+    from .query.data_visualization_node import ChartSettingsFormatting as ChartSettingsFormatting
+    from .query.data_visualization_node import ColorMode as ColorMode
+    from .query.data_visualization_node import (
+        ConditionalFormattingRule as ConditionalFormattingRule,
+    )
+    from .query.data_visualization_node import DataVisualizationNode as DataVisualizationNode
+    from .query.data_visualization_node import DisplayType as DisplayType
+    from .query.data_visualization_node import GradientScaleMode as GradientScaleMode
+    from .query.data_visualization_node import HeatmapGradientStop as HeatmapGradientStop
+    from .query.data_visualization_node import HeatmapSettings as HeatmapSettings
+    from .query.data_visualization_node import HeatmapSortOrder as HeatmapSortOrder
+    from .query.data_visualization_node import Scale as Scale
+    from .query.data_visualization_node import Settings as Settings
+    from .query.data_visualization_node import Style as Style
+    from .query.data_visualization_node import TableSettings as TableSettings
+    from .query.data_visualization_node import YAxisPosition as YAxisPosition
+    from .query.data_visualization_node import YAxisSettings as YAxisSettings
+    from .query.data_warehouse_node import DataWarehouseNode as DataWarehouseNode
+    from .query.database_schema_query import (
+        DatabaseSchemaBatchExportTable as DatabaseSchemaBatchExportTable,
+    )
+    from .query.database_schema_query import (
+        DatabaseSchemaDataWarehouseTable as DatabaseSchemaDataWarehouseTable,
+    )
+    from .query.database_schema_query import (
+        DatabaseSchemaEndpointTable as DatabaseSchemaEndpointTable,
+    )
+    from .query.database_schema_query import (
+        DatabaseSchemaManagedViewTable as DatabaseSchemaManagedViewTable,
+    )
+    from .query.database_schema_query import (
         DatabaseSchemaManagedViewTableKind as DatabaseSchemaManagedViewTableKind,
     )
-    from .query_models import (
+    from .query.database_schema_query import (
         DatabaseSchemaMaterializedViewTable as DatabaseSchemaMaterializedViewTable,
     )
-    from .query_models import DatabaseSchemaPostHogTable as DatabaseSchemaPostHogTable
-    from .query_models import DatabaseSchemaQuery as DatabaseSchemaQuery
-    from .query_models import DatabaseSchemaQueryResponse as DatabaseSchemaQueryResponse
-    from .query_models import DatabaseSchemaSchema as DatabaseSchemaSchema
-    from .query_models import DatabaseSchemaSource as DatabaseSchemaSource
-    from .query_models import DatabaseSchemaSystemTable as DatabaseSchemaSystemTable
-    from .query_models import DatabaseSchemaViewTable as DatabaseSchemaViewTable
-    from .query_models import DataWarehouseViewLink as DataWarehouseViewLink
-    from .query_models import DayItem as DayItem
-    from .query_models import DistanceFunc as DistanceFunc
-    from .query_models import DocumentSimilarityQuery as DocumentSimilarityQuery
-    from .query_models import DocumentSimilarityQueryResponse as DocumentSimilarityQueryResponse
-    from .query_models import ElementType as ElementType
-    from .query_models import EmbeddedDocument as EmbeddedDocument
-    from .query_models import EmbeddingDistance as EmbeddingDistance
-    from .query_models import EmbeddingModelName as EmbeddingModelName
-    from .query_models import EmbeddingRecord as EmbeddingRecord
-    from .query_models import EndpointsUsageOverviewItem as EndpointsUsageOverviewItem
-    from .query_models import EndpointsUsageOverviewItemKey as EndpointsUsageOverviewItemKey
-    from .query_models import EndpointsUsageOverviewQuery as EndpointsUsageOverviewQuery
-    from .query_models import (
+    from .query.database_schema_query import (
+        DatabaseSchemaPostHogTable as DatabaseSchemaPostHogTable,
+    )
+    from .query.database_schema_query import DatabaseSchemaQuery as DatabaseSchemaQuery
+    from .query.database_schema_query import (
+        DatabaseSchemaQueryResponse as DatabaseSchemaQueryResponse,
+    )
+    from .query.database_schema_query import DatabaseSchemaSchema as DatabaseSchemaSchema
+    from .query.database_schema_query import DatabaseSchemaSource as DatabaseSchemaSource
+    from .query.database_schema_query import DatabaseSchemaSystemTable as DatabaseSchemaSystemTable
+    from .query.database_schema_query import DatabaseSchemaViewTable as DatabaseSchemaViewTable
+    from .query.database_schema_query import DataWarehouseViewLink as DataWarehouseViewLink
+    from .query.document_similarity_query import DistanceFunc as DistanceFunc
+    from .query.document_similarity_query import DocumentSimilarityQuery as DocumentSimilarityQuery
+    from .query.document_similarity_query import (
+        DocumentSimilarityQueryResponse as DocumentSimilarityQueryResponse,
+    )
+    from .query.document_similarity_query import EmbeddedDocument as EmbeddedDocument
+    from .query.document_similarity_query import EmbeddingDistance as EmbeddingDistance
+    from .query.document_similarity_query import EmbeddingRecord as EmbeddingRecord
+    from .query.document_similarity_query import OrderBy as OrderBy
+    from .query.document_similarity_query import OrderDirection1 as OrderDirection1
+    from .query.embedding_model_name import EmbeddingModelName as EmbeddingModelName
+    from .query.endpoints_usage_breakdown import EndpointsUsageBreakdown as EndpointsUsageBreakdown
+    from .query.endpoints_usage_overview_query import (
+        EndpointsUsageOverviewItem as EndpointsUsageOverviewItem,
+    )
+    from .query.endpoints_usage_overview_query import (
+        EndpointsUsageOverviewItemKey as EndpointsUsageOverviewItemKey,
+    )
+    from .query.endpoints_usage_overview_query import (
+        EndpointsUsageOverviewQuery as EndpointsUsageOverviewQuery,
+    )
+    from .query.endpoints_usage_overview_query import (
         EndpointsUsageOverviewQueryResponse as EndpointsUsageOverviewQueryResponse,
     )
-    from .query_models import EndpointsUsageTrendsQuery as EndpointsUsageTrendsQuery
-    from .query_models import EndpointsUsageTrendsQueryResponse as EndpointsUsageTrendsQueryResponse
-    from .query_models import ErrorTrackingBreakdownsQuery as ErrorTrackingBreakdownsQuery
-    from .query_models import (
+    from .query.endpoints_usage_table_query import (
+        EndpointsUsageOrderByDirection as EndpointsUsageOrderByDirection,
+    )
+    from .query.endpoints_usage_table_query import (
+        EndpointsUsageOrderByField as EndpointsUsageOrderByField,
+    )
+    from .query.endpoints_usage_table_query import (
+        EndpointsUsageTableQuery as EndpointsUsageTableQuery,
+    )
+    from .query.endpoints_usage_table_query import (
+        EndpointsUsageTableQueryResponse as EndpointsUsageTableQueryResponse,
+    )
+    from .query.endpoints_usage_trends_query import (
+        EndpointsUsageTrendsQuery as EndpointsUsageTrendsQuery,
+    )
+    from .query.endpoints_usage_trends_query import (
+        EndpointsUsageTrendsQueryResponse as EndpointsUsageTrendsQueryResponse,
+    )
+    from .query.endpoints_usage_trends_query import Metric as Metric
+    from .query.error_tracking_breakdowns_query import (
+        ErrorTrackingBreakdownsQuery as ErrorTrackingBreakdownsQuery,
+    )
+    from .query.error_tracking_breakdowns_query import (
         ErrorTrackingBreakdownsQueryResponse as ErrorTrackingBreakdownsQueryResponse,
     )
-    from .query_models import ErrorTrackingSimilarIssuesQuery as ErrorTrackingSimilarIssuesQuery
-    from .query_models import (
+    from .query.error_tracking_issue_assignee import (
+        ErrorTrackingExternalReference as ErrorTrackingExternalReference,
+    )
+    from .query.error_tracking_issue_assignee import (
+        ErrorTrackingExternalReferenceIntegration as ErrorTrackingExternalReferenceIntegration,
+    )
+    from .query.error_tracking_issue_assignee import (
+        ErrorTrackingIssueAssignee as ErrorTrackingIssueAssignee,
+    )
+    from .query.error_tracking_issue_assignee import (
+        ErrorTrackingIssueAssigneeType as ErrorTrackingIssueAssigneeType,
+    )
+    from .query.error_tracking_issue_assignee import (
+        ErrorTrackingIssueCohort as ErrorTrackingIssueCohort,
+    )
+    from .query.error_tracking_issue_assignee import (
+        ErrorTrackingIssueStatus as ErrorTrackingIssueStatus,
+    )
+    from .query.error_tracking_issue_correlation_query import (
+        ErrorTrackingCorrelatedIssue as ErrorTrackingCorrelatedIssue,
+    )
+    from .query.error_tracking_issue_correlation_query import (
+        ErrorTrackingIssueCorrelationQuery as ErrorTrackingIssueCorrelationQuery,
+    )
+    from .query.error_tracking_issue_correlation_query import (
+        ErrorTrackingIssueCorrelationQueryResponse as ErrorTrackingIssueCorrelationQueryResponse,
+    )
+    from .query.error_tracking_issue_correlation_query import Population as Population
+    from .query.error_tracking_query import ErrorTrackingIssue as ErrorTrackingIssue
+    from .query.error_tracking_query import (
+        ErrorTrackingIssueAggregations as ErrorTrackingIssueAggregations,
+    )
+    from .query.error_tracking_query import ErrorTrackingOrderBy as ErrorTrackingOrderBy
+    from .query.error_tracking_query import (
+        ErrorTrackingPendingFingerprintIssueStateUpdate as ErrorTrackingPendingFingerprintIssueStateUpdate,
+    )
+    from .query.error_tracking_query import ErrorTrackingQuery as ErrorTrackingQuery
+    from .query.error_tracking_query import ErrorTrackingQueryResponse as ErrorTrackingQueryResponse
+    from .query.error_tracking_query import FirstEvent as FirstEvent
+    from .query.error_tracking_query import LastEvent as LastEvent
+    from .query.error_tracking_query import OrderDirection2 as OrderDirection2
+    from .query.error_tracking_query import VolumeBucket as VolumeBucket
+    from .query.error_tracking_similar_issues_query import (
+        ErrorTrackingSimilarIssuesQuery as ErrorTrackingSimilarIssuesQuery,
+    )
+    from .query.error_tracking_similar_issues_query import (
         ErrorTrackingSimilarIssuesQueryResponse as ErrorTrackingSimilarIssuesQueryResponse,
     )
-    from .query_models import (
+    from .query.error_tracking_similar_issues_query import SimilarIssue as SimilarIssue
+    from .query.event_taxonomy_query import EventTaxonomyItem as EventTaxonomyItem
+    from .query.event_taxonomy_query import EventTaxonomyQuery as EventTaxonomyQuery
+    from .query.event_taxonomy_query import EventTaxonomyQueryResponse as EventTaxonomyQueryResponse
+    from .query.events_node import EventsNode as EventsNode
+    from .query.events_query import EventsQuery as EventsQuery
+    from .query.events_query import EventsQueryActionStep as EventsQueryActionStep
+    from .query.events_query import EventsQueryResponse as EventsQueryResponse
+    from .query.events_query import HrefMatching as HrefMatching
+    from .query.events_query import TextMatching as TextMatching
+    from .query.events_query import UrlMatching as UrlMatching
+    from .query.experiment_actors_query import ExperimentActorsQuery as ExperimentActorsQuery
+    from .query.experiment_actors_query import (
+        FunnelCorrelationActorsQuery as FunnelCorrelationActorsQuery,
+    )
+    from .query.experiment_actors_query import StickinessActorsQuery as StickinessActorsQuery
+    from .query.experiment_event_exposure_config import (
+        ExperimentEventExposureConfig as ExperimentEventExposureConfig,
+    )
+    from .query.experiment_event_exposure_config import (
+        MultipleVariantHandling as MultipleVariantHandling,
+    )
+    from .query.experiment_exposure_query import BiasRisk as BiasRisk
+    from .query.experiment_exposure_query import (
+        ExperimentExposureCriteria as ExperimentExposureCriteria,
+    )
+    from .query.experiment_exposure_query import ExperimentExposureQuery as ExperimentExposureQuery
+    from .query.experiment_exposure_query import (
+        ExperimentExposureQueryResponse as ExperimentExposureQueryResponse,
+    )
+    from .query.experiment_exposure_query import (
+        ExperimentExposureTimeSeries as ExperimentExposureTimeSeries,
+    )
+    from .query.experiment_exposure_query import ExperimentHoldoutType as ExperimentHoldoutType
+    from .query.experiment_exposure_query import FeatureFlagGroupType as FeatureFlagGroupType
+    from .query.experiment_exposure_query import SampleRatioMismatch as SampleRatioMismatch
+    from .query.experiment_funnels_query import ExperimentFunnelsQuery as ExperimentFunnelsQuery
+    from .query.experiment_funnels_query import (
+        ExperimentFunnelsQueryResponse as ExperimentFunnelsQueryResponse,
+    )
+    from .query.experiment_query import ExperimentBreakdownResult as ExperimentBreakdownResult
+    from .query.experiment_query import ExperimentDataWarehouseNode as ExperimentDataWarehouseNode
+    from .query.experiment_query import ExperimentFunnelMetric as ExperimentFunnelMetric
+    from .query.experiment_query import ExperimentMeanMetric as ExperimentMeanMetric
+    from .query.experiment_query import ExperimentMetricGoal as ExperimentMetricGoal
+    from .query.experiment_query import ExperimentQuery as ExperimentQuery
+    from .query.experiment_query import ExperimentQueryResponse as ExperimentQueryResponse
+    from .query.experiment_query import ExperimentRatioMetric as ExperimentRatioMetric
+    from .query.experiment_query import ExperimentRetentionMetric as ExperimentRetentionMetric
+    from .query.experiment_query import ExperimentStatsBaseValidated as ExperimentStatsBaseValidated
+    from .query.experiment_query import (
+        ExperimentStatsValidationFailure as ExperimentStatsValidationFailure,
+    )
+    from .query.experiment_query import (
+        ExperimentVariantResultBayesian as ExperimentVariantResultBayesian,
+    )
+    from .query.experiment_query import (
+        ExperimentVariantResultFrequentist as ExperimentVariantResultFrequentist,
+    )
+    from .query.experiment_query import PrecomputationMode as PrecomputationMode
+    from .query.experiment_query import SessionData as SessionData
+    from .query.experiment_query import StartHandling as StartHandling
+    from .query.experiment_significance_code import (
+        ExperimentSignificanceCode as ExperimentSignificanceCode,
+    )
+    from .query.experiment_trends_query import ExperimentTrendsQuery as ExperimentTrendsQuery
+    from .query.experiment_trends_query import (
+        ExperimentTrendsQueryResponse as ExperimentTrendsQueryResponse,
+    )
+    from .query.experiment_variant_funnels_base_stats import (
+        ExperimentVariantFunnelsBaseStats as ExperimentVariantFunnelsBaseStats,
+    )
+    from .query.experiment_variant_trends_base_stats import (
+        ExperimentVariantTrendsBaseStats as ExperimentVariantTrendsBaseStats,
+    )
+    from .query.funnel_conversion_window_time_unit import (
+        FunnelConversionWindowTimeUnit as FunnelConversionWindowTimeUnit,
+    )
+    from .query.funnel_conversion_window_time_unit import StepOrderValue as StepOrderValue
+    from .query.funnel_correlation_query import CorrelationType as CorrelationType
+    from .query.funnel_correlation_query import EventDefinition as EventDefinition
+    from .query.funnel_correlation_query import EventOddsRatioSerialized as EventOddsRatioSerialized
+    from .query.funnel_correlation_query import FunnelCorrelationQuery as FunnelCorrelationQuery
+    from .query.funnel_correlation_query import (
+        FunnelCorrelationResponse as FunnelCorrelationResponse,
+    )
+    from .query.funnel_correlation_query import FunnelCorrelationResult as FunnelCorrelationResult
+    from .query.funnel_correlation_query import (
+        FunnelCorrelationResultsType as FunnelCorrelationResultsType,
+    )
+    from .query.funnel_correlation_query import FunnelsActorsQuery as FunnelsActorsQuery
+    from .query.funnels_data_warehouse_node import (
+        FunnelsDataWarehouseNode as FunnelsDataWarehouseNode,
+    )
+    from .query.funnels_query import BreakdownAttributionType as BreakdownAttributionType
+    from .query.funnels_query import FunnelExclusionActionsNode as FunnelExclusionActionsNode
+    from .query.funnels_query import FunnelExclusionEventsNode as FunnelExclusionEventsNode
+    from .query.funnels_query import FunnelLayout as FunnelLayout
+    from .query.funnels_query import FunnelsFilter as FunnelsFilter
+    from .query.funnels_query import FunnelsQuery as FunnelsQuery
+    from .query.funnels_query import FunnelsQueryResponse as FunnelsQueryResponse
+    from .query.funnels_query import FunnelStepReference as FunnelStepReference
+    from .query.funnels_query import FunnelVizType as FunnelVizType
+    from .query.goal_line import GoalLine as GoalLine
+    from .query.goal_line import Position as Position
+    from .query.group_node import GroupNode as GroupNode
+    from .query.groups_query import GroupsQuery as GroupsQuery
+    from .query.groups_query import GroupsQueryResponse as GroupsQueryResponse
+    from .query.hog_query import HogQuery as HogQuery
+    from .query.hog_query import HogQueryResponse as HogQueryResponse
+    from .query.hogql_autocomplete import AutocompleteCompletionItem as AutocompleteCompletionItem
+    from .query.hogql_autocomplete import (
+        AutocompleteCompletionItemKind as AutocompleteCompletionItemKind,
+    )
+    from .query.hogql_autocomplete import CalendarHeatmapFilter as CalendarHeatmapFilter
+    from .query.hogql_autocomplete import CalendarHeatmapQuery as CalendarHeatmapQuery
+    from .query.hogql_autocomplete import CalendarHeatmapResponse as CalendarHeatmapResponse
+    from .query.hogql_autocomplete import (
         EventsHeatMapColumnAggregationResult as EventsHeatMapColumnAggregationResult,
     )
-    from .query_models import EventsHeatMapDataResult as EventsHeatMapDataResult
-    from .query_models import EventsHeatMapRowAggregationResult as EventsHeatMapRowAggregationResult
-    from .query_models import EventsHeatMapStructuredResult as EventsHeatMapStructuredResult
-    from .query_models import EventTaxonomyItem as EventTaxonomyItem
-    from .query_models import EventTaxonomyQuery as EventTaxonomyQuery
-    from .query_models import EventTaxonomyQueryResponse as EventTaxonomyQueryResponse
-    from .query_models import EventType as EventType
-    from .query_models import ExperimentExposureCriteria as ExperimentExposureCriteria
-    from .query_models import ExperimentExposureQuery as ExperimentExposureQuery
-    from .query_models import ExperimentExposureQueryResponse as ExperimentExposureQueryResponse
-    from .query_models import ExperimentExposureTimeSeries as ExperimentExposureTimeSeries
-    from .query_models import ExperimentHoldoutType as ExperimentHoldoutType
-    from .query_models import ExternalQueryError as ExternalQueryError
-    from .query_models import ExternalQueryErrorCode as ExternalQueryErrorCode
-    from .query_models import ExternalQueryStatus as ExternalQueryStatus
-    from .query_models import FeatureFlagGroupType as FeatureFlagGroupType
-    from .query_models import HedgehogActorAccessoryOption as HedgehogActorAccessoryOption
-    from .query_models import HedgehogActorColorOption as HedgehogActorColorOption
-    from .query_models import HedgehogActorSkinOption as HedgehogActorSkinOption
-    from .query_models import HogLanguage as HogLanguage
-    from .query_models import HogQLAutocomplete as HogQLAutocomplete
-    from .query_models import HogQLAutocompleteResponse as HogQLAutocompleteResponse
-    from .query_models import HogQLMetadata as HogQLMetadata
-    from .query_models import InsightActorsQueryOptions as InsightActorsQueryOptions
-    from .query_models import InsightActorsQueryOptionsResponse as InsightActorsQueryOptionsResponse
-    from .query_models import Integration as Integration
-    from .query_models import IntervalItem as IntervalItem
-    from .query_models import LogAttributeResult as LogAttributeResult
-    from .query_models import LogAttributesQuery as LogAttributesQuery
-    from .query_models import LogAttributesQueryResponse as LogAttributesQueryResponse
-    from .query_models import LogSeverityLevel as LogSeverityLevel
-    from .query_models import LogsOrderBy as LogsOrderBy
-    from .query_models import LogsQuery as LogsQuery
-    from .query_models import LogsQueryResponse as LogsQueryResponse
-    from .query_models import LogsSparklineBreakdownBy as LogsSparklineBreakdownBy
-    from .query_models import LogValueResult as LogValueResult
-    from .query_models import LogValuesQuery as LogValuesQuery
-    from .query_models import LogValuesQueryResponse as LogValuesQueryResponse
-    from .query_models import MatchedOn as MatchedOn
-    from .query_models import MatchedRecording as MatchedRecording
-    from .query_models import MatchedRecordingEvent as MatchedRecordingEvent
-    from .query_models import Metric as Metric
-    from .query_models import Metrics as Metrics
-    from .query_models import MinimalHedgehogConfig as MinimalHedgehogConfig
-    from .query_models import MultipleBreakdownOptions as MultipleBreakdownOptions
-    from .query_models import OrderBy as OrderBy
-    from .query_models import OrderDirection1 as OrderDirection1
-    from .query_models import PageURL as PageURL
-    from .query_models import Person as Person
-    from .query_models import PersonType as PersonType
-    from .query_models import PropertyType as PropertyType
-    from .query_models import PropertyValueItem as PropertyValueItem
-    from .query_models import PropertyValuesQuery as PropertyValuesQuery
-    from .query_models import PropertyValuesQueryResponse as PropertyValuesQueryResponse
+    from .query.hogql_autocomplete import EventsHeatMapDataResult as EventsHeatMapDataResult
+    from .query.hogql_autocomplete import (
+        EventsHeatMapRowAggregationResult as EventsHeatMapRowAggregationResult,
+    )
+    from .query.hogql_autocomplete import (
+        EventsHeatMapStructuredResult as EventsHeatMapStructuredResult,
+    )
+    from .query.hogql_autocomplete import HogLanguage as HogLanguage
+    from .query.hogql_autocomplete import HogQLAutocomplete as HogQLAutocomplete
+    from .query.hogql_autocomplete import HogQLAutocompleteResponse as HogQLAutocompleteResponse
+    from .query.hogql_autocomplete import HogQLMetadata as HogQLMetadata
+    from .query.hogql_autocomplete import Metrics as Metrics
+    from .query.hogql_autocomplete import WebTrendsItem as WebTrendsItem
+    from .query.hogql_autocomplete import WebTrendsMetric as WebTrendsMetric
+    from .query.hogql_autocomplete import WebTrendsQuery as WebTrendsQuery
+    from .query.hogql_autocomplete import WebTrendsQueryResponse as WebTrendsQueryResponse
+    from .query.hogql_query import HogQLFilters as HogQLFilters
+    from .query.hogql_query import HogQLMetadataResponse as HogQLMetadataResponse
+    from .query.hogql_query import HogQLNotice as HogQLNotice
+    from .query.hogql_query import HogQLQuery as HogQLQuery
+    from .query.hogql_query import HogQLQueryResponse as HogQLQueryResponse
+    from .query.hogql_query import QueryIndexUsage as QueryIndexUsage
+    from .query.hogql_query_modifiers import ActionConversionGoal as ActionConversionGoal
+    from .query.hogql_query_modifiers import BaseMathType as BaseMathType
+    from .query.hogql_query_modifiers import BounceRatePageViewMode as BounceRatePageViewMode
+    from .query.hogql_query_modifiers import CalendarHeatmapMathType as CalendarHeatmapMathType
+    from .query.hogql_query_modifiers import ClickhouseQueryProgress as ClickhouseQueryProgress
+    from .query.hogql_query_modifiers import CohortPropertyFilter as CohortPropertyFilter
+    from .query.hogql_query_modifiers import CompareFilter as CompareFilter
+    from .query.hogql_query_modifiers import CountPerActorMathType as CountPerActorMathType
+    from .query.hogql_query_modifiers import CurrencyCode as CurrencyCode
+    from .query.hogql_query_modifiers import CustomChannelCondition as CustomChannelCondition
+    from .query.hogql_query_modifiers import CustomChannelField as CustomChannelField
+    from .query.hogql_query_modifiers import CustomChannelOperator as CustomChannelOperator
+    from .query.hogql_query_modifiers import CustomChannelRule as CustomChannelRule
+    from .query.hogql_query_modifiers import CustomEventConversionGoal as CustomEventConversionGoal
+    from .query.hogql_query_modifiers import (
+        DataWarehouseEventsModifier as DataWarehouseEventsModifier,
+    )
+    from .query.hogql_query_modifiers import (
+        DataWarehousePersonPropertyFilter as DataWarehousePersonPropertyFilter,
+    )
+    from .query.hogql_query_modifiers import (
+        DataWarehousePropertyFilter as DataWarehousePropertyFilter,
+    )
+    from .query.hogql_query_modifiers import DateRange as DateRange
+    from .query.hogql_query_modifiers import DurationType as DurationType
+    from .query.hogql_query_modifiers import ElementPropertyFilter as ElementPropertyFilter
+    from .query.hogql_query_modifiers import EmptyPropertyFilter as EmptyPropertyFilter
+    from .query.hogql_query_modifiers import ErrorTrackingIssueFilter as ErrorTrackingIssueFilter
+    from .query.hogql_query_modifiers import (
+        EventMetadataPropertyFilter as EventMetadataPropertyFilter,
+    )
+    from .query.hogql_query_modifiers import EventPropertyFilter as EventPropertyFilter
+    from .query.hogql_query_modifiers import ExperimentMetricMathType as ExperimentMetricMathType
+    from .query.hogql_query_modifiers import FeaturePropertyFilter as FeaturePropertyFilter
+    from .query.hogql_query_modifiers import FilterLogicalOperator as FilterLogicalOperator
+    from .query.hogql_query_modifiers import FlagPropertyFilter as FlagPropertyFilter
+    from .query.hogql_query_modifiers import FunnelMathType as FunnelMathType
+    from .query.hogql_query_modifiers import GroupPropertyFilter as GroupPropertyFilter
+    from .query.hogql_query_modifiers import HogQLPropertyFilter as HogQLPropertyFilter
+    from .query.hogql_query_modifiers import HogQLQueryModifiers as HogQLQueryModifiers
+    from .query.hogql_query_modifiers import InCohortVia as InCohortVia
+    from .query.hogql_query_modifiers import InlineCohortCalculation as InlineCohortCalculation
+    from .query.hogql_query_modifiers import IntervalType as IntervalType
+    from .query.hogql_query_modifiers import Key10 as Key10
+    from .query.hogql_query_modifiers import LogEntryPropertyFilter as LogEntryPropertyFilter
+    from .query.hogql_query_modifiers import LogPropertyFilter as LogPropertyFilter
+    from .query.hogql_query_modifiers import LogPropertyFilterType as LogPropertyFilterType
+    from .query.hogql_query_modifiers import MaterializationMode as MaterializationMode
+    from .query.hogql_query_modifiers import (
+        MaterializedColumnsOptimizationMode as MaterializedColumnsOptimizationMode,
+    )
+    from .query.hogql_query_modifiers import MathGroupTypeIndex as MathGroupTypeIndex
+    from .query.hogql_query_modifiers import PersonPropertyFilter as PersonPropertyFilter
+    from .query.hogql_query_modifiers import PersonsArgMaxVersion as PersonsArgMaxVersion
+    from .query.hogql_query_modifiers import PersonsJoinMode as PersonsJoinMode
+    from .query.hogql_query_modifiers import PersonsOnEventsMode as PersonsOnEventsMode
+    from .query.hogql_query_modifiers import PropertyGroupFilter as PropertyGroupFilter
+    from .query.hogql_query_modifiers import PropertyGroupFilterValue as PropertyGroupFilterValue
+    from .query.hogql_query_modifiers import PropertyGroupsMode as PropertyGroupsMode
+    from .query.hogql_query_modifiers import PropertyMathType as PropertyMathType
+    from .query.hogql_query_modifiers import PropertyOperator as PropertyOperator
+    from .query.hogql_query_modifiers import QueryLogTags as QueryLogTags
+    from .query.hogql_query_modifiers import QueryStatus as QueryStatus
+    from .query.hogql_query_modifiers import QueryTiming as QueryTiming
+    from .query.hogql_query_modifiers import RecordingPropertyFilter as RecordingPropertyFilter
+    from .query.hogql_query_modifiers import ResolvedDateRangeResponse as ResolvedDateRangeResponse
+    from .query.hogql_query_modifiers import (
+        RevenueAnalyticsPropertyFilter as RevenueAnalyticsPropertyFilter,
+    )
+    from .query.hogql_query_modifiers import (
+        RevenueCurrencyPropertyConfig as RevenueCurrencyPropertyConfig,
+    )
+    from .query.hogql_query_modifiers import SessionPropertyFilter as SessionPropertyFilter
+    from .query.hogql_query_modifiers import SessionsV2JoinMode as SessionsV2JoinMode
+    from .query.hogql_query_modifiers import SessionTableVersion as SessionTableVersion
+    from .query.hogql_query_modifiers import SpanPropertyFilter as SpanPropertyFilter
+    from .query.hogql_query_modifiers import SpanPropertyFilterType as SpanPropertyFilterType
+    from .query.hogql_query_modifiers import (
+        WorkflowVariablePropertyFilter as WorkflowVariablePropertyFilter,
+    )
+    from .query.insight_actors_query import Compare as Compare
+    from .query.insight_actors_query import InsightActorsQuery as InsightActorsQuery
+    from .query.insight_actors_query_options import BreakdownItem as BreakdownItem
+    from .query.insight_actors_query_options import CompareItem as CompareItem
+    from .query.insight_actors_query_options import DayItem as DayItem
+    from .query.insight_actors_query_options import (
+        InsightActorsQueryOptions as InsightActorsQueryOptions,
+    )
+    from .query.insight_actors_query_options import (
+        InsightActorsQueryOptionsResponse as InsightActorsQueryOptionsResponse,
+    )
+    from .query.insight_actors_query_options import IntervalItem as IntervalItem
+    from .query.insight_actors_query_options import (
+        MultipleBreakdownOptions as MultipleBreakdownOptions,
+    )
+    from .query.insight_actors_query_options import Series as Series
+    from .query.insight_actors_query_options import StatusItem as StatusItem
+    from .query.insight_viz_node import InsightVizNode as InsightVizNode
+    from .query.integration_filter import IntegrationFilter as IntegrationFilter
+    from .query.integration_filter import (
+        MarketingAnalyticsDrillDownLevel as MarketingAnalyticsDrillDownLevel,
+    )
+    from .query.integration_kind import IntegrationKind as IntegrationKind
+    from .query.lifecycle_data_warehouse_node import (
+        LifecycleDataWarehouseNode as LifecycleDataWarehouseNode,
+    )
+    from .query.lifecycle_query import LifecycleFilter as LifecycleFilter
+    from .query.lifecycle_query import LifecycleQuery as LifecycleQuery
+    from .query.lifecycle_query import LifecycleQueryResponse as LifecycleQueryResponse
+    from .query.lifecycle_query import LifecycleToggle as LifecycleToggle
+    from .query.limit_context import LimitContext as LimitContext
+    from .query.llm_trace import AIEventType as AIEventType
+    from .query.llm_trace import LLMTrace as LLMTrace
+    from .query.llm_trace import LLMTraceEvent as LLMTraceEvent
+    from .query.llm_trace import LLMTracePerson as LLMTracePerson
+    from .query.log_attributes_query import LogAttributeResult as LogAttributeResult
+    from .query.log_attributes_query import LogAttributesQuery as LogAttributesQuery
+    from .query.log_attributes_query import LogAttributesQueryResponse as LogAttributesQueryResponse
+    from .query.log_attributes_query import MatchedOn as MatchedOn
+    from .query.log_severity_level import LogSeverityLevel as LogSeverityLevel
+    from .query.log_values_query import LogValueResult as LogValueResult
+    from .query.log_values_query import LogValuesQuery as LogValuesQuery
+    from .query.log_values_query import LogValuesQueryResponse as LogValuesQueryResponse
+    from .query.logs_order_by import LogsOrderBy as LogsOrderBy
+    from .query.logs_query import LogsQuery as LogsQuery
+    from .query.logs_query import LogsQueryResponse as LogsQueryResponse
+    from .query.logs_query import LogsSparklineBreakdownBy as LogsSparklineBreakdownBy
+    from .query.marketing_analytics_aggregated_query import (
+        MarketingAnalyticsAggregatedQuery as MarketingAnalyticsAggregatedQuery,
+    )
+    from .query.marketing_analytics_aggregated_query import (
+        MarketingAnalyticsAggregatedQueryResponse as MarketingAnalyticsAggregatedQueryResponse,
+    )
+    from .query.marketing_analytics_item import MarketingAnalyticsItem as MarketingAnalyticsItem
+    from .query.marketing_analytics_item import (
+        MarketingAnalyticsOrderByEnum as MarketingAnalyticsOrderByEnum,
+    )
+    from .query.marketing_analytics_table_query import (
+        MarketingAnalyticsTableQuery as MarketingAnalyticsTableQuery,
+    )
+    from .query.marketing_analytics_table_query import (
+        MarketingAnalyticsTableQueryResponse as MarketingAnalyticsTableQueryResponse,
+    )
+    from .query.materialization_type import MaterializationType as MaterializationType
+    from .query.non_integrated_conversions_table_query import (
+        NonIntegratedConversionsTableQuery as NonIntegratedConversionsTableQuery,
+    )
+    from .query.non_integrated_conversions_table_query import (
+        NonIntegratedConversionsTableQueryResponse as NonIntegratedConversionsTableQueryResponse,
+    )
+    from .query.paths_query import FunnelPathsFilter as FunnelPathsFilter
+    from .query.paths_query import FunnelPathType as FunnelPathType
+    from .query.paths_query import PathCleaningFilter as PathCleaningFilter
+    from .query.paths_query import PathsFilter as PathsFilter
+    from .query.paths_query import PathsLink as PathsLink
+    from .query.paths_query import PathsQuery as PathsQuery
+    from .query.paths_query import PathsQueryResponse as PathsQueryResponse
+    from .query.paths_query import PathType as PathType
+    from .query.persons_node import PersonsNode as PersonsNode
+    from .query.property_values_query import PropertyType as PropertyType
+    from .query.property_values_query import PropertyValueItem as PropertyValueItem
+    from .query.property_values_query import PropertyValuesQuery as PropertyValuesQuery
+    from .query.property_values_query import (
+        PropertyValuesQueryResponse as PropertyValuesQueryResponse,
+    )
+    from .query.recordings_query import Integration as Integration
+    from .query.recordings_query import MatchedRecording as MatchedRecording
+    from .query.recordings_query import MatchedRecordingEvent as MatchedRecordingEvent
+    from .query.recordings_query import PersonType as PersonType
+    from .query.recordings_query import RecordingOrder as RecordingOrder
+    from .query.recordings_query import RecordingOrderDirection as RecordingOrderDirection
+    from .query.recordings_query import RecordingsQuery as RecordingsQuery
+    from .query.recordings_query import RecordingsQueryResponse as RecordingsQueryResponse
+    from .query.recordings_query import (
+        SessionRecordingExternalReference as SessionRecordingExternalReference,
+    )
+    from .query.recordings_query import SessionRecordingType as SessionRecordingType
+    from .query.recordings_query import SnapshotSource as SnapshotSource
+    from .query.recordings_query import SummaryOutcome as SummaryOutcome
+    from .query.refresh_type import RefreshType as RefreshType
+    from .query.result_customization_by import ResultCustomizationBy as ResultCustomizationBy
+    from .query.retention_query import AggregationPropertyType as AggregationPropertyType
+    from .query.retention_query import AggregationType as AggregationType
+    from .query.retention_query import EntityType as EntityType
+    from .query.retention_query import MeanRetentionCalculation as MeanRetentionCalculation
+    from .query.retention_query import (
+        RetentionDashboardDisplayType as RetentionDashboardDisplayType,
+    )
+    from .query.retention_query import RetentionEntity as RetentionEntity
+    from .query.retention_query import RetentionEntityKind as RetentionEntityKind
+    from .query.retention_query import RetentionFilter as RetentionFilter
+    from .query.retention_query import RetentionPeriod as RetentionPeriod
+    from .query.retention_query import RetentionQuery as RetentionQuery
+    from .query.retention_query import RetentionQueryResponse as RetentionQueryResponse
+    from .query.retention_query import RetentionReference as RetentionReference
+    from .query.retention_query import RetentionResult as RetentionResult
+    from .query.retention_query import RetentionType as RetentionType
+    from .query.retention_query import RetentionValue as RetentionValue
+    from .query.retention_query import TimeWindowMode as TimeWindowMode
+    from .query.revenue_analytics_breakdown import (
+        RevenueAnalyticsBreakdown as RevenueAnalyticsBreakdown,
+    )
+    from .query.revenue_analytics_breakdown import SimpleIntervalType as SimpleIntervalType
+    from .query.revenue_analytics_gross_revenue_query import (
+        RevenueAnalyticsGrossRevenueQuery as RevenueAnalyticsGrossRevenueQuery,
+    )
+    from .query.revenue_analytics_gross_revenue_query import (
+        RevenueAnalyticsGrossRevenueQueryResponse as RevenueAnalyticsGrossRevenueQueryResponse,
+    )
+    from .query.revenue_analytics_metrics_query import (
+        RevenueAnalyticsMetricsQuery as RevenueAnalyticsMetricsQuery,
+    )
+    from .query.revenue_analytics_metrics_query import (
+        RevenueAnalyticsMetricsQueryResponse as RevenueAnalyticsMetricsQueryResponse,
+    )
+    from .query.revenue_analytics_mrr_query import (
+        RevenueAnalyticsMRRQuery as RevenueAnalyticsMRRQuery,
+    )
+    from .query.revenue_analytics_mrr_query import (
+        RevenueAnalyticsMRRQueryResponse as RevenueAnalyticsMRRQueryResponse,
+    )
+    from .query.revenue_analytics_mrr_query import (
+        RevenueAnalyticsMRRQueryResultItem as RevenueAnalyticsMRRQueryResultItem,
+    )
+    from .query.revenue_analytics_overview_query import (
+        RevenueAnalyticsOverviewItem as RevenueAnalyticsOverviewItem,
+    )
+    from .query.revenue_analytics_overview_query import (
+        RevenueAnalyticsOverviewItemKey as RevenueAnalyticsOverviewItemKey,
+    )
+    from .query.revenue_analytics_overview_query import (
+        RevenueAnalyticsOverviewQuery as RevenueAnalyticsOverviewQuery,
+    )
+    from .query.revenue_analytics_overview_query import (
+        RevenueAnalyticsOverviewQueryResponse as RevenueAnalyticsOverviewQueryResponse,
+    )
+    from .query.revenue_analytics_top_customers_query import (
+        RevenueAnalyticsTopCustomersGroupBy as RevenueAnalyticsTopCustomersGroupBy,
+    )
+    from .query.revenue_analytics_top_customers_query import (
+        RevenueAnalyticsTopCustomersQuery as RevenueAnalyticsTopCustomersQuery,
+    )
+    from .query.revenue_analytics_top_customers_query import (
+        RevenueAnalyticsTopCustomersQueryResponse as RevenueAnalyticsTopCustomersQueryResponse,
+    )
+    from .query.revenue_example_data_warehouse_tables_query import (
+        RevenueExampleDataWarehouseTablesQuery as RevenueExampleDataWarehouseTablesQuery,
+    )
+    from .query.revenue_example_data_warehouse_tables_query import (
+        RevenueExampleDataWarehouseTablesQueryResponse as RevenueExampleDataWarehouseTablesQueryResponse,
+    )
+    from .query.revenue_example_events_query import (
+        RevenueExampleEventsQuery as RevenueExampleEventsQuery,
+    )
+    from .query.revenue_example_events_query import (
+        RevenueExampleEventsQueryResponse as RevenueExampleEventsQueryResponse,
+    )
+    from .query.sampling_rate import SamplingRate as SamplingRate
+    from .query.sampling_rate import WebAnalyticsSampling as WebAnalyticsSampling
+    from .query.saved_insight_node import SavedInsightNode as SavedInsightNode
+    from .query.session_attribution_explorer_query import Filters as Filters
+    from .query.session_attribution_explorer_query import (
+        SessionAttributionExplorerQuery as SessionAttributionExplorerQuery,
+    )
+    from .query.session_attribution_explorer_query import (
+        SessionAttributionExplorerQueryResponse as SessionAttributionExplorerQueryResponse,
+    )
+    from .query.session_attribution_explorer_query import (
+        SessionAttributionGroupBy as SessionAttributionGroupBy,
+    )
+    from .query.sessions_query import SessionsQuery as SessionsQuery
+    from .query.sessions_query import SessionsQueryResponse as SessionsQueryResponse
+    from .query.sessions_timeline_query import ElementType as ElementType
+    from .query.sessions_timeline_query import EventType as EventType
+    from .query.sessions_timeline_query import Person as Person
+    from .query.sessions_timeline_query import SessionsTimelineQuery as SessionsTimelineQuery
+    from .query.sessions_timeline_query import (
+        SessionsTimelineQueryResponse as SessionsTimelineQueryResponse,
+    )
+    from .query.sessions_timeline_query import TimelineEntry as TimelineEntry
+    from .query.stickiness_query import StickinessComputationMode as StickinessComputationMode
+    from .query.stickiness_query import StickinessCriteria as StickinessCriteria
+    from .query.stickiness_query import StickinessFilter as StickinessFilter
+    from .query.stickiness_query import StickinessOperator as StickinessOperator
+    from .query.stickiness_query import StickinessQuery as StickinessQuery
+    from .query.stickiness_query import StickinessQueryResponse as StickinessQueryResponse
+    from .query.suggested_questions_query import SuggestedQuestionsQuery as SuggestedQuestionsQuery
+    from .query.suggested_questions_query import (
+        SuggestedQuestionsQueryResponse as SuggestedQuestionsQueryResponse,
+    )
+    from .query.team_taxonomy_query import TeamTaxonomyItem as TeamTaxonomyItem
+    from .query.team_taxonomy_query import TeamTaxonomyQuery as TeamTaxonomyQuery
+    from .query.team_taxonomy_query import TeamTaxonomyQueryResponse as TeamTaxonomyQueryResponse
+    from .query.trace_neighbors_query import TraceNeighborsQuery as TraceNeighborsQuery
+    from .query.trace_neighbors_query import (
+        TraceNeighborsQueryResponse as TraceNeighborsQueryResponse,
+    )
+    from .query.trace_query import TraceQuery as TraceQuery
+    from .query.trace_query import TraceQueryResponse as TraceQueryResponse
+    from .query.trace_spans_query import TraceSpansQuery as TraceSpansQuery
+    from .query.trace_spans_query import TraceSpansQueryResponse as TraceSpansQueryResponse
+    from .query.traces_query import TracesQuery as TracesQuery
+    from .query.traces_query import TracesQueryResponse as TracesQueryResponse
+    from .query.trends_query import AggregationAxisFormat as AggregationAxisFormat
+    from .query.trends_query import BoxPlotDatum as BoxPlotDatum
+    from .query.trends_query import DetailedResultsAggregationType as DetailedResultsAggregationType
+    from .query.trends_query import TrendsFilter as TrendsFilter
+    from .query.trends_query import TrendsFormulaNode as TrendsFormulaNode
+    from .query.trends_query import TrendsQuery as TrendsQuery
+    from .query.trends_query import TrendsQueryResponse as TrendsQueryResponse
+    from .query.trends_query import YAxisScaleType as YAxisScaleType
+    from .query.usage_metrics_query import UsageMetric as UsageMetric
+    from .query.usage_metrics_query import UsageMetricDisplay as UsageMetricDisplay
+    from .query.usage_metrics_query import UsageMetricFormat as UsageMetricFormat
+    from .query.usage_metrics_query import UsageMetricsQuery as UsageMetricsQuery
+    from .query.usage_metrics_query import UsageMetricsQueryResponse as UsageMetricsQueryResponse
+    from .query.user_basic_type import HedgehogActorAccessoryOption as HedgehogActorAccessoryOption
+    from .query.user_basic_type import HedgehogActorColorOption as HedgehogActorColorOption
+    from .query.user_basic_type import HedgehogActorSkinOption as HedgehogActorSkinOption
+    from .query.user_basic_type import MinimalHedgehogConfig as MinimalHedgehogConfig
+    from .query.user_basic_type import UserBasicType as UserBasicType
+    from .query.vector_search_query import VectorSearchQuery as VectorSearchQuery
+    from .query.vector_search_query import VectorSearchQueryResponse as VectorSearchQueryResponse
+    from .query.vector_search_query import VectorSearchResponseItem as VectorSearchResponseItem
+    from .query.viz_specific_options import RETENTION as RETENTION
+    from .query.viz_specific_options import ActionsPie as ActionsPie
+    from .query.viz_specific_options import VizSpecificOptions as VizSpecificOptions
+    from .query.web_analytics_external_summary_query import ExternalQueryError as ExternalQueryError
+    from .query.web_analytics_external_summary_query import (
+        ExternalQueryErrorCode as ExternalQueryErrorCode,
+    )
+    from .query.web_analytics_external_summary_query import (
+        ExternalQueryStatus as ExternalQueryStatus,
+    )
+    from .query.web_analytics_external_summary_query import (
+        WebAnalyticsExternalSummaryQuery as WebAnalyticsExternalSummaryQuery,
+    )
+    from .query.web_analytics_external_summary_query import (
+        WebAnalyticsExternalSummaryQueryResponse as WebAnalyticsExternalSummaryQueryResponse,
+    )
+    from .query.web_analytics_item_kind import WebAnalyticsItemKind as WebAnalyticsItemKind
+    from .query.web_analytics_order_by_direction import (
+        WebAnalyticsOrderByDirection as WebAnalyticsOrderByDirection,
+    )
+    from .query.web_analytics_order_by_direction import (
+        WebAnalyticsOrderByFields as WebAnalyticsOrderByFields,
+    )
+    from .query.web_external_clicks_table_query import (
+        WebExternalClicksTableQuery as WebExternalClicksTableQuery,
+    )
+    from .query.web_external_clicks_table_query import (
+        WebExternalClicksTableQueryResponse as WebExternalClicksTableQueryResponse,
+    )
+    from .query.web_goals_query import WebGoalsQuery as WebGoalsQuery
+    from .query.web_goals_query_response import WebGoalsQueryResponse as WebGoalsQueryResponse
+    from .query.web_notable_changes_query import WebNotableChangeItem as WebNotableChangeItem
+    from .query.web_notable_changes_query import WebNotableChangesQuery as WebNotableChangesQuery
+    from .query.web_notable_changes_query import (
+        WebNotableChangesQueryResponse as WebNotableChangesQueryResponse,
+    )
+    from .query.web_overview_query import WebOverviewItem as WebOverviewItem
+    from .query.web_overview_query import WebOverviewQuery as WebOverviewQuery
+    from .query.web_overview_query import WebOverviewQueryResponse as WebOverviewQueryResponse
+    from .query.web_page_url_search_query import PageURL as PageURL
+    from .query.web_page_url_search_query import WebPageURLSearchQuery as WebPageURLSearchQuery
+    from .query.web_page_url_search_query import (
+        WebPageURLSearchQueryResponse as WebPageURLSearchQueryResponse,
+    )
+    from .query.web_stats_table_query import WebStatsBreakdown as WebStatsBreakdown
+    from .query.web_stats_table_query import WebStatsTableQuery as WebStatsTableQuery
+    from .query.web_stats_table_query import (
+        WebStatsTableQueryResponse as WebStatsTableQueryResponse,
+    )
+    from .query.web_vitals_path_breakdown_query import WebVitalsMetric as WebVitalsMetric
+    from .query.web_vitals_path_breakdown_query import (
+        WebVitalsPathBreakdownQuery as WebVitalsPathBreakdownQuery,
+    )
+    from .query.web_vitals_path_breakdown_query import (
+        WebVitalsPathBreakdownQueryResponse as WebVitalsPathBreakdownQueryResponse,
+    )
+    from .query.web_vitals_path_breakdown_query import (
+        WebVitalsPathBreakdownResult as WebVitalsPathBreakdownResult,
+    )
+    from .query.web_vitals_path_breakdown_query import (
+        WebVitalsPathBreakdownResultItem as WebVitalsPathBreakdownResultItem,
+    )
+    from .query.web_vitals_path_breakdown_query import WebVitalsPercentile as WebVitalsPercentile
+    from .query.web_vitals_query import WebVitalsQuery as WebVitalsQuery
     from .query_models import QueryCancellation as QueryCancellation
     from .query_models import QueryResponseAlternative as QueryResponseAlternative
     from .query_models import QueryUpgradeResponse as QueryUpgradeResponse
-    from .query_models import RecordingOrder as RecordingOrder
-    from .query_models import RecordingOrderDirection as RecordingOrderDirection
-    from .query_models import RecordingsQuery as RecordingsQuery
-    from .query_models import RecordingsQueryResponse as RecordingsQueryResponse
-    from .query_models import SampleRatioMismatch as SampleRatioMismatch
-    from .query_models import SavedInsightNode as SavedInsightNode
-    from .query_models import Series as Series
-    from .query_models import SessionRecordingExternalReference as SessionRecordingExternalReference
-    from .query_models import SessionRecordingType as SessionRecordingType
-    from .query_models import SessionsTimelineQuery as SessionsTimelineQuery
-    from .query_models import SessionsTimelineQueryResponse as SessionsTimelineQueryResponse
-    from .query_models import SimilarIssue as SimilarIssue
-    from .query_models import SnapshotSource as SnapshotSource
-    from .query_models import StatusItem as StatusItem
-    from .query_models import SuggestedQuestionsQuery as SuggestedQuestionsQuery
-    from .query_models import SuggestedQuestionsQueryResponse as SuggestedQuestionsQueryResponse
-    from .query_models import SummaryOutcome as SummaryOutcome
-    from .query_models import TeamTaxonomyItem as TeamTaxonomyItem
-    from .query_models import TeamTaxonomyQuery as TeamTaxonomyQuery
-    from .query_models import TeamTaxonomyQueryResponse as TeamTaxonomyQueryResponse
-    from .query_models import TimelineEntry as TimelineEntry
-    from .query_models import TraceNeighborsQuery as TraceNeighborsQuery
-    from .query_models import TraceNeighborsQueryResponse as TraceNeighborsQueryResponse
-    from .query_models import TraceSpansQuery as TraceSpansQuery
-    from .query_models import TraceSpansQueryResponse as TraceSpansQueryResponse
-    from .query_models import UsageMetric as UsageMetric
-    from .query_models import UsageMetricDisplay as UsageMetricDisplay
-    from .query_models import UsageMetricFormat as UsageMetricFormat
-    from .query_models import UsageMetricsQuery as UsageMetricsQuery
-    from .query_models import UsageMetricsQueryResponse as UsageMetricsQueryResponse
-    from .query_models import UserBasicType as UserBasicType
-    from .query_models import VectorSearchQuery as VectorSearchQuery
-    from .query_models import VectorSearchQueryResponse as VectorSearchQueryResponse
-    from .query_models import VectorSearchResponseItem as VectorSearchResponseItem
-    from .query_models import WebAnalyticsExternalSummaryQuery as WebAnalyticsExternalSummaryQuery
-    from .query_models import (
-        WebAnalyticsExternalSummaryQueryResponse as WebAnalyticsExternalSummaryQueryResponse,
-    )
-    from .query_models import WebNotableChangeItem as WebNotableChangeItem
-    from .query_models import WebNotableChangesQuery as WebNotableChangesQuery
-    from .query_models import WebNotableChangesQueryResponse as WebNotableChangesQueryResponse
-    from .query_models import WebPageURLSearchQuery as WebPageURLSearchQuery
-    from .query_models import WebPageURLSearchQueryResponse as WebPageURLSearchQueryResponse
-    from .query_models import WebTrendsItem as WebTrendsItem
-    from .query_models import WebTrendsMetric as WebTrendsMetric
-    from .query_models import WebTrendsQuery as WebTrendsQuery
-    from .query_models import WebTrendsQueryResponse as WebTrendsQueryResponse
-    from .query_requests import LimitContext as LimitContext
-    from .query_requests import RefreshType as RefreshType
     from .sandbox_environments import NetworkAccessLevelEnum as NetworkAccessLevelEnum
     from .sandbox_environments import (
         PaginatedSandboxEnvironmentListList as PaginatedSandboxEnvironmentListList,
@@ -878,40 +1450,6 @@ if TYPE_CHECKING:
     from .shared.cohort import EventPropFilterTypeEnum as EventPropFilterTypeEnum
     from .shared.cohort import HogQLFilter as HogQLFilter
     from .shared.cohort import PersonFilter as PersonFilter
-    from .shared.cohort_property_filter import CohortPropertyFilter as CohortPropertyFilter
-    from .shared.cohort_property_filter import (
-        DataWarehousePersonPropertyFilter as DataWarehousePersonPropertyFilter,
-    )
-    from .shared.cohort_property_filter import (
-        DataWarehousePropertyFilter as DataWarehousePropertyFilter,
-    )
-    from .shared.cohort_property_filter import DurationType as DurationType
-    from .shared.cohort_property_filter import ElementPropertyFilter as ElementPropertyFilter
-    from .shared.cohort_property_filter import EmptyPropertyFilter as EmptyPropertyFilter
-    from .shared.cohort_property_filter import ErrorTrackingIssueFilter as ErrorTrackingIssueFilter
-    from .shared.cohort_property_filter import (
-        EventMetadataPropertyFilter as EventMetadataPropertyFilter,
-    )
-    from .shared.cohort_property_filter import FeaturePropertyFilter as FeaturePropertyFilter
-    from .shared.cohort_property_filter import FlagPropertyFilter as FlagPropertyFilter
-    from .shared.cohort_property_filter import GroupPropertyFilter as GroupPropertyFilter
-    from .shared.cohort_property_filter import HogQLPropertyFilter as HogQLPropertyFilter
-    from .shared.cohort_property_filter import Key10 as Key10
-    from .shared.cohort_property_filter import LogEntryPropertyFilter as LogEntryPropertyFilter
-    from .shared.cohort_property_filter import LogPropertyFilter as LogPropertyFilter
-    from .shared.cohort_property_filter import LogPropertyFilterType as LogPropertyFilterType
-    from .shared.cohort_property_filter import PersonPropertyFilter as PersonPropertyFilter
-    from .shared.cohort_property_filter import RecordingPropertyFilter as RecordingPropertyFilter
-    from .shared.cohort_property_filter import (
-        RevenueAnalyticsPropertyFilter as RevenueAnalyticsPropertyFilter,
-    )
-    from .shared.cohort_property_filter import SessionPropertyFilter as SessionPropertyFilter
-    from .shared.cohort_property_filter import SpanPropertyFilter as SpanPropertyFilter
-    from .shared.cohort_property_filter import SpanPropertyFilterType as SpanPropertyFilterType
-    from .shared.cohort_property_filter import (
-        WorkflowVariablePropertyFilter as WorkflowVariablePropertyFilter,
-    )
-    from .shared.dashboard_filter import DashboardFilter as DashboardFilter
     from .shared.date_operator_enum import DateOperatorEnum as DateOperatorEnum
     from .shared.date_operator_enum import ExistenceOperatorEnum as ExistenceOperatorEnum
     from .shared.effective_membership_level_enum import (
@@ -920,21 +1458,10 @@ if TYPE_CHECKING:
     from .shared.effective_privilege_level_enum import (
         EffectivePrivilegeLevelEnum as EffectivePrivilegeLevelEnum,
     )
-    from .shared.event_property_filter import EventPropertyFilter as EventPropertyFilter
-    from .shared.event_property_filter import PropertyOperator as PropertyOperator
     from .shared.experiment_holdout import ExperimentHoldout as ExperimentHoldout
     from .shared.external_data_source_type_enum import (
         ExternalDataSourceTypeEnum as ExternalDataSourceTypeEnum,
     )
-    from .shared.filter_logical_operator import FilterLogicalOperator as FilterLogicalOperator
-    from .shared.filter_logical_operator import PropertyGroupFilterValue as PropertyGroupFilterValue
-    from .shared.funnel_conversion_window_time_unit import (
-        ExperimentMetricGoal as ExperimentMetricGoal,
-    )
-    from .shared.funnel_conversion_window_time_unit import (
-        FunnelConversionWindowTimeUnit as FunnelConversionWindowTimeUnit,
-    )
-    from .shared.funnel_conversion_window_time_unit import StartHandling as StartHandling
     from .shared.github_repo import GitHubRepo as GitHubRepo
     from .shared.github_repo import GitHubReposResponse as GitHubReposResponse
     from .shared.hog_function_filters import HogFunctionFilters as HogFunctionFilters
@@ -945,443 +1472,6 @@ if TYPE_CHECKING:
         HogFunctionMappingTemplate as HogFunctionMappingTemplate,
     )
     from .shared.hog_function_template import HogFunctionTemplate as HogFunctionTemplate
-    from .shared.hogql_query_modifiers import RETENTION as RETENTION
-    from .shared.hogql_query_modifiers import ActionConversionGoal as ActionConversionGoal
-    from .shared.hogql_query_modifiers import ActionsNode as ActionsNode
-    from .shared.hogql_query_modifiers import ActionsPie as ActionsPie
-    from .shared.hogql_query_modifiers import ActorsQuery as ActorsQuery
-    from .shared.hogql_query_modifiers import ActorsQueryResponse as ActorsQueryResponse
-    from .shared.hogql_query_modifiers import AggregationAxisFormat as AggregationAxisFormat
-    from .shared.hogql_query_modifiers import AggregationPropertyType as AggregationPropertyType
-    from .shared.hogql_query_modifiers import AggregationType as AggregationType
-    from .shared.hogql_query_modifiers import AIEventType as AIEventType
-    from .shared.hogql_query_modifiers import BaseMathType as BaseMathType
-    from .shared.hogql_query_modifiers import BounceRatePageViewMode as BounceRatePageViewMode
-    from .shared.hogql_query_modifiers import BoxPlotDatum as BoxPlotDatum
-    from .shared.hogql_query_modifiers import BreakdownAttributionType as BreakdownAttributionType
-    from .shared.hogql_query_modifiers import CalendarHeatmapMathType as CalendarHeatmapMathType
-    from .shared.hogql_query_modifiers import ChartAxis as ChartAxis
-    from .shared.hogql_query_modifiers import ChartDisplayType as ChartDisplayType
-    from .shared.hogql_query_modifiers import ChartSettings as ChartSettings
-    from .shared.hogql_query_modifiers import ChartSettingsDisplay as ChartSettingsDisplay
-    from .shared.hogql_query_modifiers import ChartSettingsFormatting as ChartSettingsFormatting
-    from .shared.hogql_query_modifiers import ColorMode as ColorMode
-    from .shared.hogql_query_modifiers import Compare as Compare
-    from .shared.hogql_query_modifiers import CompareFilter as CompareFilter
-    from .shared.hogql_query_modifiers import ConditionalFormattingRule as ConditionalFormattingRule
-    from .shared.hogql_query_modifiers import ConversionGoalFilter1 as ConversionGoalFilter1
-    from .shared.hogql_query_modifiers import ConversionGoalFilter2 as ConversionGoalFilter2
-    from .shared.hogql_query_modifiers import ConversionGoalFilter3 as ConversionGoalFilter3
-    from .shared.hogql_query_modifiers import CorrelationType as CorrelationType
-    from .shared.hogql_query_modifiers import CountPerActorMathType as CountPerActorMathType
-    from .shared.hogql_query_modifiers import CurrencyCode as CurrencyCode
-    from .shared.hogql_query_modifiers import CustomChannelCondition as CustomChannelCondition
-    from .shared.hogql_query_modifiers import CustomChannelField as CustomChannelField
-    from .shared.hogql_query_modifiers import CustomChannelOperator as CustomChannelOperator
-    from .shared.hogql_query_modifiers import CustomChannelRule as CustomChannelRule
-    from .shared.hogql_query_modifiers import CustomEventConversionGoal as CustomEventConversionGoal
-    from .shared.hogql_query_modifiers import DataTableNode as DataTableNode
-    from .shared.hogql_query_modifiers import (
-        DataTableNodeViewPropsContext as DataTableNodeViewPropsContext,
-    )
-    from .shared.hogql_query_modifiers import (
-        DataTableNodeViewPropsContextType as DataTableNodeViewPropsContextType,
-    )
-    from .shared.hogql_query_modifiers import DataVisualizationNode as DataVisualizationNode
-    from .shared.hogql_query_modifiers import (
-        DataWarehouseEventsModifier as DataWarehouseEventsModifier,
-    )
-    from .shared.hogql_query_modifiers import DataWarehouseNode as DataWarehouseNode
-    from .shared.hogql_query_modifiers import DateRange as DateRange
-    from .shared.hogql_query_modifiers import (
-        DetailedResultsAggregationType as DetailedResultsAggregationType,
-    )
-    from .shared.hogql_query_modifiers import DisplayType as DisplayType
-    from .shared.hogql_query_modifiers import EndpointsUsageBreakdown as EndpointsUsageBreakdown
-    from .shared.hogql_query_modifiers import (
-        EndpointsUsageOrderByDirection as EndpointsUsageOrderByDirection,
-    )
-    from .shared.hogql_query_modifiers import (
-        EndpointsUsageOrderByField as EndpointsUsageOrderByField,
-    )
-    from .shared.hogql_query_modifiers import EndpointsUsageTableQuery as EndpointsUsageTableQuery
-    from .shared.hogql_query_modifiers import (
-        EndpointsUsageTableQueryResponse as EndpointsUsageTableQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import EntityType as EntityType
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingCorrelatedIssue as ErrorTrackingCorrelatedIssue,
-    )
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingExternalReference as ErrorTrackingExternalReference,
-    )
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingExternalReferenceIntegration as ErrorTrackingExternalReferenceIntegration,
-    )
-    from .shared.hogql_query_modifiers import ErrorTrackingIssue as ErrorTrackingIssue
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingIssueAggregations as ErrorTrackingIssueAggregations,
-    )
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingIssueAssignee as ErrorTrackingIssueAssignee,
-    )
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingIssueAssigneeType as ErrorTrackingIssueAssigneeType,
-    )
-    from .shared.hogql_query_modifiers import ErrorTrackingIssueCohort as ErrorTrackingIssueCohort
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingIssueCorrelationQuery as ErrorTrackingIssueCorrelationQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingIssueCorrelationQueryResponse as ErrorTrackingIssueCorrelationQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import ErrorTrackingIssueStatus as ErrorTrackingIssueStatus
-    from .shared.hogql_query_modifiers import ErrorTrackingOrderBy as ErrorTrackingOrderBy
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingPendingFingerprintIssueStateUpdate as ErrorTrackingPendingFingerprintIssueStateUpdate,
-    )
-    from .shared.hogql_query_modifiers import ErrorTrackingQuery as ErrorTrackingQuery
-    from .shared.hogql_query_modifiers import (
-        ErrorTrackingQueryResponse as ErrorTrackingQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import EventDefinition as EventDefinition
-    from .shared.hogql_query_modifiers import EventOddsRatioSerialized as EventOddsRatioSerialized
-    from .shared.hogql_query_modifiers import EventsNode as EventsNode
-    from .shared.hogql_query_modifiers import EventsQuery as EventsQuery
-    from .shared.hogql_query_modifiers import EventsQueryActionStep as EventsQueryActionStep
-    from .shared.hogql_query_modifiers import EventsQueryResponse as EventsQueryResponse
-    from .shared.hogql_query_modifiers import ExperimentActorsQuery as ExperimentActorsQuery
-    from .shared.hogql_query_modifiers import ExperimentBreakdownResult as ExperimentBreakdownResult
-    from .shared.hogql_query_modifiers import (
-        ExperimentDataWarehouseNode as ExperimentDataWarehouseNode,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentEventExposureConfig as ExperimentEventExposureConfig,
-    )
-    from .shared.hogql_query_modifiers import ExperimentFunnelMetric as ExperimentFunnelMetric
-    from .shared.hogql_query_modifiers import ExperimentFunnelsQuery as ExperimentFunnelsQuery
-    from .shared.hogql_query_modifiers import (
-        ExperimentFunnelsQueryResponse as ExperimentFunnelsQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import ExperimentMeanMetric as ExperimentMeanMetric
-    from .shared.hogql_query_modifiers import ExperimentMetricMathType as ExperimentMetricMathType
-    from .shared.hogql_query_modifiers import ExperimentQuery as ExperimentQuery
-    from .shared.hogql_query_modifiers import ExperimentQueryResponse as ExperimentQueryResponse
-    from .shared.hogql_query_modifiers import ExperimentRatioMetric as ExperimentRatioMetric
-    from .shared.hogql_query_modifiers import ExperimentRetentionMetric as ExperimentRetentionMetric
-    from .shared.hogql_query_modifiers import (
-        ExperimentSignificanceCode as ExperimentSignificanceCode,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentStatsBaseValidated as ExperimentStatsBaseValidated,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentStatsValidationFailure as ExperimentStatsValidationFailure,
-    )
-    from .shared.hogql_query_modifiers import ExperimentTrendsQuery as ExperimentTrendsQuery
-    from .shared.hogql_query_modifiers import (
-        ExperimentTrendsQueryResponse as ExperimentTrendsQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentVariantFunnelsBaseStats as ExperimentVariantFunnelsBaseStats,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentVariantResultBayesian as ExperimentVariantResultBayesian,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentVariantResultFrequentist as ExperimentVariantResultFrequentist,
-    )
-    from .shared.hogql_query_modifiers import (
-        ExperimentVariantTrendsBaseStats as ExperimentVariantTrendsBaseStats,
-    )
-    from .shared.hogql_query_modifiers import Filters as Filters
-    from .shared.hogql_query_modifiers import FirstEvent as FirstEvent
-    from .shared.hogql_query_modifiers import (
-        FunnelCorrelationActorsQuery as FunnelCorrelationActorsQuery,
-    )
-    from .shared.hogql_query_modifiers import FunnelCorrelationQuery as FunnelCorrelationQuery
-    from .shared.hogql_query_modifiers import FunnelCorrelationResponse as FunnelCorrelationResponse
-    from .shared.hogql_query_modifiers import FunnelCorrelationResult as FunnelCorrelationResult
-    from .shared.hogql_query_modifiers import (
-        FunnelCorrelationResultsType as FunnelCorrelationResultsType,
-    )
-    from .shared.hogql_query_modifiers import (
-        FunnelExclusionActionsNode as FunnelExclusionActionsNode,
-    )
-    from .shared.hogql_query_modifiers import FunnelExclusionEventsNode as FunnelExclusionEventsNode
-    from .shared.hogql_query_modifiers import FunnelLayout as FunnelLayout
-    from .shared.hogql_query_modifiers import FunnelMathType as FunnelMathType
-    from .shared.hogql_query_modifiers import FunnelPathsFilter as FunnelPathsFilter
-    from .shared.hogql_query_modifiers import FunnelPathType as FunnelPathType
-    from .shared.hogql_query_modifiers import FunnelsActorsQuery as FunnelsActorsQuery
-    from .shared.hogql_query_modifiers import FunnelsDataWarehouseNode as FunnelsDataWarehouseNode
-    from .shared.hogql_query_modifiers import FunnelsFilter as FunnelsFilter
-    from .shared.hogql_query_modifiers import FunnelsQuery as FunnelsQuery
-    from .shared.hogql_query_modifiers import FunnelsQueryResponse as FunnelsQueryResponse
-    from .shared.hogql_query_modifiers import FunnelStepReference as FunnelStepReference
-    from .shared.hogql_query_modifiers import FunnelVizType as FunnelVizType
-    from .shared.hogql_query_modifiers import GoalLine as GoalLine
-    from .shared.hogql_query_modifiers import GradientScaleMode as GradientScaleMode
-    from .shared.hogql_query_modifiers import GroupNode as GroupNode
-    from .shared.hogql_query_modifiers import GroupsQuery as GroupsQuery
-    from .shared.hogql_query_modifiers import GroupsQueryResponse as GroupsQueryResponse
-    from .shared.hogql_query_modifiers import HeatmapGradientStop as HeatmapGradientStop
-    from .shared.hogql_query_modifiers import HeatmapSettings as HeatmapSettings
-    from .shared.hogql_query_modifiers import HeatmapSortOrder as HeatmapSortOrder
-    from .shared.hogql_query_modifiers import HogQLFilters as HogQLFilters
-    from .shared.hogql_query_modifiers import HogQLMetadataResponse as HogQLMetadataResponse
-    from .shared.hogql_query_modifiers import HogQLNotice as HogQLNotice
-    from .shared.hogql_query_modifiers import HogQLQuery as HogQLQuery
-    from .shared.hogql_query_modifiers import HogQLQueryModifiers as HogQLQueryModifiers
-    from .shared.hogql_query_modifiers import HogQLQueryResponse as HogQLQueryResponse
-    from .shared.hogql_query_modifiers import HogQuery as HogQuery
-    from .shared.hogql_query_modifiers import HogQueryResponse as HogQueryResponse
-    from .shared.hogql_query_modifiers import HrefMatching as HrefMatching
-    from .shared.hogql_query_modifiers import InCohortVia as InCohortVia
-    from .shared.hogql_query_modifiers import InlineCohortCalculation as InlineCohortCalculation
-    from .shared.hogql_query_modifiers import InsightActorsQuery as InsightActorsQuery
-    from .shared.hogql_query_modifiers import InsightVizNode as InsightVizNode
-    from .shared.hogql_query_modifiers import IntegrationFilter as IntegrationFilter
-    from .shared.hogql_query_modifiers import IntegrationKind as IntegrationKind
-    from .shared.hogql_query_modifiers import IntervalType as IntervalType
-    from .shared.hogql_query_modifiers import LastEvent as LastEvent
-    from .shared.hogql_query_modifiers import (
-        LifecycleDataWarehouseNode as LifecycleDataWarehouseNode,
-    )
-    from .shared.hogql_query_modifiers import LifecycleFilter as LifecycleFilter
-    from .shared.hogql_query_modifiers import LifecycleQuery as LifecycleQuery
-    from .shared.hogql_query_modifiers import LifecycleQueryResponse as LifecycleQueryResponse
-    from .shared.hogql_query_modifiers import LifecycleToggle as LifecycleToggle
-    from .shared.hogql_query_modifiers import LLMTrace as LLMTrace
-    from .shared.hogql_query_modifiers import LLMTraceEvent as LLMTraceEvent
-    from .shared.hogql_query_modifiers import LLMTracePerson as LLMTracePerson
-    from .shared.hogql_query_modifiers import (
-        MarketingAnalyticsAggregatedQuery as MarketingAnalyticsAggregatedQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        MarketingAnalyticsAggregatedQueryResponse as MarketingAnalyticsAggregatedQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        MarketingAnalyticsDrillDownLevel as MarketingAnalyticsDrillDownLevel,
-    )
-    from .shared.hogql_query_modifiers import MarketingAnalyticsItem as MarketingAnalyticsItem
-    from .shared.hogql_query_modifiers import (
-        MarketingAnalyticsOrderByEnum as MarketingAnalyticsOrderByEnum,
-    )
-    from .shared.hogql_query_modifiers import (
-        MarketingAnalyticsTableQuery as MarketingAnalyticsTableQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        MarketingAnalyticsTableQueryResponse as MarketingAnalyticsTableQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import MaterializationMode as MaterializationMode
-    from .shared.hogql_query_modifiers import MaterializationType as MaterializationType
-    from .shared.hogql_query_modifiers import (
-        MaterializedColumnsOptimizationMode as MaterializedColumnsOptimizationMode,
-    )
-    from .shared.hogql_query_modifiers import MathGroupTypeIndex as MathGroupTypeIndex
-    from .shared.hogql_query_modifiers import MeanRetentionCalculation as MeanRetentionCalculation
-    from .shared.hogql_query_modifiers import MultipleVariantHandling as MultipleVariantHandling
-    from .shared.hogql_query_modifiers import (
-        NonIntegratedConversionsTableQuery as NonIntegratedConversionsTableQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        NonIntegratedConversionsTableQueryResponse as NonIntegratedConversionsTableQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import OrderDirection2 as OrderDirection2
-    from .shared.hogql_query_modifiers import PathCleaningFilter as PathCleaningFilter
-    from .shared.hogql_query_modifiers import PathsFilter as PathsFilter
-    from .shared.hogql_query_modifiers import PathsLink as PathsLink
-    from .shared.hogql_query_modifiers import PathsQuery as PathsQuery
-    from .shared.hogql_query_modifiers import PathsQueryResponse as PathsQueryResponse
-    from .shared.hogql_query_modifiers import PathType as PathType
-    from .shared.hogql_query_modifiers import PersonsArgMaxVersion as PersonsArgMaxVersion
-    from .shared.hogql_query_modifiers import PersonsJoinMode as PersonsJoinMode
-    from .shared.hogql_query_modifiers import PersonsNode as PersonsNode
-    from .shared.hogql_query_modifiers import PersonsOnEventsMode as PersonsOnEventsMode
-    from .shared.hogql_query_modifiers import Population as Population
-    from .shared.hogql_query_modifiers import Position as Position
-    from .shared.hogql_query_modifiers import PrecomputationMode as PrecomputationMode
-    from .shared.hogql_query_modifiers import PropertyGroupFilter as PropertyGroupFilter
-    from .shared.hogql_query_modifiers import PropertyGroupsMode as PropertyGroupsMode
-    from .shared.hogql_query_modifiers import PropertyMathType as PropertyMathType
-    from .shared.hogql_query_modifiers import QueryIndexUsage as QueryIndexUsage
-    from .shared.hogql_query_modifiers import QueryLogTags as QueryLogTags
-    from .shared.hogql_query_modifiers import QueryTiming as QueryTiming
-    from .shared.hogql_query_modifiers import ResolvedDateRangeResponse as ResolvedDateRangeResponse
-    from .shared.hogql_query_modifiers import Response as Response
-    from .shared.hogql_query_modifiers import Response1 as Response1
-    from .shared.hogql_query_modifiers import Response2 as Response2
-    from .shared.hogql_query_modifiers import Response3 as Response3
-    from .shared.hogql_query_modifiers import Response4 as Response4
-    from .shared.hogql_query_modifiers import Response5 as Response5
-    from .shared.hogql_query_modifiers import Response6 as Response6
-    from .shared.hogql_query_modifiers import Response8 as Response8
-    from .shared.hogql_query_modifiers import Response9 as Response9
-    from .shared.hogql_query_modifiers import Response10 as Response10
-    from .shared.hogql_query_modifiers import Response11 as Response11
-    from .shared.hogql_query_modifiers import Response12 as Response12
-    from .shared.hogql_query_modifiers import Response13 as Response13
-    from .shared.hogql_query_modifiers import Response14 as Response14
-    from .shared.hogql_query_modifiers import Response15 as Response15
-    from .shared.hogql_query_modifiers import Response16 as Response16
-    from .shared.hogql_query_modifiers import Response18 as Response18
-    from .shared.hogql_query_modifiers import Response19 as Response19
-    from .shared.hogql_query_modifiers import Response20 as Response20
-    from .shared.hogql_query_modifiers import Response21 as Response21
-    from .shared.hogql_query_modifiers import Response22 as Response22
-    from .shared.hogql_query_modifiers import Response23 as Response23
-    from .shared.hogql_query_modifiers import Response24 as Response24
-    from .shared.hogql_query_modifiers import Response25 as Response25
-    from .shared.hogql_query_modifiers import Response26 as Response26
-    from .shared.hogql_query_modifiers import ResultCustomizationBy as ResultCustomizationBy
-    from .shared.hogql_query_modifiers import (
-        RetentionDashboardDisplayType as RetentionDashboardDisplayType,
-    )
-    from .shared.hogql_query_modifiers import RetentionEntity as RetentionEntity
-    from .shared.hogql_query_modifiers import RetentionEntityKind as RetentionEntityKind
-    from .shared.hogql_query_modifiers import RetentionFilter as RetentionFilter
-    from .shared.hogql_query_modifiers import RetentionPeriod as RetentionPeriod
-    from .shared.hogql_query_modifiers import RetentionQuery as RetentionQuery
-    from .shared.hogql_query_modifiers import RetentionQueryResponse as RetentionQueryResponse
-    from .shared.hogql_query_modifiers import RetentionReference as RetentionReference
-    from .shared.hogql_query_modifiers import RetentionResult as RetentionResult
-    from .shared.hogql_query_modifiers import RetentionType as RetentionType
-    from .shared.hogql_query_modifiers import RetentionValue as RetentionValue
-    from .shared.hogql_query_modifiers import RevenueAnalyticsBreakdown as RevenueAnalyticsBreakdown
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsGrossRevenueQuery as RevenueAnalyticsGrossRevenueQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsGrossRevenueQueryResponse as RevenueAnalyticsGrossRevenueQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsMetricsQuery as RevenueAnalyticsMetricsQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsMetricsQueryResponse as RevenueAnalyticsMetricsQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import RevenueAnalyticsMRRQuery as RevenueAnalyticsMRRQuery
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsMRRQueryResponse as RevenueAnalyticsMRRQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsMRRQueryResultItem as RevenueAnalyticsMRRQueryResultItem,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsOverviewItem as RevenueAnalyticsOverviewItem,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsOverviewItemKey as RevenueAnalyticsOverviewItemKey,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsOverviewQuery as RevenueAnalyticsOverviewQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsOverviewQueryResponse as RevenueAnalyticsOverviewQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsTopCustomersGroupBy as RevenueAnalyticsTopCustomersGroupBy,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsTopCustomersQuery as RevenueAnalyticsTopCustomersQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueAnalyticsTopCustomersQueryResponse as RevenueAnalyticsTopCustomersQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueCurrencyPropertyConfig as RevenueCurrencyPropertyConfig,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueExampleDataWarehouseTablesQuery as RevenueExampleDataWarehouseTablesQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        RevenueExampleDataWarehouseTablesQueryResponse as RevenueExampleDataWarehouseTablesQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import RevenueExampleEventsQuery as RevenueExampleEventsQuery
-    from .shared.hogql_query_modifiers import (
-        RevenueExampleEventsQueryResponse as RevenueExampleEventsQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import SamplingRate as SamplingRate
-    from .shared.hogql_query_modifiers import Scale as Scale
-    from .shared.hogql_query_modifiers import (
-        SessionAttributionExplorerQuery as SessionAttributionExplorerQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        SessionAttributionExplorerQueryResponse as SessionAttributionExplorerQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import SessionAttributionGroupBy as SessionAttributionGroupBy
-    from .shared.hogql_query_modifiers import SessionData as SessionData
-    from .shared.hogql_query_modifiers import SessionsQuery as SessionsQuery
-    from .shared.hogql_query_modifiers import SessionsQueryResponse as SessionsQueryResponse
-    from .shared.hogql_query_modifiers import SessionsV2JoinMode as SessionsV2JoinMode
-    from .shared.hogql_query_modifiers import SessionTableVersion as SessionTableVersion
-    from .shared.hogql_query_modifiers import Settings as Settings
-    from .shared.hogql_query_modifiers import SimpleIntervalType as SimpleIntervalType
-    from .shared.hogql_query_modifiers import StepOrderValue as StepOrderValue
-    from .shared.hogql_query_modifiers import StickinessActorsQuery as StickinessActorsQuery
-    from .shared.hogql_query_modifiers import StickinessComputationMode as StickinessComputationMode
-    from .shared.hogql_query_modifiers import StickinessCriteria as StickinessCriteria
-    from .shared.hogql_query_modifiers import StickinessFilter as StickinessFilter
-    from .shared.hogql_query_modifiers import StickinessOperator as StickinessOperator
-    from .shared.hogql_query_modifiers import StickinessQuery as StickinessQuery
-    from .shared.hogql_query_modifiers import StickinessQueryResponse as StickinessQueryResponse
-    from .shared.hogql_query_modifiers import Style as Style
-    from .shared.hogql_query_modifiers import TableSettings as TableSettings
-    from .shared.hogql_query_modifiers import TaxonomicFilterGroupType as TaxonomicFilterGroupType
-    from .shared.hogql_query_modifiers import TextMatching as TextMatching
-    from .shared.hogql_query_modifiers import TimeWindowMode as TimeWindowMode
-    from .shared.hogql_query_modifiers import TraceQuery as TraceQuery
-    from .shared.hogql_query_modifiers import TraceQueryResponse as TraceQueryResponse
-    from .shared.hogql_query_modifiers import TracesQuery as TracesQuery
-    from .shared.hogql_query_modifiers import TracesQueryResponse as TracesQueryResponse
-    from .shared.hogql_query_modifiers import TrendsFilter as TrendsFilter
-    from .shared.hogql_query_modifiers import TrendsFormulaNode as TrendsFormulaNode
-    from .shared.hogql_query_modifiers import TrendsQuery as TrendsQuery
-    from .shared.hogql_query_modifiers import TrendsQueryResponse as TrendsQueryResponse
-    from .shared.hogql_query_modifiers import UrlMatching as UrlMatching
-    from .shared.hogql_query_modifiers import VizSpecificOptions as VizSpecificOptions
-    from .shared.hogql_query_modifiers import VolumeBucket as VolumeBucket
-    from .shared.hogql_query_modifiers import WebAnalyticsItemKind as WebAnalyticsItemKind
-    from .shared.hogql_query_modifiers import (
-        WebAnalyticsOrderByDirection as WebAnalyticsOrderByDirection,
-    )
-    from .shared.hogql_query_modifiers import WebAnalyticsOrderByFields as WebAnalyticsOrderByFields
-    from .shared.hogql_query_modifiers import WebAnalyticsSampling as WebAnalyticsSampling
-    from .shared.hogql_query_modifiers import (
-        WebExternalClicksTableQuery as WebExternalClicksTableQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        WebExternalClicksTableQueryResponse as WebExternalClicksTableQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import WebGoalsQuery as WebGoalsQuery
-    from .shared.hogql_query_modifiers import WebGoalsQueryResponse as WebGoalsQueryResponse
-    from .shared.hogql_query_modifiers import WebOverviewItem as WebOverviewItem
-    from .shared.hogql_query_modifiers import WebOverviewQuery as WebOverviewQuery
-    from .shared.hogql_query_modifiers import WebOverviewQueryResponse as WebOverviewQueryResponse
-    from .shared.hogql_query_modifiers import WebStatsBreakdown as WebStatsBreakdown
-    from .shared.hogql_query_modifiers import WebStatsTableQuery as WebStatsTableQuery
-    from .shared.hogql_query_modifiers import (
-        WebStatsTableQueryResponse as WebStatsTableQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import WebVitalsMetric as WebVitalsMetric
-    from .shared.hogql_query_modifiers import (
-        WebVitalsPathBreakdownQuery as WebVitalsPathBreakdownQuery,
-    )
-    from .shared.hogql_query_modifiers import (
-        WebVitalsPathBreakdownQueryResponse as WebVitalsPathBreakdownQueryResponse,
-    )
-    from .shared.hogql_query_modifiers import (
-        WebVitalsPathBreakdownResult as WebVitalsPathBreakdownResult,
-    )
-    from .shared.hogql_query_modifiers import (
-        WebVitalsPathBreakdownResultItem as WebVitalsPathBreakdownResultItem,
-    )
-    from .shared.hogql_query_modifiers import WebVitalsPercentile as WebVitalsPercentile
-    from .shared.hogql_query_modifiers import WebVitalsQuery as WebVitalsQuery
-    from .shared.hogql_query_modifiers import YAxisPosition as YAxisPosition
-    from .shared.hogql_query_modifiers import YAxisScaleType as YAxisScaleType
-    from .shared.hogql_query_modifiers import YAxisSettings as YAxisSettings
     from .shared.llm_provider_enum import LLMProviderEnum as LLMProviderEnum
     from .shared.mcp_auth_type_enum import MCPAuthTypeEnum as MCPAuthTypeEnum
     from .shared.minimal_feature_flag import BucketingIdentifierEnum as BucketingIdentifierEnum
@@ -1504,12 +1594,6 @@ if TYPE_CHECKING:
     from .shared.property_item import Property as Property
     from .shared.property_item import PropertyItem as PropertyItem
     from .shared.property_item import PropertyItemOperatorEnum as PropertyItemOperatorEnum
-    from .shared.query_status import Breakdown as Breakdown
-    from .shared.query_status import BreakdownFilter as BreakdownFilter
-    from .shared.query_status import BreakdownType as BreakdownType
-    from .shared.query_status import ClickhouseQueryProgress as ClickhouseQueryProgress
-    from .shared.query_status import MultipleBreakdownType as MultipleBreakdownType
-    from .shared.query_status import QueryStatus as QueryStatus
     from .shared.query_status_response import QueryStatusResponse as QueryStatusResponse
     from .shared.role_at_organization_enum import RoleAtOrganizationEnum as RoleAtOrganizationEnum
     from .shared.schema_property_group import EventDefinitionBasic as EventDefinitionBasic
@@ -3092,32 +3176,32 @@ __all__ = [
 ]
 
 _MODULES: dict[str, str] = {
-    "AIEventType": "shared.hogql_query_modifiers",
+    "AIEventType": "query.llm_trace",
     "AccessMethodEnum": "external_data_sources",
     "Action": "actions",
-    "ActionConversionGoal": "shared.hogql_query_modifiers",
+    "ActionConversionGoal": "query.hogql_query_modifiers",
     "ActionEnum": "shared.action_enum",
     "ActionReference": "actions",
     "ActionStepJSON": "actions",
     "ActionStepMatchingEnum": "actions",
     "ActionStepPropertyFilter": "actions",
-    "ActionsNode": "shared.hogql_query_modifiers",
-    "ActionsPie": "shared.hogql_query_modifiers",
+    "ActionsNode": "query.actions_node",
+    "ActionsPie": "query.viz_specific_options",
     "ActiveBreakpoint": "live_debugger_breakpoints",
     "ActiveBreakpointsResponse": "live_debugger_breakpoints",
     "ActivityLog": "shared.activity_log",
     "ActivityLogEntry": "shared.activity_log_entry",
     "ActivityLogPaginatedResponse": "shared.activity_log_entry",
-    "ActorsPropertyTaxonomyQuery": "query_models",
-    "ActorsPropertyTaxonomyQueryResponse": "query_models",
-    "ActorsPropertyTaxonomyResponse": "query_models",
-    "ActorsQuery": "shared.hogql_query_modifiers",
-    "ActorsQueryResponse": "shared.hogql_query_modifiers",
+    "ActorsPropertyTaxonomyQuery": "query.actors_property_taxonomy_query",
+    "ActorsPropertyTaxonomyQueryResponse": "query.actors_property_taxonomy_query",
+    "ActorsPropertyTaxonomyResponse": "query.actors_property_taxonomy_query",
+    "ActorsQuery": "query.actors_query",
+    "ActorsQueryResponse": "query.actors_query_response",
     "AddSnapshotsResult": "visual_review",
     "AgentModeEnum": "conversations",
-    "AggregationAxisFormat": "shared.hogql_query_modifiers",
-    "AggregationPropertyType": "shared.hogql_query_modifiers",
-    "AggregationType": "shared.hogql_query_modifiers",
+    "AggregationAxisFormat": "query.trends_query",
+    "AggregationPropertyType": "query.retention_query",
+    "AggregationType": "query.retention_query",
     "Alert": "shared.preprocessing_config",
     "AlertCheck": "shared.preprocessing_config",
     "AlertCheckStateEnum": "shared.preprocessing_config",
@@ -3140,13 +3224,13 @@ _MODULES: dict[str, str] = {
     "AsyncDeletionStatus": "persons",
     "AttributionModeEnum": "shared.base_currency_enum",
     "AutoApproveResult": "visual_review",
-    "AutocompleteCompletionItem": "query_models",
-    "AutocompleteCompletionItemKind": "query_models",
+    "AutocompleteCompletionItem": "query.hogql_autocomplete",
+    "AutocompleteCompletionItemKind": "query.hogql_autocomplete",
     "AutostartPriorityEnum": "users",
     "AvailableFiltersResponse": "advanced_activity_logs",
     "AvailableSetupTaskIdsEnum": "shared.available_setup_task_ids_enum",
     "BaseCurrencyEnum": "shared.base_currency_enum",
-    "BaseMathType": "shared.hogql_query_modifiers",
+    "BaseMathType": "query.hogql_query_modifiers",
     "BatchCheckResponse": "llm_analytics",
     "BatchExport": "shared.batch_export_run",
     "BatchExportBackfill": "batch_exports",
@@ -3160,17 +3244,17 @@ _MODULES: dict[str, str] = {
     "BatchExportRun": "shared.batch_export_run",
     "BatchExportRunStatusEnum": "shared.batch_export_run_status_enum",
     "BehavioralFilter": "shared.cohort",
-    "BiasRisk": "query_models",
+    "BiasRisk": "query.experiment_exposure_query",
     "BlastRadius": "hog_flows",
     "BooleanScoreDefinitionConfig": "llm_analytics",
-    "BounceRatePageViewMode": "shared.hogql_query_modifiers",
-    "BoxPlotDatum": "shared.hogql_query_modifiers",
-    "Breakdown": "shared.query_status",
-    "BreakdownAttributionType": "shared.hogql_query_modifiers",
-    "BreakdownFilter": "shared.query_status",
-    "BreakdownItem": "query_models",
+    "BounceRatePageViewMode": "query.hogql_query_modifiers",
+    "BoxPlotDatum": "query.trends_query",
+    "Breakdown": "query.breakdown_filter",
+    "BreakdownAttributionType": "query.funnels_query",
+    "BreakdownFilter": "query.breakdown_filter",
+    "BreakdownItem": "query.insight_actors_query_options",
     "BreakdownSimulationResult": "alerts",
-    "BreakdownType": "shared.query_status",
+    "BreakdownType": "query.breakdown_filter",
     "BreakpointHit": "live_debugger_breakpoints",
     "BreakpointHitsResponse": "live_debugger_breakpoints",
     "BucketingIdentifierEnum": "shared.minimal_feature_flag",
@@ -3182,10 +3266,10 @@ _MODULES: dict[str, str] = {
     "COPODDetectorConfig": "shared.preprocessing_config",
     "CachedSummary": "llm_analytics",
     "CalculationIntervalEnum": "shared.preprocessing_config",
-    "CalendarHeatmapFilter": "query_models",
-    "CalendarHeatmapMathType": "shared.hogql_query_modifiers",
-    "CalendarHeatmapQuery": "query_models",
-    "CalendarHeatmapResponse": "query_models",
+    "CalendarHeatmapFilter": "query.hogql_autocomplete",
+    "CalendarHeatmapMathType": "query.hogql_query_modifiers",
+    "CalendarHeatmapQuery": "query.hogql_autocomplete",
+    "CalendarHeatmapResponse": "query.hogql_autocomplete",
     "CapabilityState": "tasks",
     "CapabilityStateStateEnum": "tasks",
     "CategoricalScoreDefinitionConfig": "llm_analytics",
@@ -3197,16 +3281,16 @@ _MODULES: dict[str, str] = {
     "ChangeRequestStateEnum": "change_requests",
     "ChannelDetailEnum": "conversations",
     "ChannelSourceEnum": "conversations",
-    "ChartAxis": "shared.hogql_query_modifiers",
-    "ChartDisplayType": "shared.hogql_query_modifiers",
-    "ChartSettings": "shared.hogql_query_modifiers",
-    "ChartSettingsDisplay": "shared.hogql_query_modifiers",
-    "ChartSettingsFormatting": "shared.hogql_query_modifiers",
+    "ChartAxis": "query.data_visualization_node",
+    "ChartDisplayType": "query.chart_display_type",
+    "ChartSettings": "query.data_visualization_node",
+    "ChartSettingsDisplay": "query.data_visualization_node",
+    "ChartSettingsFormatting": "query.data_visualization_node",
     "ClaudeRuntimeAdapterEnum": "tasks_requests",
     "ClaudeTaskRunCreateSchema": "tasks_requests",
     "ClaudeTaskRunCreateSchemaInitialPermissionModeEnum": "tasks_requests",
     "ClickhouseEvent": "events",
-    "ClickhouseQueryProgress": "shared.query_status",
+    "ClickhouseQueryProgress": "query.hogql_query_modifiers",
     "ClusteringJob": "llm_analytics",
     "ClusteringJobAnalysisLevelEnum": "llm_analytics",
     "CodexRuntimeAdapterEnum": "tasks_requests",
@@ -3219,84 +3303,84 @@ _MODULES: dict[str, str] = {
     "CohortPersonResult": "cohorts",
     "CohortPersonResultTypeEnum": "cohorts",
     "CohortPersonsResponse": "cohorts",
-    "CohortPropertyFilter": "shared.cohort_property_filter",
+    "CohortPropertyFilter": "query.hogql_query_modifiers",
     "CohortTypeEnum": "shared.cohort",
-    "ColorMode": "shared.hogql_query_modifiers",
+    "ColorMode": "query.data_visualization_node",
     "Comment": "comments",
-    "Compare": "shared.hogql_query_modifiers",
-    "CompareFilter": "shared.hogql_query_modifiers",
-    "CompareItem": "query_models",
+    "Compare": "query.insight_actors_query",
+    "CompareFilter": "query.hogql_query_modifiers",
+    "CompareItem": "query.insight_actors_query_options",
     "ConclusionEnum": "experiments",
-    "ConditionalFormattingRule": "shared.hogql_query_modifiers",
+    "ConditionalFormattingRule": "query.data_visualization_node",
     "ConnectionTokenResponse": "tasks",
     "ContentEncodingEnum": "tasks_requests",
     "Conversation": "conversations",
     "ConversationMinimal": "conversations",
     "ConversationStatus": "conversations",
     "ConversationType": "conversations",
-    "ConversionGoalFilter1": "shared.hogql_query_modifiers",
-    "ConversionGoalFilter2": "shared.hogql_query_modifiers",
-    "ConversionGoalFilter3": "shared.hogql_query_modifiers",
+    "ConversionGoalFilter1": "query.conversion_goal_filter1",
+    "ConversionGoalFilter2": "query.conversion_goal_filter1",
+    "ConversionGoalFilter3": "query.conversion_goal_filter1",
     "CookielessServerHashModeEnum": "shared.base_currency_enum",
-    "CorrelationType": "shared.hogql_query_modifiers",
-    "CountPerActorMathType": "shared.hogql_query_modifiers",
+    "CorrelationType": "query.funnel_correlation_query",
+    "CountPerActorMathType": "query.hogql_query_modifiers",
     "CreateRecordingRequestPlatformEnum": "desktop_recordings_requests",
     "CreateRecordingResponse": "desktop_recordings",
     "CreateRunResult": "visual_review",
     "CreationModeEnum": "dashboards",
     "CreationTypeEnum": "annotations",
     "Credential": "warehouse_tables",
-    "CurrencyCode": "shared.hogql_query_modifiers",
+    "CurrencyCode": "query.hogql_query_modifiers",
     "CurrentPersonalAPIKey": "personal_api_keys",
-    "CustomChannelCondition": "shared.hogql_query_modifiers",
-    "CustomChannelField": "shared.hogql_query_modifiers",
-    "CustomChannelOperator": "shared.hogql_query_modifiers",
-    "CustomChannelRule": "shared.hogql_query_modifiers",
-    "CustomEventConversionGoal": "shared.hogql_query_modifiers",
+    "CustomChannelCondition": "query.hogql_query_modifiers",
+    "CustomChannelField": "query.hogql_query_modifiers",
+    "CustomChannelOperator": "query.hogql_query_modifiers",
+    "CustomChannelRule": "query.hogql_query_modifiers",
+    "CustomEventConversionGoal": "query.hogql_query_modifiers",
     "CustomerJourney": "customer_journeys",
     "CustomerProfileConfig": "customer_profile_configs",
     "CustomerProfileConfigScopeEnum": "customer_profile_configs",
     "Dashboard": "dashboards",
     "DashboardBasic": "dashboards",
     "DashboardCollaborator": "dashboards",
-    "DashboardFilter": "shared.dashboard_filter",
+    "DashboardFilter": "query.dashboard_filter",
     "DashboardTemplate": "dashboard_templates",
     "DashboardTemplateScopeEnum": "dashboard_templates",
     "DashboardTileBasic": "insights",
     "DashboardTileResult": "dashboards",
     "DataColorTheme": "data_color_themes",
-    "DataTableNode": "shared.hogql_query_modifiers",
-    "DataTableNodeViewPropsContext": "shared.hogql_query_modifiers",
-    "DataTableNodeViewPropsContextType": "shared.hogql_query_modifiers",
-    "DataVisualizationNode": "shared.hogql_query_modifiers",
-    "DataWarehouseEventsModifier": "shared.hogql_query_modifiers",
-    "DataWarehouseNode": "shared.hogql_query_modifiers",
-    "DataWarehousePersonPropertyFilter": "shared.cohort_property_filter",
-    "DataWarehousePropertyFilter": "shared.cohort_property_filter",
+    "DataTableNode": "query.data_table_node",
+    "DataTableNodeViewPropsContext": "query.data_table_node_view_props_context",
+    "DataTableNodeViewPropsContextType": "query.data_table_node_view_props_context",
+    "DataVisualizationNode": "query.data_visualization_node",
+    "DataWarehouseEventsModifier": "query.hogql_query_modifiers",
+    "DataWarehouseNode": "query.data_warehouse_node",
+    "DataWarehousePersonPropertyFilter": "query.hogql_query_modifiers",
+    "DataWarehousePropertyFilter": "query.hogql_query_modifiers",
     "DataWarehouseSavedQuery": "warehouse_saved_queries",
     "DataWarehouseSavedQueryFolder": "warehouse_saved_query_folders",
     "DataWarehouseSavedQueryMinimal": "warehouse_saved_queries",
-    "DataWarehouseViewLink": "query_models",
-    "DatabaseSchemaBatchExportTable": "query_models",
-    "DatabaseSchemaDataWarehouseTable": "query_models",
-    "DatabaseSchemaEndpointTable": "query_models",
-    "DatabaseSchemaManagedViewTable": "query_models",
-    "DatabaseSchemaManagedViewTableKind": "query_models",
-    "DatabaseSchemaMaterializedViewTable": "query_models",
-    "DatabaseSchemaPostHogTable": "query_models",
-    "DatabaseSchemaQuery": "query_models",
-    "DatabaseSchemaQueryResponse": "query_models",
-    "DatabaseSchemaSchema": "query_models",
-    "DatabaseSchemaSource": "query_models",
-    "DatabaseSchemaSystemTable": "query_models",
-    "DatabaseSchemaViewTable": "query_models",
+    "DataWarehouseViewLink": "query.database_schema_query",
+    "DatabaseSchemaBatchExportTable": "query.database_schema_query",
+    "DatabaseSchemaDataWarehouseTable": "query.database_schema_query",
+    "DatabaseSchemaEndpointTable": "query.database_schema_query",
+    "DatabaseSchemaManagedViewTable": "query.database_schema_query",
+    "DatabaseSchemaManagedViewTableKind": "query.database_schema_query",
+    "DatabaseSchemaMaterializedViewTable": "query.database_schema_query",
+    "DatabaseSchemaPostHogTable": "query.database_schema_query",
+    "DatabaseSchemaQuery": "query.database_schema_query",
+    "DatabaseSchemaQueryResponse": "query.database_schema_query",
+    "DatabaseSchemaSchema": "query.database_schema_query",
+    "DatabaseSchemaSource": "query.database_schema_query",
+    "DatabaseSchemaSystemTable": "query.database_schema_query",
+    "DatabaseSchemaViewTable": "query.database_schema_query",
     "Dataset": "datasets",
     "DatasetItem": "dataset_items",
     "DateOperatorEnum": "shared.date_operator_enum",
     "DatePropertyFilter": "actions",
-    "DateRange": "shared.hogql_query_modifiers",
+    "DateRange": "query.hogql_query_modifiers",
     "DateRangeSchema": "logs_requests",
-    "DayItem": "query_models",
+    "DayItem": "query.insight_actors_query_options",
     "DefaultExperimentStatsMethodEnum": "shared.organization",
     "DeliveryStatusEnum": "llm_analytics",
     "DependentFlag": "feature_flags",
@@ -3306,64 +3390,64 @@ _MODULES: dict[str, str] = {
     "DesktopRecordingTask": "desktop_recordings",
     "Detail": "shared.activity_log_entry",
     "DetailModeValueEnum": "llm_analytics_requests",
-    "DetailedResultsAggregationType": "shared.hogql_query_modifiers",
+    "DetailedResultsAggregationType": "query.trends_query",
     "DetectorConfig": "shared.preprocessing_config",
     "DeviceTypesEnum": "surveys_requests",
     "DirectionEnum": "web_analytics",
-    "DisplayType": "shared.hogql_query_modifiers",
-    "DistanceFunc": "query_models",
-    "DocumentSimilarityQuery": "query_models",
-    "DocumentSimilarityQueryResponse": "query_models",
+    "DisplayType": "query.data_visualization_node",
+    "DistanceFunc": "query.document_similarity_query",
+    "DocumentSimilarityQuery": "query.document_similarity_query",
+    "DocumentSimilarityQueryResponse": "query.document_similarity_query",
     "DraftStatusResponse": "product_tours",
     "DurationMetric": "web_analytics",
-    "DurationType": "shared.cohort_property_filter",
+    "DurationType": "query.hogql_query_modifiers",
     "ECODDetectorConfig": "shared.preprocessing_config",
     "EarlyAccessFeature": "early_access_feature",
     "EarlyAccessFeatureSerializerCreateOnly": "early_access_feature",
     "EffectiveMembershipLevelEnum": "shared.effective_membership_level_enum",
     "EffectivePrivilegeLevelEnum": "shared.effective_privilege_level_enum",
     "Element": "elements",
-    "ElementPropertyFilter": "shared.cohort_property_filter",
-    "ElementType": "query_models",
-    "EmbeddedDocument": "query_models",
-    "EmbeddingDistance": "query_models",
-    "EmbeddingModelName": "query_models",
-    "EmbeddingRecord": "query_models",
-    "EmptyPropertyFilter": "shared.cohort_property_filter",
+    "ElementPropertyFilter": "query.hogql_query_modifiers",
+    "ElementType": "query.sessions_timeline_query",
+    "EmbeddedDocument": "query.document_similarity_query",
+    "EmbeddingDistance": "query.document_similarity_query",
+    "EmbeddingModelName": "query.embedding_model_name",
+    "EmbeddingRecord": "query.document_similarity_query",
+    "EmptyPropertyFilter": "query.hogql_query_modifiers",
     "EndpointColumn": "endpoints",
     "EndpointMaterialization": "endpoints",
     "EndpointRefreshMode": "endpoints_requests",
     "EndpointResponse": "endpoints",
     "EndpointRunResponse": "endpoints",
     "EndpointVersionResponse": "endpoints",
-    "EndpointsUsageBreakdown": "shared.hogql_query_modifiers",
-    "EndpointsUsageOrderByDirection": "shared.hogql_query_modifiers",
-    "EndpointsUsageOrderByField": "shared.hogql_query_modifiers",
-    "EndpointsUsageOverviewItem": "query_models",
-    "EndpointsUsageOverviewItemKey": "query_models",
-    "EndpointsUsageOverviewQuery": "query_models",
-    "EndpointsUsageOverviewQueryResponse": "query_models",
-    "EndpointsUsageTableQuery": "shared.hogql_query_modifiers",
-    "EndpointsUsageTableQueryResponse": "shared.hogql_query_modifiers",
-    "EndpointsUsageTrendsQuery": "query_models",
-    "EndpointsUsageTrendsQueryResponse": "query_models",
+    "EndpointsUsageBreakdown": "query.endpoints_usage_breakdown",
+    "EndpointsUsageOrderByDirection": "query.endpoints_usage_table_query",
+    "EndpointsUsageOrderByField": "query.endpoints_usage_table_query",
+    "EndpointsUsageOverviewItem": "query.endpoints_usage_overview_query",
+    "EndpointsUsageOverviewItemKey": "query.endpoints_usage_overview_query",
+    "EndpointsUsageOverviewQuery": "query.endpoints_usage_overview_query",
+    "EndpointsUsageOverviewQueryResponse": "query.endpoints_usage_overview_query",
+    "EndpointsUsageTableQuery": "query.endpoints_usage_table_query",
+    "EndpointsUsageTableQueryResponse": "query.endpoints_usage_table_query",
+    "EndpointsUsageTrendsQuery": "query.endpoints_usage_trends_query",
+    "EndpointsUsageTrendsQueryResponse": "query.endpoints_usage_trends_query",
     "EnforcementModeEnum": "event_definitions",
     "EngineEnum": "external_data_sources",
     "EnsembleDetectorConfig": "shared.preprocessing_config",
     "EnsembleOperator": "shared.preprocessing_config",
     "EnterpriseEventDefinition": "event_definitions",
     "EnterprisePropertyDefinition": "property_definitions",
-    "EntityType": "shared.hogql_query_modifiers",
+    "EntityType": "query.retention_query",
     "EnvironmentC1cEnum": "tasks",
     "EnvironmentsIsGeneratingDemoDataResponse": "environments",
     "ErrorTrackingAssignmentRule": "error_tracking",
     "ErrorTrackingAssignmentRuleAssignee": "error_tracking",
     "ErrorTrackingAssignmentRuleAssigneeRequest": "error_tracking_requests",
-    "ErrorTrackingBreakdownsQuery": "query_models",
-    "ErrorTrackingBreakdownsQueryResponse": "query_models",
-    "ErrorTrackingCorrelatedIssue": "shared.hogql_query_modifiers",
-    "ErrorTrackingExternalReference": "shared.hogql_query_modifiers",
-    "ErrorTrackingExternalReferenceIntegration": "shared.hogql_query_modifiers",
+    "ErrorTrackingBreakdownsQuery": "query.error_tracking_breakdowns_query",
+    "ErrorTrackingBreakdownsQueryResponse": "query.error_tracking_breakdowns_query",
+    "ErrorTrackingCorrelatedIssue": "query.error_tracking_issue_correlation_query",
+    "ErrorTrackingExternalReference": "query.error_tracking_issue_assignee",
+    "ErrorTrackingExternalReferenceIntegration": "query.error_tracking_issue_assignee",
     "ErrorTrackingExternalReferenceIntegrationResult": "error_tracking",
     "ErrorTrackingExternalReferenceResult": "error_tracking",
     "ErrorTrackingFingerprint": "error_tracking",
@@ -3371,31 +3455,31 @@ _MODULES: dict[str, str] = {
     "ErrorTrackingGroupingRuleAssignee": "error_tracking",
     "ErrorTrackingGroupingRuleAssigneeRequest": "error_tracking_requests",
     "ErrorTrackingGroupingRuleListResponse": "error_tracking",
-    "ErrorTrackingIssue": "shared.hogql_query_modifiers",
-    "ErrorTrackingIssueAggregations": "shared.hogql_query_modifiers",
-    "ErrorTrackingIssueAssignee": "shared.hogql_query_modifiers",
-    "ErrorTrackingIssueAssigneeType": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssue": "query.error_tracking_query",
+    "ErrorTrackingIssueAggregations": "query.error_tracking_query",
+    "ErrorTrackingIssueAssignee": "query.error_tracking_issue_assignee",
+    "ErrorTrackingIssueAssigneeType": "query.error_tracking_issue_assignee",
     "ErrorTrackingIssueAssignment": "error_tracking",
-    "ErrorTrackingIssueCohort": "shared.hogql_query_modifiers",
-    "ErrorTrackingIssueCorrelationQuery": "shared.hogql_query_modifiers",
-    "ErrorTrackingIssueCorrelationQueryResponse": "shared.hogql_query_modifiers",
-    "ErrorTrackingIssueFilter": "shared.cohort_property_filter",
+    "ErrorTrackingIssueCohort": "query.error_tracking_issue_assignee",
+    "ErrorTrackingIssueCorrelationQuery": "query.error_tracking_issue_correlation_query",
+    "ErrorTrackingIssueCorrelationQueryResponse": "query.error_tracking_issue_correlation_query",
+    "ErrorTrackingIssueFilter": "query.hogql_query_modifiers",
     "ErrorTrackingIssueFull": "error_tracking",
     "ErrorTrackingIssueFullCohort": "error_tracking",
     "ErrorTrackingIssueFullStatusEnum": "error_tracking",
     "ErrorTrackingIssueMergeResponse": "error_tracking",
     "ErrorTrackingIssueSplitFingerprint": "error_tracking_requests",
     "ErrorTrackingIssueSplitResponse": "error_tracking",
-    "ErrorTrackingIssueStatus": "shared.hogql_query_modifiers",
+    "ErrorTrackingIssueStatus": "query.error_tracking_issue_assignee",
     "ErrorTrackingIssuesValuesResponseItem": "error_tracking",
-    "ErrorTrackingOrderBy": "shared.hogql_query_modifiers",
-    "ErrorTrackingPendingFingerprintIssueStateUpdate": "shared.hogql_query_modifiers",
-    "ErrorTrackingQuery": "shared.hogql_query_modifiers",
-    "ErrorTrackingQueryResponse": "shared.hogql_query_modifiers",
+    "ErrorTrackingOrderBy": "query.error_tracking_query",
+    "ErrorTrackingPendingFingerprintIssueStateUpdate": "query.error_tracking_query",
+    "ErrorTrackingQuery": "query.error_tracking_query",
+    "ErrorTrackingQueryResponse": "query.error_tracking_query",
     "ErrorTrackingRecommendation": "error_tracking",
     "ErrorTrackingRelease": "error_tracking",
-    "ErrorTrackingSimilarIssuesQuery": "query_models",
-    "ErrorTrackingSimilarIssuesQueryResponse": "query_models",
+    "ErrorTrackingSimilarIssuesQuery": "query.error_tracking_similar_issues_query",
+    "ErrorTrackingSimilarIssuesQueryResponse": "query.error_tracking_similar_issues_query",
     "ErrorTrackingSpikeDetectionConfig": "error_tracking",
     "ErrorTrackingSpikeEvent": "error_tracking",
     "ErrorTrackingSpikeEventIssue": "error_tracking",
@@ -3420,77 +3504,77 @@ _MODULES: dict[str, str] = {
     "EvaluationSummaryResponse": "llm_analytics",
     "EvaluationSummaryStatistics": "llm_analytics",
     "EvaluationTypeEnum": "evaluations",
-    "EventDefinition": "shared.hogql_query_modifiers",
+    "EventDefinition": "query.funnel_correlation_query",
     "EventDefinitionBasic": "shared.schema_property_group",
     "EventDefinitionRecord": "event_definitions",
     "EventElement": "events",
     "EventFilterConfig": "event_filter",
     "EventFilterConfigModeEnum": "event_filter",
-    "EventMetadataPropertyFilter": "shared.cohort_property_filter",
-    "EventOddsRatioSerialized": "shared.hogql_query_modifiers",
+    "EventMetadataPropertyFilter": "query.hogql_query_modifiers",
+    "EventOddsRatioSerialized": "query.funnel_correlation_query",
     "EventPropFilter": "shared.cohort",
     "EventPropFilterTypeEnum": "shared.cohort",
-    "EventPropertyFilter": "shared.event_property_filter",
+    "EventPropertyFilter": "query.hogql_query_modifiers",
     "EventSchema": "event_schemas",
-    "EventTaxonomyItem": "query_models",
-    "EventTaxonomyQuery": "query_models",
-    "EventTaxonomyQueryResponse": "query_models",
-    "EventType": "query_models",
+    "EventTaxonomyItem": "query.event_taxonomy_query",
+    "EventTaxonomyQuery": "query.event_taxonomy_query",
+    "EventTaxonomyQueryResponse": "query.event_taxonomy_query",
+    "EventType": "query.sessions_timeline_query",
     "EventTypeEnum": "llm_analytics_requests",
-    "EventsHeatMapColumnAggregationResult": "query_models",
-    "EventsHeatMapDataResult": "query_models",
-    "EventsHeatMapRowAggregationResult": "query_models",
-    "EventsHeatMapStructuredResult": "query_models",
-    "EventsNode": "shared.hogql_query_modifiers",
-    "EventsQuery": "shared.hogql_query_modifiers",
-    "EventsQueryActionStep": "shared.hogql_query_modifiers",
-    "EventsQueryResponse": "shared.hogql_query_modifiers",
+    "EventsHeatMapColumnAggregationResult": "query.hogql_autocomplete",
+    "EventsHeatMapDataResult": "query.hogql_autocomplete",
+    "EventsHeatMapRowAggregationResult": "query.hogql_autocomplete",
+    "EventsHeatMapStructuredResult": "query.hogql_autocomplete",
+    "EventsNode": "query.events_node",
+    "EventsQuery": "query.events_query",
+    "EventsQueryActionStep": "query.events_query",
+    "EventsQueryResponse": "query.events_query",
     "ExistenceOperatorEnum": "shared.date_operator_enum",
     "ExistencePropertyFilter": "actions",
     "ExitConditionEnum": "hog_flows",
     "Experiment": "experiments",
-    "ExperimentActorsQuery": "shared.hogql_query_modifiers",
+    "ExperimentActorsQuery": "query.experiment_actors_query",
     "ExperimentApiEventSource": "experiments",
     "ExperimentApiExposureConfig": "experiments",
     "ExperimentApiExposureCriteria": "experiments",
     "ExperimentApiMetric": "experiments",
     "ExperimentApiMetricsList": "experiments",
-    "ExperimentBreakdownResult": "shared.hogql_query_modifiers",
-    "ExperimentDataWarehouseNode": "shared.hogql_query_modifiers",
-    "ExperimentEventExposureConfig": "shared.hogql_query_modifiers",
-    "ExperimentExposureCriteria": "query_models",
-    "ExperimentExposureQuery": "query_models",
-    "ExperimentExposureQueryResponse": "query_models",
-    "ExperimentExposureTimeSeries": "query_models",
-    "ExperimentFunnelMetric": "shared.hogql_query_modifiers",
-    "ExperimentFunnelsQuery": "shared.hogql_query_modifiers",
-    "ExperimentFunnelsQueryResponse": "shared.hogql_query_modifiers",
+    "ExperimentBreakdownResult": "query.experiment_query",
+    "ExperimentDataWarehouseNode": "query.experiment_query",
+    "ExperimentEventExposureConfig": "query.experiment_event_exposure_config",
+    "ExperimentExposureCriteria": "query.experiment_exposure_query",
+    "ExperimentExposureQuery": "query.experiment_exposure_query",
+    "ExperimentExposureQueryResponse": "query.experiment_exposure_query",
+    "ExperimentExposureTimeSeries": "query.experiment_exposure_query",
+    "ExperimentFunnelMetric": "query.experiment_query",
+    "ExperimentFunnelsQuery": "query.experiment_funnels_query",
+    "ExperimentFunnelsQueryResponse": "query.experiment_funnels_query",
     "ExperimentHoldout": "shared.experiment_holdout",
-    "ExperimentHoldoutType": "query_models",
-    "ExperimentMeanMetric": "shared.hogql_query_modifiers",
-    "ExperimentMetricGoal": "shared.funnel_conversion_window_time_unit",
+    "ExperimentHoldoutType": "query.experiment_exposure_query",
+    "ExperimentMeanMetric": "query.experiment_query",
+    "ExperimentMetricGoal": "query.experiment_query",
     "ExperimentMetricKindEnum": "llm_analytics",
-    "ExperimentMetricMathType": "shared.hogql_query_modifiers",
+    "ExperimentMetricMathType": "query.hogql_query_modifiers",
     "ExperimentMetricType": "experiments",
     "ExperimentParameters": "experiments",
-    "ExperimentQuery": "shared.hogql_query_modifiers",
-    "ExperimentQueryResponse": "shared.hogql_query_modifiers",
-    "ExperimentRatioMetric": "shared.hogql_query_modifiers",
-    "ExperimentRetentionMetric": "shared.hogql_query_modifiers",
+    "ExperimentQuery": "query.experiment_query",
+    "ExperimentQueryResponse": "query.experiment_query",
+    "ExperimentRatioMetric": "query.experiment_query",
+    "ExperimentRetentionMetric": "query.experiment_query",
     "ExperimentSavedMetric": "experiment_saved_metrics",
-    "ExperimentSignificanceCode": "shared.hogql_query_modifiers",
-    "ExperimentStatsBaseValidated": "shared.hogql_query_modifiers",
-    "ExperimentStatsValidationFailure": "shared.hogql_query_modifiers",
+    "ExperimentSignificanceCode": "query.experiment_significance_code",
+    "ExperimentStatsBaseValidated": "query.experiment_query",
+    "ExperimentStatsValidationFailure": "query.experiment_query",
     "ExperimentStatusEnum": "experiments",
     "ExperimentToSavedMetric": "experiments",
-    "ExperimentTrendsQuery": "shared.hogql_query_modifiers",
-    "ExperimentTrendsQueryResponse": "shared.hogql_query_modifiers",
+    "ExperimentTrendsQuery": "query.experiment_trends_query",
+    "ExperimentTrendsQueryResponse": "query.experiment_trends_query",
     "ExperimentTypeEnum": "experiments",
     "ExperimentVariant": "experiments",
-    "ExperimentVariantFunnelsBaseStats": "shared.hogql_query_modifiers",
-    "ExperimentVariantResultBayesian": "shared.hogql_query_modifiers",
-    "ExperimentVariantResultFrequentist": "shared.hogql_query_modifiers",
-    "ExperimentVariantTrendsBaseStats": "shared.hogql_query_modifiers",
+    "ExperimentVariantFunnelsBaseStats": "query.experiment_variant_funnels_base_stats",
+    "ExperimentVariantResultBayesian": "query.experiment_query",
+    "ExperimentVariantResultFrequentist": "query.experiment_query",
+    "ExperimentVariantTrendsBaseStats": "query.experiment_variant_trends_base_stats",
     "ExplainRequest": "logs",
     "ExportFormatEnum": "exports",
     "ExportedAsset": "exports",
@@ -3501,9 +3585,9 @@ _MODULES: dict[str, str] = {
     "ExternalDataSourceSerializers": "external_data_sources",
     "ExternalDataSourceTypeEnum": "shared.external_data_source_type_enum",
     "ExternalDataSourcesCheckCdcPrerequisitesResponse": "external_data_sources",
-    "ExternalQueryError": "query_models",
-    "ExternalQueryErrorCode": "query_models",
-    "ExternalQueryStatus": "query_models",
+    "ExternalQueryError": "query.web_analytics_external_summary_query",
+    "ExternalQueryErrorCode": "query.web_analytics_external_summary_query",
+    "ExternalQueryStatus": "query.web_analytics_external_summary_query",
     "FeatureFlag": "feature_flags",
     "FeatureFlagConditionGroupSchema": "shared.property_group_type_enum",
     "FeatureFlagCreationContextEnum": "feature_flags",
@@ -3523,14 +3607,14 @@ _MODULES: dict[str, str] = {
     "FeatureFlagFilterPropertySemverSchema": "shared.property_group_type_enum",
     "FeatureFlagFilterPropertySemverSchemaOperatorEnum": "shared.property_group_type_enum",
     "FeatureFlagFiltersSchema": "shared.property_group_type_enum",
-    "FeatureFlagGroupType": "query_models",
+    "FeatureFlagGroupType": "query.experiment_exposure_query",
     "FeatureFlagMultivariateSchema": "shared.property_group_type_enum",
     "FeatureFlagMultivariateVariantSchema": "shared.property_group_type_enum",
     "FeatureFlagStatusResponse": "feature_flags",
     "FeatureFlagVersionResponse": "feature_flags",
     "FeatureFlagsBulkDeleteResponse": "feature_flags",
     "FeatureFlagsBulkKeysResponse": "feature_flags",
-    "FeaturePropertyFilter": "shared.cohort_property_filter",
+    "FeaturePropertyFilter": "query.hogql_query_modifiers",
     "FileDownload": "file_download_batch_exports",
     "FileDownloadCount": "file_download_batch_exports",
     "FileDownloadFile": "file_download_batch_exports_requests",
@@ -3545,31 +3629,31 @@ _MODULES: dict[str, str] = {
     "FileSystemUndoDeleteResponseUndoneItem": "file_system",
     "FileSystemUnfiledResponse": "file_system",
     "FilterEnum": "llm_analytics_requests",
-    "FilterLogicalOperator": "shared.filter_logical_operator",
-    "Filters": "shared.hogql_query_modifiers",
-    "FirstEvent": "shared.hogql_query_modifiers",
-    "FlagPropertyFilter": "shared.cohort_property_filter",
+    "FilterLogicalOperator": "query.hogql_query_modifiers",
+    "Filters": "query.session_attribution_explorer_query",
+    "FirstEvent": "query.error_tracking_query",
+    "FlagPropertyFilter": "query.hogql_query_modifiers",
     "FlagValueItem": "flag_value",
     "FlagValueResponse": "flag_value",
-    "FunnelConversionWindowTimeUnit": "shared.funnel_conversion_window_time_unit",
-    "FunnelCorrelationActorsQuery": "shared.hogql_query_modifiers",
-    "FunnelCorrelationQuery": "shared.hogql_query_modifiers",
-    "FunnelCorrelationResponse": "shared.hogql_query_modifiers",
-    "FunnelCorrelationResult": "shared.hogql_query_modifiers",
-    "FunnelCorrelationResultsType": "shared.hogql_query_modifiers",
-    "FunnelExclusionActionsNode": "shared.hogql_query_modifiers",
-    "FunnelExclusionEventsNode": "shared.hogql_query_modifiers",
-    "FunnelLayout": "shared.hogql_query_modifiers",
-    "FunnelMathType": "shared.hogql_query_modifiers",
-    "FunnelPathType": "shared.hogql_query_modifiers",
-    "FunnelPathsFilter": "shared.hogql_query_modifiers",
-    "FunnelStepReference": "shared.hogql_query_modifiers",
-    "FunnelVizType": "shared.hogql_query_modifiers",
-    "FunnelsActorsQuery": "shared.hogql_query_modifiers",
-    "FunnelsDataWarehouseNode": "shared.hogql_query_modifiers",
-    "FunnelsFilter": "shared.hogql_query_modifiers",
-    "FunnelsQuery": "shared.hogql_query_modifiers",
-    "FunnelsQueryResponse": "shared.hogql_query_modifiers",
+    "FunnelConversionWindowTimeUnit": "query.funnel_conversion_window_time_unit",
+    "FunnelCorrelationActorsQuery": "query.experiment_actors_query",
+    "FunnelCorrelationQuery": "query.funnel_correlation_query",
+    "FunnelCorrelationResponse": "query.funnel_correlation_query",
+    "FunnelCorrelationResult": "query.funnel_correlation_query",
+    "FunnelCorrelationResultsType": "query.funnel_correlation_query",
+    "FunnelExclusionActionsNode": "query.funnels_query",
+    "FunnelExclusionEventsNode": "query.funnels_query",
+    "FunnelLayout": "query.funnels_query",
+    "FunnelMathType": "query.hogql_query_modifiers",
+    "FunnelPathType": "query.paths_query",
+    "FunnelPathsFilter": "query.paths_query",
+    "FunnelStepReference": "query.funnels_query",
+    "FunnelVizType": "query.funnels_query",
+    "FunnelsActorsQuery": "query.funnel_correlation_query",
+    "FunnelsDataWarehouseNode": "query.funnels_data_warehouse_node",
+    "FunnelsFilter": "query.funnels_query",
+    "FunnelsQuery": "query.funnels_query",
+    "FunnelsQueryResponse": "query.funnels_query",
     "GenerateResponse": "product_tours",
     "GenerateStepResponse": "product_tours",
     "GitHubBranchesResponse": "integrations",
@@ -3578,35 +3662,35 @@ _MODULES: dict[str, str] = {
     "GitHubReposResponse": "shared.github_repo",
     "GitProviderFileLinkResolveResponse": "error_tracking",
     "Goal": "web_analytics",
-    "GoalLine": "shared.hogql_query_modifiers",
-    "GradientScaleMode": "shared.hogql_query_modifiers",
+    "GoalLine": "query.goal_line",
+    "GradientScaleMode": "query.data_visualization_node",
     "Group": "groups",
-    "GroupNode": "shared.hogql_query_modifiers",
-    "GroupPropertyFilter": "shared.cohort_property_filter",
+    "GroupNode": "query.group_node",
+    "GroupPropertyFilter": "query.hogql_query_modifiers",
     "GroupType": "groups_types",
     "GroupUsageMetric": "groups_types",
     "GroupUsageMetricDisplayEnum": "groups_types",
     "GroupUsageMetricFormatEnum": "groups_types",
     "GroupsPropertyValuesResponse": "groups",
     "GroupsPropertyValuesResponseResultsItem": "groups",
-    "GroupsQuery": "shared.hogql_query_modifiers",
-    "GroupsQueryResponse": "shared.hogql_query_modifiers",
+    "GroupsQuery": "query.groups_query",
+    "GroupsQueryResponse": "query.groups_query",
     "HBOSDetectorConfig": "shared.preprocessing_config",
     "HealthEnum": "sdk_doctor",
     "HealthIssue": "health_issues",
     "HealthIssueSeverityEnum": "health_issues",
     "HealthIssueStatusEnum": "health_issues",
-    "HeatmapGradientStop": "shared.hogql_query_modifiers",
+    "HeatmapGradientStop": "query.data_visualization_node",
     "HeatmapResponseItem": "heatmaps",
     "HeatmapScreenshotResponse": "saved",
     "HeatmapScreenshotResponseStatusEnum": "saved",
     "HeatmapScreenshotResponseTypeEnum": "saved",
-    "HeatmapSettings": "shared.hogql_query_modifiers",
-    "HeatmapSortOrder": "shared.hogql_query_modifiers",
+    "HeatmapSettings": "query.data_visualization_node",
+    "HeatmapSortOrder": "query.data_visualization_node",
     "HeatmapsResponse": "heatmaps",
-    "HedgehogActorAccessoryOption": "query_models",
-    "HedgehogActorColorOption": "query_models",
-    "HedgehogActorSkinOption": "query_models",
+    "HedgehogActorAccessoryOption": "query.user_basic_type",
+    "HedgehogActorColorOption": "query.user_basic_type",
+    "HedgehogActorSkinOption": "query.user_basic_type",
     "HogFlow": "hog_flows",
     "HogFlowAction": "hog_flows",
     "HogFlowMasking": "hog_flows",
@@ -3625,31 +3709,31 @@ _MODULES: dict[str, str] = {
     "HogFunctionStatusStateEnum": "hog_functions",
     "HogFunctionTemplate": "shared.hog_function_template",
     "HogFunctionTypeEnum": "hog_functions",
-    "HogLanguage": "query_models",
-    "HogQLAutocomplete": "query_models",
-    "HogQLAutocompleteResponse": "query_models",
+    "HogLanguage": "query.hogql_autocomplete",
+    "HogQLAutocomplete": "query.hogql_autocomplete",
+    "HogQLAutocompleteResponse": "query.hogql_autocomplete",
     "HogQLFilter": "shared.cohort",
-    "HogQLFilters": "shared.hogql_query_modifiers",
-    "HogQLMetadata": "query_models",
-    "HogQLMetadataResponse": "shared.hogql_query_modifiers",
-    "HogQLNotice": "shared.hogql_query_modifiers",
-    "HogQLPropertyFilter": "shared.cohort_property_filter",
-    "HogQLQuery": "shared.hogql_query_modifiers",
-    "HogQLQueryModifiers": "shared.hogql_query_modifiers",
-    "HogQLQueryResponse": "shared.hogql_query_modifiers",
-    "HogQuery": "shared.hogql_query_modifiers",
-    "HogQueryResponse": "shared.hogql_query_modifiers",
-    "HrefMatching": "shared.hogql_query_modifiers",
+    "HogQLFilters": "query.hogql_query",
+    "HogQLMetadata": "query.hogql_autocomplete",
+    "HogQLMetadataResponse": "query.hogql_query",
+    "HogQLNotice": "query.hogql_query",
+    "HogQLPropertyFilter": "query.hogql_query_modifiers",
+    "HogQLQuery": "query.hogql_query",
+    "HogQLQueryModifiers": "query.hogql_query_modifiers",
+    "HogQLQueryResponse": "query.hogql_query",
+    "HogQuery": "query.hog_query",
+    "HogQueryResponse": "query.hog_query",
+    "HrefMatching": "query.events_query",
     "IQRDetectorConfig": "shared.preprocessing_config",
-    "InCohortVia": "shared.hogql_query_modifiers",
+    "InCohortVia": "query.hogql_query_modifiers",
     "IncrementalFieldTypeEnum": "shared.cdc_table_mode_enum",
-    "InlineCohortCalculation": "shared.hogql_query_modifiers",
+    "InlineCohortCalculation": "query.hogql_query_modifiers",
     "InputsSchemaItem": "hog_functions",
     "InputsSchemaItemTypeEnum": "hog_functions",
     "Insight": "insights",
-    "InsightActorsQuery": "shared.hogql_query_modifiers",
-    "InsightActorsQueryOptions": "query_models",
-    "InsightActorsQueryOptionsResponse": "query_models",
+    "InsightActorsQuery": "query.insight_actors_query",
+    "InsightActorsQueryOptions": "query.insight_actors_query_options",
+    "InsightActorsQueryOptionsResponse": "query.insight_actors_query_options",
     "InsightQuerySchema": "insights",
     "InsightResolvedDateRange": "insights",
     "InsightResult": "dashboards",
@@ -3658,28 +3742,28 @@ _MODULES: dict[str, str] = {
     "InsightTypeEnum": "max_tools_requests",
     "InsightVariable": "insight_variables",
     "InsightVariableTypeEnum": "insight_variables",
-    "InsightVizNode": "shared.hogql_query_modifiers",
+    "InsightVizNode": "query.insight_viz_node",
     "InsightsAnalyzeResponse": "insights",
     "InsightsGenerateMetadataResponse": "insights",
     "InsightsThresholdBounds": "shared.preprocessing_config",
     "InstallCustomAuthTypeEnum": "mcp_server_installations_requests",
     "InstallSourceEnum": "mcp_server_installations_requests",
-    "Integration": "query_models",
+    "Integration": "query.recordings_query",
     "IntegrationConfig": "integrations",
-    "IntegrationFilter": "shared.hogql_query_modifiers",
-    "IntegrationKind": "shared.hogql_query_modifiers",
+    "IntegrationFilter": "query.integration_filter",
+    "IntegrationKind": "query.integration_kind",
     "IntegrationKindEnum": "integrations",
     "InterestingNote": "llm_analytics",
     "IntervalEnum": "shared.batch_export_run",
-    "IntervalItem": "query_models",
-    "IntervalType": "shared.hogql_query_modifiers",
+    "IntervalItem": "query.insight_actors_query_options",
+    "IntervalType": "query.hogql_query_modifiers",
     "InvestigationInconclusiveActionEnum": "shared.preprocessing_config",
     "InvestigationStatusEnum": "shared.preprocessing_config",
     "InvestigationVerdictEnum": "shared.preprocessing_config",
     "IsolationForestDetectorConfig": "shared.preprocessing_config",
     "JsonrpcEnum": "tasks_requests",
     "KNNDetectorConfig": "shared.preprocessing_config",
-    "Key10": "shared.cohort_property_filter",
+    "Key10": "query.hogql_query_modifiers",
     "Kind": "experiments",
     "LLMPrompt": "llm_prompts",
     "LLMPromptEditOperation": "llm_prompts_requests",
@@ -3702,35 +3786,35 @@ _MODULES: dict[str, str] = {
     "LLMSkillOutlineEntry": "llm_skills",
     "LLMSkillResolveResponse": "llm_skills",
     "LLMSkillVersionSummary": "llm_skills",
-    "LLMTrace": "shared.hogql_query_modifiers",
-    "LLMTraceEvent": "shared.hogql_query_modifiers",
-    "LLMTracePerson": "shared.hogql_query_modifiers",
+    "LLMTrace": "query.llm_trace",
+    "LLMTraceEvent": "query.llm_trace",
+    "LLMTracePerson": "query.llm_trace",
     "LOFDetectorConfig": "shared.preprocessing_config",
-    "LastEvent": "shared.hogql_query_modifiers",
-    "LifecycleDataWarehouseNode": "shared.hogql_query_modifiers",
-    "LifecycleFilter": "shared.hogql_query_modifiers",
-    "LifecycleQuery": "shared.hogql_query_modifiers",
-    "LifecycleQueryResponse": "shared.hogql_query_modifiers",
-    "LifecycleToggle": "shared.hogql_query_modifiers",
-    "LimitContext": "query_requests",
+    "LastEvent": "query.error_tracking_query",
+    "LifecycleDataWarehouseNode": "query.lifecycle_data_warehouse_node",
+    "LifecycleFilter": "query.lifecycle_query",
+    "LifecycleQuery": "query.lifecycle_query",
+    "LifecycleQueryResponse": "query.lifecycle_query",
+    "LifecycleToggle": "query.lifecycle_query",
+    "LimitContext": "query.limit_context",
     "LiveDebuggerBreakpoint": "live_debugger_breakpoints",
     "LocalEvaluationResponse": "feature_flags",
     "LogAttributeEntry": "logs",
-    "LogAttributeResult": "query_models",
+    "LogAttributeResult": "query.log_attributes_query",
     "LogAttributeValue": "logs",
-    "LogAttributesQuery": "query_models",
-    "LogAttributesQueryResponse": "query_models",
+    "LogAttributesQuery": "query.log_attributes_query",
+    "LogAttributesQueryResponse": "query.log_attributes_query",
     "LogEntry": "logs",
-    "LogEntryPropertyFilter": "shared.cohort_property_filter",
-    "LogPropertyFilter": "shared.cohort_property_filter",
+    "LogEntryPropertyFilter": "query.hogql_query_modifiers",
+    "LogPropertyFilter": "query.hogql_query_modifiers",
     "LogPropertyFilterOperatorEnum": "logs_requests",
     "LogPropertyFilterSchema": "logs_requests",
-    "LogPropertyFilterType": "shared.cohort_property_filter",
+    "LogPropertyFilterType": "query.hogql_query_modifiers",
     "LogPropertyFilterTypeEnum": "logs_requests",
-    "LogSeverityLevel": "query_models",
-    "LogValueResult": "query_models",
-    "LogValuesQuery": "query_models",
-    "LogValuesQueryResponse": "query_models",
+    "LogSeverityLevel": "query.log_severity_level",
+    "LogValueResult": "query.log_values_query",
+    "LogValuesQuery": "query.log_values_query",
+    "LogValuesQueryResponse": "query.log_values_query",
     "LogsAlertConfiguration": "logs",
     "LogsAlertConfigurationStateEnum": "logs",
     "LogsAlertDestinationResponse": "logs",
@@ -3745,17 +3829,17 @@ _MODULES: dict[str, str] = {
     "LogsCountRangesBody": "logs_requests",
     "LogsCountRangesResponse": "logs",
     "LogsCountResponse": "logs",
-    "LogsOrderBy": "query_models",
-    "LogsQuery": "query_models",
+    "LogsOrderBy": "query.logs_order_by",
+    "LogsQuery": "query.logs_query",
     "LogsQueryBody": "logs_requests",
-    "LogsQueryResponse": "query_models",
+    "LogsQueryResponse": "query.logs_query",
     "LogsQueryResponseSchema": "logs",
     "LogsServiceAggregate": "logs",
     "LogsServicesBody": "logs_requests",
     "LogsServicesResponse": "logs",
     "LogsServicesSparklineBucket": "logs",
     "LogsSparklineBody": "logs_requests",
-    "LogsSparklineBreakdownBy": "query_models",
+    "LogsSparklineBreakdownBy": "query.logs_query",
     "LogsSparklineBucket": "logs",
     "LogsSparklineResponse": "logs",
     "LogsValuesResponse": "logs",
@@ -3767,45 +3851,45 @@ _MODULES: dict[str, str] = {
     "MCPServerInstallationToolApprovalStateEnum": "mcp_server_installations",
     "MCPServerTemplate": "mcp_servers",
     "Mappings": "hog_functions",
-    "MarketingAnalyticsAggregatedQuery": "shared.hogql_query_modifiers",
-    "MarketingAnalyticsAggregatedQueryResponse": "shared.hogql_query_modifiers",
-    "MarketingAnalyticsDrillDownLevel": "shared.hogql_query_modifiers",
-    "MarketingAnalyticsItem": "shared.hogql_query_modifiers",
-    "MarketingAnalyticsOrderByEnum": "shared.hogql_query_modifiers",
-    "MarketingAnalyticsTableQuery": "shared.hogql_query_modifiers",
-    "MarketingAnalyticsTableQueryResponse": "shared.hogql_query_modifiers",
-    "MatchedOn": "query_models",
+    "MarketingAnalyticsAggregatedQuery": "query.marketing_analytics_aggregated_query",
+    "MarketingAnalyticsAggregatedQueryResponse": "query.marketing_analytics_aggregated_query",
+    "MarketingAnalyticsDrillDownLevel": "query.integration_filter",
+    "MarketingAnalyticsItem": "query.marketing_analytics_item",
+    "MarketingAnalyticsOrderByEnum": "query.marketing_analytics_item",
+    "MarketingAnalyticsTableQuery": "query.marketing_analytics_table_query",
+    "MarketingAnalyticsTableQueryResponse": "query.marketing_analytics_table_query",
+    "MatchedOn": "query.log_attributes_query",
     "MatchedOnEnum": "logs",
-    "MatchedRecording": "query_models",
-    "MatchedRecordingEvent": "query_models",
-    "MaterializationMode": "shared.hogql_query_modifiers",
-    "MaterializationType": "shared.hogql_query_modifiers",
-    "MaterializedColumnsOptimizationMode": "shared.hogql_query_modifiers",
+    "MatchedRecording": "query.recordings_query",
+    "MatchedRecordingEvent": "query.recordings_query",
+    "MaterializationMode": "query.hogql_query_modifiers",
+    "MaterializationType": "query.materialization_type",
+    "MaterializedColumnsOptimizationMode": "query.hogql_query_modifiers",
     "MathEnum": "groups_types",
-    "MathGroupTypeIndex": "shared.hogql_query_modifiers",
+    "MathGroupTypeIndex": "query.hogql_query_modifiers",
     "McpServerInstallationsInstallCustomResponse": "mcp_server_installations",
     "McpServerInstallationsInstallTemplateResponse": "mcp_server_installations",
-    "MeanRetentionCalculation": "shared.hogql_query_modifiers",
+    "MeanRetentionCalculation": "query.retention_query",
     "MeetingPlatformEnum": "desktop_recordings",
     "Merge": "shared.activity_log_entry",
     "Message": "conversations",
     "MessageMinimal": "conversations",
     "Method": "shared.preprocessing_config",
     "MethodEnum": "tasks_requests",
-    "Metric": "query_models",
-    "Metrics": "query_models",
+    "Metric": "query.endpoints_usage_trends_query",
+    "Metrics": "query.hogql_autocomplete",
     "MinimalFeatureFlag": "shared.minimal_feature_flag",
-    "MinimalHedgehogConfig": "query_models",
+    "MinimalHedgehogConfig": "query.user_basic_type",
     "MinimalPerson": "session_recordings",
     "ModelConfiguration": "evaluations",
     "ModelEnum": "shared.batch_export_run",
-    "MultipleBreakdownOptions": "query_models",
-    "MultipleBreakdownType": "shared.query_status",
-    "MultipleVariantHandling": "shared.hogql_query_modifiers",
+    "MultipleBreakdownOptions": "query.insight_actors_query_options",
+    "MultipleBreakdownType": "query.breakdown_filter",
+    "MultipleVariantHandling": "query.experiment_event_exposure_config",
     "MyFlagsResponse": "feature_flags",
     "NetworkAccessLevelEnum": "sandbox_environments",
-    "NonIntegratedConversionsTableQuery": "shared.hogql_query_modifiers",
-    "NonIntegratedConversionsTableQueryResponse": "shared.hogql_query_modifiers",
+    "NonIntegratedConversionsTableQuery": "query.non_integrated_conversions_table_query",
+    "NonIntegratedConversionsTableQueryResponse": "query.non_integrated_conversions_table_query",
     "Notebook": "notebooks",
     "NotebookMinimal": "notebooks",
     "NotificationDestinationTypeEnum": "logs",
@@ -3817,10 +3901,10 @@ _MODULES: dict[str, str] = {
     "OCSVMDetectorConfig": "shared.preprocessing_config",
     "ObjectMediaPreview": "object_media_previews",
     "OnErrorEnum": "hog_flows",
-    "OrderBy": "query_models",
+    "OrderBy": "query.document_similarity_query",
     "OrderByEnum": "logs_requests",
-    "OrderDirection1": "query_models",
-    "OrderDirection2": "shared.hogql_query_modifiers",
+    "OrderDirection1": "query.document_similarity_query",
+    "OrderDirection2": "query.error_tracking_query",
     "Organization": "shared.organization",
     "OrganizationBasic": "users",
     "OrganizationDomain": "organizations",
@@ -3835,7 +3919,7 @@ _MODULES: dict[str, str] = {
     "OutputTypeEnum": "evaluations",
     "OverallHealthEnum": "sdk_doctor",
     "PCADetectorConfig": "shared.preprocessing_config",
-    "PageURL": "query_models",
+    "PageURL": "query.web_page_url_search_query",
     "PaginatedActionList": "actions",
     "PaginatedActivityLogList": "shared.activity_log",
     "PaginatedAlertList": "alerts",
@@ -3956,32 +4040,32 @@ _MODULES: dict[str, str] = {
     "PaginatedUserList": "users",
     "PaginatedWebExperimentsAPIList": "web_experiments",
     "PaginatedWorkerLogEntryList": "shared.worker_log_entry",
-    "PathCleaningFilter": "shared.hogql_query_modifiers",
-    "PathType": "shared.hogql_query_modifiers",
-    "PathsFilter": "shared.hogql_query_modifiers",
-    "PathsLink": "shared.hogql_query_modifiers",
-    "PathsQuery": "shared.hogql_query_modifiers",
-    "PathsQueryResponse": "shared.hogql_query_modifiers",
+    "PathCleaningFilter": "query.paths_query",
+    "PathType": "query.paths_query",
+    "PathsFilter": "query.paths_query",
+    "PathsLink": "query.paths_query",
+    "PathsQuery": "query.paths_query",
+    "PathsQueryResponse": "query.paths_query",
     "PauseResponse": "signals",
     "PauseStateResponse": "signals",
     "PendingInvite": "users",
     "PersistedFolder": "persisted_folder",
     "PersistedFolderTypeEnum": "persisted_folder",
-    "Person": "query_models",
+    "Person": "query.sessions_timeline_query",
     "PersonBatchResponse": "persons",
     "PersonBulkDeleteResponse": "persons",
     "PersonFilter": "shared.cohort",
     "PersonPropertiesAtTimeDebug": "persons",
     "PersonPropertiesAtTimeMetadata": "persons",
     "PersonPropertiesAtTimeResponse": "persons",
-    "PersonPropertyFilter": "shared.cohort_property_filter",
+    "PersonPropertyFilter": "query.hogql_query_modifiers",
     "PersonRecord": "persons",
-    "PersonType": "query_models",
-    "PersonsArgMaxVersion": "shared.hogql_query_modifiers",
+    "PersonType": "query.recordings_query",
+    "PersonsArgMaxVersion": "query.hogql_query_modifiers",
     "PersonsCohortsResponse": "persons",
-    "PersonsJoinMode": "shared.hogql_query_modifiers",
-    "PersonsNode": "shared.hogql_query_modifiers",
-    "PersonsOnEventsMode": "shared.hogql_query_modifiers",
+    "PersonsJoinMode": "query.hogql_query_modifiers",
+    "PersonsNode": "query.persons_node",
+    "PersonsOnEventsMode": "query.hogql_query_modifiers",
     "PersonsValuesResponse": "persons",
     "PersonsValuesResponse2": "persons",
     "PinnedSceneTab": "user_home_settings",
@@ -3990,10 +4074,10 @@ _MODULES: dict[str, str] = {
     "PluginLogEntrySourceEnum": "plugin_configs",
     "PluginLogEntryTypeEnum": "plugin_configs",
     "PluginsAccessLevelEnum": "shared.organization",
-    "Population": "shared.hogql_query_modifiers",
-    "Position": "shared.hogql_query_modifiers",
+    "Population": "query.error_tracking_issue_correlation_query",
+    "Position": "query.goal_line",
     "PrAuthorshipModeEnum": "tasks_requests",
-    "PrecomputationMode": "shared.hogql_query_modifiers",
+    "PrecomputationMode": "query.experiment_query",
     "PreprocessingConfig": "shared.preprocessing_config",
     "PriorityEnum": "conversations",
     "ProductTour": "product_tours",
@@ -4007,102 +4091,102 @@ _MODULES: dict[str, str] = {
     "Property": "shared.property_item",
     "PropertyDefinitionTypeEnum": "property_definitions",
     "PropertyFilterTypeEnum": "shared.property_filter_type_enum",
-    "PropertyGroupFilter": "shared.hogql_query_modifiers",
-    "PropertyGroupFilterValue": "shared.filter_logical_operator",
+    "PropertyGroupFilter": "query.hogql_query_modifiers",
+    "PropertyGroupFilterValue": "query.hogql_query_modifiers",
     "PropertyGroupOperator": "shared.property_group_operator",
     "PropertyGroupTypeEnum": "shared.property_group_type_enum",
-    "PropertyGroupsMode": "shared.hogql_query_modifiers",
+    "PropertyGroupsMode": "query.hogql_query_modifiers",
     "PropertyItem": "shared.property_item",
     "PropertyItemOperatorEnum": "shared.property_item",
-    "PropertyMathType": "shared.hogql_query_modifiers",
-    "PropertyOperator": "shared.event_property_filter",
-    "PropertyType": "query_models",
-    "PropertyValueItem": "query_models",
-    "PropertyValuesQuery": "query_models",
-    "PropertyValuesQueryResponse": "query_models",
+    "PropertyMathType": "query.hogql_query_modifiers",
+    "PropertyOperator": "query.hogql_query_modifiers",
+    "PropertyType": "query.property_values_query",
+    "PropertyValueItem": "query.property_values_query",
+    "PropertyValuesQuery": "query.property_values_query",
+    "PropertyValuesQueryResponse": "query.property_values_query",
     "ProxyRecord": "organizations",
     "ProxyRecordStatusEnum": "organizations",
     "QuarantinedIdentifierEntry": "visual_review",
     "QueryCancellation": "query_models",
-    "QueryIndexUsage": "shared.hogql_query_modifiers",
-    "QueryLogTags": "shared.hogql_query_modifiers",
+    "QueryIndexUsage": "query.hogql_query",
+    "QueryLogTags": "query.hogql_query_modifiers",
     "QueryResponseAlternative": "query_models",
-    "QueryStatus": "shared.query_status",
+    "QueryStatus": "query.hogql_query_modifiers",
     "QueryStatusResponse": "shared.query_status_response",
-    "QueryTiming": "shared.hogql_query_modifiers",
+    "QueryTiming": "query.hogql_query_modifiers",
     "QueryUpgradeResponse": "query_models",
-    "RETENTION": "shared.hogql_query_modifiers",
+    "RETENTION": "query.viz_specific_options",
     "ReasoningEffortEnum": "tasks",
     "RecomputeResult": "visual_review",
-    "RecordingOrder": "query_models",
-    "RecordingOrderDirection": "query_models",
-    "RecordingPropertyFilter": "shared.cohort_property_filter",
-    "RecordingsQuery": "query_models",
-    "RecordingsQueryResponse": "query_models",
-    "RefreshType": "query_requests",
+    "RecordingOrder": "query.recordings_query",
+    "RecordingOrderDirection": "query.recordings_query",
+    "RecordingPropertyFilter": "query.hogql_query_modifiers",
+    "RecordingsQuery": "query.recordings_query",
+    "RecordingsQueryResponse": "query.recordings_query",
+    "RefreshType": "query.refresh_type",
     "Repo": "visual_review",
     "RepositoryReadinessResponse": "tasks",
-    "ResolvedDateRangeResponse": "shared.hogql_query_modifiers",
-    "Response": "shared.hogql_query_modifiers",
-    "Response1": "shared.hogql_query_modifiers",
-    "Response10": "shared.hogql_query_modifiers",
-    "Response11": "shared.hogql_query_modifiers",
-    "Response12": "shared.hogql_query_modifiers",
-    "Response13": "shared.hogql_query_modifiers",
-    "Response14": "shared.hogql_query_modifiers",
-    "Response15": "shared.hogql_query_modifiers",
-    "Response16": "shared.hogql_query_modifiers",
-    "Response18": "shared.hogql_query_modifiers",
-    "Response19": "shared.hogql_query_modifiers",
-    "Response2": "shared.hogql_query_modifiers",
-    "Response20": "shared.hogql_query_modifiers",
-    "Response21": "shared.hogql_query_modifiers",
-    "Response22": "shared.hogql_query_modifiers",
-    "Response23": "shared.hogql_query_modifiers",
-    "Response24": "shared.hogql_query_modifiers",
-    "Response25": "shared.hogql_query_modifiers",
-    "Response26": "shared.hogql_query_modifiers",
-    "Response3": "shared.hogql_query_modifiers",
-    "Response4": "shared.hogql_query_modifiers",
-    "Response5": "shared.hogql_query_modifiers",
-    "Response6": "shared.hogql_query_modifiers",
-    "Response8": "shared.hogql_query_modifiers",
-    "Response9": "shared.hogql_query_modifiers",
+    "ResolvedDateRangeResponse": "query.hogql_query_modifiers",
+    "Response": "query.data_table_node",
+    "Response1": "query.data_table_node",
+    "Response10": "query.data_table_node",
+    "Response11": "query.data_table_node",
+    "Response12": "query.data_table_node",
+    "Response13": "query.data_table_node",
+    "Response14": "query.data_table_node",
+    "Response15": "query.data_table_node",
+    "Response16": "query.data_table_node",
+    "Response18": "query.data_table_node",
+    "Response19": "query.data_table_node",
+    "Response2": "query.data_table_node",
+    "Response20": "query.data_table_node",
+    "Response21": "query.data_table_node",
+    "Response22": "query.data_table_node",
+    "Response23": "query.data_table_node",
+    "Response24": "query.data_table_node",
+    "Response25": "query.data_table_node",
+    "Response26": "query.data_table_node",
+    "Response3": "query.data_table_node",
+    "Response4": "query.data_table_node",
+    "Response5": "query.data_table_node",
+    "Response6": "query.data_table_node",
+    "Response8": "query.data_table_node",
+    "Response9": "query.data_table_node",
     "ResponseSamplingIntervalTypeEnum": "surveys",
     "RestrictionLevelEnum": "dashboards",
-    "ResultCustomizationBy": "shared.hogql_query_modifiers",
-    "RetentionDashboardDisplayType": "shared.hogql_query_modifiers",
-    "RetentionEntity": "shared.hogql_query_modifiers",
-    "RetentionEntityKind": "shared.hogql_query_modifiers",
-    "RetentionFilter": "shared.hogql_query_modifiers",
-    "RetentionPeriod": "shared.hogql_query_modifiers",
-    "RetentionQuery": "shared.hogql_query_modifiers",
-    "RetentionQueryResponse": "shared.hogql_query_modifiers",
-    "RetentionReference": "shared.hogql_query_modifiers",
-    "RetentionResult": "shared.hogql_query_modifiers",
-    "RetentionType": "shared.hogql_query_modifiers",
-    "RetentionValue": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsBreakdown": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsGrossRevenueQuery": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsGrossRevenueQueryResponse": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsMRRQuery": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsMRRQueryResponse": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsMRRQueryResultItem": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsMetricsQuery": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsMetricsQueryResponse": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsOverviewItem": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsOverviewItemKey": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsOverviewQuery": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsOverviewQueryResponse": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsPropertyFilter": "shared.cohort_property_filter",
-    "RevenueAnalyticsTopCustomersGroupBy": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsTopCustomersQuery": "shared.hogql_query_modifiers",
-    "RevenueAnalyticsTopCustomersQueryResponse": "shared.hogql_query_modifiers",
-    "RevenueCurrencyPropertyConfig": "shared.hogql_query_modifiers",
-    "RevenueExampleDataWarehouseTablesQuery": "shared.hogql_query_modifiers",
-    "RevenueExampleDataWarehouseTablesQueryResponse": "shared.hogql_query_modifiers",
-    "RevenueExampleEventsQuery": "shared.hogql_query_modifiers",
-    "RevenueExampleEventsQueryResponse": "shared.hogql_query_modifiers",
+    "ResultCustomizationBy": "query.result_customization_by",
+    "RetentionDashboardDisplayType": "query.retention_query",
+    "RetentionEntity": "query.retention_query",
+    "RetentionEntityKind": "query.retention_query",
+    "RetentionFilter": "query.retention_query",
+    "RetentionPeriod": "query.retention_query",
+    "RetentionQuery": "query.retention_query",
+    "RetentionQueryResponse": "query.retention_query",
+    "RetentionReference": "query.retention_query",
+    "RetentionResult": "query.retention_query",
+    "RetentionType": "query.retention_query",
+    "RetentionValue": "query.retention_query",
+    "RevenueAnalyticsBreakdown": "query.revenue_analytics_breakdown",
+    "RevenueAnalyticsGrossRevenueQuery": "query.revenue_analytics_gross_revenue_query",
+    "RevenueAnalyticsGrossRevenueQueryResponse": "query.revenue_analytics_gross_revenue_query",
+    "RevenueAnalyticsMRRQuery": "query.revenue_analytics_mrr_query",
+    "RevenueAnalyticsMRRQueryResponse": "query.revenue_analytics_mrr_query",
+    "RevenueAnalyticsMRRQueryResultItem": "query.revenue_analytics_mrr_query",
+    "RevenueAnalyticsMetricsQuery": "query.revenue_analytics_metrics_query",
+    "RevenueAnalyticsMetricsQueryResponse": "query.revenue_analytics_metrics_query",
+    "RevenueAnalyticsOverviewItem": "query.revenue_analytics_overview_query",
+    "RevenueAnalyticsOverviewItemKey": "query.revenue_analytics_overview_query",
+    "RevenueAnalyticsOverviewQuery": "query.revenue_analytics_overview_query",
+    "RevenueAnalyticsOverviewQueryResponse": "query.revenue_analytics_overview_query",
+    "RevenueAnalyticsPropertyFilter": "query.hogql_query_modifiers",
+    "RevenueAnalyticsTopCustomersGroupBy": "query.revenue_analytics_top_customers_query",
+    "RevenueAnalyticsTopCustomersQuery": "query.revenue_analytics_top_customers_query",
+    "RevenueAnalyticsTopCustomersQueryResponse": "query.revenue_analytics_top_customers_query",
+    "RevenueCurrencyPropertyConfig": "query.hogql_query_modifiers",
+    "RevenueExampleDataWarehouseTablesQuery": "query.revenue_example_data_warehouse_tables_query",
+    "RevenueExampleDataWarehouseTablesQueryResponse": "query.revenue_example_data_warehouse_tables_query",
+    "RevenueExampleEventsQuery": "query.revenue_example_events_query",
+    "RevenueExampleEventsQueryResponse": "query.revenue_example_events_query",
     "ReviewQueue": "llm_analytics",
     "ReviewQueueItem": "llm_analytics",
     "ReviewStateCounts": "visual_review",
@@ -4115,13 +4199,13 @@ _MODULES: dict[str, str] = {
     "RunSummary": "visual_review",
     "RuntimeAdapterEnum": "tasks",
     "S3PresignedPost": "tasks",
-    "SampleRatioMismatch": "query_models",
-    "SamplingRate": "shared.hogql_query_modifiers",
+    "SampleRatioMismatch": "query.experiment_exposure_query",
+    "SamplingRate": "query.sampling_rate",
     "SandboxEnvironment": "sandbox_environments",
     "SandboxEnvironmentList": "sandbox_environments",
-    "SavedInsightNode": "query_models",
+    "SavedInsightNode": "query.saved_insight_node",
     "SavedQueryStatusEnum": "warehouse_saved_queries",
-    "Scale": "shared.hogql_query_modifiers",
+    "Scale": "query.data_visualization_node",
     "ScanEvidence": "tasks",
     "ScenePersonalisationBasic": "users",
     "ScheduleEnum": "surveys_requests",
@@ -4137,30 +4221,30 @@ _MODULES: dict[str, str] = {
     "SelectionModeEnum": "llm_analytics",
     "SentimentBatchResponse": "llm_analytics",
     "SentimentRequestAnalysisLevelEnum": "llm_analytics_requests",
-    "Series": "query_models",
-    "SessionAttributionExplorerQuery": "shared.hogql_query_modifiers",
-    "SessionAttributionExplorerQueryResponse": "shared.hogql_query_modifiers",
-    "SessionAttributionGroupBy": "shared.hogql_query_modifiers",
-    "SessionData": "shared.hogql_query_modifiers",
+    "Series": "query.insight_actors_query_options",
+    "SessionAttributionExplorerQuery": "query.session_attribution_explorer_query",
+    "SessionAttributionExplorerQueryResponse": "query.session_attribution_explorer_query",
+    "SessionAttributionGroupBy": "query.session_attribution_explorer_query",
+    "SessionData": "query.experiment_query",
     "SessionGroupSummary": "session_group_summaries",
     "SessionGroupSummaryMinimal": "session_group_summaries",
-    "SessionPropertyFilter": "shared.cohort_property_filter",
+    "SessionPropertyFilter": "query.hogql_query_modifiers",
     "SessionRecording": "session_recordings",
-    "SessionRecordingExternalReference": "query_models",
+    "SessionRecordingExternalReference": "query.recordings_query",
     "SessionRecordingPlaylist": "session_recording_playlists",
     "SessionRecordingPlaylistTypeEnum": "session_recording_playlists",
     "SessionRecordingRetentionPeriodEnum": "shared.available_setup_task_ids_enum",
-    "SessionRecordingType": "query_models",
+    "SessionRecordingType": "query.recordings_query",
     "SessionRecordingsResponse": "session_recordings",
     "SessionSummaries": "session_summaries",
     "SessionSummariesConfig": "session_summaries",
-    "SessionTableVersion": "shared.hogql_query_modifiers",
-    "SessionsQuery": "shared.hogql_query_modifiers",
-    "SessionsQueryResponse": "shared.hogql_query_modifiers",
-    "SessionsTimelineQuery": "query_models",
-    "SessionsTimelineQueryResponse": "query_models",
-    "SessionsV2JoinMode": "shared.hogql_query_modifiers",
-    "Settings": "shared.hogql_query_modifiers",
+    "SessionTableVersion": "query.hogql_query_modifiers",
+    "SessionsQuery": "query.sessions_query",
+    "SessionsQueryResponse": "query.sessions_query",
+    "SessionsTimelineQuery": "query.sessions_timeline_query",
+    "SessionsTimelineQueryResponse": "query.sessions_timeline_query",
+    "SessionsV2JoinMode": "query.hogql_query_modifiers",
+    "Settings": "query.data_visualization_node",
     "SeverityLevelsEnum": "logs_requests",
     "SharePassword": "shared.share_password",
     "SharingConfiguration": "shared.share_password",
@@ -4170,47 +4254,47 @@ _MODULES: dict[str, str] = {
     "SignalSourceConfigSourceTypeEnum": "signals",
     "SignalUserAutonomyConfig": "users",
     "SignalsProcessingResumeResponse": "signals",
-    "SimilarIssue": "query_models",
+    "SimilarIssue": "query.error_tracking_similar_issues_query",
     "SimpleExternalDataSourceSerializers": "warehouse_tables",
-    "SimpleIntervalType": "shared.hogql_query_modifiers",
+    "SimpleIntervalType": "query.revenue_analytics_breakdown",
     "Snapshot": "visual_review",
     "SnapshotHistoryEntry": "visual_review",
     "SnapshotManifestItem": "visual_review_requests",
-    "SnapshotSource": "query_models",
+    "SnapshotSource": "query.recordings_query",
     "SourceProductEnum": "signals",
-    "SpanPropertyFilter": "shared.cohort_property_filter",
-    "SpanPropertyFilterType": "shared.cohort_property_filter",
+    "SpanPropertyFilter": "query.hogql_query_modifiers",
+    "SpanPropertyFilterType": "query.hogql_query_modifiers",
     "SparklineBreakdownByEnum": "logs_requests",
     "StageEnum": "early_access_feature",
-    "StartHandling": "shared.funnel_conversion_window_time_unit",
+    "StartHandling": "query.experiment_query",
     "StaticFilters": "advanced_activity_logs",
     "StatusA35Enum": "tasks",
-    "StatusItem": "query_models",
+    "StatusItem": "query.insight_actors_query_options",
     "StatusReasonEnum": "evaluations",
-    "StepOrderValue": "shared.hogql_query_modifiers",
-    "StickinessActorsQuery": "shared.hogql_query_modifiers",
-    "StickinessComputationMode": "shared.hogql_query_modifiers",
-    "StickinessCriteria": "shared.hogql_query_modifiers",
-    "StickinessFilter": "shared.hogql_query_modifiers",
-    "StickinessOperator": "shared.hogql_query_modifiers",
-    "StickinessQuery": "shared.hogql_query_modifiers",
-    "StickinessQueryResponse": "shared.hogql_query_modifiers",
+    "StepOrderValue": "query.funnel_conversion_window_time_unit",
+    "StickinessActorsQuery": "query.experiment_actors_query",
+    "StickinessComputationMode": "query.stickiness_query",
+    "StickinessCriteria": "query.stickiness_query",
+    "StickinessFilter": "query.stickiness_query",
+    "StickinessOperator": "query.stickiness_query",
+    "StickinessQuery": "query.stickiness_query",
+    "StickinessQueryResponse": "query.stickiness_query",
     "StringMatchOperatorEnum": "shared.string_match_operator_enum",
     "StringPropertyFilter": "actions",
     "StructuredSummary": "llm_analytics",
-    "Style": "shared.hogql_query_modifiers",
+    "Style": "query.data_visualization_node",
     "Subscription": "subscriptions",
     "SubscriptionDelivery": "subscriptions",
     "SubscriptionDeliveryStatusEnum": "subscriptions",
     "SubscriptionFrequencyEnum": "subscriptions",
     "SuccessResponse": "shared.success_response",
     "SuggestReplyResponse": "conversations",
-    "SuggestedQuestionsQuery": "query_models",
-    "SuggestedQuestionsQueryResponse": "query_models",
+    "SuggestedQuestionsQuery": "query.suggested_questions_query",
+    "SuggestedQuestionsQueryResponse": "query.suggested_questions_query",
     "SummarizeResponse": "llm_analytics",
     "SummarizeTypeEnum": "llm_analytics_requests",
     "SummaryBullet": "llm_analytics",
-    "SummaryOutcome": "query_models",
+    "SummaryOutcome": "query.recordings_query",
     "Survey": "surveys",
     "SurveyAppearanceSchema": "surveys_requests",
     "SurveyBranchingSchema": "surveys_requests",
@@ -4246,7 +4330,7 @@ _MODULES: dict[str, str] = {
     "SyncTypeEnum": "shared.cdc_table_mode_enum",
     "Table": "warehouse_tables",
     "TableFormatEnum": "warehouse_tables",
-    "TableSettings": "shared.hogql_query_modifiers",
+    "TableSettings": "query.data_visualization_node",
     "TargetTypeEnum": "subscriptions",
     "Task": "tasks",
     "TaskAutomation": "task_automations",
@@ -4279,18 +4363,18 @@ _MODULES: dict[str, str] = {
     "TaskStagedArtifactsFinalizeUploadResponse": "tasks",
     "TaskStagedArtifactsPrepareUploadResponse": "tasks",
     "TaskSummary": "tasks",
-    "TaxonomicFilterGroupType": "shared.hogql_query_modifiers",
+    "TaxonomicFilterGroupType": "query.data_table_node_view_props_context",
     "Team": "shared.base_currency_enum",
     "TeamBasic": "users",
     "TeamCustomerAnalyticsConfig": "shared.base_currency_enum",
     "TeamMarketingAnalyticsConfig": "shared.base_currency_enum",
     "TeamRevenueAnalyticsConfig": "shared.base_currency_enum",
-    "TeamTaxonomyItem": "query_models",
-    "TeamTaxonomyQuery": "query_models",
-    "TeamTaxonomyQueryResponse": "query_models",
+    "TeamTaxonomyItem": "query.team_taxonomy_query",
+    "TeamTaxonomyQuery": "query.team_taxonomy_query",
+    "TeamTaxonomyQueryResponse": "query.team_taxonomy_query",
     "TestHogResponse": "evaluations",
     "TestHogResultItem": "evaluations",
-    "TextMatching": "shared.hogql_query_modifiers",
+    "TextMatching": "query.events_query",
     "TextReprMetadata": "llm_analytics",
     "TextReprOptions": "llm_analytics_requests",
     "TextReprResponse": "llm_analytics",
@@ -4304,44 +4388,44 @@ _MODULES: dict[str, str] = {
     "TicketPerson": "conversations",
     "TicketStatusEnum": "conversations",
     "TicketView": "conversations",
-    "TimeWindowMode": "shared.hogql_query_modifiers",
-    "TimelineEntry": "query_models",
+    "TimeWindowMode": "query.retention_query",
+    "TimelineEntry": "query.sessions_timeline_query",
     "TimezoneEnum": "shared.timezone_enum",
     "ToleratedHashEntry": "visual_review",
     "ToolApprovalUpdateApprovalStateEnum": "mcp_server_installations_requests",
     "ToolbarModeEnum": "users",
     "TopPage": "web_analytics",
     "TopSource": "web_analytics",
-    "TraceNeighborsQuery": "query_models",
-    "TraceNeighborsQueryResponse": "query_models",
-    "TraceQuery": "shared.hogql_query_modifiers",
-    "TraceQueryResponse": "shared.hogql_query_modifiers",
+    "TraceNeighborsQuery": "query.trace_neighbors_query",
+    "TraceNeighborsQueryResponse": "query.trace_neighbors_query",
+    "TraceQuery": "query.trace_query",
+    "TraceQueryResponse": "query.trace_query",
     "TraceReview": "llm_analytics",
     "TraceReviewScore": "llm_analytics",
     "TraceReviewScoreWrite": "llm_analytics_requests",
-    "TraceSpansQuery": "query_models",
-    "TraceSpansQueryResponse": "query_models",
-    "TracesQuery": "shared.hogql_query_modifiers",
-    "TracesQueryResponse": "shared.hogql_query_modifiers",
+    "TraceSpansQuery": "query.trace_spans_query",
+    "TraceSpansQueryResponse": "query.trace_spans_query",
+    "TracesQuery": "query.traces_query",
+    "TracesQueryResponse": "query.traces_query",
     "TranscriptSegment": "desktop_recordings",
     "TrendsAlertConfig": "shared.preprocessing_config",
-    "TrendsFilter": "shared.hogql_query_modifiers",
-    "TrendsFormulaNode": "shared.hogql_query_modifiers",
-    "TrendsQuery": "shared.hogql_query_modifiers",
-    "TrendsQueryResponse": "shared.hogql_query_modifiers",
+    "TrendsFilter": "query.trends_query",
+    "TrendsFormulaNode": "query.trends_query",
+    "TrendsQuery": "query.trends_query",
+    "TrendsQueryResponse": "query.trends_query",
     "Trigger": "shared.activity_log_entry",
     "UploadTarget": "visual_review",
     "UploadedMediaCreateResponse": "uploaded_media",
-    "UrlMatching": "shared.hogql_query_modifiers",
-    "UsageMetric": "query_models",
-    "UsageMetricDisplay": "query_models",
-    "UsageMetricFormat": "query_models",
-    "UsageMetricsQuery": "query_models",
-    "UsageMetricsQueryResponse": "query_models",
+    "UrlMatching": "query.events_query",
+    "UsageMetric": "query.usage_metrics_query",
+    "UsageMetricDisplay": "query.usage_metrics_query",
+    "UsageMetricFormat": "query.usage_metrics_query",
+    "UsageMetricsQuery": "query.usage_metrics_query",
+    "UsageMetricsQueryResponse": "query.usage_metrics_query",
     "User": "users",
     "UserBasic": "shared.user_basic",
     "UserBasicInfo": "visual_review",
-    "UserBasicType": "query_models",
+    "UserBasicType": "query.user_basic_type",
     "UserBlastRadiusResponse": "feature_flags",
     "UserGitHubAccount": "users",
     "UserGitHubIntegrationItem": "users",
@@ -4350,58 +4434,58 @@ _MODULES: dict[str, str] = {
     "UserInterview": "user_interviews",
     "UserSchema": "users",
     "ValidationStatusEnum": "change_requests",
-    "VectorSearchQuery": "query_models",
-    "VectorSearchQueryResponse": "query_models",
-    "VectorSearchResponseItem": "query_models",
-    "VizSpecificOptions": "shared.hogql_query_modifiers",
-    "VolumeBucket": "shared.hogql_query_modifiers",
+    "VectorSearchQuery": "query.vector_search_query",
+    "VectorSearchQueryResponse": "query.vector_search_query",
+    "VectorSearchResponseItem": "query.vector_search_query",
+    "VizSpecificOptions": "query.viz_specific_options",
+    "VolumeBucket": "query.error_tracking_query",
     "WarehouseSavedQueriesAncestorsResponse": "warehouse_saved_queries",
     "WarehouseSavedQueriesDependenciesResponse": "warehouse_saved_queries",
     "WarehouseSavedQueriesDescendantsResponse": "warehouse_saved_queries",
     "WarehouseSavedQueriesRunHistoryResponse": "warehouse_saved_queries",
     "WarehouseSavedQueriesRunHistoryResponseRunHistoryItem": "warehouse_saved_queries",
-    "WebAnalyticsExternalSummaryQuery": "query_models",
-    "WebAnalyticsExternalSummaryQueryResponse": "query_models",
-    "WebAnalyticsItemKind": "shared.hogql_query_modifiers",
-    "WebAnalyticsOrderByDirection": "shared.hogql_query_modifiers",
-    "WebAnalyticsOrderByFields": "shared.hogql_query_modifiers",
-    "WebAnalyticsSampling": "shared.hogql_query_modifiers",
+    "WebAnalyticsExternalSummaryQuery": "query.web_analytics_external_summary_query",
+    "WebAnalyticsExternalSummaryQueryResponse": "query.web_analytics_external_summary_query",
+    "WebAnalyticsItemKind": "query.web_analytics_item_kind",
+    "WebAnalyticsOrderByDirection": "query.web_analytics_order_by_direction",
+    "WebAnalyticsOrderByFields": "query.web_analytics_order_by_direction",
+    "WebAnalyticsSampling": "query.sampling_rate",
     "WebExperimentsAPI": "web_experiments",
-    "WebExternalClicksTableQuery": "shared.hogql_query_modifiers",
-    "WebExternalClicksTableQueryResponse": "shared.hogql_query_modifiers",
-    "WebGoalsQuery": "shared.hogql_query_modifiers",
-    "WebGoalsQueryResponse": "shared.hogql_query_modifiers",
-    "WebNotableChangeItem": "query_models",
-    "WebNotableChangesQuery": "query_models",
-    "WebNotableChangesQueryResponse": "query_models",
-    "WebOverviewItem": "shared.hogql_query_modifiers",
-    "WebOverviewQuery": "shared.hogql_query_modifiers",
-    "WebOverviewQueryResponse": "shared.hogql_query_modifiers",
-    "WebPageURLSearchQuery": "query_models",
-    "WebPageURLSearchQueryResponse": "query_models",
-    "WebStatsBreakdown": "shared.hogql_query_modifiers",
-    "WebStatsTableQuery": "shared.hogql_query_modifiers",
-    "WebStatsTableQueryResponse": "shared.hogql_query_modifiers",
-    "WebTrendsItem": "query_models",
-    "WebTrendsMetric": "query_models",
-    "WebTrendsQuery": "query_models",
-    "WebTrendsQueryResponse": "query_models",
-    "WebVitalsMetric": "shared.hogql_query_modifiers",
-    "WebVitalsPathBreakdownQuery": "shared.hogql_query_modifiers",
-    "WebVitalsPathBreakdownQueryResponse": "shared.hogql_query_modifiers",
-    "WebVitalsPathBreakdownResult": "shared.hogql_query_modifiers",
-    "WebVitalsPathBreakdownResultItem": "shared.hogql_query_modifiers",
-    "WebVitalsPercentile": "shared.hogql_query_modifiers",
-    "WebVitalsQuery": "shared.hogql_query_modifiers",
+    "WebExternalClicksTableQuery": "query.web_external_clicks_table_query",
+    "WebExternalClicksTableQueryResponse": "query.web_external_clicks_table_query",
+    "WebGoalsQuery": "query.web_goals_query",
+    "WebGoalsQueryResponse": "query.web_goals_query_response",
+    "WebNotableChangeItem": "query.web_notable_changes_query",
+    "WebNotableChangesQuery": "query.web_notable_changes_query",
+    "WebNotableChangesQueryResponse": "query.web_notable_changes_query",
+    "WebOverviewItem": "query.web_overview_query",
+    "WebOverviewQuery": "query.web_overview_query",
+    "WebOverviewQueryResponse": "query.web_overview_query",
+    "WebPageURLSearchQuery": "query.web_page_url_search_query",
+    "WebPageURLSearchQueryResponse": "query.web_page_url_search_query",
+    "WebStatsBreakdown": "query.web_stats_table_query",
+    "WebStatsTableQuery": "query.web_stats_table_query",
+    "WebStatsTableQueryResponse": "query.web_stats_table_query",
+    "WebTrendsItem": "query.hogql_autocomplete",
+    "WebTrendsMetric": "query.hogql_autocomplete",
+    "WebTrendsQuery": "query.hogql_autocomplete",
+    "WebTrendsQueryResponse": "query.hogql_autocomplete",
+    "WebVitalsMetric": "query.web_vitals_path_breakdown_query",
+    "WebVitalsPathBreakdownQuery": "query.web_vitals_path_breakdown_query",
+    "WebVitalsPathBreakdownQueryResponse": "query.web_vitals_path_breakdown_query",
+    "WebVitalsPathBreakdownResult": "query.web_vitals_path_breakdown_query",
+    "WebVitalsPathBreakdownResultItem": "query.web_vitals_path_breakdown_query",
+    "WebVitalsPercentile": "query.web_vitals_path_breakdown_query",
+    "WebVitalsQuery": "query.web_vitals_query",
     "WeekStartDayEnum": "shared.available_setup_task_ids_enum",
     "WeeklyDigestResponse": "web_analytics",
     "WidgetTypeEnum": "surveys_requests",
     "WoWChange": "web_analytics",
     "WorkerLogEntry": "shared.worker_log_entry",
-    "WorkflowVariablePropertyFilter": "shared.cohort_property_filter",
-    "YAxisPosition": "shared.hogql_query_modifiers",
-    "YAxisScaleType": "shared.hogql_query_modifiers",
-    "YAxisSettings": "shared.hogql_query_modifiers",
+    "WorkflowVariablePropertyFilter": "query.hogql_query_modifiers",
+    "YAxisPosition": "query.data_visualization_node",
+    "YAxisScaleType": "query.trends_query",
+    "YAxisSettings": "query.data_visualization_node",
     "ZScoreDetectorConfig": "shared.preprocessing_config",
 }
 

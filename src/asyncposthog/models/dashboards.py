@@ -93,7 +93,7 @@ class DashboardCollaborator(Model):
     level: RestrictionLevelEnum | int
     updated_at: datetime
     user: UserBasic
-    user_uuid: UUID
+    user_uuid: UUID | None = None
 
 
 class InsightResult(Model):

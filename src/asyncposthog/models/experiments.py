@@ -9,13 +9,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from asyncposthog.model import Model
 from pydantic import Field
 
-from .shared.event_property_filter import EventPropertyFilter
+from .query.experiment_query import ExperimentMetricGoal, StartHandling
+from .query.funnel_conversion_window_time_unit import FunnelConversionWindowTimeUnit
+from .query.hogql_query_modifiers import EventPropertyFilter
 from .shared.experiment_holdout import ExperimentHoldout
-from .shared.funnel_conversion_window_time_unit import (
-    ExperimentMetricGoal,
-    FunnelConversionWindowTimeUnit,
-    StartHandling,
-)
 from .shared.minimal_feature_flag import MinimalFeatureFlag
 from .shared.user_basic import UserBasic
 

@@ -40,8 +40,8 @@ class ExternalDataSourceRevenueAnalyticsConfig(Model):
 
 class ExternalDataSourceSerializers(Model):
     access_method: AccessMethodEnum | str
-    account_id: str
-    client_secret: str
+    account_id: str | None = None
+    client_secret: str | None = None
     created_at: datetime
     created_by: str | None
     description: str | None = None

@@ -125,7 +125,7 @@ class HogFunction(Model):
 
 class HogFunctionInvocation(Model):
     clickhouse_event: dict[str, Any] | None = None
-    configuration: HogFunction
+    configuration: HogFunction | None = None
     globals: dict[str, Any] | None = None
     invocation_id: str | None = None
     logs: list[Any]

@@ -10,13 +10,11 @@ from uuid import UUID
 from asyncposthog.model import Model
 from pydantic import Field
 
+from .query.data_table_node import DataTableNode
+from .query.data_visualization_node import DataVisualizationNode
+from .query.hog_query import HogQuery
+from .query.insight_viz_node import InsightVizNode
 from .shared.effective_privilege_level_enum import EffectivePrivilegeLevelEnum
-from .shared.hogql_query_modifiers import (
-    DataTableNode,
-    DataVisualizationNode,
-    HogQuery,
-    InsightVizNode,
-)
 from .shared.preprocessing_config import Alert, InsightThreshold
 from .shared.user_basic import UserBasic
 

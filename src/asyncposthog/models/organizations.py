@@ -158,7 +158,7 @@ class RoleMembership(Model):
     role_id: UUID
     updated_at: datetime
     user: UserBasic
-    user_uuid: UUID
+    user_uuid: UUID | None = None
 
 
 class PaginatedRoleMembershipList(Model):

@@ -14,7 +14,7 @@ __all__ = ["PaginatedUserInterviewList", "UserInterview"]
 
 
 class UserInterview(Model):
-    audio: bytes
+    audio: bytes | None = None
     created_at: datetime
     created_by: UserBasic
     id: UUID

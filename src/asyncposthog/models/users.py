@@ -138,7 +138,7 @@ class User(Model):
     organization: Organization
     organizations: list[OrganizationBasic]
     passkeys_enabled_for_2fa: bool | None = None
-    password: str
+    password: str | None = None
     pending_email: str | None
     pending_invites: list[PendingInvite]
     role_at_organization: RoleAtOrganizationEnum | str | None = None

@@ -22,8 +22,8 @@ __all__ = [
 
 
 class Credential(Model):
-    access_key: str
-    access_secret: str
+    access_key: str | None = None
+    access_secret: str | None = None
     created_at: datetime
     created_by: UserBasic
     id: UUID

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from asyncposthog.model import Model
 
-from ..shared.query_status import QueryStatus
+from ..query.hogql_query_modifiers import QueryStatus
 
 __all__ = ["QueryStatusResponse"]
 
