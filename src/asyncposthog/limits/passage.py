@@ -15,7 +15,6 @@ from asyncposthog.operation import Operation
 
 from .feedback import attribute, backoff, bounded
 from .lane import Lane
-from .memory import MemoryWindows
 from .plans import WATCHED, suspects
 from .queue import LateError
 from .routes import Call

@@ -24,7 +24,7 @@ class Plans:
 
     def __init__(self, plan: QueryPlan) -> None:
         """Begin with what the user says."""
-        self._plan = plan
+        self._plan: QueryPlan = plan
         self._learned: dict[str, QueryPlan] = {}
 
     def of(self, project: str) -> QueryPlan:

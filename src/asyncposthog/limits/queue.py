@@ -144,7 +144,7 @@ class Queue:
             self._leader.event.set()
 
     async def _lead(self, leader: Waiter) -> None:
-        self._leader = leader
+        self._leader, wake = leader, 0.0
         while True:
             with anyio.CancelScope(shield=True):
                 wake = await self._dispatch()

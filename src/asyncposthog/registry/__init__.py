@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import import_module, resources
+from importlib import import_module
 from typing import Any
 
 from asyncposthog.operation import Operation
@@ -213,5 +212,8 @@ def find(id: str) -> Operation:
 @cache
 def schemas() -> Mapping[str, Any]:
     """Return the JSON schemas that bodies and answers name, by component."""
+    import json
+    from importlib import resources  # only the emulator and validators come here
+
     text = resources.files(__name__).joinpath("schemas.json").read_text(encoding="utf-8")
     return json.loads(text)["components"]["schemas"]
