@@ -1,7 +1,8 @@
 """Bytes become models, in one place.
 
 Reading is tolerant: what departs from the schema draws a `SchemaDrift` warning and is handed over
-as it came. With `strict` it is a `DecodeError` that names every field.
+as it came. With `strict` it is a `DecodeError` that names every field. This module holds the way
+that is nearly always taken; what departs is read in `departures`, which is imported when needed.
 """
 
 from __future__ import annotations
@@ -12,22 +13,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from asyncposthog.deviations import Deviation, deviations
 from asyncposthog.operation import Operation, Result
 
-from .adapters import Adapter, adapter, resolve_model
-from .problems import (
-    departs,
-    deviation,
-    is_html,
-    not_json,
-    relevant,
-    unreadable,
-    warn_of_drift,
-)
-from .salvage import locate, salvage
+from .adapters import adapter, resolve_model
 
-__all__ = ["Deviation", "decode", "deviations", "resolve_model"]
+__all__ = ["decode", "resolve_model"]
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 
@@ -52,59 +42,24 @@ def decode(
         DecodeError: The answer cannot be read, or, with `strict`, departs from the schema.
     """
     if result.kind == "model" and result.model is not None:
-        reader = adapter(result.model, result.array)
+        reader = adapter(result.model, result.array, operation.package)
         if strict:
-            return _strictly(reader, content, operation, media)
+            from .departures import strictly
+
+            return strictly(reader, content, operation, media)
         try:
             return reader.validate(content)
         except ValidationError as error:
-            return _leniently(reader, content, error, operation, media)
+            from .departures import leniently
+
+            return leniently(reader, content, error, operation, media)
     if result.kind in ("text", "bytes"):
+        from .problems import is_html, not_json
+
         if is_html(content, media) and not is_html(b"", result.media):
             raise not_json(operation, content, media, "")
         return content if result.kind == "bytes" else _text(content, media, operation)
     return _undeclared(content, operation, media)
-
-
-def _strictly(reader: Adapter, content: bytes, operation: Operation, media: str) -> Any:
-    try:
-        value = reader.validate(content, strict=True)
-    except ValidationError as error:
-        data = _json(content, operation, media)
-        found = {
-            path: deviation(path, d) for d in relevant(error) for path in [locate(d["loc"], data)]
-        }
-        try:
-            value = reader.validate(content)
-        except ValidationError as lax_error:
-            value, _ = salvage(reader, content, lax_error)
-        for more in deviations(value, reader.annotation):
-            found.setdefault(more.path, more)
-        raise departs(operation, list(found.values())) from None
-    found = deviations(value, reader.annotation)
-    if found:
-        raise departs(operation, found)
-    return value
-
-
-def _leniently(
-    reader: Adapter, content: bytes, error: ValidationError, operation: Operation, media: str
-) -> Any:
-    if not content.strip() and operation.method != "GET":
-        # The call was made; only what it answers is missing. A read without an answer is an error.
-        warn_of_drift(operation, [Deviation((), "it is empty")])
-        return None
-    _json(content, operation, media)
-    value, found = salvage(reader, content, error)
-    warn_of_drift(operation, found)
-    return value
-
-
-def _json(content: bytes, operation: Operation, media: str) -> Any:
-    try:
-        return from_json(content)
-    except ValueError as error:
-        raise not_json(operation, content, media, str(error)) from None
 
 
 def _undeclared(content: bytes, operation: Operation, media: str) -> Any:
@@ -114,6 +69,8 @@ def _undeclared(content: bytes, operation: Operation, media: str) -> Any:
     try:
         return from_json(content)
     except ValueError as error:
+        from .problems import is_html, not_json
+
         kind = media.partition(";")[0].strip().lower()
         if not kind or kind.endswith("json") or is_html(content, media):
             raise not_json(operation, content, media, str(error)) from None
@@ -128,6 +85,8 @@ def _text(content: bytes, media: str, operation: Operation) -> str:
     try:
         return content.decode(charset)
     except (LookupError, UnicodeDecodeError):
+        from .problems import unreadable
+
         raise unreadable(
             operation,
             f"The answer is not text in {charset}",

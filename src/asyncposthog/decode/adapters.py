@@ -28,18 +28,18 @@ class Adapter:
     """Raises pydantic's ValidationError for what is no JSON, or does not fit."""
 
 
-def resolve_model(name: str) -> Any:
-    """Return the class, or the type alias, of that name in `asyncposthog.models`."""
-    return getattr(importlib.import_module("asyncposthog.models"), name)
+def resolve_model(name: str, package: str = "asyncposthog") -> Any:
+    """Return the class, or the type alias, of that name in the `models` of a package."""
+    return getattr(importlib.import_module(f"{package}.models"), name)
 
 
 @cache
-def adapter(name: str, array: bool) -> Adapter:
+def adapter(name: str, array: bool, package: str = "asyncposthog") -> Adapter:
     """Return what reads a model, or a bare array of it.
 
     Built once; `adapter.cache_clear()` forgets all of them, for tests that swap the models.
     """
-    model = resolve_model(name)
+    model = resolve_model(name, package)
     if array:
         model = list[model]
     elif isinstance(model, type) and issubclass(model, BaseModel):
