@@ -41,12 +41,17 @@ def run(kind: str, wheel: Path) -> int:
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     _do(*pip, "--upgrade", "pip")
     constraints = home / "constraints.txt"
-    pins = {"lowest": lowest, "wheel": pinned}.get(kind, list[str])()
-    constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
+    constraints.write_text("\n".join(pinned() if kind == "wheel" else []), encoding="utf-8")
     _do(*pip, "--constraint", str(constraints), f"{wheel}[all]", "--group", "test")
+    tests = ["tests"]
+    if kind == "lowest":
+        # The generator is never shipped, and needs a newer pydantic than the client does.
+        tests += ["--ignore=tests/codegen", "--ignore=tests/guards"]
+        _do(*pip, *lowest())
     _do(python, "-I", "-c", WHERE)
     print(f"the tests against the wheel, {kind} dependencies:", flush=True)
-    return subprocess.run([python, "-m", "pytest"], cwd=ROOT, check=False).returncode
+    command = [python, "-m", "pytest", *tests]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def _do(*command: str) -> None:

@@ -322,6 +322,7 @@ class Transport:
             context.credentials,
             content=job.request.content,
             usual=usual,
+            download=job.operation.result.status == 302,
         )
         if not job.stream or response.status_code >= 300:
             response = await read_bounded(

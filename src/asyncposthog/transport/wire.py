@@ -64,10 +64,12 @@ async def exchange(
     *,
     content: bytes | None,
     usual: bool,
+    download: bool = False,
 ) -> httpx.Response:
     """Send a request and return the answer, its body not read yet.
 
-    Redirects are followed within the origin alone; any other is returned as it is.
+    Redirects are followed within the origin alone; any other is returned as it is, but for a
+    download, which goes on without the key and never comes back with it.
 
     Args:
         client: What sends it. Its own credentials, headers and cookies are not used.
@@ -75,17 +77,23 @@ async def exchange(
         credentials: Added to it for the time it takes.
         content: The request's body, to be sent again after a redirect.
         usual: Whether it has the usual headers and goes to the usual host.
+        download: Whether the answer may be a redirect to a file store of another origin.
     """
+    abroad = False
     for _ in range(_MAX_REDIRECTS):
-        response = await _send(client, request, credentials.sign(request, usual))
+        headers = request.headers if abroad else credentials.sign(request, usual)
+        response = await _send(client, request, headers)
         if response.status_code not in _REDIRECTS:
             return response
-        target = _redirect(request, response, content)
+        target = None if abroad else _redirect(request, response, content)
+        if target is None and download:
+            target, abroad = _elsewhere(request, response), True
         if target is None:
             return response
         await response.aclose()
         request = target
-    return await _send(client, request, credentials.sign(request, usual))
+    headers = request.headers if abroad else credentials.sign(request, usual)
+    return await _send(client, request, headers)
 
 
 async def _send(
@@ -114,6 +122,22 @@ def _redirect(
     if origin(url) != origin(request.url):
         return None
     return build_request(request.method, url, request.headers, content, request.extensions)
+
+
+def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """Return the request for a file at another origin: nothing of ours goes with it."""
+    try:
+        url = request.url.join(response.headers.get("Location", ""))
+    except (httpx.InvalidURL, ValueError):
+        return None
+    plain = url.scheme == "http" and request.url.scheme == "http"
+    if request.method != "GET" or not url.host or not (url.scheme == "https" or plain):
+        return None
+    kept = ("User-Agent", "Accept-Encoding")
+    headers = httpx.Headers({name: request.headers[name] for name in kept})
+    headers["Host"] = url.netloc.decode("ascii")
+    headers["Accept"] = "*/*"
+    return build_request("GET", url, headers, None, request.extensions)
 
 
 def build_request(
