@@ -40,6 +40,8 @@ def describe(method: Method) -> str:
         parts.append(sentence(method.doc))
     if method.note:
         parts.append(method.note)
+    if any(p.name == "format" and "csv" in p.enum for p in operation.query_parameters):
+        parts.append('`format="csv"` is for `client.stream` and `client.raw`: this reads JSON.')
     facts = [f"`{operation.method} {operation.path}`"]
     if operation.fixed_body is not None:
         deleted = "true" if operation.fixed_body.get("deleted") else "false"

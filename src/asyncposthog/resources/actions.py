@@ -33,6 +33,8 @@ class Actions(Resource):
     ) -> m.BulkUpdateTagsResponse:
         """Bulk update tags: an action on actions.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/actions/bulk_update_tags/`; limits `burst` and
         `sustained`.
         """
@@ -60,6 +62,8 @@ class Actions(Resource):
         options: RequestOptions | None = None,
     ) -> m.Action:
         """Create one of the actions.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/actions/`; scope `action:write`; limits `burst` and
         `sustained`.
@@ -100,6 +104,8 @@ class Actions(Resource):
     ) -> m.Action:
         """Get one of the actions.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/actions/{id}/`; scope `action:read`; limits `burst` and
         `sustained`.
         """
@@ -115,6 +121,8 @@ class Actions(Resource):
         options: RequestOptions | None = None,
     ) -> Cursor[m.Action]:
         """List the actions.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/actions/`; scope `action:read`; limits `burst` and
         `sustained`; pages: offset.
@@ -136,6 +144,8 @@ class Actions(Resource):
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActionReference]:
         """References: an action on actions.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/actions/{id}/references/`; limits `burst` and
         `sustained`; pages: single.
@@ -167,6 +177,8 @@ class Actions(Resource):
         options: RequestOptions | None = None,
     ) -> m.Action:
         """Replace one of the actions.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `PUT /api/projects/{project_id}/actions/{id}/`; scope `action:write`; limits `burst` and
         `sustained`.
@@ -217,6 +229,8 @@ class Actions(Resource):
         options: RequestOptions | None = None,
     ) -> m.Action:
         """Change the given fields of one of the actions.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `PATCH /api/projects/{project_id}/actions/{id}/`; scope `action:write`; limits `burst`
         and `sustained`.

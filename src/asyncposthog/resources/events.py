@@ -32,6 +32,8 @@ class Events(Resource):
     ) -> m.ClickhouseEvent:
         """Get one of the events.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/events/{id}/`; scope `query:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
         """
@@ -61,6 +63,8 @@ class Events(Resource):
         Deprecated by PostHog in favour of queries and batch exports. Reads the last 24 hours
         unless `after` is given; events that share the timestamp of the last one of a page may
         be passed over.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/events/`; scope `query:read`; limits `clickhouse_burst`
         and `clickhouse_sustained`; pages: events.
@@ -96,6 +100,8 @@ class Events(Resource):
         options: RequestOptions | None = None,
     ) -> JSON:
         """Values: an action on events.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/events/values/`; scope `query:read`; limits
         `event_values_burst` and `event_values_sustained`.

@@ -200,6 +200,8 @@ class Insights(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/insights/{id}/activity/`; scope `activity_log:read`;
         limits `clickhouse_burst` and `clickhouse_sustained`; pages: page.
         """
@@ -222,6 +224,8 @@ class Insights(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/insights/activity/`; scope `activity_log:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`; pages: page.
         """
@@ -242,6 +246,8 @@ class Insights(Resource):
     ) -> m.InsightsAnalyzeResponse:
         """Analyze: an action on insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/insights/{id}/analyze/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
         """
@@ -257,6 +263,8 @@ class Insights(Resource):
         options: RequestOptions | None = None,
     ) -> m.BulkUpdateTagsResponse:
         """Bulk update tags: an action on insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/insights/bulk_update_tags/`; limits `clickhouse_burst`
         and `clickhouse_sustained`.
@@ -276,6 +284,8 @@ class Insights(Resource):
         options: RequestOptions | None = None,
     ) -> None:
         """Cancel: an action on insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/insights/cancel/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -311,6 +321,8 @@ class Insights(Resource):
     ) -> m.Insight:
         """Create one of the insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/insights/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
         """
@@ -343,6 +355,8 @@ class Insights(Resource):
     ) -> _list[dict[str, JSON]]:
         """Create suggestions: an action on insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
         and `clickhouse_sustained`.
         """
@@ -371,6 +385,8 @@ class Insights(Resource):
         options: RequestOptions | None = None,
     ) -> m.InsightsGenerateMetadataResponse:
         """Generate metadata: an action on insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/insights/generate_metadata/`; scope `insight:write`;
         limits `clickhouse_burst` and `clickhouse_sustained`.
@@ -402,6 +418,8 @@ class Insights(Resource):
         options: RequestOptions | None = None,
     ) -> m.Insight:
         """Get one of the insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -453,6 +471,8 @@ class Insights(Resource):
     ) -> Cursor[m.Insight]:
         """List the insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/insights/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`; pages: offset.
         """
@@ -495,6 +515,8 @@ class Insights(Resource):
     ) -> Cursor[dict[str, JSON]]:
         """List suggestions: an action on insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
         and `clickhouse_sustained`; pages: single.
         """
@@ -510,6 +532,8 @@ class Insights(Resource):
         self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
         """My last viewed: an action on insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/insights/my_last_viewed/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -541,6 +565,8 @@ class Insights(Resource):
         options: RequestOptions | None = None,
     ) -> m.Insight:
         """Replace one of the insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `PUT /api/projects/{project_id}/insights/{id}/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -578,6 +604,8 @@ class Insights(Resource):
     ) -> JSON:
         """Trending: an action on insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/insights/trending/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
         """
@@ -609,6 +637,8 @@ class Insights(Resource):
     ) -> m.Insight:
         """Change the given fields of one of the insights.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `PATCH /api/projects/{project_id}/insights/{id}/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
         """
@@ -639,6 +669,8 @@ class Insights(Resource):
         options: RequestOptions | None = None,
     ) -> None:
         """Viewed: an action on insights.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/insights/viewed/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.

@@ -33,6 +33,8 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Create one of the persons funnel.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/funnel/`; limits `clickhouse_burst`.
         """
         return await self._call(
@@ -51,6 +53,8 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Create correlation: an action on persons funnel.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/funnel/correlation/`; limits
         `clickhouse_burst`.
         """
@@ -66,6 +70,8 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Get one of the persons funnel.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/funnel/`; limits `clickhouse_burst`.
         """
         return await self._call(registry.FUNNEL_GET, query={"format": format}, options=options)
@@ -74,6 +80,8 @@ class PersonsFunnel(Resource):
         self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
         """Get correlation: an action on persons funnel.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/persons/funnel/correlation/`; limits `clickhouse_burst`.
         """
@@ -103,6 +111,8 @@ class Persons(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on persons.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/{id}/activity/`; scope `activity_log:read`;
         limits `clickhouse_burst`; pages: page.
         """
@@ -124,6 +134,8 @@ class Persons(Resource):
         options: RequestOptions | None = None,
     ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on persons.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/persons/activity/`; scope `activity_log:read`; limits
         `clickhouse_burst`; pages: page.
@@ -147,6 +159,8 @@ class Persons(Resource):
         Reads the first 200 distinct ids and ignores the rest; ten distinct ids are given for
         each person.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/batch_by_distinct_ids/`; scope `person:read`;
         limits `clickhouse_burst`.
         """
@@ -168,6 +182,8 @@ class Persons(Resource):
 
         Reads the first 200 uuids and ignores the rest; ten distinct ids are given for each
         person.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/persons/batch_by_uuids/`; scope `person:read`; limits
         `clickhouse_burst`.
@@ -195,6 +211,8 @@ class Persons(Resource):
         At most 1,000 ids or distinct_ids, not both. Only events from before the call are
         deleted, in batches, days later.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/bulk_delete/`; scope `person:write`; limits
         `persons_delete_burst` and `persons_delete_sustained`.
         """
@@ -219,6 +237,8 @@ class Persons(Resource):
         options: RequestOptions | None = None,
     ) -> m.PersonsCohortsResponse:
         """Cohorts: an action on persons.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/persons/cohorts/`; scope `cohort:read`, `person:read`;
         limits `clickhouse_burst`.
@@ -279,6 +299,8 @@ class Persons(Resource):
         Removes one property, named without any prefix. Accepted as an event, so a read directly
         afterwards still shows it.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/{id}/delete_property/`; scope `person:write`;
         limits `clickhouse_burst`.
         """
@@ -312,6 +334,8 @@ class Persons(Resource):
     ) -> Cursor[m.AsyncDeletionStatus]:
         """Deletion status: an action on persons.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/deletion_status/`; limits `clickhouse_burst`;
         pages: offset.
         """
@@ -338,6 +362,8 @@ class Persons(Resource):
     ) -> m.PersonRecord:
         """Get one of the persons.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/{id}/`; scope `person:read`; limits
         `clickhouse_burst`.
         """
@@ -347,6 +373,8 @@ class Persons(Resource):
         self, *, format: Literal["csv", "json"] | Omit = OMIT, options: RequestOptions | None = None
     ) -> JSON:
         """Lifecycle: an action on persons.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/persons/lifecycle/`; limits `clickhouse_burst`.
         """
@@ -370,6 +398,8 @@ class Persons(Resource):
 
         Looks up one person by its exact distinct_id. There is no count unless include_total is
         given.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/persons/`; scope `person:read`; limits
         `clickhouse_burst`; pages: persons.
@@ -403,6 +433,8 @@ class Persons(Resource):
     ) -> m.PersonPropertiesAtTimeResponse:
         """Properties at time: an action on persons.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/properties_at_time/`; scope `person:read`;
         limits `clickhouse_burst`.
         """
@@ -429,6 +461,8 @@ class Persons(Resource):
     ) -> JSON:
         """Properties timeline: an action on persons.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/{id}/properties_timeline/`; limits
         `clickhouse_burst`.
         """
@@ -450,6 +484,8 @@ class Persons(Resource):
         Merges into the properties as an event would, so a read directly afterwards does not
         show it, and no property is removed.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `PUT /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `clickhouse_burst`.
         """
@@ -469,6 +505,8 @@ class Persons(Resource):
         options: RequestOptions | None = None,
     ) -> None:
         """Reset person distinct id: an action on persons.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `POST /api/projects/{project_id}/persons/reset_person_distinct_id/`; scope
         `person:write`; limits `clickhouse_burst`.
@@ -495,6 +533,8 @@ class Persons(Resource):
         Give the distinct id to keep or those to move off, not both. The work is done later; the
         new persons' uuids follow from the project and the distinct id.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/{id}/split/`; scope `person:write`; limits
         `clickhouse_burst`.
         """
@@ -514,6 +554,8 @@ class Persons(Resource):
     ) -> JSON:
         """Trends: an action on persons.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `GET /api/projects/{project_id}/persons/trends/`; limits `clickhouse_burst`.
         """
         return await self._call(registry.TRENDS, query={"format": format}, options=options)
@@ -531,6 +573,8 @@ class Persons(Resource):
 
         Merges into the properties as an event would, so a read directly afterwards does not
         show it, and no property is removed.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `PATCH /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `clickhouse_burst`.
@@ -557,6 +601,8 @@ class Persons(Resource):
 
         Accepted as an event, so a read directly afterwards does not show it.
 
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+
         `POST /api/projects/{project_id}/persons/{id}/update_property/`; scope `person:write`;
         limits `clickhouse_burst`.
         """
@@ -577,6 +623,8 @@ class Persons(Resource):
         options: RequestOptions | None = None,
     ) -> m.PersonsValuesResponse:
         """Values: an action on persons.
+
+        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
 
         `GET /api/projects/{project_id}/persons/values/`; scope `person:read`; limits
         `clickhouse_burst`.
