@@ -33,6 +33,16 @@ async def test_a_throttle(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     assert await statuses(tiny_http, 2) == [429, 200]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "sent"), [(0, "0"), (1.0, "1"), (0.5, "0.5"), (12345678, "12345678"), (-5, "-5")]
+)
+async def test_any_retry_after(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, seconds: float, sent: str
+) -> None:
+    tiny.fail(503, retry_after=seconds)
+    assert (await tiny_http.get(WIDGETS)).headers["retry-after"] == sent
+
+
 async def test_a_throttle_of_one_second_and_one_of_unknown_length(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:

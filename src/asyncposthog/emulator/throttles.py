@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from threading import Lock
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.emulator.guards import is_object
@@ -115,6 +116,13 @@ class _Log:
         while times and times[0] <= edge:
             times.popleft()
 
+    def usage(self, now: float) -> Usage:
+        """Tell what is used of the rate."""
+        self.forget(now)
+        limit, used = self.rate.requests or 0, len(self.times)
+        reset = self.times[0] + self.rate.seconds - now if self.times else 0.0
+        return Usage(limit, used, max(0, limit - used), reset)
+
 
 @dataclass(slots=True)
 class _Stranger:
@@ -146,6 +154,7 @@ class Throttles:
         self._overrides: dict[tuple[str, str], Rate] = {}
         self._logs: dict[tuple[str, str], _Log] = {}
         self._strangers: list[_Stranger] = []
+        self._lock = Lock()
 
     @property
     def rates(self) -> Mapping[str, Rate]:
@@ -156,9 +165,10 @@ class Throttles:
 
     def clear(self) -> None:
         """Forget every request, override and stranger."""
-        self._overrides.clear()
-        self._logs.clear()
-        self._strangers.clear()
+        with self._lock:
+            self._overrides.clear()
+            self._logs.clear()
+            self._strangers.clear()
 
     def admit(
         self, buckets: Iterable[str], caller: Caller, costs: Mapping[str, int] | None = None
@@ -176,9 +186,10 @@ class Throttles:
         Raises:
             KeyError: There is no such bucket.
         """
-        now = self._clock()
-        self._catch_up(now)
-        return self._ask(buckets, caller, costs or {}, now)
+        with self._lock:
+            now = self._clock()
+            self._catch_up(now)
+            return self._ask(buckets, caller, costs or {}, now)
 
     def override(
         self, bucket: str, team: int | str, requests: int | None, seconds: float | None = None
@@ -222,14 +233,14 @@ class Throttles:
         paces = [rate.requests / rate.seconds for rate in rates if rate.requests is not None]
         if not share >= 0 or not paces:
             raise ValueError(f"there is no share of {share:g} in {names}")
-        now = self._clock()
-        self._catch_up(now)
-        self._strangers = [
-            other for other in self._strangers if (other.buckets, other.caller) != (names, caller)
-        ]
-        if share > 0:
-            interval = 1 / (min(paces) * share)
-            self._strangers.append(_Stranger(names, caller, now, interval))
+        with self._lock:
+            now = self._clock()
+            self._catch_up(now)
+            kept = [s for s in self._strangers if (s.buckets, s.caller) != (names, caller)]
+            if share > 0:
+                interval = 1 / (min(paces) * share)
+                kept.append(_Stranger(names, caller, now, interval))
+            self._strangers = kept
 
     def usage(self, subject: str | int) -> dict[str, Usage]:
         """Tell what is used, by bucket.
@@ -237,18 +248,15 @@ class Throttles:
         Args:
             subject: An API key, the number of a project, the id of a user or an organization.
         """
-        now = self._clock()
-        self._catch_up(now)
         digest = _digest(str(subject))
-        found: dict[str, Usage] = {}
-        for (bucket, whose), log in self._logs.items():
-            if whose != digest or log.rate.requests is None:
-                continue
-            log.forget(now)
-            limit, used = log.rate.requests, len(log.times)
-            reset = log.times[0] + log.rate.seconds - now if log.times else 0.0
-            found[bucket] = Usage(limit, used, max(0, limit - used), reset)
-        return found
+        with self._lock:
+            now = self._clock()
+            self._catch_up(now)
+            return {
+                bucket: log.usage(now)
+                for (bucket, whose), log in self._logs.items()
+                if whose == digest and log.rate.requests is not None
+            }
 
     def _rate(self, bucket: str) -> Rate:
         try:

@@ -53,7 +53,8 @@ class Trouble:
         """
         sent: Headers = list((headers or {}).items())
         if retry_after is not None:
-            sent.append(("Retry-After", f"{retry_after:g}"))
+            whole = float(retry_after).is_integer()
+            sent.append(("Retry-After", str(int(retry_after) if whole else retry_after)))
         self._fault("answer", times, path, method, status=status, body=body, headers=sent)
 
     def drop(

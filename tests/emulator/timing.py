@@ -1,0 +1,39 @@
+"""Time that passes only when everybody waits for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+
+import anyio
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class VirtualTime:
+    """A clock and a sleep for an emulator."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """Seconds since the start."""
+        self._sleepers: list[tuple[float, int, anyio.Event]] = []
+        self._count = 0
+
+    def clock(self) -> datetime:
+        """The moment."""
+        return START + timedelta(seconds=self.now)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the time has come."""
+        self._count += 1
+        event = anyio.Event()
+        heappush(self._sleepers, (self.now + seconds, self._count, event))
+        await event.wait()
+
+    async def pass_all(self) -> None:
+        """Let time pass, whenever every task waits, until nobody waits for it any more."""
+        await anyio.wait_all_tasks_blocked()
+        while self._sleepers:
+            self.now, _, event = heappop(self._sleepers)
+            event.set()
+            await anyio.wait_all_tasks_blocked()
