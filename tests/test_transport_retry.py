@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from asyncposthog import (
     ConnectionError,  # noqa: A004
+    NotFoundError,
     PostHogError,
     QueryTooLargeError,
     RateLimitError,
@@ -23,6 +24,8 @@ from asyncposthog import (
 from asyncposthog.failures import parse_retry_after
 from asyncposthog.transport.retry import Failure, Policy, Stop, Wait, decide
 from tests.runtime_kit import Server, VirtualClock, client
+
+SURVEY = "0190c0de-0000-7000-8000-000000000001"
 
 OK = httpx.Response(200, json={"id": 1})
 CONNECT = httpx.ConnectError("no route")
@@ -235,6 +238,17 @@ async def test_idempotent_writes_and_the_option() -> None:
         server.answers = [READ, OK]
         with pytest.raises(ConnectionError):
             await ph.things.get(1, options={"idempotent": False})
+
+
+@pytest.mark.anyio
+async def test_what_an_attempt_may_have_deleted_is_not_simply_missing() -> None:
+    async with client(Server(httpx.ReadError("gone"), httpx.Response(404))) as ph:
+        with pytest.raises(NotFoundError, match="may have deleted it"):
+            await ph.surveys.delete(SURVEY)
+    async with client(Server(httpx.Response(404))) as ph:
+        with pytest.raises(NotFoundError) as caught:
+            await ph.surveys.delete(SURVEY)
+    assert "may have deleted" not in str(caught.value)
 
 
 @pytest.mark.anyio

@@ -20,9 +20,10 @@ from .redact import Redactor, mask_target
 from .request import PreparedRequest
 from .retry import Failure
 
-__all__ = ["classify", "translate", "without_secrets"]
+__all__ = ["UNSENT", "classify", "translate", "without_secrets"]
 
-_UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""With these the server never got the request."""
 _HOPELESS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
@@ -72,7 +73,7 @@ def classify(error: PostHogError) -> Failure:
     cause = error.__cause__
     if isinstance(cause, _HOPELESS) or _is_certificate(cause):
         return Failure(kind="final")
-    return Failure(kind="unsent" if isinstance(cause, _UNSENT) else "broken")
+    return Failure(kind="unsent" if isinstance(cause, UNSENT) else "broken")
 
 
 def without_secrets(

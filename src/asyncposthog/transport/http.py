@@ -25,9 +25,9 @@ from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 
 from .clock import Clock, SystemClock
-from .faults import classify, translate, without_secrets
+from .faults import UNSENT, classify, translate, without_secrets
 from .files import encode_multipart
-from .limits import Limiter, NoLimiter
+from .limits import Budget, Limiter, Passage
 from .middleware import Middleware, compose
 from .redact import Redactor, mask_target
 from .request import PreparedRequest, request_info
@@ -54,6 +54,8 @@ class Context:
     middleware: tuple[Middleware, ...] = ()
     on_retry: OnRetry | None = None
     max_bytes: int | None = None
+    budget: Budget | None = None
+    """The rate limits of the key; None: nothing is held back."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class _Job:
     stream: bool
     began: float
     attempt: int = 1
+    passage: Passage | None = None
     overall: bool = False
     """Whether the deadline of the call ends the attempt before its own timeout does."""
 
@@ -80,7 +83,8 @@ class Transport:
         *,
         build: Callable[[], httpx.AsyncClient],
         owned: bool = True,
-        limiter: Limiter | None = None,
+        limiter: Callable[[], Limiter] | None = None,
+        limiter_owned: bool = True,
         clock: Clock | None = None,
     ) -> None:
         """Keep how the httpx client is made; it is made by the first call.
@@ -88,12 +92,15 @@ class Transport:
         Args:
             build: Returns the httpx client.
             owned: Whether closing this closes that.
-            limiter: Decides when attempts may go.
+            limiter: Returns what decides when attempts may go; called for the first request.
+            limiter_owned: Whether closing this closes that.
             clock: Time and chance.
         """
         self._build = build
         self._owned = owned
-        self._limiter = None if isinstance(limiter, NoLimiter) else limiter
+        self._make_limiter = limiter
+        self._limiter: Limiter | None = None
+        self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
         self._client: httpx.AsyncClient | None = None
         self._token: object = None
@@ -120,6 +127,12 @@ class Transport:
                 "The client is closed.",
                 suggestion="Make the call inside `async with`, or build a new AsyncPostHog.",
             )
+
+    def budget(self, base: str, key: str) -> Budget | None:
+        """Return the rate limits of a key on a host; None: there are none."""
+        if self._limiter is None and self._make_limiter is not None:
+            self._limiter = self._make_limiter()
+        return None if self._limiter is None else self._limiter.budget(base, key)
 
     def _check_loop(self) -> None:
         token = current_token()
@@ -165,20 +178,40 @@ class Transport:
                 request = await self._read_files(request)
             began = self.clock.monotonic()
             job = _Job(context, operation, request, policy, project, stream, began)
-            outcome: httpx.Response | PostHogError
-            try:
-                outcome = await self._attempt(job, 1)
-            except PostHogError as error:
-                outcome = error
-            # Outside of the handler: later failures are not consequences of this one.
-            if isinstance(outcome, PostHogError):
-                outcome = await self._repeat(job, repeatable, outcome)
+            if context.budget is not None:
+                job.passage = context.budget.passage(operation, request)
+            if job.passage is not None and job.passage.holds:
+                response = await self._held(job, job.passage, repeatable)
+            else:
+                response = await self._course(job, repeatable)
             if stream:
                 self._streams += 1
-            return outcome
+            return response
         finally:
             self._running -= 1
             self._tell()
+
+    async def _held(self, job: _Job, passage: Passage, repeatable: bool) -> httpx.Response:
+        """Make a call that holds something for as long as it takes."""
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            with scope:
+                passage.within = self._left(job)
+                async with passage.hold():
+                    return await self._course(job, repeatable)
+        finally:
+            self._scopes.discard(scope)
+        raise self._interrupted(job)
+
+    async def _course(self, job: _Job, repeatable: bool) -> httpx.Response:
+        """Make a call: one attempt, and the repeats that follow from it."""
+        try:
+            return await self._attempt(job, 1)
+        except PostHogError as error:
+            first = error
+        # Outside of the handler: later failures are not consequences of this one.
+        return await self._repeat(job, repeatable, first)
 
     def finished(self) -> None:
         """Note that the answer of a call with `stream` was read, or given up."""
@@ -213,6 +246,9 @@ class Transport:
                 client, self._client = self._client, None
                 with anyio.move_on_after(5.0, shield=True):
                     await client.aclose()
+            if self._limiter_owned and self._limiter is not None:
+                with anyio.move_on_after(5.0, shield=True):
+                    await self._limiter.aclose()
 
     async def _quiet(self, *, streams: bool) -> None:
         """Wait until no call is under way, nor, if asked for, an answer being read."""
@@ -253,17 +289,19 @@ class Transport:
     async def _attempt(self, job: _Job, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
         job.attempt = number
-        limiter, timeout = self._limiter, job.policy.timeout
-        # Waiting to be admitted takes of the call's time, not of the attempt's.
-        bound = self._bound(job, timeout if limiter is None else None)
+        passage = job.passage
+        # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
+        # knows earlier than a deadline does that it cannot be met.
+        bound = self._bound(job) if passage is None else inf
         scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
         self._scopes.add(scope)
         try:
             with scope:
-                if limiter is None:
+                if passage is None:
                     return await self._perform(job)
-                async with limiter.admit(job.operation, job.project):
-                    scope.deadline = anyio.current_time() + self._bound(job, timeout)
+                passage.within = self._left(job)
+                async with passage:
+                    scope.deadline = anyio.current_time() + self._bound(job)
                     return await self._perform(job)
         except httpx.HTTPError as error:
             raise self._translated(error, job) from error
@@ -275,15 +313,18 @@ class Transport:
         info, context = request_info(job.request), job.context
         return translate(error, context.hosts.app, context.redactor, job.operation.id, info)
 
-    def _bound(self, job: _Job, timeout: float | None) -> float:
+    def _left(self, job: _Job) -> float | None:
+        """Return the seconds that are left of the call's own time."""
+        deadline = job.policy.deadline
+        return deadline and max(0.0, job.began + deadline - self.clock.monotonic())
+
+    def _bound(self, job: _Job) -> float:
         """Return the seconds an attempt has: its own, or what is left of the call's."""
-        bound = inf if timeout is None else timeout
-        job.overall = False
-        if job.policy.deadline is not None:
-            left = max(0.0, job.began + job.policy.deadline - self.clock.monotonic())
-            if left <= bound:
-                job.overall, bound = True, left
-        return bound
+        bound, left = _patience(job), self._left(job)
+        job.overall = left is not None and (bound is None or left <= bound)
+        if left is not None and job.overall:
+            return left
+        return inf if bound is None else bound
 
     async def _perform(self, job: _Job) -> httpx.Response:
         """Send one attempt through the middleware, and raise what its answer stands for."""
@@ -297,7 +338,7 @@ class Transport:
             context.hosts.app + prepared.target,
             headers,
             prepared.content,
-            {"timeout": _timeouts(job.policy.timeout)},
+            {"timeout": _timeouts(_patience(job))},
         )
         if context.middleware:
             request.read()
@@ -316,26 +357,37 @@ class Transport:
         context = job.context
         verbose = logger.isEnabledFor(logging.DEBUG)
         began = self.clock.monotonic() if verbose else 0.0
-        response = await exchange(
-            self._http(),
-            request,
-            context.credentials,
-            content=job.request.content,
-            usual=usual,
-            download=job.operation.result.status == 302,
-        )
+        passage, client = job.passage, self._http()
+        if passage is not None:
+            passage.sent = True
+        try:
+            response = await exchange(
+                client,
+                request,
+                context.credentials,
+                content=job.request.content,
+                usual=usual,
+                download=job.operation.result.status == 302,
+            )
+        except UNSENT:
+            if passage is not None:
+                passage.sent = False
+            raise
+        if passage is not None:
+            await passage.answered(response.status_code)
         if not job.stream or response.status_code >= 300:
             response = await read_bounded(
                 response, context.max_bytes, job.request, job.operation.id
             )
         if verbose:
             logger.debug(
-                "%s %s: %d in %.0f ms, attempt %d",
+                "%s %s: %d in %.0f ms, attempt %d, %s",
                 request.method,
                 context.redactor(mask_target(request.url.raw_path.decode("ascii", "replace"))),
                 response.status_code,
                 (self.clock.monotonic() - began) * 1000,
                 job.attempt,
+                "no limit" if passage is None else passage.buckets,
             )
         return response
 
@@ -389,7 +441,7 @@ class Transport:
                 request=info,
             )
         name = "deadline" if job.overall else "timeout"
-        seconds = job.policy.deadline if job.overall else job.policy.timeout
+        seconds = job.policy.deadline if job.overall else _patience(job)
         error = TimeoutError(
             f"No complete answer within the {name} of {seconds:g} s.",
             operation=job.operation.id,
@@ -398,6 +450,14 @@ class Transport:
         )
         error.overall = job.overall
         return error
+
+
+def _patience(job: _Job) -> float | None:
+    """Return the seconds one attempt may take, a wait in the server's queue included."""
+    timeout = job.policy.timeout
+    if timeout is None or job.passage is None:
+        return timeout
+    return timeout + job.passage.grace
 
 
 def _timeouts(timeout: float | None) -> dict[str, float | None]:

@@ -3,20 +3,75 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from asyncposthog.operation import Operation
 
-__all__ = ["Limiter", "NoLimiter"]
+from .request import PreparedRequest
+
+if TYPE_CHECKING:
+    from asyncposthog.limits.view import RateLimits
+
+__all__ = ["Budget", "Limiter", "NoLimiter", "Passage"]
+
+
+class Passage(AbstractAsyncContextManager[object], Protocol):
+    """The way of one call through the limits.
+
+    It is entered for every attempt, which waits until the attempt may go, and left when that was
+    answered or has failed; a 429 leaves it as `RateLimitError`.
+    """
+
+    within: float | None
+    """Seconds the call may still wait; None: any time. Set before it is entered."""
+    sent: bool
+    """Whether the server may have received the attempt. Set while it is under way."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the call has to `hold` something as well."""
+        ...
+
+    @property
+    def grace(self) -> float:
+        """Seconds for which the server may keep an attempt waiting, on top of its own time."""
+        ...
+
+    @property
+    def buckets(self) -> str:
+        """What the last attempt was charged to, for logs."""
+        ...
+
+    def hold(self) -> AbstractAsyncContextManager[None]:
+        """Hold what the call needs from its first attempt to its last."""
+        ...
+
+    async def answered(self, status: int) -> None:
+        """Note that an answer begins."""
+        ...
+
+
+class Budget(Protocol):
+    """The limits of one API key on one host."""
+
+    def passage(self, operation: Operation, request: PreparedRequest) -> Passage:
+        """Return the way of one call through them."""
+        ...
+
+    def view(self) -> RateLimits:
+        """Return how much of them is used."""
+        ...
 
 
 class Limiter(Protocol):
-    """Decides when an attempt may be sent."""
+    """Decides when attempts may be sent."""
 
-    def admit(
-        self, operation: Operation, project: int | None
-    ) -> AbstractAsyncContextManager[object]:
-        """Return a context that is entered when the attempt may go, and left when it is done."""
+    def budget(self, base: str, key: str) -> Budget | None:
+        """Return the limits of a key on a host; None: there are none."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what it holds open."""
         ...
 
 
@@ -25,20 +80,8 @@ class NoLimiter:
 
     __slots__ = ()
 
-    def admit(
-        self, operation: Operation, project: int | None
-    ) -> AbstractAsyncContextManager[object]:
-        """Return a context that does nothing."""
-        return _PASS
+    def budget(self, base: str, key: str) -> None:
+        """Return that there are no limits."""
 
-
-class _Pass(AbstractAsyncContextManager[None]):
-    """Nothing to wait for, nothing to give back."""
-
-    __slots__ = ()
-
-    async def __aexit__(self, *exc: object) -> None:
-        return None
-
-
-_PASS = _Pass()
+    async def aclose(self) -> None:
+        """Do nothing."""

@@ -235,7 +235,7 @@ class _Log:
         if isinstance(verdict, Wait):
             return True
         _explain(error, verdict, course.policy)
-        if error.status == 404 and number > 1:
+        if error.status == 404 and number > 1 and course.request.method == "DELETE":
             lost = "An earlier attempt, whose answer was lost, may have deleted it."
             error.suggestion = f"{lost} {error.suggestion}" if error.suggestion else lost
         return False
