@@ -18,8 +18,9 @@ __all__ = ["Call", "body_schema", "described", "maximal", "minimal", "nulls"]
 _AT_LEAST_ONE = frozenset({"limit", "page", "page_size"})
 """The client refuses 0 for these; the schema has no bound."""
 
-_TEXT = "[A-Za-z0-9é][A-Za-z0-9é &=+%#?/,;:'{}-]{1,19}"
-_SEGMENT = "[A-Za-z0-9][A-Za-z0-9 _.~:@&=+$,;!'()*%é-]{1,11}"
+_TEXT = "[A-Za-z0-9é][A-Za-z0-9é &=+%#?/,;:'{}-]{1,15}%41"
+_SEGMENT = "[A-Za-z0-9][A-Za-z0-9 _.~:@&=+$,;!'()*é-]{1,9}%41"
+"""What would be another text if it were decoded once too often."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,7 @@ def nulls(operation: Operation) -> Call | None:
     _, description = described(operation)
     fields = body_schema(description).get("properties", {})
     pythonic = {wire: python for python, wire in operation.body.fields}
-    nullable = [
-        wire for wire, field in fields.items() if wire in pythonic and _takes_null(field)
-    ]
+    nullable = [wire for wire, field in fields.items() if wire in pythonic and _takes_null(field)]
     if not nullable:
         return None
     call = maximal(operation)
@@ -202,9 +201,9 @@ def _parameters(operation: Operation, description: Mapping[str, Any]) -> dict[st
         for where, name in declared
     }
     whole = {"type": "object", "properties": shapes, "required": sorted(shapes)}
-    values = sample(whole, "request", operation.id, without_null=True) if shapes else {}
+    values = sample(whole, "request", operation.id, null=False) if shapes else {}
     made: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}}
-    for (where, name), _ in declared.items():
+    for where, name in declared:
         made[where][name] = values[f"{where} {name}"]
     return made
 
@@ -247,7 +246,7 @@ def _body(operation: Operation, description: Mapping[str, Any]) -> tuple[Any, di
     if operation.body is None:
         return None, {}
     (content,) = description["requestBody"]["content"].values()
-    value = sample(content["schema"], "request", operation.id, without_null=True)
+    value = sample(content["schema"], "request", operation.id, null=False)
     if not operation.body.flat:
         return value, {"body": value}
     properties = body_schema(description).get("properties", {})

@@ -68,7 +68,9 @@ def components(direction: Direction) -> dict[str, Any]:
     3.1 leave that to the author of the schema, so it is spelt out: such a property may not be
     there.
     """
-    return {name: projected(s, direction) for name, s in document()["components"]["schemas"].items()}
+    return {
+        name: projected(s, direction) for name, s in document()["components"]["schemas"].items()
+    }
 
 
 def projected(schema: Any, direction: Direction) -> Any:

@@ -9,19 +9,18 @@ all the same.)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from random import Random
 from typing import Any
 
 from tests.contract.document import Direction, components, references
 
-__all__ = ["Unsatisfiable", "narrowed"]
+__all__ = ["Choice", "Unsatisfiable", "narrowed"]
 
 Schema = Mapping[str, Any]
 
 _DEPTHS = (0, 1, 2, 4, 8)
-_BRANCHES = 3
-"""Branches kept of a union: jsf copies a definition for each use, and queries are unions all over."""
 
 _DATE = "20[012][0-9]-(0[1-9]|1[012])-(0[1-9]|1[0-9]|2[0-8])"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
@@ -38,22 +37,35 @@ class Unsatisfiable(Exception):
     """No finite value fits."""
 
 
-def narrowed(
-    schema: Schema, direction: Direction, *, seed: str = "", without_null: bool = False
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Choice:
+    """What of a schema is kept."""
+
+    seed: str = ""
+    """Which branches are taken of a union with many."""
+    branches: int = 2
+    """How many: jsf copies a definition for each use, and queries are unions all over."""
+    null: bool = True
+    """Whether null is one of them where something else will do."""
+    optional: bool = True
+    """Whether properties that are not required are kept."""
+    tags: bool = False
+    """Whether those are kept at least that can only have one value."""
+
+
+def narrowed(schema: Schema, direction: Direction, choice: Choice) -> dict[str, Any]:
     """Return a schema of its own, with definitions, without recursion.
 
     Args:
         schema: A schema that refers to components.
         direction: Which way its values are to be sent.
-        seed: Which branches are taken of a union with many.
-        without_null: Whether null is left out wherever something else will do.
+        choice: What of it is kept.
 
     Raises:
         Unsatisfiable: Every value of it would be infinite.
     """
     for depth in _DEPTHS:
-        narrower = _Narrower(direction, depth, without_null, Random(seed))
+        narrower = _Narrower(direction, depth, choice)
         try:
             root = narrower.narrow(schema, None, 0)
         except Unsatisfiable:
@@ -63,15 +75,13 @@ def narrowed(
 
 
 class _Narrower:
-    def __init__(
-        self, direction: Direction, depth: int, without_null: bool, random: Random
-    ) -> None:
+    def __init__(self, direction: Direction, depth: int, choice: Choice) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
         self._components = components(direction)
         self._direction: Direction = direction
         self._depth = depth
-        self._without_null = without_null
-        self._random = random
+        self._choice = choice
+        self._random = Random(choice.seed)
         self._made: dict[tuple[str, int], str | None] = {}
 
     def narrow(self, schema: Schema, owner: str | None, depth: int) -> dict[str, Any]:
@@ -123,14 +133,14 @@ class _Narrower:
         null = any(branch.get("type") == "null" for branch in branches)
         others = [branch for branch in branches if branch.get("type") != "null"]
         for branch in self._random.sample(others, len(others)):
-            if found == _BRANCHES:
+            if found == self._choice.branches:
                 break
             try:
                 yield self.narrow(branch, owner, depth)
             except Unsatisfiable:
                 continue
             found += 1
-        if null and not (found and self._without_null):
+        if null and not (found and not self._choice.null):
             yield {"type": "null"}
         elif not found:
             raise Unsatisfiable
@@ -139,6 +149,8 @@ class _Narrower:
         properties: dict[str, Any] = {}
         required = schema.get("required", ())
         for name, field in schema.get("properties", {}).items():
+            if name not in required and not self._kept(field):
+                continue
             try:
                 properties[name] = self.narrow(field, owner, depth)
             except Unsatisfiable:
@@ -147,7 +159,9 @@ class _Narrower:
         missing = set(required) - set(properties)
         extra = schema.get("additionalProperties")
         more = extra if isinstance(extra, dict) else {}
-        if more or not properties or missing:  # jsf makes no additional properties by itself
+        if missing or (
+            self._choice.optional and (more or not properties)
+        ):  # jsf makes no additional properties by itself
             names = missing or {"first key", "second_key"} - set(properties)
             if extra is not False:
                 for name in sorted(names):
@@ -156,6 +170,12 @@ class _Narrower:
                     except Unsatisfiable:
                         break
         return {"type": "object", "properties": properties, "required": sorted(required)}
+
+    def _kept(self, field: Schema) -> bool:
+        if "$ref" in field:
+            field = self._components[field["$ref"].rpartition("/")[2]]
+        tag = "const" in field or len(field.get("enum", ())) == 1
+        return self._choice.optional or (self._choice.tags and tag)
 
     def _array(self, schema: Schema, owner: str | None, depth: int) -> dict[str, Any]:
         bounds = {key: schema[key] for key in ("minItems", "maxItems") if key in schema}

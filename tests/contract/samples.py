@@ -12,7 +12,7 @@ from jsf import JSF
 from openapi_schema_validator import OAS31Validator
 
 from tests.contract.document import Direction, closure
-from tests.contract.narrowing import narrowed
+from tests.contract.narrowing import Choice, narrowed
 
 __all__ = ["problems", "sample"]
 
@@ -25,8 +25,10 @@ def sample(
     direction: Direction,
     seed: str,
     *,
-    without_null: bool = False,
+    null: bool = True,
     optional: bool = True,
+    tags: bool = False,
+    branches: int = 2,
 ) -> Any:
     """Return a value of a schema.
 
@@ -34,11 +36,13 @@ def sample(
         schema: What it is made from; it may refer to components.
         direction: Which way it is to be sent.
         seed: The same text gives the same value.
-        without_null: Whether null is left out wherever something else will do.
+        null: Whether there are nulls where something else will do.
         optional: Whether properties that are not required are there: all of them, or none.
+        tags: Whether those are there at least that can only have one value.
+        branches: How many branches of a union are considered.
     """
-    shape = narrowed(schema, direction, seed=seed, without_null=without_null)
-    maker = JSF(shape, allow_none_optionals=0.0 if optional else 1.0)
+    choice = Choice(seed=seed, branches=branches, null=null, optional=optional, tags=tags)
+    maker = JSF(narrowed(schema, direction, choice), allow_none_optionals=0.0)
     before = random.getstate()
     found: list[str] = []
     try:

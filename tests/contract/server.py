@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ class Server:
     def __init__(self, router: respx.MockRouter) -> None:
         self.seen: list[Seen] = []
         self._answers: deque[httpx.Response] = deque()
+        self._by_line: dict[str, Any] = {}
         router.route(host="us.posthog.com").mock(side_effect=self._handle)
 
     def answers(self, *bodies: Any, status: int = 200) -> None:
@@ -41,6 +43,10 @@ class Server:
     def answers_with(self, *answers: httpx.Response) -> None:
         """Answer the next requests with something else."""
         self._answers.extend(answers)
+
+    def answers_by_line(self, bodies: Mapping[str, Any]) -> None:
+        """Answer each of these requests with JSON, in whatever order they come."""
+        self._by_line.update(bodies)
 
     @property
     def lines(self) -> list[str]:
@@ -56,6 +62,8 @@ class Server:
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         line = f"{request.method} {request.url.raw_path.decode('ascii')}"
         self.seen.append(Seen(line, await request.aread(), httpx.Headers(request.headers)))
+        if line in self._by_line:
+            return httpx.Response(200, json=self._by_line[line])
         return self._answers.popleft()
 
 

@@ -55,6 +55,11 @@ def test_every_operation_is_in_one_of_the_groups() -> None:
     assert len(MODELLED) > 700
 
 
+def test_no_method_is_one_that_the_server_refuses() -> None:
+    refused = [o.id for o in OPERATIONS if set(described(o)[1]["responses"]) == {"405"}]
+    assert refused == []
+
+
 @pytest.mark.parametrize("operation", MODELLED, ids=lambda o: o.id)
 async def test_models_are_read_strictly_and_given_back(operation: Operation) -> None:
     answers = declared(operation)
@@ -80,9 +85,7 @@ def with_items(operation: Operation, schema: Mapping[str, Any]) -> Mapping[str, 
     return {**schema, "required": [*schema.get("required", ()), operation.pagination.items]}
 
 
-async def check(
-    operation: Operation, status: int, schema: Mapping[str, Any], body: Any
-) -> None:
+async def check(operation: Operation, status: int, schema: Mapping[str, Any], body: Any) -> None:
     """Answer with a body: it has to be of the declared model, and nothing may get lost."""
     assert not problems(body, schema, "response")
     value = await ask(operation, json_answer(status, body), strict=True)
@@ -187,7 +190,9 @@ def differs(sent: Any, given: Any, path: str) -> str | None:
         found = (differs(sent[key], given[key], f"{path}.{key}") for key in sent)
         return next(filter(None, found), None)
     if isinstance(sent, list) and isinstance(given, list) and len(sent) == len(given):
-        found = (differs(*pair, f"{path}[{i}]") for i, pair in enumerate(zip(sent, given)))
+        found = (
+            differs(*pair, f"{path}[{i}]") for i, pair in enumerate(zip(sent, given, strict=True))
+        )
         return next(filter(None, found), None)
     if isinstance(sent, bool) == isinstance(given, bool) and sent == given:
         return None

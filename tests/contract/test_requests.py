@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,17 @@ import pytest
 from asyncposthog import OMIT, PostHogError, registry
 from asyncposthog.operation import Operation
 from tests.contract.calls import Call, body_schema, described, maximal, minimal, nulls
-from tests.contract.wire import HOST, KEY, ORGANIZATION, PROJECT, Sent, client, form_of, method, understood
+from tests.contract.wire import (
+    HOST,
+    KEY,
+    ORGANIZATION,
+    PROJECT,
+    Sent,
+    client,
+    form_of,
+    method,
+    understood,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +58,32 @@ def test_the_arguments_are_those_of_the_document(operation: Operation) -> None:
     else:
         assert not fields
     assert ("requestBody" in description) == (operation.body is not None)
+
+
+@every_operation
+def test_the_signature_requires_what_the_document_requires(operation: Operation) -> None:
+    ph, _ = client(lambda: httpx.Response(418))
+    parameters = inspect.signature(method(ph, operation.id)).parameters.values()
+    required = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+    documented = set(minimal(operation).keywords)
+    if operation.body is not None and not operation.body.required:
+        # An optional body, or one the document only guesses at: its fields are not demanded.
+        assert required <= documented
+    else:
+        assert required == documented
+
+
+def test_bodies_the_document_requires_but_we_do_not_are_those_of_actions() -> None:
+    relaxed = {
+        operation.id
+        for operation in OPERATIONS
+        if operation.body is not None
+        and operation.fixed_body is None
+        and not operation.body.required
+        and described(operation)[1]["requestBody"].get("required")
+    }
+    names = {name.rpartition(".")[2] for name in relaxed}
+    assert not names & {"create", "update", "replace"}
 
 
 def test_there_is_something_to_call() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from asyncposthog import OMIT, models, registry
@@ -100,7 +101,7 @@ async def test_replace(server: Server) -> None:
 
 
 async def test_real_delete(server: Server) -> None:
-    server.answers_with(*no_content())
+    server.answers_with(httpx.Response(204))
     async with connect() as ph:
         assert await ph.alerts.delete("0195f2a0-0000-7000-8000-000000000001") is None
     assert server.only.line == (
@@ -119,11 +120,25 @@ async def test_soft_delete_and_restore(server: Server) -> None:
     assert gone.deleted is True
 
 
-SOFT = (
-    "actions annotations cohorts comments dashboard_templates dashboards dataset_items datasets "
-    "evaluations experiments feature_flags hog_functions insights notebooks saved "
-    "session_recording_playlists subscriptions"
-).split()
+SOFT = {
+    "actions",
+    "annotations",
+    "cohorts",
+    "comments",
+    "dashboard_templates",
+    "dashboards",
+    "dataset_items",
+    "datasets",
+    "evaluations",
+    "experiments",
+    "feature_flags",
+    "hog_functions",
+    "insights",
+    "notebooks",
+    "saved",
+    "session_recording_playlists",
+    "subscriptions",
+}
 
 
 def test_resources_that_refuse_delete_are_deleted_softly() -> None:
@@ -236,15 +251,13 @@ async def test_comma_joined_array_and_header_parameter(server: Server) -> None:
     server.answers([])
     async with connect() as ph:
         resource = Resource(executor_of(ph.feature_flags))
-        await resource._call(
-            JOINED, query={"ids": [1, "a b"]}, headers={"X-PostHog-Client": "mcp"}
-        )
+        await resource._call(JOINED, query={"ids": [1, "a b"]}, headers={"X-PostHog-Client": "mcp"})
     assert server.only.line == "GET /api/projects/7/contract/?ids=1,a%20b"
     assert server.only.headers["X-PostHog-Client"] == "mcp"
 
 
 async def test_presence_based_flags_are_left_out_when_false(server: Server) -> None:
-    server.answers_with(*no_content(202), *no_content(202))
+    server.answers_with(httpx.Response(202), httpx.Response(202))
     async with connect() as ph:
         await ph.persons.delete(11, delete_events=True, keep_person=False)
         await ph.persons.delete(11, delete_events=False, delete_recordings=False)
@@ -257,9 +270,9 @@ async def test_presence_based_flags_are_left_out_when_false(server: Server) -> N
 async def test_path_of_several_segments(server: Server) -> None:
     server.answers({"path": "docs/read me.md", "content": ""})
     async with connect() as ph:
-        await ph.llm_skills.files.get("a skill/1", "docs/read me.md", version=3)
+        await ph.llm_skills.files.get("a skill", "docs/read me.md", version=3)
     assert server.only.line == (
-        "GET /api/projects/7/llm_skills/name/a%20skill%2F1/files/docs/read%20me.md/?version=3"
+        "GET /api/projects/7/llm_skills/name/a%20skill/files/docs/read%20me.md/?version=3"
     )
 
 
@@ -293,13 +306,6 @@ async def test_models_in_a_body_are_sent_by_their_wire_names(server: Server) -> 
         )
     assert server.only.line == "POST /api/projects/7/query/"
     assert server.only.content == (
-        b'{"query":{"query":"SELECT 1","values":{"a":null},"kind":"HogQLQuery"},'
+        b'{"query":{"kind":"HogQLQuery","query":"SELECT 1","values":{"a":null}},'
         b'"refresh":"force_blocking"}'
     )
-
-
-def no_content(status: int = 204) -> list[Any]:
-    """Return an answer without a body."""
-    import httpx
-
-    return [httpx.Response(status)]
