@@ -55,9 +55,18 @@ def test_every_operation_is_in_one_of_the_groups() -> None:
     assert len(MODELLED) > 700
 
 
-def test_no_method_is_one_that_the_server_refuses() -> None:
+REFUSED = {
+    "error_tracking.fingerprints.delete": "PATCH takes no `deleted`, so there is no other way",
+    "error_tracking.issues.delete": "likewise; `update(status=...)` is how an issue is put away",
+    "error_tracking.stack_frames.delete": "likewise",
+    "llm_analytics.evaluation_reports.delete": "a report goes with its evaluation",
+}
+"""Methods for operations the schema has and the server always refuses; their docstrings say so."""
+
+
+def test_no_other_method_is_one_that_the_server_refuses() -> None:
     refused = [o.id for o in OPERATIONS if set(described(o)[1]["responses"]) == {"405"}]
-    assert refused == []
+    assert sorted(refused) == sorted(REFUSED)
 
 
 @pytest.mark.parametrize("operation", MODELLED, ids=lambda o: o.id)
