@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import yaml
 
+from codegen.annotations import references
 from codegen.findings import Finding
 
 __all__ = ["OperationFacts", "Overrides", "apply", "facts_for", "load_overrides"]
@@ -116,6 +117,9 @@ def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
         if target is None:
             return f"nothing at {token!r}"
     verb, value = entry["verb"], copy.deepcopy(entry.get("value"))
+    unknown = references(value) - set(document.get("components", {}).get("schemas", {}))
+    if unknown:
+        return f"this schema has no {', '.join(sorted(unknown))}"
     if isinstance(target, list):
         return _apply_to_list(cast("list[Any]", target), verb, last, value)
     mapping = cast("dict[str, Any]", target)

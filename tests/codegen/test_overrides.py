@@ -43,6 +43,10 @@ def test_each_verb() -> None:
         ({"verb": "replace", "pointer": "/a", "value": 1}, "says so itself"),
         ({"verb": "add", "pointer": "/a", "value": 1}, "says so itself"),
         ({"verb": "remove", "pointer": "/l/7"}, "nothing at '7'"),
+        (
+            {"verb": "add", "pointer": "/n", "value": {"$ref": "#/components/schemas/No"}},
+            "has no No",
+        ),
         ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path is below it"),
     ],
 )
