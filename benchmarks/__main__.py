@@ -10,10 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import client
+from benchmarks import client, faults
 from benchmarks.measure import Row
 
-AREAS: dict[str, Callable[[], Iterator[Row]]] = {"client": client.rows}
+AREAS: dict[str, Callable[[], Iterator[Row]]] = {
+    "client": client.rows,
+    "limits": faults.rows,
+}
 OUT = Path(__file__).resolve().parent / "out" / "results.json"
 
 
