@@ -17,8 +17,10 @@ from asyncposthog import (
     PostHogError,
     TimeoutError,  # noqa: A004
 )
+from asyncposthog.limits.view import RateLimits
 from asyncposthog.operation import Operation
 from asyncposthog.transport.limits import NoLimiter
+from asyncposthog.transport.request import PreparedRequest
 from tests.runtime_kit import Client, Server, VirtualClock, client
 
 OK = httpx.Response(200, json={"id": 1})
@@ -261,46 +263,122 @@ async def test_closing_closes_the_connections() -> None:
     assert closed == [1]
 
 
+class Passing:
+    """A limiter of a user's own: it notes what happens, and keeps attempts waiting."""
+
+    def __init__(self, seconds: float = 0.0, *, holds: bool = False) -> None:
+        self.seconds = seconds
+        self.holds = holds
+        self.grace = 0.0
+        self.buckets = "mine"
+        self.within: float | None = None
+        self.sent = False
+        self.seen: list[object] = []
+
+    def budget(self, base: str, key: str) -> Passing:
+        self.seen.append(base)
+        return self
+
+    def view(self) -> RateLimits:
+        return RateLimits()
+
+    def passage(self, operation: Operation, request: PreparedRequest) -> Passing:
+        self.seen.append((operation.id, request.target))
+        return self
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncGenerator[None]:
+        await anyio.sleep(self.seconds)
+        self.seen.append("held")
+        yield
+        self.seen.append("let go")
+
+    async def __aenter__(self) -> None:
+        self.sent = False
+        await anyio.sleep(0 if self.holds else self.seconds)
+        self.seen.append("entered")
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.seen.append("left" if self.sent else "not sent")
+
+    async def answered(self, status: int) -> None:
+        self.seen.append(status)
+
+    async def aclose(self) -> None:
+        self.seen.append("closed")
+
+
 @pytest.mark.anyio
 async def test_a_limiter_admits_every_attempt() -> None:
-    seen: list[object] = []
-
-    class Noting:
-        @asynccontextmanager
-        async def admit(self, operation: Operation, project: int | None) -> AsyncGenerator[None]:
-            seen.append((operation.id, project))
-            try:
-                yield
-            finally:
-                seen.append("left")
-
-    async with client(Server(httpx.Response(503), OK), limiter=Noting()) as ph:
+    limiter = Passing()
+    async with client(Server(httpx.Response(503), OK), limiter=limiter) as ph:
         await ph.things.get(1)
-        assert seen == [("things.get", 1), "left"] * 2
-        await ph.request("GET", "/api/x/")
-        assert ("request", None) in seen
-    async with client(Server(OK), limiter=NoLimiter()) as ph:
-        assert await ph.things.get(1) == {"id": 1}
-    async with NoLimiter().admit(Operation(id="a.b", method="GET", path="/"), None):
-        pass
+        assert limiter.seen == [
+            "https://us.posthog.com",
+            ("things.get", "/api/projects/1/things/1/"),
+            *("entered", 503, "left"),
+            *("entered", 200, "left"),
+        ]
+    assert "closed" not in limiter.seen  # it may serve other clients
 
 
 @pytest.mark.anyio
-async def test_waiting_to_be_admitted_counts_against_the_deadline_only() -> None:
-    class Slow:
-        def __init__(self, seconds: float) -> None:
-            self.seconds = seconds
+async def test_what_never_left_is_told_to_the_limiter() -> None:
+    limiter = Passing()
+    async with client(Server(httpx.ConnectError("no route"), OK), limiter=limiter) as ph:
+        await ph.things.get(1)
+        assert limiter.seen[2:] == ["entered", "not sent", "entered", 200, "left"]
 
-        @asynccontextmanager
-        async def admit(self, operation: Operation, project: int | None) -> AsyncGenerator[None]:
-            await anyio.sleep(self.seconds)
-            yield
+        async def cached(request: httpx.Request, call_next: object) -> httpx.Response:
+            return httpx.Response(200, json=7)
 
-    async with client(Server(OK), limiter=Slow(0.02), timeout=0.01) as ph:
+        limiter.seen.clear()
+        assert await ph.with_options(middleware=[cached]).things.get(1) == 7
+        assert limiter.seen[2:] == ["entered", "not sent"]
+
+
+@pytest.mark.anyio
+async def test_a_limiter_may_hold_something_over_all_attempts() -> None:
+    limiter = Passing(holds=True)
+    async with client(Server(httpx.Response(503), OK), limiter=limiter) as ph:
+        await ph.things.get(1)
+        assert limiter.seen[2:] == [
+            "held",
+            *("entered", 503, "left"),
+            *("entered", 200, "left"),
+            "let go",
+        ]
+
+
+@pytest.mark.anyio
+async def test_no_limiter() -> None:
+    for settings in ({"limits": False}, {"limiter": NoLimiter()}):
+        async with client(Server(OK), **settings) as ph:
+            for _ in range(500):
+                assert await ph.things.get(1) == {"id": 1}
+            assert not ph.rate_limits.buckets
+
+
+@pytest.mark.anyio
+async def test_waiting_to_be_admitted_does_not_count_against_the_timeout() -> None:
+    async with client(Server(OK), limiter=Passing(0.02), timeout=0.01) as ph:
         assert await ph.things.get(1) == {"id": 1}
-    async with client(Server(OK), limiter=Slow(60), deadline=0.01) as ph:
-        with pytest.raises(TimeoutError, match="deadline"):
-            await ph.things.get(1)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("holds", [True, False])
+async def test_closing_ends_waiting_for_the_limiter(holds: bool) -> None:
+    limiter = Passing(1e6, holds=holds)
+    async with client(Server(OK), limiter=limiter) as ph, anyio.create_task_group() as tasks:
+
+        async def call() -> None:
+            with pytest.raises(ClosedError):
+                await ph.things.get(1)
+
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        await ph.aclose(cancel=True)
+        assert limiter.seen[2:] == []
 
 
 def test_another_event_loop() -> None:

@@ -43,12 +43,14 @@ if TYPE_CHECKING:
         TimeoutError,  # noqa: A004
         ValidationError,
     )
+    from .limits.limiter import RateLimiter
+    from .limits.view import RateLimits
     from .operation import Operation
     from .pagination import Cursor, Page
     from .raw import Preview, RawResponse, StreamedResponse
     from .transport.clock import Clock, testing
     from .transport.limits import Limiter
-    from .transport.middleware import CallNext, Middleware
+    from .transport.middleware import CallNext, Middleware, observe
     from .transport.retry import OnRetry, RetryDetails
     from .types import JSON, OMIT, FileInput, Id, Omit, RequestOptions, Timestamp
 
@@ -87,6 +89,8 @@ __all__ = [
     "QueryTooLargeError",
     "QuotaError",
     "RateLimitError",
+    "RateLimiter",
+    "RateLimits",
     "RawResponse",
     "ReadOnlyError",
     "RedirectError",
@@ -105,6 +109,7 @@ __all__ = [
     "ValidationError",
     "__version__",
     "models",
+    "observe",
     "testing",
 ]
 
@@ -140,12 +145,14 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TimeoutError",
         "ValidationError",
     ),
+    ".limits.limiter": ("RateLimiter",),
+    ".limits.view": ("RateLimits",),
     ".operation": ("Operation",),
     ".pagination": ("Cursor", "Page"),
     ".raw": ("Preview", "RawResponse", "StreamedResponse"),
     ".transport.clock": ("Clock", "testing"),
     ".transport.limits": ("Limiter",),
-    ".transport.middleware": ("CallNext", "Middleware"),
+    ".transport.middleware": ("CallNext", "Middleware", "observe"),
     ".transport.retry": ("OnRetry", "RetryDetails"),
     ".types": ("JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestamp"),
 }

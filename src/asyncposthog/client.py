@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -30,6 +30,8 @@ from .types import OMIT, FileInput, Omit, RequestOptions
 if TYPE_CHECKING:
     from .doctor import Diagnosis
     from .emulator import Emulator
+    from .limits.buckets import Limits, QueryPlan
+    from .limits.view import RateLimits
     from .raw import Preview, RawResponse, StreamedResponse
 
 __all__ = ["AsyncPostHog", "BaseClient"]
@@ -72,6 +74,9 @@ class BaseClient:
         transport: httpx.AsyncBaseTransport | None = None,
         max_connections: int = 100,
         http2: bool = False,
+        limits: Limits | Literal[False] | None = False,
+        query_plan: QueryPlan = "auto",
+        query_slots: int = 3,
         limiter: Limiter | None = None,
         clock: Clock | None = None,
         debug: bool = False,
@@ -86,7 +91,8 @@ class BaseClient:
             region: `us` (the default) or `eu`, on PostHog Cloud.
             host: The URL of a self-hosted PostHog, or of a region.
             allow_http: Allow plain `http://` to a host other than this machine.
-            timeout: Seconds one attempt may take; None waits for ever.
+            timeout: Seconds one attempt may take; None waits for ever. A query has 30 more, for
+                which the server may keep it in its queue.
             max_retries: Repeats of a failed attempt, where repeating is sound.
             deadline: Seconds a whole call may take, waits included; None: no bound.
             max_retry_after: Seconds a server may ask to wait before the call fails instead.
@@ -103,7 +109,12 @@ class BaseClient:
             transport: An httpx transport for the client that is built.
             max_connections: Connections open at a time.
             http2: Speak HTTP/2; needs `asyncposthog[http2]`.
-            limiter: Decides when attempts may go.
+            limits: Rate limits to stay within, as (requests, seconds) by bucket where they differ
+                from PostHog's usual ones: `{"burst": (960, 60)}`; None: the usual ones alone.
+                False, the default: requests go without waiting for any.
+            query_plan: Which limits hold for `/query/`: `current`, `legacy`, or `auto`: find out.
+            query_slots: Queries of one project in flight at a time.
+            limiter: Limits shared with other clients, in place of those three.
             clock: Time and chance, for tests.
             debug: Log every attempt to stderr.
 
@@ -133,7 +144,8 @@ class BaseClient:
         shared = Transport(
             build=_builder(http_client, transport, max_connections, http2),
             owned=http_client is None,
-            limiter=limiter,
+            limiter=_limiter(limiter, limits, query_plan, query_slots, clock),
+            limiter_owned=limiter is None,
             clock=clock,
         )
         if debug:
@@ -150,6 +162,14 @@ class BaseClient:
     def settings(self) -> Settings:
         """What the client was configured with."""
         return self._executor.settings
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """How much of the key's rate limits is used, as far as this client knows. It prints."""
+        from .limits.view import RateLimits
+
+        budget = self._executor.transport.budget(self.settings.host, self.settings.api_key.reveal())
+        return RateLimits() if budget is None else budget.view()
 
     def with_options(
         self,
@@ -383,6 +403,8 @@ class AsyncPostHog(Resources, BaseClient):
             "host": "http://emulator.localhost",
             "transport": chosen.transport(),
         }
+        if not chosen.settings.rate_limits and "limiter" not in settings:
+            pointing["limits"] = False
         return cls(**{**pointing, **settings})
 
 
@@ -424,6 +446,41 @@ def _builder(
     return lambda: httpx.AsyncClient(
         transport=transport, http2=http2, limits=limits, timeout=timeout
     )
+
+
+def _limiter(
+    limiter: Limiter | None,
+    limits: Limits | Literal[False] | None,
+    query_plan: QueryPlan,
+    query_slots: int,
+    clock: Clock | None,
+) -> Callable[[], Limiter] | None:
+    """Check how the limiter is made, and return a function that makes it."""
+    usual = (query_plan, query_slots) == ("auto", 3)
+    if limiter is not None:
+        if limits or not usual:
+            raise ConfigurationError(
+                "limiter was given together with limits, query_plan or query_slots.",
+                suggestion="Configure the limiter itself: RateLimiter(limits=…).",
+            )
+        if not callable(getattr(limiter, "budget", None)):
+            raise TypeError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+        return lambda: limiter
+    if limits is False and usual:
+        return None
+
+    def make() -> Limiter:
+        # Not imported before the first request.
+        from .limits.limiter import RateLimiter
+
+        return RateLimiter(
+            limits=limits or None, query_plan=query_plan, query_slots=query_slots, clock=clock
+        )
+
+    if limits is None and usual:
+        return make
+    made = make()
+    return lambda: made
 
 
 def _check_hook(hook: OnRetry | None) -> OnRetry | None:

@@ -22,7 +22,8 @@ from .hosts import Hosts
 from .operation import Operation
 from .options import CallOptions, defaults, read_options
 from .roots import Roots
-from .transport.http import Context, Transport
+from .transport.http import Transport
+from .transport.job import Context
 from .transport.middleware import Middleware
 from .transport.paths import takes_root
 from .transport.redact import Redactor
@@ -203,11 +204,10 @@ class Executor:
         self.transport.check_open()
         if self._guarded:
             self.check_permitted(operation)
-        root, project = None, None
+        root = None
         if takes_root(operation):
             if operation.root == "project":
-                project = options.project_id or await self.project()
-                root = str(project)
+                root = str(options.project_id or await self.project())
             else:
                 root = options.organization_id or await self._organization()
         request = encode(operation, root, path, query, headers, body, options)
@@ -217,7 +217,6 @@ class Executor:
             request,
             options.policy,
             repeatable=_repeatable(operation, options),
-            project=project,
             stream=stream,
         )
 
@@ -263,7 +262,6 @@ class Executor:
             prepare(operation, None, path),
             self.defaults.policy,
             repeatable=True,
-            project=None,
         )
         try:
             return from_json(response.content)
@@ -312,6 +310,7 @@ class Executor:
             middleware=self.middleware,
             on_retry=self.on_retry,
             max_bytes=settings.max_response_bytes,
+            budget=self.transport.budget(hosts.app, settings.api_key.reveal()),
         )
         return self._context
 

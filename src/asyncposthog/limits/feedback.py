@@ -8,28 +8,38 @@ from typing import Final
 
 from .rules import Rule, Usage
 
-__all__ = ["attribute", "backoff", "bounded", "pace", "share", "when_share"]
+__all__ = ["attribute", "backoff", "bounded", "pace", "probes", "share", "when_share"]
 
 DROP: Final = 0.04
 """After a 429: the part of what we held that is left free at first."""
-RISE: Final = 0.02
+RISE: Final = 0.08
 """One `pace` past the return to what we held: the part of the limit that is tried on top."""
+LEAST: Final = 20
+"""The part of a limit, as a divisor, that we never let others keep us from asking for."""
+CAUTIOUS: Final = 4
+"""Requests in flight at a time where others use the key and nothing else holds us back."""
 _GRACE: Final = 2.0
 """Seconds by which `Retry-After` may exceed the truth: it is rounded up, and travels."""
+_DOUBT: Final = 0.05
+"""Parts of a limit that say nothing about which window is full."""
 _BASE: Final = 0.5
 _CAP: Final = 30.0
 
 
-def pace(seconds: float) -> float:
+def pace(seconds: float, cycles: int) -> float:
     """Return the seconds in which a share returns to what it was before a 429.
 
     A longer window takes longer, but not in proportion: what counts is how many requests there
     are to each 429, and a share of an hour's window must not take a day to recover.
+
+    Args:
+        seconds: The length of the window.
+        cycles: How often it has come back and been refused again: the others stay, it seems.
     """
-    return 45.0 * max(1.0, seconds / 60.0) ** 0.25
+    return 32.0 * max(1.0, seconds / 60.0) ** 0.75 * (1.0 + min(cycles, 4) / 4.0)
 
 
-def share(limit: int, peak: int, elapsed: float, seconds: float) -> int:
+def share(limit: int, peak: int, elapsed: float, full: float) -> int:
     """Return how many requests to allow ourselves in a window that others use too.
 
     A cubic: it starts a little below what we held when the server refused us, comes back to
@@ -39,18 +49,26 @@ def share(limit: int, peak: int, elapsed: float, seconds: float) -> int:
         limit: What the server grants.
         peak: Requests of ours in the window when it was full.
         elapsed: Seconds since then.
-        seconds: The length of the window.
+        full: The `pace`.
     """
-    past = elapsed / pace(seconds) - 1.0
+    past = elapsed / full - 1.0
     grown = peak + past**3 * (max(1.0, DROP * peak) if past < 0 else max(1.0, RISE * limit))
-    return max(1, min(limit, math.floor(grown)))
+    return max(limit // LEAST, 1, min(limit, math.floor(grown)))
 
 
-def when_share(limit: int, peak: int, seconds: float, wanted: int) -> float:
+def probes(limit: int) -> int:
+    """Return how many requests may be in flight where a shared window is nearly full.
+
+    Each of them may be refused, and the first refusal comes too late to hold the others back.
+    """
+    return max(1, limit // 600)
+
+
+def when_share(limit: int, peak: int, full: float, wanted: int) -> float:
     """Return the seconds after a 429 at which `share` reaches `wanted`."""
     gap = wanted - peak
     scale = max(1.0, DROP * peak) if gap < 0 else max(1.0, RISE * limit)
-    return pace(seconds) * (1.0 + math.copysign((abs(gap) / scale) ** (1.0 / 3.0), gap))
+    return full * (1.0 + math.copysign((abs(gap) / scale) ** (1.0 / 3.0), gap))
 
 
 def attribute(rules: Sequence[Rule], usages: Sequence[Usage], retry_after: float) -> int:
@@ -58,16 +76,18 @@ def attribute(rules: Sequence[Rule], usages: Sequence[Usage], retry_after: float
 
     The server says only when the oldest request leaves the full window. A window cannot ask for
     longer than its own length, nor for longer than our oldest request in it has left. Of those
-    that fit, it is the one where the fewest requests of others have to be supposed beyond those
-    we know of already.
+    that fit, it is the one of which others have to be supposed to use the smallest part; the
+    shorter one, where there is not much between them.
     """
-    best, least = len(rules) - 1, math.inf
-    for index, (rule, usage) in enumerate(zip(rules, usages, strict=True)):
-        oldest = usage.reset if usage.used else rule.seconds
+    order = sorted(range(len(rules)), key=lambda index: rules[index].seconds)
+    best, least = order[-1], math.inf
+    for index in order:
+        usage = usages[index]
+        oldest = usage.reset if usage.used else rules[index].seconds
         if retry_after > oldest + _GRACE:
             continue
-        supposed = (usage.share - usage.used) / usage.limit
-        if supposed < least:
+        supposed = (usage.limit - usage.used) / usage.limit
+        if supposed < least - _DOUBT:
             best, least = index, supposed
     return best
 

@@ -57,7 +57,7 @@ class Lane:
     """First come, first served; those refused by the server before all others."""
 
     __slots__ = (
-        "_deadlines", "_queue", "_refused", "failures", "instant", "keys", "waits", "wake",
+        "_deadlines", "_queue", "_refused", "failures", "instant", "keys", "told", "waits", "wake",
         "watched", "windows",
     )  # fmt: skip
 
@@ -65,12 +65,14 @@ class Lane:
         """Begin empty."""
         self.windows = windows
         self.keys = tuple(rule.key for rule in windows.rules)
-        self.instant = isinstance(windows, MemoryWindows)
-        """Whether the store never makes anybody wait for it."""
+        self.instant = windows if isinstance(windows, MemoryWindows) else None
+        """The windows, if their store never makes anybody wait for it."""
         self.watched = any(rule.limit == WATCHED for rule in windows.rules)
         """Whether what is drawn on may change, because the plan is not known yet."""
         self.wake = 0.0
         """When asking for the first one makes sense again."""
+        self.told = -math.inf
+        """Until when the log says that calls wait."""
         self.failures = 0
         """429s without a `Retry-After` in a row."""
         self.waits = 0

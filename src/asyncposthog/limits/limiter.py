@@ -7,6 +7,7 @@ from typing import Final
 
 from asyncposthog.operation import Operation
 from asyncposthog.transport.clock import Clock, SystemClock
+from asyncposthog.transport.request import PreparedRequest
 
 from .buckets import Bucket, Limits, QueryPlan, read_limits, read_plan
 from .lane import Lane
@@ -110,7 +111,8 @@ class KeyLimiter:
         """Share queue, lanes and store with the other keys."""
         self._limiter = limiter
         self._router = router
-        self._fixed: dict[tuple[str, str], Lane] = {}
+        self.fixed: dict[int, tuple[Operation, Lane]] = {}
+        """The lanes of operations that always take the same, by the operation's identity."""
         self.plans = plans
         self.legacy = legacy
         self.queue = limiter.queue
@@ -119,25 +121,21 @@ class KeyLimiter:
         self.retries = 0
         self.refused = 0
 
-    def passage(self, operation: Operation, target: str, content: bytes | None = None) -> Passage:
+    def passage(self, operation: Operation, request: PreparedRequest) -> Passage:
         """Return the way of one call through the limits.
 
         Args:
             operation: What is called.
-            target: The path that goes on the wire.
-            content: The body, which tells one kind of query from another.
+            request: What is sent: its path and body may decide what it is charged to.
         """
-        return Passage(self, operation, target, content)
+        return Passage(self, operation, request)
 
     def lane(self, call: Call) -> Lane:
         """Return where a call waits."""
         operation = call.operation
-        known = self._fixed.get((operation.method, operation.path))
-        if known is not None and operation.id != "request":
-            return known
         lane = self._limiter.lane(self._router.rules(call))
         if self._router.fixed(operation):
-            self._fixed[operation.method, operation.path] = lane
+            self.fixed[id(operation)] = operation, lane
         return lane
 
     def slots(self, call: Call) -> Lane | None:

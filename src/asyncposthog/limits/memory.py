@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from weakref import WeakValueDictionary
 
+from .feedback import CAUTIOUS
 from .rules import Rule, Usage
 from .ticking import Ticker
 from .window import Window
@@ -52,11 +54,18 @@ class MemoryWindows:
 
     async def acquire(self, ticket: int) -> float:
         """Take a place in every window, or in none; return the seconds to wait otherwise."""
+        return self.take(ticket)
+
+    def take(self, ticket: int) -> float:
+        """Do the same, without a coroutine."""
         now, longest = self._ticker.now(), 0.0
         for window, limit in self._pairs:
             wait = window.wait(now, limit)
             if wait > longest:
                 longest = wait
+            if not longest and window.cautious(now):
+                # Others use the key, so any of the windows may be full before we think so.
+                longest = inf if any(w.flying >= CAUTIOUS for w in self._windows) else 0.0
         if not longest:
             for window in self._windows:
                 window.flying += 1
@@ -65,14 +74,23 @@ class MemoryWindows:
 
     async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
         """Log a request that was in flight."""
-        if ticket not in self._held:
-            return
-        self._held.remove(ticket)
-        now = self._ticker.now()
-        for index, window in enumerate(self._windows):
-            if index == uncharged:
-                window.flying -= 1
-            else:
+        if uncharged is None:
+            self.land(ticket)
+        elif ticket in self._held:
+            self._held.remove(ticket)
+            now = self._ticker.now()
+            for index, window in enumerate(self._windows):
+                if index == uncharged:
+                    window.flying -= 1
+                else:
+                    window.land(now)
+
+    def land(self, ticket: int) -> None:
+        """Log a request that was in flight in every window, without a coroutine."""
+        if ticket in self._held:
+            self._held.remove(ticket)
+            now = self._ticker.now()
+            for window in self._windows:
                 window.land(now)
 
     async def release(self, ticket: int) -> None:

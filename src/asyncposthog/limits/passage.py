@@ -12,6 +12,7 @@ import anyio
 
 from asyncposthog.errors import RateLimitError
 from asyncposthog.operation import Operation
+from asyncposthog.transport.request import PreparedRequest, request_info
 
 from .feedback import attribute, backoff, bounded
 from .lane import Lane
@@ -19,6 +20,7 @@ from .plans import WATCHED, suspects
 from .queue import LateError
 from .routes import Call
 from .rules import Rule
+from .slots import QUEUE_SECONDS
 
 if TYPE_CHECKING:
     from .limiter import KeyLimiter
@@ -35,23 +37,28 @@ class Passage:
     """Entered for every attempt, left when it is answered or has failed."""
 
     __slots__ = (
-        "_budget", "_call", "_lane", "_open", "_place", "_slots", "_ticket", "_unsent", "within",
+        "_budget", "_lane", "_open", "_operation", "_place", "_request", "_slots", "_ticket",
+        "sent", "within",
     )  # fmt: skip
 
-    def __init__(
-        self, budget: KeyLimiter, operation: Operation, target: str, content: bytes | None
-    ) -> None:
+    def __init__(self, budget: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
         """Nothing is taken yet."""
         self._budget = budget
-        self._call = Call(operation, target, content)
+        self._operation = operation
+        self._request = request
         self._lane: Lane | None = None
         self._slots: Lane | None = None
         self._place: int | None = None
         self._ticket = 0
         self._open = False
-        self._unsent = False
+        self.sent = False
+        """Whether the server may have received the attempt. One it has not costs nothing."""
         self.within: float | None = None
         """Seconds that the call has left to wait; None: no bound."""
+
+    @property
+    def _call(self) -> Call:
+        return Call(self._operation, self._request.target, self._request.content)
 
     @property
     def buckets(self) -> str:
@@ -64,6 +71,11 @@ class Passage:
         """Whether the call runs a query, and so needs a slot."""
         self._slots = self._budget.slots(self._call)
         return self._slots is not None
+
+    @property
+    def grace(self) -> float:
+        """Seconds for which the server may keep a query waiting, on top of its own time."""
+        return 0.0 if self._slots is None else QUEUE_SECONDS
 
     @asynccontextmanager
     async def hold(self) -> AsyncGenerator[None]:
@@ -88,16 +100,16 @@ class Passage:
             RateLimitError: It cannot in time. It is raised as soon as that is known.
         """
         budget = self._budget
-        lane = budget.lane(self._call)
-        ticket = await self._enter(lane)
-        while lane.watched and budget.lane(self._call) is not lane:
+        known = budget.fixed.get(id(self._operation))
+        lane = budget.lane(self._call) if known is None else known[1]
+        ticket = budget.queue.enter_now(lane) or await self._enter(lane)
+        while lane.watched and (other := budget.lane(self._call)) is not lane:
             # The plan was learned while we waited.
             await _shielded(lane, lane.windows.release(ticket))
             budget.queue.changed(lane)
-            lane = budget.lane(self._call)
-            ticket = await self._enter(lane)
+            lane, ticket = other, await self._enter(other)
         self._lane, self._ticket = lane, ticket
-        self._open, self._unsent = True, False
+        self._open, self.sent = True, False
         budget.requests += 1
         if self._place is None:
             self._place = ticket
@@ -117,15 +129,12 @@ class Passage:
         error = RateLimitError(
             f"The rate limit {rule.name} ({rule.limit:,}{span}) leaves no room before the "
             f"deadline: {when}.",
-            operation=self._call.operation.id,
+            operation=self._operation.id,
+            request=request_info(self._request),
             suggestion="Give the call a longer deadline, or call again after that.",
         )
         error.retry_after = seconds
         return error
-
-    def unsent(self) -> None:
-        """Note that the attempt never reached the server: it costs nothing."""
-        self._unsent = True
 
     async def answered(self, status: int) -> None:
         """Note that an answer began. Its body may take as long as it likes."""
@@ -143,7 +152,7 @@ class Passage:
             return
         lane = self._lane
         assert lane is not None
-        if self._unsent:
+        if not self.sent:
             self._open = False
             await _shielded(lane, lane.windows.release(self._ticket))
             self._budget.queue.changed(lane)
@@ -157,11 +166,10 @@ class Passage:
         assert lane is not None
         self._open = False
         lane.failures = 0
-        settled = lane.windows.settle(self._ticket, uncharged=uncharged)
-        if lane.instant:
-            await settled
+        if lane.instant is not None and uncharged is None:
+            lane.instant.land(self._ticket)
         else:
-            await _shielded(lane, settled)
+            await _shielded(lane, lane.windows.settle(self._ticket, uncharged=uncharged))
         if lane.watched and uncharged is None:
             self._look(lane)
         self._budget.queue.changed(lane)
@@ -191,6 +199,7 @@ class Passage:
         watched = rules[index].limit == WATCHED
         if watched:
             budget.plans.learn(budget.project(self._call), "legacy")
+            budget.lane(self._call)  # it takes over what was counted
             logger.info("the project is on the legacy plan for queries, it seems")
         await lane.windows.close(index, seconds, learn=not watched)
         logger.info("429: nothing goes for %.0f s through %s", seconds, rules[index].name)
@@ -216,7 +225,7 @@ class Passage:
 
 async def _shielded(lane: Lane, step: Awaitable[None]) -> None:
     """Take a step that must not be cancelled half-way."""
-    if lane.instant:
+    if lane.instant is not None:
         await step
         return
     with anyio.CancelScope(shield=True):

@@ -13,7 +13,7 @@ from .rules import Rule, Usage
 
 __all__ = ["WATCHED", "Plans", "runs_hogql", "suspects"]
 
-WATCHED: Final = 1_000_000
+WATCHED: Final = 1 << 60
 """A limit that is never reached: the requests are counted, and none is held back."""
 _SURE: Final = 0.9
 """The part of the legacy limit that has to be used before a 429 is taken for it."""

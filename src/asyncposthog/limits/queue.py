@@ -6,10 +6,12 @@ sleeps until somebody may go, lets everybody go who may, and hands over when it 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from heapq import heapify, heappop, heapreplace
 from itertools import count
+from typing import Final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -18,6 +20,11 @@ from .lane import Lane, Waiter
 from .ticking import Ticker
 
 __all__ = ["LateError", "Queue"]
+
+logger = logging.getLogger("asyncposthog")
+
+_LONG: Final = 90.0
+"""Seconds of waiting that are worth a line in the log: longer than a minute's limit takes."""
 
 
 class LateError(Exception):
@@ -49,6 +56,13 @@ class Queue:
         self._alarm: anyio.CancelScope | None = None
         self._stale = False
         """Whether something happened that lets somebody go earlier than was planned."""
+
+    def enter_now(self, lane: Lane) -> int:
+        """Return the ticket of a request that may go without waiting; 0 if it may have to."""
+        if lane.instant is None or (self._lanes and self._disputed(lane)):
+            return 0
+        ticket = next(self._numbers)
+        return 0 if lane.instant.take(ticket) else ticket
 
     async def enter(self, lane: Lane, within: float | None = None, place: int | None = None) -> int:
         """Wait until a request may go, and return its ticket.
@@ -176,6 +190,10 @@ class Queue:
             elif wait := await self._ask(lane, waiter):
                 lane.wake = self._ticker.now() + wait
                 heappop(heads)
+                if _LONG <= wait < math.inf and lane.told < lane.wake - _LONG:
+                    lane.told = lane.wake
+                    names = ", ".join(rule.name for rule in lane.windows.rules)
+                    logger.warning("rate limits (%s): calls wait for %.0f s", names, wait)
         wake = math.inf
         for lane in tuple(self._lanes):
             await self._expire(lane)

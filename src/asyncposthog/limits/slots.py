@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from asyncposthog.errors import ConfigurationError
-from asyncposthog.failures import runs_query
 from asyncposthog.operation import Operation
 
 from .rules import Rule
@@ -26,8 +25,8 @@ _IDLE: Final = ("endpoints", "upgrade", "check_auth_for_async", "last_execution_
 def needs_slot(operation: Operation) -> bool:
     """Tell whether an operation runs a query while its caller waits."""
     return (
-        _BUCKET in operation.buckets
-        and runs_query(operation)
+        operation.method == "POST"
+        and _BUCKET in operation.buckets
         and operation.path.rstrip("/").rpartition("/")[2] not in _IDLE
     )
 

@@ -18,17 +18,18 @@ _EARLY: Final = 0.005
 class Ticker:
     """A clock as the limiter needs it: it never goes back, and sleeping moves it forward."""
 
-    __slots__ = ("_clock", "_last", "_shift")
+    __slots__ = ("_clock", "_last", "_monotonic", "_shift")
 
     def __init__(self, clock: Clock) -> None:
         """Wrap a clock."""
         self._clock = clock
+        self._monotonic = clock.monotonic
         self._last = -math.inf
         self._shift = 0.0
 
     def now(self) -> float:
         """Return seconds."""
-        raw = self._clock.monotonic()
+        raw = self._monotonic()
         if raw < self._last:
             # It was set back: no time has passed.
             self._shift += self._last - raw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .rules import Rule, Usage
 
@@ -50,15 +50,15 @@ def bucket_view(rule: Rule, usage: Usage, waiting: int) -> BucketView:
 class RateLimits:
     """The rate limits that this key has met, at one moment. It prints as a table."""
 
-    buckets: Mapping[str, BucketView]
+    buckets: Mapping[str, BucketView] = field(default_factory=dict[str, BucketView])
     """By name: `burst`; those of a project as `slots of project 1`."""
-    requests: int
+    requests: int = 0
     """Requests that were let go."""
-    retries: int
+    retries: int = 0
     """Those of them that were repeats."""
-    waits: int
+    waits: int = 0
     """Requests that had to wait."""
-    refused: int
+    refused: int = 0
     """Requests that the server answered with 429."""
 
     def __getitem__(self, name: str) -> BucketView:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from typing import Final
 
-from .feedback import share, when_share
+from .feedback import DROP, pace, probes, share, when_share
 from .rules import Usage
 
 __all__ = ["SLACK", "Window"]
@@ -24,7 +24,8 @@ class Window:
     """
 
     __slots__ = (
-        "__weakref__", "_log", "_peak", "_seconds", "_since", "_stay", "closed_until", "flying",
+        "__weakref__", "_cycles", "_log", "_pace", "_peak", "_seconds", "_since", "_stay",
+        "_wary_until", "closed_until", "flying",
     )  # fmt: skip
 
     def __init__(self, seconds: float) -> None:
@@ -38,6 +39,9 @@ class Window:
         self._peak = 0
         """What we held when the server refused us; 0: it has not, or that is long ago."""
         self._since = 0.0
+        self._cycles = 0
+        self._pace = 0.0
+        self._wary_until = 0.0
 
     def _forget(self, now: float) -> int:
         """Drop what has left the window, and return how many remain."""
@@ -46,29 +50,41 @@ class Window:
             log.popleft()
         return len(log)
 
-    def _share(self, now: float, limit: int) -> int:
+    def _share(self, now: float, limit: int, used: int) -> int:
         if not self._peak:
             return limit
-        current = share(limit, self._peak, now - self._since, self._seconds)
+        if 2 * used < self._peak and now - self._since > self._pace:
+            # It says nothing of the others that we are not refused what we do not ask for.
+            self._since = now - self._pace
+        current = share(limit, self._peak, now - self._since, self._pace)
         if current >= limit:
-            self._peak = 0
+            self._peak = self._cycles = 0
         return current
 
     def wait(self, now: float, limit: int) -> float:
         """Return the seconds until a request may go: 0 for now, infinity if one must land first."""
         used = self._forget(now) + self.flying
-        if self.closed_until > now:
-            return self.closed_until - now
-        excess = used - (self._share(now, limit) if self._peak else limit)
+        excess = used - (self._share(now, limit, used) if self._peak else limit)
         if excess < 0:
-            return 0.0
-        log = self._log
-        wait = log[excess] + self._stay - now if excess < len(log) else math.inf
-        if self._peak and used < limit:
-            # Room comes too when our share grows.
-            grown = self._since + when_share(limit, self._peak, self._seconds, used + 1) - now
-            wait = min(wait, max(grown, 0.001))
-        return wait
+            probing = self._peak and self.flying >= probes(limit) and self._near(used)
+            wait = math.inf if probing else 0.0
+        else:
+            log = self._log
+            wait = log[excess] + self._stay - now if excess < len(log) else math.inf
+            if self._peak and used < limit:
+                # Room comes too when our share grows.
+                grown = self._since + when_share(limit, self._peak, self._pace, used + 1) - now
+                wait = min(wait, max(grown, 0.001))
+        closed = self.closed_until - now
+        return closed if closed > wait else wait
+
+    def cautious(self, now: float) -> bool:
+        """Tell whether others were found to use it lately."""
+        return self._peak > 0 and now < self._wary_until
+
+    def _near(self, used: int) -> bool:
+        """Tell whether so many are about what others leave us."""
+        return used >= (1.0 - 2.0 * DROP) * self._peak
 
     def land(self, now: float) -> None:
         """Log a request that was in flight."""
@@ -84,15 +100,19 @@ class Window:
         self.closed_until = max(self.closed_until, now + seconds)
         if learn:
             held = self._forget(now) if self._seconds else self.flying - 1
+            if self._peak and now - self._since > self._pace:
+                self._cycles += 1
             self._peak = max(1, held)
             self._since = self.closed_until
+            self._pace = pace(self._seconds, self._cycles)
+            self._wary_until = self._since + 2.0 * self._pace
 
     def usage(self, now: float, limit: int) -> Usage:
         """Return how full it is."""
         used = self._forget(now)
         return Usage(
             limit=limit,
-            share=self._share(now, limit),
+            share=self._share(now, limit, used + self.flying),
             used=used,
             flying=self.flying,
             reset=self._log[0] + self._stay - now if used else 0.0,

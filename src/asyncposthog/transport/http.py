@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Final
 
 import anyio
 import httpx
 from anyio.lowlevel import current_token
 
-from asyncposthog.config import KeyKind
 from asyncposthog.errors import (
     ClosedError,
     EventLoopError,
@@ -21,58 +18,22 @@ from asyncposthog.errors import (
     StatusError,
     TimeoutError,  # noqa: A004
 )
-from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 
 from .clock import Clock, SystemClock
 from .faults import UNSENT, classify, translate, without_secrets
 from .files import encode_multipart
+from .job import Context, Job, patience, timeouts
 from .limits import Budget, Limiter, Passage
-from .middleware import Middleware, compose
-from .redact import Redactor, mask_target
+from .middleware import compose
+from .redact import mask_target
 from .request import PreparedRequest, request_info
-from .retry import Course, OnRetry, Policy, run
-from .wire import Credentials, build_request, exchange, read_bounded
+from .retry import Course, Policy, run
+from .wire import build_request, exchange, read_bounded
 
-__all__ = ["Context", "Transport"]
+__all__ = ["Transport"]
 
 logger = logging.getLogger("asyncposthog")
-
-_CONNECT_TIMEOUT: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What the calls of one client have in common."""
-
-    credentials: Credentials
-    headers: httpx.Headers
-    """The usual ones, `Host` among them."""
-    hosts: Hosts
-    key_kind: KeyKind
-    redactor: Redactor
-    middleware: tuple[Middleware, ...] = ()
-    on_retry: OnRetry | None = None
-    max_bytes: int | None = None
-    budget: Budget | None = None
-    """The rate limits of the key; None: nothing is held back."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """One call under way."""
-
-    context: Context
-    operation: Operation
-    request: PreparedRequest
-    policy: Policy
-    project: int | None
-    stream: bool
-    began: float
-    attempt: int = 1
-    passage: Passage | None = None
-    overall: bool = False
-    """Whether the deadline of the call ends the attempt before its own timeout does."""
 
 
 class Transport:
@@ -152,7 +113,6 @@ class Transport:
         policy: Policy,
         *,
         repeatable: bool,
-        project: int | None,
         stream: bool = False,
     ) -> httpx.Response:
         """Send a request, repeating it where that is sound, and return the successful answer.
@@ -163,7 +123,6 @@ class Transport:
             request: What to send.
             policy: The call's patience.
             repeatable: Whether doing it twice has the effect of doing it once.
-            project: The project it is about.
             stream: Whether to leave the body unread. The caller then has to close the answer,
                 and to call `finished`.
 
@@ -177,7 +136,7 @@ class Transport:
             if request.multipart is not None:
                 request = await self._read_files(request)
             began = self.clock.monotonic()
-            job = _Job(context, operation, request, policy, project, stream, began)
+            job = Job(context, operation, request, policy, stream, began)
             if context.budget is not None:
                 job.passage = context.budget.passage(operation, request)
             if job.passage is not None and job.passage.holds:
@@ -191,7 +150,7 @@ class Transport:
             self._running -= 1
             self._tell()
 
-    async def _held(self, job: _Job, passage: Passage, repeatable: bool) -> httpx.Response:
+    async def _held(self, job: Job, passage: Passage, repeatable: bool) -> httpx.Response:
         """Make a call that holds something for as long as it takes."""
         scope = anyio.CancelScope()
         self._scopes.add(scope)
@@ -204,7 +163,7 @@ class Transport:
             self._scopes.discard(scope)
         raise self._interrupted(job)
 
-    async def _course(self, job: _Job, repeatable: bool) -> httpx.Response:
+    async def _course(self, job: Job, repeatable: bool) -> httpx.Response:
         """Make a call: one attempt, and the repeats that follow from it."""
         try:
             return await self._attempt(job, 1)
@@ -263,7 +222,7 @@ class Transport:
         headers = (*request.headers, ("Content-Type", media))
         return PreparedRequest(request.method, request.target, headers, content)
 
-    async def _repeat(self, job: _Job, repeatable: bool, first: PostHogError) -> httpx.Response:
+    async def _repeat(self, job: Job, repeatable: bool, first: PostHogError) -> httpx.Response:
         from asyncposthog.failures import runs_query
 
         course = Course(
@@ -286,7 +245,7 @@ class Transport:
             self._scopes.discard(scope)
         raise self._interrupted(job)
 
-    async def _attempt(self, job: _Job, number: int) -> httpx.Response:
+    async def _attempt(self, job: Job, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
         job.attempt = number
         passage = job.passage
@@ -309,24 +268,24 @@ class Transport:
             self._scopes.discard(scope)
         raise self._interrupted(job)
 
-    def _translated(self, error: httpx.HTTPError, job: _Job) -> PostHogError:
+    def _translated(self, error: httpx.HTTPError, job: Job) -> PostHogError:
         info, context = request_info(job.request), job.context
         return translate(error, context.hosts.app, context.redactor, job.operation.id, info)
 
-    def _left(self, job: _Job) -> float | None:
+    def _left(self, job: Job) -> float | None:
         """Return the seconds that are left of the call's own time."""
         deadline = job.policy.deadline
         return deadline and max(0.0, job.began + deadline - self.clock.monotonic())
 
-    def _bound(self, job: _Job) -> float:
+    def _bound(self, job: Job) -> float:
         """Return the seconds an attempt has: its own, or what is left of the call's."""
-        bound, left = _patience(job), self._left(job)
+        bound, left = patience(job), self._left(job)
         job.overall = left is not None and (bound is None or left <= bound)
         if left is not None and job.overall:
             return left
         return inf if bound is None else bound
 
-    async def _perform(self, job: _Job) -> httpx.Response:
+    async def _perform(self, job: Job) -> httpx.Response:
         """Send one attempt through the middleware, and raise what its answer stands for."""
         context, prepared = job.context, job.request
         headers = context.headers
@@ -338,10 +297,16 @@ class Transport:
             context.hosts.app + prepared.target,
             headers,
             prepared.content,
-            {"timeout": _timeouts(_patience(job))},
+            {"timeout": timeouts(patience(job))},
         )
         if context.middleware:
             request.read()
+            operation = job.operation
+            request.extensions["asyncposthog"] = {
+                "operation": operation.id,
+                "path": operation.path,
+                "attempt": job.attempt,
+            }
             response = await compose(context.middleware, partial(self._transmit, job))(request)
         else:
             usual = prepared.method == "GET" and not prepared.headers
@@ -351,7 +316,7 @@ class Transport:
         raise await self._failure(job, response)
 
     async def _transmit(
-        self, job: _Job, request: httpx.Request, *, usual: bool = False
+        self, job: Job, request: httpx.Request, *, usual: bool = False
     ) -> httpx.Response:
         """Put a request on the wire, and read the answer unless it is to be streamed."""
         context = job.context
@@ -405,7 +370,7 @@ class Transport:
         """Return the compressions that the httpx client understands."""
         return self._http().headers.get("Accept-Encoding", "identity")
 
-    async def _failure(self, job: _Job, response: httpx.Response) -> StatusError:
+    async def _failure(self, job: Job, response: httpx.Response) -> StatusError:
         # Most programs meet no error: what explains them is loaded when one comes.
         from asyncposthog.advice import Facts
         from asyncposthog.failures import failure
@@ -431,7 +396,7 @@ class Transport:
         error.response = without_secrets(response, job.request, context.hosts.app, context.redactor)
         return error
 
-    def _interrupted(self, job: _Job) -> PostHogError:
+    def _interrupted(self, job: Job) -> PostHogError:
         """Return the exception for an attempt that was cancelled by us, not by its caller."""
         info = request_info(job.request)
         if self._cancelled:
@@ -441,7 +406,7 @@ class Transport:
                 request=info,
             )
         name = "deadline" if job.overall else "timeout"
-        seconds = job.policy.deadline if job.overall else _patience(job)
+        seconds = job.policy.deadline if job.overall else patience(job)
         error = TimeoutError(
             f"No complete answer within the {name} of {seconds:g} s.",
             operation=job.operation.id,
@@ -450,16 +415,3 @@ class Transport:
         )
         error.overall = job.overall
         return error
-
-
-def _patience(job: _Job) -> float | None:
-    """Return the seconds one attempt may take, a wait in the server's queue included."""
-    timeout = job.policy.timeout
-    if timeout is None or job.passage is None:
-        return timeout
-    return timeout + job.passage.grace
-
-
-def _timeouts(timeout: float | None) -> dict[str, float | None]:
-    connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
-    return {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}

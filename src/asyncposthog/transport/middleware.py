@@ -1,7 +1,8 @@
 """User middleware: `async def handle(request, call_next)`, run for every attempt.
 
 It sees error answers as responses, and requests without their `Authorization`, which is added
-after it.
+after it. `request.extensions["asyncposthog"]` tells the operation's id and path, and the number
+of the attempt.
 """
 
 from __future__ import annotations
@@ -12,13 +13,40 @@ from typing import TypeAlias, cast
 
 import httpx
 
-__all__ = ["CallNext", "Middleware", "check_middleware", "compose"]
+__all__ = ["CallNext", "Middleware", "check_middleware", "compose", "observe"]
 
 CallNext: TypeAlias = Callable[[httpx.Request], Awaitable[httpx.Response]]
 """Sends a request on, and returns the answer."""
 
 Middleware: TypeAlias = Callable[[httpx.Request, CallNext], Awaitable[httpx.Response]]
 """Handles one attempt: usually by calling the next, with something done before or after."""
+
+
+def observe(
+    on_request: Callable[[httpx.Request], object] | None = None,
+    on_response: Callable[[httpx.Response], object] | None = None,
+) -> Middleware:
+    """Return middleware that tells functions of every attempt, and changes nothing.
+
+    Args:
+        on_request: Called before an attempt is sent; a function or an async function.
+        on_response: Called with its answer, errors included. The body may not be read yet.
+    """
+
+    async def watch(request: httpx.Request, call_next: CallNext) -> httpx.Response:
+        if on_request is not None:
+            await _tell(on_request(request))
+        response = await call_next(request)
+        if on_response is not None:
+            await _tell(on_response(response))
+        return response
+
+    return watch
+
+
+async def _tell(told: object) -> None:
+    if inspect.isawaitable(told):
+        await told
 
 
 def check_middleware(value: object) -> tuple[Middleware, ...]:

@@ -1,0 +1,88 @@
+"""Many waiters: what they cost, counted rather than timed."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncposthog.limits.lane import Lane, Waiter
+from asyncposthog.limits.memory import MemoryWindows
+from tests.limits.kit import Waiting, run
+
+
+class Counting:
+    """Windows that count how often they are asked."""
+
+    def __init__(self, windows: MemoryWindows) -> None:
+        self._windows = windows
+        self.asked = 0
+
+    async def acquire(self, ticket: int) -> float:
+        self.asked += 1
+        return await self._windows.acquire(ticket)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._windows, name)
+
+
+def waiters() -> int:
+    """Count what is left of those who waited."""
+    gc.collect()
+    return sum(isinstance(thing, Waiter) for thing in gc.get_objects())
+
+
+async def crowd(size: int) -> None:
+    waiting = Waiting()
+    inner = waiting.lane(("burst", 5000, 60.0)).windows
+    assert isinstance(inner, MemoryWindows)
+    windows = Counting(inner)
+    lane: Lane = Lane(windows)  # type: ignore[arg-type]
+    went: list[int] = []
+
+    async def one(number: int) -> None:
+        ticket = await waiting.queue.enter(lane)
+        went.append(number)
+        await windows.settle(ticket)
+        waiting.queue.changed(lane)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(size):
+            tasks.start_soon(one, number)
+        await anyio.sleep(1)
+        assert len(lane) == size - 5000
+    assert len(went) == size
+    assert sorted(went) == list(range(size))
+    # Each of them asks once when it comes and once when it goes; the rest is one question a round.
+    rounds = size // 5000
+    assert windows.asked <= 2 * size + 3 * rounds
+    assert not waiting.queue._lanes
+    assert waiters() == 0
+
+
+@pytest.mark.parametrize(("backend", "size"), [("asyncio", 100_000), ("trio", 20_000)])
+def test_a_hundred_thousand_waiters(backend: str, size: int) -> None:
+    run(backend, crowd, size)
+
+
+async def leaving(size: int) -> None:
+    waiting = Waiting()
+    lane = waiting.lane(("burst", 1, 60.0))
+    await waiting.queue.enter(lane)
+    for _ in range(3):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(size):
+                tasks.start_soon(waiting.queue.enter, lane)
+            await anyio.sleep(1)
+            assert len(lane) == size
+            tasks.cancel_scope.cancel()
+        assert len(lane) == 0
+        assert waiters() == 0
+    assert lane.windows.peek()[0].flying == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_those_who_give_up_leave_nothing(backend: str) -> None:
+    run(backend, leaving, 3000)
