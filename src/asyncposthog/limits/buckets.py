@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
@@ -133,6 +132,8 @@ def read_limits(value: object) -> Mapping[str, Bucket]:
 
 
 def _unknown(name: object, known: Mapping[str, Bucket]) -> ConfigurationError:
+    from difflib import get_close_matches
+
     near = get_close_matches(name, known, n=3) if isinstance(name, str) else []
     return ConfigurationError(
         f"limits: there is no bucket {name!r}.",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
-
-from anyio import to_thread
 
 __all__ = ["FilePart", "Multipart", "check_file", "encode_multipart"]
 
@@ -77,7 +74,7 @@ async def encode_multipart(form: Multipart) -> tuple[bytes, str]:
     Paths are opened here and closed again. An open file is read from where it stands, and
     left there if it can be.
     """
-    boundary = secrets.token_hex(16)
+    boundary = os.urandom(16).hex()
     chunks: list[bytes] = []
     for name, text in form.fields:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n'
@@ -94,6 +91,8 @@ async def encode_multipart(form: Multipart) -> tuple[bytes, str]:
 
 
 async def _read(part: FilePart) -> bytes:
+    from anyio import to_thread  # not before there is a file to read
+
     source = part.source
     if isinstance(source, bytes):
         return source
