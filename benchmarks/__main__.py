@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from benchmarks import client, faults
+from benchmarks import client, faults, limits
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": client.rows,
-    "limits": faults.rows,
+    "limits": lambda: chain(limits.rows(), faults.rows()),
 }
 OUT = Path(__file__).resolve().parent / "out" / "results.json"
 

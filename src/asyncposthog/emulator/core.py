@@ -9,6 +9,7 @@ from datetime import datetime
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncposthog.emulator import public
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
 from asyncposthog.emulator.app import App
 from asyncposthog.emulator.concurrency import Slots, occupies_slot
@@ -20,7 +21,7 @@ from asyncposthog.emulator.messages import Answer, Request
 from asyncposthog.emulator.pipeline import Pipeline
 from asyncposthog.emulator.plans import Collection as Objects
 from asyncposthog.emulator.problems import Problem
-from asyncposthog.emulator.recording import RecordedRequest, recorded
+from asyncposthog.emulator.recording import RecordedRequest, noted, recorded
 from asyncposthog.emulator.specials import persons
 from asyncposthog.emulator.store import Store
 from asyncposthog.emulator.throttles import Caller, Throttles
@@ -336,15 +337,20 @@ class Emulator(Trouble):
         await self.settings.sleep(self.settings.stall)
 
     async def _answer(self, request: Request) -> Answer:
+        handler = public.find(request.path)
         with self._lock:
-            record, form = recorded(request)
+            record, form = recorded(request) if handler is None else (noted(request), Form())
             self.requests.append(record)
             del self.requests[: -self._keep], self.complaints[: -self._keep]
             fault = self._faults.take(request)
-        if fault is None:
-            answer = await self._truth(request, form, record)
-        else:
-            answer = await spoil(fault, lambda: self._truth(request, form, record), self._stall)
+
+        async def truth() -> Answer:
+            if handler is None:
+                return await self._truth(request, form, record)
+            with self._lock:
+                return handler(self, request)
+
+        answer = await (truth() if fault is None else spoil(fault, truth, self._stall))
         record.status = answer.status
         return answer
 

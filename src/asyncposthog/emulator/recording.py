@@ -11,7 +11,7 @@ from asyncposthog.emulator.guards import is_object
 from asyncposthog.emulator.messages import Request
 from asyncposthog.emulator.problems import Problem
 
-__all__ = ["RecordedRequest", "recorded"]
+__all__ = ["RecordedRequest", "noted", "recorded"]
 
 _HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _FIELDS = frozenset({"personal_api_key", "secret_api_key"})
@@ -46,6 +46,15 @@ def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:
         form: Form | Problem = read_form(request)
     except Problem as problem:
         form = problem
+    return _record(request, form), form
+
+
+def noted(request: Request) -> RecordedRequest:
+    """Take down a request to a public path, whose body may be anything and is not kept."""
+    return _record(request, Form())
+
+
+def _record(request: Request, form: Form | Problem) -> RecordedRequest:
     query: dict[str, str | list[str]] = {}
     for name, value in request.query:
         if name in _FIELDS:
@@ -55,7 +64,7 @@ def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:
             query[name] = value
         else:
             query[name] = [*held, value] if isinstance(held, list) else [held, value]
-    record = RecordedRequest(
+    return RecordedRequest(
         method=request.method,
         path=request.path,
         query=query,
@@ -63,7 +72,6 @@ def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:
         body=_without_keys(form.data) if isinstance(form, Form) else None,
         files=form.files if isinstance(form, Form) else {},
     )
-    return record, form
 
 
 def _without_keys(body: Any) -> Any:

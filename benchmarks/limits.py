@@ -1,0 +1,249 @@
+"""The limiter: how much of the server's budget it uses, how often it is refused, what it costs.
+
+The server is the emulator's own limiter, in virtual time: two hours take seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import anyio
+
+from asyncposthog import AsyncPostHog, RateLimitError
+from asyncposthog.emulator import Emulator
+from asyncposthog.emulator.throttles import Caller, Throttles
+from asyncposthog.limits.limiter import KeyLimiter, RateLimiter
+from asyncposthog.limits.passage import Passage
+from asyncposthog.operation import Operation
+from asyncposthog.registry import BUCKETS, find
+from asyncposthog.transport.request import PreparedRequest
+from benchmarks.measure import Row
+from benchmarks.virtual import LoopClock, run
+
+AREA = "limits"
+HOURS = 2.0
+WORKERS = 16
+KEY = "phx_simulated"
+# An operation for each pair of buckets that matters, and how the limiter is set up for it.
+PAIRS: dict[str, tuple[str, dict[str, str]]] = {
+    "burst pair": ("feature_flags.list", {}),
+    "clickhouse pair": ("insights.list", {}),
+    "queries pair": ("query.create", {"query_plan": "current"}),
+    "clickhouse_burst": ("persons.list", {}),
+    "legacy queries": ("query.create", {"query_plan": "legacy"}),
+    "event values pair": ("events.values", {}),
+}
+HOGQL = b'{"query": {"kind": "HogQLQuery", "query": "select 1"}}'
+
+
+@dataclass
+class Tally:
+    """What came of a simulation."""
+
+    ours: int = 0
+    refused: int = 0
+    theirs: int = 0
+    granted: int = 0
+
+
+def rows() -> Iterator[Row]:
+    """Measure the whole area."""
+    logging.getLogger("asyncposthog").setLevel(logging.ERROR)  # hours of waiting are expected
+    yield from alone()
+    yield from shared()
+    yield fairness()
+    yield from overhead()
+
+
+def alone() -> Iterator[Row]:
+    """Endless demand, and nobody else with the key."""
+    for pair, (called, settings) in PAIRS.items():
+        tally = run(_simulate, find(called), settings, None, 1)
+        name = f"{HOURS:g} h saturated, {pair}"
+        used = tally.ours / tally.granted
+        yield Row(
+            AREA, f"{name}: budget used", tally.ours, tally.granted, used, 0.99, used >= 0.99, ""
+        )
+        yield Row(AREA, f"{name}: 429s", tally.refused, None, None, 0, tally.refused == 0, "")
+
+
+def shared() -> Iterator[Row]:
+    """Endless demand beside a stranger with half of the key."""
+    for pair in list(PAIRS)[:4]:
+        called, settings = PAIRS[pair]
+        for pace in ("evenly", "by chance", "in bursts"):
+            tally = run(_simulate, find(called), settings, pace, 1)
+            rest = tally.granted - tally.theirs
+            used = tally.ours / rest
+            part = tally.refused / (tally.ours + tally.refused)
+            name = f"stranger {pace}, {pair}"
+            yield Row(AREA, f"{name}: rest used", tally.ours, rest, used, 0.9, used >= 0.9, "")
+            yield Row(
+                AREA, f"{name}: 429s", tally.refused, tally.ours, part, 0.02, part <= 0.02, ""
+            )
+
+
+async def _simulate(
+    operation: Operation, settings: dict[str, str], pace: str | None, seed: int
+) -> Tally:
+    """Work for some hours with endless demand. A stranger has begun an hour before."""
+    chance, tally = random.Random(seed), Tally()
+    throttles = Throttles(anyio.current_time)
+    names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
+    seconds = HOURS * 3600.0
+    rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
+    tally.granted = min(math.ceil(seconds / span) * limit for limit, span in rates)
+    limits = _limiter(**settings).budget("https://us.posthog.com", KEY)
+    before = 0.0 if pace is None else 3600.0
+
+    async def stranger(kind: str) -> None:
+        rate = min(limit / span for limit, span in rates) / 2
+        while True:
+            crowd = int(rate * 60) if kind == "in bursts" else 1
+            steady = crowd / rate
+            await anyio.sleep(chance.expovariate(1 / steady) if kind == "by chance" else steady)
+            for _ in range(crowd):
+                admitted = throttles.admit(names, Caller(KEY, team="1")) is None
+                tally.theirs += admitted and anyio.current_time() >= before
+
+    async def work() -> None:
+        while True:
+            await _call(limits, operation, throttles, names, chance, tally)
+
+    with anyio.move_on_after(before + seconds):
+        async with anyio.create_task_group() as tasks:
+            if pace is not None:
+                tasks.start_soon(stranger, pace)
+                await anyio.sleep(before)
+            for _ in range(WORKERS):
+                tasks.start_soon(work)
+    return tally
+
+
+async def _call(
+    limits: KeyLimiter,
+    operation: Operation,
+    throttles: Throttles,
+    names: tuple[str, ...],
+    chance: random.Random,
+    tally: Tally,
+) -> None:
+    """Make one call, again and again until it is not refused."""
+    target = operation.path.replace("{project_id}", "1")
+    passage = limits.passage(operation, PreparedRequest(operation.method, target, content=HOGQL))
+    if not passage.holds:
+        while not await _attempt(passage, throttles, names, chance, tally):
+            pass
+        return
+    async with passage.hold():
+        while not await _attempt(passage, throttles, names, chance, tally):
+            pass
+
+
+async def _attempt(
+    passage: Passage,
+    throttles: Throttles,
+    names: tuple[str, ...],
+    chance: random.Random,
+    tally: Tally,
+) -> bool:
+    try:
+        async with passage:
+            passage.sent = True
+            await anyio.sleep(chance.uniform(0.02, 0.15))
+            refusal = throttles.admit(names, Caller(KEY, team="1"))
+            tally.ours += refusal is None
+            tally.refused += refusal is not None
+            await anyio.sleep(chance.uniform(0.02, 0.35))
+            if refusal is not None:
+                error = RateLimitError("429", status=429, code="throttled")
+                error.retry_after = refusal.wait
+                raise error
+            await passage.answered(200)
+    except RateLimitError:
+        return False
+    return True
+
+
+def _limiter(**settings: Any) -> RateLimiter:
+    return RateLimiter(clock=LoopClock(1), **settings)
+
+
+def fairness() -> Row:
+    """Compare the longest wait of 1,000 tasks with that of an ideal queue."""
+    limit, span, tasks = 480, 60.0, 1000
+    chance = random.Random(1)
+    arrivals = sorted(chance.uniform(0, 30) for _ in range(tasks))
+    ideal: list[float] = []
+    for number, arrival in enumerate(arrivals):
+        free = ideal[number - limit] + span if number >= limit else 0.0
+        ideal.append(max(arrival, free))
+    fair = max(went - arrival for went, arrival in zip(ideal, arrivals, strict=True))
+    return Row.ratio_of(
+        AREA, "longest wait of 1,000 tasks, to an ideal queue", run(_longest, arrivals), fair,
+        1.05, "s",
+    )  # fmt: skip
+
+
+async def _longest(arrivals: list[float]) -> float:
+    limits = _limiter().budget("https://us.posthog.com", KEY)
+    operation, chance, waits = find("feature_flags.list"), random.Random(2), list[float]()
+    request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
+
+    async def one(arrival: float) -> None:
+        await anyio.sleep(arrival)
+        async with limits.passage(operation, request) as passage:
+            waits.append(anyio.current_time() - arrival)
+            passage.sent = True
+            await anyio.sleep(chance.uniform(0.05, 0.5))
+            await passage.answered(200)
+
+    async with anyio.create_task_group() as tasks:
+        for arrival in arrivals:
+            tasks.start_soon(one, arrival)
+    return max(waits)
+
+
+def overhead() -> Iterator[Row]:
+    """Time a request that need not wait, and compare it with a whole `get`."""
+    admitted = anyio.run(_admit)
+    got = anyio.run(_get)
+    yield Row(
+        AREA, "overhead of an admitted request", admitted, None, None, 20.0, admitted <= 20.0, "µs"
+    )
+    yield Row.ratio_of(AREA, "… to a get from the emulator in process", admitted, got, 0.03, "µs")
+
+
+async def _admit() -> float:
+    limits = {"burst": (10**9, 60.0), "sustained": (10**9, 60.0)}
+    budget = RateLimiter(limits=limits).budget("https://us.posthog.com", KEY)
+    operation = find("feature_flags.get")
+    request = PreparedRequest("GET", "/api/projects/1/feature_flags/1/")
+    taken: list[float] = []
+    for _ in range(30):
+        started = time.perf_counter()
+        for _ in range(1000):
+            async with budget.passage(operation, request) as passage:
+                passage.sent = True
+                await passage.answered(200)
+        taken.append((time.perf_counter() - started) * 1e6 / 1000)
+    return median(taken)
+
+
+async def _get() -> float:
+    taken: list[float] = []
+    async with AsyncPostHog.emulated(Emulator(), limits=False) as ph:
+        flag = await ph.feature_flags.create(key="x", name="x")
+        for _ in range(15):
+            started = time.perf_counter()
+            for _ in range(100):
+                await ph.feature_flags.get(flag.id)
+            taken.append((time.perf_counter() - started) * 1e6 / 100)
+    return median(taken)
