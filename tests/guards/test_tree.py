@@ -41,7 +41,7 @@ def files() -> Iterator[Path]:
             if path.is_file() and path.suffix in TEXT and not hidden:
                 yield path
     for path in sorted(ROOT.iterdir()):
-        if path.is_file() and path.suffix in TEXT:
+        if path.is_file() and path.suffix in TEXT and path.name != ".git":
             yield path
 
 
