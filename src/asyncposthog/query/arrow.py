@@ -1,0 +1,197 @@
+"""ClickHouse types and columns as Arrow has them. Needs pyarrow, which is imported when used.
+
+Every type has one Arrow type, whatever the values of a page are, so that pages and files of one
+query agree: times in microseconds (nanoseconds where the type is finer) with their zone, UUIDs,
+enums and addresses as strings, what has no Arrow type as JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache, partial
+from types import NoneType
+from typing import Any, Final, TypeAlias, cast
+
+from pydantic_core import to_json
+
+from .clickhouse import ColumnType
+from .convert import value_converter
+
+__all__ = ["arrow_array", "arrow_schema", "arrow_type", "pyarrow_module"]
+
+Convert: TypeAlias = Callable[[Any], Any]
+# pyarrow comes without types of its own.
+Array: TypeAlias = Any
+DataType: TypeAlias = Any
+Schema: TypeAlias = Any
+
+_PLAIN: Final = {
+    "Int8": "int8", "Int16": "int16", "Int32": "int32", "Int64": "int64",
+    "UInt8": "uint8", "UInt16": "uint16", "UInt32": "uint32", "UInt64": "uint64",
+    "Float32": "float32", "Float64": "float64", "BFloat16": "float32",
+    "Bool": "bool_", "Boolean": "bool_", "Nothing": "null",
+    "Date": "date32", "Date32": "date32",
+}  # fmt: skip
+_TIMES: Final = frozenset({"Date", "Date32", "DateTime", "DateTime64"})
+
+
+def pyarrow_module(extra: str = "arrow") -> Any:
+    """Import pyarrow.
+
+    Raises:
+        ImportError: It is not installed; the message names the extra.
+    """
+    try:
+        import pyarrow
+    except ImportError:
+        raise ImportError(f"This needs pyarrow: pip install 'asyncposthog[{extra}]'.") from None
+    return pyarrow
+
+
+@lru_cache(maxsize=512)
+def arrow_type(kind: ColumnType) -> DataType:
+    """Return the Arrow type (a `pyarrow.DataType`) of a ClickHouse type."""
+    pa, kind = pyarrow_module(), kind.base
+    name = kind.name
+    if name in _PLAIN:
+        return getattr(pa, _PLAIN[name])()
+    if name in {"DateTime", "DateTime64"}:
+        return pa.timestamp("ns" if kind.digits > 6 else "us", kind.zone or "UTC")
+    if name in {"Int128", "UInt128"}:
+        return pa.decimal256(39, 0)
+    if name.startswith("Decimal"):
+        wide = kind.precision > 38
+        return (pa.decimal256 if wide else pa.decimal128)(kind.precision, kind.digits)
+    if name.startswith("Interval"):
+        return pa.int64()
+    if name == "Array" and len(kind.items) == 1:
+        return pa.list_(arrow_type(kind.items[0]))
+    if name == "Map" and len(kind.items) == 2:
+        return pa.map_(*(arrow_type(item) for item in kind.items))
+    if name == "Tuple" and kind.items:
+        return pa.struct(list(zip(_labels(kind), map(arrow_type, kind.items), strict=True)))
+    return pa.string()
+
+
+def arrow_schema(names: Sequence[str], kinds: Sequence[ColumnType]) -> Schema:
+    """Return the `pyarrow.Schema` of a table: its columns' names and types, all nullable."""
+    return pyarrow_module().schema(list(zip(names, map(arrow_type, kinds), strict=True)))
+
+
+def arrow_array(kind: ColumnType, values: Sequence[Any]) -> Array:
+    """Return a column as a `pyarrow.Array` of the type's Arrow type.
+
+    Args:
+        kind: The column's type.
+        values: As they came in JSON.
+
+    Raises:
+        ValueError: A value is not what the type promises.
+        ImportError: pyarrow is not installed.
+    """
+    pa, kind = pyarrow_module(), kind.base
+    target = arrow_type(kind)
+    array = _as_it_came(kind, values)
+    if array is not None:
+        return array
+    prepare = _preparer(kind)
+    try:
+        return pa.array([None if v is None else prepare(v) for v in values], target)
+    except _failures() as error:
+        raise ValueError(_complaint(kind, values, prepare, str(error))) from None
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    failures = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
+    return (*failures, pyarrow_module().ArrowException)
+
+
+def _as_it_came(kind: ColumnType, values: Sequence[Any]) -> Array:
+    """Hand a column of plain values to Arrow as it is; None where it needs a closer look."""
+    pa, target = pyarrow_module(), arrow_type(kind)
+    kinds = set(map(type, values)) - {NoneType}
+    try:
+        if kind.name in _TIMES and kinds <= {str}:
+            return pa.array(values, pa.string()).cast(target)
+        if kinds <= _taken(target):
+            return pa.array(values, target)
+    except _failures():
+        pass
+    return None
+
+
+def _taken(target: DataType) -> set[type]:
+    """Return the kinds of JSON values that Arrow takes for a type without losing anything."""
+    types = pyarrow_module().types
+    if types.is_string(target):
+        return {str}
+    if types.is_integer(target):
+        return {int}
+    if types.is_floating(target):
+        return {int, float}
+    return {bool} if types.is_boolean(target) else set()
+
+
+def _complaint(kind: ColumnType, values: Sequence[Any], prepare: Convert, said: str) -> str:
+    pa, target = pyarrow_module(), arrow_type(kind)
+    for value in values:
+        try:
+            pa.array([None if value is None else prepare(value)], target)
+        except _failures():
+            return f"{value!r:.200} is no {kind}"
+    return said
+
+
+@lru_cache(maxsize=512)
+def _preparer(kind: ColumnType) -> Convert:
+    """Return what makes of a JSON value, other than None, one that Arrow takes."""
+    kind = kind.base
+    target = arrow_type(kind)
+    types = pyarrow_module().types
+    if types.is_string(target):
+        return _text
+    if types.is_decimal(target) and kind.name.endswith("Int128"):
+        return Decimal
+    if types.is_list(target):
+        return partial(_list, _preparer(kind.items[0]))
+    if types.is_map(target):
+        return partial(_pairs, *(_preparer(item) for item in kind.items))
+    if types.is_struct(target):
+        return partial(_fields, _labels(kind), tuple(map(_preparer, kind.items)))
+    return value_converter(kind) or _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()
+
+
+def _unless_none(prepare: Convert, value: Any) -> Any:
+    return None if value is None else prepare(value)
+
+
+def _list(inner: Convert, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not an array")
+    return [_unless_none(inner, item) for item in cast("list[Any]", value)]
+
+
+def _pairs(key: Convert, inner: Convert, value: Any) -> list[tuple[Any, Any]]:
+    pairs = cast("Mapping[Any, Any]", value).items() if isinstance(value, Mapping) else value
+    return [(key(k), _unless_none(inner, v)) for k, v in list(pairs)]
+
+
+def _fields(labels: tuple[str, ...], inners: tuple[Convert, ...], value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        value = [cast("Mapping[str, Any]", value)[label] for label in labels]
+    items = zip(labels, inners, cast("list[Any]", value), strict=True)
+    return {label: _unless_none(inner, item) for label, inner, item in items}
+
+
+def _labels(kind: ColumnType) -> tuple[str, ...]:
+    """Return the names of a tuple's elements; ClickHouse counts those without one from 1."""
+    return kind.labels or tuple(str(i + 1) for i in range(len(kind.items)))

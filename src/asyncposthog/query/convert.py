@@ -1,0 +1,208 @@
+"""JSON values become what their ClickHouse types stand for. Pure.
+
+| ClickHouse | Python |
+| --- | --- |
+| Int…, UInt…, Bool, Float…, String, Enum…, IPv4, IPv6 | int, bool, float, str, as in JSON |
+| DateTime, DateTime64 | datetime with a zone: the type's, or UTC |
+| Date, Date32 | date |
+| UUID | UUID |
+| Decimal | Decimal |
+| Array, Nested | list |
+| Tuple | tuple |
+| Map | dict, its keys converted as well |
+
+A column is converted as a whole: what holds for its type is decided once, and where JSON already
+has the right values nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
+from functools import lru_cache, partial
+from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from .clickhouse import ColumnType
+
+__all__ = ["convert_column", "value_converter"]
+
+Convert: TypeAlias = Callable[[Any], Any]
+
+_MISFITS: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
+_KINDS: Final[dict[str, frozenset[type]]] = {
+    "int": frozenset({int, type(None)}),
+    "float": frozenset({float, type(None)}),
+    "bool": frozenset({bool, type(None)}),
+}
+"""What JSON has in a column that needs nothing done, by the kind of its type."""
+
+
+def convert_column(
+    kind: ColumnType,
+    values: Sequence[Any],
+    misfit: Callable[[Any], None] | None = None,
+) -> Sequence[Any]:
+    """Return a column's values as Python has them.
+
+    Args:
+        kind: The column's type.
+        values: As they came in JSON.
+        misfit: Told of each value that is not what the type promises. It is kept as it came.
+    """
+    base = kind.base
+    usual = _KINDS.get(_family(base.name))
+    if usual is not None and usual.issuperset(map(type, values)):
+        return values
+    convert = value_converter(base)
+    if convert is None:
+        return values
+    try:
+        if base.name == "UUID":
+            return _uuids(values)
+        return [None if value is None else convert(value) for value in values]
+    except _MISFITS:
+        return [_kept(convert, value, misfit) for value in values]
+
+
+def _kept(convert: Convert, value: Any, misfit: Callable[[Any], None] | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return convert(value)
+    except _MISFITS:
+        if misfit is not None:
+            misfit(value)
+        return value
+
+
+def _uuids(values: Sequence[Any]) -> Sequence[Any]:
+    # Eight times as fast as calling UUID for each.
+    return _uuid_reader()(values)
+
+
+@lru_cache(maxsize=1)
+def _uuid_reader() -> Convert:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(list[UUID | None]).validate_python
+
+
+def _family(name: str) -> str:
+    if name.startswith(("Int", "UInt", "Interval")):
+        return "int"
+    if name.startswith(("Float", "BFloat")):
+        return "float"
+    return "bool" if name in {"Bool", "Boolean"} else name
+
+
+@lru_cache(maxsize=512)
+def value_converter(kind: ColumnType) -> Convert | None:
+    """Return what converts a value of a type, other than None; None: JSON has it right.
+
+    What is returned raises ValueError, TypeError or the like for what is not of the type.
+    """
+    kind = kind.base
+    family = _family(kind.name)
+    if family in _SCALARS:
+        return _SCALARS[family]
+    if family.startswith("DateTime"):
+        return partial(_moment, zone=_zone(kind.zone))
+    if family.startswith("Decimal"):
+        return _decimal
+    if family == "Array" and len(kind.items) == 1:
+        inner = _within(kind.items[0])
+        return None if inner is None else partial(_list, inner)
+    if family == "Tuple":
+        return partial(_tuple, tuple(_within(item) for item in kind.items), kind.labels)
+    if family == "Map" and len(kind.items) == 2:
+        key, value = kind.items
+        return partial(_map, value_converter(key), _within(value))
+    return None
+
+
+def _within(kind: ColumnType) -> Convert | None:
+    """Return what converts a value inside another, which may be None."""
+    convert = value_converter(kind)
+    return None if convert is None else partial(_unless_none, convert)
+
+
+def _unless_none(convert: Convert, value: Any) -> Any:
+    return None if value is None else convert(value)
+
+
+def _zone(name: str | None) -> tzinfo:
+    if name is None or name in {"UTC", "Etc/UTC", "GMT"}:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, LookupError, OSError):  # unknown here: what the value says has to do
+        return UTC
+
+
+def _moment(value: Any, *, zone: tzinfo) -> datetime:
+    if type(value) in {int, float}:
+        return datetime.fromtimestamp(value, zone)
+    found = datetime.fromisoformat(value)
+    if found.tzinfo is None:
+        return found.replace(tzinfo=zone)
+    return found if found.tzinfo is zone else found.astimezone(zone)
+
+
+def _date(value: Any) -> date:
+    return date.fromisoformat(value[:10])
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, bool):
+        raise TypeError("a bool is no decimal")
+    return Decimal(value if isinstance(value, int | str) else repr(value))
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError("not a whole number")
+    return int(value)
+
+
+def _bool(value: Any) -> bool:
+    if value in (0, 1):
+        return bool(value)
+    return {"true": True, "false": False}[value]
+
+
+def _list(inner: Convert, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not an array")
+    return [inner(item) for item in cast("list[Any]", value)]
+
+
+def _tuple(inners: tuple[Convert | None, ...], labels: tuple[str, ...], value: Any) -> Any:
+    if isinstance(value, Mapping) and labels:
+        value = [cast("Mapping[str, Any]", value)[label] for label in labels]
+    if not isinstance(value, list) or (inners and len(cast("list[Any]", value)) != len(inners)):
+        raise TypeError("not a tuple of that length")
+    items = cast("list[Any]", value)
+    if not any(inners):
+        return tuple(items)
+    pairs = zip(inners, items, strict=True)
+    return tuple(item if inner is None else inner(item) for inner, item in pairs)
+
+
+def _map(key: Convert | None, inner: Convert | None, value: Any) -> dict[Any, Any]:
+    pairs = cast("Mapping[Any, Any]", value).items() if isinstance(value, Mapping) else value
+    return {
+        (k if key is None else key(k)): (v if inner is None else inner(v)) for k, v in list(pairs)
+    }
+
+
+_SCALARS: Final[dict[str, Convert]] = {
+    "int": _int,
+    "float": float,
+    "bool": _bool,
+    "UUID": UUID,
+    "Date": _date,
+    "Date32": _date,
+}
