@@ -23,7 +23,6 @@ from asyncposthog.emulator.plans import Collection as Objects
 from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.recording import RecordedRequest, noted, recorded
 from asyncposthog.emulator.specials import persons
-from asyncposthog.emulator.store import Store
 from asyncposthog.emulator.throttles import Caller, Throttles
 from asyncposthog.emulator.trouble import Trouble
 from asyncposthog.emulator.validation import require_jsonschema
@@ -147,8 +146,7 @@ class Emulator(Trouble):
             self.requests.clear()
             self.complaints.clear()
             if self._world is not None:
-                self._world.store = Store()
-                self._world.notes.clear()
+                self._world.clear()
                 self._settle(self._world)
 
     def add(

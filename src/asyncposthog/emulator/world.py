@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
@@ -23,6 +23,9 @@ from asyncposthog.emulator.synthesis import Synthesiser
 from asyncposthog.emulator.throttles import QueryPlan
 from asyncposthog.emulator.validation import Validators
 from asyncposthog.operation import Operation
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.events.store import EventStore
 
 __all__ = [
     "KEYS",
@@ -95,6 +98,32 @@ class World:
         self.store = Store()
         self.notes: dict[str, Any] = {}
         """What special handlers keep, by their own names."""
+        self._events: EventStore | None = None
+
+    @property
+    def events(self) -> EventStore:
+        """Captured events, persons and groups, in a database made when first asked for.
+
+        Raises:
+            ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
+        """
+        if self._events is None:
+            from asyncposthog.emulator.events.link import event_store
+
+            self._events = event_store(self)
+        return self._events
+
+    def clear(self) -> None:
+        """Forget every object and event."""
+        self.store = Store()
+        self.notes.clear()
+        if self._events is not None:
+            self._events.clear()
+
+    def close(self) -> None:
+        """Close the database of events, if it was opened."""
+        if self._events is not None:
+            self._events.close()
 
     @property
     def organization_id(self) -> str:

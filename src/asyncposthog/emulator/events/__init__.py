@@ -1,0 +1,1 @@
+"""Captured events, and the persons and groups they speak of."""

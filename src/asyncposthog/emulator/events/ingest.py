@@ -1,0 +1,220 @@
+"""What an event does: to its person, to groups, to what is known of properties; and its row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic_core import to_json
+
+from asyncposthog.emulator.events.event import Event
+from asyncposthog.emulator.events.groups import Groups
+from asyncposthog.emulator.events.people import People, Person
+from asyncposthog.emulator.events.schema import GROUP_TYPES
+from asyncposthog.emulator.events.types import PropertyTypes, Scope
+from asyncposthog.emulator.guards import as_object, is_array, is_object
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["Discovery", "Project", "is_illegal"]
+
+_HOUR = 3_600_000_000
+_MERGES = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
+_NO_UPDATES = frozenset({"$exception", "$$heatmap"})
+_NO_GROUPS: tuple[str, ...] = ("",) * GROUP_TYPES
+_ILLEGAL = frozenset(
+    {
+        "anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email",
+        "undefined", "true", "false", "null", "none", "nan", "0", "[object object]", "nil", "",
+        "00000000-0000-0000-0000-000000000000",
+    }
+)  # fmt: skip
+_QUOTES = re.compile(r"""^(["'])(.*)\1$""", re.DOTALL)
+
+
+def is_illegal(distinct_id: str) -> bool:
+    """Whether a distinct id stands for nobody: `null`, `undefined`, `guest` and their like."""
+    bare = distinct_id.strip()
+    quoted = _QUOTES.match(bare)
+    return (quoted[2] if quoted else bare).strip().lower() in _ILLEGAL
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Something a project has not had before; of events, also that one has come again."""
+
+    team_id: int
+    kind: Literal["event", "event_property", "person_property", "group_property", "group_type"]
+    name: str
+    at: int
+    type: str | None = None
+    """Of a property."""
+    index: int | None = None
+    """Of a group type."""
+
+
+class Project:
+    """What events have brought about in one project.
+
+    Args:
+        team_id: The project.
+        connection: Where it is kept.
+        number: Gives the next person's number.
+        found: Told of everything new.
+        asleep: Whether DuckDB may have persons of it.
+    """
+
+    def __init__(
+        self,
+        team_id: int,
+        connection: duckdb.DuckDBPyConnection,
+        number: Callable[[], int],
+        found: Callable[[Discovery], None],
+        *,
+        asleep: bool,
+    ) -> None:
+        self.team_id = team_id
+        self.people = People(team_id, connection, number, asleep=asleep)
+        self.groups = Groups(team_id, connection)
+        self.types = PropertyTypes(team_id, connection, self._property_found)
+        self._found = found
+        self._seen: dict[str, int] = {}
+        self._now = 0
+
+    def take(self, events: Iterable[Event], now: int) -> list[tuple[Any, ...]]:
+        """Let events happen.
+
+        Args:
+            events: The events, in the order they came.
+            now: The moment they came.
+
+        Returns:
+            Their rows for the table `events`.
+        """
+        self._now = now
+        batch = list(events)
+        self.people.wake({event.distinct_id for event in batch})
+        return [self._row(event) for event in batch]
+
+    def _row(self, event: Event) -> tuple[Any, ...]:
+        name, distinct_id, timestamp, uuid, properties, personal = event
+        seen = self._seen.get(name)
+        if seen is None or timestamp >= seen + _HOUR:
+            self._seen[name] = timestamp
+            self._found(Discovery(self.team_id, "event", name, timestamp))
+        self.types.note("event", properties)
+        person_id = self._person_id(event) if personal else self._impersonal(distinct_id)
+        groups = _NO_GROUPS
+        if "$groups" in properties:
+            groups = self._groups(properties)
+        if name == "$groupidentify":
+            self._identify_group(properties, timestamp)
+        get = properties.get
+        return (
+            self.team_id,
+            uuid,
+            name,
+            distinct_id,
+            person_id,
+            timestamp,
+            self._now,
+            to_json(properties, inf_nan_mode="null").decode(),
+            get("$elements_chain") or "",
+            _text(get("$session_id")),
+            _text(get("$window_id")),
+            *groups,
+        )
+
+    def _impersonal(self, distinct_id: str) -> str:
+        known = self.people.known(distinct_id)
+        return known.uuid if known is not None else self.people.nobody(distinct_id)
+
+    def _person_id(self, event: Event) -> str:
+        people, distinct_id = self.people, event.distinct_id
+        if is_illegal(distinct_id):
+            return people.nobody(distinct_id)
+        properties = event.properties
+        if event.event in _MERGES:
+            person = self._merged(event)
+        else:
+            person = people.known(distinct_id) or people.make(distinct_id, event.timestamp)
+        people.saw(person, event.timestamp)
+        if event.event not in _NO_UPDATES and (
+            "$set" in properties or "$set_once" in properties or "$unset" in properties
+        ):
+            self._change(person, properties)
+        return person.uuid
+
+    def _merged(self, event: Event) -> Person:
+        field = "$anon_distinct_id" if event.event == "$identify" else "alias"
+        other = _text(event.properties.get(field))[:200]
+        people, own = self.people, event.distinct_id
+        if not other or other == own or is_illegal(other):
+            return people.find(own) or people.make(own, event.timestamp)
+        force = event.event == "$merge_dangerously"
+        return people.merge(other, own, event.timestamp, force=force)
+
+    def _change(self, person: Person, properties: Mapping[str, Any]) -> None:
+        given, once = as_object(properties.get("$set")), as_object(properties.get("$set_once"))
+        unset = properties.get("$unset")
+        names = unset if is_array(unset) else [unset] if isinstance(unset, str) else []
+        self.people.change(person, given, once, [str(name) for name in names])
+        self.types.note("person", given)
+        if once:
+            self.types.note("person", once)
+
+    def _groups(self, properties: dict[str, Any]) -> tuple[str, ...]:
+        columns: list[str] = [*_NO_GROUPS]
+        for kind, key in as_object(properties["$groups"]).items():
+            index = self._group_index(kind)
+            if index is not None and key is not None:
+                columns[index] = properties[f"$group_{index}"] = _text(key)
+        return tuple(columns)
+
+    def _identify_group(self, properties: Mapping[str, Any], at: int) -> None:
+        kind, key = properties.get("$group_type"), properties.get("$group_key")
+        given: Any = properties.get("$group_set", {})
+        if not kind or key is None or not is_object(given):
+            return
+        index = self._group_index(_text(kind))
+        if index is not None:
+            self.groups.identify(index, _text(key), given, at)
+            self.types.note("group", given)
+
+    def _group_index(self, type: str) -> int | None:
+        known = self.groups.types.get(type)
+        if known is not None:
+            return known
+        index = self.groups.index(type)
+        if index is not None:
+            self._found(Discovery(self.team_id, "group_type", type, self._now, index=index))
+        return index
+
+    def _property_found(self, scope: Scope, name: str, type: str | None) -> None:
+        kinds: Mapping[str, Any] = {
+            "event": "event_property",
+            "person": "person_property",
+            "group": "group_property",
+        }
+        if scope in kinds:
+            self._found(Discovery(self.team_id, kinds[scope], name, self._now, type))
+
+    @property
+    def pending(self) -> bool:
+        """Whether DuckDB is behind."""
+        return self.people.pending or self.groups.pending or self.types.pending
+
+    def flush(self) -> None:
+        """Write to DuckDB what has changed; the events themselves are there already."""
+        self.people.flush()
+        self.groups.flush()
+        self.types.flush()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else to_json(value).decode()

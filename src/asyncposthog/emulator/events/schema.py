@@ -1,0 +1,72 @@
+"""The tables of the event store. Every time is UTC, to the microsecond."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["GROUP_TYPES", "TABLES", "ddl"]
+
+GROUP_TYPES: Final = 5
+"""How many group types a project may have."""
+
+_TEXT = "VARCHAR"
+
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "events": {
+        "team_id": "INTEGER",
+        "uuid": "UUID",
+        "event": _TEXT,
+        "distinct_id": _TEXT,
+        "person_id": "UUID",
+        "timestamp": "TIMESTAMP",
+        "created_at": "TIMESTAMP",
+        "properties": _TEXT,
+        "elements_chain": _TEXT,
+        "session_id": _TEXT,
+        "window_id": _TEXT,
+        **{f"group_{index}": _TEXT for index in range(GROUP_TYPES)},
+    },
+    "persons": {
+        "team_id": "INTEGER",
+        "id": "UUID",
+        "created_at": "TIMESTAMP",
+        "properties": _TEXT,
+        "is_identified": "BOOLEAN",
+        "version": "BIGINT",
+    },
+    "person_records": {
+        "team_id": "INTEGER",
+        "id": "UUID",
+        "number": "BIGINT",
+        "name": _TEXT,
+        "last_seen_at": "TIMESTAMP",
+    },
+    "person_distinct_ids": {"team_id": "INTEGER", "distinct_id": _TEXT, "person_id": "UUID"},
+    "groups": {
+        "team_id": "INTEGER",
+        "group_type_index": "INTEGER",
+        "group_key": _TEXT,
+        "created_at": "TIMESTAMP",
+        "properties": _TEXT,
+    },
+    "group_types": {"team_id": "INTEGER", "group_type": _TEXT, "group_type_index": "INTEGER"},
+    "cohort_people": {"team_id": "INTEGER", "cohort_id": "INTEGER", "person_id": "UUID"},
+    "property_types": {"team_id": "INTEGER", "scope": _TEXT, "name": _TEXT, "type": _TEXT},
+}
+"""Columns and their types by table.
+
+`properties` is the text of a JSON object and never null; the other texts of `events` are empty
+where there is nothing. `person_records` holds what the persons API shows and HogQL does not: the
+number, and a name when it was given one. The `scope` of a property is `event`, `person`, `group`
+or `session`; its `type` is `String`, `Numeric`, `Boolean` or `DateTime`.
+"""
+
+
+def ddl() -> list[str]:
+    """The statements that make the tables, where they are not there yet."""
+    return [
+        f"CREATE TABLE IF NOT EXISTS {table} "
+        f"({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+        for table, columns in TABLES.items()
+    ]
