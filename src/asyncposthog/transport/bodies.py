@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 from uuid import UUID
-
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from asyncposthog.types import OMIT
 
-__all__ = ["encode_json", "iso", "jsonable"]
+# A quarter of what a client weighs is pydantic: it is imported when there is something to read
+# or to write.
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["encode_json", "is_model", "iso", "jsonable"]
+
+
+def is_model(value: object) -> TypeGuard[BaseModel]:
+    """Tell whether a value is a pydantic model, without importing pydantic for that."""
+    # As long as nobody has imported the class, there are no objects of it.
+    base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
+    return base is not None and isinstance(value, base)
 
 
 def encode_json(value: object, what: str = "body") -> bytes:
@@ -31,6 +41,8 @@ def encode_json(value: object, what: str = "body") -> bytes:
         TypeError: Something has no form in JSON: bytes, a class, a generator.
         ValueError: A datetime without a zone, or a number that is not finite.
     """
+    from pydantic_core import PydanticSerializationError, to_json
+
     try:
         return to_json(jsonable(value, what))
     except (PydanticSerializationError, UnicodeError) as error:
@@ -60,7 +72,7 @@ def jsonable(value: object, what: str) -> object:
     if isinstance(value, list | tuple | set | frozenset):
         items = cast("list[object]", value)
         return [jsonable(v, f"{what}[{i}]") for i, v in enumerate(items) if v is not OMIT]
-    if isinstance(value, BaseModel):
+    if is_model(value):
         _check_model(value, what)
         return value.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
     return _scalar(value, what)
@@ -81,6 +93,8 @@ def _scalar(value: object, what: str) -> object:
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
         raise TypeError(f"{what} is bytes, which JSON cannot hold; decode it, or send a file")
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
     try:
         return to_jsonable_python(value, inf_nan_mode="strings")
     except (PydanticSerializationError, ValueError, TypeError):
@@ -111,7 +125,7 @@ def _check_model(model: BaseModel, what: str) -> None:
 
 
 def _check(value: object, what: str) -> None:
-    if isinstance(value, BaseModel):
+    if is_model(value):
         _check_model(value, what)
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[object, object]", value).items():

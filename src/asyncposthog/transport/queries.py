@@ -12,12 +12,10 @@ from typing import Final, cast
 from urllib.parse import quote, quote_plus
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from asyncposthog.operation import Operation, Parameter
 from asyncposthog.types import OMIT
 
-from .bodies import encode_json, iso
+from .bodies import encode_json, is_model, iso
 
 __all__ = ["encode_headers", "encode_query"]
 
@@ -107,7 +105,7 @@ def _texts(
 
 
 def _item(what: str, value: object) -> str:
-    if isinstance(value, Mapping | list | BaseModel):
+    if isinstance(value, Mapping | list) or is_model(value):
         return _json(what, cast("object", value))
     return _text(what, value)
 

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from pydantic import BaseModel
-
 from asyncposthog.errors import RequestInfo
 from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
-from .bodies import encode_json, jsonable
+from .bodies import encode_json, is_model, jsonable
 from .files import FilePart, Multipart, check_file
 from .paths import build_path
 from .queries import encode_headers, encode_query
@@ -94,7 +92,7 @@ def _object(operation: Operation, body: object) -> Mapping[str, object]:
     """Return the body as a mapping that can be merged."""
     if body is OMIT:
         return {}
-    if isinstance(body, BaseModel):
+    if is_model(body):
         body = jsonable(body, f"{operation.id}: body")
     if isinstance(body, Mapping):
         return cast("Mapping[str, object]", body)
