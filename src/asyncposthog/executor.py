@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
+from pydantic_core import from_json
 
 from ._version import __version__
 from .config import Settings
@@ -262,8 +263,6 @@ class Executor:
             self.defaults.policy,
             repeatable=True,
         )
-        from pydantic_core import from_json
-
         try:
             return from_json(response.content)
         except ValueError:

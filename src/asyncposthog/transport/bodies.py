@@ -11,10 +11,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard, cast
 from uuid import UUID
 
+# The half of pydantic that takes time to import rather than memory. The other half, `BaseModel`,
+# is imported with the first answer that needs it.
+import pydantic.functional_validators  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
 from asyncposthog.types import OMIT
 
-# A quarter of what a client weighs is pydantic: it is imported when there is something to read
-# or to write.
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -41,8 +44,6 @@ def encode_json(value: object, what: str = "body") -> bytes:
         TypeError: Something has no form in JSON: bytes, a class, a generator.
         ValueError: A datetime without a zone, or a number that is not finite.
     """
-    from pydantic_core import PydanticSerializationError, to_json
-
     try:
         return to_json(jsonable(value, what))
     except (PydanticSerializationError, UnicodeError) as error:
@@ -93,8 +94,6 @@ def _scalar(value: object, what: str) -> object:
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
         raise TypeError(f"{what} is bytes, which JSON cannot hold; decode it, or send a file")
-    from pydantic_core import PydanticSerializationError, to_jsonable_python
-
     try:
         return to_jsonable_python(value, inf_nan_mode="strings")
     except (PydanticSerializationError, ValueError, TypeError):
