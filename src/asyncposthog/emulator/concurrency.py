@@ -118,12 +118,14 @@ class Slots:
 
     async def _wait(self, team: int | str, task: str) -> None:
         deadline = self._clock() + PATIENCE
+        waited = 0.0  # Beside the clock, which may have been stopped.
         for nap in naps():
             if self.take(team, task):
                 return
-            if self._clock() >= deadline:
+            if self._clock() >= deadline or waited >= PATIENCE:
                 break
             await self._sleep(nap)
+            waited += nap
         raise Problem(
             429,
             detail=(

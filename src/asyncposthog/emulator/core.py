@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator import public
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
+from asyncposthog.emulator.active import Faults
 from asyncposthog.emulator.app import App
 from asyncposthog.emulator.concurrency import Slots, occupies_slot
-from asyncposthog.emulator.faults import Faults, html_page, spoil
+from asyncposthog.emulator.faults import html_page, spoil
 from asyncposthog.emulator.forms import Form
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.home import add_project, settle_in
@@ -24,6 +25,7 @@ from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.recording import RecordedRequest, noted, recorded
 from asyncposthog.emulator.specials import persons
 from asyncposthog.emulator.throttles import Caller, Throttles
+from asyncposthog.emulator.travel import TimeTravel
 from asyncposthog.emulator.trouble import Trouble
 from asyncposthog.emulator.validation import require_jsonschema
 from asyncposthog.emulator.world import Settings, World, fill
@@ -38,7 +40,7 @@ __all__ = ["Emulator"]
 Fields = Mapping[str, Any]
 
 
-class Emulator(Trouble):
+class Emulator(TimeTravel, Trouble):
     """A small PostHog in this process: an ASGI application with state.
 
     It answers every operation it is given, and knows one account: the key `phx_emulator`, which
@@ -138,8 +140,12 @@ class Emulator(Trouble):
             return self._world
 
     def reset(self) -> None:
-        """Forget every object, request, complaint, fault, limit used, and key but the default."""
+        """Forget every object, request, complaint, fault, limit used, and key but the default.
+
+        The clock is the time of day again.
+        """
         with self._lock:
+            self._return()
             self._faults.clear()
             self.throttles.clear()
             self.slots.clear()
@@ -340,14 +346,26 @@ class Emulator(Trouble):
             record, form = recorded(request) if handler is None else (noted(request), Form())
             self.requests.append(record)
             del self.requests[: -self._keep], self.complaints[: -self._keep]
-            fault = self._faults.take(request)
+            try:
+                fate = self._faults.take(request)
+            except Problem as problem:
+                record.status = problem.status
+                return problem.answer()
+        request = fate.told(request)
 
         async def truth() -> Answer:
             if handler is None:
-                return await self._truth(request, form, record)
-            with self._lock:
-                return handler(self, request)
+                answer = await self._truth(request, form, record)
+            else:
+                with self._lock:
+                    answer = handler(self, request)
+            if fate.distortions:
+                fate.distort(answer, request, self.world.catalogue)
+            return answer
 
+        if fate.delay:
+            await self._sleep(fate.delay)
+        fault = fate.fault
         answer = await (truth() if fault is None else spoil(fault, truth, self._stall))
         record.status = answer.status
         return answer

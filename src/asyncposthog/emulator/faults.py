@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from random import Random
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from asyncposthog.emulator.messages import Answer, Headers, Request, json_answer, text_answer
+from asyncposthog.emulator.messages import Answer, Headers, json_answer, text_answer
 from asyncposthog.emulator.problems import Problem
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "ConnectionDropped",
     "Fault",
     "FaultKind",
-    "Faults",
     "Misbehaviour",
     "Plan",
     "html_page",
@@ -47,12 +45,9 @@ class ConnectionDropped(Exception):
 
 @dataclass(slots=True)
 class Fault:
-    """One way to misbehave, for some requests, some times."""
+    """One way in which a request goes wrong."""
 
     kind: FaultKind
-    times: int | None = 1
-    path: str | None = None
-    method: str | None = None
     status: int = 500
     body: Any = None
     headers: Headers = field(default_factory=list[tuple[str, str]])
@@ -60,14 +55,6 @@ class Fault:
     """Whether it strikes before the request is carried out, after that, or within the answer."""
     reset: bool = False
     """Whether a dropped connection is reset."""
-
-    def concerns(self, request: Request) -> bool:
-        """Whether it is still on and meant for this request."""
-        if self.times is not None and self.times <= 0:
-            return False
-        if self.method is not None and self.method.upper() != request.method:
-            return False
-        return self.path is None or fnmatchcase(request.path, self.path)
 
     def answer(self) -> Answer:
         """What is answered instead of the truth."""
@@ -133,36 +120,6 @@ class Plan:
         body = html_page(status).content.decode() if kind == "html" else None
         done: Moment = "before" if status in _UNDONE else outside
         return Fault("answer", status=status, body=body, headers=headers, moment=done)
-
-
-class Faults:
-    """The faults that are on; the first that fits a request is used."""
-
-    def __init__(self) -> None:
-        self._on: list[Fault] = []
-        self._plan: Plan | None = None
-
-    def follow(self, plan: Plan) -> None:
-        """Misbehave by a plan, wherever no fault was asked for."""
-        self._plan = plan
-
-    def add(self, fault: Fault) -> None:
-        """Turn one on, after those that are on."""
-        self._on.append(fault)
-
-    def clear(self) -> None:
-        """Behave again."""
-        self._on.clear()
-        self._plan = None
-
-    def take(self, request: Request) -> Fault | None:
-        """The fault for a request, counted as used."""
-        for fault in self._on:
-            if fault.concerns(request):
-                if fault.times is not None:
-                    fault.times -= 1
-                return fault
-        return None if self._plan is None else self._plan.draw()
 
 
 async def spoil(

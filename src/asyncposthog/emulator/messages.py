@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
+from asyncposthog.operation import Operation
+
 __all__ = ["Answer", "Headers", "Request", "json_answer", "text_answer"]
 
 Headers = list[tuple[str, str]]
@@ -26,6 +28,10 @@ class Request:
     headers: Mapping[str, str]
     """By lower-case name."""
     content: bytes = b""
+    client: str = "127.0.0.1"
+    """The address it came from."""
+    shuffle: int | None = None
+    """Show a list's rows in the order this number gives, whatever order is asked for."""
 
     @classmethod
     def from_scope(cls, scope: MutableMapping[str, Any], content: bytes) -> Request:
@@ -36,6 +42,7 @@ class Request:
             text = value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        client = scope.get("client")
         return cls(
             method=scope["method"].upper(),
             scheme=scope.get("scheme", "http"),
@@ -44,6 +51,7 @@ class Request:
             query=tuple(query),
             headers=headers,
             content=content,
+            client=client[0] if client else "",
         )
 
     def value(self, name: str) -> str | None:
@@ -79,6 +87,8 @@ class Answer:
     headers: Headers = field(default_factory=list[tuple[str, str]])
     breaks: Literal["cut", "stall"] | None = None
     """Whether it breaks off, or hangs, in the middle of the body."""
+    operation: Operation | None = None
+    """What was carried out, if it was an operation of the private API."""
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI wants them, length and type included."""

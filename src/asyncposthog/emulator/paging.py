@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 from asyncposthog.emulator.filters import SortKey, chosen, sort_key, sort_keys
@@ -34,7 +35,11 @@ def paged(call: Call, rows: list[Row] | None = None) -> Answer:
     style: PageStyle = pagination.style if pagination is not None else "single"
     if style == "cursor" and call.request.value("page") is not None:
         style = "page"
-    return _STYLES[style](call, chosen(call) if rows is None else rows)
+    rows = chosen(call) if rows is None else rows
+    if call.request.shuffle is not None:
+        rows = list(rows)
+        Random(call.request.shuffle).shuffle(rows)  # noqa: S311
+    return _STYLES[style](call, rows)
 
 
 def _size(call: Call) -> int:

@@ -84,6 +84,7 @@ class Pipeline:
             self._check_body(call)
         answer = (HANDLERS[call.plan.kind] if special is None else special.handler)(call)
         answer.headers.append((FIDELITY, call.fidelity))
+        answer.operation = call.operation
         if call.deprecated:
             modern = call.request.link(None, {}).replace("/api/environments/", PROJECTS, 1)
             answer.headers += [

@@ -170,6 +170,11 @@ class Throttles:
             self._logs.clear()
             self._strangers.clear()
 
+    def forget(self) -> None:
+        """Forget every request, as after a journey into the past."""
+        with self._lock:
+            self._logs.clear()
+
     def admit(
         self, buckets: Iterable[str], caller: Caller, costs: Mapping[str, int] | None = None
     ) -> Refusal | None:
