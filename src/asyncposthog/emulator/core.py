@@ -17,6 +17,7 @@ from asyncposthog.emulator.concurrency import Slots, occupies_slot
 from asyncposthog.emulator.faults import html_page, spoil
 from asyncposthog.emulator.forms import Form
 from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.happenings import Happenings
 from asyncposthog.emulator.home import add_project, settle_in
 from asyncposthog.emulator.messages import Answer, Request
 from asyncposthog.emulator.pipeline import Pipeline
@@ -40,7 +41,7 @@ __all__ = ["Emulator"]
 Fields = Mapping[str, Any]
 
 
-class Emulator(TimeTravel, Trouble):
+class Emulator(TimeTravel, Trouble, Happenings):
     """A small PostHog in this process: an ASGI application with state.
 
     It answers every operation it is given, and knows one account: the key `phx_emulator`, which
@@ -322,7 +323,7 @@ class Emulator(TimeTravel, Trouble):
             registry = importlib.import_module("asyncposthog.registry")
             operations = tuple(registry.operations()) if operations is None else operations
             schemas = registry.schemas() if schemas is None else schemas
-        world = World(operations, schemas or {}, self.settings, self._account)
+        world = World(operations, schemas or {}, self.settings, self._account, self._keep)
         self._settle(world)
         return world
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Collection as AnyOf
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -61,6 +62,11 @@ class Settings:
     """What `/query/` is charged to: `current`, or `legacy` as for teams of old."""
     query_seconds: float = 0.0
     """How long a query runs, in its slot."""
+    quota_limited: AnyOf[str] = frozenset()
+    """What the month's allowance is used up of: `events`, `exceptions`, `surveys`,
+    `llm_events`."""
+    losing: int = 0
+    """How many of the next events that come by capture v1 are not kept, and to be sent again."""
     stall: float = 0.2
     """How long a request hangs that was made to."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -83,6 +89,7 @@ class World:
         schemas: Mapping[str, Any],
         settings: Settings,
         account: Account,
+        keep: int = 10_000,
     ) -> None:
         known = tuple(operations)
         self.settings = settings
@@ -98,6 +105,8 @@ class World:
         self.store = Store()
         self.notes: dict[str, Any] = {}
         """What special handlers keep, by their own names."""
+        self.keep = keep
+        """How many captured events to remember."""
         self._events: EventStore | None = None
 
     @property

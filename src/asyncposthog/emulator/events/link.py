@@ -21,6 +21,7 @@ def event_store(world: World) -> EventStore:
         clock=lambda: settings.clock(),
         number=lambda: world.number(PERSONS),
         seed=settings.seed,
+        keep=world.keep,
     )
     numbers = world.store.numbers
     numbers[PERSONS] = max(numbers[PERSONS], store.numbered)

@@ -128,6 +128,11 @@ class People:
             return loaded[0] if loaded else None
         return None
 
+    def id_of(self, distinct_id: str) -> str:
+        """The id of the person with a distinct id, or else of nobody."""
+        found = self.find(distinct_id)
+        return found.uuid if found is not None else self.nobody(distinct_id)
+
     def nobody(self, distinct_id: str) -> str:
         """The person id of events that make no person."""
         known = self._nobody.get(distinct_id)

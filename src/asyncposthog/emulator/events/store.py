@@ -42,7 +42,7 @@ class EventStore:
         number: Gives the next person's number; counts on from the highest by default.
         found: Told of event names, properties and group types that are new.
         seed: Of the UUIDs of events that come without one.
-        keep: How many captured events `captured` remembers, the latest of them.
+        keep: How many captured events `recent` remembers, the latest of them.
 
     Raises:
         ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
@@ -63,7 +63,7 @@ class EventStore:
         self._clock = clock
         self._found = found
         self._random = Random(seed)  # noqa: S311
-        self.captured: deque[tuple[int, Event]] = deque(maxlen=keep)
+        self.recent: deque[tuple[int, Event]] = deque(maxlen=keep)
         """The latest events that came in by a capture endpoint, with their projects."""
         self._connection = _connect(path)
         for statement in ddl():
@@ -131,12 +131,12 @@ class EventStore:
         Args:
             team_id: The project.
             events: The events, in the order they came.
-            captured: Whether to remember them in `captured`.
+            captured: Whether to remember them in `recent`.
         """
         with self._lock:
             self._rows += self.project(team_id).take(events, self.now())
             if captured:
-                self.captured.extend((team_id, event) for event in events)
+                self.recent.extend((team_id, event) for event in events)
             if len(self._rows) >= _WAITING:
                 self.flush()
 
@@ -180,7 +180,7 @@ class EventStore:
         with self._lock:
             self._projects.clear()
             self._rows.clear()
-            self.captured.clear()
+            self.recent.clear()
             for table in _TABLES:
                 self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
             self._asleep, self.numbered = False, 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from asyncposthog.emulator.capture import v0, v1
 from asyncposthog.emulator.messages import Answer, Request
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["PublicHandler", "find"]
 
 PublicHandler: TypeAlias = "Callable[[Emulator, Request], Answer]"
 
-_ROUTES: Mapping[str, PublicHandler] = {}
+_ROUTES: Mapping[str, PublicHandler] = {**v0.ROUTES, **v1.ROUTES}
 """By path, without the slash at its end; the root is the empty string."""
 
 _BELOW: Mapping[str, PublicHandler] = {}

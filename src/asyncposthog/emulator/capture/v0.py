@@ -1,0 +1,88 @@
+"""`/batch/`, `/capture/`, `/e/`, `/i/v0/e/` and their like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_json
+
+from asyncposthog.emulator.capture.payload import payload
+from asyncposthog.emulator.capture.quota import is_over
+from asyncposthog.emulator.capture.raw_events import Batch, read_batch
+from asyncposthog.emulator.capture.refusal import Refusal, oversize
+from asyncposthog.emulator.capture.tokens import project_of, shape_problem
+from asyncposthog.emulator.messages import Answer, Request, text_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncposthog.emulator.core import Emulator
+
+__all__ = ["ROUTES"]
+
+_MEBIBYTE = 1 << 20
+_SINGLE, _BATCH = 2 * _MEBIBYTE, 20 * _MEBIBYTE
+_MESSAGE = 1_000_000
+_OK = b'{"status":"Ok"}'
+
+
+def _capture(emulator: Emulator, request: Request, *, limit: int) -> Answer:
+    if request.method not in {"GET", "POST"}:
+        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+    try:
+        _take(emulator, request, limit)
+    except Refusal as refusal:
+        return text_answer(refusal.status, refusal.text)
+    if request.value("beacon") == "1":
+        return Answer(204)
+    return Answer(200, _OK)
+
+
+def _take(emulator: Emulator, request: Request, limit: int) -> None:
+    world = emulator.world
+    store = world.events
+    sent = request.value("_") or ""
+    value, size = payload(request, limit)
+    batch = read_batch(
+        value,
+        now=store.now(),
+        uuid=store.uuid,
+        sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
+        engage=request.path.rstrip("/") == "/engage",
+    )
+    problem = shape_problem(batch.token)
+    if problem is not None:
+        raise Refusal(401, f"API key is not valid: {problem}")
+    if size > _MESSAGE:
+        _check_sizes(batch)
+    limited = world.settings.quota_limited
+    project = project_of(world, batch.token)
+    if project is None or "events" in limited:
+        # Nobody is told: the answer to events that go nowhere is the same.
+        return
+    events = [e for e in batch.events if not is_over(e.event, limited)] if limited else batch.events
+    store.ingest(project, events, captured=True)
+
+
+def _check_sizes(batch: Batch) -> None:
+    """An event has to fit into one message of the queue behind."""
+    for event in batch.events:
+        if len(to_json(event.properties)) > _MESSAGE:
+            raise oversize(_MESSAGE)
+
+
+_single = partial(_capture, limit=_SINGLE)
+_batch = partial(_capture, limit=_BATCH)
+
+ROUTES: Mapping[str, Callable[[Emulator, Request], Answer]] = {
+    "/batch": _batch,
+    "/capture": _single,
+    "/e": _single,
+    "/engage": _single,
+    "/i/v0/ai/batch": _batch,
+    "/i/v0/e": _single,
+    "/track": _single,
+}
+"""By path, without the slash at its end."""
