@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from .limits.view import RateLimits
     from .operation import Operation
     from .pagination import Cursor, Page
+    from .query.result import QueryResult, TruncatedResultWarning
+    from .query.run import QueryProgress
+    from .query.stream import QueryStream
     from .raw import Preview, RawResponse, StreamedResponse
     from .transport.clock import Clock, testing
     from .transport.limits import Limiter
@@ -86,6 +89,9 @@ __all__ = [
     "PostHogError",
     "Preview",
     "QueryError",
+    "QueryProgress",
+    "QueryResult",
+    "QueryStream",
     "QueryTooLargeError",
     "QuotaError",
     "RateLimitError",
@@ -106,6 +112,7 @@ __all__ = [
     "StreamedResponse",
     "TimeoutError",
     "Timestamp",
+    "TruncatedResultWarning",
     "ValidationError",
     "__version__",
     "models",
@@ -149,6 +156,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ".limits.view": ("RateLimits",),
     ".operation": ("Operation",),
     ".pagination": ("Cursor", "Page"),
+    ".query.result": ("QueryResult", "TruncatedResultWarning"),
+    ".query.run": ("QueryProgress",),
+    ".query.stream": ("QueryStream",),
     ".raw": ("Preview", "RawResponse", "StreamedResponse"),
     ".transport.clock": ("Clock", "testing"),
     ".transport.limits": ("Limiter",),

@@ -86,8 +86,41 @@ def _bad_request(answer: Answer, facts: Facts) -> str | None:
     if answer.attr:
         return f"Check the argument {answer.attr.replace('__', '.')}."
     if "OFFSET" in (answer.detail or ""):
-        return "Page by key instead of OFFSET: WHERE (timestamp, uuid) > (…) ORDER BY both."
+        return (
+            "Page by key instead of OFFSET, as ph.query.stream() does: "
+            "WHERE (timestamp, uuid) > (…) ORDER BY both."
+        )
+    if "/query/" in answer.operation.path:
+        return next((a for words, a in _OF_QUERIES if words.search(answer.detail or "")), None)
     return None
+
+
+_OF_QUERIES: Final = (
+    (
+        re.compile(r"(?i)unable to resolve field|field not found|unknown (field|column)"),
+        "There is no such column: an event's properties are properties.name, its person's "
+        "person.properties.name.",
+    ),
+    (
+        re.compile(r"(?i)unknown table|table not found"),
+        "The tables are events, persons, sessions, groups, cohort_people and those of the data "
+        "warehouse.",
+    ),
+    (
+        re.compile(r"(?i)(unknown|unsupported|unresolved) function"),
+        "HogQL has a part of ClickHouse's functions: "
+        "https://posthog.com/docs/sql/clickhouse-functions",
+    ),
+    (
+        re.compile(r"(?i)unresolved placeholder"),
+        "Give the placeholder a value: ph.query(sql, values={…}).",
+    ),
+    (
+        re.compile(r"(?i)syntax error|no viable alternative|mismatched input|unexpected token"),
+        "Check the SQL near that place; HogQL is ClickHouse's SQL, with parts left out: "
+        "https://posthog.com/docs/sql",
+    ),
+)
 
 
 def _unauthorised(answer: Answer, facts: Facts) -> str:

@@ -18,8 +18,8 @@ from .errors import ConfigurationError
 from .executor import Executor
 from .hosts import Region
 from .options import read_options
-from .resources import Resources
 from .roots import Roots
+from .services import Services
 from .transport.clock import Clock
 from .transport.http import Transport
 from .transport.limits import Limiter
@@ -374,7 +374,7 @@ class BaseClient:
         )
 
 
-class AsyncPostHog(Resources, BaseClient):
+class AsyncPostHog(Services, BaseClient):
     """Typed, async access to the whole of PostHog's private REST API.
 
     Settings come from the arguments, then from the environment; see the README for both. Building

@@ -194,8 +194,22 @@ class Executor:
         options: CallOptions,
         *,
         stream: bool = False,
+        part_of: Operation | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> httpx.Response:
         """Check, encode and send: everything but decoding.
+
+        Args:
+            operation: What to call.
+            path: What stands in its path.
+            query: Query parameters.
+            headers: Header parameters.
+            body: The body.
+            options: The settings of the call.
+            stream: Whether to leave the body unread.
+            part_of: The operation that was asked for, where this is a step of it: what `allow`
+                says of that one counts.
+            on_sent: Told when an attempt goes on the wire.
 
         Raises:
             PostHogError: The call failed.
@@ -203,7 +217,7 @@ class Executor:
         """
         self.transport.check_open()
         if self._guarded:
-            self.check_permitted(operation)
+            self.check_permitted(part_of or operation)
         root = None
         if takes_root(operation):
             if operation.root == "project":
@@ -218,6 +232,7 @@ class Executor:
             options.policy,
             repeatable=_repeatable(operation, options),
             stream=stream,
+            on_sent=on_sent,
         )
 
     def permits(self, operation: Operation) -> bool:

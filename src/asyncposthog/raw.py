@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -52,6 +52,8 @@ class _Recorded:
     options: CallOptions
     concurrency: int | None
     """None where the method makes one call; a number where it returns a cursor."""
+    reader: Callable[[Operation, httpx.Response, object], Any] | None = None
+    """What reads the answer to operations it knows, and gives OMIT for others."""
 
     def prepared(self, root: str | None) -> PreparedRequest:
         """Encode it."""
@@ -72,12 +74,34 @@ class _Recorded:
         )
 
 
+class _Enough(BaseException):
+    """Ends a method that would go on with the answer."""
+
+
 class _Recorder:
     """Stands in for an executor, and performs nothing."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+        self.defaults = executor.defaults
+        self.settings = executor.settings
+        self.transport = executor.transport
         self.recorded: _Recorded | None = None
+
+    async def perform(
+        self,
+        operation: Operation,
+        path: tuple[Id, ...],
+        query: Mapping[str, object] | None,
+        headers: Mapping[str, object] | None,
+        body: object,
+        options: CallOptions,
+        **_: object,
+    ) -> NoReturn:
+        self.recorded = _Recorded(
+            self._executor, operation, path, query, headers, body, options, None
+        )
+        raise _Enough
 
     async def call(self, operation: Operation, path: tuple[Id, ...] = (), **rest: Any) -> None:
         self._record(operation, path, None, **rest)
@@ -109,17 +133,22 @@ async def _record(
     name: str, method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> _Recorded:
     """Run a generated method for what it would ask."""
+    if isinstance(method, Resource):  # one that can be called itself
+        method = cast("object", getattr(method, "__call__", method))  # noqa: B004
     if not isinstance(method, MethodType) or not isinstance(method.__self__, Resource):
         _refuse(name, method)
     resource = method.__self__
     recorder = _Recorder(executor_of(resource))
     twin = type(resource)(cast("Executor", recorder))
-    result: object = method.__func__(twin, *args, **kwargs)
-    if inspect.isawaitable(result):
-        await result
+    try:
+        result: object = method.__func__(twin, *args, **kwargs)
+        if inspect.isawaitable(result):
+            await result
+    except _Enough:
+        pass
     if recorder.recorded is None:
         raise TypeError(f"{name}(): {method.__qualname__} makes no call of its own")
-    return recorder.recorded
+    return replace(recorder.recorded, reader=getattr(resource, "_read_answer", None))
 
 
 def _refuse(name: str, method: object) -> NoReturn:
@@ -201,6 +230,10 @@ async def raw(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 async def _decoded(recorded: _Recorded, response: httpx.Response) -> Any:
     executor, options = recorded.executor, recorded.options
+    if recorded.reader is not None:
+        read = recorded.reader(recorded.operation, response, recorded.body)
+        if read is not OMIT:
+            return read
     if recorded.concurrency is None:
         return executor.decode(recorded.operation, response, strict=options.strict)
     return await executor.page(

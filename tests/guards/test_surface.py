@@ -34,13 +34,20 @@ def methods() -> dict[str, Any]:
 
 def _methods(resource: Resource, path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, member in _members(type(resource)):
+    for name, member in _members(_generated(type(resource))):
         if isinstance(member, cached_property):
             found |= _methods(getattr(resource, name), f"{path}.{name}")
         else:
             assert isinstance(member, FunctionType), f"{path}.{name}"
             found[f"{path}.{name}"] = getattr(resource, name)
     return found
+
+
+def _generated(kind: type) -> type:
+    """Return the generated class behind a service."""
+    return next(
+        base for base in kind.__mro__ if base.__module__.startswith("asyncposthog.resources.")
+    )
 
 
 def _members(owner: type) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import httpx
 from asyncposthog.errors import (
     ConnectionError,  # noqa: A004
     PostHogError,
+    QueryError,
     RequestInfo,
     StatusError,
     TimeoutError,  # noqa: A004
@@ -64,6 +65,9 @@ def _is_certificate(error: BaseException | None) -> bool:
 
 def classify(error: PostHogError) -> Failure:
     """Tell the retry loop what is known of a failure."""
+    if isinstance(error, QueryError) and error.status == 500:
+        # The query ran and failed, whoever asks for it again.
+        return Failure(kind="final")
     if isinstance(error, StatusError):
         return Failure(kind="status", status=error.status, retry_after=error.retry_after)
     if isinstance(error, TimeoutError) and error.overall:
@@ -73,7 +77,9 @@ def classify(error: PostHogError) -> Failure:
     cause = error.__cause__
     if isinstance(cause, _HOPELESS) or _is_certificate(cause):
         return Failure(kind="final")
-    return Failure(kind="unsent" if isinstance(cause, UNSENT) else "broken")
+    if isinstance(cause, UNSENT):
+        return Failure(kind="unsent")
+    return Failure(kind="broken", timed_out=isinstance(error, TimeoutError))
 
 
 def without_secrets(

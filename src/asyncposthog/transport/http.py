@@ -114,6 +114,7 @@ class Transport:
         *,
         repeatable: bool,
         stream: bool = False,
+        on_sent: Callable[[], None] | None = None,
     ) -> httpx.Response:
         """Send a request, repeating it where that is sound, and return the successful answer.
 
@@ -125,6 +126,7 @@ class Transport:
             repeatable: Whether doing it twice has the effect of doing it once.
             stream: Whether to leave the body unread. The caller then has to close the answer,
                 and to call `finished`.
+            on_sent: Told when an attempt goes on the wire.
 
         Raises:
             PostHogError: Anything that went wrong, after the last attempt.
@@ -136,7 +138,7 @@ class Transport:
             if request.multipart is not None:
                 request = await self._read_files(request)
             began = self.clock.monotonic()
-            job = Job(context, operation, request, policy, stream, began)
+            job = Job(context, operation, request, policy, stream, began, on_sent=on_sent)
             if context.budget is not None:
                 job.passage = context.budget.passage(operation, request)
             if job.passage is not None and job.passage.holds:
@@ -325,6 +327,8 @@ class Transport:
         passage, client = job.passage, self._http()
         if passage is not None:
             passage.sent = True
+        if job.on_sent is not None:
+            job.on_sent()
         try:
             response = await exchange(
                 client,

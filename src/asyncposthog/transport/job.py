@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +53,8 @@ class Job:
     began: float
     attempt: int = 1
     passage: Passage | None = None
+    on_sent: Callable[[], None] | None = None
+    """Told when an attempt goes on the wire."""
     overall: bool = False
     """Whether the deadline of the call ends the attempt before its own timeout does."""
 

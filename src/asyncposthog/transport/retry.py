@@ -47,6 +47,9 @@ class Policy:
     deadline: float | None = None
     max_retries: int = 3
     max_retry_after: float = 120.0
+    repeat_timeouts: bool = True
+    """Whether to try again what took too long: an attempt's time was over, or the server said 504.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,8 @@ class Failure:
     `final`: trying again cannot help."""
     status: int | None = None
     retry_after: float | None = None
+    timed_out: bool = False
+    """Whether it took longer than it may, rather than broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,9 @@ def decide(
         elapsed: Seconds since the call began.
         chance: A random number from 0 up to 1.
     """
-    if not _worth_repeating(failure, repeatable, query):
+    if not _worth_repeating(failure, repeatable, query or not policy.repeat_timeouts):
+        return Stop("final")
+    if failure.timed_out and not policy.repeat_timeouts:
         return Stop("final")
     if attempt > policy.max_retries:
         return Stop("exhausted")

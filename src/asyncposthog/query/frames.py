@@ -1,0 +1,84 @@
+"""Results as tables of Arrow, Polars and pandas, each imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from asyncposthog.errors import DecodeError
+
+from .arrow import arrow_array, arrow_schema, pyarrow_module
+from .clickhouse import ColumnType
+
+__all__ = ["to_arrow", "to_pandas", "to_polars"]
+
+
+def to_arrow(
+    names: Sequence[str],
+    kinds: Sequence[ColumnType],
+    columns: Sequence[Sequence[Any]],
+    extra: str = "arrow",
+) -> Any:
+    """Return a `pyarrow.Table`.
+
+    Args:
+        names: The columns' names.
+        kinds: Their types.
+        columns: Their values, as they came in JSON.
+        extra: The extra to name where pyarrow is missing.
+
+    Raises:
+        DecodeError: A value is not of its column's type.
+        ImportError: pyarrow is not installed.
+    """
+    pa = pyarrow_module(extra)
+    arrays: list[Any] = []
+    for name, kind, values in zip(names, kinds, columns, strict=True):
+        try:
+            arrays.append(arrow_array(kind, values))
+        except ValueError as error:
+            raise DecodeError(
+                f"Column {name}: {error}.",
+                suggestion="Cast it in the query (toString(…) takes anything), or use .rows.",
+            ) from None
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(names, kinds))
+
+
+def to_polars(
+    names: Sequence[str], kinds: Sequence[ColumnType], columns: Sequence[Sequence[Any]]
+) -> Any:
+    """Return a `polars.DataFrame`."""
+    try:
+        import polars
+    except ImportError:
+        raise ImportError("This needs polars: pip install 'asyncposthog[polars]'.") from None
+    return cast("Any", polars).from_arrow(to_arrow(names, kinds, columns, "polars"))
+
+
+def to_pandas(
+    names: Sequence[str], kinds: Sequence[ColumnType], columns: Sequence[Sequence[Any]]
+) -> Any:
+    """Return a `pandas.DataFrame`.
+
+    Integers and booleans that may be NULL become pandas' own nullable ones: numpy has none, and
+    large integers would be rounded.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError("This needs pandas: pip install 'asyncposthog[pandas]'.") from None
+    table = to_arrow(names, kinds, columns, "pandas")
+    exact = {
+        pyarrow_type: getattr(pandas, f"{name}Dtype")() for name, pyarrow_type in _exact().items()
+    }
+    series = {
+        name: column.to_pandas(types_mapper=exact.get if kind.nullable else None)
+        for name, kind, column in zip(names, kinds, table.columns, strict=True)
+    }
+    return pandas.DataFrame(series)
+
+
+def _exact() -> dict[str, Any]:
+    pa = pyarrow_module("pandas")
+    widths = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+    return {**{name: getattr(pa, name.lower())() for name in widths}, "Boolean": pa.bool_()}

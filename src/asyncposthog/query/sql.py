@@ -1,0 +1,178 @@
+"""What can be seen of a HogQL query without parsing it. Pure.
+
+Strings, quoted names and comments are stepped over; what is left is enough to find placeholders
+and the clauses of the outermost SELECT. Whatever is not plainly seen is reported as not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "Sketch", "sketch"]
+
+DEFAULT_LIMIT: Final = 100
+"""Rows the server gives where a query has no LIMIT."""
+MAX_LIMIT: Final = 50_000
+"""Rows the server gives at most, whatever the LIMIT. It does not say so."""
+
+_TOKEN: Final = re.compile(
+    r"""
+      (?P<comment>(?:--|//)[^\r\n]*|/\*.*?\*/)
+    | (?P<template>[fF]'(?:[^'\\]|\\.|'')*')
+    | (?P<string>'(?:[^'\\]|\\.|'')*')
+    | (?P<quoted>`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*")
+    | (?P<number>[0-9][0-9_]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?![A-Za-z_$]))
+    | (?P<word>[A-Za-z_$][A-Za-z0-9_$]*)
+    | (?P<tag></|/>)
+    | (?P<space>\s+)
+    | (?P<mark>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_NAME: Final = re.compile(r"\s*([A-Za-z_$][A-Za-z0-9_$]*)(?:\s*\.\s*[A-Za-z_$][A-Za-z0-9_$]*)*\s*")
+_SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
+_OPENING: Final = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
+
+Clause: TypeAlias = Literal["ORDER BY", "LIMIT", "OFFSET"]
+
+
+class Token(NamedTuple):
+    """A piece of SQL, and how many brackets it is within."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """`{name}` in a query."""
+
+    name: str
+    """The first name in the braces; empty where they hold an expression."""
+    start: int
+    end: int
+    parsed: bool
+    """Whether it is the argument of a function that reads a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """What was seen of a query."""
+
+    placeholders: tuple[Placeholder, ...] = ()
+    sure: bool = True
+    """Whether `placeholders` is all of them: no templates, expressions or tags hide any."""
+    limits: tuple[int | str | None, ...] = (None,)
+    """The LIMIT of each SELECT of a UNION: a number, the name of a placeholder, `?`, or None."""
+    clauses: frozenset[Clause] = frozenset()
+    """Clauses of the outermost SELECT."""
+    end: int = 0
+    """Where the query ends, without a trailing semicolon and comments."""
+
+
+@lru_cache(maxsize=256)
+def sketch(sql: str) -> Sketch:
+    """Look at a query."""
+    tokens = [t for t in _tokens(sql) if t.kind not in {"space", "comment"}]
+    while tokens and tokens[-1].text == ";":
+        tokens.pop()
+    placeholders = tuple(_placeholders(sql, tokens))
+    opaque = any(t.kind in {"template", "tag"} for t in tokens)
+    limits, clauses = _outermost([t for t in tokens if t.depth == 0], placeholders)
+    return Sketch(
+        placeholders=placeholders,
+        sure=not opaque and all(p.name for p in placeholders),
+        limits=limits,
+        clauses=clauses,
+        end=tokens[-1].end if tokens else 0,
+    )
+
+
+def _tokens(sql: str) -> Iterator[Token]:
+    depth = 0
+    for found in _TOKEN.finditer(sql):
+        kind, text = found.lastgroup or "mark", found[0]
+        turn = _OPENING.get(text, 0) if kind == "mark" else 0
+        depth += min(turn, 0)
+        # A bracket stands at the depth of what is around it.
+        yield Token(kind, text, found.start(), found.end(), depth)
+        depth += max(turn, 0)
+
+
+def _placeholders(sql: str, tokens: list[Token]) -> Iterator[Placeholder]:
+    within = None
+    for at, token in enumerate(tokens):
+        if token.kind != "mark" or token.text not in "{}":
+            continue
+        if within is None and token.text == "{":
+            within = at
+        elif within is not None and token.text == "}" and token.depth == tokens[within].depth:
+            opening, start = tokens[within], within
+            within = None
+            inside = sql[opening.end : token.start]
+            if not inside.strip() or tokens[start + 1].kind == "string":
+                continue  # a dict
+            found = _NAME.fullmatch(inside)
+            name = found[1] if found else ""
+            yield Placeholder(name, opening.start, token.end, _read_as_time(tokens, start))
+
+
+_TIME_READERS: Final = re.compile(r"toDateTime(64|US)?|to_?Date|parseDateTime.*", re.IGNORECASE)
+
+
+def _read_as_time(tokens: list[Token], at: int) -> bool:
+    return (
+        at >= 2
+        and tokens[at - 1].text == "("
+        and tokens[at - 2].kind == "word"
+        and _TIME_READERS.fullmatch(tokens[at - 2].text) is not None
+    )
+
+
+def _outermost(
+    tokens: list[Token], placeholders: tuple[Placeholder, ...]
+) -> tuple[tuple[int | str | None, ...], frozenset[Clause]]:
+    """Return the LIMITs of the outermost SELECTs, and the clauses they have."""
+    limits: list[int | str | None] = [None]
+    clauses: set[Clause] = set()
+    names = {p.start: p.name for p in placeholders}
+    words = [t.text.upper() if t.kind == "word" else t.text for t in tokens]
+    for at, (token, word) in enumerate(zip(tokens, words, strict=True)):
+        if token.kind != "word" or (at and words[at - 1] in {".", "AS"}):
+            continue  # a column that is called so
+        following = words[at + 1] if at + 1 < len(words) else ""
+        if word in _SETS and following in {"ALL", "DISTINCT", "SELECT", "("}:
+            limits.append(None)
+        elif word == "ORDER" and following == "BY":
+            clauses.add("ORDER BY")
+        elif word == "OFFSET" and at:
+            clauses.add("OFFSET")
+        elif word == "LIMIT" and at and following:
+            found = _limit(tokens[at + 1 :], words[at + 1 :], names)
+            if found is not None:
+                limits[-1] = found
+                clauses.add("LIMIT")
+    return tuple(limits), frozenset(clauses)
+
+
+def _limit(tokens: list[Token], words: list[str], names: dict[int, str]) -> int | str | None:
+    """Read what follows a LIMIT; None: it is a LIMIT … BY, which limits groups."""
+    stop = next((i for i, w in enumerate(words) if w in _SETS or w == "LIMIT"), len(words))
+    if "BY" in words[:stop]:
+        return None
+    first, rest = tokens[0], words[1:stop]
+    if first.text == "{":
+        value: int | str = names.get(first.start) or "?"
+        rest = rest[1:]  # the closing brace
+    elif first.kind == "number" and first.text.isdigit():
+        value = int(first.text)
+    else:
+        return "?"
+    return value if not rest or rest[0] in {"OFFSET", ")"} else "?"

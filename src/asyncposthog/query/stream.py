@@ -1,0 +1,337 @@
+"""All rows of a query, page by page in the order of a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from asyncposthog.errors import PaginationError, QueryTooLargeError
+from asyncposthog.types import RequestOptions
+
+from .clickhouse import ColumnType
+from .result import QueryResult, Row
+from .sql import MAX_LIMIT, sketch
+from .values import bind
+
+if TYPE_CHECKING:
+    from .service import QueryService
+
+__all__ = ["QueryStream"]
+
+_SMALLEST: Final = 1000
+"""Rows below which a page that is too much for the server is not made smaller still."""
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_FRACTION: Final = re.compile(r"[.,]([0-9]+)")
+
+
+class QueryStream:
+    """The rows of a query: `async for row in stream`, or page by page with `pages()`.
+
+    Each loop over it begins anew. Rows are tuples; `dicts()` gives them as dicts.
+    """
+
+    def __init__(
+        self,
+        query: QueryService,
+        sql: str,
+        key: str | Sequence[str],
+        *,
+        values: Mapping[str, object] | None,
+        page_size: int,
+        name: str | None,
+        timeout: float | None,
+        options: RequestOptions | None,
+    ) -> None:
+        """Check the arguments. Nothing is sent."""
+        if not isinstance(cast("object", sql), str):
+            raise TypeError(f"stream() takes HogQL as a str, not {type(sql).__name__}")
+        if isinstance(page_size, bool) or not isinstance(cast("object", page_size), int):
+            raise TypeError(f"page_size must be an int, not {type(page_size).__name__}")
+        if not 2 <= page_size <= MAX_LIMIT:
+            raise ValueError(f"page_size is 2 to {MAX_LIMIT:,}, not {page_size}")
+        self._query = query
+        self._key = _read_key(key)
+        self._sql, self._values = _checked(sql, values)
+        self._page_size = page_size
+        self._settings: dict[str, Any] = {"name": name, "timeout": timeout, "options": options}
+
+    def pages(self) -> Pages:
+        """Return the pages, each a `QueryResult`. There is one even where there are no rows."""
+        return Pages(
+            self._query, self._sql, self._values, self._key, self._page_size, self._settings
+        )
+
+    def dicts(self) -> Dicts:
+        """Return the rows as dicts, by the names of the columns."""
+        return Dicts(self.pages())
+
+    def __aiter__(self) -> Rows:
+        """Iterate over the rows."""
+        return Rows(self.pages())
+
+    def __repr__(self) -> str:
+        """Show the key."""
+        return f"<QueryStream by {', '.join(self._key)}>"
+
+
+class Rows:
+    """The rows of pages."""
+
+    def __init__(self, pages: Pages) -> None:
+        """Begin before the first page."""
+        self._pages = pages
+        self._rows = iter(cast("list[Row]", []))
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Row:
+        """Return the next row."""
+        while True:
+            for row in self._rows:
+                return row
+            self._rows = iter((await self._pages.__anext__()).rows)
+
+
+class Dicts:
+    """The rows of pages, as dicts."""
+
+    def __init__(self, pages: Pages) -> None:
+        """Begin before the first page."""
+        self._pages = pages
+        self._rows = iter(cast("list[dict[str, Any]]", []))
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        """Return the next row."""
+        while True:
+            for row in self._rows:
+                return row
+            self._rows = iter((await self._pages.__anext__()).dicts())
+
+
+class Pages:
+    """The pages, asked for one by one.
+
+    Every page but the first begins with the last row of the one before, which is taken off. That
+    costs a row, and shows a key that is shared: a page that began behind it would lose the others.
+    """
+
+    def __init__(
+        self,
+        query: QueryService,
+        sql: str,
+        values: dict[str, object],
+        key: tuple[str, ...],
+        page_size: int,
+        settings: dict[str, Any],
+    ) -> None:
+        """Begin before the first page."""
+        self._query = query
+        self._sql = sql
+        self._values = values
+        self._key = key
+        self._size = page_size
+        self._settings = settings
+        self._last: tuple[Any, ...] | None = None
+        self._kinds: tuple[ColumnType, ...] = ()
+        self._done = False
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> QueryResult:
+        """Return the next page.
+
+        Raises:
+            PaginationError: The key is shared by several rows, or NULL, or cannot be compared.
+            PostHogError: A page could not be read.
+        """
+        if self._done:
+            raise StopAsyncIteration
+        first = self._last is None
+        page = await self._ask()
+        rows = cast("list[list[Any]]", page.results)
+        keys = self._keys(page, rows)
+        # A server that gives fewer rows than were asked for cuts at a round number.
+        full = len(rows) >= self._size or (len(rows) > 1 and len(rows) % 1000 == 0)
+        if keys and keys[0] == self._last:
+            keys, rows = keys[1:], rows[1:]
+            page.raw["results"] = rows
+        self._check(keys)
+        self._done = not full or not rows
+        if keys:
+            self._last = keys[-1]
+        if not rows and not first:
+            raise StopAsyncIteration
+        return page
+
+    async def _ask(self) -> QueryResult:
+        while True:
+            sql, values = self._page()
+            try:
+                return await self._query(sql, values, **self._settings)
+            except QueryTooLargeError:
+                if self._size < 2 * _SMALLEST:
+                    raise
+                self._size //= 2
+
+    def _page(self) -> tuple[str, dict[str, object]]:
+        """Return the SQL of the next page, and its values."""
+        names = [_quoted(name) for name in self._key]
+        where, values = "", dict(self._values)
+        if self._last is not None:
+            bounds = [self._bound(at, values) for at in range(len(names))]
+            nullable = [kind.nullable for kind in self._kinds]
+            where = f"WHERE {_from(names, bounds, nullable)} "
+        order = ", ".join(names)
+        # The query stands on lines of its own: it may end in a comment.
+        tail = f"{where}ORDER BY {order} LIMIT {self._size}"
+        return f"SELECT * FROM (\n{self._sql}\n) {tail}", values  # noqa: S608
+
+    def _bound(self, at: int, values: dict[str, object]) -> str:
+        """Put the last key's value among the values, and return what stands for it in SQL."""
+        assert self._last is not None
+        name = f"_after_{at}"
+        while name in self._values:
+            name = f"_{name}"
+        values[name] = self._last[at]
+        return _typed(self._kinds[at], f"{{{name}}}")
+
+    def _keys(self, page: QueryResult, rows: list[list[Any]]) -> list[tuple[Any, ...]]:
+        missing = [name for name in self._key if page.columns.count(name) != 1]
+        if missing:
+            raise PaginationError(
+                f"The key {missing[0]!r} is not one of the columns: {', '.join(page.columns)}.",
+                suggestion="Select it under that name, or give key=… another.",
+            )
+        places = [page.columns.index(name) for name in self._key]
+        self._kinds = tuple(page.column_types[place] for place in places)
+        for name, kind in zip(self._key, self._kinds, strict=True):
+            _check_kind(name, kind)
+        return [tuple(row[place] for place in places) for row in rows]
+
+    def _check(self, keys: list[tuple[Any, ...]]) -> None:
+        """Refuse a key that would lose rows."""
+        if any(None in key for key in keys):
+            raise PaginationError(
+                f"The key {self._shown()} is NULL in some rows: they have no place in its order.",
+                suggestion="Use another key, or leave these rows out: WHERE … IS NOT NULL.",
+            )
+        before = [] if self._last is None else [self._last]
+        twice = next((a for a, b in pairwise([*before, *keys]) if a == b), None)
+        if twice is not None:
+            raise PaginationError(
+                f"The key {self._shown()} is shared by several rows, {twice!r:.200} for one.",
+                suggestion="Add a column to it that tells them apart: key=('timestamp', 'uuid').",
+            )
+        for at, value in enumerate(keys[-1] if keys else ()):
+            _check_exact(self._key[at], self._kinds[at], value)
+
+    def _shown(self) -> str:
+        return self._key[0] if len(self._key) == 1 else f"({', '.join(self._key)})"
+
+
+def _read_key(key: object) -> tuple[str, ...]:
+    names = (key,) if isinstance(key, str) else key
+    if not isinstance(names, list | tuple) or not names:
+        raise TypeError("key is the name of a column, or several: 'uuid', ('timestamp', 'uuid')")
+    read = cast("Sequence[object]", names)
+    for name in read:
+        if not isinstance(name, str):
+            raise TypeError(f"key: {name!r} is no name of a column")
+        if not name or re.search(r"[`\\\x00-\x1f]", name):
+            raise ValueError(f"key: {name!r} cannot be the name of a column")
+    if len(set(read)) < len(read):
+        raise ValueError("key names a column twice")
+    return tuple(cast("Sequence[str]", read))
+
+
+def _checked(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
+    """Return the query and its values, ready to stand inside another."""
+    bind(sql, values)
+    seen = sketch(sql)
+    if "LIMIT" in seen.clauses or "OFFSET" in seen.clauses:
+        raise ValueError(
+            "stream() gives its pages a LIMIT of their own: take the query's off, and leave the "
+            "loop when there is enough; or put the query with its LIMIT into a subquery"
+        )
+    if "ORDER BY" in seen.clauses:
+        raise ValueError(
+            "stream() gives rows in the order of key=…: take the query's ORDER BY off, and make "
+            "what it orders by the beginning of the key"
+        )
+    return sql[: seen.end], dict(values or {})
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else f"`{name}`"
+
+
+def _check_kind(name: str, kind: ColumnType) -> None:
+    base = kind.base
+    known = base.name in {"String", "FixedString", "UUID", "Date", "Date32"}
+    if known or base.name.startswith(("Int", "UInt", "Decimal")):
+        return
+    if base.name.startswith("DateTime") and base.digits <= 6:
+        return
+    raise PaginationError(
+        f"The key {name!r} is {kind}, by which rows cannot be told apart exactly.",
+        suggestion="A key is made of strings, whole numbers, decimals, UUIDs, dates and times.",
+    )
+
+
+def _check_exact(name: str, kind: ColumnType, value: Any) -> None:
+    """Refuse a time that the server has shortened: the rows in between would be lost."""
+    base = kind.base
+    if base.name.startswith("Decimal") and base.precision > 15 and isinstance(value, float):
+        raise PaginationError(
+            f"The key {name!r} is {kind}, and the server gives it as a float, which is not exact.",
+            suggestion=f"Make it a text: toString({name}) AS … in the query and in key=….",
+        )
+    if not base.name.startswith("DateTime"):
+        return
+    found = _FRACTION.search(value) if isinstance(value, str) else None
+    if found is None or len(found[1]) >= base.digits:
+        return
+    raise PaginationError(
+        f"The key {name!r} is {kind}, and the server gives {value!r}: with fewer digits, rows "
+        "in between would be lost.",
+        suggestion=f"Make it a text: toString({name}, 'UTC') AS … in the query and in key=….",
+    )
+
+
+def _typed(kind: ColumnType, placeholder: str) -> str:
+    """Return SQL for a value of a type, which came as JSON."""
+    base = kind.base
+    if base.name == "UUID":
+        return f"toUUID({placeholder})"
+    if base.name in {"Date", "Date32"}:
+        return f"toDate({placeholder})"
+    if base.name.startswith("DateTime"):
+        return f"toDateTime({placeholder})"
+    if base.name.startswith("Decimal"):
+        return f"toDecimal({placeholder}, {base.digits})"
+    return placeholder
+
+
+def _from(names: list[str], bounds: list[str], nullable: list[bool]) -> str:
+    """Return a condition for the rows from a key on, that one included.
+
+    Rows whose key is NULL are let through, to be noticed.
+    """
+    name, bound, may_be_null = names[0], bounds[0], nullable[0]
+    null = f" OR isNull({name})" if may_be_null else ""
+    if len(names) == 1:
+        return f"({name} >= {bound}{null})"
+    rest = _from(names[1:], bounds[1:], nullable[1:])
+    # The first part says nothing new, but lets the database skip what lies before.
+    within = f"{name} >= {bound} AND " if not may_be_null else ""
+    return f"({within}({name} > {bound} OR ({name} = {bound} AND {rest}){null}))"

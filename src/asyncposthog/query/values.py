@@ -1,0 +1,151 @@
+"""Python values for the placeholders of a query. Pure.
+
+Values travel beside the query, as JSON, and the server puts them in as constants: none is ever
+written into the SQL. JSON has no times, though, and ClickHouse would read their text in the
+project's time zone; so a placeholder with a datetime becomes `toDateTime({name})`, and one with a
+decimal that no float holds, `toDecimal({name}, scale)`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, cast
+from uuid import UUID
+
+from .sql import Placeholder, Sketch, sketch
+
+__all__ = ["bind"]
+
+_SERVERS_OWN: Final = frozenset({"filters", "variables"})
+"""Placeholders that the server fills in by itself."""
+
+
+def bind(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
+    """Return a query and its values as they are sent.
+
+    Args:
+        sql: HogQL, with `{name}` for each value.
+        values: The values by name.
+
+    Raises:
+        TypeError: A value has no form in HogQL.
+        ValueError: The query is empty, a value is missing or not used, or a datetime has no zone.
+    """
+    if not sql.strip():
+        raise ValueError("the query is empty")
+    given = dict(values or {})
+    seen = sketch(sql)
+    _check_names(seen, given)
+    sent = {name: _plain(value, f"values[{name!r}]") for name, value in given.items()}
+    return _typed(sql, seen, given), sent
+
+
+def _check_names(seen: Sketch, given: Mapping[str, object]) -> None:
+    for name in given:
+        if not isinstance(cast("object", name), str) or not name.isidentifier():
+            raise ValueError(f"values: {name!r} is no name for a placeholder")
+    asked = {p.name for p in seen.placeholders if p.name} - (_SERVERS_OWN - given.keys())
+    missing = sorted(asked - given.keys())
+    unused = sorted(given.keys() - asked) if seen.sure else []
+    if missing:
+        text = f"the query has {{{missing[0]}}}, and values has no {missing[0]!r}"
+        if guess := difflib.get_close_matches(missing[0], unused, 1):
+            text += f"; did you mean {guess[0]!r}?"
+        raise ValueError(text)
+    if unused:
+        raise ValueError(
+            f"values has {unused[0]!r}, and the query has no {{{unused[0]}}}; a placeholder is "
+            "written without quotes around it"
+        )
+
+
+def _plain(value: object, what: str, *, inside: bool = False) -> object:
+    """Return a value as JSON that the server reads as the constant it stands for."""
+    if isinstance(value, Enum):
+        return _plain(value.value, what, inside=inside)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{what} is {value}, which JSON cannot hold")
+        return value
+    if isinstance(value, datetime):
+        if inside:
+            raise TypeError(f"{what}: a datetime inside a list; give each a placeholder of its own")
+        return _moment(value, what)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Decimal):
+        return _decimal(value, what, inside)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy's numbers
+        return _plain(cast("Any", value).item(), what, inside=inside)
+    if isinstance(value, list | tuple | set | frozenset):
+        items = cast("list[object]", value)
+        return [_plain(v, f"{what}[{i}]", inside=True) for i, v in enumerate(items)]
+    kind = type(value).__name__
+    raise TypeError(f"{what} is a {kind}, which HogQL has no constant for{_hint(value)}")
+
+
+def _hint(value: object) -> str:
+    if isinstance(value, timedelta):
+        return ": give its seconds, and write toIntervalSecond({name})"
+    if isinstance(value, time):
+        return ": give it as text"
+    if isinstance(value, bytes):
+        return ": decode it"
+    if isinstance(value, Mapping):
+        return ": give json.dumps(…) of it, or its fields one by one"
+    return ""
+
+
+def _moment(value: datetime, what: str) -> str:
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{what} is a datetime without a zone ({value.isoformat()}): the server would take it "
+            "for the project's. Give it one: datetime.now(UTC), or value.replace(tzinfo=UTC)"
+        )
+    moment = value.astimezone(UTC).replace(tzinfo=None)
+    return f"{moment.isoformat()}Z"
+
+
+def _decimal(value: Decimal, what: str, inside: bool) -> object:
+    if not value.is_finite():
+        raise ValueError(f"{what} is {value}, which JSON cannot hold")
+    if value == value.to_integral_value():
+        return int(value)
+    if Decimal(repr(float(value))) == value:
+        return float(value)
+    if inside:
+        raise TypeError(f"{what}: {value} inside a list has more digits than a float holds")
+    return str(value)
+
+
+def _typed(sql: str, seen: Sketch, given: Mapping[str, object]) -> str:
+    """Return the query with what its placeholders need around them, and without a `;`."""
+    pieces: list[str] = []
+    place = 0
+    for found in seen.placeholders:
+        pieces += [sql[place : found.start], _around(sql, found, given)]
+        place = found.end
+    return "".join([*pieces, sql[place : seen.end]])
+
+
+def _around(sql: str, found: Placeholder, given: Mapping[str, object]) -> str:
+    text = sql[found.start : found.end]
+    value = given.get(found.name)
+    while isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, datetime) and not found.parsed:
+        return f"toDateTime({text})"
+    if isinstance(value, Decimal) and isinstance(_decimal(value, found.name, False), str):
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)
+        return f"toDecimal({text}, {-exponent})"
+    return text
