@@ -1,0 +1,10 @@
+"""`python -m asyncposthog`: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from asyncposthog.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The program `asyncposthog`. Needs `asyncposthog[cli]`.
+
+Nothing but the frame of the commands is imported before a command runs: `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: The command line without the program; `sys.argv` by default.
+
+    Returns:
+        The exit status, one of `asyncposthog.cli.codes`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    missing = [name for name in ("typer", "rich") if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(
+            f"The command line needs {' and '.join(missing)}: pip install 'asyncposthog[cli]'\n"
+        )
+        return 1
+    from .running import execute
+
+    return execute(given)

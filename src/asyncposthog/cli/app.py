@@ -1,0 +1,273 @@
+"""The commands and their options. What they do is imported when they run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+
+from asyncposthog._version import __version__
+
+from .running import perform, run
+from .session import session
+
+__all__ = ["OWN_OPTIONS", "app"]
+
+OWN_OPTIONS: Final = {"emulator": frozenset({"--host"})}
+"""Commands with options of their own that are called like common ones."""
+
+app = typer.Typer(
+    name="asyncposthog",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class ObjectFormat(StrEnum):
+    """How objects are written."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+class Region(StrEnum):
+    """A region of PostHog Cloud."""
+
+    US = "us"
+    EU = "eu"
+
+
+Resource = Annotated[str, typer.Argument(help="As in `asyncposthog resources`: cohorts, …")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")]
+Param = Annotated[
+    list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Query parameter.")
+]
+Field = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        "-f",
+        metavar="NAME=VALUE",
+        help="Field of the body; JSON where the schema wants no text; a file as NAME=@PATH.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The body; - reads stdin."),
+]
+Format = Annotated[
+    ObjectFormat,
+    typer.Option("--format", help="auto: a table on a terminal, JSON otherwise."),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option("--column", "-c", metavar="NAME", help="Show this field; dots lead inside."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Objects at most.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asyncposthog {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    project: Annotated[
+        int | None, typer.Option("--project", metavar="NUMBER", help="Default: POSTHOG_PROJECT_ID.")
+    ] = None,
+    region: Annotated[Region | None, typer.Option("--region", help="Of PostHog Cloud.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="URL", help="Default: POSTHOG_HOST, or us.")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log every attempt; show tracebacks.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """PostHog's private API on the command line.
+
+    The key comes from POSTHOG_PERSONAL_API_KEY, or is asked for; it is never an argument. Data goes
+    to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 stopped
+    part-way and resumable, 4 no key or no permission, 130 interrupted.
+    """
+    session.project, session.region, session.host = project, region, host
+    session.debug = debug
+
+
+@app.command()
+def resources(
+    name: Annotated[str | None, typer.Argument(help="Show the operations of this one.")] = None,
+    format: Format = ObjectFormat.AUTO,
+) -> None:
+    """List every resource and its methods."""
+
+    def show() -> None:
+        from .objects import show_resources
+
+        show_resources(name, format.value)
+
+    perform(show)
+
+
+def _call(
+    resource: str,
+    action: str,
+    ids: list[str] | None,
+    param: list[str] | None = None,
+    field: list[str] | None = None,
+    data: str | None = None,
+    format: ObjectFormat = ObjectFormat.AUTO,
+    column: list[str] | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+    sure: bool | None = None,
+) -> None:
+    async def work() -> None:
+        from .objects import Request, call, remove
+
+        request = Request(
+            resource=resource,
+            action=action,
+            ids=ids or (),
+            params=param or (),
+            fields=field or (),
+            data=data,
+            format=format.value,
+            columns=column or (),
+            limit=limit,
+            dry_run=dry_run,
+        )
+        await (call(request) if sure is None else remove(request, sure=sure))
+
+    run(work)
+
+
+@app.command("list")
+def list_(
+    resource: Resource,
+    ids: Ids = None,
+    param: Param = None,
+    limit: Limit = None,
+    column: Column = None,
+    format: Format = ObjectFormat.AUTO,
+) -> None:
+    """List the objects of a resource, page after page."""
+    _call(resource, "list", ids, param, format=format, column=column, limit=limit)
+
+
+@app.command()
+def get(
+    resource: Resource,
+    ids: Ids = None,
+    param: Param = None,
+    column: Column = None,
+    format: Format = ObjectFormat.AUTO,
+) -> None:
+    """Get one object."""
+    _call(resource, "get", ids, param, format=format, column=column)
+
+
+@app.command()
+def create(
+    resource: Resource,
+    ids: Ids = None,
+    field: Field = None,
+    data: Data = None,
+    param: Param = None,
+    column: Column = None,
+    format: Format = ObjectFormat.AUTO,
+    dry_run: DryRun = False,
+) -> None:
+    """Create an object."""
+    _call(resource, "create", ids, param, field, data, format, column, dry_run=dry_run)
+
+
+@app.command()
+def update(
+    resource: Resource,
+    ids: Ids = None,
+    field: Field = None,
+    data: Data = None,
+    param: Param = None,
+    column: Column = None,
+    format: Format = ObjectFormat.AUTO,
+    dry_run: DryRun = False,
+) -> None:
+    """Change fields of an object."""
+    _call(resource, "update", ids, param, field, data, format, column, dry_run=dry_run)
+
+
+@app.command()
+def delete(
+    resource: Resource,
+    ids: Ids = None,
+    param: Param = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete an object. On a terminal it asks first."""
+    _call(resource, "delete", ids, param, dry_run=dry_run, sure=yes)
+
+
+@app.command("call")
+def call_(
+    operation: Annotated[str, typer.Argument(help="RESOURCE.METHOD, as feature_flags.activity.")],
+    ids: Ids = None,
+    param: Param = None,
+    field: Field = None,
+    data: Data = None,
+    limit: Limit = None,
+    column: Column = None,
+    format: Format = ObjectFormat.AUTO,
+    dry_run: DryRun = False,
+) -> None:
+    """Call any operation: those that are none of the usual five."""
+    resource, _, action = operation.rpartition(".")
+    _call(resource, action, ids, param, field, data, format, column, limit, dry_run)
+
+
+@app.command()
+def doctor(
+    operations: Annotated[
+        list[str] | None,
+        typer.Argument(help="Operations you mean to call: 'feature_flags.*'."),
+    ] = None,
+    format: Format = ObjectFormat.AUTO,
+) -> None:
+    """Check key, scopes, project and limits; say what to do about what is wrong."""
+
+    async def work() -> int:
+        from .doctor import examine
+
+        return await examine(operations or None, format.value)
+
+    run(work)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def emulator(context: typer.Context) -> None:
+    """Serve a small PostHog on this machine until Ctrl-C. `emulator --help` lists its options."""
+
+    def serve() -> int:
+        from asyncposthog.emulator.__main__ import main
+
+        return main(context.args)
+
+    perform(serve)

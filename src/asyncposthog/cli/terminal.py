@@ -1,0 +1,123 @@
+"""Data goes to stdout; everything said to people goes to stderr."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "ask",
+    "note",
+    "on_terminal",
+    "plain",
+    "stderr_console",
+    "stdout_console",
+    "succeeded",
+    "table",
+    "write",
+]
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """Replace what would act on a terminal rather than be seen: the text may be anybody's."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def note(text: str, *, style: str = "") -> None:
+    """Say a line to people, in colour where stderr is a terminal that wants it."""
+    text = plain(text)
+    if style and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        stderr_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    else:
+        sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def succeeded(text: str) -> None:
+    """Say that something was done, to whoever watches; a program has the exit status."""
+    if sys.stderr.isatty():
+        note(text, style="green")
+
+
+def write(text: str | bytes) -> None:
+    """Write data."""
+    if isinstance(text, bytes):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text)
+    else:
+        sys.stdout.write(text)
+
+
+def on_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask something on the terminal; no answer is no."""
+    sys.stderr.write(f"{plain(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+@cache
+def stdout_console() -> Console:
+    """The console that tables go to."""
+    from rich.console import Console
+
+    # A file gets tables as wide as they are.
+    width = None if on_terminal() else 10_000
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+@cache
+def stderr_console() -> Console:
+    """The console for what is said to people."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[Any]], *, header: bool = True) -> None:
+    """Print a table, no wider than the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(
+        box=box.SIMPLE_HEAD if header else None, show_header=header, show_edge=False, pad_edge=False
+    )
+    for number, column in enumerate(columns):
+        grid.add_column(
+            Text(plain(column), style="bold"),
+            overflow="ellipsis",
+            no_wrap=number == 0,
+            style="" if header or number else "bold",
+        )
+    for row in rows:
+        grid.add_row(*(Text(plain(cell(value))) for value in row))
+    stdout_console().print(grid)
+
+
+def cell(value: Any) -> str:
+    """Show a value in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict | list | tuple):
+        from .output import to_text
+
+        return to_text(value)
+    return str(value)
