@@ -16,6 +16,8 @@ __all__ = ["DEFAULT_KEY", "Account", "Accounts", "Key", "candidate"]
 
 DEFAULT_KEY: Final = "phx_emulator"
 _BEARER = re.compile(r"^Bearer\s+(\S.*)$")
+_SECRET_KEYS = frozenset({"feature_flags.local_evaluation", "feature_flags.remote_config"})
+"""What a project's secret key may do."""
 _PINNED = "API keys with scoped projects are only supported on project-based endpoints."
 
 
@@ -131,7 +133,7 @@ class Accounts:
         """
         if not operation.key_access:
             raise permission_denied("This action does not support personal API key access")
-        if key.value.startswith("phs_"):
+        if key.value.startswith("phs_") and operation.id not in _SECRET_KEYS:
             raise permission_denied("This action does not support project secret API key access")
         for scope in operation.scopes:
             if not key.holds(scope):

@@ -15,6 +15,7 @@ from asyncposthog.emulator.active import Faults
 from asyncposthog.emulator.app import App
 from asyncposthog.emulator.concurrency import Slots, occupies_slot
 from asyncposthog.emulator.faults import html_page, spoil
+from asyncposthog.emulator.flags.forcing import UNSET, force
 from asyncposthog.emulator.forms import Form
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.happenings import Happenings
@@ -230,6 +231,38 @@ class Emulator(TimeTravel, Trouble, Happenings):
             project = project_id if project_id is not None else self.project_id
             address = self._address(collection.template, project, parents)
             return [row.data for row in self.world.store.bucket(address)]
+
+    def flag(
+        self,
+        key: str,
+        variant: str | None = None,
+        *,
+        enabled: bool = True,
+        payload: Any = UNSET,
+        distinct_id: str | None = None,
+        project_id: int | None = None,
+    ) -> dict[str, Any]:
+        """Make a feature flag have a value, for everybody or for one person.
+
+        Args:
+            key: The flag's key; the flag is made if need be.
+            variant: The variant; none by default.
+            enabled: Whether it is on.
+            payload: What goes with the value, whoever gets it; anything JSON.
+            distinct_id: Whom it is for; everybody by default.
+            project_id: The project; the account's by default.
+
+        Returns:
+            The flag as it is kept.
+
+        Raises:
+            ValueError: A variant or a payload of a flag that is off.
+        """
+        with self._lock:
+            return force(
+                self.world, project_id or self.project_id, key, variant,
+                enabled=enabled, payload=payload, distinct_id=distinct_id,
+            )  # fmt: skip
 
     def settle(self) -> None:
         """Make every accepted change of persons visible at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asyncposthog.emulator.accounts import Key
+from asyncposthog.emulator.flags.project import project_of
 from asyncposthog.emulator.forms import Form, typed_fields
 from asyncposthog.emulator.guards import is_array, is_object
 from asyncposthog.emulator.handlers import HANDLERS
@@ -27,6 +28,8 @@ from asyncposthog.operation import Operation
 __all__ = ["FIDELITY", "Pipeline"]
 
 FIDELITY = "X-Emulator-Fidelity"
+_SLASHLESS = "/remote_config"
+"""What PostHog's own clients ask for without a slash at the end."""
 
 
 class Pipeline:
@@ -49,7 +52,10 @@ class Pipeline:
         Raises:
             Problem: It is refused.
         """
-        match = self._world.router.find(request.path)
+        path = request.path
+        if path.endswith(_SLASHLESS):
+            path += "/"
+        match = self._world.router.find(path)
         if match is None:
             raise not_found()
         body = form.data if isinstance(form, Form) else None
@@ -167,8 +173,10 @@ class Pipeline:
 
     def _values(self, call: Call, match: Match) -> tuple[str, ...]:
         account = self._world.accounts.account
+        token = call.request.value("token")
+        named = None if token is None else project_of(self._world, token)
         own = {
-            (PROJECTS, "@current"): str(account.project_id),
+            (PROJECTS, "@current"): str(named or account.project_id),
             (ORGANIZATIONS, "@current"): account.organization_id,
             (USERS, "@me"): account.user_uuid,
         }

@@ -64,7 +64,7 @@ class Settings:
     """How long a query runs, in its slot."""
     quota_limited: AnyOf[str] = frozenset()
     """What the month's allowance is used up of: `events`, `exceptions`, `surveys`,
-    `llm_events`."""
+    `llm_events`, `feature_flags`."""
     losing: int = 0
     """How many of the next events that come by capture v1 are not kept, and to be sent again."""
     stall: float = 0.2

@@ -1,0 +1,130 @@
+"""What the emulator's state has to say about flags: the flags, and whom they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from asyncposthog.emulator.flags.evaluation import Evaluator, Subject
+from asyncposthog.emulator.flags.matching import Unevaluable
+from asyncposthog.emulator.guards import as_object, is_object
+from asyncposthog.emulator.world import PROJECTS, World, fill
+
+__all__ = [
+    "COHORTS",
+    "FLAGS",
+    "cohorts_of",
+    "evaluator",
+    "flags_of",
+    "group_types",
+    "project_of",
+    "subject_of",
+]
+
+FLAGS = "/api/projects/{}/feature_flags/"
+COHORTS = "/api/projects/{}/cohorts/"
+_MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
+
+
+def project_of(world: World, token: str) -> int | None:
+    """The project with a token; None: there is none."""
+    for row in world.store.bucket(PROJECTS):
+        if not row.deleted and row.data.get("api_token") == token:
+            return int(row.data["id"])
+    return None
+
+
+def flags_of(world: World, project_id: int) -> list[dict[str, Any]]:
+    """The flags of a project that are not deleted."""
+    return [
+        row.data
+        for row in world.store.bucket(fill(FLAGS, [str(project_id)]))
+        if not row.deleted and not row.data.get("deleted")
+    ]
+
+
+def cohorts_of(world: World, project_id: int) -> dict[str, dict[str, Any]]:
+    """The cohorts of a project that are not deleted, by id."""
+    return {
+        str(row.data["id"]): row.data
+        for row in world.store.bucket(fill(COHORTS, [str(project_id)]))
+        if not row.deleted
+    }
+
+
+def group_types(world: World, project_id: int) -> dict[int, str]:
+    """The names of a project's group types, by index."""
+    types = world.events.project(project_id).groups.types
+    return {index: name for name, index in types.items()}
+
+
+def evaluator(world: World, subject: Subject, flags: Iterable[Mapping[str, Any]]) -> Evaluator:
+    """What evaluates flags at this moment."""
+    return Evaluator(flags, subject, world.settings.clock())
+
+
+def subject_of(world: World, project_id: int, asked: Mapping[str, Any]) -> Subject:
+    """Who a request is about: what is known of them, and what the request says over it.
+
+    Args:
+        world: The emulator's state.
+        project_id: The project.
+        asked: `distinct_id`, and perhaps `person_properties`, `groups`, `group_properties`,
+            `device_id` and `$anon_distinct_id`, as in a request for flags.
+    """
+    distinct_id = str(asked["distinct_id"])
+    person = world.events.project(project_id).people.find(distinct_id)
+    stored = {} if person is None else person.properties
+    given = as_object(asked.get("person_properties"))
+    device = asked.get("device_id") or asked.get("$device_id") or given.get("$device_id")
+    before = asked.get("$anon_distinct_id")
+    return Subject(
+        distinct_id,
+        {"distinct_id": distinct_id, **stored, **given},
+        _groups(world, project_id, asked),
+        None if device is None else str(device),
+        None if before is None else str(before),
+        _membership(world, project_id, None if person is None else person.uuid),
+    )
+
+
+def _groups(
+    world: World, project_id: int, asked: Mapping[str, Any]
+) -> dict[int, tuple[str, Mapping[str, Any]]]:
+    known = world.events.project(project_id).groups
+    given = as_object(asked.get("group_properties"))
+    found: dict[int, tuple[str, Mapping[str, Any]]] = {}
+    for name, value in as_object(asked.get("groups")).items():
+        index, key = known.types.get(name), str(value)
+        if index is None or not key:
+            continue
+        group = known.find(index, key)
+        stored = {} if group is None else group.properties
+        found[index] = (key, {"$group_key": key, **stored, **as_object(given.get(name))})
+    return found
+
+
+def _membership(
+    world: World, project_id: int, person: str | None
+) -> Callable[[str], bool | Mapping[str, Any]]:
+    cohorts = cohorts_of(world, project_id)
+
+    def belongs(cohort_id: str) -> bool | Mapping[str, Any]:
+        cohort = cohorts.get(cohort_id)
+        if cohort is None:
+            raise Unevaluable(f"There is no cohort {cohort_id}")
+        rule = as_object(cohort.get("filters")).get("properties")
+        if not cohort.get("is_static") and is_object(rule):
+            return rule
+        if person is None:
+            return False
+        listed = world.store.bucket(fill(_MEMBERS, [str(project_id), cohort_id]))
+        if any(person in (row.data.get("uuid"), row.data.get("id")) for row in listed):
+            return True
+        found = world.events.read(
+            "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
+            [project_id, int(cohort_id), person],
+        )
+        return bool(found)
+
+    return belongs
