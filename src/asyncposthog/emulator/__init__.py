@@ -20,6 +20,6 @@ from asyncposthog.emulator.core import Emulator
 from asyncposthog.emulator.forms import Upload
 from asyncposthog.emulator.pipeline import FIDELITY
 from asyncposthog.emulator.recording import RecordedRequest
-from asyncposthog.emulator.serving import serve
+from asyncposthog.emulator.serving import serve, served
 
-__all__ = ["DEFAULT_KEY", "FIDELITY", "Emulator", "RecordedRequest", "Upload", "serve"]
+__all__ = ["DEFAULT_KEY", "FIDELITY", "Emulator", "RecordedRequest", "Upload", "serve", "served"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from threading import RLock
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator import public
@@ -20,11 +22,13 @@ from asyncposthog.emulator.forms import Form
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.happenings import Happenings
 from asyncposthog.emulator.home import add_project, settle_in
+from asyncposthog.emulator.keeping import Keeping
 from asyncposthog.emulator.messages import Answer, Request
 from asyncposthog.emulator.pipeline import Pipeline
 from asyncposthog.emulator.plans import Collection as Objects
 from asyncposthog.emulator.problems import Problem
-from asyncposthog.emulator.recording import RecordedRequest, noted, recorded
+from asyncposthog.emulator.recording import RecordedRequest, Requests, noted, recorded
+from asyncposthog.emulator.saving import restore
 from asyncposthog.emulator.specials import persons
 from asyncposthog.emulator.throttles import Caller, Throttles
 from asyncposthog.emulator.travel import TimeTravel
@@ -42,7 +46,7 @@ __all__ = ["Emulator"]
 Fields = Mapping[str, Any]
 
 
-class Emulator(TimeTravel, Trouble, Happenings):
+class Emulator(TimeTravel, Trouble, Happenings, Keeping):
     """A small PostHog in this process: an ASGI application with state.
 
     It answers every operation it is given, and knows one account: the key `phx_emulator`, which
@@ -65,9 +69,12 @@ class Emulator(TimeTravel, Trouble, Happenings):
         rate_limits: Limit requests, and queries that run at a time, as the server does.
         clock: Gives the moment; the system's by default.
         sleep: Waits for so many seconds; `anyio.sleep` by default.
+        path: A folder to keep the state in, and to find it again; memory alone by default. It is
+            written about a second after a change, and by `close`.
 
     Raises:
         ImportError: `jsonschema` is missing; install `asyncposthog[emulator]`.
+        OSError: The folder cannot be used, or another emulator is using it.
         ValueError: `keep` is less than 1.
     """
 
@@ -89,6 +96,7 @@ class Emulator(TimeTravel, Trouble, Happenings):
         rate_limits: bool = False,
         clock: Callable[[], datetime] | None = None,
         sleep: Callable[[float], Awaitable[object]] | None = None,
+        path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(RLock(), Faults())
         require_jsonschema()
@@ -116,10 +124,12 @@ class Emulator(TimeTravel, Trouble, Happenings):
         self._account = Account(project_id=project_id)
         self._keep = keep
         self._world: World | None = None
-        self.requests: list[RecordedRequest] = []
-        """The latest requests, without credentials."""
+        self.requests = Requests()
+        """The latest requests, without credentials; `matching` finds some of them."""
         self.complaints: list[str] = []
         """Remarks about requests that the real server would have overlooked."""
+        if path is not None:
+            self._keep_in(path, project_id)
         self.app = App(self._answer, self._stall)
         """The ASGI application."""
 
@@ -153,9 +163,11 @@ class Emulator(TimeTravel, Trouble, Happenings):
             self.slots.clear()
             self.requests.clear()
             self.complaints.clear()
-            if self._world is not None:
-                self._world.clear()
-                self._settle(self._world)
+            self._changed()
+            self._kept = None
+            if self._folder is not None or self._world is not None:
+                self.world.clear()
+                self._settle(self.world)
 
     def add(
         self,
@@ -185,6 +197,7 @@ class Emulator(TimeTravel, Trouble, Happenings):
             address = self._address(collection.template, project, parents)
             in_project = collection.template.startswith("/api/projects/{}/")
             scope = project if in_project else None
+            self._changed()
             return self.world.insert(collection, address, fields or {}, scope).data
 
     def seed(
@@ -286,10 +299,12 @@ class Emulator(TimeTravel, Trouble, Happenings):
         """
         with self._lock:
             self.world.accounts.add(value, scopes, projects, organizations)
+            self._changed()
 
     def add_project(self, project_id: int, name: str = "Another project") -> dict[str, Any]:
         """Make a second project, next to the account's own."""
         with self._lock:
+            self._changed()
             return add_project(self.world, project_id, name, f"phc_emulator_{project_id}")
 
     def use_elsewhere(
@@ -357,7 +372,12 @@ class Emulator(TimeTravel, Trouble, Happenings):
             operations = tuple(registry.operations()) if operations is None else operations
             schemas = registry.schemas() if schemas is None else schemas
         world = World(operations, schemas or {}, self.settings, self._account, self._keep)
-        self._settle(world)
+        world.folder = None if self._folder is None else self._folder.path
+        if self._kept is None:
+            self._settle(world)
+        else:
+            restore(world, self._kept)
+            self._kept = None
         return world
 
     def _settle(self, world: World) -> None:
@@ -375,9 +395,11 @@ class Emulator(TimeTravel, Trouble, Happenings):
         await self.settings.sleep(self.settings.stall)
 
     async def _answer(self, request: Request) -> Answer:
+        began = perf_counter()
         handler = public.find(request.path)
         with self._lock:
             record, form = recorded(request) if handler is None else (noted(request), Form())
+            record.at = self.settings.clock()
             self.requests.append(record)
             del self.requests[: -self._keep], self.complaints[: -self._keep]
             try:
@@ -400,9 +422,14 @@ class Emulator(TimeTravel, Trouble, Happenings):
         if fate.delay:
             await self._sleep(fate.delay)
         fault = fate.fault
-        answer = await (truth() if fault is None else spoil(fault, truth, self._stall))
-        record.status = answer.status
-        return answer
+        try:
+            answer = await (truth() if fault is None else spoil(fault, truth, self._stall))
+            record.status = answer.status
+            return answer
+        finally:
+            record.seconds = perf_counter() - began
+            if request.method != "GET":
+                self._changed()
 
     async def _truth(
         self, request: Request, form: Form | Problem, record: RecordedRequest

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from asyncposthog.emulator.forms import Form, Upload, read_form
@@ -11,8 +13,9 @@ from asyncposthog.emulator.guards import is_object
 from asyncposthog.emulator.messages import Request
 from asyncposthog.emulator.problems import Problem
 
-__all__ = ["RecordedRequest", "noted", "recorded"]
+__all__ = ["RecordedRequest", "Requests", "noted", "recorded"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _FIELDS = frozenset({"personal_api_key", "secret_api_key"})
 
@@ -34,6 +37,39 @@ class RecordedRequest:
     """What it was answered with; 0 when the connection was dropped."""
     operation: str | None = None
     """The id of the operation it reached."""
+    at: datetime = _EPOCH
+    """When it came, by the emulator's clock."""
+    seconds: float = 0.0
+    """How long it took, delays included, by a clock nobody can turn."""
+
+
+class Requests(list[RecordedRequest]):
+    """The latest requests, in the order they came."""
+
+    def matching(
+        self,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        operation: str | None = None,
+        status: int | None = None,
+    ) -> list[RecordedRequest]:
+        """Those that are alike in all that is given.
+
+        Args:
+            method: The method.
+            path: A shell-style pattern of the path: `*/cohorts/*`.
+            operation: The operation's id, or a shell-style pattern of it: `cohorts.*`.
+            status: The status it was answered with; 0 when the connection was dropped.
+        """
+        return [
+            request
+            for request in self
+            if (method is None or request.method == method.upper())
+            and (path is None or fnmatchcase(request.path, path))
+            and (operation is None or fnmatchcase(request.operation or "", operation))
+            and (status is None or request.status == status)
+        ]
 
 
 def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:

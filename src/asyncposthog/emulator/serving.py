@@ -6,8 +6,8 @@ import importlib
 import socket
 import struct
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from asyncposthog.emulator.core import Emulator
 
-__all__ = ["in_process", "listen", "make_server", "serve"]
+__all__ = ["Served", "in_process", "listen", "make_server", "serve", "served"]
 
 
 def in_process(app: App) -> httpx.AsyncBaseTransport:
@@ -126,6 +126,54 @@ def _hang_up(transport: Any, reset: bool) -> None:
     transport.abort()
 
 
+class Served:
+    """An emulator on a socket; its server lives in a thread.
+
+    Args:
+        emulator: What to serve.
+        port: The port; 0 for any that is free.
+        host: The address to listen on.
+
+    Raises:
+        OSError: The port is taken.
+        ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
+    """
+
+    def __init__(self, emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._server = make_server(emulator.app)
+        self._listener = listen(port, host)
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._listener.getsockname()[1]}"
+        """The base URL, as `http://127.0.0.1:41234`."""
+        # The socket listens already, so a request before the server is up waits its turn.
+        self._thread = threading.Thread(
+            target=self._server.run,
+            kwargs={"sockets": [self._listener]},
+            name="asyncposthog-emulator",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the server, and wait until it has."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+
+@contextmanager
+def served(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> Generator[str]:
+    """Serve an emulator on a socket while the block runs, outside of any event loop.
+
+    Arguments, result and errors are those of `serve`.
+    """
+    server = Served(emulator, port, host)
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
 @asynccontextmanager
 async def serve(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> AsyncGenerator[str]:
     """Serve an emulator on a socket while the block runs; its server lives in a thread.
@@ -142,18 +190,9 @@ async def serve(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> A
         OSError: The port is taken.
         ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
     """
-    server = make_server(emulator.app)
-    listener = listen(port, host)
-    # The socket listens already, so a request that comes before the server is up waits its turn.
-    thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listener]}, name="asyncposthog-emulator", daemon=True
-    )
-    thread.start()
+    server = Served(emulator, port, host)
     try:
-        shown = f"[{host}]" if ":" in host else host
-        yield f"http://{shown}:{listener.getsockname()[1]}"
+        yield server.url
     finally:
-        server.should_exit = True
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(thread.join)
-        listener.close()
+            await anyio.to_thread.run_sync(server.stop)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from collections.abc import Collection as AnyOf
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -69,6 +70,8 @@ class Settings:
     """How many of the next events that come by capture v1 are not kept, and to be sent again."""
     stall: float = 0.2
     """How long a request hangs that was made to."""
+    save_delay: float = 1.0
+    """Seconds from a change until it is written to the folder, with all that comes in between."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
     """Waits, for everything above that takes time."""
@@ -96,6 +99,7 @@ class World:
         self.catalogue = Catalogue(schemas)
         self.validators = Validators(self.catalogue)
         self.plans = Plans(known, self.catalogue)
+        self.operations = known
         self.router = Router(known)
         checker = self.validators.checker
         self.plain = Synthesiser(self.catalogue, "response", "plain", checker)
@@ -107,6 +111,8 @@ class World:
         """What special handlers keep, by their own names."""
         self.keep = keep
         """How many captured events to remember."""
+        self.folder: Path | None = None
+        """Where the database of events is kept; in memory when None."""
         self._events: EventStore | None = None
 
     @property
@@ -128,6 +134,11 @@ class World:
         self.notes.clear()
         if self._events is not None:
             self._events.clear()
+
+    def flush(self) -> None:
+        """Write what was captured to the database of events, if it was opened."""
+        if self._events is not None:
+            self._events.flush()
 
     def close(self) -> None:
         """Close the database of events, if it was opened."""

@@ -211,6 +211,12 @@ class Transport:
                 with anyio.move_on_after(5.0, shield=True):
                     await self._limiter.aclose()
 
+    def abandon(self) -> None:
+        """Refuse new calls, after the event loop of the earlier ones, and all it held, has gone."""
+        self._closed = self._cancelled = True
+        if self._owned:
+            self._client = None
+
     async def _quiet(self, *, streams: bool) -> None:
         """Wait until no call is under way, nor, if asked for, an answer being read."""
         while self._running or (streams and self._streams):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.emulator.events.store import EventStore
+from asyncposthog.emulator.saving import EVENTS_FILE
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.world import World
@@ -18,6 +19,7 @@ def event_store(world: World) -> EventStore:
     """The event store of an emulator."""
     settings = world.settings
     store = EventStore(
+        None if world.folder is None else world.folder / EVENTS_FILE,
         clock=lambda: settings.clock(),
         number=lambda: world.number(PERSONS),
         seed=settings.seed,

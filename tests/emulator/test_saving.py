@@ -1,0 +1,188 @@
+"""An emulator in a folder: closed, killed and opened again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from asyncposthog.emulator import Emulator
+from tests.emulator import small
+from tests.emulator.calling import Caller
+from tests.emulator.conftest import client
+
+pytestmark = pytest.mark.anyio
+
+WIDGETS = "/api/projects/1/widgets/"
+
+
+def opened(path: Path, **more: Any) -> Emulator:
+    return Emulator(small.OPERATIONS, small.SCHEMAS, path=path, **more)
+
+
+async def told(emulator: Emulator, *paths: str) -> list[Any]:
+    async with client(emulator) as http:
+        return [(await http.get(path)).json() for path in paths]
+
+
+async def test_opened_again_it_is_the_same(tmp_path: Path) -> None:
+    box = tmp_path / "box" / "inner"
+    with opened(box) as first:
+        first.seed("widgets", 3, {"tags": ["é"]})
+        first.add_key("phx_reader", scopes=["widget:read"], projects=[1])
+        async with client(first) as http:
+            assert (await http.post(WIDGETS, json={"name": "made"})).status_code == 201
+            part = await http.post(f"{WIDGETS}1/parts/", json={"name": "p"})
+            await http.patch(f"{WIDGETS}2/", json={"deleted": True})
+            await http.patch("/api/projects/1/settings/", json={"limit": 7})
+        paths = (
+            WIDGETS,
+            f"{WIDGETS}1/parts/",
+            f"{WIDGETS}1/parts/{part.json()['id']}/",
+            f"{WIDGETS}2/",
+            "/api/projects/1/settings/",
+        )
+        before = await told(first, *paths)
+    with opened(box) as second:
+        assert await told(second, *paths) == before
+        async with client(second, "phx_reader") as http:
+            assert (await http.get(WIDGETS)).status_code == 200
+            assert (await http.post(WIDGETS, json={"name": "b"})).status_code == 403
+        assert second.add("widgets")["id"] == 5
+        assert second.add("widgets.parts", parents=[1])["id"] != part.json()["id"]
+
+
+async def test_every_kind_of_object_comes_back(tmp_path: Path) -> None:
+    """Create one of everything the registry has, and list it before and after."""
+    with Emulator(path=tmp_path) as first:
+        caller = Caller(first)
+        async with httpx.AsyncClient(transport=first.transport()) as http:
+            for operation in first.world.operations:
+                if first.world.plans.of(operation).kind in {"create", "write_one"}:
+                    await http.send(caller.request(operation, "bare"))
+        before = first.world.store
+    with Emulator(path=tmp_path) as second:
+        after = second.world.store
+        assert after.sequence == before.sequence
+        assert after.numbers == before.numbers
+        assert after.ones == before.ones
+        assert after.buckets == {a: b for a, b in before.buckets.items() if b.rows}
+    assert len(after.buckets) > 100
+
+
+def test_a_killed_one_has_what_was_saved(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from asyncposthog.emulator import Emulator
+emulator = Emulator(path={str(tmp_path)!r})
+emulator.settings.save_delay = 3600
+emulator.seed("cohorts", 20)
+emulator.save()
+emulator.seed("cohorts", 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, "")
+    with Emulator(path=tmp_path) as again:
+        assert len(again.items("cohorts")) == 20
+
+
+async def test_a_change_is_written_without_being_asked_to(tmp_path: Path) -> None:
+    with opened(tmp_path) as emulator:
+        emulator.settings.save_delay = 0.01
+        async with client(emulator) as http:
+            await http.get(WIDGETS)
+            assert saving() == []
+            await http.post(WIDGETS, json={"name": "kept"})
+        for thread in saving():
+            thread.join()
+        state = json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))
+    ((_, _, _, data),) = state["buckets"][WIDGETS]
+    assert data["name"] == "kept"
+    assert saving() == []
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+def saving() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "asyncposthog-emulator-saving"]
+
+
+def test_closing_leaves_nothing_behind(tmp_path: Path) -> None:
+    emulator = opened(tmp_path)
+    emulator.add("widgets", {"name": "a"})
+    assert len(saving()) == 1
+    emulator.close()
+    emulator.close()
+    assert saving() == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "state.json"]
+    with opened(tmp_path) as again:
+        again.reset()
+    with opened(tmp_path) as empty:
+        assert empty.items("widgets") == []
+
+
+async def test_a_write_that_fails_leaves_the_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as emulator:
+        emulator.add("widgets", {"name": "a"})
+        emulator.save()
+        emulator.add("widgets", {"name": "b"})
+
+        def full(_: int) -> None:
+            raise OSError("no space left")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="no space left"):
+                emulator.save()
+            assert "widgets" in (tmp_path / "state.json").read_text(encoding="utf-8")
+            state = json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))
+            assert len(state["buckets"][WIDGETS]) == 1
+    with opened(tmp_path) as again:
+        assert len(again.items("widgets")) == 2
+
+
+def test_a_folder_in_use(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(BlockingIOError, match="in use by another emulator"):
+        opened(tmp_path)
+    opened(tmp_path).close()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}'])
+def test_a_state_that_is_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "state.json"
+    file.write_text(text, encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"state\.json is no state .* move it away"):
+            opened(tmp_path)
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_the_state_of_another_project(tmp_path: Path) -> None:
+    with opened(tmp_path, project_id=7) as emulator:
+        emulator.add("widgets")
+    with pytest.raises(ValueError, match="project_id=7, not 1"):
+        opened(tmp_path)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    taken = tmp_path / "box"
+    taken.write_text("mine", encoding="utf-8")
+    with pytest.raises(NotADirectoryError, match="needs a folder"):
+        opened(taken)
+
+
+def test_in_memory_there_is_nothing_to_save(tiny: Emulator) -> None:
+    with tiny as emulator:
+        emulator.add("widgets")
+        emulator.save()
+    assert saving() == []
