@@ -351,13 +351,6 @@ class BaseClient:
         """
         await self._executor.transport.aclose(cancel=cancel, timeout=timeout)
 
-    def abandon(self) -> None:
-        """Close a client whose event loop has gone, from outside of any; prefer `aclose`.
-
-        New calls are refused. Nothing is waited for: what the loop held, it took along.
-        """
-        self._executor.transport.abandon()
-
     async def __aenter__(self) -> Self:
         """Return the client; nothing is opened yet."""
         self._executor.transport.check_open()

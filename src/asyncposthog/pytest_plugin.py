@@ -50,7 +50,7 @@ def posthog(posthog_emulator: Emulator) -> Generator[AsyncPostHog]:
         yield client
     finally:
         # The loop of the test may be another plugin's, and over: there is nothing to wait for.
-        client.abandon()
+        client._executor.transport.abandon()  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture
