@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -34,6 +35,25 @@ class ObjectFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
+
+
+class RowFormat(StrEnum):
+    """How the rows of a query are written."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class QueryMode(StrEnum):
+    """How a query is waited for."""
+
+    AUTO = "auto"
+    BLOCKING = "blocking"
+    ASYNC = "async"
 
 
 class Region(StrEnum):
@@ -235,6 +255,59 @@ def call_(
     """Call any operation: those that are none of the usual five."""
     resource, _, action = operation.rpartition(".")
     _call(resource, action, ids, param, field, data, format, column, limit, dry_run)
+
+
+@app.command()
+def query(
+    text: Annotated[
+        str, typer.Argument(metavar="SQL|@FILE|-", help="HogQL, or a query node as JSON.")
+    ],
+    value: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value",
+            "-v",
+            metavar="NAME[:TYPE]=VALUE",
+            help="What stands for {name}. Types: text, int, float, bool, decimal, datetime, date, "
+            "uuid, json; without one, JSON is read as JSON and all else is text.",
+        ),
+    ] = None,
+    format: Annotated[
+        RowFormat, typer.Option("--format", help="auto: by --output's name, else as of a terminal.")
+    ] = RowFormat.AUTO,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    mode: Annotated[
+        QueryMode, typer.Option("--mode", help="blocking: at most 10 s; async: as a job.")
+    ] = QueryMode.AUTO,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="For all of it.")
+    ] = None,
+    cached: Annotated[
+        bool, typer.Option("--cached", help="A result of PostHog's cache will do.")
+    ] = False,
+) -> None:
+    """Run a query: HogQL, or any other node."""
+
+    async def work() -> None:
+        from .query import Question, ask
+
+        await ask(
+            Question(
+                query=text,
+                values=value or (),
+                format=format.value,
+                output=output,
+                force=force,
+                mode=mode.value,
+                timeout=timeout,
+                cached=cached,
+            )
+        )
+
+    run(work)
 
 
 @app.command()
