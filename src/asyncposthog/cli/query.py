@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -166,9 +167,9 @@ def _encode(result: QueryResult, form: RowFormat, file: IO[bytes], tabular: bool
     elif form == "csv":
         _encode_csv(result.columns, result.rows, file)
     else:
-        from pyarrow import parquet
-
-        parquet.write_table(result.to_arrow(), file, compression="zstd")
+        rows: Any = cast("Any", result).to_arrow()  # it says which extra is missing
+        parquet: Any = import_module("pyarrow.parquet")
+        parquet.write_table(rows, file, compression="zstd")
 
 
 def _encode_csv(columns: Iterable[str], rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
