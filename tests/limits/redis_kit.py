@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, Final, cast
 
-import redis
-
 from asyncposthog.limits.redis import RedisStore
 from asyncposthog.limits.redis_windows import RedisWindows
 from asyncposthog.limits.rules import Rule
@@ -24,7 +22,7 @@ _prefixes = (f"test-{number}" for number in count())
 class Fleet:
     """Several stores, each standing for a process: nothing but Redis connects them."""
 
-    def __init__(self, server: Server, admin: redis.Redis) -> None:
+    def __init__(self, server: Server, admin: Any) -> None:
         self.server = server
         self.admin = admin
         self.prefix = next(_prefixes)

@@ -92,7 +92,7 @@ plans = st.builds(
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(plan=plans)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_never_over_the_budget_and_nobody_lost(backend: str, plan: Plan) -> None:
     plan.went.clear()
     run(backend, scenario, plan)
@@ -119,10 +119,13 @@ async def saturated(burst: tuple[int, float], hour: tuple[int, float], seconds: 
     return len(server.admitted) / granted
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(
-    ("burst", "hour"),
-    [((48, 60), (480, 3600)), ((24, 60), (120, 3600)), ((24, 60), (10**6, 3600))],
+    ("backend", "burst", "hour"),
+    [
+        ("asyncio", (48, 60), (480, 3600)),
+        ("trio", (24, 60), (120, 3600)),
+        ("asyncio", (24, 60), (10**6, 3600)),
+    ],
 )
 def test_the_whole_budget_is_used(
     backend: str, burst: tuple[int, float], hour: tuple[int, float]
@@ -152,7 +155,7 @@ async def starving(seed: int) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_no_kind_of_call_starves(backend: str, seed: int) -> None:
     run(backend, starving, seed)
 
@@ -202,8 +205,7 @@ async def sharing(limit: int, part: float, seconds: float, seed: int) -> Shared:
     return result
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("backend", "seed"), [("asyncio", 1), ("trio", 2)])
 def test_a_stranger_with_half_of_the_key(backend: str, seed: int) -> None:
     seconds = 3600.0
     result = run(backend, sharing, 240, 0.5, seconds + 60, seed)

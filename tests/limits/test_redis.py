@@ -10,9 +10,7 @@ from asyncposthog.limits.redis_windows import RedisWindows
 from asyncposthog.limits.rules import Rule, Usage
 from asyncposthog.limits.window import SLACK
 from tests.limits.redis_kit import SLOT, WINDOW, fill, fleet, fly
-from tests.limits.redis_server import Server, redis_server
-
-__all__ = ["redis_server"]
+from tests.limits.redis_server import Server
 
 pytestmark = pytest.mark.anyio
 STAY = WINDOW.seconds + SLACK

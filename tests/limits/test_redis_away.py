@@ -16,9 +16,7 @@ from asyncposthog.limits.redis import RedisStore
 from asyncposthog.limits.redis_windows import RedisWindows
 from asyncposthog.limits.rules import Rule
 from tests.limits.redis_kit import SLOT, WINDOW, fill, fly
-from tests.limits.redis_server import Server, private_redis
-
-__all__ = ["private_redis"]
+from tests.limits.redis_server import Server
 
 pytestmark = pytest.mark.anyio
 RULE = Rule("host/key/dozen", "dozen", 12, 60.0)

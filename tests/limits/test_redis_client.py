@@ -11,9 +11,7 @@ from asyncposthog import AsyncPostHog, RateLimitError
 from asyncposthog.limits.limiter import RateLimiter
 from asyncposthog.limits.redis import RedisStore
 from tests.limits.redis_kit import Fleet, fleet
-from tests.limits.redis_server import Server, redis_server
-
-__all__ = ["redis_server"]
+from tests.limits.redis_server import Server
 
 pytestmark = pytest.mark.anyio
 LIMITS = {"burst": (5, 60), "sustained": (50, 3600)}

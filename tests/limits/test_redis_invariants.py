@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from asyncposthog.limits.redis_windows import RedisWindows
 from asyncposthog.limits.rules import Rule
 from tests.limits.redis_kit import Fleet, fleet
-from tests.limits.redis_server import Server, redis_server
-
-__all__ = ["redis_server"]
+from tests.limits.redis_server import Server
 
 RULES = (
     Rule("host/key/burst", "burst", 6, 60.0),
@@ -94,7 +92,7 @@ class Books:
 
 
 def test_the_books_balance(redis_server: Server) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=25)
     @given(steps)
     def balance(story: list[Step]) -> None:
         anyio.run(_live, redis_server, story)

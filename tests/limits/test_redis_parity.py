@@ -17,9 +17,7 @@ from asyncposthog.limits.redis_windows import RedisWindows
 from asyncposthog.limits.rules import Rule, Usage
 from asyncposthog.limits.ticking import Ticker
 from tests.limits.redis_kit import Fleet, fleet
-from tests.limits.redis_server import Server, redis_server
-
-__all__ = ["redis_server"]
+from tests.limits.redis_server import Server
 
 MINUTE = Rule("host/key/burst", "burst", 20, 60.0)
 HOUR = Rule("host/key/sustained", "sustained", 30, 3600.0)

@@ -10,15 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import anyio
-import pytest
 
 from asyncposthog.emulator.throttles import Caller, Rate, Throttles
 from asyncposthog.limits.rules import Rule
 from tests.limits.redis_kit import fleet
-from tests.limits.redis_server import Server, private_redis, redis_server
+from tests.limits.redis_server import Server
 from tests.limits.redis_worker import Job
-
-__all__ = ["private_redis", "redis_server"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = (("burst", 40, 0.5), ("sustained", 100, 2.0))
@@ -128,7 +125,7 @@ def test_a_process_far_from_redis_gets_its_part(redis_server: Server, tmp_path: 
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
-        wait_until(lambda: total(processes) >= 280, processes)
+        wait_until(lambda: total(processes) >= 200, processes)
     assert refusals(rules, every(processes)) == 0
     counts = [len(process.times) for process in processes]
     assert min(counts) >= 0.5 * sum(counts) / 3, counts
@@ -137,7 +134,7 @@ def test_a_process_far_from_redis_gets_its_part(redis_server: Server, tmp_path: 
 def test_waiters_that_give_up_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
     rules = (("burst", 30, 0.5),)
     jobs = [
-        Job(f"w{i}", redis_server.url, "cancelled", rules, tasks=10, requests=60, patience=0.05)
+        Job(f"w{i}", redis_server.url, "cancelled", rules, tasks=10, requests=30, patience=0.05)
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
@@ -175,34 +172,31 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
                 wait_until(lambda: total(last) >= 20, last)
 
 
-@pytest.mark.parametrize("on_failure", ["open", "closed"])
-def test_redis_is_killed_and_comes_back(
-    private_redis: Server, tmp_path: Path, on_failure: str
-) -> None:
+def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -> None:
     rules = (("burst", 60, 0.6),)
     private_redis.start()
-    options: dict[str, object] = {"on_failure": on_failure, "timeout": 30.0}
-    jobs = [
-        Job(f"w{i}", private_redis.url, "outage", rules, tasks=8, options=options) for i in range(3)
-    ]
+
+    def job(name: str, on_failure: str) -> Job:
+        options: dict[str, object] = {"on_failure": on_failure, "timeout": 30.0}
+        return Job(name, private_redis.url, on_failure, rules, tasks=8, options=options)
+
+    jobs = [job("open1", "open"), job("open2", "open"), job("shut1", "closed")]
     with workers(tmp_path, *jobs) as processes:
-        wait_until(lambda: total(processes) >= 150, processes)
+        opened, closed = processes[:2], processes[2:]
+        wait_until(lambda: total(opened) >= 90 and total(closed) >= 90, processes)
         private_redis.kill()
         wait_until(lambda: all("is away" in p.log for p in processes), processes)
-        during = total(processes)
-        if on_failure == "open":
-            wait_until(lambda: total(processes) >= during + 120, processes)
-        else:
-            time.sleep(1.2)  # two windows
-            assert total(processes) - during <= 3 * 8  # what was let go before
+        during, held = total(opened), total(closed)
+        wait_until(lambda: total(opened) >= during + 90, processes)  # more than two windows
+        assert total(closed) - held <= 8  # what was let go before
         private_redis.start()
         wait_until(lambda: all("is back" in p.log for p in processes), processes)
-        after = total(processes)
-        wait_until(lambda: total(processes) >= after + 150, processes)
+        after, again = total(opened), total(closed)
+        wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
     # Right after the failure, those who had done little come on top of those who had done much;
     # right after the return, each may take a place before the others have told what they did.
-    allowed = len(processes) + (rules[0][1] // 3 if on_failure == "open" else 0)
-    assert refusals(rules, every(processes)) <= allowed
+    assert refusals(rules, every(opened)) <= len(opened) + rules[0][1] // 3
+    assert refusals(rules, every(closed)) <= len(closed)
     for process in processes:
         assert len(process.times) >= 20
         away, back = process.log.splitlines()

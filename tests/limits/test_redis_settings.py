@@ -19,9 +19,7 @@ from asyncposthog.errors import ConfigurationError
 from asyncposthog.limits.redis import RedisStore
 from asyncposthog.limits.redis_url import read_url
 from tests.limits.redis_kit import WINDOW, fill, fleet
-from tests.limits.redis_server import Server, binary, private_redis, redis_server, running
-
-__all__ = ["private_redis", "redis_server"]
+from tests.limits.redis_server import Server, binary, running
 
 
 @pytest.fixture
@@ -158,6 +156,18 @@ async def test_a_wrong_password_is_no_outage(
         shown = "".join(traceback.format_exception(caught.value))
         assert "hunter2" not in shown + caplog.text
     await windows.release(1)
+    await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_password_that_is_missing_is_no_outage(private_redis: Server) -> None:
+    private_redis.start()
+    with private_redis.client() as admin:
+        admin.config_set("requirepass", "secret")
+    store = RedisStore(private_redis.url)
+    with pytest.raises(ConfigurationError, match="AuthenticationError, NOAUTH") as caught:
+        await store.windows((WINDOW,)).acquire(1)
+    assert "password" in str(caught.value.suggestion)
     await store.aclose()
 
 

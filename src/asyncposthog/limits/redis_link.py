@@ -162,5 +162,8 @@ class Link:
 
 def _reason(error: Exception) -> str:
     """Name what went wrong, without the server's words: they may repeat what it was sent."""
+    if "unauthenticated" in str(error):
+        # A Redis that wants a password refuses longer commands before it asks for it.
+        return "AuthenticationError, NOAUTH"
     name, code = type(error).__name__, str(error).partition(" ")[0]
     return f"{name}, {code}" if re.fullmatch(r"[A-Z]{3,20}", code) else name
