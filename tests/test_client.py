@@ -98,7 +98,7 @@ def test_a_client_and_a_transport_contradict() -> None:
 
 
 def test_http2_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncposthog.client.find_spec", lambda name: None)  # type: ignore[misc]
+    monkeypatch.setattr("asyncposthog.assembly.find_spec", lambda name: None)  # type: ignore[misc]
     with pytest.raises(ConfigurationError, match=r"asyncposthog\[http2\]"):
         client(None, transport=None, http2=True)
 

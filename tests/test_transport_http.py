@@ -409,9 +409,9 @@ async def test_logs_show_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     lines = [r.getMessage() for r in caplog.records if r.name == "asyncposthog"]
     target = "/api/projects/1/things/1/?token=***&q=phx_***&limit=1"
     assert lines == [
-        f"GET {target}: 500 in 0 ms, attempt 1, no limit",
-        f"GET {target}: 200 in 0 ms, attempt 2, no limit",
-        "POST /api/projects/1/things/: 200 in 0 ms, attempt 1, no limit",
+        f"GET {target}: 500 in 0 ms, attempt 1, burst+sustained",
+        f"GET {target}: 200 in 0 ms, attempt 2, burst+sustained",
+        "POST /api/projects/1/things/: 200 in 0 ms, attempt 1, burst+sustained",
     ]
 
 

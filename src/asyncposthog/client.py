@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 import httpx
 
+from .assembly import check_hook, http_builder, limiter_builder, log_to_stderr
 from .config import Secret, Settings, change, resolve
-from .errors import ConfigurationError
 from .executor import Executor
 from .hosts import Region
 from .options import read_options
@@ -74,7 +72,7 @@ class BaseClient:
         transport: httpx.AsyncBaseTransport | None = None,
         max_connections: int = 100,
         http2: bool = False,
-        limits: Limits | Literal[False] | None = False,
+        limits: Limits | Literal[False] | None = None,
         query_plan: QueryPlan = "auto",
         query_slots: int = 3,
         limiter: Limiter | None = None,
@@ -111,7 +109,7 @@ class BaseClient:
             http2: Speak HTTP/2; needs `asyncposthog[http2]`.
             limits: Rate limits to stay within, as (requests, seconds) by bucket where they differ
                 from PostHog's usual ones: `{"burst": (960, 60)}`; None: the usual ones alone.
-                False, the default: requests go without waiting for any.
+                False: requests go without waiting for any.
             query_plan: Which limits hold for `/query/`: `current`, `legacy`, or `auto`: find out.
             query_slots: Queries of one project in flight at a time.
             limiter: Limits shared with other clients, in place of those three.
@@ -142,20 +140,20 @@ class BaseClient:
         }
         settings = resolve(arguments, os.environ)
         shared = Transport(
-            build=_builder(http_client, transport, max_connections, http2),
+            build=http_builder(http_client, transport, max_connections, http2),
             owned=http_client is None,
-            limiter=_limiter(limiter, limits, query_plan, query_slots, clock),
+            limiter=limiter_builder(limiter, limits, query_plan, query_slots, clock),
             limiter_owned=limiter is None,
             clock=clock,
         )
         if debug:
-            _log_to_stderr()
+            log_to_stderr()
         self._executor: Executor = Executor(
             settings,
             shared,
             roots=Roots(),
             middleware=check_middleware(middleware),
-            on_retry=_check_hook(on_retry),
+            on_retry=check_hook(on_retry),
         )
 
     @property
@@ -232,7 +230,7 @@ class BaseClient:
             middleware=(
                 old.middleware if isinstance(middleware, Omit) else check_middleware(middleware)
             ),
-            on_retry=old.on_retry if isinstance(on_retry, Omit) else _check_hook(on_retry),
+            on_retry=old.on_retry if isinstance(on_retry, Omit) else check_hook(on_retry),
         )
         return copy
 
@@ -406,93 +404,3 @@ class AsyncPostHog(Services, BaseClient):
         if not chosen.settings.rate_limits and "limiter" not in settings:
             pointing["limits"] = False
         return cls(**{**pointing, **settings})
-
-
-def _builder(
-    http_client: httpx.AsyncClient | None,
-    transport: httpx.AsyncBaseTransport | None,
-    max_connections: int,
-    http2: bool,
-) -> Callable[[], httpx.AsyncClient]:
-    """Check how the httpx client is made, and return a function that makes it."""
-    if http_client is not None:
-        if not isinstance(cast("object", http_client), httpx.AsyncClient):
-            raise TypeError(
-                f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
-            )
-        if transport is not None or http2:
-            raise ConfigurationError(
-                "http_client was given together with transport or http2.",
-                suggestion="Configure the http_client itself.",
-            )
-        return lambda: http_client
-    if transport is not None and not isinstance(
-        cast("object", transport), httpx.AsyncBaseTransport
-    ):
-        raise TypeError(
-            f"transport must be an httpx.AsyncBaseTransport, not {type(transport).__name__}"
-        )
-    if isinstance(max_connections, bool) or not isinstance(cast("object", max_connections), int):
-        raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
-    if max_connections < 1:
-        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections}.")
-    if http2 and transport is None and find_spec("h2") is None:
-        raise ConfigurationError(
-            "http2=True needs a package that is not installed.",
-            suggestion="Run: pip install 'asyncposthog[http2]'.",
-        )
-    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=20)
-    timeout = httpx.Timeout(None)  # every request carries its own
-    return lambda: httpx.AsyncClient(
-        transport=transport, http2=http2, limits=limits, timeout=timeout
-    )
-
-
-def _limiter(
-    limiter: Limiter | None,
-    limits: Limits | Literal[False] | None,
-    query_plan: QueryPlan,
-    query_slots: int,
-    clock: Clock | None,
-) -> Callable[[], Limiter] | None:
-    """Check how the limiter is made, and return a function that makes it."""
-    usual = (query_plan, query_slots) == ("auto", 3)
-    if limiter is not None:
-        if limits or not usual:
-            raise ConfigurationError(
-                "limiter was given together with limits, query_plan or query_slots.",
-                suggestion="Configure the limiter itself: RateLimiter(limits=…).",
-            )
-        if not callable(getattr(limiter, "budget", None)):
-            raise TypeError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
-        return lambda: limiter
-    if limits is False and usual:
-        return None
-
-    def make() -> Limiter:
-        # Not imported before the first request.
-        from .limits.limiter import RateLimiter
-
-        return RateLimiter(
-            limits=limits or None, query_plan=query_plan, query_slots=query_slots, clock=clock
-        )
-
-    if limits is None and usual:
-        return make
-    made = make()
-    return lambda: made
-
-
-def _check_hook(hook: OnRetry | None) -> OnRetry | None:
-    if hook is not None and not callable(hook):
-        raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
-    return hook
-
-
-def _log_to_stderr() -> None:
-    logger = logging.getLogger("asyncposthog")
-    logger.setLevel(logging.DEBUG)
-    if not logger.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)

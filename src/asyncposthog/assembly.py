@@ -1,0 +1,117 @@
+"""What a client is made of: checked when it is built, and made when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, cast
+
+import httpx
+
+from .errors import ConfigurationError
+from .transport.clock import Clock
+from .transport.limits import Limiter
+from .transport.retry import OnRetry
+
+if TYPE_CHECKING:
+    from .limits.buckets import Limits, QueryPlan
+
+__all__ = ["check_hook", "http_builder", "limiter_builder", "log_to_stderr"]
+
+
+def http_builder(
+    http_client: httpx.AsyncClient | None,
+    transport: httpx.AsyncBaseTransport | None,
+    max_connections: int,
+    http2: bool,
+) -> Callable[[], httpx.AsyncClient]:
+    """Check how the httpx client is made, and return a function that makes it."""
+    if http_client is not None:
+        if not isinstance(cast("object", http_client), httpx.AsyncClient):
+            raise TypeError(
+                f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
+            )
+        if transport is not None or http2:
+            raise ConfigurationError(
+                "http_client was given together with transport or http2.",
+                suggestion="Configure the http_client itself.",
+            )
+        return lambda: http_client
+    if transport is not None and not isinstance(
+        cast("object", transport), httpx.AsyncBaseTransport
+    ):
+        raise TypeError(
+            f"transport must be an httpx.AsyncBaseTransport, not {type(transport).__name__}"
+        )
+    if isinstance(max_connections, bool) or not isinstance(cast("object", max_connections), int):
+        raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
+    if max_connections < 1:
+        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections}.")
+    if http2 and transport is None and find_spec("h2") is None:
+        raise ConfigurationError(
+            "http2=True needs a package that is not installed.",
+            suggestion="Run: pip install 'asyncposthog[http2]'.",
+        )
+    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=20)
+    timeout = httpx.Timeout(None)  # every request carries its own
+    return lambda: httpx.AsyncClient(
+        transport=transport, http2=http2, limits=limits, timeout=timeout
+    )
+
+
+def limiter_builder(
+    limiter: Limiter | None,
+    limits: Limits | Literal[False] | None,
+    query_plan: QueryPlan,
+    query_slots: int,
+    clock: Clock | None,
+) -> Callable[[], Limiter] | None:
+    """Check how the limiter is made, and return a function that makes it."""
+    usual = (query_plan, query_slots) == ("auto", 3)
+    if limits is False and not usual:
+        raise ConfigurationError(
+            "limits=False was given together with query_plan or query_slots.",
+            suggestion="Leave limits out: the usual ones hold then.",
+        )
+    if limiter is not None:
+        if limits or not usual:
+            raise ConfigurationError(
+                "limiter was given together with limits, query_plan or query_slots.",
+                suggestion="Configure the limiter itself: RateLimiter(limits=…).",
+            )
+        if not callable(getattr(limiter, "budget", None)):
+            raise TypeError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+        return lambda: limiter
+    if limits is False:
+        return None
+
+    def make() -> Limiter:
+        # Not imported before the first request.
+        from .limits.limiter import RateLimiter
+
+        return RateLimiter(
+            limits=limits, query_plan=query_plan, query_slots=query_slots, clock=clock
+        )
+
+    if limits is None and usual:
+        return make
+    made = make()
+    return lambda: made
+
+
+def check_hook(hook: OnRetry | None) -> OnRetry | None:
+    """Refuse an `on_retry` that cannot be called."""
+    if hook is not None and not callable(hook):
+        raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
+    return hook
+
+
+def log_to_stderr() -> None:
+    """Show the log on stderr, unless the program has set up logging itself."""
+    logger = logging.getLogger("asyncposthog")
+    logger.setLevel(logging.DEBUG)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
