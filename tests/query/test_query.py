@@ -187,7 +187,7 @@ def cut(rows: int, has_more: bool | None = None) -> httpx.Response:
         ("SELECT a FROM t", 7, False, False),
         ("SELECT a FROM t LIMIT 100", 100, None, False),
         ("SELECT a FROM t LIMIT 50000", 50_000, None, False),
-        ("SELECT a FROM t LIMIT 50_001", 50_000, None, True),
+        ("SELECT a FROM t LIMIT 50001", 50_000, None, True),
         ("SELECT a FROM t LIMIT 60000", 50_000, None, True),
         ("SELECT a FROM t LIMIT 60000", 49_999, None, False),
         ("SELECT a FROM (SELECT a FROM t LIMIT 10)", 100, None, True),
@@ -315,7 +315,7 @@ async def test_raw_and_dry_run() -> None:
         async with ph.stream(ph.query, "SELECT 1") as streamed:
             assert b"".join([chunk async for chunk in streamed.aiter_bytes()])
         with pytest.raises(TypeError, match="generated method"):
-            await cast("Any", ph.raw)(ph.query)
+            await cast("Any", ph.raw)(ph.cohorts)
 
 
 async def test_the_generated_methods_are_still_there() -> None:

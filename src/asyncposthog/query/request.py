@@ -119,7 +119,7 @@ def cut_at(plan: Plan, rows: int, has_more: object) -> int | None:
     if plan.sketch is None:
         return rows if has_more is True and plan.limit is None else None
     limits = [_number(limit, plan.values) for limit in plan.sketch.limits]
-    if has_more is True and limits == [None]:
+    if has_more is True:
         return rows
     if None in limits and has_more is None and rows >= DEFAULT_LIMIT:
         # Each SELECT of a UNION is cut by itself, and no answer says which.

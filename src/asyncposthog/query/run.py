@@ -333,7 +333,8 @@ class Run:
         )
         options = replace(self._options, policy=policy, query=None, body=None)
         with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
-            with suppress(PostHogError):  # it ends by itself soon
+            # The query ends by itself soon, and what ends ours must not be covered up.
+            with suppress(Exception):
                 await self._executor.perform(
                     registry.CANCEL, (query_id,), None, None, OMIT, options, part_of=step.operation
                 )

@@ -25,7 +25,7 @@ _TOKEN: Final = re.compile(
     | (?P<template>[fF]'(?:[^'\\]|\\.|'')*')
     | (?P<string>'(?:[^'\\]|\\.|'')*')
     | (?P<quoted>`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*")
-    | (?P<number>[0-9][0-9_]*(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?![A-Za-z_$]))
+    | (?P<number>[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?(?![A-Za-z_$]))
     | (?P<word>[A-Za-z_$][A-Za-z0-9_$]*)
     | (?P<tag></|/>)
     | (?P<space>\s+)
@@ -149,7 +149,8 @@ def _outermost(
             continue  # a column that is called so
         following = words[at + 1] if at + 1 < len(words) else ""
         if word in _SETS and following in {"ALL", "DISTINCT", "SELECT", "("}:
-            limits.append(None)
+            if words[at - 1] != "*":  # SELECT * EXCEPT (…)
+                limits.append(None)
         elif word == "ORDER" and following == "BY":
             clauses.add("ORDER BY")
         elif word == "OFFSET" and at:
