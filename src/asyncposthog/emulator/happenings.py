@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncposthog.emulator.demo.load import Demo
     from asyncposthog.emulator.world import World
 
 __all__ = ["Happenings"]
 
 
 class Happenings:
-    """Events that an application sent; a part of `Emulator`."""
+    """Events that an application sent, or that were made up; a part of `Emulator`."""
 
     _lock: RLock
 
@@ -64,3 +66,46 @@ class Happenings:
                 and (event is None or one.event == event)
                 and (distinct_id is None or one.distinct_id == distinct_id)
             ]
+
+    def demo(
+        self,
+        events: int = 100_000,
+        *,
+        days: int = 90,
+        seed: int | None = None,
+        until: datetime | None = None,
+        ties: float = 0.0,
+        project_id: int | None = None,
+    ) -> Demo:
+        """Make up the history of a product: visitors, sign-ups, sessions, purchases, companies.
+
+        All of it, or nothing. The same arguments make the same events, to the byte.
+
+        Args:
+            events: How many events, exactly.
+            days: Over how many days.
+            seed: Another number makes another product; that of the emulator by default.
+            until: When it ends; now by default.
+            ties: About which part of the events is to share its timestamp with another.
+            project_id: The project; the account's own by default.
+
+        Raises:
+            ValueError: An argument is out of its range, or the project has this demo already.
+        """
+        from asyncposthog.emulator.demo.load import load
+        from asyncposthog.emulator.events.link import PERSONS
+
+        with self._lock:
+            world = self.world
+            made = load(
+                world.events,
+                self.project_id if project_id is None else project_id,
+                events,
+                days=days,
+                seed=world.settings.seed if seed is None else seed,
+                until=world.settings.clock() if until is None else until,
+                ties=ties,
+                number=world.store.numbers[PERSONS],
+            )
+            world.store.numbers[PERSONS] += made.persons
+            return made

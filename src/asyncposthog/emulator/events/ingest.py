@@ -101,11 +101,7 @@ class Project:
 
     def _row(self, event: Event) -> tuple[Any, ...]:
         name, distinct_id, timestamp, uuid, properties, personal = event
-        seen = self._seen.get(name)
-        if seen is None or timestamp >= seen + _HOUR:
-            self._seen[name] = timestamp
-            self._found(Discovery(self.team_id, "event", name, timestamp))
-        self.types.note("event", properties)
+        self.note(name, timestamp, properties)
         person_id = self._person_id(event) if personal else self._impersonal(distinct_id)
         groups = _NO_GROUPS
         if "$groups" in properties:
@@ -127,6 +123,14 @@ class Project:
             _text(get("$window_id")),
             *groups,
         )
+
+    def note(self, name: str, at: int, properties: Mapping[str, Any]) -> None:
+        """Take in that there is such an event, with such properties."""
+        seen = self._seen.get(name)
+        if seen is None or at >= seen + _HOUR:
+            self._seen[name] = at
+            self._found(Discovery(self.team_id, "event", name, at))
+        self.types.note("event", properties)
 
     def _impersonal(self, distinct_id: str) -> str:
         known = self.people.known(distinct_id)
@@ -169,7 +173,7 @@ class Project:
     def _groups(self, properties: dict[str, Any]) -> tuple[str, ...]:
         columns: list[str] = [*_NO_GROUPS]
         for kind, key in as_object(properties["$groups"]).items():
-            index = self._group_index(kind)
+            index = self.group_index(kind)
             if index is not None and key is not None:
                 columns[index] = properties[f"$group_{index}"] = _text(key)
         return tuple(columns)
@@ -179,12 +183,13 @@ class Project:
         given: Any = properties.get("$group_set", {})
         if not kind or key is None or not is_object(given):
             return
-        index = self._group_index(_text(kind))
+        index = self.group_index(_text(kind))
         if index is not None:
             self.groups.identify(index, _text(key), given, at)
             self.types.note("group", given)
 
-    def _group_index(self, type: str) -> int | None:
+    def group_index(self, type: str) -> int | None:
+        """The index of a group type, which is made if need be; None: there are five others."""
         known = self.groups.types.get(type)
         if known is not None:
             return known
@@ -201,6 +206,11 @@ class Project:
         }
         if scope in kinds:
             self._found(Discovery(self.team_id, kinds[scope], name, self._now, type))
+
+    def reload(self) -> None:
+        """Forget what is known of DuckDB's tables, because they were filled directly."""
+        self.people.sleep()
+        self.groups.load()
 
     @property
     def pending(self) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random
 from threading import RLock
@@ -156,6 +157,26 @@ class EventStore:
                 raise
             self._connection.commit()
             self._rows = []
+
+    @contextmanager
+    def loading(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Fill the tables directly, all or nothing; whatever is in them is seen afterwards.
+
+        Yields:
+            The connection, in a transaction.
+        """
+        with self._lock:
+            self.flush()
+            self._connection.begin()
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+            self._asleep = True
+            for project in self._projects.values():
+                project.reload()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for this thread, to a database that has everything; close it after use."""

@@ -78,8 +78,10 @@ class PropertyTypes:
     def note(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Take in the properties of one event, person or group."""
         typed = self._typed[scope]
-        for name in properties.keys() - typed.keys():
-            if scope == "event" and name in _NOT_NOTED:
+        if properties.keys() <= typed.keys():
+            return
+        for name in properties:
+            if name in typed or (scope == "event" and name in _NOT_NOTED):
                 continue
             kind = detected(name, properties[name])
             if kind is not None:

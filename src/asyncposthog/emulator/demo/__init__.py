@@ -1,0 +1,1 @@
+"""A believable product's events, made up from a seed."""

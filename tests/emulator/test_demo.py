@@ -1,0 +1,183 @@
+"""The made-up product: exact in number, the same again from the same seed, and believable."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from asyncposthog.emulator import Emulator
+
+UNTIL = datetime(2026, 6, 1, 12, tzinfo=UTC)
+EVENTS = 30_000
+
+
+@pytest.fixture(scope="module")
+def product() -> Emulator:
+    emulator = Emulator(clock=lambda: UNTIL)
+    emulator.demo(EVENTS, ties=0.3)
+    return emulator
+
+
+def read(emulator: Emulator, sql: str) -> list[tuple[Any, ...]]:
+    return emulator.world.events.read(sql)
+
+
+def digest(emulator: Emulator) -> str:
+    tables = ("events", "persons", "person_records", "person_distinct_ids", "groups")
+    whole = "SELECT md5(string_agg(r::VARCHAR, '' ORDER BY rowid)) FROM {} r"
+    return "".join(
+        read(emulator, whole.format(table))[0][0] for table in (*tables, "property_types")
+    )
+
+
+def test_the_same_seed_makes_the_same_bytes(product: Emulator) -> None:
+    again = Emulator(clock=lambda: UNTIL)
+    made = again.demo(EVENTS, ties=0.3)
+    assert digest(again) == digest(product)
+    assert (made.events, made.end) == (EVENTS, UNTIL)
+    other = Emulator(seed=7)
+    other.demo(EVENTS, ties=0.3, until=UNTIL)
+    assert digest(other) != digest(product)
+
+
+@pytest.mark.parametrize("events", [1, 2, 99, 2500])
+@pytest.mark.parametrize("days", [1, 30, 400])
+def test_there_are_exactly_so_many(events: int, days: int) -> None:
+    emulator = Emulator()
+    made = emulator.demo(events, days=days, until=UNTIL)
+    count = "SELECT count(*), count(DISTINCT uuid), min(timestamp), max(timestamp) FROM events"
+    ((counted, uuids, first, last),) = read(emulator, count)
+    assert (counted, uuids) == (events, events)
+    assert made.start <= first.replace(tzinfo=UTC) <= last.replace(tzinfo=UTC) < UNTIL
+    assert made.end - made.start == timedelta(days=days, hours=3)
+
+
+def test_everything_fits_together(product: Emulator) -> None:
+    assert read(product, "SELECT count(*) FROM events WHERE NOT json_valid(properties)") == [(0,)]
+    lost = (
+        "SELECT count(*) FROM events e LEFT JOIN person_distinct_ids d ON d.distinct_id = "
+        "e.distinct_id AND d.person_id = e.person_id WHERE d.person_id IS NULL"
+    )
+    assert read(product, lost) == [(0,)]
+    assert read(product, "SELECT count(*) - count(DISTINCT id) FROM persons") == [(0,)]
+    assert read(product, "SELECT count(DISTINCT team_id), min(team_id) FROM events") == [(1, 1)]
+    strangers = (
+        "SELECT count(*) FROM events WHERE group_0 <> '' AND group_0 NOT IN "
+        "(SELECT group_key FROM groups)"
+    )
+    assert read(product, strangers) == [(0,)]
+    unordered = (
+        "SELECT count(*) FROM (SELECT timestamp < lag(timestamp) OVER (ORDER BY rowid) AS back "
+        "FROM events WHERE created_at IS NOT NULL) WHERE back"
+    )
+    assert read(product, unordered)[0][0] < 200, "in time but at the seams of days"
+
+
+def test_visitors_become_customers(product: Emulator) -> None:
+    steps = ("$pageview", "signup started", "signed up", "project created", "purchase completed")
+    people = dict(read(product, "SELECT event, count(DISTINCT person_id) FROM events GROUP BY 1"))
+    reached = [people[step] for step in steps]
+    assert reached[2] == reached[1], "who starts signs up"
+    assert reached == sorted(reached, reverse=True)
+    assert 0.2 < people["signed up"] / people["$pageview"] < 0.6
+    assert people["purchase completed"] > 5
+    early = (
+        "SELECT count(*) FROM (SELECT person_id, min(timestamp) FILTER (event = 'signed up') AS up,"
+        " min(timestamp) FILTER (event = 'purchase completed') AS paid FROM events GROUP BY 1) "
+        "WHERE paid < up"
+    )
+    assert read(product, early) == [(0,)]
+
+
+def test_it_has_its_seasons(product: Emulator) -> None:
+    days = dict(read(product, "SELECT isodow(timestamp), count(*) FROM events GROUP BY 1"))
+    assert max(days[6], days[7]) < 0.75 * min(days[n] for n in range(1, 6))
+    halves = "SELECT count(*) FROM events WHERE timestamp {} '2026-04-17'"
+    assert read(product, halves.format(">=")) > read(product, halves.format("<"))
+    adoption = (
+        "SELECT count(*) FILTER (event = 'assistant used') / count(*) FROM events "
+        "WHERE timestamp {} '2026-04-17'"
+    )
+    assert (
+        read(product, adoption.format(">="))[0][0] > 2 * read(product, adoption.format("<"))[0][0]
+    )
+
+
+def test_it_has_a_bit_of_everything(product: Emulator) -> None:
+    for condition in (
+        "event = '$exception' AND properties LIKE '%\"$exception_types\":[\"%'",
+        "event = '$feature_flag_called'",
+        "json_extract_string(properties, '$.utm_source') = 'google'",
+        "session_id <> '' AND window_id <> ''",
+        "microsecond(timestamp) % 1000 <> 0",
+    ):
+        found = f"SELECT count(*) FROM events WHERE {condition}"
+        assert read(product, found)[0][0] > 10, condition
+    emails = "SELECT count(*) FROM persons WHERE is_identified AND properties LIKE '{\"email\"%'"
+    assert read(product, emails)[0][0] > 100
+    tied = (
+        "SELECT sum(n) FILTER (n > 1) / sum(n) FROM "
+        "(SELECT count(*) AS n FROM events GROUP BY timestamp)"
+    )
+    assert read(product, tied)[0][0] == pytest.approx(0.3, abs=0.03)
+
+
+def test_without_ties_there_are_hardly_any() -> None:
+    emulator = Emulator()
+    emulator.demo(2000, until=UNTIL)
+    assert read(emulator, "SELECT count(DISTINCT timestamp) FROM events") == [(2000,)]
+
+
+def test_definitions_and_types_are_known(product: Emulator) -> None:
+    events = {one["name"] for one in product.items("event_definitions")}
+    assert {"$pageview", "signed up", "assistant used", "$exception"} <= events
+    kinds = {one["name"]: one["property_type"] for one in product.items("property_definitions")}
+    assert (kinds["amount"], kinds["plan"], kinds["accepted"]) == ("Numeric", "String", "Boolean")
+    assert [one["group_type"] for one in product.items("groups_types")] == ["company"]
+
+
+def test_events_go_on_where_it_ends() -> None:
+    emulator = Emulator(clock=lambda: UNTIL)
+    made = emulator.demo(2000)
+    store = emulator.world.events
+    who = "SELECT distinct_id, person_id FROM person_distinct_ids WHERE distinct_id LIKE 'user-%'"
+    distinct_id, person_id = read(emulator, who + " LIMIT 1")[0]
+    store.append(1, [{"event": "x", "distinct_id": distinct_id, "properties": {"$set": {"a": 1}}}])
+    store.append(1, [{"event": "x", "distinct_id": "newcomer"}])
+    assert read(emulator, "SELECT person_id FROM events WHERE event = 'x'")[0] == (person_id,)
+    held = read(emulator, f"SELECT properties FROM persons WHERE id = '{person_id}'")
+    assert json.loads(held[0][0])["a"] == 1
+    assert read(
+        emulator, "SELECT count(*), max(number) FROM persons JOIN person_records USING (id)"
+    ) == [(made.persons + 1, made.persons + 1)]
+
+
+def test_two_projects_may_have_it_and_one_only_once() -> None:
+    emulator = Emulator(clock=lambda: UNTIL)
+    emulator.add_project(2)
+    emulator.demo(500)
+    with pytest.raises(ValueError, match="has this demo already"):
+        emulator.demo(500)
+    emulator.demo(500, project_id=2, seed=3)
+    assert read(emulator, "SELECT team_id, count(*) FROM events GROUP BY 1 ORDER BY 1") == [
+        (1, 500),
+        (2, 500),
+    ]
+    emulator.reset()
+    assert emulator.demo(500).events == 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"events": 0}, "at least one event"),
+        ({"days": 0}, "over 1 to 3650 days"),
+        ({"ties": 1.0}, "from 0 to 0.9"),
+    ],
+)
+def test_what_cannot_be(arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Emulator().demo(**arguments)
