@@ -11,7 +11,7 @@ from threading import RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncposthog.emulator import public
+from asyncposthog.emulator import backstage, public
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
 from asyncposthog.emulator.active import Faults
 from asyncposthog.emulator.app import App
@@ -395,6 +395,10 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
         await self.settings.sleep(self.settings.stall)
 
     async def _answer(self, request: Request) -> Answer:
+        behind = backstage.find(request.path)
+        if behind is not None:
+            with self._lock:
+                return behind(self, request)
         began = perf_counter()
         handler = public.find(request.path)
         with self._lock:

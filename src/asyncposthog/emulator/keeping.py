@@ -23,11 +23,17 @@ class Keeping:
     _folder: Folder | None = None
     _world: World | None = None
     _saves = 0
+    _found = False
 
     @property
     def world(self) -> World:
         """The state."""
         raise NotImplementedError
+
+    @property
+    def found(self) -> bool:
+        """Whether its folder already held a state when it was opened."""
+        return self._found
 
     def save(self) -> None:
         """Write the state to the folder given as `path` now; nothing without one.
@@ -71,6 +77,7 @@ class Keeping:
         folder = Folder(path, self._state)
         try:
             self._kept = folder.read(project_id)
+            self._found = self._kept is not None
         except ValueError:
             folder.close()
             raise
