@@ -19,12 +19,25 @@ FORMATS = {"uuid": UUID, "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-0
 TYPES = {"integer": "1", "number": "1", "boolean": "true", "object": "{}"}
 
 BODIES: dict[str, dict[str, Any]] = {
+    "file_download_batch_exports.create": {
+        "model": "events",
+        "file": {"format": "Parquet", "compression": "zstd"},
+        "data_interval_start": "2026-01-01T00:00:00Z",
+        "data_interval_end": "2026-01-02T00:00:00Z",
+    },
     "logs.query": {"query": {"limit": 1}},
     "persons.bulk_delete": {"ids": [UUID]},
     "persons.split": {"main_distinct_id": "a"},
     "persons.update_property": {"key": "a", "value": 1},
 }
 """Bodies of operations whose rules no schema can say."""
+
+STATES: dict[str, dict[str, Any]] = {
+    "file_download_batch_exports.cancel": {"status": "Running"},
+    "file_download_batch_exports.download": {"status": "Completed"},
+    "file_download_batch_exports.download_part": {"status": "Completed"},
+}
+"""What operations need the object to be like that they are about."""
 
 
 class Caller:
@@ -74,14 +87,20 @@ class Caller:
         path, parents = operation.path, list[str]()
         segments = [s for s in operation.path.split("/") if s[:1] in ("{", "@")]
         for segment, step in zip(segments, world.plans.of(operation).steps, strict=True):
-            value, key = self._item(world, step, parents, declared.get(segment[1:-1]))
+            state = STATES.get(operation.id, {})
+            value, key = self._item(world, step, parents, declared.get(segment[1:-1]), state)
             parents.append(key)
             if segment.startswith("{"):
                 path = path.replace(segment, quote(value, safe=""), 1)
         return path
 
     def _item(
-        self, world: World, step: Step, parents: list[str], parameter: Parameter | None
+        self,
+        world: World,
+        step: Step,
+        parents: list[str],
+        parameter: Parameter | None,
+        state: dict[str, Any],
     ) -> tuple[str, str]:
         """What to put at a placeholder, and the key of what it stands for."""
         account = world.accounts.account
@@ -96,7 +115,7 @@ class Caller:
         if collection is None:
             value = _value(parameter) if parameter is not None else "1"
             return value, value
-        given = {step.key_field: "thing"} if step.key_field else {}
+        given = {step.key_field: "thing"} if step.key_field else dict(state)
         row = world.insert(collection, fill(step.template, parents), given, account.project_id)
         return ("thing" if step.key_field else row.key), row.key
 

@@ -24,6 +24,14 @@ REFUSED = {
 }
 """The server answers 405 to these, and the schema declares nothing else."""
 
+NEEDY = {
+    "file_download_batch_exports.count_rows": 403,
+    "file_download_batch_exports.download": 404,
+    "file_download_batch_exports.download_part": 404,
+}
+"""What the server answers where there is nothing but the objects in the path: no files were
+exported, nobody has been let into a closed beta. Their real answers have tests of their own."""
+
 
 @pytest.fixture(scope="module")
 def whole() -> Emulator:
@@ -46,6 +54,9 @@ async def test_each_operation_answers_its_status_with_a_valid_body(
             answer = await http.send(caller.request(operation, style))
             if operation.id in REFUSED:
                 assert (answer.status_code, answer.content) == (405, b"")
+                continue
+            if operation.id in NEEDY:
+                assert answer.status_code == NEEDY[operation.id], operation.id
                 continue
             told = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
             assert answer.status_code == operation.result.status, told

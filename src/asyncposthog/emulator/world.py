@@ -68,6 +68,14 @@ class Settings:
     `llm_events`, `feature_flags`."""
     losing: int = 0
     """How many of the next events that come by capture v1 are not kept, and to be sent again."""
+    export_seconds: float = 1.0
+    """How long a run of a batch export takes."""
+    export_error: str | None = None
+    """What runs that end from now on fail with."""
+    export_slots: int = 3
+    """How many file downloads of a project may run at a time, and how many backfills."""
+    download_url_seconds: float = 3600.0
+    """How long the address of an exported file is good for."""
     stall: float = 0.2
     """How long a request hangs that was made to."""
     save_delay: float = 1.0

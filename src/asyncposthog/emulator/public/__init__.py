@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncposthog.emulator.capture import v0, v1
+from asyncposthog.emulator.exports import objects
 from asyncposthog.emulator.flags import routes as flags
 from asyncposthog.emulator.messages import Answer, Request
 
@@ -23,7 +24,7 @@ PublicHandler: TypeAlias = "Callable[[Emulator, Request], Answer]"
 _ROUTES: Mapping[str, PublicHandler] = {**v0.ROUTES, **v1.ROUTES, **flags.ROUTES}
 """By path, without the slash at its end; the root is the empty string."""
 
-_BELOW: Mapping[str, PublicHandler] = {}
+_BELOW: Mapping[str, PublicHandler] = {**objects.BELOW}
 """By what the path begins with, slash at its end included."""
 
 
