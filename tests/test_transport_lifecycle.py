@@ -272,6 +272,7 @@ class Passing:
         self.grace = 0.0
         self.buckets = "mine"
         self.within: float | None = None
+        self.patience = 0.0
         self.sent = False
         self.seen: list[object] = []
 

@@ -17,7 +17,7 @@ from .transport.retry import OnRetry
 if TYPE_CHECKING:
     from .limits.buckets import Limits, QueryPlan
 
-__all__ = ["check_hook", "http_builder", "limiter_builder", "log_to_stderr"]
+__all__ = ["check_budget", "check_hook", "http_builder", "limiter_builder", "log_to_stderr"]
 
 
 def http_builder(
@@ -105,6 +105,17 @@ def check_hook(hook: OnRetry | None) -> OnRetry | None:
     if hook is not None and not callable(hook):
         raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
     return hook
+
+
+def check_budget(size: object) -> int | None:
+    """Refuse a `retry_budget` that is no number of repeats."""
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"retry_budget must be an int or None, not {type(size).__name__}")
+    if size < 0:
+        raise ConfigurationError(f"retry_budget must be 0 or more, not {size}.")
+    return size
 
 
 def log_to_stderr() -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 
-from .assembly import check_hook, http_builder, limiter_builder, log_to_stderr
+from .assembly import check_budget, check_hook, http_builder, limiter_builder, log_to_stderr
 from .config import Secret, Settings, change, resolve
 from .executor import Executor
 from .hosts import Region
@@ -59,6 +59,7 @@ class BaseClient:
         allow_http: bool = False,
         timeout: float | None = 60.0,
         max_retries: int = 3,
+        retry_budget: int | None = 100,
         deadline: float | None = None,
         max_retry_after: float = 120.0,
         max_response_bytes: int | None = 512 * 1024 * 1024,
@@ -92,8 +93,11 @@ class BaseClient:
             timeout: Seconds one attempt may take; None waits for ever. A query has 30 more, for
                 which the server may keep it in its queue.
             max_retries: Repeats of a failed attempt, where repeating is sound.
+            retry_budget: Repeats that all calls together may make while none succeeds: half of one
+                comes back with every success, and one a second. 429s do not count. None: no bound.
             deadline: Seconds a whole call may take, waits included; None: no bound.
-            max_retry_after: Seconds a server may ask to wait before the call fails instead.
+            max_retry_after: Seconds a server may ask to wait before the call, and all that wait
+                for the same limit, fail instead.
             max_response_bytes: The size beyond which an answer is refused; None: no bound.
             strict: Raise where an answer departs from the schema, rather than warn.
             read_only: Refuse every operation that writes.
@@ -145,6 +149,7 @@ class BaseClient:
             limiter=limiter_builder(limiter, limits, query_plan, query_slots, clock),
             limiter_owned=limiter is None,
             clock=clock,
+            retry_budget=check_budget(retry_budget),
         )
         if debug:
             log_to_stderr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -324,3 +325,48 @@ async def test_no_limits() -> None:
     async with client(wire, limits=False) as ph:
         await gather(*[lambda: ph.feature_flags.get(1)] * 1000)
     assert set(wire.moments) == {0}
+
+
+async def test_those_who_wait_fail_too_when_the_server_closes_for_too_long() -> None:
+    wire = Wire(throttled(3000), latency=2)
+    ended: list[tuple[float, float | None]] = []
+    async with client(wire, limits={"burst": (1, 60)}) as ph:
+
+        async def fails(delay: float) -> None:
+            await anyio.sleep(delay)
+            with pytest.raises(RateLimitError) as caught:
+                await ph.feature_flags.get(1)
+            ended.append((anyio.current_time(), caught.value.retry_after))
+            assert "max_retry_after (120 s)" in str(caught.value)
+
+        async def patient() -> None:
+            await ph.with_options(max_retry_after=4000).feature_flags.get(1)
+            ended.append((anyio.current_time(), None))
+
+        async def later() -> None:
+            # When less is left than the call would wait, it waits.
+            await anyio.sleep(2900)
+            await ph.feature_flags.get(1)
+            ended.append((anyio.current_time(), None))
+
+        await gather(*[partial(fails, delay) for delay in (0, 1, 1, 500)], patient, later)
+    assert ended[:3] == [(2, 3000)] * 3
+    assert ended[3] == (500, pytest.approx(2502))
+    assert [moment for moment, _ in ended[4:]] == [3004, pytest.approx(3066, abs=0.2)]
+    assert len(wire.requests) == 3
+
+
+async def test_a_closure_that_grows_ends_the_wait() -> None:
+    wire = Wire(throttled(100), throttled(500), latency=2)
+    ended: list[tuple[float, list[int | None]]] = []
+    async with client(wire, limits={"burst": (2, 60)}) as ph:
+
+        async def fails(delay: float) -> None:
+            await anyio.sleep(delay)
+            with pytest.raises(RateLimitError) as caught:
+                await ph.feature_flags.get(1)
+            ended.append((anyio.current_time(), [a.status for a in caught.value.attempts]))
+
+        await gather(*[partial(fails, delay) for delay in (0, 1, 2.5)])
+    assert ended == [(3, [429]), (3, [None]), (102, [429, None])]
+    assert len(wire.requests) == 2

@@ -26,11 +26,14 @@ class Waiter:
         "gone",
         "granted",
         "late",
+        "patience",
         "place",
         "ticket",
     )
 
-    def __init__(self, ticket: int, place: int, deadline: float, *, again: bool) -> None:
+    def __init__(
+        self, ticket: int, place: int, deadline: float, *, again: bool, patience: float = math.inf
+    ) -> None:
         """Wait from now on.
 
         Args:
@@ -38,17 +41,20 @@ class Waiter:
             place: Its place in the order of arrival, over all lanes.
             deadline: When waiting has to end.
             again: Whether it had gone before, and was refused by the server.
+            patience: Seconds for which a window may be closed before waiting for it has to end.
         """
         self.ticket = ticket
         self.place = place
         self.deadline = deadline
         self.again = again
+        self.patience = patience
         self.event = anyio.Event()
         self.asking = False
         """Whether the store is being asked for it at this moment."""
         self.granted = False
-        self.late: tuple[float, int] | None = None
-        """When it could have gone and which window is in the way, once it is known to fail."""
+        self.late: tuple[float, int, bool] | None = None
+        """Once it is known to fail: when it could have gone, which window is in the way, and
+        whether that is because the server has closed it."""
         self.gone = False
         """Whether nobody waits for it any more."""
 
@@ -57,8 +63,8 @@ class Lane:
     """First come, first served; those refused by the server before all others."""
 
     __slots__ = (
-        "_deadlines", "_queue", "_refused", "failures", "instant", "keys", "told", "waits", "wake",
-        "watched", "windows",
+        "_deadlines", "_least", "_queue", "_refused", "failures", "instant", "keys", "told",
+        "waits", "wake", "watched", "windows",
     )  # fmt: skip
 
     def __init__(self, windows: Windows) -> None:
@@ -80,6 +86,8 @@ class Lane:
         self._queue: OrderedDict[int, Waiter] = OrderedDict()
         self._refused: OrderedDict[int, Waiter] = OrderedDict()
         self._deadlines: list[tuple[float, int, Waiter]] = []
+        self._least = math.inf
+        """At most the least patience of those who wait."""
 
     def __len__(self) -> int:
         """Count who waits."""
@@ -89,6 +97,7 @@ class Lane:
         """Add one at its end of the lane."""
         self.waits += 1
         (self._refused if waiter.again else self._queue)[waiter.ticket] = waiter
+        self._least = min(self._least, waiter.patience)
         if waiter.deadline < math.inf:
             heappush(self._deadlines, (waiter.deadline, waiter.ticket, waiter))
             if len(self._deadlines) > 64 + 2 * len(self):
@@ -107,6 +116,21 @@ class Lane:
     def last(self) -> Waiter | None:
         """Return who waits longest from now, as far as is known."""
         return next(reversed((self._queue or self._refused).values()), None)
+
+    def closed(self) -> tuple[float, int]:
+        """Return for how long the server has closed a window, as far as is known, and which."""
+        seconds = [usage.closed for usage in self.windows.peek()]
+        longest = max(seconds, default=0.0)
+        return longest, seconds.index(longest) if seconds else 0
+
+    def impatient(self, seconds: float) -> list[Waiter]:
+        """Return who does not wait for so long a closure."""
+        if seconds <= self._least:
+            return []
+        everybody = [*self._refused.values(), *self._queue.values()]
+        staying = (waiter.patience for waiter in everybody if waiter.patience >= seconds)
+        self._least = min(staying, default=math.inf)
+        return [waiter for waiter in everybody if waiter.patience < seconds]
 
     def hurried(self) -> Waiter | None:
         """Return who has the earliest deadline."""

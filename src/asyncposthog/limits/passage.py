@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -38,7 +39,7 @@ class Passage:
 
     __slots__ = (
         "_budget", "_lane", "_open", "_operation", "_place", "_request", "_slots", "_ticket",
-        "sent", "within",
+        "patience", "sent", "within",
     )  # fmt: skip
 
     def __init__(self, budget: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
@@ -55,6 +56,8 @@ class Passage:
         """Whether the server may have received the attempt. One it has not costs nothing."""
         self.within: float | None = None
         """Seconds that the call has left to wait; None: no bound."""
+        self.patience = math.inf
+        """Seconds for which the server may have closed a bucket before the call fails instead."""
 
     @property
     def _call(self) -> Call:
@@ -97,7 +100,8 @@ class Passage:
         """Wait until the attempt may go.
 
         Raises:
-            RateLimitError: It cannot in time. It is raised as soon as that is known.
+            RateLimitError: It cannot in time, or the server has closed a bucket for longer than
+                the call's patience. It is raised as soon as that is known.
         """
         budget = self._budget
         known = budget.fixed.get(id(self._operation))
@@ -119,19 +123,32 @@ class Passage:
 
     async def _enter(self, lane: Lane) -> int:
         try:
-            return await self._budget.queue.enter(lane, self.within, self._place)
+            return await self._budget.queue.enter(lane, self.within, self._place, self.patience)
         except LateError as error:
-            raise self._late(lane.windows.rules[error.index], error.seconds) from None
+            raise self._late(lane.windows.rules[error.index], error) from None
 
-    def _late(self, rule: Rule, seconds: float) -> RateLimitError:
+    def _late(self, rule: Rule, late: LateError) -> RateLimitError:
         span = f" in {rule.seconds:g} s" if rule.seconds else " at a time"
-        when = f"the call could go in {seconds:,.1f} s" if seconds else "nothing became free"
+        limit = f"The rate limit {rule.name} ({rule.limit:,}{span})"
+        seconds = late.seconds
+        if late.closed:
+            message = (
+                f"{limit} was used up when the server was last asked: the call could go in "
+                f"{seconds:,.1f} s."
+            )
+            suggestion = (
+                f"That is longer than max_retry_after ({self.patience:g} s): call again then, or "
+                "raise that."
+            )
+        else:
+            when = f"the call could go in {seconds:,.1f} s" if seconds else "nothing became free"
+            message = f"{limit} leaves no room before the deadline: {when}."
+            suggestion = "Give the call a longer deadline, or call again after that."
         error = RateLimitError(
-            f"The rate limit {rule.name} ({rule.limit:,}{span}) leaves no room before the "
-            f"deadline: {when}.",
+            message,
             operation=self._operation.id,
             request=request_info(self._request),
-            suggestion="Give the call a longer deadline, or call again after that.",
+            suggestion=suggestion,
         )
         error.retry_after = seconds
         return error

@@ -28,13 +28,14 @@ _LONG: Final = 90.0
 
 
 class LateError(Exception):
-    """A deadline cannot be met."""
+    """A deadline cannot be met, or the server has closed a window for too long."""
 
-    def __init__(self, seconds: float, index: int) -> None:
-        """Keep in how many seconds it could go, and which window is in the way."""
-        super().__init__(seconds, index)
+    def __init__(self, seconds: float, index: int, closed: bool = False) -> None:
+        """Keep in how many seconds it could go, which window is in the way, and which it is."""
+        super().__init__(seconds, index, closed)
         self.seconds = seconds
         self.index = index
+        self.closed = closed
 
 
 class Queue:
@@ -64,16 +65,24 @@ class Queue:
         ticket = next(self._numbers)
         return 0 if lane.instant.take(ticket) else ticket
 
-    async def enter(self, lane: Lane, within: float | None = None, place: int | None = None) -> int:
+    async def enter(
+        self,
+        lane: Lane,
+        within: float | None = None,
+        place: int | None = None,
+        patience: float = math.inf,
+    ) -> int:
         """Wait until a request may go, and return its ticket.
 
         Args:
             lane: What it draws on.
             within: Seconds it may wait; None: any time.
             place: The ticket of its earlier attempt, which keeps its place in the order.
+            patience: Seconds for which the server may have closed a window.
 
         Raises:
-            LateError: It cannot go within that time. It is raised as soon as that is known.
+            LateError: It cannot go within that time, or a window is closed for longer than that.
+                It is raised as soon as that is known.
         """
         ticket = next(self._numbers)
         if not self._lanes or not self._disputed(lane):
@@ -84,7 +93,7 @@ class Queue:
                 raise
             if not wait:
                 return ticket
-        await self._wait(lane, ticket, within, place)
+        await self._wait(lane, ticket, within, place, patience)
         return ticket
 
     def changed(self, lane: Lane) -> None:
@@ -101,11 +110,16 @@ class Queue:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    async def _wait(self, lane: Lane, ticket: int, within: float | None, place: int | None) -> None:
+    async def _wait(
+        self, lane: Lane, ticket: int, within: float | None, place: int | None, patience: float
+    ) -> None:
         deadline = math.inf if within is None else self._ticker.now() + within
         again = place is not None
-        waiter = Waiter(ticket, place or ticket, deadline, again=again)
+        waiter = Waiter(ticket, place or ticket, deadline, again=again, patience=patience)
         try:
+            seconds, index = lane.closed()
+            if seconds > patience:
+                raise LateError(seconds, index, closed=True)
             if within is not None:
                 seconds, index = await lane.windows.forecast(0 if again else len(lane))
                 if seconds > within:
@@ -196,6 +210,8 @@ class Queue:
                     logger.warning("rate limits (%s): calls wait for %.0f s", names, wait)
         wake = math.inf
         for lane in tuple(self._lanes):
+            if lane.wake > now:
+                self._dismiss(lane)
             await self._expire(lane)
             hurried = lane.hurried()
             wake = min(wake, lane.wake, math.inf if hurried is None else hurried.deadline)
@@ -217,6 +233,14 @@ class Queue:
             waiter.event.set()
         return wait
 
+    def _dismiss(self, lane: Lane) -> None:
+        """Fail those who do not wait for as long as the server has closed a window."""
+        seconds, index = lane.closed()
+        for waiter in lane.impatient(seconds):
+            self._leave(lane, waiter)
+            waiter.late = seconds, index, True
+            waiter.event.set()
+
     async def _expire(self, lane: Lane) -> None:
         """Fail those whose deadline is over, or comes before the first may go."""
         while (waiter := lane.hurried()) is not None:
@@ -225,5 +249,9 @@ class Queue:
                 return
             seconds, index = await lane.windows.forecast(0)
             self._leave(lane, waiter)
-            waiter.late = (max(seconds, lane.wake - now if lane.wake < math.inf else 0.0), index)
+            waiter.late = (
+                max(seconds, lane.wake - now if lane.wake < math.inf else 0.0),
+                index,
+                False,
+            )
             waiter.event.set()

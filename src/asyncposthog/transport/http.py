@@ -28,6 +28,7 @@ from .limits import Budget, Limiter, Passage
 from .middleware import compose
 from .redact import mask_target
 from .request import PreparedRequest, request_info
+from .reserve import RetryBudget
 from .retry import Course, Policy, run
 from .wire import build_request, exchange, read_bounded
 
@@ -47,6 +48,7 @@ class Transport:
         limiter: Callable[[], Limiter] | None = None,
         limiter_owned: bool = True,
         clock: Clock | None = None,
+        retry_budget: int | None = None,
     ) -> None:
         """Keep how the httpx client is made; it is made by the first call.
 
@@ -56,6 +58,7 @@ class Transport:
             limiter: Returns what decides when attempts may go; called for the first request.
             limiter_owned: Whether closing this closes that.
             clock: Time and chance.
+            retry_budget: Repeats that all calls may make while none succeeds; None: no bound.
         """
         self._build = build
         self._owned = owned
@@ -63,6 +66,7 @@ class Transport:
         self._limiter: Limiter | None = None
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
+        self._reserve = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
         self._client: httpx.AsyncClient | None = None
         self._token: object = None
         self._closed = False
@@ -141,6 +145,7 @@ class Transport:
             job = Job(context, operation, request, policy, stream, began, on_sent=on_sent)
             if context.budget is not None:
                 job.passage = context.budget.passage(operation, request)
+                job.passage.patience = policy.max_retry_after
             if job.passage is not None and job.passage.holds:
                 response = await self._held(job, job.passage, repeatable)
             else:
@@ -243,6 +248,7 @@ class Transport:
             request=request_info(job.request),
             on_retry=job.context.on_retry,
             began=job.began,
+            budget=self._reserve,
         )
         scope = anyio.CancelScope()
         self._scopes.add(scope)
@@ -320,6 +326,8 @@ class Transport:
             usual = prepared.method == "GET" and not prepared.headers
             response = await self._transmit(job, request, usual=usual)
         if response.status_code < 300 or response.status_code == 304:
+            if self._reserve is not None:
+                self._reserve.earn()
             return response
         raise await self._failure(job, response)
 

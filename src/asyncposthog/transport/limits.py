@@ -24,6 +24,9 @@ class Passage(AbstractAsyncContextManager[object], Protocol):
 
     within: float | None
     """Seconds the call may still wait; None: any time. Set before it is entered."""
+    patience: float
+    """Seconds for which the server may have closed a limit before the call fails instead of
+    waiting. Set before it is entered."""
     sent: bool
     """Whether the server may have received the attempt. Set while it is under way."""
 

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from asyncposthog.errors import Attempt, PostHogError, RequestInfo
 
 from .clock import Clock
+from .reserve import RetryBudget
 
 __all__ = [
     "Course",
@@ -30,7 +31,7 @@ __all__ = [
 T = TypeVar("T")
 
 FailureKind: TypeAlias = Literal["status", "unsent", "broken", "final"]
-StopReason: TypeAlias = Literal["final", "exhausted", "too_long", "deadline"]
+StopReason: TypeAlias = Literal["final", "exhausted", "too_long", "deadline", "spent"]
 
 _BASE: Final = 0.5
 _CAP: Final = 8.0
@@ -167,6 +168,8 @@ class Course:
     on_retry: OnRetry | None
     began: float
     """When the call began, by the clock."""
+    budget: RetryBudget | None = None
+    """What all calls together may still repeat; None: it is not bounded."""
 
 
 async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: PostHogError) -> T:
@@ -236,6 +239,9 @@ class _Log:
             elapsed=elapsed,
             chance=course.clock.random(),
         )
+        # A 429 is no outage: the rate limits see to it that it is not asked again too early.
+        if isinstance(verdict, Wait) and error.status != 429 and not self._affords():
+            self.verdict = verdict = Stop("spent")
         delay = verdict.delay if isinstance(verdict, Wait) else None
         self.history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
         error.attempts = tuple(self.history)
@@ -246,6 +252,10 @@ class _Log:
             lost = "An earlier attempt, whose answer was lost, may have deleted it."
             error.suggestion = f"{lost} {error.suggestion}" if error.suggestion else lost
         return False
+
+    def _affords(self) -> bool:
+        budget = self.course.budget
+        return budget is None or budget.spend()
 
     async def tell(self, error: PostHogError) -> None:
         """Tell the user's hook what is about to be repeated."""
@@ -284,6 +294,11 @@ def _explain(error: PostHogError, stop: Stop, policy: Policy) -> None:
         text = (
             f"The next attempt would come {stop.delay:.3g} s later, after the deadline of "
             f"{policy.deadline:g} s."
+        )
+    elif stop.reason == "spent":
+        text = (
+            "It was not tried again: so many calls fail that repeating them all would only add "
+            "to the trouble (retry_budget)."
         )
     else:
         return
