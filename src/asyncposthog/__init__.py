@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from .limits.view import RateLimits
     from .operation import Operation
     from .pagination import Cursor, Page
+    from .query.progress import QueryProgress
     from .query.result import QueryResult, TruncatedResultWarning
-    from .query.run import QueryProgress
     from .query.stream import QueryStream
     from .raw import Preview, RawResponse, StreamedResponse
     from .transport.clock import Clock, testing
@@ -156,8 +156,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ".limits.view": ("RateLimits",),
     ".operation": ("Operation",),
     ".pagination": ("Cursor", "Page"),
+    ".query.progress": ("QueryProgress",),
     ".query.result": ("QueryResult", "TruncatedResultWarning"),
-    ".query.run": ("QueryProgress",),
     ".query.stream": ("QueryStream",),
     ".raw": ("Preview", "RawResponse", "StreamedResponse"),
     ".transport.clock": ("Clock", "testing"),

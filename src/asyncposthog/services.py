@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from .resources import Resources
 
 if TYPE_CHECKING:
-    from .query.service import InsightsService, QueryService
+    from .query.insights import InsightsService
+    from .query.service import QueryService
 
 __all__ = ["Services"]
 
@@ -19,7 +20,7 @@ class Services(Resources):
     @cached_property
     def insights(self) -> InsightsService:
         """Operations on `insights`, and their results."""
-        from .query.service import InsightsService
+        from .query.insights import InsightsService
 
         return InsightsService(self._executor)
 

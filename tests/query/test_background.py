@@ -276,7 +276,7 @@ async def test_a_longer_timeout_lets_one_attempt_take_longer() -> None:
         seen.append(request.extensions["timeout"]["read"])
         return answer()
 
-    async with client(Server(look), timeout=60) as ph:
+    async with client(Server(look), timeout=60, limits=False) as ph:
         await ph.query("SELECT 1 LIMIT 5", mode="blocking", timeout=300)
         await ph.query("SELECT 1 LIMIT 5", timeout=300)
         await ph.query("SELECT 1 LIMIT 5", mode="blocking")

@@ -84,12 +84,10 @@ class QueryResult(Sequence[Row]):
         lists = self._lists
         if not lists:
             return []
-        converted = [
-            self._converted(name, kind, values)
-            for name, kind, values in zip(
-                self.columns, self.column_types, self._columns(lists), strict=True
-            )
-        ]
+        converted: list[Sequence[Any]] = []
+        table = zip(self.columns, self.column_types, self._columns(lists), strict=True)
+        for name, kind, values in table:
+            converted.append(self._converted(name, kind, values))
         return list(zip(*converted, strict=True)) if converted else [() for _ in lists]
 
     @cached_property

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import anyio
@@ -25,14 +25,23 @@ from asyncposthog.errors import (
 )
 from asyncposthog.executor import Executor
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions
+from asyncposthog.options import CallOptions, read_options
 from asyncposthog.raw import load_json
 from asyncposthog.registry.families import query as registry
+from asyncposthog.resource import Resource, executor_of
 from asyncposthog.transport.faults import UNSENT
 from asyncposthog.transport.redact import Redactor
-from asyncposthog.types import OMIT
+from asyncposthog.types import OMIT, RequestOptions
 
-__all__ = ["OnProgress", "QueryProgress", "Run", "Step", "object_of"]
+from .progress import OnProgress, read_progress
+
+__all__ = [
+    "Run",
+    "Step",
+    "check_timeout",
+    "object_of",
+    "run_of",
+]
 
 _CANCEL_SECONDS: Final = 5.0
 _FIRST_POLL: Final = 0.5
@@ -41,24 +50,6 @@ _LAST_POLL: Final = 8.0
 """Polls are charged like queries: a job of ten minutes takes 80 of them."""
 _BETTER_ALONE: Final = frozenset({504, 512})
 """What the server cuts short while we wait, and grants more time in the background."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryProgress:
-    """How far a query in the background has come."""
-
-    query_id: str
-    elapsed: float
-    """Seconds since it was submitted."""
-    started: bool
-    """Whether it runs: until then it waits its turn."""
-    rows_read: int = 0
-    rows_total: int = 0
-    """An estimate of how many will be read; 0: there is none yet."""
-    bytes_read: int = 0
-
-
-OnProgress: TypeAlias = Callable[[QueryProgress], "Awaitable[object] | object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,18 +246,8 @@ class Run:
     async def _tell(self, status: dict[str, Any], began: float) -> None:
         if self._on_progress is None:
             return
-        given = status.get("query_progress")
-        read = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
-        told = self._on_progress(
-            QueryProgress(
-                query_id=self.query_id or "",
-                elapsed=self._clock.monotonic() - began,
-                started=bool(status.get("pickup_time") or read.get("rows_read")),
-                rows_read=read.get("rows_read") or 0,
-                rows_total=read.get("estimated_rows_total") or 0,
-                bytes_read=read.get("bytes_read") or 0,
-            )
-        )
+        elapsed = self._clock.monotonic() - began
+        told = self._on_progress(read_progress(self.query_id or "", status, elapsed))
         if inspect.isawaitable(told):
             await told
 
@@ -362,6 +343,35 @@ class Run:
             content,
             Facts(app=settings.host, redact=Redactor([settings.api_key.reveal()])),
         )
+
+
+def run_of(
+    service: Resource,
+    make: Callable[[str, bool], Step],
+    timeout: float | None,
+    on_progress: OnProgress | None,
+    options: RequestOptions | None,
+) -> Run:
+    """Return a run with the settings of a resource's client, and those of one call."""
+    executor = executor_of(service)
+    chosen = executor.defaults if options is None else read_options(options, executor.defaults)
+    return Run(executor, chosen, make, timeout=timeout, on_progress=on_progress)
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Check the seconds that a query may take.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not more than 0.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+    if not timeout > 0:
+        raise ValueError(f"timeout must be more than 0 seconds, not {timeout:g}")
+    return timeout
 
 
 def object_of(operation: Operation, response: httpx.Response) -> dict[str, Any]:

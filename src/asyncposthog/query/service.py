@@ -1,26 +1,23 @@
-"""`ph.query` and `ph.insights`: the generated methods, and those that run queries to their end."""
+"""`ph.query`: the generated methods, and those that run queries to their end."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
 from asyncposthog.operation import Operation, Result
-from asyncposthog.options import read_options
-from asyncposthog.registry.families import insights as insights_registry
 from asyncposthog.registry.families import query as registry
-from asyncposthog.resources.insights import Insights
 from asyncposthog.resources.query import Query
-from asyncposthog.types import OMIT, Id, RequestOptions
+from asyncposthog.types import OMIT, RequestOptions
 
+from .progress import OnProgress
 from .request import Mode, Plan, Refresh, check_name, check_refresh, cut_at, plan, plan_of
 from .result import QueryResult, TruncatedResultWarning
-from .run import OnProgress, Run, Step, object_of
+from .run import Step, check_timeout, object_of, run_of
 from .sql import MAX_LIMIT
 
 if TYPE_CHECKING:
@@ -28,11 +25,10 @@ if TYPE_CHECKING:
 
     from .stream import QueryStream
 
-__all__ = ["InsightsService", "QueryService"]
+__all__ = ["QueryService"]
 
 _CREATE: Final = replace(registry.CREATE, result=Result(kind="json"))
 """The answer is read as plain data: the models of 549 schemas are no help with rows."""
-_INSIGHT: Final = replace(insights_registry.GET, result=Result(kind="json"))
 
 
 class QueryService(Query):
@@ -87,7 +83,7 @@ class QueryService(Query):
         planned = plan(query, values)
         chosen, waiting, background = check_refresh(refresh, mode)
         name = check_name(name)
-        _check_timeout(timeout)
+        check_timeout(timeout)
 
         def make(query_id: str, in_background: bool) -> Step:
             body = {
@@ -98,7 +94,7 @@ class QueryService(Query):
             }
             return Step(_CREATE, body=body, query_id=query_id)
 
-        run = _run(self, make, timeout, on_progress, options)
+        run = run_of(self, make, timeout, on_progress, options)
         result = _result(await run.answer(chosen), planned, run.query_id)
         if result.truncated:
             warnings.warn(_cut(result), TruncatedResultWarning, stacklevel=2)
@@ -142,7 +138,7 @@ class QueryService(Query):
             values=values,
             page_size=page_size,
             name=check_name(name),
-            timeout=_check_timeout(timeout),
+            timeout=check_timeout(timeout),
             options=options,
         )
 
@@ -154,91 +150,12 @@ class QueryService(Query):
         return _result(object_of(operation, response), plan_of(body["query"]), query_id)
 
 
-class InsightsService(Insights):
-    """Operations on `insights`, and their results."""
-
-    async def result(
-        self,
-        id: Id,
-        /,
-        *,
-        max_age: timedelta | float | None = None,
-        mode: Mode = "auto",
-        timeout: float | None = None,  # noqa: ASYNC109
-        on_progress: OnProgress | None = None,
-        options: RequestOptions | None = None,
-    ) -> QueryResult:
-        """Return the result of a saved insight, computed anew if it is too old.
-
-        `GET /api/projects/{project_id}/insights/{id}/`; scope `insight:read`; limits
-        `clickhouse_burst` and `clickhouse_sustained`.
-
-        Args:
-            id: The insight's number or short id.
-            max_age: How old it may be, in seconds or as a timedelta; 0: compute it now. None: as
-                old as it is; it is computed only if PostHog has none.
-            mode: How to wait for what has to be computed, as of `ph.query`.
-            timeout: Seconds it may take altogether.
-            on_progress: Told how far a computation in the background has come.
-            options: What to do differently from the client.
-
-        Returns:
-            The result: `results`, and rows where the insight is a table. `last_refresh` says when
-            it was computed.
-
-        Raises:
-            QueryError: The insight's query failed.
-            PostHogError: The call failed otherwise.
-            TypeError, ValueError: An argument is of the wrong type, or out of range.
-        """
-        chosen, _, _ = check_refresh("force_blocking", mode)
-        seconds = _seconds(max_age)
-        _check_timeout(timeout)
-        forced = seconds is not None
-
-        def make(query_id: str, in_background: bool) -> Step:
-            refresh = "async" if in_background else "blocking"
-            query = {"refresh": f"force_{refresh}" if forced else refresh}
-            return Step(_INSIGHT, (id,), query, holds="result")
-
-        run = _run(self, make, timeout, on_progress, options)
-        if seconds != 0:
-            kept = await run.look(Step(_INSIGHT, (id,), {"refresh": "force_cache"}))
-            result = _insight(kept, None)
-            if result.results is not None and run.is_fresh(result.last_refresh, seconds):
-                return result
-        return _insight(await run.answer(chosen), run.query_id)
-
-    def _read_answer(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
-        """Read the answer of a call that was made for `ph.raw(ph.insights.result, …)`."""
-        return _insight(object_of(operation, response), None) if operation is _INSIGHT else OMIT
-
-
-def _run(
-    service: Query | Insights,
-    make: Any,
-    timeout: float | None,
-    on_progress: OnProgress | None,
-    options: RequestOptions | None,
-) -> Run:
-    executor = service._executor  # pyright: ignore[reportPrivateUsage]
-    chosen = executor.defaults if options is None else read_options(options, executor.defaults)
-    return Run(executor, chosen, make, timeout=timeout, on_progress=on_progress)
-
-
 def _result(answer: dict[str, Any], planned: Plan, query_id: str | None) -> QueryResult:
     results = answer.get("results")
     rows = len(results) if isinstance(results, list) else 0  # pyright: ignore[reportUnknownArgumentType]
     return QueryResult(
         answer, query_id=query_id, cut_at=cut_at(planned, rows, answer.get("hasMore"))
     )
-
-
-def _insight(answer: dict[str, Any], query_id: str | None) -> QueryResult:
-    if "results" not in answer:
-        answer = {**answer, "results": answer.get("result")}
-    has_more = answer.get("hasMore") is True
-    return QueryResult(answer, query_id=query_id, cut_at=0 if has_more else None)
 
 
 def _cut(result: QueryResult) -> str:
@@ -252,25 +169,3 @@ def _cut(result: QueryResult) -> str:
         f"the result was cut at {rows:,} rows, the most that PostHog gives for one query: read "
         "everything with ph.query.stream()"
     )
-
-
-def _check_timeout(timeout: object) -> Any:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
-    if not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout:g}")
-    return timeout
-
-
-def _seconds(max_age: object) -> float | None:
-    if max_age is None:
-        return None
-    if isinstance(max_age, timedelta):
-        max_age = max_age.total_seconds()
-    if isinstance(max_age, bool) or not isinstance(max_age, int | float):
-        raise TypeError(f"max_age must be seconds or a timedelta, not {type(max_age).__name__}")
-    if not max_age >= 0:
-        raise ValueError(f"max_age must be 0 or more, not {max_age:g}")
-    return max_age

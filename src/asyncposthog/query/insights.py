@@ -1,0 +1,102 @@
+"""`ph.insights`: the generated methods, and the results of saved insights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import httpx
+
+from asyncposthog.operation import Operation, Result
+from asyncposthog.registry.families import insights as registry
+from asyncposthog.resources.insights import Insights
+from asyncposthog.types import OMIT, Id, RequestOptions
+
+from .progress import OnProgress
+from .request import Mode, check_refresh
+from .result import QueryResult
+from .run import Step, check_timeout, object_of, run_of
+
+__all__ = ["InsightsService"]
+
+_INSIGHT: Final = replace(registry.GET, result=Result(kind="json"))
+
+
+class InsightsService(Insights):
+    """Operations on `insights`, and their results."""
+
+    async def result(
+        self,
+        id: Id,
+        /,
+        *,
+        max_age: timedelta | float | None = None,
+        mode: Mode = "auto",
+        timeout: float | None = None,  # noqa: ASYNC109
+        on_progress: OnProgress | None = None,
+        options: RequestOptions | None = None,
+    ) -> QueryResult:
+        """Return the result of a saved insight, computed anew if it is too old.
+
+        `GET /api/projects/{project_id}/insights/{id}/`; scope `insight:read`; limits
+        `clickhouse_burst` and `clickhouse_sustained`.
+
+        Args:
+            id: The insight's number or short id.
+            max_age: How old it may be, in seconds or as a timedelta; 0: compute it now. None: as
+                old as it is; it is computed only if PostHog has none.
+            mode: How to wait for what has to be computed, as of `ph.query`.
+            timeout: Seconds it may take altogether.
+            on_progress: Told how far a computation in the background has come.
+            options: What to do differently from the client.
+
+        Returns:
+            The result: `results`, and rows where the insight is a table. `last_refresh` says when
+            it was computed.
+
+        Raises:
+            QueryError: The insight's query failed.
+            PostHogError: The call failed otherwise.
+            TypeError, ValueError: An argument is of the wrong type, or out of range.
+        """
+        chosen, _, _ = check_refresh("force_blocking", mode)
+        seconds = _seconds(max_age)
+        check_timeout(timeout)
+        forced = seconds is not None
+
+        def make(query_id: str, in_background: bool) -> Step:
+            refresh = "async" if in_background else "blocking"
+            query = {"refresh": f"force_{refresh}" if forced else refresh}
+            return Step(_INSIGHT, (id,), query, holds="result")
+
+        run = run_of(self, make, timeout, on_progress, options)
+        if seconds != 0:
+            kept = await run.look(Step(_INSIGHT, (id,), {"refresh": "force_cache"}))
+            result = _insight(kept, None)
+            if result.results is not None and run.is_fresh(result.last_refresh, seconds):
+                return result
+        return _insight(await run.answer(chosen), run.query_id)
+
+    def _read_answer(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
+        """Read the answer of a call that was made for `ph.raw(ph.insights.result, …)`."""
+        return _insight(object_of(operation, response), None) if operation is _INSIGHT else OMIT
+
+
+def _insight(answer: dict[str, Any], query_id: str | None) -> QueryResult:
+    if "results" not in answer:
+        answer = {**answer, "results": answer.get("result")}
+    has_more = answer.get("hasMore") is True
+    return QueryResult(answer, query_id=query_id, cut_at=0 if has_more else None)
+
+
+def _seconds(max_age: object) -> float | None:
+    if max_age is None:
+        return None
+    if isinstance(max_age, timedelta):
+        max_age = max_age.total_seconds()
+    if isinstance(max_age, bool) or not isinstance(max_age, int | float):
+        raise TypeError(f"max_age must be seconds or a timedelta, not {type(max_age).__name__}")
+    if not max_age >= 0:
+        raise ValueError(f"max_age must be 0 or more, not {max_age:g}")
+    return max_age
