@@ -18,7 +18,16 @@ UUID = "018f0000-0000-7000-8000-0000000000ff"
 FORMATS = {"uuid": UUID, "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01"}
 TYPES = {"integer": "1", "number": "1", "boolean": "true", "object": "{}"}
 
+_EXPORT: dict[str, Any] = {
+    "name": "to the lake",
+    "interval": "hour",
+    "destination": {"type": "NoOp", "config": {}},
+}
 BODIES: dict[str, dict[str, Any]] = {
+    "batch_exports.create": _EXPORT,
+    "batch_exports.replace": _EXPORT,
+    "batch_exports.update": {"name": "renamed"},
+    "batch_exports.backfills.create": {"start_at": "2026-01-01T00:00:00Z"},
     "file_download_batch_exports.create": {
         "model": "events",
         "file": {"format": "Parquet", "compression": "zstd"},
@@ -33,6 +42,12 @@ BODIES: dict[str, dict[str, Any]] = {
 """Bodies of operations whose rules no schema can say."""
 
 STATES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("batch_exports.backfills.create", "batch_exports.replace", "batch_exports.update"),
+        _EXPORT,
+    ),
+    "batch_exports.runs.cancel": {"status": "Running"},
+    "batch_exports.backfills.cancel": {"status": "Running"},
     "file_download_batch_exports.cancel": {"status": "Running"},
     "file_download_batch_exports.download": {"status": "Completed"},
     "file_download_batch_exports.download_part": {"status": "Completed"},
