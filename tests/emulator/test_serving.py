@@ -1,8 +1,7 @@
-"""On a real socket, from the command line, and as any ASGI server sees it."""
+"""On a real socket, and as any ASGI server sees it."""
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import threading
@@ -13,7 +12,6 @@ import httpx
 import pytest
 
 from asyncposthog.emulator import Emulator, serve
-from asyncposthog.emulator.__main__ import main
 from tests.emulator import small
 
 pytestmark = pytest.mark.anyio
@@ -125,45 +123,6 @@ async def test_requests_side_by_side(tiny: Emulator) -> None:
             for number in range(20):
                 tasks.start_soon(make, number)
     assert sorted(answers) == list(range(1, 21))
-
-
-def test_the_command_line_refuses_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert main(["--port", str(port)]) == 1
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == (
-        "",
-        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use\n",
-    )
-
-
-@pytest.mark.parametrize("port", ["70000", "-1", "many"])
-def test_the_command_line_refuses_a_port_that_is_none(
-    port: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([f"--port={port}"])
-    assert caught.value.code == 2
-    assert "--port" in capsys.readouterr().err
-
-
-async def test_the_command_line_serves_until_interrupted() -> None:
-    command = [sys.executable, "-m", "asyncposthog.emulator", "--port", "0", "--project-id", "7"]
-    async with await anyio.open_process(command, stderr=None) as process:
-        assert process.stdout is not None
-        told = b""
-        while told.count(b"\n") < 3:
-            told += await process.stdout.receive()
-        told_of = dict(line.split("=") for line in told.decode().split())
-        assert told_of["POSTHOG_PROJECT_ID"] == "7"
-        key = {"Authorization": f"Bearer {told_of['POSTHOG_PERSONAL_API_KEY']}"}
-        async with httpx.AsyncClient(base_url=told_of["POSTHOG_HOST"], headers=key) as http:
-            assert (await http.get("/api/projects/7/cohorts/")).status_code == 200
-        process.send_signal(signal.SIGINT)
-        assert await process.wait() == 0
 
 
 async def converse(emulator: Emulator, scope: dict[str, Any], *told: Any) -> list[Any]:

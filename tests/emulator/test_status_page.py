@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -105,10 +104,11 @@ async def test_resources_requests_events_and_limits(tiny: Emulator) -> None:
         ["POST", "/api/projects/1/feature_flags/", "feature_flags.create", "201"],
     ]
     assert page.bars == 3
-    assert re.search(r"<dt>Events</dt><dd>9</dd>.*<dt>Persons</dt><dd>5</dd>", text)
+    for name, value in (("Events", "9"), ("Persons", "5"), ("Requests", "4")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in text
     assert "5 events 8 minutes before the end" in text
-    (burst,) = [row for row in page.cells if row[0] == "burst"]
-    assert burst[2].strip() == "2 / 480"
+    (sustained,) = [row for row in page.cells if row[0] == "sustained"]
+    assert sustained[2].strip() == "2 / 4,800"
     assert "phx_emulator" not in text
     assert Page(await got(tiny)).cells != page.cells
 
