@@ -181,8 +181,9 @@ async def test_a_key_that_is_null(at: int) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("Float64", 1.5), ("Array(String)", ["a"]), ("Bool", True), ("Unknown", 1),
-     ("Enum8('a' = 1)", "a"), ("DateTime64(9, 'UTC')", "2026-01-01T00:00:00.123456789Z")],
+    [("Float64", 1.5), ("Decimal(38, 2)", "1.00"), ("Array(String)", ["a"]),
+     ("Bool", True), ("Unknown", 1), ("Enum8('a' = 1)", "a"),
+     ("DateTime64(9, 'UTC')", "2026-01-01T00:00:00.123456789Z")],
 )  # fmt: skip
 async def test_a_key_that_has_no_exact_order(kind: str, value: Any) -> None:
     with pytest.raises(PaginationError, match="told apart exactly"):
@@ -197,7 +198,7 @@ async def test_times_that_the_server_has_shortened() -> None:
         await read(Table(columns, [["2026-01-01T00:00:00.123Z"]]), "SELECT 1", "timestamp")
     assert "toString(timestamp, 'UTC')" in (caught.value.suggestion or "")
     with pytest.raises(PaginationError, match="float"):
-        await read(Table({"d": "Decimal(38, 20)"}, [[0.1]]), "SELECT 1", "d")
+        await read(Table({"d": "Decimal(18, 4)"}, [[0.1]]), "SELECT 1", "d")
 
 
 async def test_a_key_that_is_no_column() -> None:

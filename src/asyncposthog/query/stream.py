@@ -278,8 +278,10 @@ def _quoted(name: str) -> str:
 def _check_kind(name: str, kind: ColumnType) -> None:
     base = kind.base
     known = base.name in {"String", "FixedString", "UUID", "Date", "Date32"}
-    if known or base.name.startswith(("Int", "UInt", "Decimal")):
+    if known or base.name.startswith(("Int", "UInt")):
         return
+    if base.name.startswith("Decimal") and base.precision <= 18:
+        return  # what toDecimal() makes
     if base.name.startswith("DateTime") and base.digits <= 6:
         return
     raise PaginationError(

@@ -23,6 +23,8 @@ __all__ = ["bind"]
 
 _SERVERS_OWN: Final = frozenset({"filters", "variables"})
 """Placeholders that the server fills in by itself."""
+_DECIMAL_DIGITS: Final = 18
+"""What a Decimal64 holds, the only decimal that HogQL makes."""
 
 
 def bind(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
@@ -124,7 +126,19 @@ def _decimal(value: Decimal, what: str, inside: bool) -> object:
         return float(value)
     if inside:
         raise TypeError(f"{what}: {value} inside a list has more digits than a float holds")
-    return str(value)
+    digits, scale = len(value.as_tuple().digits), _scale(value)
+    if max(digits, scale) > _DECIMAL_DIGITS:
+        # The server would make NULL of it.
+        raise ValueError(
+            f"{what} is {value}, and HogQL's decimals hold {_DECIMAL_DIGITS} digits: round it"
+        )
+    return format(value, "f")
+
+
+def _scale(value: Decimal) -> int:
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)  # it is finite
+    return max(0, -exponent)
 
 
 def _typed(sql: str, seen: Sketch, given: Mapping[str, object]) -> str:
@@ -145,7 +159,5 @@ def _around(sql: str, found: Placeholder, given: Mapping[str, object]) -> str:
     if isinstance(value, datetime) and not found.parsed:
         return f"toDateTime({text})"
     if isinstance(value, Decimal) and isinstance(_decimal(value, found.name, False), str):
-        exponent = value.as_tuple().exponent
-        assert isinstance(exponent, int)
-        return f"toDecimal({text}, {-exponent})"
+        return f"toDecimal({text}, {_scale(value)})"
     return text
