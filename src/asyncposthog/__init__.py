@@ -44,7 +44,8 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from .limits.limiter import RateLimiter
-    from .limits.view import RateLimits
+    from .limits.redis import RedisStore
+    from .limits.view import BucketView, RateLimits
     from .operation import Operation
     from .pagination import Cursor, Page
     from .query.progress import QueryProgress
@@ -63,6 +64,7 @@ __all__ = [
     "AsyncPostHog",
     "Attempt",
     "AuthenticationError",
+    "BucketView",
     "CallNext",
     "Check",
     "Clock",
@@ -100,6 +102,7 @@ __all__ = [
     "RawResponse",
     "ReadOnlyError",
     "RedirectError",
+    "RedisStore",
     "RequestInfo",
     "RequestOptions",
     "ResponseTooLargeError",
@@ -153,7 +156,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "ValidationError",
     ),
     ".limits.limiter": ("RateLimiter",),
-    ".limits.view": ("RateLimits",),
+    ".limits.redis": ("RedisStore",),
+    ".limits.view": ("BucketView", "RateLimits"),
     ".operation": ("Operation",),
     ".pagination": ("Cursor", "Page"),
     ".query.progress": ("QueryProgress",),

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span and a measurement for every attempt, and gauges of the rate limits.
+"""OpenTelemetry: a span and a measurement for every attempt, and metrics of the rate limits.
 
 It needs `asyncposthog[otel]`, and does nothing unless it is asked to:
 
@@ -91,9 +91,10 @@ def trace(
 
 
 def watch(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
-    """Offer the client's rate limits as gauges, read when metrics are collected.
+    """Offer the client's rate limits as metrics, read when metrics are collected.
 
-    `posthog.client.rate_limit.remaining`, `.waiting` and `.closed` (seconds), by `bucket`. The
+    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.closed` (seconds).
+    Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.refused` (429s). The
     client is not kept alive by this.
 
     Args:
@@ -120,6 +121,18 @@ def watch(client: BaseClient, meter_provider: MeterProvider | None = None) -> No
 
         meter.create_observable_gauge(f"posthog.client.rate_limit.{name}", [read], unit, text)
 
+    def counter(name: str, text: str) -> None:
+        def read(options: CallbackOptions) -> Iterable[Observation]:
+            alive = watched()
+            return [] if alive is None else [Observation(getattr(alive.rate_limits, name))]
+
+        label = f"posthog.client.rate_limit.{name}"
+        meter.create_observable_counter(label, [read], "{request}", text)
+
+    counter("requests", "Requests that were let go.")
+    counter("retries", "Those of them that were repeats.")
+    counter("waits", "Requests that had to wait.")
+    counter("refused", "Requests that the server answered with 429.")
     gauge("remaining", "{request}", "Requests that may go at once.")
     gauge("waiting", "{request}", "Requests that wait.")
     gauge("closed", "s", "Seconds for which nothing goes, after a 429.")

@@ -38,11 +38,12 @@ class Api:
         return httpx.Response(200, json=PAGE)
 
 
-def client(them: Fleet, api: Api) -> AsyncPostHog:
+def client(them: Fleet, api: Api, **settings: Any) -> AsyncPostHog:
     store: RedisStore = them.store()
+    settings.setdefault("deadline", 20.0)
     return AsyncPostHog(
-        api_key="phx_shared", project_id=1, transport=httpx.MockTransport(api), deadline=20.0,
-        max_retries=0, limiter=RateLimiter(limits=LIMITS, store=store),
+        api_key="phx_shared", project_id=1, transport=httpx.MockTransport(api), max_retries=0,
+        limiter=RateLimiter(limits=LIMITS, store=store), **settings,
     )  # fmt: skip
 
 
@@ -79,3 +80,29 @@ async def test_what_the_server_refuses_to_one_the_others_do_not_ask(redis_server
         api.refuses = False
         them.pass_time(100.0)
         await two.feature_flags.list()
+
+
+async def test_a_closure_that_is_too_long_for_one_is_for_the_others(redis_server: Server) -> None:
+    api = Api()
+    settings: dict[str, Any] = {"deadline": None, "max_retry_after": 10.0}
+    async with (
+        fleet(redis_server) as them,
+        client(them, api, **settings) as one,
+        client(them, api, **settings) as two,
+    ):
+        await two.feature_flags.list()
+        api.refuses = True
+        with pytest.raises(RateLimitError, match="Call again in 30 s"):
+            await one.feature_flags.list()
+        with pytest.raises(RateLimitError, match=r"max_retry_after \(10 s\)"):
+            await two.feature_flags.list()
+        assert api.requests == 2
+
+
+async def test_a_limiter_is_closed_with_its_block(redis_server: Server) -> None:
+    api = Api()
+    settings: dict[str, Any] = {"project_id": 1, "transport": httpx.MockTransport(api)}
+    async with RateLimiter(store=RedisStore(redis_server.url, prefix="block")) as limiter:
+        async with AsyncPostHog("phx_block", limiter=limiter, **settings) as ph:
+            await ph.feature_flags.list()
+        assert ph.rate_limits["burst"].used == 1

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from asyncposthog import AsyncPostHog, ConfigurationError, NotFoundError, observe, telemetry
 from asyncposthog.errors import ConnectionError  # noqa: A004
 from tests.limits.kit import KEY, anyio_backend
-from tests.limits.test_client import Wire, client
+from tests.limits.test_client import Wire, client, throttled
 
 __all__ = ["anyio_backend"]
 
@@ -131,6 +131,19 @@ async def test_rate_limits_as_gauges(collected: Collected) -> None:
     del ph
     gc.collect()
     assert collected.points("posthog.client.rate_limit.remaining") == []
+
+
+async def test_what_happened_as_counters(collected: Collected) -> None:
+    wire = Wire(throttled(1), httpx.Response(500))
+    async with client(wire, limits={"burst": (3, 60)}) as ph:
+        telemetry.watch(ph, collected.meters)
+        await ph.feature_flags.get(7)
+        await ph.feature_flags.get(7)
+        counts = {
+            name: [point.value for point in collected.points(f"posthog.client.rate_limit.{name}")]
+            for name in ("requests", "retries", "waits", "refused")
+        }
+    assert counts == {"requests": [4], "retries": [2], "waits": [2], "refused": [1]}
 
 
 async def test_without_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from asyncposthog.operation import Operation
 from asyncposthog.transport.clock import Clock, SystemClock
@@ -31,7 +32,8 @@ _LANES: Final = 256
 class RateLimiter:
     """The limits of every key that a family of clients uses.
 
-    Clients of one event loop may share one: `AsyncPostHog(limiter=limiter)`.
+    Clients of one event loop may share one: `AsyncPostHog(limiter=limiter)`. They do not close it;
+    `async with RateLimiter(…) as limiter:` does.
     """
 
     def __init__(
@@ -102,6 +104,19 @@ class RateLimiter:
     async def aclose(self) -> None:
         """Give back what the store holds open."""
         await self.store.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the limiter."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store. Clients that use the limiter have to be closed before."""
+        await self.aclose()
 
 
 class KeyLimiter:
