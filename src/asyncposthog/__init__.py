@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ConnectionError,  # noqa: A004
         DecodeError,
         EventLoopError,
+        ExportError,
         MethodNotAllowedError,
         NotFoundError,
         PaginationError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         TimeoutError,  # noqa: A004
         ValidationError,
     )
+    from .export import Export, ExportJob, ExportPlan, Partition, Progress, Report
     from .limits.limiter import RateLimiter
     from .limits.redis import RedisStore
     from .limits.view import BucketView, RateLimits
@@ -76,6 +78,10 @@ __all__ = [
     "DecodeError",
     "Diagnosis",
     "EventLoopError",
+    "Export",
+    "ExportError",
+    "ExportJob",
+    "ExportPlan",
     "FileInput",
     "Id",
     "Limiter",
@@ -87,9 +93,11 @@ __all__ = [
     "Operation",
     "Page",
     "PaginationError",
+    "Partition",
     "PermissionDeniedError",
     "PostHogError",
     "Preview",
+    "Progress",
     "QueryError",
     "QueryProgress",
     "QueryResult",
@@ -103,6 +111,7 @@ __all__ = [
     "ReadOnlyError",
     "RedirectError",
     "RedisStore",
+    "Report",
     "RequestInfo",
     "RequestOptions",
     "ResponseTooLargeError",
@@ -136,6 +145,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "ConnectionError",
         "DecodeError",
         "EventLoopError",
+        "ExportError",
         "MethodNotAllowedError",
         "NotFoundError",
         "PaginationError",
@@ -155,6 +165,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "TimeoutError",
         "ValidationError",
     ),
+    ".export": ("Export", "ExportJob", "ExportPlan", "Partition", "Progress", "Report"),
     ".limits.limiter": ("RateLimiter",),
     ".limits.redis": ("RedisStore",),
     ".limits.view": ("BucketView", "RateLimits"),

@@ -23,6 +23,7 @@ __all__ = [
     "ConnectionError",
     "DecodeError",
     "EventLoopError",
+    "ExportError",
     "MethodNotAllowedError",
     "NotFoundError",
     "PaginationError",
@@ -187,6 +188,10 @@ class PaginationError(PostHogError):
 
 class ResponseTooLargeError(PostHogError):
     """The answer is larger than `max_response_bytes`."""
+
+
+class ExportError(PostHogError):
+    """An export cannot begin or go on, for a reason that is not the server's."""
 
 
 class StatusError(PostHogError):

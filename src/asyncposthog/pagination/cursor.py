@@ -45,6 +45,16 @@ class Cursor(Generic[T]):
         self._strict = strict
         self._start = start
 
+    @property
+    def operation(self) -> Operation:
+        """What it lists."""
+        return self._call.operation
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The query parameters it was given, by their names on the wire."""
+        return dict(self._call.query or {})
+
     def __await__(self) -> Generator[Any, Any, Page[T]]:
         """Request the first page."""
         return self._first_page().__await__()

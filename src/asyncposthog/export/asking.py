@@ -1,0 +1,115 @@
+"""Queries of an export on their way to the server: their form, their repeats, their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import httpx
+from anyio import CapacityLimiter, to_thread
+
+from asyncposthog.errors import DecodeError, PostHogError
+from asyncposthog.executor import Executor
+from asyncposthog.options import read_options
+from asyncposthog.registry.families import query as registry
+from asyncposthog.transport.middleware import CallNext
+from asyncposthog.transport.retry import OnRetry, RetryDetails
+from asyncposthog.types import RequestOptions
+
+from .engine import Tally
+from .page import ShapeError
+
+__all__ = ["Asker", "observed"]
+
+R = TypeVar("R")
+
+_RETRIES: Final = 6
+"""Repeats of a query: an export is long, and a hiccup must not end it."""
+_MISREADS: Final = 3
+"""How often an answer that is none is asked for again."""
+
+
+class Asker:
+    """Sends the queries of one export, and has their answers read in a worker thread."""
+
+    def __init__(
+        self, executor: Executor, tally: Tally, *, name: str, options: RequestOptions | None
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            executor: What performs the calls.
+            tally: Counts them.
+            name: What the queries are called in the server's query log.
+            options: What to do differently from the client.
+        """
+        self._executor = observed(executor, tally)
+        self._tally = tally
+        self._name = name[:128]
+        chosen = read_options(options or {}, executor.defaults)
+        if "max_retries" not in (options or {}):
+            retries = max(chosen.policy.max_retries, _RETRIES)
+            chosen = replace(chosen, policy=replace(chosen.policy, max_retries=retries))
+        self._options = chosen
+        # One at a time: they hold the GIL, and each has a page in memory.
+        self._reading = CapacityLimiter(1)
+
+    async def ask(self, sql: str, values: Mapping[str, Any], read: Callable[[bytes], R]) -> R:
+        """Run a query and return what `read` makes of its answer.
+
+        Raises:
+            PostHogError: It failed for good.
+        """
+        body = {
+            "query": {"kind": "HogQLQuery", "query": sql, "values": values},
+            "refresh": "force_blocking",
+            "name": self._name,
+        }
+        for attempt in range(_MISREADS + 1):
+            content = await self._send(body)
+            self._tally.received += len(content)
+            try:
+                return await to_thread.run_sync(read, content, limiter=self._reading)
+            except ShapeError as error:
+                if attempt == _MISREADS:
+                    raise self._misread(error) from None
+                self._tally.retries += 1
+        raise AssertionError
+
+    async def _send(self, body: Mapping[str, Any]) -> bytes:
+        # A function of its own, so that nothing keeps the response while it is read.
+        executor = self._executor
+        response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
+        return response.content
+
+    def _misread(self, error: ShapeError) -> PostHogError:
+        return DecodeError(
+            f"The server did not answer a query with rows: {error}.",
+            operation=registry.CREATE.id,
+            status=200,
+            suggestion="Run the export again; it goes on where it stopped if it has a checkpoint.",
+        )
+
+
+def observed(executor: Executor, tally: Tally) -> Executor:
+    """Return an executor with the same settings that counts what it sends."""
+    before = executor.on_retry
+
+    async def count(request: httpx.Request, call_next: CallNext) -> httpx.Response:
+        tally.requests += 1
+        return await call_next(request)
+
+    def told(details: RetryDetails) -> object:
+        tally.retries += 1
+        tally.waits += 1
+        return None if before is None else before(details)
+
+    on_retry: OnRetry = told
+    return Executor(
+        executor.settings,
+        executor.transport,
+        roots=executor.roots,
+        middleware=(count, *executor.middleware),
+        on_retry=on_retry,
+    )

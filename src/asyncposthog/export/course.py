@@ -1,0 +1,183 @@
+"""The course of one export: engine to sink, checkpoint by checkpoint, to the report."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from asyncposthog.errors import PostHogError
+from asyncposthog.executor import Executor
+
+from .checkpoint import Checkpoint, load, save
+from .checksum import show
+from .engine import Piece, Tally
+from .report import FileReport, Progress, Report
+from .request import Request
+from .sinks.base import Mark, Sink
+from .sinks.function import Receive, hand_over
+
+__all__ = ["Course", "OnProgress"]
+
+R = TypeVar("R")
+
+OnProgress: TypeAlias = Callable[[Progress], Awaitable[object] | object]
+"""Told how far an export is; a function or an async function."""
+
+_GRACE: Final = 10.0
+"""Seconds for closing files after a cancellation."""
+
+
+@dataclass
+class Course:
+    """One run of an export into a sink."""
+
+    executor: Executor
+    request: Request
+    sink: Sink[Any]
+    path: Path | None
+    """Of the checkpoint."""
+    named: bool
+    """Whether the user named the checkpoint, and it stays."""
+
+    async def run(self, on_progress: OnProgress | None, receive: Receive | None = None) -> Report:
+        """Export, from where an earlier run stopped, or from the beginning.
+
+        Args:
+            on_progress: Told after every piece.
+            receive: Given every batch before the sink is.
+        """
+        clock = self.executor.transport.clock
+        began = clock.monotonic()
+        identity = await self._identity()
+        found = None if self.path is None else await _threaded(load, self.path, identity)
+        self._resumed = found is not None
+        now = int(clock.time() * 1_000_000)
+        self._checkpoint = found or Checkpoint(
+            identity=identity, settled=self.request.settled(now)
+        )
+        self._tally = Tally(**self._checkpoint.tally)
+        if self._checkpoint.phase == "running":
+            await _threaded(self.sink.check, self._checkpoint.sink)
+            await self._export(began, on_progress, receive)
+        state = self._checkpoint.sink or {}
+        files = await _threaded(self.sink.publish, state)
+        await self._done()
+        return self._report(state, files, clock.monotonic() - began)
+
+    async def _identity(self) -> dict[str, Any]:
+        project = await self.executor.project()
+        return {
+            "host": self.executor.settings.host,
+            "project": project,
+            **self.request.identity,
+            **self.sink.identity,
+        }
+
+    async def _export(
+        self, began: float, on_progress: OnProgress | None, receive: Receive | None
+    ) -> None:
+        sink, tally, clock = self.sink, self._tally, self.executor.transport.clock
+        before = (self._checkpoint.sink or {}).get("rows", 0)
+        keep = self.path is not None
+        complete = False
+        try:
+            await _threaded(sink.begin, self._checkpoint.sink)
+            engine = await self.request.engine(self.executor, self._checkpoint.settled, tally)
+
+            async def consume(piece: Piece[Any]) -> None:
+                if receive is not None:
+                    await hand_over(receive, piece.content)
+                await _threaded(self._take, piece)
+                if on_progress is not None:
+                    progress = self._progress(clock.monotonic() - began, before)
+                    result = on_progress(progress)
+                    if inspect.isawaitable(result):
+                        await result
+
+            await engine.run(self._checkpoint.position, sink.prepare, consume, tally)
+            await _threaded(self._finish)
+            complete = True
+        except PostHogError as error:
+            if keep and sink.rows:
+                error.add_note(
+                    f"{sink.rows:,} rows are safe: ask for the same export again to go on."
+                )
+            raise
+        finally:
+            if not complete:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
+                    await _threaded(partial(sink.close, keep=keep))
+
+    def _take(self, piece: Piece[Any]) -> None:
+        mark = self.sink.write(piece, durable=self.path is not None)
+        if mark is not None:
+            self._note(mark)
+
+    def _note(self, mark: Mark) -> None:
+        self._checkpoint = self._checkpoint.at(
+            position=mark.position, sink=mark.state, tally=asdict(self._tally)
+        )
+        if self.path is not None:
+            save(self.path, self._checkpoint)
+
+    def _finish(self) -> None:
+        state = self.sink.finish()
+        self._checkpoint = self._checkpoint.at(
+            phase="finishing", sink=state, tally=asdict(self._tally)
+        )
+        if self.path is not None:
+            save(self.path, self._checkpoint)
+
+    async def _done(self) -> None:
+        """Note the end, or take the checkpoint away."""
+        if self.path is None:
+            return
+        self._checkpoint = self._checkpoint.at(phase="done")
+        if self.named:
+            await _threaded(save, self.path, self._checkpoint)
+        else:
+            await _threaded(partial(self.path.unlink, missing_ok=True))
+
+    def _progress(self, elapsed: float, before: int) -> Progress:
+        tally = self._tally
+        return Progress(
+            rows=self.sink.rows,
+            expected=tally.expected,
+            windows=tally.windows,
+            windows_total=tally.windows_total,
+            requests=tally.requests,
+            waits=tally.waits,
+            elapsed=elapsed,
+            rows_before=before,
+        )
+
+    def _report(self, state: Any, files: tuple[FileReport, ...], duration: float) -> Report:
+        tally = self._tally
+        return Report(
+            rows=state["rows"],
+            windows=tally.windows,
+            splits=tally.splits,
+            requests=tally.requests,
+            retries=tally.retries,
+            waits=tally.waits,
+            duplicates=tally.duplicates,
+            received=tally.received,
+            written=sum(file.bytes for file in files),
+            duration=duration,
+            checksum=show(state["sum"]),
+            files=files,
+            resumed=self._resumed,
+            notes=tuple(tally.notes),
+        )
+
+
+async def _threaded(function: Callable[..., R], *args: Any) -> R:
+    """Run what blocks in a worker thread. It is waited for even if the task is cancelled."""
+    return await to_thread.run_sync(function, *args)

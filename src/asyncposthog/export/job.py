@@ -1,0 +1,239 @@
+"""`ExportJob`: rows to iterate over, or to write somewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from asyncposthog.executor import Executor
+
+from .batch import Batch
+from .course import Course, OnProgress
+from .engine import Steps, Tally
+from .partition import ExportPlan, make_plan
+from .report import Report
+from .request import QueryRequest, Request
+from .sinks.function import FunctionSink, Receive, check_receive
+from .sinks.text import TextSink
+
+__all__ = ["Batches", "ExportJob", "Rows"]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+
+class ExportJob:
+    """An export that is ready to run. Nothing is sent before it is iterated or written.
+
+    ```python
+    async for row in ph.export.events(start, end):  # dicts, in the order of their time
+        ...
+    report = await ph.export.events(start, end).to_jsonl("events.jsonl")
+    ```
+
+    Every iteration and every writing is a run of its own.
+    """
+
+    def __init__(self, executor: Executor, request: Request) -> None:
+        """Keep what is to be exported."""
+        self._executor = executor
+        self._request = request
+
+    def __repr__(self) -> str:
+        """Name what is exported."""
+        return f"<ExportJob: {self._request.kind}>"
+
+    def __aiter__(self) -> Rows:
+        """Go through the rows as dicts: times as datetime, UUIDs as UUID, properties as dict."""
+        return Rows(self.batches())
+
+    def batches(self) -> Batches:
+        """Go through the rows in batches of up to a page."""
+        return Batches(self._executor, self._request)
+
+    async def to_jsonl(
+        self,
+        path: StrPath,
+        *,
+        checkpoint: StrPath | bool | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Write the rows to a file, one JSON object a line, `properties` as an object.
+
+        The file has its name once it is complete; until then, rows go to `.NAME.partial` beside
+        it. A run that was interrupted, killed for one, is gone on with by asking for the same
+        again, and ends in the same bytes as if it had not been.
+
+        Args:
+            path: The file. Its folder has to exist. A name in `.gz` compresses it.
+            checkpoint: Where it is kept how far the export is. By default it is `.NAME.checkpoint`
+                beside the file, and goes away with success; one that is named stays, and makes
+                asking again for what is done return its report. False: none; an interruption
+                leaves nothing behind.
+            on_progress: Told after every piece; a function or an async function.
+
+        Raises:
+            FileExistsError: There is such a file, and it is not that of an interrupted run.
+            ExportError: The file cannot be written, or the checkpoint is that of another export.
+            PostHogError: A query failed for good. What was written so far can be gone on with.
+        """
+        return await self._write(TextSink(Path(path), "jsonl"), Path(path), checkpoint, on_progress)
+
+    async def to_csv(
+        self,
+        path: StrPath,
+        *,
+        checkpoint: StrPath | bool | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Write the rows to a file as CSV with a header; null is empty, `properties` are JSON.
+
+        Args:
+            path: The file; see `to_jsonl`.
+            checkpoint: See `to_jsonl`.
+            on_progress: See `to_jsonl`.
+
+        Raises:
+            FileExistsError: There is such a file, and it is not that of an interrupted run.
+            ExportError: The file cannot be written, or the checkpoint is that of another export.
+            PostHogError: A query failed for good. What was written so far can be gone on with.
+        """
+        return await self._write(TextSink(Path(path), "csv"), Path(path), checkpoint, on_progress)
+
+    async def to(
+        self,
+        receive: Receive,
+        *,
+        checkpoint: StrPath | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Report:
+        """Hand the rows to a function, batch by batch, in order and one at a time.
+
+        Args:
+            receive: Called with each `Batch`; a function or an async function. The next batch
+                waits for it.
+            checkpoint: Where it is kept how far the export is: noted after every batch that was
+                received. Of a run that was killed, the last batch may be given again, and
+                possibly cut elsewhere.
+            on_progress: Told after every batch.
+
+        Raises:
+            ExportError: The checkpoint is that of another export.
+            PostHogError: A query failed for good.
+        """
+        check_receive(receive)
+        name = getattr(receive, "__qualname__", type(receive).__qualname__)
+        sink = FunctionSink(name)
+        course = self._course(sink, None if checkpoint is None else Path(checkpoint), named=True)
+        return await course.run(on_progress, receive)
+
+    async def plan(self, partitions: int | None = None) -> ExportPlan:
+        """Return the parts that the export consists of, each to be run anywhere.
+
+        It takes one query, which counts the rows.
+
+        Args:
+            partitions: How many parts at most; by default, about a page of rows each.
+
+        Raises:
+            ValueError: The export has no time by which it could be divided.
+            PostHogError: The query failed.
+        """
+        if not isinstance(self._request, QueryRequest):
+            raise ValueError(f"an export of {self._request.kind} cannot be divided")
+        return await make_plan(self._executor, self._request, partitions)
+
+    async def _write(
+        self,
+        sink: TextSink,
+        path: Path,
+        checkpoint: StrPath | bool | None,
+        on_progress: OnProgress | None,
+    ) -> Report:
+        course = self._course(sink, *_checkpoint_path(path, checkpoint))
+        return await course.run(on_progress)
+
+    def _course(self, sink: Any, checkpoint: Path | None, named: bool) -> Course:
+        return Course(self._executor, self._request, sink, checkpoint, named=named)
+
+
+def _checkpoint_path(path: Path, given: StrPath | bool | None) -> tuple[Path | None, bool]:
+    """Return where the checkpoint is, and whether the user named it."""
+    if given is False:
+        return None, False
+    if given is None or given is True:
+        return path.with_name(f".{path.name}.checkpoint"), False
+    return Path(given), True
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+class Batches(AsyncIterator[Batch]):
+    """The batches of one run. Breaking out leaves nothing behind.
+
+    Up to `concurrency` pages are read side by side whenever the last ones were handed out, and
+    nothing runs in between.
+    """
+
+    # No async generator: one that is left unfinished needs the event loop to clean it up.
+
+    def __init__(self, executor: Executor, request: Request) -> None:
+        """Ask for nothing yet."""
+        self._executor = executor
+        self._request = request
+        self._steps: Steps[Batch] | None = None
+        self._ready: list[Batch] = []
+        self._busy = False
+        self.tally = Tally()
+
+    def __aiter__(self) -> Batches:
+        """Go on where it stands."""
+        return self
+
+    async def __anext__(self) -> Batch:
+        """Return the next batch that has rows."""
+        if self._busy:
+            raise RuntimeError("this iteration is awaiting its next batch already, in another task")
+        self._busy = True
+        try:
+            while not self._ready:
+                if self._steps is None:
+                    self._steps = await self._begin()
+                pieces = await self._steps.advance()
+                if not pieces:
+                    raise StopAsyncIteration
+                self._ready = [piece.content for piece in reversed(pieces) if piece.rows]
+            return self._ready.pop()
+        finally:
+            self._busy = False
+
+    async def _begin(self) -> Steps[Batch]:
+        now = int(self._executor.transport.clock.time() * 1_000_000)
+        settled = self._request.settled(now)
+        engine = await self._request.engine(self._executor, settled, self.tally)
+        return engine.steps(None, _same, self.tally)
+
+
+class Rows(AsyncIterator[dict[str, Any]]):
+    """The rows of one run, as dicts."""
+
+    def __init__(self, batches: Batches) -> None:
+        """Ask for nothing yet."""
+        self._batches = batches
+        self._rows: Callable[[], dict[str, Any]] | None = None
+        self._ready: list[dict[str, Any]] = []
+
+    def __aiter__(self) -> Rows:
+        """Go on where it stands."""
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        """Return the next row."""
+        if not self._ready:
+            batch = await self._batches.__anext__()
+            self._ready = batch.dicts()
+            self._ready.reverse()
+        return self._ready.pop()

@@ -1,0 +1,132 @@
+"""Exports of list operations: page after page of a cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+from anyio import to_thread
+
+from asyncposthog.executor import Executor
+from asyncposthog.model import Model
+from asyncposthog.pagination import Cursor, Page
+from asyncposthog.query.clickhouse import ColumnType
+
+from .batch import Batch
+from .engine import Consume, Engine, Piece, Prepare, Tally
+
+__all__ = ["ListRequest"]
+
+T = TypeVar("T")
+
+@dataclass(frozen=True)
+class ListRequest:
+    """Everything that a list method returns."""
+
+    cursor: Cursor[Any]
+    columns: tuple[str, ...] | None
+
+    @property
+    def kind(self) -> str:
+        """What the rows are."""
+        return self.cursor.operation.id
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What was asked for."""
+        return {
+            "kind": self.kind,
+            "arguments": self.cursor.arguments,
+            "columns": None if self.columns is None else list(self.columns),
+        }
+
+    def settled(self, now: int) -> Any:
+        """Decide nothing."""
+        return None
+
+    async def engine(self, executor: Executor, settled: Any, tally: Tally) -> Engine:
+        """Return what gets the rows."""
+        return ListEngine(self.cursor, self.columns, self.identity)
+
+
+@dataclass(frozen=True)
+class ListEngine:
+    """Reads a list page by page."""
+
+    cursor: Cursor[Any]
+    columns: tuple[str, ...] | None
+    identity: Mapping[str, Any]
+
+    async def run(
+        self, position: Any, prepare: Prepare[T], consume: Consume[T], tally: Tally
+    ) -> None:
+        """Get all rows behind a position."""
+        steps = self.steps(position, prepare, tally)
+        while pieces := await steps.advance():
+            for piece in pieces:
+                await consume(piece)
+
+    def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> ListSteps[T]:
+        """Return the same pieces, to be had one step at a time."""
+        return ListSteps(self, position, prepare, tally)
+
+
+class ListSteps(Generic[T]):
+    """The pages of one export of a list."""
+
+    def __init__(
+        self, engine: ListEngine, position: Any, prepare: Prepare[T], tally: Tally
+    ) -> None:
+        """Ask for nothing yet."""
+        self._columns = engine.columns
+        self._chosen = engine.columns is not None
+        cursor, self._ended = engine.cursor, False
+        if position is not None:
+            self._columns = tuple(position["columns"])
+            self._ended = position["next"] is None
+            cursor = cursor if self._ended else cursor.resume(position["next"])
+        self._pages = cursor.pages()
+        self._prepare = prepare
+        self._tally = tally
+
+    async def advance(self) -> list[Piece[T]]:
+        """Return the next page; nothing at the end."""
+        page = None if self._ended else await self._pages.advance()
+        if page is None:
+            return []
+        self._tally.requests += 1
+        self._tally.windows += 1
+        self._tally.windows_total = self._tally.windows + page.has_next
+        if page.count is not None:
+            self._tally.expected = page.count
+        batch = self._batch(page)
+        content = await to_thread.run_sync(partial(self._prepare, batch))
+        return [Piece(content, len(batch), batch.position(len(batch)))]
+
+    def _batch(self, page: Page[Any]) -> Batch:
+        items = [_fields(item) for item in page.items]
+        if self._columns is None:
+            self._columns = tuple(dict.fromkeys(name for item in items for name in item))
+        columns = self._columns
+        if self._chosen:
+            items = [{name: item.get(name) for name in columns} for item in items]
+        known = set(columns)
+        place = {"next": page.state, "columns": columns}
+        return Batch(
+            columns=columns,
+            types=tuple(ColumnType("Unknown") for _ in columns),
+            rows=[[item.get(name) for name in columns] for item in items],
+            records=items,
+            unknown=tuple(sorted({n for item in items for n in item.keys() - known})),
+            position=lambda n: place if n >= len(items) else None,
+        )
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    if isinstance(item, Model):
+        return item.raw()
+    if isinstance(item, Mapping):
+        return dict(cast("Mapping[str, Any]", item))
+    return {"value": item}

@@ -1,0 +1,167 @@
+"""The answer to a page's query becomes rows, and the place where the next page begins. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+from asyncposthog.query.clickhouse import column_types
+
+from .batch import Batch
+from .moments import as_text, from_text
+from .source import KEY, TIME, Place, Source
+from .windows import Window
+
+__all__ = ["CrowdedKeyError", "Page", "ShapeError", "answer_rows", "read_page"]
+
+
+class ShapeError(ValueError):
+    """The answer is not that of a query: another attempt may bring a better one."""
+
+
+class CrowdedKeyError(ValueError):
+    """A whole page has one key: there is no way behind it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a page brought."""
+
+    batch: Batch
+    """Its rows, without those that the next page will bring again."""
+    last: Place | None
+    """Where the next page begins; None: the window is read to its end."""
+    received: int
+    """How many rows the server sent."""
+    duplicates: int = 0
+    """Rows that were there twice, the same in every column, and are kept once."""
+
+
+def answer_rows(content: bytes) -> tuple[list[str], object, list[list[Any]]]:
+    """Return the columns, types and rows of an answer.
+
+    Raises:
+        ShapeError: It is none.
+    """
+    try:
+        # Keys alone: looking up every value as well costs more than it saves.
+        body = from_json(content, cache_strings="keys")
+    except ValueError as error:
+        raise ShapeError(f"it is not JSON: {error}") from None
+    if not isinstance(body, Mapping):
+        raise ShapeError("it is no object")
+    answer = cast("Mapping[str, Any]", body)
+    columns, rows = answer.get("columns"), answer.get("results")
+    if answer.get("error"):
+        raise ShapeError(f"it reports an error: {answer['error']!s:.200}")
+    if not isinstance(columns, list) or not isinstance(rows, list):
+        raise ShapeError("it has no columns and results")
+    width = len(cast("list[Any]", columns))
+    sizes = set(map(_size, cast("list[object]", rows)))
+    if not sizes <= {width}:
+        raise ShapeError(f"rows have {sorted(sizes)} values, and there are {width} columns")
+    return cast("tuple[list[str], object, list[list[Any]]]", (columns, answer.get("types"), rows))
+
+
+def _size(row: object) -> int:
+    return len(cast("list[Any]", row)) if type(row) is list else -1
+
+
+def read_page(source: Source, window: Window, limit: int, content: bytes) -> Page:
+    """Read an answer.
+
+    A page that may have been cut short ends before the last key that it has: all rows of one key
+    come together on the next. Such is a page of `limit` rows, and also one of a round number, as
+    from a server that cuts at fewer rows than it was asked for.
+
+    Args:
+        source: What was asked for.
+        window: The window that it was asked of.
+        limit: How many rows the query asked for.
+        content: The answer.
+
+    Raises:
+        ShapeError: It is none.
+        CrowdedKeyError: More rows than fit onto a page have one key.
+    """
+    names, types, rows = answer_rows(content)
+    hidden = 1 if source.time is None else 2
+    if names[-hidden:] != ([KEY] if source.time is None else [TIME, KEY]):
+        raise ShapeError(f"its columns are {names!r:.200}")
+    kinds = column_types(types, len(names))
+    received = len(rows)
+    keys = [row[-1] for row in rows]
+    times = [row[-2] for row in rows] if source.time is not None else []
+    if _not_text(keys) or _not_text(times):
+        raise ShapeError("its times and keys are not text")
+    kept, last = received, None
+    if received >= limit or (received and received % 100 == 0):
+        kept = _before_last_key(times, keys)
+        if not kept and received >= limit:
+            place = f"{source.key} = {keys[0]!r}" + (f", {times[0]}" if times else "")
+            raise CrowdedKeyError(place)
+        kept = kept or received
+        last = None if kept == received else _place(times, keys, kept - 1)
+    rows, keys, times = rows[:kept], keys[:kept], times[:kept]
+    duplicates = 0
+    if len(set(keys)) < kept:
+        unique = _without_repeats(rows)
+        duplicates = kept - len(unique)
+        if duplicates:
+            rows = [rows[i] for i in unique]
+            keys = [keys[i] for i in unique]
+            times = [times[i] for i in unique] if times else times
+    for row in rows:
+        del row[-hidden:]
+    columns = tuple(names[:-hidden])
+    end = as_position(window, last)
+    batch = Batch(
+        columns=columns,
+        types=kinds[:-hidden],
+        rows=rows,
+        json=frozenset(i for i, name in enumerate(columns) if name in source.json),
+        keys=keys,
+        times=times,
+        position=lambda n: end if n >= len(keys) else position_of(_place(times, keys, n - 1)),
+    )
+    return Page(batch=batch, last=last, received=received, duplicates=duplicates)
+
+
+def position_of(place: Place) -> dict[str, Any]:
+    """Return a row's place as a position: it, and all before it, are done."""
+    return {"time": as_text(place.time), "key": place.key}
+
+
+def as_position(window: Window, last: Place | None) -> dict[str, Any]:
+    """Return where to go on behind a page of a window."""
+    if last is not None:
+        return position_of(last)
+    return {"time": as_text(window.end), "key": None}
+
+
+def _not_text(values: Sequence[object]) -> bool:
+    return not set(map(type, values)) <= {str}
+
+
+def _before_last_key(times: Sequence[str], keys: Sequence[str]) -> int:
+    """Return how many rows come before those with the last key."""
+    at = len(keys) - 1
+    time = times[-1] if times else None
+    while at >= 0 and keys[at] == keys[-1] and (time is None or times[at] == time):
+        at -= 1
+    return at + 1
+
+
+def _place(times: Sequence[str], keys: Sequence[str], at: int) -> Place:
+    try:
+        return Place(from_text(times[at]) if times else 0, keys[at])
+    except ValueError as error:
+        raise ShapeError(str(error)) from None
+
+
+def _without_repeats(rows: Sequence[Sequence[Any]]) -> list[int]:
+    """Return the places of rows that are not equal to one just before them."""
+    return [i for i in range(len(rows)) if not i or rows[i] != rows[i - 1]]

@@ -1,0 +1,151 @@
+"""Windows are read side by side, and handed on in order.
+
+At most `concurrency` are in flight, and no more than that wait to be handed on: a slow consumer
+stops the reading, and memory does not grow with the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asyncposthog.errors import QueryTooLargeError, ResponseTooLargeError
+
+from .engine import Consume, Piece
+from .source import Place
+from .windows import Planner, Ticket, Window
+
+__all__ = ["Reading", "Runner"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """What reading a window once brought."""
+
+    piece: Piece[T]
+    last: Place | None
+    """Where the next page begins; None: the window was read to its end."""
+
+
+class Runner(Generic[T]):
+    """Reads the windows of a planner."""
+
+    def __init__(
+        self,
+        planner: Planner[Piece[T]],
+        read: Callable[[Window], Awaitable[Reading[T]]],
+        *,
+        concurrency: int,
+        ordered: bool,
+        changed: Callable[[], None],
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            planner: The windows.
+            read: Reads one once.
+            concurrency: How many are read at a time.
+            ordered: Whether pieces are handed on in order, rather than as they come.
+            changed: Told when windows were read or cut.
+        """
+        self._planner = planner
+        self._read = read
+        self._concurrency = concurrency
+        self._ordered = ordered
+        self._changed = changed
+        self._news = anyio.Event()
+        self._running = 0
+        self._failure: Exception | None = None
+
+    async def run(self, consume: Consume[T]) -> None:
+        """Read everything, ahead of what consumes it.
+
+        Raises:
+            Exception: What reading a window raised, once all before it was consumed; or what
+                consuming raised.
+        """
+        stopped: Exception | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                await self._feed(group, consume)
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the group
+                stopped = error
+            group.cancel_scope.cancel()
+        if stopped is not None:
+            raise stopped
+
+    async def _feed(self, group: TaskGroup, consume: Consume[T]) -> None:
+        while not self._planner.finished:
+            self._start(group, self._concurrency * 2)
+            ticket = self._planner.pop(ordered=self._ordered)
+            if ticket is not None:
+                assert ticket.result is not None
+                await consume(ticket.result)
+                continue
+            if self._failure is not None and self._running == 0:
+                raise self._failure
+            self._news = anyio.Event()
+            await self._news.wait()
+
+    async def step(self) -> list[Piece[T]]:
+        """Read as many windows as may be read at a time, and return what is next in order.
+
+        Whatever runs side by side has ended when it returns.
+
+        Raises:
+            Exception: What reading a window raised, once everything before it was returned.
+        """
+        pieces: list[Piece[T]] = []
+        while not pieces and not self._planner.finished:
+            if self._failure is None:
+                async with anyio.create_task_group() as group:
+                    self._start(group, self._concurrency)
+            while (ticket := self._planner.pop(ordered=self._ordered)) is not None:
+                assert ticket.result is not None
+                pieces.append(ticket.result)
+            if not pieces and self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+        return pieces
+
+    def _start(self, group: TaskGroup, ahead: int) -> None:
+        """Start reading as many windows as may be read now."""
+        while (
+            self._failure is None
+            and self._running < self._concurrency
+            and self._planner.open < ahead
+            and (ticket := self._planner.take()) is not None
+        ):
+            self._running += 1
+            group.start_soon(self._work, ticket)
+
+    async def _work(self, ticket: Ticket[Piece[T]]) -> None:
+        planner = self._planner
+        try:
+            reading = await self._read(ticket.window)
+        except (QueryTooLargeError, ResponseTooLargeError) as error:
+            if not planner.halve(ticket):
+                self._fail(error)
+        except Exception as error:  # noqa: BLE001 - raised where the pieces are awaited
+            self._fail(error)
+        else:
+            if reading.last is None:
+                planner.finish(ticket, reading.piece.rows, reading.piece)
+            else:
+                planner.go_on(ticket, reading.last, reading.piece.rows, reading.piece)
+        finally:
+            self._running -= 1
+            if ticket.state == "taken":
+                planner.give_back(ticket)
+            self._changed()
+            self._news.set()
+
+    def _fail(self, error: Exception) -> None:
+        """Keep a failure, and start nothing more: what is before it is still handed on."""
+        self._failure = self._failure or error

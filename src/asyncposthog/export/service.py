@@ -1,0 +1,430 @@
+"""`ph.export`: events, persons, sessions, groups, any HogQL, any list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from asyncposthog.executor import Executor
+from asyncposthog.pagination import Cursor
+from asyncposthog.types import RequestOptions
+
+from .job import ExportJob
+from .listing import ListRequest
+from .moments import as_micros, as_seconds
+from .partition import Partition
+from .request import EngineName, QueryRequest
+from .source import Source
+
+__all__ = ["Export"]
+
+_EVENTS: Final = Source(
+    kind="events",
+    table="events",
+    columns=(
+        "uuid", "event", "timestamp", "distinct_id", "person_id", "properties", "elements_chain",
+        "created_at",
+    ),
+    time="events.timestamp",
+    key="events.uuid",
+    json=frozenset({"properties"}),
+)  # fmt: skip
+_PERSONS: Final = Source(
+    kind="persons",
+    table="persons",
+    columns=("id", "created_at", "properties", "is_identified"),
+    time="persons.created_at",
+    key="persons.id",
+    json=frozenset({"properties"}),
+)
+_SESSIONS: Final = Source(
+    kind="sessions",
+    table="sessions",
+    columns=(
+        "session_id", "distinct_id", "$start_timestamp", "$end_timestamp", "$session_duration",
+        "$entry_current_url", "$end_current_url", "$pageview_count", "$autocapture_count",
+        "$channel_type", "$is_bounce",
+    ),
+    time="sessions.$start_timestamp",
+    key="sessions.session_id",
+)  # fmt: skip
+_GROUPS: Final = Source(
+    kind="groups",
+    table="groups",
+    columns=("index", "key", "created_at", "properties"),
+    time="groups.created_at",
+    key="concat(toString(groups.index), ':', groups.key)",
+    json=frozenset({"properties"}),
+)
+_MOST: Final = 50_000
+
+
+class Export:
+    """Exports of many rows: exactly once, in constant memory, as fast as the limits allow.
+
+    Its methods return an `ExportJob`, and send nothing.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        """Bind to what performs the calls."""
+        self._executor = executor
+
+    def __repr__(self) -> str:
+        """Name the service."""
+        return "<Export>"
+
+    def events(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        event: str | Sequence[str] | None = None,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        settle: timedelta | float = 0,
+        ordered: bool = True,
+        engine: EngineName = "auto",
+        concurrency: int = 3,
+        page_size: int = 50_000,
+        options: RequestOptions | None = None,
+    ) -> ExportJob:
+        """Export events by their timestamp, from `start` up to but not including `end`.
+
+        `POST /api/projects/{project_id}/query/`; scope `query:read`.
+
+        Args:
+            start: The first moment, with a zone.
+            end: The first moment that is not exported any more.
+            event: A name, or several; all by default.
+            where: A HogQL condition: `properties.$browser = {browser}`.
+            columns: HogQL expressions; by default uuid, event, timestamp, distinct_id, person_id,
+                properties, elements_chain and created_at.
+            values: For the placeholders of `where` and `columns`.
+            settle: Events younger than this, a timedelta or seconds, are left out: some arrive
+                late. The end is moved back to that long ago if need be.
+            ordered: Hand rows on in the order of their timestamps; False: as they come, which is
+                a little faster. Files are written in order in any case.
+            engine: What gets the rows: `query`, or `auto`, the best there is.
+            concurrency: Queries in flight; the server runs three of a project at a time.
+            page_size: Rows of one query at most.
+            options: What to do differently from the client.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong: a datetime without a zone, an end that is
+                not after the start.
+        """
+        where_, values_ = _conditions(where), dict(values or {})
+        if event is not None:
+            names = [event] if isinstance(event, str) else list(event)
+            if not names or not all(isinstance(cast("object", name), str) for name in names):
+                raise ValueError("event must be the name of an event, or a list of names")
+            if "export_events" in values_:
+                raise ValueError("values has export_events, which the export uses itself")
+            where_ = ("events.event IN {export_events}", *where_)
+            values_["export_events"] = names
+        source = _source(_EVENTS, columns, where_, values_)
+        return self._job(
+            source, start, end, settle, ordered, engine, concurrency, page_size, options
+        )
+
+    def persons(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        settle: timedelta | float = 0,
+        ordered: bool = True,
+        engine: EngineName = "auto",
+        concurrency: int = 3,
+        page_size: int = 50_000,
+        options: RequestOptions | None = None,
+    ) -> ExportJob:
+        """Export persons by when they were created; all of them by default.
+
+        `POST /api/projects/{project_id}/query/`; scope `query:read`.
+
+        Args:
+            start: The first moment, with a zone; None: the beginning.
+            end: The first moment that is not exported any more; None: now.
+            where: A HogQL condition.
+            columns: HogQL expressions; by default id, created_at, properties and is_identified.
+            values: For the placeholders of `where` and `columns`.
+            settle: See `events`.
+            ordered: See `events`.
+            engine: See `events`.
+            concurrency: See `events`.
+            page_size: See `events`.
+            options: See `events`.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
+        """
+        source = _source(_PERSONS, columns, _conditions(where), dict(values or {}))
+        return self._job(
+            source, start, end, settle, ordered, engine, concurrency, page_size, options
+        )
+
+    def sessions(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        settle: timedelta | float = 0,
+        ordered: bool = True,
+        engine: EngineName = "auto",
+        concurrency: int = 3,
+        page_size: int = 50_000,
+        options: RequestOptions | None = None,
+    ) -> ExportJob:
+        """Export sessions by when they began, as they are now: one that goes on still changes.
+
+        `POST /api/projects/{project_id}/query/`; scope `query:read`.
+
+        Args:
+            start: The first moment, with a zone.
+            end: The first moment that is not exported any more.
+            where: A HogQL condition: `$session_duration > 60`.
+            columns: HogQL expressions; by default the usual ones of the sessions table.
+            values: For the placeholders of `where` and `columns`.
+            settle: See `events`.
+            ordered: See `events`.
+            engine: See `events`.
+            concurrency: See `events`.
+            page_size: See `events`.
+            options: See `events`.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
+        """
+        source = _source(_SESSIONS, columns, _conditions(where), dict(values or {}))
+        return self._job(
+            source, start, end, settle, ordered, engine, concurrency, page_size, options
+        )
+
+    def groups(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        ordered: bool = True,
+        concurrency: int = 3,
+        page_size: int = 50_000,
+        options: RequestOptions | None = None,
+    ) -> ExportJob:
+        """Export groups, of all types, by when they were created; all of them by default.
+
+        `POST /api/projects/{project_id}/query/`; scope `query:read`. The arguments are those of
+        `persons`.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
+        """
+        source = _source(_GROUPS, columns, _conditions(where), dict(values or {}))
+        return self._job(source, start, end, 0, ordered, "query", concurrency, page_size, options)
+
+    def hogql(
+        self,
+        sql: str,
+        *,
+        key: str | tuple[str, str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+        values: Mapping[str, Any] | None = None,
+        ordered: bool = True,
+        concurrency: int = 3,
+        page_size: int = 50_000,
+        options: RequestOptions | None = None,
+    ) -> ExportJob:
+        """Export the rows of any HogQL query that has a key.
+
+        The query is wrapped in one that pages by the key, so it must not limit or order itself.
+
+        `POST /api/projects/{project_id}/query/`; scope `query:read`.
+
+        Args:
+            sql: A SELECT without LIMIT.
+            key: A column of the result that is unique, or a pair of a time and a column that is
+                unique among the rows of one time. Rows that share a key are exported all the
+                same, as long as they fit onto a page.
+            start: The first moment of the time to export; with `end`, it divides the export into
+                windows that are read side by side. They need a pair as key.
+            end: The first moment that is not exported any more.
+            values: For the placeholders of the query.
+            ordered: See `events`.
+            concurrency: See `events`.
+            page_size: See `events`.
+            options: See `events`.
+
+        Raises:
+            TypeError, ValueError: An argument is wrong.
+        """
+        if not isinstance(cast("object", sql), str) or not sql.strip():
+            raise ValueError("sql must be a SELECT")
+        pair = (key,) if isinstance(key, str) else tuple(key)
+        if not 1 <= len(pair) <= 2 or not all(isinstance(cast("object", k), str) for k in pair):
+            raise ValueError("key must be the name of a column, or a pair of a time and a column")
+        timed = start is not None or end is not None
+        if timed and (start is None or end is None or len(pair) == 1):
+            raise ValueError("start and end belong together, with key=(time column, unique column)")
+        inner = sql.strip().rstrip(";")
+        names = [f"source.{_quoted(name)}" for name in pair]
+        source = Source(
+            kind="hogql",
+            table=f"(\n{inner}\n) AS source",
+            columns=("*",),
+            time=names[0] if timed else None,
+            key=names[-1] if timed or len(pair) == 1 else f"concat(toString({names[0]}), ' ', "
+            f"toString({names[1]}))",
+            values=dict(values or {}),
+            json=frozenset({"properties"}),
+        )
+        if timed:
+            return self._job(
+                source, start, end, 0, ordered, "query", concurrency, page_size, options
+            )
+        _check_counts(concurrency, page_size)
+        request = QueryRequest(
+            source=source,
+            page_size=page_size,
+            ordered=ordered,
+            engine_name="query",
+            options=options,
+        )
+        return ExportJob(self._executor, request)
+
+    def list(self, cursor: Cursor[Any], *, columns: Sequence[str] | None = None) -> ExportJob:
+        """Export what a list method returns: `ph.export.list(ph.cohorts.list())`.
+
+        Rows hold the server's own names. It goes on after an interruption at the page where it
+        stopped; lists that change meanwhile are exported as they are then.
+
+        Args:
+            cursor: What a list method returned.
+            columns: The fields to export; by default all, which in CSV and Parquet means those
+                that the first page has: a field that comes up later is an error there.
+
+        Raises:
+            TypeError: It is no list.
+        """
+        if not isinstance(cast("object", cursor), Cursor):
+            raise TypeError(
+                f"list() takes what a list method returns, such as ph.cohorts.list(), not "
+                f"{type(cursor).__name__}"
+            )
+        return ExportJob(self._executor, ListRequest(cursor, _columns(columns)))
+
+    def run(
+        self, partition: Partition, *, ordered: bool | None = None, concurrency: int | None = None
+    ) -> ExportJob:
+        """Export one part of a plan, made here or on another machine.
+
+        `await ph.export.run(partition).to_parquet("events/")`
+
+        Args:
+            partition: A part of what `ExportJob.plan()` returned.
+            ordered: As in `events`; None: as the plan has it.
+            concurrency: As in `events`; None: as the plan has it.
+
+        Raises:
+            TypeError: It is no partition.
+        """
+        if not isinstance(cast("object", partition), Partition):
+            raise TypeError(f"run() takes a Partition, not {type(partition).__name__}")
+        request = partition.request
+        if ordered is not None:
+            request = replace(request, ordered=ordered)
+        if concurrency is not None:
+            _check_counts(concurrency, request.page_size)
+            request = replace(request, concurrency=concurrency)
+        return ExportJob(self._executor, request)
+
+    def _job(
+        self,
+        source: Source,
+        start: datetime | None,
+        end: datetime | None,
+        settle: timedelta | float,
+        ordered: bool,
+        engine: EngineName,
+        concurrency: int,
+        page_size: int,
+        options: RequestOptions | None,
+    ) -> ExportJob:
+        _check_counts(concurrency, page_size)
+        if engine not in {"auto", "query"}:
+            raise ValueError(f"engine must be 'auto' or 'query', not {engine!r}")
+        first = 0 if start is None else as_micros(start, "start")
+        stop = self._now() if end is None else as_micros(end, "end")
+        if stop <= first:
+            raise ValueError(f"end must be after start, but {end} is not after {start}")
+        request = QueryRequest(
+            source=source,
+            start=first,
+            end=stop,
+            settle=as_seconds(settle, "settle"),
+            concurrency=concurrency,
+            page_size=page_size,
+            ordered=ordered,
+            engine_name=engine,
+            options=options,
+        )
+        return ExportJob(self._executor, request)
+
+    def _now(self) -> int:
+        return int(self._executor.transport.clock.time() * 1_000_000)
+
+
+def _source(
+    base: Source, columns: Sequence[str] | None, where: tuple[str, ...], values: dict[str, Any]
+) -> Source:
+    return replace(base, columns=_columns(columns) or base.columns, where=where, values=values)
+
+
+def _columns(columns: object) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise TypeError("columns must be a list of HogQL expressions")
+    given = tuple(cast("Sequence[object]", columns))
+    if not given or not all(isinstance(column, str) and column.strip() for column in given):
+        raise ValueError("columns must be a list of HogQL expressions, and not an empty one")
+    names = cast("tuple[str, ...]", given)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"columns has {', '.join(twice)} twice")
+    return names
+
+
+def _conditions(where: str | None) -> tuple[str, ...]:
+    if where is None:
+        return ()
+    if not isinstance(cast("object", where), str) or not where.strip():
+        raise ValueError("where must be a HogQL condition")
+    return (where,)
+
+
+def _quoted(name: str) -> str:
+    """Return a column's name as HogQL takes it."""
+    if "`" in name or "\\" in name:
+        raise ValueError(f"{name!r} is no name of a column")
+    return f"`{name}`"
+
+
+def _check_counts(concurrency: object, page_size: object) -> None:
+    for name, value, most in (("concurrency", concurrency, 100), ("page_size", page_size, _MOST)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        if not 1 <= value <= most:
+            raise ValueError(f"{name} must be from 1 to {most:,}, not {value:,}")

@@ -1,0 +1,222 @@
+"""JSONL and CSV: one file, plain or gzipped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from gzip import compress
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from asyncposthog.errors import ExportError
+
+from ..batch import Batch
+from ..checksum import MASK, key_sum
+from ..durable import clear_errors, partial_name, publish
+from ..encode import csv_header, csv_lines, json_lines
+from ..engine import Piece
+from ..report import FileReport
+from .base import Mark
+
+__all__ = ["TextSink"]
+
+_MEMBER: Final = 20_000
+"""Rows of one gzip member. Fixed, so that the bytes do not depend on how the rows came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The rows of a batch, written out."""
+
+    blocks: Sequence[tuple[bytes, int, int]]
+    """Bytes, rows and checksum: one block, or several that end where a gzip member may."""
+    columns: tuple[str, ...]
+    batch: Batch | None
+    """Kept where a member may have to end inside of it."""
+
+
+class TextSink:
+    """Writes lines to a file, which has another name until it is complete."""
+
+    def __init__(self, path: Path, form: Literal["jsonl", "csv"]) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: The file. With a name that ends in `.gz` it is compressed.
+            form: What a line is.
+        """
+        self._path = path
+        self._partial = partial_name(path)
+        self._form: Literal["jsonl", "csv"] = form
+        self._gzip = path.suffix == ".gz"
+        self._file: FileIO | None = None
+        self._columns: tuple[str, ...] | None = None
+        self._offset = 0
+        self._crc = 0
+        self.rows = 0
+        self.checksum = 0
+        self._waiting: list[Batch] = []
+        self._held = 0
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The format and the file."""
+        return {"format": self._form, "path": str(self._path.absolute())}
+
+    def check(self, state: Mapping[str, Any] | None) -> None:
+        """Find out whether it could begin."""
+        if state is None:
+            if self._path.exists():
+                raise FileExistsError(
+                    f"{self._path} exists already, and is no export that was interrupted. "
+                    "Remove it, or choose another name."
+                )
+            return
+        if self._path.exists() and not self._partial.exists():
+            return  # published, but not noted: `publish` looks at its size
+        size = self._partial.stat().st_size if self._partial.exists() else -1
+        if size < state["offset"]:
+            raise ExportError(
+                f"{self._partial} is not what the checkpoint says was written: it has "
+                f"{max(size, 0):,} bytes of {state['offset']:,}.",
+                suggestion="Remove the checkpoint to begin anew.",
+            )
+
+    def begin(self, state: Mapping[str, Any] | None) -> None:
+        """Open the file, cut back to what was safe."""
+        with clear_errors(self._path):
+            if state is None:
+                self._file = self._partial.open("wb", buffering=0)
+                return
+            self._file = self._partial.open("r+b", buffering=0)
+            self._file.truncate(state["offset"])
+            self._file.seek(state["offset"])
+        self._offset, self._crc = state["offset"], state["crc"]
+        self.rows, self.checksum = state["rows"], state["sum"]
+        self._columns = None if state["columns"] is None else tuple(state["columns"])
+
+    def prepare(self, batch: Batch) -> Lines:
+        """Write rows out as lines."""
+        if self._gzip:
+            return Lines((), batch.columns, batch)
+        block = (self._encode(batch), len(batch), key_sum(batch.keys))
+        return Lines((block,), batch.columns, None)
+
+    def _encode(self, batch: Batch) -> bytes:
+        return json_lines(batch) if self._form == "jsonl" else csv_lines(batch)
+
+    def write(self, piece: Piece[Lines], *, durable: bool) -> Mark | None:
+        """Append lines."""
+        lines, position = piece.content, piece.position
+        with clear_errors(self._path):
+            self._head(lines.columns)
+            if lines.batch is not None:
+                position = self._gather(lines.batch)
+            for block in lines.blocks:
+                self._append(*block)
+            if not durable or position is None:
+                return None
+            assert self._file is not None
+            os.fsync(self._file.fileno())
+        return Mark(position, self._state())
+
+    def _head(self, columns: tuple[str, ...]) -> None:
+        if self._columns is None:
+            self._columns = columns
+            if self._form == "csv":
+                header = csv_header(columns)
+                self._append(compress(header, mtime=0) if self._gzip else header, 0, 0)
+        elif columns != self._columns:
+            raise ExportError(
+                f"The columns changed from {', '.join(self._columns)} to {', '.join(columns)}.",
+                suggestion="Name the columns to export.",
+            )
+
+    def _gather(self, batch: Batch) -> Any:
+        """Take rows, and compress whenever there are enough for a member.
+
+        Returns:
+            The position behind the last member; None where there is no new one.
+        """
+        position = None
+        while self._held + len(batch) >= _MEMBER:
+            need = _MEMBER - self._held
+            position = batch.position(need)
+            self._waiting.append(batch.cut(0, need))
+            self._member()
+            batch = batch.cut(need, len(batch))
+        if len(batch):
+            self._waiting.append(batch)
+            self._held += len(batch)
+        return position
+
+    def _member(self) -> None:
+        waiting, self._waiting, self._held = self._waiting, [], 0
+        content = b"".join(self._encode(batch) for batch in waiting)
+        keys = sum(key_sum(batch.keys) for batch in waiting)
+        self._append(compress(content, 6, mtime=0), sum(map(len, waiting)), keys)
+
+    def _append(self, content: bytes, rows: int, keys: int) -> None:
+        file = self._file
+        assert file is not None
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[file.write(view) :]
+        except OSError:
+            # Half a line is of no use to anybody.
+            with contextlib.suppress(OSError):
+                file.truncate(self._offset)
+                file.seek(self._offset)
+            raise
+        self._offset += len(content)
+        self._crc = zlib.crc32(content, self._crc)
+        self.rows += rows
+        self.checksum = (self.checksum + keys) & MASK
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "offset": self._offset,
+            "crc": self._crc,
+            "rows": self.rows,
+            "sum": self.checksum,
+            "columns": self._columns,
+        }
+
+    def finish(self) -> Mapping[str, Any]:
+        """Write what waits, and sync the file."""
+        with clear_errors(self._path):
+            if self._waiting:
+                self._member()
+            assert self._file is not None
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return self._state()
+
+    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+        """Give the file its name."""
+        with clear_errors(self._path):
+            if self._partial.exists() or not self._path.exists():
+                publish(self._partial, self._path)
+            size = self._path.stat().st_size
+        if size != state["offset"]:
+            raise ExportError(f"{self._path} has {size:,} bytes, not {state['offset']:,}.")
+        return (
+            FileReport(
+                path=str(self._path),
+                rows=state["rows"],
+                bytes=size,
+                crc32=f"{state['crc']:08x}",
+            ),
+        )
+
+    def close(self, *, keep: bool) -> None:
+        """Close the file; remove what nobody can go on with."""
+        if self._file is not None:
+            self._file.close()
+            if not keep:
+                self._partial.unlink(missing_ok=True)

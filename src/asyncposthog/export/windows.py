@@ -1,0 +1,223 @@
+"""The windows of an export, as data: which to read next, and what follows from an answer. Pure.
+
+A window that came back full goes on behind its last row; what is left of it is cut into as many
+pieces as its density promises. One that was too much for the server is halved. Neighbours that
+hold little are read as one. Whatever is cut or merged, the windows cover the range, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Generic, Literal, TypeVar
+
+from .source import Place
+
+__all__ = ["Planner", "Ticket", "Window", "halves", "merged", "remainder"]
+
+T = TypeVar("T")
+
+_FILL: Final = 0.95
+"""How full a page may be expected to be: counts are estimates."""
+_PIECES: Final = 64
+"""How many windows one may become at a time."""
+_LEAST: Final = 100
+"""The smallest page."""
+_GROWTH: Final = 4096
+"""How many neighbours of unknown content are read as one at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time, from `start` up to but not including `end`, in microseconds."""
+
+    start: int
+    end: int
+    after: Place | None = None
+    """The last row known, where part of the window was read."""
+    rows: float | None = None
+    """How many rows it is expected to hold; None: nobody knows."""
+    limit: int | None = None
+    """How many rows to ask for at a time, where fewer than usual are all the server can do."""
+
+
+def halves(window: Window) -> tuple[Window, Window] | None:
+    """Return the two halves of a window; None if it cannot be divided."""
+    start = max(window.start, window.after.time) if window.after else window.start
+    middle = (start + window.end) // 2
+    if middle <= start:
+        return None
+    rows = None if window.rows is None else window.rows / 2
+    return (
+        replace(window, end=middle, rows=rows),
+        Window(middle, window.end, rows=rows, limit=window.limit),
+    )
+
+
+def remainder(window: Window, last: Place, count: int, target: int) -> list[Window]:
+    """Return what is left of a window whose page was full.
+
+    Args:
+        window: The window that was read.
+        last: The last row that was kept.
+        count: How many were.
+        target: How many rows a window should hold.
+    """
+    rest = replace(window, start=max(window.start, last.time), after=last, rows=None)
+    took = last.time - window.start
+    left = window.end - last.time
+    if took <= 0 or left <= 1:
+        return [rest]
+    expected = count * left / took
+    if window.rows is not None:
+        # The density of the part that was read may not be that of the rest.
+        expected = max(window.rows - count, 1.0)
+    pieces = min(max(1, math.ceil(expected / target)), _PIECES, left)
+    if pieces == 1:
+        return [replace(rest, rows=expected)]
+    cuts = [last.time + left * i // pieces for i in range(1, pieces)]
+    bounds = [last.time, *cuts, window.end]
+    found = [
+        Window(begin, end, rows=expected / pieces, limit=window.limit)
+        for begin, end in zip(bounds, bounds[1:], strict=False)
+    ]
+    return [replace(found[0], after=last), *found[1:]]
+
+
+def merged(windows: Sequence[Window]) -> Window:
+    """Return neighbours as one window."""
+    known = [w.rows for w in windows if w.rows is not None]
+    rows = sum(known) if len(known) == len(windows) else None
+    return replace(windows[0], end=windows[-1].end, rows=rows)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket(Generic[T]):
+    """A window's place in the order, and once it was read, what came of it."""
+
+    window: Window
+    state: Literal["waiting", "taken", "ready", "gone"] = "waiting"
+    result: T | None = None
+
+
+class Planner(Generic[T]):
+    """The windows still to be read, and the results still to be handed on, in order."""
+
+    def __init__(self, windows: Iterable[Window], limit: int) -> None:
+        """Begin with windows that follow each other without gap or overlap.
+
+        Args:
+            windows: They cover the range.
+            limit: How many rows the server gives at most.
+        """
+        self.limit = limit
+        self.splits = 0
+        self.done = 0
+        """Windows that were read to their end."""
+        self.open = 0
+        """Windows being read, and results that wait to be handed on."""
+        self._tickets: list[Ticket[T]] = [Ticket(window) for window in windows]
+        self._rate: float | None = None
+        self._grown = 1
+
+    @property
+    def total(self) -> int:
+        """How many windows there are, those that were read included."""
+        return self.done + sum(ticket.state != "ready" for ticket in self._tickets)
+
+    @property
+    def target(self) -> int:
+        """How many rows a window should hold."""
+        return max(1, int(self.limit * _FILL))
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was read and handed on."""
+        return not self._tickets
+
+    def take(self) -> Ticket[T] | None:
+        """Return the first window that nobody reads, together with neighbours that hold little."""
+        for index, ticket in enumerate(self._tickets):
+            if ticket.state == "waiting":
+                stop = self._reach(index)
+                ticket.window = merged([t.window for t in self._tickets[index:stop]])
+                del self._tickets[index + 1 : stop]
+                ticket.state = "taken"
+                self.open += 1
+                return ticket
+        return None
+
+    def _reach(self, index: int) -> int:
+        """Return where the neighbours end that fit onto one page with a window."""
+        total, unknown, stop = 0.0, 0, index
+        for ticket in self._tickets[index : index + _GROWTH]:
+            window = ticket.window
+            rows = self._expected(window)
+            unknown += rows is None
+            total += rows or 0.0
+            full = total > self.target or unknown > self._grown
+            if ticket.state != "waiting" or (stop > index and (full or window.after is not None)):
+                break
+            stop += 1
+        return stop
+
+    def _expected(self, window: Window) -> float | None:
+        if window.rows is not None:
+            return window.rows
+        return None if self._rate is None else self._rate * (window.end - window.start)
+
+    def finish(self, ticket: Ticket[T], count: int, result: T) -> None:
+        """Note that a window was read to its end, with so many rows."""
+        ticket.state, ticket.result = "ready", result
+        self.done += 1
+        length = ticket.window.end - ticket.window.start
+        self._rate = count / length if length > 0 else None
+        if count * 4 < self.target:
+            self._grown = min(self._grown * 2, _GROWTH)
+        elif count * 2 > self.target:
+            self._grown = max(1, self._grown // 2)
+
+    def go_on(self, ticket: Ticket[T], last: Place, count: int, result: T) -> None:
+        """Note that a window was read as far as a row, and that there may be more of it."""
+        index = self._tickets.index(ticket)
+        rest = remainder(ticket.window, last, count, self.target)
+        self._tickets[index + 1 : index + 1] = [Ticket(window) for window in rest]
+        ticket.state, ticket.result = "ready", result
+        self._grown = 1
+
+    def halve(self, ticket: Ticket[T]) -> bool:
+        """Replace a window that was too much for the server by its halves.
+
+        One that cannot be divided is read in smaller pages; False if they cannot be smaller.
+        """
+        window = ticket.window
+        parts = halves(window)
+        if parts is None:
+            limit = (window.limit or self.limit) // 2
+            if limit < _LEAST:
+                return False
+            parts = (replace(window, limit=limit),)
+        index = self._tickets.index(ticket)
+        self._tickets[index : index + 1] = [Ticket(window) for window in parts]
+        ticket.state = "gone"
+        self.open -= 1
+        self.splits += 1
+        self._grown = 1
+        return True
+
+    def give_back(self, ticket: Ticket[T]) -> None:
+        """Note that a window is not being read after all."""
+        ticket.state = "waiting"
+        self.open -= 1
+
+    def pop(self, *, ordered: bool = True) -> Ticket[T] | None:
+        """Return a result to be handed on: the next in order, or any; None if there is none."""
+        for index, ticket in enumerate(self._tickets):
+            if ticket.state == "ready":
+                del self._tickets[index]
+                self.open -= 1
+                return ticket
+            if ordered:
+                break
+        return None
