@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .resources import Resources
 
 if TYPE_CHECKING:
+    from .export.service import Export
     from .query.insights import InsightsService
     from .query.service import QueryService
 
@@ -16,6 +17,13 @@ __all__ = ["Services"]
 
 class Services(Resources):
     """The resources, with more to some of them. Each is loaded when it is first used."""
+
+    @cached_property
+    def export(self) -> Export:
+        """Exports of many rows: events, persons, sessions, groups, any HogQL, any list."""
+        from .export.service import Export
+
+        return Export(self._executor)
 
     @cached_property
     def insights(self) -> InsightsService:

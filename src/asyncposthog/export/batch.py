@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import from_json
 
@@ -135,8 +135,4 @@ def json_object(value: Any) -> Any:
         found = from_json(value, allow_inf_nan=False)
     except ValueError:
         return value
-    return _as_mapping(found, value)
-
-
-def _as_mapping(found: object, otherwise: str) -> object:
-    return found if isinstance(found, Mapping) else otherwise
+    return cast("object", found) if isinstance(found, dict) else value

@@ -59,9 +59,7 @@ class Course:
         found = None if self.path is None else await _threaded(load, self.path, identity)
         self._resumed = found is not None
         now = int(clock.time() * 1_000_000)
-        self._checkpoint = found or Checkpoint(
-            identity=identity, settled=self.request.settled(now)
-        )
+        self._checkpoint = found or Checkpoint(identity=identity, settled=self.request.settled(now))
         self._tally = Tally(**self._checkpoint.tally)
         if self._checkpoint.phase == "running":
             await _threaded(self.sink.check, self._checkpoint.sink)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -27,7 +28,7 @@ def even_windows(start: int, end: int, pieces: int) -> list[Window]:
     """Cut a range of which nothing is known into equal windows."""
     pieces = max(1, min(max(pieces, -(-(end - start) // _LONGEST)), end - start))
     cuts = [start + (end - start) * i // pieces for i in range(pieces + 1)]
-    return [Window(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [Window(a, b) for a, b in itertools.pairwise(cuts)]
 
 
 def fitted_windows(
@@ -53,7 +54,7 @@ def fitted_windows(
             continue
         pieces = min(math.ceil(rows / target), last - first)
         cuts = [first + (last - first) * i // pieces for i in range(pieces + 1)]
-        windows += [Window(a, b, rows=rows / pieces) for a, b in zip(cuts, cuts[1:], strict=False)]
+        windows += [Window(a, b, rows=rows / pieces) for a, b in itertools.pairwise(cuts)]
         begin = last
     if begin < end:
         windows.append(Window(begin, end, rows=held))

@@ -21,6 +21,7 @@ __all__ = ["ListRequest"]
 
 T = TypeVar("T")
 
+
 @dataclass(frozen=True)
 class ListRequest:
     """Everything that a list method returns."""

@@ -173,7 +173,8 @@ class QuerySteps(Generic[T]):
         except CrowdedKeyError as error:
             raise _crowded(error, limit) from None
         except StatusError as error:
-            raise _explained(error, source)
+            _explain(error, source)
+            raise
         self._tally.duplicates += page.duplicates
         batch = page.batch
         return Reading(Piece(content, len(batch), batch.position(len(batch))), page.last)
@@ -183,7 +184,7 @@ def _read_counts(content: bytes) -> dict[int, int]:
     _, _, rows = answer_rows(content)
     if not all(len(row) == 2 and all(type(value) is int for value in row) for row in rows):
         raise ShapeError("counts are not numbers")
-    return dict(rows)
+    return {int(bucket): int(count) for bucket, count in rows}
 
 
 def _crowded(error: CrowdedKeyError, limit: int) -> PostHogError:
@@ -193,12 +194,10 @@ def _crowded(error: CrowdedKeyError, limit: int) -> PostHogError:
     )
 
 
-def _explained(error: StatusError, source: Source) -> StatusError:
+def _explain(error: StatusError, source: Source) -> None:
     """Say which column the server complains about, where its words tell."""
     detail = error.detail or ""
     names = [column for column in source.columns if column != "*" and column in detail]
     if error.status == 400 and names:
-        worst = max(names, key=len)
-        note = f"The export asks for the column {worst!r}."
+        note = f"The export asks for the column {max(names, key=len)!r}."
         error.suggestion = f"{note} {error.suggestion}" if error.suggestion else note
-    return error

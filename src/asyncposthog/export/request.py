@@ -1,4 +1,4 @@
-"""What was asked for, before anything is sent: data that can be pickled, and made into an engine."""
+"""What was asked for: data that can be pickled, and made into an engine."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Runner(Generic[T]):
         async with anyio.create_task_group() as group:
             try:
                 await self._feed(group, consume)
-            except Exception as error:  # noqa: BLE001 - raised below, outside of the group
+            except Exception as error:
                 stopped = error
             group.cancel_scope.cancel()
         if stopped is not None:
@@ -132,7 +132,7 @@ class Runner(Generic[T]):
         except (QueryTooLargeError, ResponseTooLargeError) as error:
             if not planner.halve(ticket):
                 self._fail(error)
-        except Exception as error:  # noqa: BLE001 - raised where the pieces are awaited
+        except Exception as error:
             self._fail(error)
         else:
             if reading.last is None:

@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 
 from asyncposthog.executor import Executor
 from asyncposthog.pagination import Cursor
+from asyncposthog.query.sql import sketch
+from asyncposthog.query.values import bind
 from asyncposthog.types import RequestOptions
 
 from .job import ExportJob
@@ -165,7 +167,7 @@ class Export:
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
-        source = _source(_PERSONS, columns, _conditions(where), dict(values or {}))
+        source = _source(_PERSONS, columns, _conditions(where), values)
         return self._job(
             source, start, end, settle, ordered, engine, concurrency, page_size, options
         )
@@ -205,7 +207,7 @@ class Export:
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
-        source = _source(_SESSIONS, columns, _conditions(where), dict(values or {}))
+        source = _source(_SESSIONS, columns, _conditions(where), values)
         return self._job(
             source, start, end, settle, ordered, engine, concurrency, page_size, options
         )
@@ -231,7 +233,7 @@ class Export:
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
-        source = _source(_GROUPS, columns, _conditions(where), dict(values or {}))
+        source = _source(_GROUPS, columns, _conditions(where), values)
         return self._job(source, start, end, 0, ordered, "query", concurrency, page_size, options)
 
     def hogql(
@@ -270,24 +272,31 @@ class Export:
         Raises:
             TypeError, ValueError: An argument is wrong.
         """
-        if not isinstance(cast("object", sql), str) or not sql.strip():
-            raise ValueError("sql must be a SELECT")
+        if not isinstance(cast("object", sql), str):
+            raise TypeError(f"hogql() takes HogQL as a str, not {type(sql).__name__}")
+        inner, sent = bind(sql, values)
+        clauses = sketch(sql).clauses
+        if clauses:
+            raise ValueError(
+                f"hogql() pages by the key, and cannot keep the query's {', '.join(clauses)}: take "
+                "it off, or put the query into a subquery"
+            )
         pair = (key,) if isinstance(key, str) else tuple(key)
         if not 1 <= len(pair) <= 2 or not all(isinstance(cast("object", k), str) for k in pair):
             raise ValueError("key must be the name of a column, or a pair of a time and a column")
         timed = start is not None or end is not None
         if timed and (start is None or end is None or len(pair) == 1):
             raise ValueError("start and end belong together, with key=(time column, unique column)")
-        inner = sql.strip().rstrip(";")
         names = [f"source.{_quoted(name)}" for name in pair]
         source = Source(
             kind="hogql",
             table=f"(\n{inner}\n) AS source",
             columns=("*",),
             time=names[0] if timed else None,
-            key=names[-1] if timed or len(pair) == 1 else f"concat(toString({names[0]}), ' ', "
-            f"toString({names[1]}))",
-            values=dict(values or {}),
+            key=names[-1]
+            if timed or len(pair) == 1
+            else f"concat(toString({names[0]}), ' ', toString({names[1]}))",
+            values=sent,
             json=frozenset({"properties"}),
         )
         if timed:
@@ -387,9 +396,32 @@ class Export:
 
 
 def _source(
-    base: Source, columns: Sequence[str] | None, where: tuple[str, ...], values: dict[str, Any]
+    base: Source,
+    columns: Sequence[str] | None,
+    where: tuple[str, ...],
+    values: Mapping[str, Any] | None,
 ) -> Source:
-    return replace(base, columns=_columns(columns) or base.columns, where=where, values=values)
+    """Return a source with what the user asked of it."""
+    chosen = _columns(columns) or base.columns
+    given = dict(values or {})
+    bind("\n".join((*chosen, *where)), given)  # for its messages
+    bound = {text: bind(text, _some(given, text)) for text in (*chosen, *where)}
+    sent = {name: value for _, plain in bound.values() for name, value in plain.items()}
+    return replace(
+        base,
+        columns=tuple(bound[text][0] for text in chosen),
+        where=tuple(bound[text][0] for text in where),
+        values=sent,
+    )
+
+
+def _placeholders(text: str) -> set[str]:
+    return {found.name for found in sketch(text).placeholders if found.name}
+
+
+def _some(values: Mapping[str, Any], text: str) -> dict[str, Any]:
+    names = _placeholders(text)
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _columns(columns: object) -> tuple[str, ...] | None:

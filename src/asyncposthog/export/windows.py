@@ -7,6 +7,7 @@ hold little are read as one. Whatever is cut or merged, the windows cover the ra
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -80,7 +81,7 @@ def remainder(window: Window, last: Place, count: int, target: int) -> list[Wind
     bounds = [last.time, *cuts, window.end]
     found = [
         Window(begin, end, rows=expected / pieces, limit=window.limit)
-        for begin, end in zip(bounds, bounds[1:], strict=False)
+        for begin, end in itertools.pairwise(bounds)
     ]
     return [replace(found[0], after=last), *found[1:]]
 

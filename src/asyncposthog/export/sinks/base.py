@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from ..batch import Batch
-from ..engine import Piece
-from ..report import FileReport
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.engine import Piece
+from asyncposthog.export.report import FileReport
 
 __all__ = ["Mark", "Sink"]
 

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from ..batch import Batch
-from ..checksum import MASK, key_sum
-from ..engine import Piece
-from ..report import FileReport
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.checksum import MASK, key_sum
+from asyncposthog.export.engine import Piece
+from asyncposthog.export.report import FileReport
+
 from .base import Mark
 
 __all__ = ["FunctionSink", "Receive", "check_receive", "hand_over"]

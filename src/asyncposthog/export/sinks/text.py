@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from asyncposthog.errors import ExportError
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.checksum import MASK, key_sum
+from asyncposthog.export.durable import clear_errors, partial_name, publish
+from asyncposthog.export.encode import csv_header, csv_lines, json_lines
+from asyncposthog.export.engine import Piece
+from asyncposthog.export.report import FileReport
 
-from ..batch import Batch
-from ..checksum import MASK, key_sum
-from ..durable import clear_errors, partial_name, publish
-from ..encode import csv_header, csv_lines, json_lines
-from ..engine import Piece
-from ..report import FileReport
 from .base import Mark
 
 __all__ = ["TextSink"]
