@@ -41,6 +41,8 @@ class Window:
     """How many rows it is expected to hold; None: nobody knows."""
     limit: int | None = None
     """How many rows to ask for at a time, where fewer than usual are all the server can do."""
+    alone: bool = False
+    """Whether it was part of one that was too much for the server, and stays apart."""
 
 
 def halves(window: Window) -> tuple[Window, Window] | None:
@@ -51,8 +53,8 @@ def halves(window: Window) -> tuple[Window, Window] | None:
         return None
     rows = None if window.rows is None else window.rows / 2
     return (
-        replace(window, end=middle, rows=rows),
-        Window(middle, window.end, rows=rows, limit=window.limit),
+        replace(window, end=middle, rows=rows, alone=True),
+        Window(middle, window.end, rows=rows, limit=window.limit, alone=True),
     )
 
 
@@ -157,10 +159,12 @@ class Planner(Generic[T]):
             rows = self._expected(window)
             unknown += rows is None
             total += rows or 0.0
-            full = total > self.target or unknown > self._grown
+            full = total > self.target or unknown > self._grown or window.alone
             if ticket.state != "waiting" or (stop > index and (full or window.after is not None)):
                 break
             stop += 1
+            if window.alone:
+                break
         return stop
 
     def _expected(self, window: Window) -> float | None:
