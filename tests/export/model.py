@@ -6,7 +6,7 @@ import json
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import httpx
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.types import OMIT
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -190,9 +189,7 @@ class Clock:
 
 
 @asynccontextmanager
-async def client(server: Any, **settings: Any) -> Any:
-    given = {"project_id": 1, "limits": False, "clock": Clock(), **settings}
-    if given["project_id"] is OMIT:
-        del given["project_id"]
+async def client(server: Any, **settings: Any) -> AsyncGenerator[AsyncPostHog]:
+    given: dict[str, Any] = {"project_id": 1, "limits": False, "clock": Clock(), **settings}
     async with AsyncPostHog("phx_x", transport=httpx.MockTransport(server), **given) as ph:
         yield ph
