@@ -269,12 +269,12 @@ async def test_a_slow_consumer_stops_the_reading() -> None:
 async def test_an_export_can_be_cancelled_and_leaves_nothing(tmp_path: Path) -> None:
     server = Server(events(500))
     async with client(server) as ph:
+        job = ph.export.events(START, END, page_size=50)
         with anyio.CancelScope() as scope:
 
             def stop(progress: Any) -> None:
                 scope.cancel()
 
-            job = ph.export.events(START, END, page_size=50)
             await job.to_jsonl(tmp_path / "e.jsonl", checkpoint=False, on_progress=stop)
         assert scope.cancelled_caught
         assert os.listdir(tmp_path) == []
