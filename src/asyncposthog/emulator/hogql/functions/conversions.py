@@ -1,0 +1,284 @@
+"""From one type to another. As in HogQL, what cannot be read as a number or moment is NULL."""
+
+from __future__ import annotations
+
+import re
+
+from asyncposthog.emulator.hogql.fields import best_effort
+from asyncposthog.emulator.hogql.functions.table import Call, checked, function
+from asyncposthog.emulator.hogql.operators import moment
+from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
+from asyncposthog.emulator.hogql.types import (
+    BOOL,
+    DATE,
+    DATETIME,
+    DATETIME64,
+    FLOAT,
+    INT64,
+    STRING,
+    UUID,
+    Type,
+)
+from asyncposthog.emulator.hogql.values import Value, quoted
+
+__all__ = ["local", "moved", "text_sql", "zone"]
+
+_ZONE = re.compile(r"[A-Za-z0-9_+\-/]{1,64}\Z")
+
+
+def zone(call: Call, index: int, default: str = "UTC") -> str:
+    """A time zone among the arguments.
+
+    Raises:
+        HogQLError: It is no constant, or no zone.
+    """
+    from zoneinfo import available_timezones
+
+    name = str(call.constant(index, str, default))
+    if not _ZONE.match(name) or name not in available_timezones():
+        raise HogQLError(f"Unknown time zone {name!r}", "bad_arguments")
+    return name
+
+
+def local(value: Value) -> str:
+    """The SQL of a moment, or day, as clocks in its zone show it."""
+    where = value.type.zone
+    if where == "UTC" or not value.type.is_moment:
+        return value.sql if value.type.is_moment else f"CAST({value.sql} AS TIMESTAMP)"
+    return f"timezone('{where}', timezone('UTC', {value.sql}))"
+
+
+def moved(sql: str, where: str) -> str:
+    """The SQL of the moment at which clocks in a zone show something."""
+    return sql if where == "UTC" else f"timezone('UTC', timezone('{where}', {sql}))"
+
+
+def text_sql(value: Value) -> str:
+    """The SQL of a value as ClickHouse writes it.
+
+    Raises:
+        HogQLError: The emulator does not know how.
+    """
+    type = value.type
+    if type.name in {"String", "Nothing"}:
+        return value.sql if type.name == "String" else "CAST(NULL AS VARCHAR)"
+    if type.is_float:
+        # Without exponent up to 21 digits, and without a point where nothing comes after it.
+        sql = value.sql
+        whole = f"CASE WHEN {sql} = trunc({sql}) AND abs({sql}) < 1e21 THEN printf('%.0f', {sql})"
+        other = f"regexp_replace(CAST({sql} AS VARCHAR), 'e\\+?(-?)0*', 'e\\1')"
+        return f"({whole} ELSE {other} END)"
+    if type.name == "DateTime":
+        return f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S')"
+    if type.name == "DateTime64":
+        return f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S.%f')"
+    if type.name in {"UUID", "Date", "Bool", "Decimal"} or type.is_integer:
+        return f"CAST({value.plain} AS VARCHAR)"
+    raise untranslated(f"a {type} as text")
+
+
+@function("toString", "toNullableString", least=1, most=2)
+def _to_string(call: Call) -> Value:
+    value = call.arguments[0]
+    if len(call.arguments) == 2:
+        if not value.type.is_moment:
+            raise illegal_type(call.name, value.type, "a DateTime, as a time zone is given")
+        name = zone(call, 1)
+        parameters = (*value.type.parameters[:-1], name)
+        value = Value(value.sql, Type(value.type.name, parameters=parameters), value.text)
+    nullable = True if call.name == "toNullableString" else None
+    return call.make(text_sql(value), STRING, nullable=nullable)
+
+
+_WHOLE = "regexp_full_match({0}, '[+-]?\\d{{1,19}}')"
+
+
+@function("toInt", "_toInt64", "toIntOrZero", "toInt64OrZero", "toInt64OrNull", least=1)
+def _to_int(call: Call) -> Value:
+    value = call.arguments[0]
+    type = value.type
+    if type.name == "String":
+        sql = f"(CASE WHEN {_WHOLE.format(value.sql)} THEN TRY_CAST({value.sql} AS BIGINT) END)"
+    elif call.name.endswith(("OrZero", "OrNull")):
+        raise illegal_type(call.name, type, "a String")
+    elif type.is_float:
+        sql = (
+            f"(CASE WHEN {value.sql} = trunc({value.sql}) THEN TRY_CAST({value.sql} AS BIGINT) END)"
+        )
+        if call.name == "_toInt64":
+            sql = f"CAST(trunc({value.sql}) AS BIGINT)"
+    elif type.is_number or type.name == "Nothing":
+        sql = value.number if type.is_number else "CAST(NULL AS BIGINT)"
+    elif type.name == "Date":
+        sql = f"date_diff('day', DATE '1970-01-01', {value.sql})"
+    elif type.is_moment:
+        sql = f"CAST(floor(epoch({value.sql})) AS BIGINT)"
+    else:
+        raise illegal_type(call.name, type, "a number or a String")
+    if call.name.endswith("OrZero"):
+        return call.make(f"coalesce({sql}, 0)", INT64, nullable=False)
+    if call.name == "_toInt64":
+        if type.name == "String":
+            raise untranslated("_toInt64 of a String; toInt reads one")
+        return call.make(sql, INT64)
+    return call.make(sql, INT64, nullable=True)
+
+
+@function("toFloat", "toFloatOrZero", "toFloat64OrNull", "toFloatOrDefault", least=1, most=2)
+def _to_float(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name == "String":
+        sql = f"TRY_CAST({value.sql} AS DOUBLE)"
+    elif value.type.is_number:
+        sql = value.cast(FLOAT)
+    elif value.type.is_moment:
+        sql = f"epoch({value.sql})"
+    elif value.type.name == "Nothing":
+        sql = "CAST(NULL AS DOUBLE)"
+    else:
+        raise illegal_type(call.name, value.type, "a number or a String")
+    if call.name in {"toFloatOrZero", "toFloatOrDefault"}:
+        default = call.arguments[1].cast(FLOAT) if len(call.arguments) == 2 else "0::DOUBLE"
+        return call.make(f"coalesce({sql}, {default})", FLOAT, nullable=False)
+    if len(call.arguments) == 2:
+        raise HogQLError(f"Function '{call.name}' expects exactly 1 argument, found 2")
+    return call.make(sql, FLOAT, nullable=True)
+
+
+@function("toDecimal", least=2)
+def _to_decimal(call: Call) -> Value:
+    value, scale = call.arguments[0], call.constant(1, int)
+    if not 0 <= scale <= 18:
+        raise HogQLError("The scale of toDecimal must be from 0 to 18.")
+    checked(call, "n" if value.type.name != "String" else "s")
+    type = Type("Decimal", parameters=(18, scale))
+    return call.make(f"TRY_CAST({value.plain} AS DECIMAL(18, {scale}))", type, nullable=True)
+
+
+@function("toBool", least=1)
+def _to_bool(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name == "String":
+        read = f"lower({value.sql})"
+        yes, no = "('true', '1', 't', 'y', 'yes', 'on')", "('false', '0', 'f', 'n', 'no', 'off')"
+        sql = (
+            f"(CASE WHEN {read} IN {yes} THEN true WHEN {read} IN {no} THEN false "
+            f"WHEN {value.sql} IS NOT NULL THEN CAST(error('Cannot parse boolean value') AS BOOLEAN) "
+            "END)"
+        )
+        return call.make(sql, BOOL)
+    return call.make(value.condition, BOOL)
+
+
+@function("toUUID", "toUUIDOrNull", least=1)
+def _to_uuid(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name not in {"String", "UUID", "Nothing"}:
+        raise illegal_type(call.name, value.type, "a String")
+    return call.make(f"TRY_CAST({value.sql} AS UUID)", UUID, nullable=True)
+
+
+@function("toDate", "to_date", "toDateOrNull", least=1)
+def _to_date(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name == "Date":
+        return call.make(value.sql, DATE)
+    if value.type.is_moment:
+        return call.make(f"CAST({local(value)} AS DATE)", DATE)
+    if value.type.name == "String":
+        if isinstance(value.literal, str):
+            read = moment(value.literal)
+            sql = "CAST(NULL AS DATE)" if read is None else f"DATE '{value.literal.strip()[:10]}'"
+            return call.make(sql, DATE, nullable=True)
+        # Only the day at its beginning is looked at.
+        start = f"{value.sql}[:10]"
+        whole = f"regexp_full_match({start}, '\\d{{4}}-\\d\\d-\\d\\d')"
+        sql = f"(CASE WHEN {whole} THEN TRY_CAST({start} AS DATE) END)"
+        return call.make(sql, DATE, nullable=True)
+    if value.type.is_integer:
+        raise untranslated("toDate of a number")
+    raise illegal_type(call.name, value.type, "a String, Date or DateTime")
+
+
+@function("toDateTime", "parseDateTime64BestEffort", "parseDateTime64BestEffortOrNull",
+          "parseDateTimeBestEffort", "parseDateTimeBestEffortOrNull", least=1, most=2)  # fmt: skip
+def _to_datetime(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name == "String":
+        return _read(call, value, zone(call, 1))
+    where = zone(call, 1)
+    if call.name != "toDateTime":
+        raise illegal_type(call.name, value.type, "a String")
+    if value.type.is_moment:
+        where = zone(call, 1, value.type.zone)
+        sql = f"date_trunc('second', {value.sql})"
+    elif value.type.name == "Date":
+        sql = moved(f"CAST({value.sql} AS TIMESTAMP)", where)
+    elif value.type.is_integer:
+        sql = f"make_timestamp({value.number} * 1000000)"
+    elif value.type.name == "Nothing":
+        sql = "CAST(NULL AS TIMESTAMP)"
+    else:
+        raise illegal_type(call.name, value.type, "a String, number, Date or DateTime")
+    return call.make(sql, Type("DateTime", parameters=(where,)))
+
+
+def _read(call: Call, value: Value, where: str) -> Value:
+    """A moment read from text, which is NULL where it is none."""
+    type = Type("DateTime64", parameters=(6, where))
+    if isinstance(value.literal, str):
+        read = moment(value.literal)
+        if read is None and value.literal.strip().isdigit():
+            return call.make(best_effort(value.sql), type, nullable=True)
+        if read is None:
+            return call.make("CAST(NULL AS TIMESTAMP)", type, nullable=True)
+        sql = f"TIMESTAMP '{read}'"
+        zoned = re.search(r"(Z|[+-]\d\d:?\d\d)\s*\Z", value.literal[10:])
+        return call.make(sql if zoned else moved(sql, where), type, nullable=True)
+    if where != "UTC":
+        raise untranslated(f"{call.name} of text that is no constant, in a zone other than UTC")
+    return call.make(best_effort(value.sql), type, nullable=True)
+
+
+@function("toDateTime64", least=1, most=3)
+def _to_datetime64(call: Call) -> Value:
+    value, where = call.arguments[0], zone(call, 2)
+    digits = call.constant(1, int, 6)
+    if not 0 <= digits <= 6:
+        raise untranslated("toDateTime64 of more than 6 digits")
+    type = Type("DateTime64", parameters=(digits, where))
+    if isinstance(value.literal, str):
+        read = moment(value.literal)
+        if read is None:
+            raise HogQLError(
+                f"Cannot parse DateTime from string '{value.literal}'", "cannot_parse_datetime"
+            )
+        head, _, fraction = read.partition(".")
+        kept = head + (f".{fraction[:digits]}" if fraction and digits else "")
+        sql = f"TIMESTAMP '{kept}'"
+        zoned = re.search(r"(Z|[+-]\d\d:?\d\d)\s*\Z", value.literal[10:])
+        return call.make(sql if zoned else moved(sql, where), type)
+    scale = 10 ** (6 - digits)
+    if value.type.is_moment:
+        cut = f"make_timestamp(epoch_us({value.sql}) // {scale} * {scale})"
+        return call.make(value.sql if scale == 1 else cut, type)
+    if value.type.name == "Date":
+        return call.make(moved(f"CAST({value.sql} AS TIMESTAMP)", where), type)
+    if value.type.is_number:
+        exact = f"CAST(round({value.cast(FLOAT)} * 1000000) AS BIGINT)"
+        micros = exact if value.type.is_float else f"{value.number} * 1000000"
+        return call.make(f"make_timestamp({micros})", type)
+    if value.type.name == "String":
+        raise untranslated("toDateTime64 of text that is no constant; toDateTime reads it,")
+    raise illegal_type(call.name, value.type, "a String, number, Date or DateTime")
+
+
+@function("toTimeZone", "toTimezone", least=2)
+def _to_zone(call: Call) -> Value:
+    checked(call, "m")
+    value, where = call.arguments[0], zone(call, 1)
+    parameters = (*value.type.parameters[:-1], where)
+    return call.make(value.sql, Type(value.type.name, parameters=parameters))
+
+
+_ = (DATETIME, DATETIME64, quoted)

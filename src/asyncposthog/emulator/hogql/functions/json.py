@@ -1,0 +1,177 @@
+"""JSON in texts. What is not there, or of another kind, is the empty value of the kind asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncposthog.emulator.hogql.fields import path
+from asyncposthog.emulator.hogql.functions.table import Call, function
+from asyncposthog.emulator.hogql.problems import illegal_type, untranslated
+from asyncposthog.emulator.hogql.types import (
+    BOOL,
+    FLOAT,
+    INT64,
+    STRING,
+    UINT64,
+    Type,
+    array,
+    named,
+)
+from asyncposthog.emulator.hogql.values import Value, quoted, truth
+
+__all__: list[str] = []
+
+
+def _place(call: Call, keys: Sequence[Value]) -> tuple[str, str]:
+    """The SQL of a text that is surely JSON, and of the path into it."""
+    root = call.arguments[0]
+    if root.type.name not in {"String", "Nothing"}:
+        raise illegal_type(call.name, root.type, "a String")
+    steps: list[str | int] = []
+    for key in keys:
+        if not isinstance(key.literal, str | int) or isinstance(key.literal, bool):
+            raise untranslated(f"{call.name} with keys that are no constants")
+        if isinstance(key.literal, int) and key.literal < 1:
+            raise untranslated(f"{call.name} counting from the end")
+        steps.append(key.literal)
+    sql = root.sql
+    if root.json is None or root.json.keys:
+        sql = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
+    return sql, path(steps)
+
+
+def _numeric(kind: str, text: str, wanted: Type) -> str:
+    """The SQL of a number in JSON, whatever it is written as; NULL where it is none."""
+    read = f"TRY_CAST({text} AS DOUBLE)"
+    if wanted.is_float:
+        return f"CASE WHEN {kind} IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR') THEN {read} END"
+    whole = f"CASE WHEN {read} = trunc({read}) THEN TRY_CAST({read} AS BIGINT) END"
+    digits = f"regexp_full_match({text}, '-?\\d{{1,19}}')"
+    return (
+        f"CASE WHEN {kind} = 'BOOLEAN' THEN CAST({text} = 'true' AS BIGINT) "
+        f"WHEN {digits} THEN TRY_CAST({text} AS BIGINT) "
+        f"WHEN {kind} = 'DOUBLE' THEN {whole} END"
+    )
+
+
+def _extracted(root: str, where: str, type: Type) -> str:
+    """The SQL of what lies at a place, NULL where it is nothing of a type."""
+    kind = f"json_type({root}, {where})"
+    text = f"json_extract_string({root}, {where})"
+    if type.name == "String":
+        return f"(CASE WHEN {kind} = 'VARCHAR' THEN {text} END)"
+    if type.name == "Bool":
+        return f"(CASE WHEN {kind} = 'BOOLEAN' THEN {text} = 'true' END)"
+    if type.is_number:
+        return f"({_numeric(kind, text, type)})"
+    raise untranslated(f"JSONExtract of a {type}")
+
+
+def _typed(call: Call, type: Type, keys: Sequence[Value]) -> Value:
+    root, where = _place(call, keys)
+    if type.name == "Array":
+        items = f"CAST(json_extract({root}, {where}) AS JSON[])"
+        item = _extracted("e", "'$'", type.items[0])
+        filled = item if type.items[0].nullable else f"coalesce({item}, {type.items[0].empty})"
+        sql = (
+            f"(CASE WHEN json_type({root}, {where}) = 'ARRAY' "
+            f"THEN list_transform({items}, lambda e: {filled}) ELSE {type.empty} END)"
+        )
+        return call.make(sql, type, nullable=False)
+    sql = _extracted(root, where, type)
+    if type.nullable:
+        return call.make(sql, type)
+    return call.make(f"coalesce({sql}, {type.empty})", type, nullable=False)
+
+
+_TYPES = {
+    "JSONExtractString": STRING,
+    "JSONExtractInt": INT64,
+    "JSONExtractUInt": UINT64,
+    "JSONExtractFloat": FLOAT,
+    "JSONExtractBool": BOOL,
+}
+
+
+@function(*_TYPES, least=1, most=None)
+def _extract_kind(call: Call) -> Value:
+    return _typed(call, _TYPES[call.name], call.arguments[1:])
+
+
+@function("JSONExtract", least=2, most=None)
+def _extract(call: Call) -> Value:
+    return _typed(call, named(call.constant(len(call.arguments) - 1, str)), call.arguments[1:-1])
+
+
+@function("JSONExtractRaw", least=1, most=None)
+def _raw(call: Call) -> Value:
+    root, where = _place(call, call.arguments[1:])
+    sql = f"coalesce(CAST(json_extract({root}, {where}) AS VARCHAR), '')"
+    return call.make(sql, STRING, nullable=False)
+
+
+@function("JSONExtractArrayRaw", least=1, most=None)
+def _array_raw(call: Call) -> Value:
+    root, where = _place(call, call.arguments[1:])
+    items = f"CAST(json_extract({root}, {where}) AS JSON[])"
+    sql = (
+        f"(CASE WHEN json_type({root}, {where}) = 'ARRAY' "
+        f"THEN list_transform({items}, lambda e: CAST(e AS VARCHAR)) ELSE CAST([] AS VARCHAR[]) END)"
+    )
+    return call.make(sql, array(STRING), nullable=False)
+
+
+@function("JSONExtractKeys", least=1, most=None)
+def _keys(call: Call) -> Value:
+    root, where = _place(call, call.arguments[1:])
+    sql = f"coalesce(json_keys({root}, {where}), CAST([] AS VARCHAR[]))"
+    return call.make(sql, array(STRING), nullable=False)
+
+
+@function("JSONHas", least=1, most=None)
+def _has(call: Call) -> Value:
+    root, where = _place(call, call.arguments[1:])
+    return truth(f"coalesce(json_exists({root}, {where}), false)", call.text, *call.arguments)
+
+
+@function("JSONLength", least=1, most=None)
+def _length(call: Call) -> Value:
+    root, where = _place(call, call.arguments[1:])
+    kind = f"json_type({root}, {where})"
+    sql = (
+        f"coalesce(CASE WHEN {kind} = 'ARRAY' THEN CAST(json_array_length({root}, {where}) AS BIGINT) "
+        f"WHEN {kind} = 'OBJECT' THEN CAST(len(json_keys({root}, {where})) AS BIGINT) END, 0)"
+    )
+    return call.make(sql, UINT64, nullable=False)
+
+
+_KINDS = {
+    "OBJECT": "Object", "ARRAY": "Array", "VARCHAR": "String", "BIGINT": "Int64",
+    "UBIGINT": "Int64", "DOUBLE": "Double", "BOOLEAN": "Bool", "NULL": "Null",
+}  # fmt: skip
+
+
+@function("JSONType", least=1, most=None)
+def _kind(call: Call) -> Value:
+    root, where = _place(call, call.arguments[1:])
+    whens = " ".join(f"WHEN {quoted(own)} THEN {quoted(name)}" for own, name in _KINDS.items())
+    sql = f"(CASE coalesce(json_type({root}, {where}), 'NULL') {whens} END)"
+    return call.make(sql, STRING, nullable=False)
+
+
+@function("isValidJSON", least=1)
+def _valid(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name != "String":
+        raise illegal_type(call.name, value.type, "a String")
+    return truth(f"json_valid({value.sql})", call.text, value, nullable=value.type.nullable)
+
+
+@function("toJSONString", least=1)
+def _to_json(call: Call) -> Value:
+    value = call.arguments[0]
+    if value.type.name in {"String", "Bool"} or value.type.is_integer:
+        return call.make(f"CAST(to_json({value.plain}) AS VARCHAR)", STRING)
+    if value.type.name == "Array" and value.type.items[0].name in {"String", "Bool"}:
+        return call.make(f"CAST(to_json({value.sql}) AS VARCHAR)", STRING)
+    raise untranslated(f"toJSONString of a {value.type}")

@@ -1,0 +1,116 @@
+"""Numbers."""
+
+from __future__ import annotations
+
+from asyncposthog.emulator.hogql.functions.table import Call, checked, function, simple
+from asyncposthog.emulator.hogql.operators import divisor
+from asyncposthog.emulator.hogql.problems import untranslated
+from asyncposthog.emulator.hogql.types import FLOAT, INT64, UINT8, Type, bits_of, common, integer
+from asyncposthog.emulator.hogql.values import Value, truth
+
+__all__: list[str] = []
+
+for _name, _sql in (
+    ("sqrt", "sqrt"), ("exp", "exp"), ("cbrt", "cbrt"), ("sin", "sin"), ("cos", "cos"),
+    ("tan", "tan"), ("asin", "asin"), ("acos", "acos"), ("atan", "atan"),
+):  # fmt: skip
+    simple(_name, "n", f"{_sql}(CAST({{0}} AS DOUBLE))", FLOAT)
+for _name, _sql in (("log ln", "ln"), ("log2", "log2"), ("log10", "log10")):
+    # Of 0 it is minus infinity, of less no number; DuckDB refuses both.
+    simple(
+        _name,
+        "n",
+        f"(CASE WHEN {{0}} > 0 THEN {_sql}(CAST({{0}} AS DOUBLE)) "
+        "WHEN {0} = 0 THEN '-inf'::DOUBLE WHEN {0} < 0 THEN 'nan'::DOUBLE END)",
+        FLOAT,
+    )
+simple("pow power", "nn", "pow(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))", FLOAT)
+simple("pi", "", "pi()", FLOAT)
+simple("bitAnd", "ii", "({0} & {1})", INT64)
+simple("bitOr", "ii", "({0} | {1})", INT64)
+simple("bitXor", "ii", "xor({0}, {1})", INT64)
+
+
+@function("abs", "negate", least=1)
+def _abs(call: Call) -> Value:
+    checked(call, "n")
+    value = call.arguments[0]
+    type = value.type
+    if type.is_integer or type.name == "Bool":
+        signed, bits = bits_of(type)
+        if call.name == "abs":
+            return call.make(f"abs({value.number})", integer(bits, signed=False))
+        return call.make(f"(-{value.number})", integer(bits if signed else bits * 2, signed=True))
+    return call.make(f"abs({value.sql})" if call.name == "abs" else f"(-{value.sql})", type)
+
+
+@function("floor", "ceil", "ceiling", "trunc", "truncate", least=1)
+def _floor(call: Call) -> Value:
+    checked(call, "n")
+    value = call.arguments[0]
+    if not value.type.is_float:
+        if value.type.name == "Decimal":
+            raise untranslated(f"{call.name} of a Decimal")
+        return call.make(value.number, value.type)
+    name = {"ceiling": "ceil", "truncate": "trunc"}.get(call.name, call.name)
+    return call.make(f"{name}({value.sql})", FLOAT)
+
+
+@function("round", least=1, most=2)
+def _round(call: Call) -> Value:
+    checked(call, "ni")
+    value, digits = call.arguments[0], call.constant(1, int, 0)
+    if not value.type.is_float:
+        if value.type.name == "Decimal":
+            return call.make(
+                f"CAST(round({value.sql}, {digits}) AS {value.type.duckdb})", value.type
+            )
+        if digits < 0:
+            raise untranslated("round of whole numbers to tens")
+        return call.make(value.number, value.type)
+    # Halves go to the even number, as in ClickHouse.
+    if digits == 0:
+        return call.make(f"round_even({value.sql}, 0)", FLOAT)
+    scale = f"{10.0 ** abs(digits)!r}::DOUBLE"
+    up, down = ("*", "/") if digits > 0 else ("/", "*")
+    return call.make(f"(round_even({value.sql} {up} {scale}, 0) {down} {scale})", FLOAT)
+
+
+@function("intDiv", "intDivOrZero", least=2)
+def _int_div(call: Call) -> Value:
+    checked(call, "nn")
+    left, right = call.arguments
+    if common(left.type, right.type).is_float:
+        raise untranslated("intDiv of numbers with a point")
+    if call.name == "intDivOrZero":
+        sql = f"coalesce({left.number} // nullif({right.number}, 0), 0)"
+    else:
+        sql = f"({left.number} // {divisor(right)})"
+    signed = bits_of(left.type)[0] or bits_of(right.type)[0]
+    return call.make(sql, integer(bits_of(left.type)[1], signed=signed))
+
+
+@function("mod", "positiveModulo", least=2)
+def _mod(call: Call) -> Value:
+    from asyncposthog.emulator.hogql.operators import arithmetic
+
+    if call.name == "positiveModulo":
+        raise untranslated("positiveModulo")
+    return arithmetic("modulo", *call.arguments)
+
+
+@function("isNaN", "isFinite", "isInfinite", least=1)
+def _finite(call: Call) -> Value:
+    checked(call, "n")
+    value = call.arguments[0]
+    name = {"isNaN": "isnan", "isFinite": "isfinite", "isInfinite": "isinf"}[call.name]
+    return truth(f"{name}({value.cast(FLOAT)})", call.text, value, nullable=value.type.nullable)
+
+
+@function("sign", least=1)
+def _sign(call: Call) -> Value:
+    checked(call, "n")
+    return call.make(f"CAST(sign({call.arguments[0].number}) AS BIGINT)", Type("Int8"))
+
+
+_ = UINT8
