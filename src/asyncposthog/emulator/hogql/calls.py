@@ -7,8 +7,6 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlglot import exp
-
 from asyncposthog.emulator.hogql import functions, operators
 from asyncposthog.emulator.hogql.functions.table import (
     AGGREGATES,
@@ -20,6 +18,7 @@ from asyncposthog.emulator.hogql.functions.table import (
     check_parameters,
 )
 from asyncposthog.emulator.hogql.problems import HogQLError, untranslated
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.values import Value
 
 if TYPE_CHECKING:

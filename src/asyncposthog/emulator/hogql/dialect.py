@@ -7,14 +7,15 @@ operator's name that is used as a function (`in(a, b)`) an ordinary name.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from importlib import import_module
+from typing import Any, Final
 
-from sqlglot import exp, parser
-from sqlglot.dialects.clickhouse import ClickHouse
+from sqlglot import parser
+from sqlglot.dialects import clickhouse
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 from asyncposthog.emulator.hogql.problems import HogQLError, untranslated
+from asyncposthog.emulator.hogql.tree import exp
 
 __all__ = ["COHORT", "PLACEHOLDER", "parse"]
 
@@ -25,7 +26,13 @@ COHORT: Final = "\0cohort"
 _DEPTH: Final = 150
 """Parentheses inside parentheses beyond which a query is not read."""
 
-_Base: Any = ClickHouse.Parser
+_tokens: Any = import_module("sqlglot.tokens")
+Token = _tokens.Token
+TokenType = _tokens.TokenType
+_ClickHouse: Any = clickhouse.ClickHouse
+_Base: Any = _ClickHouse.Parser
+_Tokenizer: Any = _ClickHouse.Tokenizer
+_Parser: Any = parser.Parser
 _ENDS = {
     TokenType.VAR, TokenType.IDENTIFIER, TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.NUMBER,
     TokenType.STRING, TokenType.NULL, TokenType.TRUE, TokenType.FALSE, TokenType.NOT, TokenType.END,
@@ -36,14 +43,20 @@ _OPERATORS = {
 }  # fmt: skip
 
 
-class _HogQL(ClickHouse):
+def _limit(self: Any) -> tuple[str, Any]:
+    limit = self._parse_limit()
+    grouped = isinstance(limit, exp.Limit) and bool(limit.expressions)
+    return ("limit_by" if grouped else "limit"), limit
+
+
+class _HogQL(_ClickHouse):
     INDEX_OFFSET = 0
 
-    class Tokenizer(ClickHouse.Tokenizer):
-        VAR_SINGLE_TOKENS = frozenset({"$"})
+    class Tokenizer(_Tokenizer):
+        VAR_SINGLE_TOKENS = {"$"}  # noqa: RUF012
         HEREDOC_STRINGS: list[Any] = []  # noqa: RUF012
         SINGLE_TOKENS = {  # noqa: RUF012
-            mark: kind for mark, kind in ClickHouse.Tokenizer.SINGLE_TOKENS.items() if mark != "$"
+            mark: kind for mark, kind in _Tokenizer.SINGLE_TOKENS.items() if mark != "$"
         }
 
     class Parser(_Base):
@@ -52,22 +65,16 @@ class _HogQL(ClickHouse):
         FUNCTION_PARSERS: dict[str, Any] = {}  # noqa: RUF012
         NO_PAREN_FUNCTIONS: dict[Any, Any] = {}  # noqa: RUF012
         NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012
-            "CASE": cast("dict[str, Any]", _Base.NO_PAREN_FUNCTION_PARSERS)["CASE"]
+            "CASE": _Base.NO_PAREN_FUNCTION_PARSERS["CASE"]
         }
         QUERY_MODIFIER_PARSERS = {  # noqa: RUF012
-            **cast("dict[Any, Any]", parser.Parser.QUERY_MODIFIER_PARSERS),
-            **cast("dict[Any, Any]", _Base.QUERY_MODIFIER_PARSERS),
-            TokenType.LIMIT: lambda self: _limit(self),
+            **_Parser.QUERY_MODIFIER_PARSERS,
+            **_Base.QUERY_MODIFIER_PARSERS,
+            TokenType.LIMIT: _limit,
         }
 
 
-def _limit(self: Any) -> tuple[str, Any]:
-    limit = self._parse_limit()
-    grouped = isinstance(limit, exp.Limit) and bool(limit.expressions)
-    return ("limit_by" if grouped else "limit"), limit
-
-
-def parse(sql: str) -> exp.Expression:
+def parse(sql: str) -> Any:
     """Read a query.
 
     Raises:
@@ -75,7 +82,7 @@ def parse(sql: str) -> exp.Expression:
     """
     if "\0" in sql:
         raise HogQLError("A query cannot contain the character NUL.")
-    dialect = _HogQL()
+    dialect: Any = _HogQL()
     try:
         tokens = _plain(dialect.tokenize(sql))
         parsed = [tree for tree in dialect.parser().parse(tokens, sql) if tree is not None]
@@ -85,7 +92,7 @@ def parse(sql: str) -> exp.Expression:
         raise HogQLError("The query is nested too deeply.") from None
     if len(parsed) != 1:
         raise HogQLError("Syntax error: expected exactly one query.")
-    tree = cast("exp.Expression", parsed[0])
+    tree = parsed[0]
     if not isinstance(tree, exp.Query) or isinstance(tree, exp.Table):
         raise HogQLError("Syntax error: expected a SELECT.")
     return tree
@@ -99,9 +106,9 @@ def _first(error: SqlglotError) -> str:
     return str(error).partition("\n")[0]
 
 
-def _plain(tokens: list[Token]) -> list[Token]:
+def _plain(tokens: list[Any]) -> list[Any]:
     """The tokens with HogQL's own additions made plain."""
-    made: list[Token] = []
+    made: list[Any] = []
     at, depth = 0, 0
     while at < len(tokens):
         token = tokens[at]
@@ -122,7 +129,7 @@ def _plain(tokens: list[Token]) -> list[Token]:
     return made
 
 
-def _placeholder(tokens: list[Token], at: int, made: list[Token]) -> int:
+def _placeholder(tokens: list[Any], at: int, made: list[Any]) -> int:
     brace, names = tokens[at], list[str]()
     while (at := at + 1) < len(tokens) and tokens[at].token_type is not TokenType.R_BRACE:
         names.append(tokens[at].text)
@@ -133,7 +140,7 @@ def _placeholder(tokens: list[Token], at: int, made: list[Token]) -> int:
     return at + 1
 
 
-def _is_cohort(tokens: list[Token], at: int) -> bool:
+def _is_cohort(tokens: list[Any], at: int) -> bool:
     return (
         at + 1 < len(tokens)
         and tokens[at].token_type is TokenType.VAR
@@ -142,8 +149,8 @@ def _is_cohort(tokens: list[Token], at: int) -> bool:
     )
 
 
-def _cohort(tokens: list[Token], at: int, made: list[Token]) -> int:
-    def mark(kind: TokenType, text: str) -> None:
+def _cohort(tokens: list[Any], at: int, made: list[Any]) -> int:
+    def mark(kind: Any, text: str) -> None:
         made.append(_token(kind, text, tokens[at]))
 
     made.append(tokens[at])
@@ -161,11 +168,11 @@ def _cohort(tokens: list[Token], at: int, made: list[Token]) -> int:
     return after
 
 
-def _is_call(tokens: list[Token], at: int, made: list[Token]) -> bool:
+def _is_call(tokens: list[Any], at: int, made: list[Any]) -> bool:
     """Whether an operator's name stands where an operand does, before a parenthesis."""
     after = tokens[at + 1].token_type if at + 1 < len(tokens) else None
     return after is TokenType.L_PAREN and (not made or made[-1].token_type not in _ENDS)
 
 
-def _token(kind: TokenType, text: str, near: Token) -> Token:
+def _token(kind: Any, text: str, near: Any) -> Any:
     return Token(kind, text, line=near.line, col=near.col, start=near.start, end=near.end)

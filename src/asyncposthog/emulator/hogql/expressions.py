@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
-
-from sqlglot import exp
 
 from asyncposthog.emulator.hogql import fields, operators
 from asyncposthog.emulator.hogql.calls import call_function, window_function
@@ -14,6 +12,7 @@ from asyncposthog.emulator.hogql.dialect import COHORT, PLACEHOLDER
 from asyncposthog.emulator.hogql.functions.logic import chosen
 from asyncposthog.emulator.hogql.problems import HogQLError, no_common_type, untranslated
 from asyncposthog.emulator.hogql.scope import Scope
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.values import (
     Value,
     constant,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expressions"]
 
-_BINARY: Final[Mapping[type[Any], str]] = {
+_BINARY: Final[Mapping[Any, str]] = {
     exp.EQ: "equals",
     exp.NEQ: "notEquals",
     exp.LT: "less",
@@ -64,8 +63,8 @@ class Expressions:
         self,
         translator: Translator,
         scope: Scope,
-        ctes: Mapping[str, exp.Expression],
-        windows: Mapping[str, exp.Expression],
+        ctes: Mapping[str, Any],
+        windows: Mapping[str, Any],
     ) -> None:
         self.translator = translator
         self.scope = scope
@@ -80,7 +79,7 @@ class Expressions:
         Raises:
             HogQLError: It is refused.
         """
-        kind = type(node)
+        kind: Any = node.__class__
         if kind in _BINARY:
             return self._binary(_BINARY[kind], node)
         if isinstance(node, _CALLS):
@@ -88,7 +87,8 @@ class Expressions:
         visit = _VISIT.get(kind)
         if visit is None:
             raise untranslated(f"`{node.sql('clickhouse')}` ({kind.__name__})")
-        return visit(self, node)
+        made: Value = getattr(self, visit)(node)
+        return made
 
     def all(self, nodes: Sequence[Any]) -> list[Value]:
         """Translate several."""
@@ -100,6 +100,21 @@ class Expressions:
         return call_function(
             self, exp.Anonymous(this=name, expressions=[node.this, node.expression])
         )
+
+    def _hexadecimal(self, node: Any) -> Value:
+        return constant(int(str(node.this), 16))
+
+    def _boolean(self, node: Any) -> Value:
+        return constant(bool(node.this))
+
+    def _null(self, node: Any) -> Value:
+        return null()
+
+    def _paren(self, node: Any) -> Value:
+        return self.of(node.this)
+
+    def _window(self, node: Any) -> Value:
+        return window_function(self, node)
 
     def _and_or(self, node: Any) -> Value:
         name = "and" if isinstance(node, exp.And) else "or"
@@ -233,10 +248,10 @@ class Expressions:
             )
         parts = operators.elements(value) if value.type.name == "Tuple" else [value]
         pairs = [
-            operators.unified(part, Value(f"q.c{n}", type, name))
-            for n, (part, (name, type)) in enumerate(zip(parts, inner.columns, strict=True))
+            operators.unified(part, Value(f"q.c{n}", kind, name))
+            for n, (part, (name, kind)) in enumerate(zip(parts, inner.columns, strict=True))
         ]
-        left, right = (_row([pair[side] for pair in pairs]) for side in (0, 1))
+        left, right = _row([pair[0] for pair in pairs]), _row([pair[1] for pair in pairs])
         sql = f"coalesce({left} IN (SELECT {right} FROM ({inner.sql}) AS q), false)"  # noqa: S608
         if len(pairs) == 1 and value.type.nullable and inner.columns[0][1].nullable:
             some = f"EXISTS (SELECT 1 FROM ({inner.sql}) AS q WHERE q.c0 IS NULL)"  # noqa: S608
@@ -310,9 +325,9 @@ class Expressions:
         inner = self.translator.query(node.unnest(), self.ctes)
         if len(inner.columns) != 1:
             raise untranslated("a subquery of several columns as a value")
-        _, type = inner.columns[0]
+        _, kind = inner.columns[0]
         sql = f"(SELECT q.c0 FROM ({inner.sql}) AS q)"  # noqa: S608
-        return Value(sql, type.or_null(), f"({inner.text})")
+        return Value(sql, kind.or_null(), f"({inner.text})")
 
     def _cast(self, node: Any) -> Value:
         wanted = node.to.sql("clickhouse").removeprefix("Nullable(").removesuffix(")")
@@ -338,14 +353,14 @@ _CASTS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def _flat(node: Any, kind: type[Any]) -> list[Any]:
+def _flat(node: Any, kind: Any) -> list[Any]:
     """The conditions a chain of ANDs, or of ORs, joins; without recursion, for long ones."""
     found: list[Any] = []
     waiting = [node]
     while waiting:
         one = waiting.pop()
         if isinstance(one, kind):
-            waiting += [cast("Any", one).expression, cast("Any", one).this]
+            waiting += [one.expression, one.this]
         else:
             found.append(one)
     return found
@@ -357,31 +372,31 @@ def _row(parts: list[str]) -> str:
     return f"struct_pack({', '.join(f'e{n} := {part}' for n, part in enumerate(parts, 1))})"
 
 
-_Visit = Callable[[Expressions, Any], Value]
-_VISIT: Final[Mapping[type[Any], _Visit]] = {
-    exp.Column: Expressions._column,
-    exp.Identifier: Expressions._column,
-    exp.Dot: Expressions._dot,
-    exp.Bracket: Expressions._bracket,
-    exp.Literal: Expressions._literal,
-    exp.HexString: lambda self, node: constant(int(str(node.this), 16)),
-    exp.Boolean: lambda self, node: constant(bool(node.this)),
-    exp.Null: lambda self, node: null(),
-    exp.Paren: lambda self, node: self.of(node.this),
-    exp.And: Expressions._and_or,
-    exp.Or: Expressions._and_or,
-    exp.Not: Expressions._not,
-    exp.Is: Expressions._is,
-    exp.Between: Expressions._between,
-    exp.In: Expressions._in,
-    exp.Case: Expressions._case,
-    exp.If: Expressions._if,
-    exp.Neg: Expressions._negative,
-    exp.Interval: Expressions._interval,
-    exp.Alias: Expressions._alias,
-    exp.Subquery: Expressions._subquery,
-    exp.Cast: Expressions._cast,
-    exp.Tuple: Expressions._tuple,
-    exp.Array: Expressions._array,
-    exp.Window: lambda self, node: window_function(self, node),
+_VISIT: Final[Mapping[Any, str]] = {
+    exp.Column: "_column",
+    exp.Identifier: "_column",
+    exp.Dot: "_dot",
+    exp.Bracket: "_bracket",
+    exp.Literal: "_literal",
+    exp.HexString: "_hexadecimal",
+    exp.Boolean: "_boolean",
+    exp.Null: "_null",
+    exp.Paren: "_paren",
+    exp.And: "_and_or",
+    exp.Or: "_and_or",
+    exp.Not: "_not",
+    exp.Is: "_is",
+    exp.Between: "_between",
+    exp.In: "_in",
+    exp.Case: "_case",
+    exp.If: "_if",
+    exp.Neg: "_negative",
+    exp.Interval: "_interval",
+    exp.Alias: "_alias",
+    exp.Subquery: "_subquery",
+    exp.Cast: "_cast",
+    exp.Tuple: "_tuple",
+    exp.Array: "_array",
+    exp.Window: "_window",
 }
+"""Names of the methods of `Expressions`, by the class of the node."""

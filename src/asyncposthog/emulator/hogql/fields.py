@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from sqlglot import exp
-
 from asyncposthog.emulator.hogql import operators
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
 from asyncposthog.emulator.hogql.scope import Scope
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import BOOL, DATETIME64, FLOAT, STRING
 from asyncposthog.emulator.hogql.values import Json, Value, identifier, quoted
 

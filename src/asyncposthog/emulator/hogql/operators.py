@@ -96,9 +96,9 @@ def unified(left: Value, right: Value) -> tuple[str, str, Type]:
             read = _of_string(one, other.type)
             pair = (read, other) if one is left else (other, read)
             return unified(*pair)
-    for type in (left.type, right.type):
-        if type.is_interval or type.name == "Map":
-            raise illegal_type("equals", type, "something that can be compared")
+    for kind in (left.type, right.type):
+        if kind.is_interval or kind.name == "Map":
+            raise illegal_type("equals", kind, "something that can be compared")
     names = {left.type.name, right.type.name}
     if left.type.is_number and right.type.is_number:
         wanted = common(left.type, right.type)
@@ -128,9 +128,9 @@ def compare(name: str, left: Value, right: Value, *, joining: bool = False) -> V
         return _with_null(name, left, right, text)
     if left.type.name == right.type.name == "Tuple":
         return compare_tuples(name, left, right)
-    a, b, type = unified(left, right)
-    if type.name == "UUID" and name not in {"equals", "notEquals"}:
-        a, b = sort_key(a, type)[0], sort_key(b, type)[0]
+    a, b, kind = unified(left, right)
+    if kind.name == "UUID" and name not in {"equals", "notEquals"}:
+        a, b = sort_key(a, kind)[0], sort_key(b, kind)[0]
     sql = f"({a} {COMPARISONS[name]} {b})"
     nullable = (left.type.nullable, right.type.nullable)
     if any(nullable) and not joining:
@@ -241,8 +241,8 @@ def arithmetic(name: str, left: Value, right: Value) -> Value:
         return combined(f"CAST({sql} AS {wanted.duckdb})", wanted.plain, text, left, right)
     (signed_a, bits_a), (signed_b, bits_b) = bits_of(left.type), bits_of(right.type)
     signed = signed_a or signed_b or name == "minus"
-    type = integer(min(64, max(bits_a, bits_b) * 2), signed=signed)
-    return combined(sql, type, text, left, right)
+    kind = integer(min(64, max(bits_a, bits_b) * 2), signed=signed)
+    return combined(sql, kind, text, left, right)
 
 
 def _modulo(left: Value, right: Value, text: str) -> Value:

@@ -21,7 +21,7 @@ def row_json(types: Sequence[Type]) -> str:
     Raises:
         HogQLError: A column is of a type that has no JSON.
     """
-    parts = [_json(f"q.c{n}", type, 0) for n, type in enumerate(types)]
+    parts = [_json(f"q.c{n}", kind, 0) for n, kind in enumerate(types)]
     return f"'[' || {_BETWEEN.join(parts)} || '],'"
 
 

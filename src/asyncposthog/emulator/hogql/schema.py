@@ -143,7 +143,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "sessions": Table(
         SESSIONS.sql,
-        {name: Column(f"{{}}.{sql}", type) for name, (sql, type) in SESSIONS.columns.items()},
+        {name: Column(f"{{}}.{sql}", kind) for name, (sql, kind) in SESSIONS.columns.items()},
     ),
     "numbers": Table("", {"number": _plain("number", UINT64)}),
 }

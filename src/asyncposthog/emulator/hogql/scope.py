@@ -153,11 +153,11 @@ class QuerySource(Source):
         found = self._columns.get(name)
         if found is None:
             return None
-        inner, type = found
-        sql = self._filled(f"{self.alias}.{inner}", type)
+        inner, kind = found
+        sql = self._filled(f"{self.alias}.{inner}", kind)
         # A subquery that hands on `properties` hands on what can be asked of them.
-        json = Json(sql, "") if type.plain.name == "String" else None
-        return Value(sql, type, identifier(name), json=json, name=name)
+        json = Json(sql, "") if kind.plain.name == "String" else None
+        return Value(sql, kind, identifier(name), json=json, name=name)
 
     def child(self, name: str) -> Source | None:
         """Nothing hangs on a subquery."""

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlglot import exp
-
 from asyncposthog.emulator.hogql.calls import ordered
 from asyncposthog.emulator.hogql.context import Context, Query
 from asyncposthog.emulator.hogql.expressions import Expressions
 from asyncposthog.emulator.hogql.problems import HogQLError, untranslated
 from asyncposthog.emulator.hogql.scope import Scope, Source
 from asyncposthog.emulator.hogql.tables import Tables
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import common
 from asyncposthog.emulator.hogql.values import Value, identifier
 
@@ -26,8 +25,10 @@ _SET: Final[Mapping[type[Any], str]] = {
     exp.Except: "EXCEPT",
     exp.Intersect: "INTERSECT",
 }
-_REFUSED: Final = ("into", "match", "connect", "cluster", "distribute", "sort", "settings", "format",
-                   "options", "pivots", "hint", "kind", "locks", "sample", "lateral")  # fmt: skip
+_REFUSED: Final = (
+    "into", "match", "connect", "cluster", "distribute", "sort", "settings", "format", "options",
+    "pivots", "hint", "kind", "locks", "sample", "lateral",
+)  # fmt: skip
 
 
 class Translator:
@@ -85,12 +86,14 @@ class Translator:
         if distinct is None and word == "UNION":
             raise HogQLError("Expected UNION ALL or UNION DISTINCT, not UNION alone.")
         types = [common(a, b) for (_, a), (_, b) in zip(left.columns, right.columns, strict=True)]
-        columns = tuple((name, type) for (name, _), type in zip(left.columns, types, strict=True))
+        columns = tuple(
+            (name, wanted_type) for (name, _), wanted_type in zip(left.columns, types, strict=True)
+        )
         sides: list[str] = []
         for side in (left, right):
             parts = [
-                f"{Value(f'q.c{n}', own, '').cast(type)} AS c{n}"
-                for n, ((_, own), type) in enumerate(zip(side.columns, types, strict=True))
+                f"{Value(f'q.c{n}', own, '').cast(wanted_type)} AS c{n}"
+                for n, ((_, own), wanted_type) in enumerate(zip(side.columns, types, strict=True))
             ]
             sides.append(f"SELECT {', '.join(parts)} FROM ({side.sql}) AS q")  # noqa: S608
         joined = f"{word} {'DISTINCT' if distinct else 'ALL'}"
@@ -125,6 +128,11 @@ class Translator:
         return self._count(limit)
 
 
+def _listed(node: Any, name: str) -> list[Any]:
+    """The nodes an argument of a node lists."""
+    return node.args.get(name) or []
+
+
 def _ctes(node: Any) -> Iterator[tuple[str, Any]]:
     """The queries, and scalars, WITH gives names to."""
     clause = node.args.get("with_") or node.args.get("with")
@@ -147,7 +155,7 @@ class _Select:
         self._scope = Scope()
         known = {**ctes, **dict(_ctes(node))}
         queries = {name: cte for name, cte in known.items() if isinstance(cte, exp.Query)}
-        windows = {str(w.this.this): w for w in node.args.get("windows") or []}
+        windows: dict[str, Any] = {str(one.this.this): one for one in _listed(node, "windows")}
         self._expressions = Expressions(translator, self._scope, queries, windows)
         self._tables = Tables(translator, self._scope, self._expressions)
         self._scalars = {name: cte for name, cte in known.items() if name not in queries}
@@ -185,7 +193,7 @@ class _Select:
         if isinstance(item, exp.Star):
             if item.args.get("replace") or item.args.get("rename"):
                 raise untranslated("`* REPLACE`")
-            without = {column.name for column in item.args.get("except_") or []}
+            without = {str(column.name) for column in _listed(item, "except_")}
             for source in self._scope.sources.values():
                 self._all(source, without)
         elif isinstance(item, exp.Column) and isinstance(item.this, exp.Star):

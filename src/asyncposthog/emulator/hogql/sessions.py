@@ -73,7 +73,7 @@ _MADE: Final[dict[str, tuple[str, Type]]] = {
 
 def _derived() -> Derived:
     # DuckDB's names know no case and no `$`, so the columns are numbered.
-    columns = {name: (f"s{n}", type) for n, (name, (_, type)) in enumerate(_MADE.items())}
+    columns = {name: (f"s{n}", kind) for n, (name, (_, kind)) in enumerate(_MADE.items())}
     columns["session_id"] = ("session_id", STRING)
     made = [f"{sql} AS s{n}" for n, (sql, _) in enumerate(_MADE.values()) if sql != "session_id"]
     columns["id"] = ("session_id", STRING)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlglot import exp
-
 from asyncposthog.emulator.hogql import operators
 from asyncposthog.emulator.hogql.expressions import Expressions
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
 from asyncposthog.emulator.hogql.scope import QuerySource, Scope, Source, TableSource, table_named
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import Type
 from asyncposthog.emulator.hogql.values import Value, identifier
 
@@ -45,10 +44,11 @@ class Tables:
             sql, source, text = self._table(start.this)
             self._pieces.append((f" FROM {sql}", source))
             self._texts.append(f" FROM {text}")
-        for join in node.args.get("joins") or []:
+        joins: list[Any] = node.args.get("joins") or []
+        for join in joins:
             self._join(join)
-        for lateral in node.args.get("laterals") or []:
-            raise untranslated(f"`{lateral.sql('clickhouse')}`")
+        if node.args.get("laterals"):
+            raise untranslated("LATERAL")
 
     def sql(self) -> str:
         """The FROM, with all that turned out to be needed."""
@@ -103,8 +103,8 @@ class Tables:
         self, sql: str, columns: tuple[tuple[str, Type], ...], given: str, alias: str, text: str
     ) -> tuple[str, Source, str]:
         known: dict[str, tuple[str, Type]] = {}
-        for number, (name, type) in enumerate(columns):
-            known.setdefault(name, (f"c{number}", type))
+        for number, (name, kind) in enumerate(columns):
+            known.setdefault(name, (f"c{number}", kind))
         source = QuerySource(alias, known)
         # A subquery without a name still has columns.
         self._scope.add(given or f"\0{alias}", source)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlglot import exp
-
 from asyncposthog.emulator.hogql.context import Context, Query
 from asyncposthog.emulator.hogql.dialect import parse
 from asyncposthog.emulator.hogql.problems import HogQLError
 from asyncposthog.emulator.hogql.select import Translator
+from asyncposthog.emulator.hogql.tree import exp
 
 __all__ = ["DEFAULT_ROWS", "MOST_ROWS", "Translation", "translate", "uses_offset"]
 

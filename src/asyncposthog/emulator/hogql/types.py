@@ -13,7 +13,8 @@ from asyncposthog.emulator.hogql.problems import HogQLError, no_common_type, unt
 
 __all__ = [
     "BOOL", "DATE", "DATETIME", "DATETIME64", "FLOAT", "INT64", "INTERVALS", "NOTHING", "STRING",
-    "UINT8", "UINT64", "UUID", "Type", "array", "common", "integer", "named", "of_integer", "tuple_",
+    "UINT8", "UINT64", "UUID", "Type", "array", "bits_of", "common", "integer", "named",
+    "of_integer", "tuple_",
 ]  # fmt: skip
 
 _BITS: Final = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from asyncposthog.emulator.hogql.problems import HogQLError
 from asyncposthog.emulator.hogql.types import (
@@ -152,7 +153,7 @@ def constant(value: Any) -> Value:
     """
     if value is None:
         return null()
-    text = text_of(value) if not isinstance(value, dict) else ""
+    text = "" if isinstance(value, Mapping) else text_of(value)
     if isinstance(value, bool):
         return Value("true" if value else "false", BOOL, text, literal=value)
     if isinstance(value, int):
@@ -164,11 +165,15 @@ def constant(value: Any) -> Value:
     if isinstance(value, str):
         return Value(quoted(value), STRING, text, literal=value)
     if isinstance(value, list | tuple):
-        return _array([constant(item) for item in value], value, text)
+        return _list(cast("list[Any]", value), text)
     raise HogQLError(f"A value of type {type(value).__name__} cannot stand in a query.")
 
 
-def _array(items: list[Value], value: Any, text: str) -> Value:
+def _list(value: Sequence[Any], text: str) -> Value:
+    return _array([constant(item) for item in value], list(value), text)
+
+
+def _array(items: list[Value], value: list[Any], text: str) -> Value:
     item = NOTHING
     for element in items:
         item = element.type if item is NOTHING and not item.items else common(item, element.type)

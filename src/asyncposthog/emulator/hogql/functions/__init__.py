@@ -10,59 +10,20 @@ from asyncposthog.emulator.hogql.functions.windows import WINDOWS
 __all__ = ["REFUSED", "WINDOWS", "load"]
 
 _MODULES: Final = (
-    "aggregates", "arrays", "conversions", "dates", "intervals", "json", "logic", "maths", "strings",
+    "aggregates", "arrays", "conversions", "dates", "intervals", "json", "logic", "maths",
+    "strings",
 )  # fmt: skip
 
-REFUSED: Final = frozenset(
-    [
-        "cityHash64",
-        "sipHash64",
-        "MD5",
-        "SHA1",
-        "SHA256",
-        "xxHash64",
-        "murmurHash2_64",
-        "hex",
-        "unhex",
-        "farmFingerprint64",
-        "generateUUIDv4",
-        "rand",
-        "rand64",
-        "randCanonical",
-        "windowFunnel",
-        "sequenceMatch",
-        "sequenceCount",
-        "retention",
-        "sumMap",
-        "minMap",
-        "maxMap",
-        "sparkline",
-        "recordingButton",
-        "explainCSPReport",
-        "matchesAction",
-        "getSurveyResponse",
-        "uniqueSurveySubmissionsFilter",
-        "convertCurrency",
-        "hogql_lookupDomainType",
-        "geoDistance",
-        "h3ToString",
-        "IPv4NumToString",
-        "isIPAddressInRange",
-        "transform",
-        "dictGet",
-        "quantileTiming",
-        "quantileTDigest",
-        "quantileDeterministic",
-        "quantileBFloat16",
-        "entropy",
-        "uniqCombined64",
-        "uniqTheta",
-        "topKWeighted",
-        "deltaSum",
-        "histogram",
-        "embedText",
-    ]
-)
+REFUSED: Final = frozenset({
+    "cityHash64", "sipHash64", "MD5", "SHA1", "SHA256", "xxHash64", "murmurHash2_64", "hex",
+    "unhex", "farmFingerprint64", "generateUUIDv4", "rand", "rand64", "randCanonical",
+    "windowFunnel", "sequenceMatch", "sequenceCount", "retention", "sumMap", "minMap", "maxMap",
+    "sparkline", "recordingButton", "explainCSPReport", "matchesAction", "getSurveyResponse",
+    "uniqueSurveySubmissionsFilter", "convertCurrency", "hogql_lookupDomainType", "geoDistance",
+    "h3ToString", "IPv4NumToString", "isIPAddressInRange", "transform", "dictGet",
+    "quantileTiming", "quantileTDigest", "quantileDeterministic", "quantileBFloat16", "entropy",
+    "uniqCombined64", "uniqTheta", "topKWeighted", "deltaSum", "histogram", "embedText",
+})  # fmt: skip
 """Functions of HogQL whose values the emulator could only make up."""
 
 _loaded: list[bool] = []

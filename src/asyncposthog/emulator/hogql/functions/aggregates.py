@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from asyncposthog.emulator.hogql.functions.table import AGGREGATES, Aggregate, Call, checked
-from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
+from asyncposthog.emulator.hogql.problems import HogQLError, untranslated
 from asyncposthog.emulator.hogql.types import FLOAT, INT64, UINT64, Type, array, bits_of
 from asyncposthog.emulator.hogql.values import Value
 
@@ -65,24 +65,24 @@ def _sum(call: Call, tail: str) -> Value:
     checked(call, "n")
     value = call.arguments[0]
     if value.type.is_float:
-        type, sql = FLOAT, f"sum({value.sql}){tail}"
+        kind, sql = FLOAT, f"sum({value.sql}){tail}"
     elif value.type.name == "Decimal":
-        type = Type("Decimal", parameters=(38, value.type.parameters[1]))
+        kind = Type("Decimal", parameters=(38, value.type.parameters[1]))
         sql = f"sum({value.sql}){tail}"
     else:
-        type = INT64 if bits_of(value.type)[0] else UINT64
+        kind = INT64 if bits_of(value.type)[0] else UINT64
         sql = f"CAST(sum({value.number}){tail} AS BIGINT)"
-    type = type.or_null(value.type.nullable)
-    return call.make(_filled(sql, type), type)
+    kind = kind.or_null(value.type.nullable)
+    return call.make(_filled(sql, kind), kind)
 
 
 @_aggregate("avg", least=1)
 def _avg(call: Call, tail: str) -> Value:
     checked(call, "n")
     value = call.arguments[0]
-    type = FLOAT.or_null(value.type.nullable)
+    kind = FLOAT.or_null(value.type.nullable)
     sql = f"avg({value.cast(FLOAT)}){tail}"
-    return call.make(sql if type.nullable else f"coalesce({sql}, 'nan'::DOUBLE)", type)
+    return call.make(sql if kind.nullable else f"coalesce({sql}, 'nan'::DOUBLE)", kind)
 
 
 @_aggregate("min", "max", least=1)
@@ -134,9 +134,9 @@ def _levels(call: Call, default: tuple[float, ...] = ()) -> list[float]:
 def _quantile(call: Call, tail: str) -> Value:
     checked(call, "n")
     value, level = call.arguments[0], _levels(call, (0.5,))[0]
-    type = FLOAT.or_null(value.type.nullable)
+    kind = FLOAT.or_null(value.type.nullable)
     sql = f"quantile_cont({value.cast(FLOAT)}, {level}){tail}"
-    return call.make(sql if type.nullable else f"coalesce({sql}, 'nan'::DOUBLE)", type)
+    return call.make(sql if kind.nullable else f"coalesce({sql}, 'nan'::DOUBLE)", kind)
 
 
 @_aggregate("quantiles", least=1, parameters=(1, 100))
@@ -169,16 +169,16 @@ def _some(call: Call, sql: str) -> str:
 
 @_aggregate("groupArray", least=1, parameters=(0, 1))
 def _group_array(call: Call, tail: str) -> Value:
-    type = array(call.arguments[0].type.plain)
+    kind = array(call.arguments[0].type.plain)
     sql = f"list({call.arguments[0].plain}){_present(call, tail)}"
-    return call.make(_filled(_some(call, sql), type), type, nullable=False)
+    return call.make(_filled(_some(call, sql), kind), kind, nullable=False)
 
 
 @_aggregate("groupUniqArray", least=1, parameters=(0, 1))
 def _group_uniq(call: Call, tail: str) -> Value:
-    type = array(call.arguments[0].type.plain)
+    kind = array(call.arguments[0].type.plain)
     sql = f"list(DISTINCT {call.arguments[0].plain}){_present(call, tail)}"
-    return call.make(_filled(_some(call, sql), type), type, nullable=False)
+    return call.make(_filled(_some(call, sql), kind), kind, nullable=False)
 
 
 @_aggregate("topK", least=1, parameters=(1, 1))
@@ -188,14 +188,14 @@ def _top(call: Call, tail: str) -> Value:
         raise HogQLError("The parameter of topK must be a number from 1 to 65536.")
     if tail.endswith(")") and " OVER (" in tail:
         raise untranslated("topK over a window")
-    type = array(value.type.plain)
+    kind = array(value.type.plain)
     counted = f"map_entries(histogram({value.plain}){_present(call, tail)})"
     ranked = (
         f"list_sort(list_transform({counted}, "
         "lambda e: struct_pack(n := -CAST(e.value AS BIGINT), v := e.key)))"
     )
     sql = f"list_transform(({ranked})[:{count}], lambda e: e.v)"
-    return call.make(_filled(sql, type), type, nullable=False)
+    return call.make(_filled(sql, kind), kind, nullable=False)
 
 
 @_aggregate("groupBitAnd", "groupBitOr", "groupBitXor", least=1)
@@ -214,6 +214,3 @@ def _pairs(call: Call, tail: str) -> Value:
     name = {"corr": "corr", "covarPop": "covar_pop", "covarSamp": "covar_samp"}[call.name]
     y, x = (value.cast(FLOAT) for value in call.arguments)
     return call.make(f"coalesce({name}({y}, {x}){tail}, 'nan'::DOUBLE)", FLOAT, nullable=False)
-
-
-_ = illegal_type

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlglot import exp
-
 from asyncposthog.emulator.hogql import operators
 from asyncposthog.emulator.hogql.fields import element
 from asyncposthog.emulator.hogql.functions.conversions import text_sql
 from asyncposthog.emulator.hogql.functions.table import SPECIAL, Call, checked, function, simple
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import (
     FLOAT,
     INT64,
@@ -44,14 +43,16 @@ def _array(call: Call) -> Value:
         f"[{', '.join(value.cast(item) for value in call.arguments)}]", array(item), nullable=False
     )
     constant = all(value.is_constant for value in call.arguments)
-    literal = {"literal": [value.literal for value in call.arguments]} if constant else {}
+    literal: dict[str, Any] = {}
+    if constant:
+        literal["literal"] = [value.literal for value in call.arguments]
     return Value(made.sql, made.type, made.text, aggregate=made.aggregate, window=made.window,
                  elements=tuple(call.arguments), **literal)  # fmt: skip
 
 
 @function("arrayElement", least=2)
 def _element(call: Call) -> Value:
-    return element(*call.arguments, call.text)
+    return element(call.arguments[0], call.arguments[1], call.text)
 
 
 def _item(call: Call, index: int = 0) -> Type:
@@ -83,9 +84,9 @@ def _has(call: Call) -> Value:
 @function("hasAny", "hasAll", least=2)
 def _has_any(call: Call) -> Value:
     one, other = call.arguments
-    type = array(common(_item(call), _item(call, 1)))
+    kind = array(common(_item(call), _item(call, 1)))
     name = "list_has_any" if call.name == "hasAny" else "list_has_all"
-    return truth(f"{name}({one.cast(type)}, {other.cast(type)})", call.text, one, other)
+    return truth(f"{name}({one.cast(kind)}, {other.cast(kind)})", call.text, one, other)
 
 
 @function("arraySort", "arrayReverseSort", "arrayDistinct", "arrayReverse", "arrayCompact",
@@ -107,25 +108,25 @@ def _whole(call: Call) -> Value:
         "arrayPopBack": f"({sql})[:greatest(len({sql}) - 1, 0)]",
         "arrayPopFront": f"({sql})[2:]",
     }[call.name]
-    type = call.arguments[0].type
+    kind = call.arguments[0].type
     if call.name == "arrayDistinct":
-        type = array(item.plain)
-    return call.make(sql, type, nullable=False)
+        kind = array(item.plain)
+    return call.make(sql, kind, nullable=False)
 
 
 @function("arrayConcat", "arrayIntersect", least=1, most=None)
 def _concat(call: Call) -> Value:
-    type = call.arguments[0].type
+    kind = call.arguments[0].type
     for index, value in enumerate(call.arguments):
         _item(call, index)
-        type = common(type, value.type)
-    sql = call.arguments[0].cast(type)
+        kind = common(kind, value.type)
+    sql = call.arguments[0].cast(kind)
     name = "list_concat" if call.name == "arrayConcat" else "list_intersect"
     for value in call.arguments[1:]:
-        sql = f"{name}({sql}, {value.cast(type)})"
+        sql = f"{name}({sql}, {value.cast(kind)})"
     if call.name == "arrayIntersect":
         sql = f"list_distinct({sql})"
-    return call.make(sql, type, nullable=False)
+    return call.make(sql, kind, nullable=False)
 
 
 @function("arrayPushBack", "arrayPushFront", least=2)
@@ -183,7 +184,8 @@ simple("emptyArrayInt64", "", "CAST([] AS BIGINT[])", array(INT64))
 
 def _special(*names: str) -> Any:
     def enter(make: Any) -> Any:
-        SPECIAL.update(dict.fromkeys(names, make))
+        for name in names:
+            SPECIAL[name] = make
         return make
 
     return enter
@@ -220,9 +222,9 @@ def _higher(expressions: Expressions, name: str, nodes: Sequence[Any]) -> Value:
     items = arrays[0]
     if items.type.name != "Array":
         raise illegal_type(name, items.type, "an Array")
-    sql, type = _reduced(name, items, made, len(arrays))
+    sql, kind = _reduced(name, items, made)
     parts = [*arrays, *([made] if made is not None else [])]
-    return operators.combined(sql, type, text, *parts, nullable=type.nullable)
+    return operators.combined(sql, kind, text, *parts, nullable=kind.nullable)
 
 
 def _mapped(
@@ -268,18 +270,17 @@ def _mapped(
     return arrays, Value(sql, array(body.type), "", aggregate=body.aggregate), written
 
 
-def _reduced(name: str, items: Value, made: Value | None, count: int) -> tuple[str, Type]:
+def _reduced(name: str, items: Value, made: Value | None) -> tuple[str, Type]:
     """What a function gives, from the array and the list its lambda made."""
     of = items if made is None else made
     item = of.type.items[0]
     tests = of.sql if made is not None else f"list_transform({of.sql}, lambda e: e <> 0)"
-    kept = f"list_transform(list_filter(list_zip({items.sql}, {tests}), lambda e: e[2]), lambda e: e[1])"
+    pairs = f"list_filter(list_zip({items.sql}, {tests}), lambda e: e[2])"
+    kept = f"list_transform({pairs}, lambda e: e[1])"
     match name:
         case "arrayMap":
             return of.sql, array(item)
         case "arrayFilter":
-            if count > 1:
-                kept = kept.replace(items.sql, items.sql, 1)
             return kept, items.type
         case "arrayFirst" | "arrayLast":
             own = items.type.items[0]
@@ -307,8 +308,8 @@ def _sum(name: str, of: Value, item: Type) -> tuple[str, Type]:
         return f"coalesce(list_avg({of.sql}), 'nan'::DOUBLE)", FLOAT
     if item.is_float:
         return f"coalesce(list_sum({of.sql}), 0)", FLOAT
-    type = INT64 if bits_of(item)[0] else UINT64
+    kind = INT64 if bits_of(item)[0] else UINT64
     numbers = of.sql
     if item.name == "Bool":
         numbers = f"list_transform({of.sql}, lambda e: CAST(e AS BIGINT))"
-    return f"CAST(coalesce(list_sum({numbers}), 0) AS BIGINT)", type
+    return f"CAST(coalesce(list_sum({numbers}), 0) AS BIGINT)", kind

@@ -11,15 +11,13 @@ from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untra
 from asyncposthog.emulator.hogql.types import (
     BOOL,
     DATE,
-    DATETIME,
-    DATETIME64,
     FLOAT,
     INT64,
     STRING,
     UUID,
     Type,
 )
-from asyncposthog.emulator.hogql.values import Value, quoted
+from asyncposthog.emulator.hogql.values import Value
 
 __all__ = ["local", "moved", "text_sql", "zone"]
 
@@ -59,22 +57,22 @@ def text_sql(value: Value) -> str:
     Raises:
         HogQLError: The emulator does not know how.
     """
-    type = value.type
-    if type.name in {"String", "Nothing"}:
-        return value.sql if type.name == "String" else "CAST(NULL AS VARCHAR)"
-    if type.is_float:
+    kind = value.type
+    if kind.name in {"String", "Nothing"}:
+        return value.sql if kind.name == "String" else "CAST(NULL AS VARCHAR)"
+    if kind.is_float:
         # Without exponent up to 21 digits, and without a point where nothing comes after it.
         sql = value.sql
         whole = f"CASE WHEN {sql} = trunc({sql}) AND abs({sql}) < 1e21 THEN printf('%.0f', {sql})"
         other = f"regexp_replace(CAST({sql} AS VARCHAR), 'e\\+?(-?)0*', 'e\\1')"
         return f"({whole} ELSE {other} END)"
-    if type.name == "DateTime":
+    if kind.name == "DateTime":
         return f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S')"
-    if type.name == "DateTime64":
+    if kind.name == "DateTime64":
         return f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S.%f')"
-    if type.name in {"UUID", "Date", "Bool", "Decimal"} or type.is_integer:
+    if kind.name in {"UUID", "Date", "Bool", "Decimal"} or kind.is_integer:
         return f"CAST({value.plain} AS VARCHAR)"
-    raise untranslated(f"a {type} as text")
+    raise untranslated(f"a {kind} as text")
 
 
 @function("toString", "toNullableString", least=1, most=2)
@@ -96,29 +94,29 @@ _WHOLE = "regexp_full_match({0}, '[+-]?\\d{{1,19}}')"
 @function("toInt", "_toInt64", "toIntOrZero", "toInt64OrZero", "toInt64OrNull", least=1)
 def _to_int(call: Call) -> Value:
     value = call.arguments[0]
-    type = value.type
-    if type.name == "String":
+    kind = value.type
+    if kind.name == "String":
         sql = f"(CASE WHEN {_WHOLE.format(value.sql)} THEN TRY_CAST({value.sql} AS BIGINT) END)"
     elif call.name.endswith(("OrZero", "OrNull")):
-        raise illegal_type(call.name, type, "a String")
-    elif type.is_float:
+        raise illegal_type(call.name, kind, "a String")
+    elif kind.is_float:
         sql = (
             f"(CASE WHEN {value.sql} = trunc({value.sql}) THEN TRY_CAST({value.sql} AS BIGINT) END)"
         )
         if call.name == "_toInt64":
             sql = f"CAST(trunc({value.sql}) AS BIGINT)"
-    elif type.is_number or type.name == "Nothing":
-        sql = value.number if type.is_number else "CAST(NULL AS BIGINT)"
-    elif type.name == "Date":
+    elif kind.is_number or kind.name == "Nothing":
+        sql = value.number if kind.is_number else "CAST(NULL AS BIGINT)"
+    elif kind.name == "Date":
         sql = f"date_diff('day', DATE '1970-01-01', {value.sql})"
-    elif type.is_moment:
+    elif kind.is_moment:
         sql = f"CAST(floor(epoch({value.sql})) AS BIGINT)"
     else:
-        raise illegal_type(call.name, type, "a number or a String")
+        raise illegal_type(call.name, kind, "a number or a String")
     if call.name.endswith("OrZero"):
         return call.make(f"coalesce({sql}, 0)", INT64, nullable=False)
     if call.name == "_toInt64":
-        if type.name == "String":
+        if kind.name == "String":
             raise untranslated("_toInt64 of a String; toInt reads one")
         return call.make(sql, INT64)
     return call.make(sql, INT64, nullable=True)
@@ -151,8 +149,8 @@ def _to_decimal(call: Call) -> Value:
     if not 0 <= scale <= 18:
         raise HogQLError("The scale of toDecimal must be from 0 to 18.")
     checked(call, "n" if value.type.name != "String" else "s")
-    type = Type("Decimal", parameters=(18, scale))
-    return call.make(f"TRY_CAST({value.plain} AS DECIMAL(18, {scale}))", type, nullable=True)
+    kind = Type("Decimal", parameters=(18, scale))
+    return call.make(f"TRY_CAST({value.plain} AS DECIMAL(18, {scale}))", kind, nullable=True)
 
 
 @function("toBool", least=1)
@@ -163,8 +161,8 @@ def _to_bool(call: Call) -> Value:
         yes, no = "('true', '1', 't', 'y', 'yes', 'on')", "('false', '0', 'f', 'n', 'no', 'off')"
         sql = (
             f"(CASE WHEN {read} IN {yes} THEN true WHEN {read} IN {no} THEN false "
-            f"WHEN {value.sql} IS NOT NULL THEN CAST(error('Cannot parse boolean value') AS BOOLEAN) "
-            "END)"
+            f"WHEN {value.sql} IS NOT NULL "
+            "THEN CAST(error('Cannot parse boolean value') AS BOOLEAN) END)"
         )
         return call.make(sql, BOOL)
     return call.make(value.condition, BOOL)
@@ -225,19 +223,19 @@ def _to_datetime(call: Call) -> Value:
 
 def _read(call: Call, value: Value, where: str) -> Value:
     """A moment read from text, which is NULL where it is none."""
-    type = Type("DateTime64", parameters=(6, where))
+    kind = Type("DateTime64", parameters=(6, where))
     if isinstance(value.literal, str):
         read = moment(value.literal)
         if read is None and value.literal.strip().isdigit():
-            return call.make(best_effort(value.sql), type, nullable=True)
+            return call.make(best_effort(value.sql), kind, nullable=True)
         if read is None:
-            return call.make("CAST(NULL AS TIMESTAMP)", type, nullable=True)
+            return call.make("CAST(NULL AS TIMESTAMP)", kind, nullable=True)
         sql = f"TIMESTAMP '{read}'"
         zoned = re.search(r"(Z|[+-]\d\d:?\d\d)\s*\Z", value.literal[10:])
-        return call.make(sql if zoned else moved(sql, where), type, nullable=True)
+        return call.make(sql if zoned else moved(sql, where), kind, nullable=True)
     if where != "UTC":
         raise untranslated(f"{call.name} of text that is no constant, in a zone other than UTC")
-    return call.make(best_effort(value.sql), type, nullable=True)
+    return call.make(best_effort(value.sql), kind, nullable=True)
 
 
 @function("toDateTime64", least=1, most=3)
@@ -246,7 +244,7 @@ def _to_datetime64(call: Call) -> Value:
     digits = call.constant(1, int, 6)
     if not 0 <= digits <= 6:
         raise untranslated("toDateTime64 of more than 6 digits")
-    type = Type("DateTime64", parameters=(digits, where))
+    kind = Type("DateTime64", parameters=(digits, where))
     if isinstance(value.literal, str):
         read = moment(value.literal)
         if read is None:
@@ -257,17 +255,17 @@ def _to_datetime64(call: Call) -> Value:
         kept = head + (f".{fraction[:digits]}" if fraction and digits else "")
         sql = f"TIMESTAMP '{kept}'"
         zoned = re.search(r"(Z|[+-]\d\d:?\d\d)\s*\Z", value.literal[10:])
-        return call.make(sql if zoned else moved(sql, where), type)
+        return call.make(sql if zoned else moved(sql, where), kind)
     scale = 10 ** (6 - digits)
     if value.type.is_moment:
         cut = f"make_timestamp(epoch_us({value.sql}) // {scale} * {scale})"
-        return call.make(value.sql if scale == 1 else cut, type)
+        return call.make(value.sql if scale == 1 else cut, kind)
     if value.type.name == "Date":
-        return call.make(moved(f"CAST({value.sql} AS TIMESTAMP)", where), type)
+        return call.make(moved(f"CAST({value.sql} AS TIMESTAMP)", where), kind)
     if value.type.is_number:
         exact = f"CAST(round({value.cast(FLOAT)} * 1000000) AS BIGINT)"
         micros = exact if value.type.is_float else f"{value.number} * 1000000"
-        return call.make(f"make_timestamp({micros})", type)
+        return call.make(f"make_timestamp({micros})", kind)
     if value.type.name == "String":
         raise untranslated("toDateTime64 of text that is no constant; toDateTime reads it,")
     raise illegal_type(call.name, value.type, "a String, number, Date or DateTime")
@@ -279,6 +277,3 @@ def _to_zone(call: Call) -> Value:
     value, where = call.arguments[0], zone(call, 1)
     parameters = (*value.type.parameters[:-1], where)
     return call.make(value.sql, Type(value.type.name, parameters=parameters))
-
-
-_ = (DATETIME, DATETIME64, quoted)

@@ -203,9 +203,9 @@ def _from_unix(call: Call) -> Value:
     scale = {"fromUnixTimestamp64Milli": 1000, "fromUnixTimestamp64Micro": 1}.get(
         call.name, 1000000
     )
-    type = {1000: Type("DateTime64", parameters=(3, "UTC")), 1: DATETIME64}.get(scale)
+    kind = {1000: Type("DateTime64", parameters=(3, "UTC")), 1: DATETIME64}.get(scale)
     sql = f"make_timestamp({call.arguments[0].number} * {scale})"
-    return call.make(sql, type or Type("DateTime", parameters=("UTC",)))
+    return call.make(sql, kind or Type("DateTime", parameters=("UTC",)))
 
 
 @function("now", "now64", "current_timestamp", least=0, most=1)

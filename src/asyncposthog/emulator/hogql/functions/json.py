@@ -1,4 +1,4 @@
-"""JSON in texts. What is not there, or of another kind, is the empty value of the kind asked for."""
+"""JSON in texts. What is not there, or of another kind, is the empty value of the kind wanted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def _numeric(kind: str, text: str, wanted: Type) -> str:
     """The SQL of a number in JSON, whatever it is written as; NULL where it is none."""
     read = f"TRY_CAST({text} AS DOUBLE)"
     if wanted.is_float:
-        return f"CASE WHEN {kind} IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR') THEN {read} END"
+        numbers = "('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR')"
+        return f"CASE WHEN {kind} IN {numbers} THEN {read} END"
     whole = f"CASE WHEN {read} = trunc({read}) THEN TRY_CAST({read} AS BIGINT) END"
     digits = f"regexp_full_match({text}, '-?\\d{{1,19}}')"
     return (
@@ -116,7 +117,8 @@ def _array_raw(call: Call) -> Value:
     items = f"CAST(json_extract({root}, {where}) AS JSON[])"
     sql = (
         f"(CASE WHEN json_type({root}, {where}) = 'ARRAY' "
-        f"THEN list_transform({items}, lambda e: CAST(e AS VARCHAR)) ELSE CAST([] AS VARCHAR[]) END)"
+        f"THEN list_transform({items}, lambda e: CAST(e AS VARCHAR)) "
+        "ELSE CAST([] AS VARCHAR[]) END)"
     )
     return call.make(sql, array(STRING), nullable=False)
 
@@ -138,9 +140,11 @@ def _has(call: Call) -> Value:
 def _length(call: Call) -> Value:
     root, where = _place(call, call.arguments[1:])
     kind = f"json_type({root}, {where})"
+    items = f"CAST(json_array_length({root}, {where}) AS BIGINT)"
+    keys = f"CAST(len(json_keys({root}, {where})) AS BIGINT)"
     sql = (
-        f"coalesce(CASE WHEN {kind} = 'ARRAY' THEN CAST(json_array_length({root}, {where}) AS BIGINT) "
-        f"WHEN {kind} = 'OBJECT' THEN CAST(len(json_keys({root}, {where})) AS BIGINT) END, 0)"
+        f"coalesce(CASE WHEN {kind} = 'ARRAY' THEN {items} "
+        f"WHEN {kind} = 'OBJECT' THEN {keys} END, 0)"
     )
     return call.make(sql, UINT64, nullable=False)
 

@@ -43,13 +43,13 @@ def chosen(text: str, cases: Sequence[tuple[Value, Value]], default: Value) -> V
         default: The value when none holds.
     """
     results = [value for _, value in cases] + [default]
-    type = results[0].type
+    kind = results[0].type
     for result in results[1:]:
-        type = common(type, result.type)
-    whens = " ".join(f"WHEN {test.condition} THEN {value.cast(type)}" for test, value in cases)
-    sql = f"(CASE {whens} ELSE {default.cast(type)} END)"
+        kind = common(kind, result.type)
+    whens = " ".join(f"WHEN {test.condition} THEN {value.cast(kind)}" for test, value in cases)
+    sql = f"(CASE {whens} ELSE {default.cast(kind)} END)"
     parts = [*results, *(test for test, _ in cases)]
-    return operators.combined(sql, type, text, *parts, nullable=type.nullable)
+    return operators.combined(sql, kind, text, *parts, nullable=kind.nullable)
 
 
 @function("if", least=3)
@@ -72,12 +72,12 @@ def _multi_if(call: Call) -> Value:
 
 @function("coalesce", least=1, most=None)
 def _coalesce(call: Call) -> Value:
-    type = NOTHING
+    kind = NOTHING
     for value in call.arguments:
-        type = common(type, value.type) if type is not NOTHING else value.type
+        kind = common(kind, value.type) if kind is not NOTHING else value.type
     nullable = all(value.type.nullable for value in call.arguments)
-    parts = ", ".join(value.cast(type) for value in call.arguments)
-    return call.make(f"coalesce({parts})", type.plain if not nullable else type, nullable=nullable)
+    parts = ", ".join(value.cast(kind) for value in call.arguments)
+    return call.make(f"coalesce({parts})", kind.plain if not nullable else kind, nullable=nullable)
 
 
 @function("ifNull", "ifnull", least=2)
@@ -106,10 +106,10 @@ def _is_not_null(call: Call) -> Value:
 @function("assumeNotNull", least=1)
 def _assume(call: Call) -> Value:
     value = call.arguments[0]
-    type = value.type.plain
-    if not value.type.nullable or type == NOTHING.plain:
-        return call.make(value.plain, type, nullable=False)
-    return call.make(f"coalesce({value.plain}, {type.empty})", type, nullable=False)
+    kind = value.type.plain
+    if not value.type.nullable or kind == NOTHING.plain:
+        return call.make(value.plain, kind, nullable=False)
+    return call.make(f"coalesce({value.plain}, {kind.empty})", kind, nullable=False)
 
 
 @function("toNullable", least=1)
@@ -143,22 +143,22 @@ def _element(call: Call) -> Value:
     value, index = call.arguments[0], call.constant(1, int)
     if value.type.name != "Tuple" or not 1 <= index <= len(value.type.items):
         raise illegal_type(call.name, value.type, f"a Tuple of at least {index} elements")
-    found = operators.elements(value)[index - 1]
+    found: Value = operators.elements(value)[int(index) - 1]
     return call.make(found.plain, found.type, nullable=found.type.nullable)
 
 
 @function("greatest", "least", least=2, most=None)
 def _extreme(call: Call) -> Value:
-    type: Type = call.arguments[0].type
+    kind: Type = call.arguments[0].type
     for value in call.arguments[1:]:
-        type = common(type, value.type)
-    parts = [value.cast(type) for value in call.arguments]
-    if type.nullable:
+        kind = common(kind, value.type)
+    parts = [value.cast(kind) for value in call.arguments]
+    if kind.nullable:
         # NULL if any is, which DuckDB's own function is not.
         missing = " OR ".join(f"{value.sql} IS NULL" for value in call.arguments)
         sql = f"(CASE WHEN {missing} THEN NULL ELSE {call.name}({', '.join(parts)}) END)"
-        return call.make(sql, type)
-    return call.make(f"{call.name}({', '.join(parts)})", type)
+        return call.make(sql, kind)
+    return call.make(f"{call.name}({', '.join(parts)})", kind)
 
 
 @function("like", "notLike", "ilike", "notILike", least=2)

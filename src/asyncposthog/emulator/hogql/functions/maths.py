@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncposthog.emulator.hogql.functions.table import Call, checked, function, simple
 from asyncposthog.emulator.hogql.operators import divisor
 from asyncposthog.emulator.hogql.problems import untranslated
-from asyncposthog.emulator.hogql.types import FLOAT, INT64, UINT8, Type, bits_of, common, integer
+from asyncposthog.emulator.hogql.types import FLOAT, INT64, Type, bits_of, common, integer
 from asyncposthog.emulator.hogql.values import Value, truth
 
 __all__: list[str] = []
@@ -35,13 +35,13 @@ simple("bitXor", "ii", "xor({0}, {1})", INT64)
 def _abs(call: Call) -> Value:
     checked(call, "n")
     value = call.arguments[0]
-    type = value.type
-    if type.is_integer or type.name == "Bool":
-        signed, bits = bits_of(type)
+    kind = value.type
+    if kind.is_integer or kind.name == "Bool":
+        signed, bits = bits_of(kind)
         if call.name == "abs":
             return call.make(f"abs({value.number})", integer(bits, signed=False))
         return call.make(f"(-{value.number})", integer(bits if signed else bits * 2, signed=True))
-    return call.make(f"abs({value.sql})" if call.name == "abs" else f"(-{value.sql})", type)
+    return call.make(f"abs({value.sql})" if call.name == "abs" else f"(-{value.sql})", kind)
 
 
 @function("floor", "ceil", "ceiling", "trunc", "truncate", least=1)
@@ -111,6 +111,3 @@ def _finite(call: Call) -> Value:
 def _sign(call: Call) -> Value:
     checked(call, "n")
     return call.make(f"CAST(sign({call.arguments[0].number}) AS BIGINT)", Type("Int8"))
-
-
-_ = UINT8

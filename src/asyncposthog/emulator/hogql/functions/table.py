@@ -101,13 +101,13 @@ def function(*names: str, least: int, most: int | None = -1) -> Callable[[Maker]
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[Type], bool]]] = {
-    "s": ("a String", lambda type: type.name == "String"),
-    "n": ("a number", lambda type: type.is_number),
-    "i": ("a whole number", lambda type: type.is_integer or type.name == "Bool"),
-    "d": ("a Date or DateTime", lambda type: type.is_day),
-    "m": ("a DateTime", lambda type: type.is_moment),
-    "a": ("an Array", lambda type: type.name == "Array"),
-    "*": ("anything", lambda type: True),
+    "s": ("a String", lambda kind: kind.name == "String"),
+    "n": ("a number", lambda kind: kind.is_number),
+    "i": ("a whole number", lambda kind: kind.is_integer or kind.name == "Bool"),
+    "d": ("a Date or DateTime", lambda kind: kind.is_day),
+    "m": ("a DateTime", lambda kind: kind.is_moment),
+    "a": ("an Array", lambda kind: kind.name == "Array"),
+    "*": ("anything", lambda kind: True),
 }
 
 

@@ -9,7 +9,7 @@ from asyncposthog.emulator.hogql.functions.table import Call, check_count
 from asyncposthog.emulator.hogql.operators import combined
 from asyncposthog.emulator.hogql.problems import untranslated
 from asyncposthog.emulator.hogql.types import UINT64, common
-from asyncposthog.emulator.hogql.values import Value, constant
+from asyncposthog.emulator.hogql.values import Value
 
 __all__ = ["WINDOWS"]
 
@@ -36,11 +36,11 @@ def _neighbour(call: Call, over: str, frame: Any) -> Value:
     value = call.arguments[0]
     steps = call.constant(1, int, 1)
     default = call.arguments[2] if len(call.arguments) == 3 else None
-    type = value.type if default is None else common(value.type, default.type)
-    outside = type.empty if default is None else default.cast(type)
+    kind = value.type if default is None else common(value.type, default.type)
+    outside = kind.empty if default is None else default.cast(kind)
     word = "lag" if behind else "lead"
-    sql = f"{word}({value.cast(type)}, {steps}, {outside}){over}"
-    return combined(sql, type, call.text, value)
+    sql = f"{word}({value.cast(kind)}, {steps}, {outside}){over}"
+    return combined(sql, kind, call.text, value)
 
 
 def _edge(call: Call, over: str, frame: Any) -> Value:
@@ -75,5 +75,3 @@ WINDOWS: Mapping[str, Callable[[Call, str, Any], Value]] = {
     "nth_value": _nth,
 }
 """By name; each gets the call, the OVER clause, and the frame's node."""
-
-_ = constant
