@@ -23,6 +23,8 @@ _EXPORT: dict[str, Any] = {
     "interval": "hour",
     "destination": {"type": "NoOp", "config": {}},
 }
+HOGQL: dict[str, Any] = {"query": {"kind": "HogQLQuery", "query": "SELECT 1"}}
+
 BODIES: dict[str, dict[str, Any]] = {
     "batch_exports.create": _EXPORT,
     "batch_exports.replace": _EXPORT,
@@ -36,6 +38,8 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "logs.query": {"query": {"limit": 1}},
     "persons.bulk_delete": {"ids": [UUID]},
+    "query.create": HOGQL,
+    "query.create_for_kind": HOGQL,
     "persons.split": {"main_distinct_id": "a"},
     "persons.update_property": {"key": "a", "value": 1},
 }
@@ -86,6 +90,15 @@ class Caller:
             headers={"Authorization": f"Bearer {self._emulator.key}"},
             **more,
         )
+
+    def before(self, operation: Operation) -> list[httpx.Request]:
+        """What has to be asked for first, so that there is what a request is about."""
+        if operation.id != "query.get":
+            return []
+        job = {**HOGQL, "client_query_id": "1", "refresh": "force_async"}
+        headers = {"Authorization": f"Bearer {self._emulator.key}"}
+        url = "http://emulator/api/projects/1/query/"
+        return [httpx.Request("POST", url, json=job, headers=headers)]
 
     def _body(self, operation: Operation, style: Style) -> Any:
         if operation.fixed_body is not None:

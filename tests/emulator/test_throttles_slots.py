@@ -41,7 +41,8 @@ class Asker:
         self.answers: dict[str, tuple[float, httpx.Response]] = {}
 
     async def ask(self, id: str, path: str = QUERY, **more: Any) -> None:
-        body = {"query": {"kind": "HogQLQuery", "query": "select 1"}, "client_query_id": id, **more}
+        query = {"kind": "HogQLQuery", "query": "select 1"}
+        body = {"query": query, "client_query_id": id, "refresh": "force_blocking", **more}
         answer = await self.http.post(path, json=body)
         self.answers[id] = (self.time.now, answer)
 
@@ -175,7 +176,7 @@ def test_what_occupies_a_slot(operation: str, body: Any, occupies: bool) -> None
 async def test_a_query_that_is_refused_or_given_up_frees_its_slot(
     asker: Asker, emulator: Emulator
 ) -> None:
-    await asker.all("a", path="/api/projects/1/endpoints/absent/run/")
+    await asker.all("a", path="/api/projects/1/endpoints/absent/run/", refresh="direct")
     assert asker.statuses == [404]
     assert emulator.slots.running(1) == 0
     async with anyio.create_task_group() as tasks:

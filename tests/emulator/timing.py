@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 
 import anyio
+import anyio.to_thread
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,8 +33,16 @@ class VirtualTime:
 
     async def pass_all(self) -> None:
         """Let time pass, whenever every task waits, until nobody waits for it any more."""
-        await anyio.wait_all_tasks_blocked()
+        await self._quiet()
         while self._sleepers:
             self.now, _, event = heappop(self._sleepers)
             event.set()
+            await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Wait until every task waits, and none of them for a thread."""
+        threads = anyio.to_thread.current_default_thread_limiter()
+        await anyio.wait_all_tasks_blocked()
+        while threads.borrowed_tokens:
+            await anyio.sleep(0)
             await anyio.wait_all_tasks_blocked()

@@ -11,7 +11,7 @@ from threading import RLock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncposthog.emulator import backstage, public
+from asyncposthog.emulator import backstage, public, queries
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
 from asyncposthog.emulator.active import Faults
 from asyncposthog.emulator.app import App
@@ -337,6 +337,24 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
         with self._lock:
             self.throttles.use_elsewhere(buckets, caller, share)
 
+    def on_query(
+        self,
+        pattern: queries.Pattern,
+        rows: queries.Rows | Callable[[str, Mapping[str, Any]], queries.Rows],
+        columns: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+    ) -> None:
+        """Answer HogQL queries with rows of your own; the latest that fits wins.
+
+        Args:
+            pattern: What the query contains, a regular expression, or a function of the query.
+            rows: Lists, or dicts by column, or a function of query and `values` that gives them.
+            columns: Names of the columns; those of the first dict by default.
+            types: ClickHouse types of the columns; guessed from the values by default.
+        """
+        with self._lock:
+            queries.answer_with(self.world, pattern, rows, columns, types)
+
     def transport(self) -> httpx.AsyncBaseTransport:
         """A transport for `httpx.AsyncClient` that calls the application in this process."""
         from asyncposthog.emulator.serving import in_process
@@ -444,16 +462,22 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
             with self._lock:
                 pipeline = Pipeline(self.world, self.complaints, self.throttles)
                 call = pipeline.admit(request, form, record)
-                if not occupies_slot(call.operation, call.body):
-                    return pipeline.answer(call)
-                task = as_object(call.body).get("client_query_id") or self.world.uuid()
+                task = str(as_object(call.body).get("client_query_id") or self.world.uuid())
+                answer = None
+                if not occupies_slot(call.operation, call.body) or queries.is_cached(call):
+                    answer = pipeline.answer(call)
+            if answer is not None:
+                return await queries.finished(answer)
             async with AsyncExitStack() as held:
                 if settings.rate_limits and settings.query_plan == "current":
-                    slot = self.slots.hold(call.values[0], str(task))
+                    slot = self.slots.hold(call.values[0], task)
                     await held.enter_async_context(slot)
-                if settings.query_seconds:
-                    await settings.sleep(settings.query_seconds)
-                with self._lock:
-                    return pipeline.answer(call)
+                with queries.running(call, task) as run:
+                    if settings.query_seconds:
+                        await settings.sleep(settings.query_seconds)
+                    with self._lock:
+                        answer = pipeline.answer(call)
+                    return await queries.finished(answer, run)
+                raise queries.cancelled()
         except Problem as problem:
             return html_page(problem.status) if settings.html_errors else problem.answer()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
 from asyncposthog.operation import Operation
 
-__all__ = ["Answer", "Headers", "Request", "json_answer", "text_answer"]
+__all__ = ["Answer", "Headers", "Later", "Request", "json_answer", "text_answer"]
 
 Headers = list[tuple[str, str]]
 
@@ -77,6 +77,18 @@ class Request:
         return f"{root}{quote(self.path, safe='/@:')}{query}"
 
 
+class Later(Protocol):
+    """The rest of an answer, which takes its time."""
+
+    def run(self) -> tuple[int, bytes]:
+        """Make status and body."""
+        ...
+
+    def interrupt(self) -> None:
+        """Give up; `run` raises soon."""
+        ...
+
+
 @dataclass(slots=True)
 class Answer:
     """One HTTP answer."""
@@ -85,6 +97,8 @@ class Answer:
     content: bytes = b""
     media: str | None = "application/json"
     headers: Headers = field(default_factory=list[tuple[str, str]])
+    later: Later | None = None
+    """What makes status and body; run in a thread, outside of the emulator's lock."""
     breaks: Literal["cut", "stall"] | None = None
     """Whether it breaks off, or hangs, in the middle of the body."""
     operation: Operation | None = None

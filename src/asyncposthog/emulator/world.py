@@ -76,6 +76,12 @@ class Settings:
     """How many file downloads of a project may run at a time, and how many backfills."""
     download_url_seconds: float = 3600.0
     """How long the address of an exported file is good for."""
+    offset_allowed: bool = False
+    """Whether HogQL of a personal API key may say OFFSET."""
+    max_rows_scanned: int | None = None
+    """Events in a query's range of time beyond which it is too slow (512); no limit by default."""
+    max_result_bytes: int | None = None
+    """Bytes of an answer beyond which it is too large (513); no limit by default."""
     stall: float = 0.2
     """How long a request hangs that was made to."""
     save_delay: float = 1.0

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from asyncposthog.emulator.hogql.calls import ordered
 from asyncposthog.emulator.hogql.context import Context, Query
+from asyncposthog.emulator.hogql.dialect import PLACEHOLDER
 from asyncposthog.emulator.hogql.expressions import Expressions
 from asyncposthog.emulator.hogql.problems import HogQLError, untranslated
-from asyncposthog.emulator.hogql.scope import Scope, Source
+from asyncposthog.emulator.hogql.schema import TABLES
+from asyncposthog.emulator.hogql.scope import Scope, Source, TableSource
 from asyncposthog.emulator.hogql.tables import Tables
 from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import common
@@ -42,6 +44,8 @@ class Translator:
         self.context = context
         self._aliases = 0
         self._depth = 0
+        self.scans: list[str] = []
+        """Queries that count the events which each of the tables read has in range."""
 
     def alias(self) -> str:
         """A name nobody else has."""
@@ -146,6 +150,27 @@ def _ctes(node: Any) -> Iterator[tuple[str, Any]]:
         yield cte.alias, cte.this
 
 
+def _conjuncts(node: Any) -> list[Any]:
+    """The conditions that all have to hold."""
+    if isinstance(node, exp.Paren):
+        return _conjuncts(node.this)
+    if isinstance(node, exp.And):
+        return [*_conjuncts(node.this), *_conjuncts(node.expression)]
+    return [node]
+
+
+def _is_range(node: Any) -> bool:
+    """Whether a condition is about nothing but what events are kept in order of."""
+    if node.find(exp.Query) is not None:
+        return False
+    names = {
+        column.name
+        for column in node.find_all(exp.Column)
+        if not column.name.startswith(PLACEHOLDER)
+    }
+    return bool(names) and names <= {"timestamp", "uuid"}
+
+
 class _Select:
     """One SELECT in the making."""
 
@@ -233,6 +258,7 @@ class _Select:
                     )
             sql.append(f" WHERE {' AND '.join(value.condition for value in values)}")
             text.append(f" WHERE {' AND '.join(value.text for value in values)}")
+        self._count_scans(tests)
         self._grouping(sql, text)
         if args.get("having") is not None:
             value = self._expressions.of(args["having"].this)
@@ -252,6 +278,19 @@ class _Select:
                 sql.append(f" {word.upper()} {count}")
                 text.append(f" {word.upper()} {count}")
         return "".join(sql), "".join(text)
+
+    def _count_scans(self, tests: list[Any]) -> None:
+        """Note how many events are in range: what ClickHouse's primary key leaves to be read."""
+        parts = [part for test in tests for part in _conjuncts(test)]
+        near = [part for part in parts if _is_range(part)]
+        conditions = [self._expressions.of(part).condition for part in near]
+        for source in self._scope.sources.values():
+            if isinstance(source, TableSource) and source.table is TABLES["events"]:
+                own = [c for c in conditions if f"{source.alias}." in c]
+                where = f" WHERE {' AND '.join(own)}" if own else ""
+                self._translator.scans.append(
+                    f"SELECT count(*) FROM {source.sql} AS {source.alias}{where}"  # noqa: S608
+                )
 
     def _grouping(self, sql: list[str], text: list[str]) -> None:
         group = self._node.args.get("group")

@@ -26,8 +26,8 @@ class Translation:
     query: Query
     paged: bool
     """Whether it had no LIMIT: then it asks for one row more than it is answered with."""
-    tables: frozenset[str]
-    """The tables it reads, as HogQL names them."""
+    scans: tuple[str, ...]
+    """Queries that count the events in the ranges of time it reads."""
 
 
 def translate(sql: str, context: Context, *, offset: bool = True) -> Translation:
@@ -63,9 +63,8 @@ def translate(sql: str, context: Context, *, offset: bool = True) -> Translation
     else:
         offset_clause = tree.args.get("offset")
         limited = limited if offset_clause is not None else f"{query.sql} LIMIT {most}"
-    tables = frozenset(str(table.name) for table in tree.find_all(exp.Table))
     text = query.text if limit is not None else f"{query.text} LIMIT {DEFAULT_ROWS + paged}"
-    return Translation(Query(limited, query.columns, text), paged, tables)
+    return Translation(Query(limited, query.columns, text), paged, tuple(translator.scans))
 
 
 def _limited(tree: Any) -> bool:

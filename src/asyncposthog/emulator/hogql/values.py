@@ -153,6 +153,7 @@ def constant(value: Any) -> Value:
     """
     if value is None:
         return null()
+    kind = type(value).__name__
     text = "" if isinstance(value, Mapping) else text_of(value)
     if isinstance(value, bool):
         return Value("true" if value else "false", BOOL, text, literal=value)
@@ -166,7 +167,7 @@ def constant(value: Any) -> Value:
         return Value(quoted(value), STRING, text, literal=value)
     if isinstance(value, list | tuple):
         return _list(cast("list[Any]", value), text)
-    raise HogQLError(f"A value of type {type(value).__name__} cannot stand in a query.")
+    raise HogQLError(f"A value of type {kind} cannot stand in a query.")
 
 
 def _list(value: Sequence[Any], text: str) -> Value:

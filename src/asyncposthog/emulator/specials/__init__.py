@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asyncposthog.emulator.specials import exports, flags, keys, logs, persons
+from asyncposthog.emulator.specials import exports, flags, keys, logs, persons, queries
 from asyncposthog.emulator.specials.table import Special
 
 __all__ = ["REFUSALS", "SPECIALS", "Special"]
@@ -17,6 +17,7 @@ SPECIALS: Mapping[str, Special] = {
     **logs.SPECIALS,
     **keys.SPECIALS,
     **exports.SPECIALS,
+    **queries.SPECIALS,
     **flags.SPECIALS,
 }
 """By operation id."""

@@ -1,0 +1,36 @@
+"""What a query found, as JSON that is put together without being read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Result", "encoded", "with_first"]
+
+
+def encoded(value: Any) -> bytes:
+    """A value as JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+
+def with_first(name: str, value: bytes, rest: Mapping[str, Any]) -> bytes:
+    """A JSON object whose first field is JSON already."""
+    tail = encoded(dict(rest))
+    return b"".join([b'{"', name.encode(), b'":', value, b"," if len(tail) > 2 else b"", tail[1:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to a query, but for what caching adds."""
+
+    rows: bytes
+    """The value of `results`."""
+    head: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The other fields."""
+    count: int = 0
+
+    def body(self, more: Mapping[str, Any]) -> bytes:
+        """The answer, with more fields."""
+        return with_first("results", self.rows, {**self.head, **more})

@@ -1,0 +1,207 @@
+"""HogQL, run over the event store: in any thread, with what was gathered for it under the lock."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from asyncposthog.emulator.problems import Problem, invalid
+from asyncposthog.emulator.queries.canned import Canned, canned_result
+from asyncposthog.emulator.queries.result import Result
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.events.store import EventStore
+    from asyncposthog.emulator.hogql.translate import Translation
+
+__all__ = ["Session", "Work", "run_hogql"]
+
+
+@dataclass(slots=True)
+class Session:
+    """What the queries of one project are run with."""
+
+    team_id: int
+    now: datetime
+    store: Callable[[], EventStore]
+    cohorts: Mapping[int, str]
+    canned: list[Canned]
+    offset_allowed: bool = False
+    max_rows_scanned: int | None = None
+    max_result_bytes: int | None = None
+    log: Callable[[dict[str, Any]], object] = lambda _: None
+    connection: Any = None
+    stopped: bool = False
+    types: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+
+    def interrupt(self) -> None:
+        """Stop what runs."""
+        self.stopped = True
+        if self.connection is not None:
+            self.connection.interrupt()
+
+
+class Work:
+    """The rest of an answer.
+
+    Args:
+        session: What it is run with.
+        make: Makes status and body.
+    """
+
+    def __init__(self, session: Session, make: Callable[[], tuple[int, bytes]]) -> None:
+        self._session = session
+        self._make = make
+
+    def run(self) -> tuple[int, bytes]:
+        """Make status and body."""
+        return self._make()
+
+    def interrupt(self) -> None:
+        """Give up."""
+        self._session.interrupt()
+
+
+def run_hogql(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
+    """Run a query.
+
+    Raises:
+        Problem: It is refused, or fails.
+    """
+    from asyncposthog.emulator.hogql.problems import HogQLError
+
+    began = perf_counter()
+    chosen = next((canned for canned in reversed(session.canned) if canned.fits(sql)), None)
+    try:
+        if chosen is not None:
+            result = canned_result(chosen, sql, values)
+        else:
+            result = _run(session, sql, values)
+    except HogQLError as error:
+        raise Problem(error.status, code=error.code, detail=error.detail) from None
+    session.log({"query": sql, "seconds": perf_counter() - began, "rows": result.count})
+    if session.max_result_bytes is not None and len(result.rows) > session.max_result_bytes:
+        raise Problem(513)
+    return result
+
+
+def _run(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
+    from asyncposthog.emulator.hogql.context import Context
+    from asyncposthog.emulator.hogql.output import row_json
+    from asyncposthog.emulator.hogql.translate import DEFAULT_ROWS, translate
+
+    store = session.store()
+    types = store.read(
+        "SELECT scope, name, type FROM property_types WHERE team_id = ?", [session.team_id]
+    )
+    context = Context(
+        team_id=session.team_id,
+        now=session.now.astimezone(UTC),
+        values=values,
+        property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
+        cohorts=session.cohorts,
+    )
+    translation = translate(sql, context, offset=session.offset_allowed)
+    columns = translation.query.columns
+    row = row_json([kind for _, kind in columns])
+    statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
+    table = _executed(session, store, statement, translation)
+    paged = translation.paged
+    more = table.num_rows > DEFAULT_ROWS
+    if paged and more:
+        table = table.slice(0, DEFAULT_ROWS)
+    head: dict[str, Any] = {
+        "columns": [name for name, _ in columns],
+        "types": [[name, str(kind)] for name, kind in columns],
+        "hasMore": more if paged else None,
+        "limit": DEFAULT_ROWS if paged else None,
+        "offset": 0 if paged else None,
+        "query": sql,
+        "hogql": translation.query.text,
+        "clickhouse": None,
+        "error": None,
+        "timings": [],
+        "modifiers": {},
+        "metadata": None,
+        "explain": None,
+    }
+    return Result(_joined(table), head, table.num_rows)
+
+
+def _executed(session: Session, store: EventStore, sql: str, translation: Translation) -> Any:
+    duckdb = importlib.import_module("duckdb")
+    connection = session.connection = store.cursor()
+    try:
+        if session.stopped:
+            raise Problem(500, code="error", detail="ClickHouse error while executing query.")
+        _check_scan(session, connection, translation)
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.Error as error:
+        raise _problem(duckdb, error) from None
+    finally:
+        session.connection = None
+        connection.close()
+
+
+def _check_scan(session: Session, connection: Any, translation: Translation) -> None:
+    """Refuse what reads too many events, as the server does by its own estimate."""
+    most = session.max_rows_scanned
+    if most is None:
+        return
+    rows = sum(connection.execute(scan).fetchone()[0] for scan in translation.scans)
+    if rows > most:
+        seconds = max(11, round(10 * rows / max(most, 1)))
+        raise Problem(
+            512,
+            detail=f"Estimated query execution time ({seconds} seconds) is too long. "
+            "Try reducing its scope by changing the time range.",
+        )
+
+
+def _joined(table: Any) -> bytes:
+    """The rows' texts, one after the other as they lie in memory, as one JSON array."""
+    pyarrow = importlib.import_module("pyarrow")
+    column = table.column(0)
+    if not pyarrow.types.is_large_string(column.type):
+        column = column.cast(pyarrow.large_string())
+    pieces: list[Any] = []
+    for chunk in column.chunks:
+        if len(chunk):
+            offsets: Any = memoryview(chunk.buffers()[1]).cast("q")
+            start, end = offsets[chunk.offset], offsets[chunk.offset + len(chunk)]
+            pieces.append(memoryview(chunk.buffers()[2])[start:end])
+    if pieces:
+        pieces[-1] = pieces[-1][:-1]  # the last comma
+    return b"".join([b"[", *pieces, b"]"])
+
+
+_TOLD = re.compile(r"must appear in the GROUP BY clause")
+
+
+def _problem(duckdb: Any, error: Exception) -> Problem:
+    """What ClickHouse would say to what DuckDB says."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, duckdb.InterruptException):
+        return Problem(500, code="error", detail="ClickHouse error while executing query.")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Problem(513)
+    if _TOLD.search(str(error)):
+        return invalid(
+            "A column is not under aggregate function and not in GROUP BY.",
+            None,
+            "not_an_aggregate",
+        )
+    if "Division by zero" in text:
+        return invalid("Division by zero", None, "illegal_division")
+    if "Sizes of arrays differ" in text:
+        return invalid("Arrays have different sizes.", None, "sizes_of_arrays_dont_match")
+    if isinstance(error, duckdb.ConversionException):
+        return invalid(text, None, "cannot_parse_text")
+    return invalid(
+        f"The emulator cannot run its translation of this query: {text} "
+        "Give its rows yourself with emulator.on_query()."
+    )

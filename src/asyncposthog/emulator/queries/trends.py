@@ -1,0 +1,202 @@
+"""TrendsQuery, for the simple cases: events counted over time, perhaps by one property."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from asyncposthog.emulator.guards import as_object, is_array
+from asyncposthog.emulator.problems import Problem, invalid
+from asyncposthog.emulator.queries.filters import Values, property_tests, time_range, written
+from asyncposthog.emulator.queries.result import Result, encoded
+from asyncposthog.emulator.queries.run import Session, run_hogql
+
+__all__ = ["events_test", "run_trends"]
+
+_UNITS: Final = ("hour", "day", "week", "month")
+_COUNTS: Final = {
+    "total": "count()",
+    "dau": "count(DISTINCT person_id)",
+    "unique_session": "count(DISTINCT $session_id)",
+}
+_PROPERTY: Final = frozenset({"sum", "avg", "min", "max", "median"})
+_MOST_BREAKDOWNS: Final = 25
+_ROWS: Final = 50_000
+
+
+def events_test(node: Mapping[str, Any], values: Values) -> str:
+    """The condition that picks the events of a series or step.
+
+    Raises:
+        Problem: 400, it is about something else than events.
+    """
+    if (node.get("kind") or "EventsNode") != "EventsNode":
+        raise invalid(f"The emulator computes series of EventsNode only, not of {node['kind']}.")
+    tests = property_tests(node.get("properties"), values)
+    tests += property_tests(node.get("fixedProperties"), values)
+    if node.get("event") is not None:
+        tests.insert(0, f"event = {values.add(str(node['event']))}")
+    return " AND ".join(tests) or "true"
+
+
+def run_trends(session: Session, query: Mapping[str, Any]) -> Result:
+    """Compute a TrendsQuery.
+
+    Raises:
+        Problem: 400, it asks for what is not computed.
+    """
+    unit = str(query.get("interval") or "day")
+    if unit not in _UNITS:
+        raise invalid(f"The emulator does not compute trends by the {unit}.")
+    shown = as_object(query.get("trendsFilter"))
+    for name in ("formula", "formulas", "formulaNodes", "smoothingIntervals"):
+        if shown.get(name) not in (None, 1, "", []):
+            raise invalid(f"The emulator does not compute trendsFilter.{name}.")
+    if as_object(query.get("compareFilter")).get("compare"):
+        raise invalid("The emulator does not compare trends with the period before.")
+    start, end = time_range(session, as_object(query.get("dateRange")))
+    moments = _moments(start, end, unit)
+    results: list[dict[str, Any]] = []
+    series: Any = query.get("series")
+    for order, node in enumerate(series if is_array(series) else []):
+        results += _series(session, query, as_object(node), order, unit, moments, (start, end))
+    head: dict[str, Any] = {
+        "hasMore": False,
+        "hogql": None,
+        "timings": [],
+        "modifiers": {},
+        "error": None,
+        "resolved_date_range": {"date_from": start.isoformat(), "date_to": end.isoformat()},
+    }
+    return Result(encoded(results), head, len(results))
+
+
+def _moments(start: datetime, end: datetime, unit: str) -> list[datetime]:
+    at = start.replace(minute=0, second=0, microsecond=0)
+    if unit != "hour":
+        at = at.replace(hour=0)
+    if unit == "week":
+        at -= timedelta(days=(at.weekday() + 1) % 7)  # PostHog's weeks begin on Sundays
+    if unit == "month":
+        at = at.replace(day=1)
+    found: list[datetime] = []
+    while at <= end:
+        if len(found) >= 10_000:
+            raise invalid("The range of time has too many intervals.")
+        found.append(at)
+        if unit == "month":
+            at = (at + timedelta(days=32)).replace(day=1)
+        else:
+            at += {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(7)}[unit]
+    return found
+
+
+def _measure(node: Mapping[str, Any], values: Values) -> str:
+    math = str(node.get("math") or "total")
+    if math in _COUNTS:
+        return _COUNTS[math]
+    if math in _PROPERTY and node.get("math_property"):
+        field = f"properties[{values.add(str(node['math_property']))}]"
+        return f"ifNull({math}(toFloat({field})), 0)"
+    raise invalid(f"The emulator does not compute the math {math!r} of a series.")
+
+
+def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
+    given = as_object(query.get("breakdownFilter"))
+    several: Any = given.get("breakdowns") or []
+    if len(several) > 1:
+        raise invalid("The emulator breaks trends down by one property only.")
+    one = as_object(several[0]) if several else given
+    name = one.get("property") if several else given.get("breakdown")
+    if name is None:
+        return None
+    kind = str((one.get("type") if several else given.get("breakdown_type")) or "event")
+    scope = {"event": "properties", "person": "person.properties"}.get(kind)
+    if scope is None or not isinstance(name, str):
+        raise invalid(f"The emulator does not break trends down by {kind} {name!r}.")
+    return f"ifNull(toString({scope}[{values.add(name)}]), '$$_posthog_breakdown_null_$$')"
+
+
+def _series(
+    session: Session,
+    query: Mapping[str, Any],
+    node: Mapping[str, Any],
+    order: int,
+    unit: str,
+    moments: list[datetime],
+    span: tuple[datetime, datetime],
+) -> list[dict[str, Any]]:
+    values = Values()
+    tests = [
+        f"timestamp >= {values.add(written(span[0]))}",
+        f"timestamp <= {values.add(written(span[1]))}",
+        events_test(node, values),
+        *property_tests(query.get("properties"), values),
+    ]
+    measure, breakdown = _measure(node, values), _breakdown(query, values)
+    begin = {
+        "hour": "toStartOfHour(timestamp)",
+        "day": "toStartOfDay(timestamp)",
+        "week": "toStartOfWeek(timestamp)",
+        "month": "toStartOfMonth(timestamp)",
+    }[unit]
+    by = breakdown or "''"
+    sql = (
+        f"SELECT {begin} AS at, {by} AS part, {measure} AS n FROM events "  # noqa: S608
+        f"WHERE {' AND '.join(tests)} GROUP BY at, part ORDER BY at LIMIT {_ROWS}"
+    )
+    found: dict[str, dict[str, float]] = {} if breakdown else {"": {}}
+    rows: list[list[Any]] = json.loads(run_hogql(session, sql, values.known).rows)
+    for at, part, count in rows:
+        found.setdefault(part, {})[str(at)[: 13 if unit == "hour" else 10]] = count
+    shown = [
+        _shown(node, order, unit, moments, counts, part if breakdown else None)
+        for part, counts in found.items()
+    ]
+    if breakdown:
+        shown.sort(key=lambda one: (-one["count"], one["breakdown_value"]))
+        if len(shown) > _MOST_BREAKDOWNS:
+            raise Problem(
+                400,
+                detail=f"The emulator shows at most {_MOST_BREAKDOWNS} values of a breakdown, "
+                f"and there are {len(shown)}.",
+            )
+    return shown
+
+
+def _shown(
+    node: Mapping[str, Any],
+    order: int,
+    unit: str,
+    moments: list[datetime],
+    counts: Mapping[str, float],
+    part: str | None,
+) -> dict[str, Any]:
+    hourly = unit == "hour"
+    keys = [at.strftime("%Y-%m-%dT%H" if hourly else "%Y-%m-%d") for at in moments]
+    data = [counts.get(key, 0) for key in keys]
+    event = node.get("event")
+    name = str(node.get("name") or event or "All events")
+    made: dict[str, Any] = {
+        "action": {
+            "id": event,
+            "type": "events",
+            "order": order,
+            "name": name,
+            "custom_name": node.get("custom_name"),
+            "math": node.get("math"),
+            "math_property": node.get("math_property"),
+            "properties": node.get("properties") or [],
+        },
+        "label": name if part is None else part,
+        "count": sum(data),
+        "data": data,
+        "labels": [at.strftime("%-d-%b-%Y %H:%M" if hourly else "%-d-%b-%Y") for at in moments],
+        "days": [at.strftime("%Y-%m-%d %H:%M:%S" if hourly else "%Y-%m-%d") for at in moments],
+        "order": order,
+    }
+    if part is not None:
+        made["breakdown_value"] = part
+    return made
