@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,5 +45,5 @@ class VirtualTime:
         threads = anyio.to_thread.current_default_thread_limiter()
         await anyio.wait_all_tasks_blocked()
         while threads.borrowed_tokens:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
