@@ -5,9 +5,11 @@ The server is the emulator's own limiter, in virtual time: two hours take second
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import random
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,6 +61,7 @@ def rows() -> Iterator[Row]:
     yield from alone()
     yield from shared()
     yield fairness()
+    yield from crowds()
     yield from overhead()
 
 
@@ -209,6 +212,44 @@ async def _longest(arrivals: list[float]) -> float:
         for arrival in arrivals:
             tasks.start_soon(one, arrival)
     return max(waits)
+
+
+def crowds() -> Iterator[Row]:
+    """Let many wait at once: what each of them costs must not grow with their number."""
+    few, _ = run(_crowd, 10_000)
+    many, mebibytes = run(_crowd, 100_000)
+    yield Row.ratio_of(
+        AREA, "a request among 100,000 waiters, to one among 10,000", many, few, 2.0, "µs"
+    )
+    yield Row.information(AREA, "memory of 100,000 waiters, their tasks included", mebibytes, "MiB")
+
+
+async def _crowd(size: int) -> tuple[float, float]:
+    """Return the microseconds of work for each of those who wait, and the memory of all."""
+    budget = _limiter(limits={"burst": (5000, 60.0), "sustained": (10**9, 60.0)})
+    limits = budget.budget("https://us.posthog.com", KEY)
+    operation = find("feature_flags.list")
+    request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
+
+    async def one() -> None:
+        async with limits.passage(operation, request) as passage:
+            passage.sent = True
+            await passage.answered(200)
+
+    gc.collect()
+    before, started = _resident(), time.process_time()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(size):
+            tasks.start_soon(one)
+        await anyio.sleep(1)
+        held = _resident() - before
+    return (time.process_time() - started) * 1e6 / size, held
+
+
+def _resident() -> float:
+    """Return the memory of this process, in MiB."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 def overhead() -> Iterator[Row]:
