@@ -237,7 +237,7 @@ async def _crowd(size: int) -> tuple[float, float]:
             await passage.answered(200)
 
     gc.collect()
-    before, started = _resident(), time.process_time()
+    before, held, started = _resident(), 0.0, time.process_time()
     async with anyio.create_task_group() as tasks:
         for _ in range(size):
             tasks.start_soon(one)
