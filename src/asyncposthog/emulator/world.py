@@ -68,7 +68,7 @@ class Settings:
     `llm_events`, `feature_flags`."""
     losing: int = 0
     """How many of the next events that come by capture v1 are not kept, and to be sent again."""
-    export_seconds: float = 1.0
+    export_seconds: float = 0.5
     """How long a run of a batch export takes."""
     export_error: str | None = None
     """What runs that end from now on fail with."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from .batch import Batch
+from .destinations import Destination
 from .job import ExportJob
 from .partition import ExportPlan, Partition
 from .report import FileReport, Progress, Report
+from .schedule import Backfill, BackfillProgress, ScheduledExport
 from .service import Export
 
 __all__ = [
+    "Backfill",
+    "BackfillProgress",
     "Batch",
+    "Destination",
     "Export",
     "ExportJob",
     "ExportPlan",
@@ -17,4 +22,5 @@ __all__ = [
     "Partition",
     "Progress",
     "Report",
+    "ScheduledExport",
 ]

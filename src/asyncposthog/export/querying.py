@@ -121,9 +121,23 @@ class QuerySteps(Generic[T]):
     """The pieces of one export by queries."""
 
     def __init__(
-        self, engine: QueryEngine, position: Any, prepare: Prepare[T], tally: Tally
+        self,
+        engine: QueryEngine,
+        position: Any,
+        prepare: Prepare[T],
+        tally: Tally,
+        windows: list[Window] | None = None,
     ) -> None:
-        """Ask for nothing yet."""
+        """Ask for nothing yet.
+
+        Args:
+            engine: What is exported.
+            position: Where to go on.
+            prepare: Run for every batch.
+            tally: Kept up to date.
+            windows: The windows behind the position, where they are known.
+        """
+        self._windows = windows
         self._engine = engine
         self._position = position
         self._prepare = prepare
@@ -136,7 +150,9 @@ class QuerySteps(Generic[T]):
         """Make the plan, once."""
         if self._runner is None:
             engine = self._engine
-            windows = await engine.windows(self._asker, self._tally, self._position)
+            windows = self._windows
+            if windows is None:
+                windows = await engine.windows(self._asker, self._tally, self._position)
             self._planner: Planner[Piece[T]] = Planner(windows, engine.page_size)
             self._changed()
             self._runner = Runner(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from asyncposthog.executor import Executor
 from asyncposthog.types import RequestOptions
@@ -14,9 +14,12 @@ from .moments import as_text, from_text
 from .querying import QueryEngine
 from .source import Source
 
+if TYPE_CHECKING:
+    from .files.engine import FilesEngine
+
 __all__ = ["EngineName", "QueryRequest", "Request"]
 
-EngineName: TypeAlias = Literal["auto", "query"]
+EngineName: TypeAlias = Literal["auto", "query", "files"]
 
 
 class Request(Protocol):
@@ -87,13 +90,53 @@ class QueryRequest:
 
     def settled(self, now: int) -> Any:
         """Decide where the export ends: not before late rows had the time to arrive."""
-        if not self.settle:
-            return {"end": as_text(self.end)}
-        return {"end": as_text(max(self.start, min(self.end, now - self.settle)))}
+        end = max(self.start, min(self.end, now - self.settle)) if self.settle else self.end
+        return {"end": as_text(end), "until": as_text(now)}
 
     async def engine(self, executor: Executor, settled: Any, tally: Tally) -> Engine:
         """Return what gets the rows."""
-        return self.query_engine(executor, settled)
+        query = self.query_engine(executor, settled)
+        if self.engine_name == "query" or self.source.kind != "events":
+            return query
+        from .files.plan import unsupported
+
+        if unsupported(self.source) is not None:
+            return query
+        from .files.choice import AutoEngine
+
+        def files(expected: int | None = None) -> FilesEngine:
+            return self.files_engine(executor, settled, expected)
+
+        if self.engine_name == "files":
+            return files()
+        return AutoEngine(query=query, files=files)
+
+    def files_engine(
+        self, executor: Executor, settled: Any, expected: int | None = None
+    ) -> FilesEngine:
+        """Return what gets the rows by files.
+
+        Args:
+            executor: Performs the calls.
+            settled: What was decided when the export began.
+            expected: How many rows there have to be at least.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        from .files.engine import FilesEngine
+
+        return FilesEngine(
+            executor=executor,
+            source=self.source,
+            start=self.start,
+            end=from_text(settled["end"]),
+            until=from_text(settled["until"]),
+            concurrency=self.concurrency,
+            page_size=self.page_size,
+            options=self.options,
+            expected=expected,
+        )
 
     def query_engine(self, executor: Executor, settled: Any) -> QueryEngine:
         """Return what gets the rows by queries."""

@@ -18,6 +18,7 @@ from .listing import ListRequest
 from .moments import as_micros, as_seconds
 from .partition import Partition
 from .request import EngineName, QueryRequest
+from .scheduling import Scheduling
 from .source import Source
 
 __all__ = ["Export"]
@@ -63,7 +64,7 @@ _GROUPS: Final = Source(
 _MOST: Final = 50_000
 
 
-class Export:
+class Export(Scheduling):
     """Exports of many rows: exactly once, in constant memory, as fast as the limits allow.
 
     Its methods return an `ExportJob`, and send nothing.
@@ -109,7 +110,9 @@ class Export:
                 late. The end is moved back to that long ago if need be.
             ordered: Hand rows on in the order of their timestamps; False: as they come, which is
                 a little faster. Files are written in order in any case.
-            engine: What gets the rows: `query`, or `auto`, the best there is.
+            engine: What gets the rows: `query`; `files`, PostHog's own file downloads (needs
+                `asyncposthog[parquet]`; no `where`, and no events that arrived more than four days
+                late); or `auto`, which takes files for more than ten million rows.
             concurrency: Queries in flight; the server runs three of a project at a time.
             page_size: Rows of one query at most.
             options: What to do differently from the client.
@@ -372,8 +375,14 @@ class Export:
         options: RequestOptions | None,
     ) -> ExportJob:
         _check_counts(concurrency, page_size)
-        if engine not in {"auto", "query"}:
-            raise ValueError(f"engine must be 'auto' or 'query', not {engine!r}")
+        if engine not in {"auto", "query", "files"}:
+            raise ValueError(f"engine must be 'auto', 'query' or 'files', not {engine!r}")
+        if engine == "files":
+            from .files.plan import unsupported
+
+            why = unsupported(source)
+            if why is not None:
+                raise ValueError(f"engine='files' is not for this export: {why}")
         first = 0 if start is None else as_micros(start, "start")
         stop = self._now() if end is None else as_micros(end, "end")
         if stop <= first:

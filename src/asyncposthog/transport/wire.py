@@ -16,6 +16,8 @@ __all__ = ["Credentials", "build_request", "exchange", "origin", "read_bounded"]
 
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
+"""What a file store is told: no more than it needs to hand out a file, or a part of one."""
 _EMPTY: Final = httpx.ByteStream(b"")
 _NO_AUTH: Final = httpx.Auth()
 """Does nothing: the credentials of a client that users gave us are not ours to send."""
@@ -133,7 +135,7 @@ def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Reques
     plain = url.scheme == "http" and request.url.scheme == "http"
     if request.method != "GET" or not url.host or not (url.scheme == "https" or plain):
         return None
-    kept = ("User-Agent", "Accept-Encoding")
+    kept = [name for name in _KEPT if name in request.headers]
     headers = httpx.Headers({name: request.headers[name] for name in kept})
     headers["Host"] = url.netloc.decode("ascii")
     headers["Accept"] = "*/*"
