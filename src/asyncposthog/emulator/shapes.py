@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from asyncposthog.emulator.catalogue import Catalogue, Schema, ref_name
+from asyncposthog.emulator.concealing import Concealment
 from asyncposthog.emulator.guards import as_object, is_array, is_mapping, is_object
 from asyncposthog.emulator.plans import Collection, Plans
 from asyncposthog.emulator.synthesis import Synthesiser, Unsatisfiable
@@ -146,8 +147,13 @@ class Shape:
             self._set(data, name, dict(server.person()))
 
     def shown(self, data: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
-        """An object as one schema shows it."""
-        if schema is None or (self.schemas and schema == self.schemas[0]):
+        """An object as one schema shows it, without what is only written."""
+        if schema is None:
+            return data
+        return self._tools.concealment.without(self._fitted(data, schema), schema)
+
+    def _fitted(self, data: dict[str, Any], schema: Schema) -> dict[str, Any]:
+        if self.schemas and schema == self.schemas[0]:
             return data
         view = self._view(schema)
         if not view.names:
@@ -239,6 +245,7 @@ class Shapes:
         self._plain = plain
         self._validators = validators
         self._made: dict[str, Shape] = {}
+        self.concealment = Concealment(catalogue)
 
     def of(self, collection: Collection) -> Shape:
         """The shape of a collection."""

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asyncposthog.emulator.specials import exports, flags, keys, logs, persons, queries
+from asyncposthog.emulator.specials import (
+    exports,
+    flags,
+    insights,
+    keys,
+    logs,
+    persons,
+    queries,
+)
 from asyncposthog.emulator.specials.table import Special
 
 __all__ = ["REFUSALS", "SPECIALS", "Special"]
@@ -19,6 +27,7 @@ SPECIALS: Mapping[str, Special] = {
     **exports.SPECIALS,
     **queries.SPECIALS,
     **flags.SPECIALS,
+    **insights.SPECIALS,
 }
 """By operation id."""
 
