@@ -9,12 +9,15 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
+import anyio
 import anyio.to_thread
+import httpx
+import uvicorn
 
 from asyncposthog.emulator import Emulator
 from asyncposthog.emulator.serving import listen, make_server
@@ -44,6 +47,37 @@ class Ended:
 def served(emulator: Emulator) -> Generator[str]:
     """Serve an emulator in a thread."""
     server, listener = make_server(emulator.app), listen()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def served_model(answer: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> Generator[str]:
+    """Serve a model of a server, a function of requests, in a thread."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        content, more = b"", True
+        while more:
+            message = await receive()
+            content += message.get("body", b"")
+            more = message.get("more_body", False)
+        request = httpx.Request(scope["method"], f"http://x{scope['path']}", content=content)
+        # In a thread of its own: a model may block.
+        response = await anyio.to_thread.run_sync(anyio.run, answer, request)
+        headers = [(b"content-type", b"application/json")]
+        start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": response.content})
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    server, listener = uvicorn.Server(config), listen()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

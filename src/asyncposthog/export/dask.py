@@ -1,0 +1,331 @@
+"""Exports on a Dask cluster: the parts of a plan, run by its workers. Extra: `dask`.
+
+Workers make their own clients, of their own environment: no key travels. They share the rate
+limits of the key, and the query slots of the project, through Redis.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import anyio
+from anyio import to_thread
+
+from asyncposthog.client import AsyncPostHog
+from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
+
+from .checksum import MASK, show
+from .durable import sync_folder
+from .job import ExportJob
+from .partition import Partition
+from .report import FileReport, Report
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["REDIS_VARIABLE", "Connect", "export_events", "from_environment", "merged_report"]
+
+REDIS_VARIABLE: Final = "POSTHOG_REDIS_URL"
+"""The environment variable of the workers that says where their common limits are."""
+
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncPostHog]]
+"""Makes a client on a worker. It is pickled: it must not hold a key."""
+Form: TypeAlias = Literal["parquet", "jsonl", "csv"]
+OnPart: TypeAlias = Callable[[int, int, Report], object]
+
+
+@asynccontextmanager
+async def from_environment() -> AsyncGenerator[AsyncPostHog]:
+    """Make a client of this process's environment, with limits shared through Redis.
+
+    `POSTHOG_PERSONAL_API_KEY` and the other variables of the client, and `POSTHOG_REDIS_URL`.
+
+    Raises:
+        ConfigurationError: One of them is missing or malformed.
+    """
+    from asyncposthog.limits.limiter import RateLimiter
+    from asyncposthog.limits.redis import RedisStore
+
+    url = os.environ.get(REDIS_VARIABLE)
+    if not url:
+        raise ConfigurationError(
+            f"{REDIS_VARIABLE} is not set, and processes that use one key have to share its "
+            "limits.",
+            suggestion=f"Set {REDIS_VARIABLE} on every worker and here, or pass connect=.",
+        )
+    limiter = RateLimiter(store=RedisStore(url))
+    try:
+        async with AsyncPostHog(limiter=limiter) as client:
+            yield client
+    finally:
+        with anyio.CancelScope(shield=True):
+            await limiter.aclose()
+
+
+async def export_events(
+    client: Client,
+    start: datetime,
+    end: datetime,
+    *,
+    out: str | os.PathLike[str],
+    format: Form = "parquet",
+    event: str | Sequence[str] | None = None,
+    where: str | None = None,
+    columns: Sequence[str] | None = None,
+    values: Mapping[str, Any] | None = None,
+    settle: timedelta | float = 0,
+    page_size: int = 50_000,
+    partitions: int | None = None,
+    connect: Connect = from_environment,
+    on_part: OnPart | None = None,
+) -> Report:
+    """Export events on a Dask cluster.
+
+    Every part is a file, or for Parquet a file a day, that appears whole or not at all. A part
+    whose worker dies is run again by another.
+
+    Args:
+        client: Of the cluster, with `asynchronous=True` or without.
+        start: The first moment, with a zone.
+        end: The first moment that is not exported any more.
+        out: A new or empty folder that this process and all workers see under the same name.
+        format: `parquet` (in folders by day), `jsonl` or `csv`.
+        event: As of `ph.export.events`, like all that follow up to `page_size`.
+        where: See there.
+        columns: See there.
+        values: See there.
+        settle: See there.
+        page_size: See there.
+        partitions: How many parts at most; by default, about a page of rows each.
+        connect: Makes a client, here for the plan and on the workers. By default from their
+            environment, with the limits shared through the Redis of `POSTHOG_REDIS_URL`. Another
+            one must be importable there, and read its key there: one that holds a key is refused.
+            `AsyncPostHog` itself has limits of its own in each process.
+        on_part: Told after every part: how many are done, of how many, and its report.
+
+    Returns:
+        One report for all parts.
+
+    Raises:
+        FileExistsError: `out` has something in it.
+        FileNotFoundError: The folder that `out` is to be in does not exist.
+        ConfigurationError: `connect` would carry a key, or Redis is not configured.
+        ExportError: A part failed. The files of finished ones are kept.
+        PostHogError: The plan could not be made.
+        ImportError: The extra is not installed.
+        TypeError, ValueError: An argument is wrong.
+    """
+    distributed = _distributed()
+    if format not in {"parquet", "jsonl", "csv"}:
+        raise ValueError(f"format must be 'parquet', 'jsonl' or 'csv', not {format!r}")
+    folder = await to_thread.run_sync(_checked_folder, out)
+    began = time.monotonic()
+    async with connect() as ph:
+        _check_carries_no_key(connect, ph.settings.api_key.reveal())
+        job = ph.export.events(
+            start,
+            end,
+            event=event,
+            where=where,
+            columns=columns,
+            values=values,
+            settle=settle,
+            page_size=page_size,
+        )
+        plan = await job.plan(partitions)
+    await to_thread.run_sync(partial(folder.mkdir, exist_ok=True))
+    tasks = [Task(part, str(folder), format, connect) for part in plan]
+    reports: list[Report] = []
+    async with aclosing(_outcomes(distributed, client, tasks)) as outcomes:
+        async for outcome in outcomes:
+            if outcome.report is None:
+                raise _failed(outcome)
+            reports.append(outcome.report)
+            if on_part is not None:
+                on_part(len(reports), len(tasks), outcome.report)
+    return merged_report(reports, time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker is given."""
+
+    partition: Partition
+    folder: str
+    format: Form
+    connect: Connect
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a part. Exceptions stay on the worker: they may hold more than their text."""
+
+    partition: Partition
+    report: Report | None = None
+    message: str = ""
+    suggestion: str | None = None
+
+
+def work(task: Task) -> Outcome:
+    """Export a part. This runs on a worker."""
+    number = task.partition.number
+    name = f"part-{number:05}"
+    attempt = Path(task.folder) / f".{name}-{token_hex(6)}"
+    target = attempt if task.format == "parquet" else attempt.with_suffix(f".{task.format}")
+    try:
+        report = anyio.run(_export, task, target)
+        files = tuple(_publish(file, target, Path(task.folder), name) for file in report.files)
+    except PostHogError as error:
+        return Outcome(task.partition, None, error.message, error.suggestion)
+    except OSError as error:
+        return Outcome(task.partition, None, f"{error.filename}: {error.strerror}")
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+    return Outcome(task.partition, replace(report, files=files))
+
+
+async def _export(task: Task, target: Path) -> Report:
+    async with task.connect() as client:
+        job: ExportJob = client.export.run(task.partition)
+        write: Callable[..., Awaitable[Report]] = getattr(job, f"to_{task.format}")
+        return await write(target, checkpoint=False)
+
+
+def _publish(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
+    """Give a file its name; one that is there already is of an earlier attempt, and the same."""
+    made = Path(file.path)
+    if made == target:
+        final = folder / f"{name}{target.suffix}"
+    else:
+        inside = made.relative_to(target)
+        final = folder / inside.with_name(f"{name}-{inside.name}")
+        final.parent.mkdir(parents=True, exist_ok=True)
+    made.replace(final)
+    sync_folder(final.parent)
+    return replace(file, path=str(final))
+
+
+async def _outcomes(
+    distributed: Any, client: Any, tasks: Sequence[Task]
+) -> AsyncGenerator[Outcome]:
+    """Yield the outcomes as they come; what still runs at the end is cancelled."""
+    futures: list[Any] = client.map(work, tasks, pure=False)
+    try:
+        async for future in _completed(distributed, client, futures):
+            try:
+                yield await _result(client, future)
+            except distributed.KilledWorker as error:
+                raise ExportError(
+                    f"Workers died while they exported: {error}",
+                    suggestion="See their logs; a part needs room for a few pages of rows.",
+                ) from None
+    finally:
+        with anyio.CancelScope(shield=True):
+            if client.asynchronous:
+                await client.cancel(futures, force=True)
+            else:
+                await to_thread.run_sync(partial(client.cancel, futures, force=True))
+
+
+async def _completed(distributed: Any, client: Any, futures: list[Any]) -> AsyncIterator[Any]:
+    waiting = distributed.as_completed(futures)
+    if client.asynchronous:
+        async for future in waiting:
+            yield future
+    else:
+        for _ in futures:
+            yield await to_thread.run_sync(next, waiting, abandon_on_cancel=True)
+
+
+async def _result(client: Any, future: Any) -> Outcome:
+    return await future if client.asynchronous else await to_thread.run_sync(future.result)
+
+
+def _failed(outcome: Outcome) -> ExportError:
+    part = outcome.partition
+    return ExportError(
+        f"Part {part.number + 1} of {part.of}, from {part.start:%Y-%m-%d %H:%M:%S} to "
+        f"{part.end:%Y-%m-%d %H:%M:%S}, failed: {outcome.message}",
+        suggestion=outcome.suggestion,
+    )
+
+
+def merged_report(reports: Sequence[Report], duration: float) -> Report:
+    """Return one report for several parts of an export, in whatever order they are.
+
+    Args:
+        reports: Those of the parts.
+        duration: Seconds that all of it took.
+    """
+    return Report(
+        rows=sum(r.rows for r in reports),
+        windows=sum(r.windows for r in reports),
+        splits=sum(r.splits for r in reports),
+        requests=sum(r.requests for r in reports),
+        retries=sum(r.retries for r in reports),
+        waits=sum(r.waits for r in reports),
+        duplicates=sum(r.duplicates for r in reports),
+        received=sum(r.received for r in reports),
+        written=sum(r.written for r in reports),
+        duration=duration,
+        checksum=show(sum(int(r.checksum, 16) for r in reports) & MASK),
+        files=tuple(sorted((f for r in reports for f in r.files), key=lambda f: f.path)),
+        resumed=any(r.resumed for r in reports),
+        notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),
+    )
+
+
+def _checked_folder(out: str | os.PathLike[str]) -> Path:
+    folder = Path(out).absolute()
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder.parent}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already, and is no empty folder")
+    return folder
+
+
+def _check_carries_no_key(connect: Connect, key: str) -> None:
+    """Refuse a function that holds the key: pickled, it would be readable on the way.
+
+    Raises:
+        ConfigurationError: It does.
+        TypeError: It cannot be pickled.
+    """
+    cloudpickle: Any = import_module("cloudpickle")
+    try:
+        content: bytes = cloudpickle.dumps(connect)
+    except (pickle.PicklingError, AttributeError) as error:
+        raise TypeError(f"connect must be a function that can be pickled: {error}") from None
+    if key.encode() in content:
+        raise ConfigurationError(
+            "connect holds the API key, which would travel to the workers in clear.",
+            suggestion="Let it read the key where it runs: of the environment, or of a vault.",
+        )
+
+
+def _distributed() -> Any:
+    try:
+        return import_module("distributed")
+    except ImportError:
+        raise ImportError(
+            "Exports on a cluster need distributed: pip install 'asyncposthog[dask]'"
+        ) from None
