@@ -10,6 +10,7 @@ import typer
 
 from asyncposthog._version import __version__
 
+from .export_commands import export
 from .running import perform, run
 from .session import session
 
@@ -308,6 +309,9 @@ def query(
         )
 
     run(work)
+
+
+app.add_typer(export)
 
 
 @app.command()

@@ -76,6 +76,8 @@ def _read(error: BaseException) -> tuple[str, str | None, int]:
         return _about(error), error.suggestion, _status(error)
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted.", None, codes.INTERRUPTED
+    if isinstance(error, FileExistsError):
+        return str(error), None, codes.USAGE
     if isinstance(error, ImportError):
         return str(error), None, codes.ERROR
     if isinstance(error, OSError):

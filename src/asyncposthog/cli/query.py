@@ -24,10 +24,10 @@ from .terminal import note, on_terminal, stderr_console, succeeded, table
 from .values import read_values
 
 if TYPE_CHECKING:
+    from asyncposthog.query.progress import QueryProgress
     from asyncposthog.query.result import QueryResult
-    from asyncposthog.query.run import QueryProgress
 
-__all__ = ["Question", "RowFormat", "ask"]
+__all__ = ["Question", "RowFormat", "ask", "read_text"]
 
 RowFormat: TypeAlias = Literal["auto", "table", "json", "jsonl", "csv", "parquet"]
 
@@ -87,21 +87,31 @@ def _form(question: Question) -> RowFormat:
     return form
 
 
-def _query(given: str) -> str | dict[str, Any]:
-    """Read the query: as it stands, of a file, or of stdin; an object of JSON is a node."""
+def read_text(given: str) -> str:
+    """Return a query: as it stands, of a file, or of stdin.
+
+    Raises:
+        UsageProblem: There is nothing in it.
+    """
     if given == "-":
         text = sys.stdin.read()
     elif given.startswith("@"):
         text = Path(given[1:]).read_text(encoding="utf-8")
     else:
         text = given
+    if not text.strip():
+        raise UsageProblem("The query is empty.")
+    return text
+
+
+def _query(given: str) -> str | dict[str, Any]:
+    """Read the query; an object of JSON is a node."""
+    text = read_text(given)
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
         except ValueError as error:
             raise UsageProblem(f"The query begins like JSON, and is none: {error}.") from None
-    if not text.strip():
-        raise UsageProblem("The query is empty.")
     return text
 
 

@@ -24,7 +24,9 @@ def execute(arguments: Sequence[str]) -> int:
     except UsageProblem as error:
         return tell(Failure(str(error), error.suggestion, codes.USAGE))
     from .app import OWN_OPTIONS, app
+    from .session import session
 
+    session.arguments, session.parting = tuple(arguments), ()
     try:
         app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
     except SystemExit as ended:
@@ -53,6 +55,7 @@ def perform(command: Callable[[], Any]) -> None:
     from asyncposthog import SchemaDrift
 
     from .session import redact, session
+    from .terminal import note
 
     # What the server sent is shown as it came: how it departs from the schema is no matter here.
     warnings.simplefilter("ignore", SchemaDrift)
@@ -65,7 +68,12 @@ def perform(command: Callable[[], Any]) -> None:
     except (Exception, KeyboardInterrupt) as error:
         if session.debug:
             sys.stderr.write(redact("".join(traceback.format_exception(error))))
-        raise typer.Exit(tell(explain(error, redact))) from None
+        code = tell(explain(error, redact))
+        if session.parting and code != codes.INTERRUPTED:
+            code = codes.RESUMABLE
+        for line in session.parting:
+            note(line)
+        raise typer.Exit(code) from None
     if code:
         raise typer.Exit(cast("int", code))
 

@@ -28,6 +28,10 @@ class Session:
     region: str | None = None
     host: str | None = None
     debug: bool = False
+    arguments: tuple[str, ...] = ()
+    """The command line, without the program."""
+    parting: tuple[str, ...] = ()
+    """How to go on after an interruption; empty where there is nothing to go on with."""
 
     def client(self, **changes: Any) -> AsyncPostHog:
         """Build a client: from the environment, the common options, and a prompt if need be.

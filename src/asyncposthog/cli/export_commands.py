@@ -1,0 +1,339 @@
+"""The options of `export`'s commands. What they do is imported when they run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from .running import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncposthog import AsyncPostHog
+
+__all__ = ["export"]
+
+export = typer.Typer(
+    name="export",
+    no_args_is_help=True,
+    help="Export any number of rows: exactly once, in constant memory, resumable.",
+    rich_markup_mode=None,
+)
+
+
+class ExportFormat(StrEnum):
+    """How rows are written."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class ProgressFormat(StrEnum):
+    """How the progress is shown."""
+
+    AUTO = "auto"
+    BAR = "bar"
+    JSON = "json"
+    NONE = "none"
+
+
+class EngineChoice(StrEnum):
+    """What gets the rows."""
+
+    AUTO = "auto"
+    QUERY = "query"
+    FILES = "files"
+
+
+_MOMENT: Final = "DAY|MOMENT"
+From = Annotated[
+    str,
+    typer.Option("--from", metavar=_MOMENT, help="The first moment: 2026-01-31, or with a time."),
+]
+To = Annotated[
+    str, typer.Option("--to", metavar=_MOMENT, help="The first moment that is not exported.")
+]
+MaybeFrom = Annotated[
+    str | None, typer.Option("--from", metavar=_MOMENT, help="Default: the beginning.")
+]
+MaybeTo = Annotated[str | None, typer.Option("--to", metavar=_MOMENT, help="Default: now.")]
+Where = Annotated[
+    str | None, typer.Option("--where", metavar="HOGQL", help="A condition; {name} is a value.")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--value", "-v", metavar="NAME[:TYPE]=VALUE", help="As of `query`."),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", "-c", metavar="HOGQL", help="Export this; default: the usual ones."),
+]
+Settle = Annotated[
+    float,
+    typer.Option("--settle", metavar="SECONDS", min=0, help="Leave out rows younger than that."),
+]
+Engine = Annotated[
+    EngineChoice,
+    typer.Option("--engine", help="query, or files: PostHog's own batch exports."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE|FOLDER", help="Where to. Default: stdout."),
+]
+Form = Annotated[
+    ExportFormat,
+    typer.Option("--format", help="auto: by the name; a folder gets Parquet, stdout JSON lines."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint", metavar="FILE", help="Keep here how far it is. Default: beside the output."
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that broke off.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost in requests.")]
+Progress = Annotated[
+    ProgressFormat,
+    typer.Option("--progress", help="auto: a bar on a terminal, else nothing; json: on stderr."),
+]
+
+
+@export.command()
+def events(
+    start: From,
+    end: To,
+    event: Annotated[
+        list[str] | None, typer.Option("--event", "-e", metavar="NAME", help="Only these.")
+    ] = None,
+    where: Where = None,
+    value: Values = None,
+    column: Columns = None,
+    out: Out = None,
+    format: Form = ExportFormat.AUTO,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    progress: Progress = ProgressFormat.AUTO,
+    engine: Engine = EngineChoice.AUTO,
+    settle: Settle = 0,
+) -> None:
+    """Export events by their timestamp."""
+
+    def make(client: AsyncPostHog) -> Any:
+        from .values import moment, read_values
+
+        return client.export.events(
+            moment(start, "--from"),
+            moment(end, "--to"),
+            event=event or None,
+            where=where,
+            columns=column or None,
+            values=read_values(value or ()),
+            settle=settle,
+            engine=_engine(engine),
+        )
+
+    _export("events", make, out, format, checkpoint, resume, dry_run, progress)
+
+
+@export.command()
+def persons(
+    start: MaybeFrom = None,
+    end: MaybeTo = None,
+    where: Where = None,
+    value: Values = None,
+    column: Columns = None,
+    out: Out = None,
+    format: Form = ExportFormat.AUTO,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    progress: Progress = ProgressFormat.AUTO,
+    engine: Engine = EngineChoice.AUTO,
+    settle: Settle = 0,
+) -> None:
+    """Export persons by when they were created."""
+
+    def make(client: AsyncPostHog) -> Any:
+        from .values import moment, read_values
+
+        return client.export.persons(
+            None if start is None else moment(start, "--from"),
+            None if end is None else moment(end, "--to"),
+            where=where,
+            columns=column or None,
+            values=read_values(value or ()),
+            settle=settle,
+            engine=_engine(engine),
+        )
+
+    _export("persons", make, out, format, checkpoint, resume, dry_run, progress)
+
+
+@export.command()
+def sessions(
+    start: From,
+    end: To,
+    where: Where = None,
+    value: Values = None,
+    column: Columns = None,
+    out: Out = None,
+    format: Form = ExportFormat.AUTO,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    progress: Progress = ProgressFormat.AUTO,
+    engine: Engine = EngineChoice.AUTO,
+    settle: Settle = 0,
+) -> None:
+    """Export sessions by when they began."""
+
+    def make(client: AsyncPostHog) -> Any:
+        from .values import moment, read_values
+
+        return client.export.sessions(
+            moment(start, "--from"),
+            moment(end, "--to"),
+            where=where,
+            columns=column or None,
+            values=read_values(value or ()),
+            settle=settle,
+            engine=_engine(engine),
+        )
+
+    _export("sessions", make, out, format, checkpoint, resume, dry_run, progress)
+
+
+@export.command()
+def groups(
+    start: MaybeFrom = None,
+    end: MaybeTo = None,
+    where: Where = None,
+    value: Values = None,
+    column: Columns = None,
+    out: Out = None,
+    format: Form = ExportFormat.AUTO,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    progress: Progress = ProgressFormat.AUTO,
+) -> None:
+    """Export groups of all types by when they were created."""
+
+    def make(client: AsyncPostHog) -> Any:
+        from .values import moment, read_values
+
+        return client.export.groups(
+            None if start is None else moment(start, "--from"),
+            None if end is None else moment(end, "--to"),
+            where=where,
+            columns=column or None,
+            values=read_values(value or ()),
+        )
+
+    _export("groups", make, out, format, checkpoint, resume, dry_run, progress)
+
+
+@export.command()
+def hogql(
+    sql: Annotated[str, typer.Argument(metavar="SQL|@FILE|-", help="A SELECT without LIMIT.")],
+    key: Annotated[
+        list[str],
+        typer.Option(
+            "--key", "-k", metavar="COLUMN", help="A unique column; or twice: a time, then that."
+        ),
+    ],
+    start: MaybeFrom = None,
+    end: MaybeTo = None,
+    value: Values = None,
+    out: Out = None,
+    format: Form = ExportFormat.AUTO,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    progress: Progress = ProgressFormat.AUTO,
+) -> None:
+    """Export all rows of a HogQL query that has a key."""
+
+    def make(client: AsyncPostHog) -> Any:
+        from .query import read_text
+        from .values import moment, read_values
+
+        pair: Any = key[0] if len(key) == 1 else tuple(key)
+        return client.export.hogql(
+            read_text(sql),
+            key=pair,
+            start=None if start is None else moment(start, "--from"),
+            end=None if end is None else moment(end, "--to"),
+            values=read_values(value or ()),
+        )
+
+    _export("rows", make, out, format, checkpoint, resume, dry_run, progress)
+
+
+@export.command("list")
+def list_(
+    resource: Annotated[str, typer.Argument(help="As in `asyncposthog resources`: cohorts, …")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Query parameter."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Only this field.")
+    ] = None,
+    out: Out = None,
+    format: Form = ExportFormat.AUTO,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    progress: Progress = ProgressFormat.AUTO,
+) -> None:
+    """Export all objects of a resource."""
+
+    def make(client: AsyncPostHog) -> Any:
+        from .operations import bind, find_operation, method_of, pairs
+
+        operation = find_operation(resource, "list")
+        method = method_of(client, operation)
+        path, keywords = bind(operation, method, ids or (), params=pairs(param or (), "--param"))
+        return client.export.list(method(*path, **keywords), columns=column or None)
+
+    _export(resource, make, out, format, checkpoint, resume, dry_run, progress)
+
+
+def _engine(engine: EngineChoice) -> Any:
+    return engine.value
+
+
+def _export(
+    what: str,
+    make: Callable[[AsyncPostHog], Any],
+    out: Path | None,
+    format: ExportFormat,
+    checkpoint: Path | None,
+    resume: bool,
+    dry_run: bool,
+    progress: ProgressFormat,
+) -> None:
+    async def work() -> int:
+        from .exporting import Order, carry_out
+
+        order = Order(
+            what=what,
+            out=out,
+            format=format.value,
+            checkpoint=checkpoint,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress.value,
+        )
+        return await carry_out(order, make)
+
+    run(work)

@@ -1,0 +1,241 @@
+"""`export`: rows to stdout and to files, plans, interruptions, what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from asyncposthog.cli import main
+from tests.cli.kit import Ended, Terminal, environment, finish, served_model, start
+from tests.export.model import Ask, Server, events, refusal
+
+Program = Callable[..., Ended]
+
+RANGE = ("--from", "2026-01-01", "--to", "2026-01-02T00:00:00Z")
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server(events(2_000, ties=3))
+
+
+@pytest.fixture
+def pointed(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with served_model(server) as url:
+        for name in ("POSTHOG_API_KEY", "POSTHOG_API_URL", "NO_COLOR"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("POSTHOG_HOST", url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_emulator")
+        monkeypatch.setenv("POSTHOG_PROJECT_ID", "1")
+        yield
+
+
+@pytest.fixture
+def program(pointed: None, capsys: pytest.CaptureFixture[str]) -> Program:
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        status = main(arguments)
+        out, err = capsys.readouterr()
+        return Ended(status, out, err)
+
+    return run
+
+
+def uuids(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["uuid"] for row in rows]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_go_to_stdout_as_json_lines(program: Program, server: Server) -> None:
+    ended = program("export", "events", *RANGE)
+    assert (ended.status, ended.err) == (0, "")
+    assert uuids(ended.lines) == [row.uuid for row in server.rows]
+    assert ended.lines[0]["properties"]["nested"] == {"a": [1, None]}
+    rows = list(
+        csv.DictReader(io.StringIO(program("export", "events", *RANGE, "--format=csv").out))
+    )
+    assert uuids(rows) == uuids(ended.lines)
+
+
+def test_a_file_is_written_and_reported(program: Program, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    ended = program("export", "events", *RANGE, "--out", str(path))
+    assert (ended.status, ended.err) == (0, "")
+    assert uuids(read(path)) == [row.uuid for row in server.rows]
+    assert ended.json["rows"] == 2_000
+    assert ended.json["files"][0]["path"] == str(path)
+    assert os.listdir(tmp_path) == ["events.jsonl"]
+    again = program("export", "events", *RANGE, "--out", str(path))
+    assert again.status == 2
+    assert "exists already" in again.err
+
+
+def test_options_reach_the_query(program: Program, server: Server) -> None:
+    ended = program(
+        "export", "events", *RANGE, "--event", "signed up", "--event", "$pageview",
+        "--where", "properties.n > {n}", "--value", "n:int=5", "-c", "uuid", "-c", "event",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    ask = server.pages[0]
+    assert ask.values["export_events"] == ["signed up", "$pageview"]
+    assert ask.values["n"] == 5
+    assert "properties.n > {n}" in ask.sql
+    assert list(ended.lines[0]) == ["uuid", "event"]
+    first = datetime.fromtimestamp(ask.span[0] / 1e6, UTC)
+    assert first == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_plan_is_shown_and_nothing_exported(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "events.jsonl"
+    ended = program("export", "events", *RANGE, "--out", str(path), "--dry-run")
+    assert ended.status == 0, ended.err
+    plan = ended.json
+    assert plan["rows"] == 2_000
+    assert plan["windows"] == len(plan["plan"]) >= 1
+    assert plan["requests"] >= 2
+    assert plan["budget"]["api_queries_burst"]["limit"] == 240
+    assert server.pages == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
+    ended = program(
+        "export", "events", *RANGE, "--out", str(tmp_path / "e.jsonl"), "--progress", "json"
+    )
+    last = json.loads(ended.err.splitlines()[-1])
+    assert (last["rows"], last["expected"], last["fraction"]) == (2_000, 2_000, 1.0)
+    assert "requests" in last["budget"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("events", "--from", "2026-01-02", "--to", "2026-01-01"), "end must be after start"),
+        (("events", "--from", "2026-01-01T00:00:00", "--to", "2026-01-02"), "no time zone"),
+        (("events", "--from", "yesterday", "--to", "2026-01-02"), "--from must be a day"),
+        (("events", "--from", "2026-01-01"), "--to"),
+        (("events", *RANGE, "--out", "rows.xlsx"), "says no format"),
+        (("events", *RANGE, "--format", "parquet"), "Parquet needs a folder"),
+        (("events", *RANGE, "--resume"), "cannot be resumed"),
+        (("events", *RANGE, "--out", "e.jsonl", "--resume"), "nothing to resume"),
+        (("events", *RANGE, "--value", "n"), "NAME=VALUE"),
+        (("hogql", "SELECT 1"), "--key"),
+        (("hogql", " ", "--key", "uuid"), "empty"),
+        (("list", "cohort"), "Did you mean cohorts"),
+        (("list", "cohorts", "-p", "x=1"), "no parameter 'x'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_sent(
+    program: Program,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = program("export", *arguments)
+    assert ended.status == 2
+    assert words in ended.err
+    assert server.asks == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_key_that_may_not_query_ends_with_its_status(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    detail = "API key missing required scope 'query:read'"
+    server.fault = lambda ask: refusal(403, "permission_denied", detail)
+    ended = program("export", "events", *RANGE, "--out", str(tmp_path / "e.jsonl"))
+    assert ended.status == 4
+    assert "query:read" in ended.err
+    assert not (tmp_path / "e.jsonl").exists()
+
+
+def test_an_export_that_breaks_off_says_how_to_go_on(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.jsonl"
+    program("export", "events", *RANGE, "--out", str(whole))
+    quota = refusal(402, "quota_exceeded", "The quota is used up.")
+    server.clamp = 500
+    server.asks.clear()
+    server.fault = lambda ask: quota if len(server.pages) > 2 else None
+    path = tmp_path / "my events.jsonl"
+    command = ("export", "events", *RANGE, "--out", str(path))
+    ended = program(*command)
+    assert ended.status == 3, ended.err
+    assert "The quota is used up." in ended.err
+    assert "asyncposthog export events --from 2026-01-01" in ended.err
+    assert "--resume" in ended.err
+    assert not path.exists()
+    server.fault = lambda ask: None
+    resumed = program(*command, "--resume")
+    assert resumed.status == 0, resumed.err
+    assert resumed.json["resumed"] is True
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_ctrl_c_leaves_what_can_be_resumed(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "events.jsonl"
+    program("export", "events", *RANGE, "--out", str(whole))
+    reached, go_on = threading.Event(), threading.Event()
+
+    def block(ask: Ask) -> httpx.Response | None:
+        if len(server.pages) > 2:
+            reached.set()
+            go_on.wait(60)
+        return None
+
+    server.clamp = 500
+    server.asks.clear()
+    server.fault = block
+    process = start("export", "events", *RANGE, "--out", str(path))
+    assert reached.wait(60)
+    try:
+        process.send_signal(signal.SIGINT)
+        ended = finish(process)
+    finally:
+        go_on.set()
+        process.kill()
+    assert ended.status == 130, ended.err
+    assert "Interrupted." in ended.err
+    assert "--resume" in ended.err
+    assert "Traceback" not in ended.err
+    server.fault = lambda ask: None
+    assert program("export", "events", *RANGE, "--out", str(path), "--resume").status == 0
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_a_terminal_shows_progress_and_a_summary(
+    pointed: None, server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "events.jsonl"
+    env = environment(TERM="xterm")
+    terminal = Terminal("export", "events", *RANGE, "--out", str(path), env=env)
+    status, seen = terminal.end()
+    assert status == 0
+    assert "2,000 rows in 0:0" in seen
+    assert "requests." in seen
+    status, seen = Terminal("export", "events", *RANGE, "--dry-run", env=env).end()
+    assert status == 0
+    assert "about 2,000 rows in" in seen
+    assert "Nothing was exported" in seen
