@@ -57,12 +57,12 @@ class Course:
         began = clock.monotonic()
         identity = await self._identity()
         found = None if self.path is None else await _threaded(load, self.path, identity)
-        self._resumed = found is not None
+        self._resumed = found is not None and found.sink is not None
         now = int(clock.time() * 1_000_000)
         self._checkpoint = found or Checkpoint(identity=identity, settled=self.request.settled(now))
         self._tally = Tally(**self._checkpoint.tally)
         if self._checkpoint.phase == "running":
-            await _threaded(self.sink.check, self._checkpoint.sink)
+            await _threaded(self.sink.check, self._checkpoint.sink, found is not None)
             await self._export(began, on_progress, receive)
         state = self._checkpoint.sink or {}
         files = await _threaded(self.sink.publish, state)
@@ -83,10 +83,12 @@ class Course:
     ) -> None:
         sink, tally, clock = self.sink, self._tally, self.executor.transport.clock
         before = (self._checkpoint.sink or {}).get("rows", 0)
-        keep = self.path is not None
         complete = False
         try:
             await _threaded(sink.begin, self._checkpoint.sink)
+            if self.path is not None:
+                # Before any output has its name: whose it is must be known from then on.
+                await _threaded(save, self.path, self._checkpoint)
             engine = await self.request.engine(self.executor, self._checkpoint.settled, tally)
 
             async def consume(piece: Piece[Any]) -> None:
@@ -103,7 +105,7 @@ class Course:
             await _threaded(self._finish)
             complete = True
         except PostHogError as error:
-            if keep and sink.rows:
+            if self._can_go_on and sink.rows:
                 error.add_note(
                     f"{sink.rows:,} rows are safe: ask for the same export again to go on."
                 )
@@ -111,7 +113,18 @@ class Course:
         finally:
             if not complete:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
-                    await _threaded(partial(sink.close, keep=keep))
+                    await _threaded(self._give_up)
+
+    @property
+    def _can_go_on(self) -> bool:
+        return self.path is not None and self._checkpoint.sink is not None
+
+    def _give_up(self) -> None:
+        """Close everything; where there is nothing to go on with, leave nothing behind."""
+        keep = self._can_go_on
+        if self.path is not None and not keep:
+            self.path.unlink(missing_ok=True)
+        self.sink.close(keep=keep)
 
     def _take(self, piece: Piece[Any]) -> None:
         mark = self.sink.write(piece, durable=self.path is not None)

@@ -43,11 +43,12 @@ class Sink(Protocol[T]):
         """The checksum of their keys."""
         ...
 
-    def check(self, state: Mapping[str, Any] | None) -> None:
+    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
         """Find out whether it could begin, and change nothing.
 
         Args:
             state: Of the mark to go on from; None: from the beginning.
+            ours: Whether output that is there already is that of an earlier run.
 
         Raises:
             FileExistsError: The output exists already.

@@ -54,7 +54,7 @@ class FunctionSink:
         """The function, by its name."""
         return {"format": "function", "name": self._name}
 
-    def check(self, state: Mapping[str, Any] | None) -> None:
+    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
         """Find nothing to complain about."""
 
     def begin(self, state: Mapping[str, Any] | None) -> None:

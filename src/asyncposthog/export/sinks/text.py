@@ -67,7 +67,7 @@ class TextSink:
         """The format and the file."""
         return {"format": self._form, "path": str(self._path.absolute())}
 
-    def check(self, state: Mapping[str, Any] | None) -> None:
+    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
         """Find out whether it could begin."""
         if state is None:
             if self._path.exists():

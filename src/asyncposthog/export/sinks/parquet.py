@@ -1,0 +1,299 @@
+"""A folder of Parquet files, by day. Needs pyarrow, which is imported when used.
+
+How the rows are divided into files and row groups depends on the rows alone, never on how they
+came, so that an export that was interrupted ends in the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from asyncposthog.errors import ExportError
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.checksum import MASK, key_sum
+from asyncposthog.export.durable import clear_errors, partial_name, publish, sync_folder
+from asyncposthog.export.engine import Piece
+from asyncposthog.export.report import FileReport
+from asyncposthog.query.arrow import pyarrow_module
+
+from .base import Mark
+
+__all__ = ["ParquetSink"]
+
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rows of a batch as Arrow has them."""
+
+    table: Any
+    batch: Batch
+    """Where the rows stand in the order."""
+
+
+class ParquetSink:
+    """Writes files of at most so many rows below `date=2026-01-31/`."""
+
+    def __init__(self, folder: Path, *, rows_per_file: int, rows_per_group: int) -> None:
+        """Open nothing yet.
+
+        Args:
+            folder: Made if need be.
+            rows_per_file: After so many rows of a day, another file begins.
+            rows_per_group: Rows of a row group: what a reader has in memory at a time.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        pyarrow_module("parquet")
+        self._folder = folder
+        self._file_rows = rows_per_file
+        self._group_rows = min(rows_per_group, rows_per_file)
+        self._schema: Any = None
+        self._files: list[dict[str, Any]] = []
+        self._open: _File | None = None
+        self._behind: Any = None
+        self.rows = 0
+        self.checksum = 0
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The format, the folder, and how the rows are divided."""
+        return {
+            "format": "parquet",
+            "path": str(self._folder.absolute()),
+            "rows_per_file": self._file_rows,
+            "rows_per_group": self._group_rows,
+        }
+
+    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
+        """Find out whether it could begin."""
+        if self._folder.exists() and not self._folder.is_dir():
+            raise FileExistsError(f"{self._folder} is no folder. Remove it, or choose another.")
+        if state is None:
+            found = self._leftovers()
+            if not ours and any(path.suffix == ".parquet" for path in found):
+                raise FileExistsError(
+                    f"{self._folder} has Parquet files already, and they are not those of an "
+                    "export that was interrupted. Remove them, or choose another folder."
+                )
+            return
+        for file in state["files"]:
+            path = self._folder / file["name"]
+            size = path.stat().st_size if path.exists() else -1
+            if size != file["bytes"]:
+                raise ExportError(
+                    f"{path} is not what the checkpoint says was written: it has "
+                    f"{max(size, 0):,} bytes of {file['bytes']:,}.",
+                    suggestion="Remove the checkpoint and the folder to begin anew.",
+                )
+
+    def _leftovers(self) -> list[Path]:
+        """Return the files of exports that are in the folder, complete ones and others."""
+        folders = [self._folder, *self._folder.glob("date=*")] if self._folder.is_dir() else []
+        return [
+            path
+            for folder in folders
+            for pattern in ("part-*.parquet", ".part-*.partial")
+            for path in folder.glob(pattern)
+        ]
+
+    def begin(self, state: Mapping[str, Any] | None) -> None:
+        """Make the folder, and remove what was not safe."""
+        with clear_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if state is not None:
+                self._files = [dict(file) for file in state["files"]]
+                self.rows, self.checksum = state["rows"], state["sum"]
+            known = {file["name"] for file in self._files}
+            for path in self._leftovers():
+                if path.relative_to(self._folder).as_posix() not in known:
+                    path.unlink()
+            # Whether it can be written to is found out before anything is asked for.
+            probe = partial_name(self._folder / "part-probe")
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def prepare(self, batch: Batch) -> Block:
+        """Turn rows into an Arrow table."""
+        return Block(batch.to_arrow(), batch)
+
+    def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
+        """Write rows, and complete the files they fill."""
+        block, mark = piece.content, None
+        with clear_errors(self._folder):
+            self._check_schema(block.table.schema)
+            for day, start, stop in _days(block.batch):
+                while start < stop:
+                    file = self._file_of(day)
+                    if file is None:
+                        # Another day began: what came before is complete.
+                        if self._complete():
+                            position = block.batch.position(start) if start else self._behind
+                            mark = Mark(position, self._state())
+                        file = self._begin_file(day)
+                    count = min(stop - start, self._file_rows - file.rows)
+                    self._append(file, block, start, start + count)
+                    start += count
+                    if file.rows == self._file_rows:
+                        self._complete()
+                        mark = Mark(block.batch.position(start), self._state())
+        self._behind = piece.position
+        return mark if durable and mark is not None and mark.position is not None else None
+
+    def _check_schema(self, schema: Any) -> None:
+        if self._schema is None:
+            self._schema = schema
+        elif not schema.equals(self._schema):
+            raise ExportError(
+                f"The types of the columns changed from {self._schema} to {schema}.",
+                suggestion="Name the columns to export, with types that stay the same.",
+            )
+
+    def _file_of(self, day: str | None) -> _File | None:
+        file = self._open
+        return file if file is not None and file.day == day else None
+
+    def _begin_file(self, day: str | None) -> _File:
+        folder = self._folder if day is None else self._folder / f"date={day}"
+        if not folder.exists():
+            folder.mkdir()
+            sync_folder(self._folder)
+        number = sum(file["day"] == day for file in self._files)
+        self._open = _File(folder / f"part-{number:05d}.parquet", day, self._schema)
+        return self._open
+
+    def _append(self, file: _File, block: Block, start: int, stop: int) -> None:
+        keys = key_sum(block.batch.keys[start:stop])
+        file.append(block.table.slice(start, stop - start), self._group_rows)
+        file.keys = (file.keys + keys) & MASK
+
+    def _complete(self) -> bool:
+        """Close the open file, and give it its name; False where none is open."""
+        file, self._open = self._open, None
+        if file is None:
+            return False
+        size, crc = file.complete()
+        publish(partial_name(file.path), file.path)
+        self._files.append(
+            {
+                "name": file.path.relative_to(self._folder).as_posix(),
+                "day": file.day,
+                "rows": file.rows,
+                "bytes": size,
+                "crc": crc,
+            }
+        )
+        self.rows += file.rows
+        self.checksum = (self.checksum + file.keys) & MASK
+        return True
+
+    def _state(self) -> dict[str, Any]:
+        return {"files": list(self._files), "rows": self.rows, "sum": self.checksum}
+
+    def finish(self) -> Mapping[str, Any]:
+        """Complete the last file."""
+        with clear_errors(self._folder):
+            self._complete()
+        return self._state()
+
+    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+        """Report the files; they have their names already."""
+        self.check(state, ours=True)
+        return tuple(
+            FileReport(
+                path=str(self._folder / file["name"]),
+                rows=file["rows"],
+                bytes=file["bytes"],
+                crc32=f"{file['crc']:08x}",
+            )
+            for file in state["files"]
+        )
+
+    def close(self, *, keep: bool) -> None:
+        """Close the open file, and remove it: without its end it cannot be read.
+
+        Complete files stay, whether or not a checkpoint knows them.
+        """
+        if self._open is not None:
+            self._open.discard()
+            self._open = None
+        if not keep:
+            with contextlib.suppress(OSError):  # it may have been there before, and not be empty
+                self._folder.rmdir()
+
+
+class _File:
+    """One file on its way."""
+
+    def __init__(self, path: Path, day: str | None, schema: Any) -> None:
+        """Open it under another name."""
+        from pyarrow import parquet
+
+        self.path = path
+        self.day = day
+        self.rows = 0
+        self.keys = 0
+        self._waiting: list[Any] = []
+        self._held = 0
+        self._partial = partial_name(path)
+        self._file = self._partial.open("wb")
+        self._writer: Any = parquet.ParquetWriter(  # pyright: ignore[reportUnknownMemberType]
+            self._file, schema, compression="zstd"
+        )
+
+    def append(self, table: Any, group_rows: int) -> None:
+        """Take rows, and write every row group that is full."""
+        self.rows += table.num_rows
+        self._waiting.append(table)
+        self._held += table.num_rows
+        while self._held >= group_rows:
+            self._write(group_rows)
+
+    def _write(self, rows: int) -> None:
+        whole = pyarrow_module().concat_tables(self._waiting)
+        self._writer.write_table(whole.slice(0, rows), row_group_size=rows)
+        rest = whole.slice(rows)
+        self._waiting, self._held = ([rest], rest.num_rows) if rest.num_rows else ([], 0)
+
+    def complete(self) -> tuple[int, int]:
+        """Write and sync everything; return size and checksum."""
+        if self._held:
+            self._write(self._held)
+        self._writer.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        size = crc = 0
+        with self._partial.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        return size, crc
+
+    def discard(self) -> None:
+        """Remove it."""
+        with contextlib.suppress(Exception):  # a full disk, for one: it is to go anyway
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def _days(batch: Batch) -> Iterator[tuple[str | None, int, int]]:
+    """Yield the days of a batch, in UTC, with the places where their rows begin and end."""
+    times: Sequence[str] = batch.times
+    if not times:
+        yield None, 0, len(batch)
+        return
+    begin = 0
+    for place in range(1, len(times) + 1):
+        if place == len(times) or times[place][:10] != times[begin][:10]:
+            yield times[begin][:10], begin, place
+            begin = place
