@@ -113,9 +113,7 @@ def test_under_every_way_of_running_coroutines(
     pytester.makepyfile(USES + source)
     if "no:asyncio" not in options:
         options = [*options, "-o", "asyncio_default_fixture_loop_scope=function"]
-    result = pytester.runpytest_subprocess(
-        "-p", "asyncposthog.pytest_plugin", "-p", "no:cacheprovider", *options
-    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
     result.assert_outcomes(passed=count)
 
 

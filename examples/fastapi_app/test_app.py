@@ -1,0 +1,61 @@
+"""The service against a small PostHog in this process, a new one for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from asyncposthog import AsyncPostHog
+from asyncposthog.emulator import Emulator
+from examples.fastapi_app.app import app, client
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def http(posthog: AsyncPostHog) -> AsyncIterator[httpx.AsyncClient]:
+    app.dependency_overrides[client] = lambda: posthog
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as http:
+        yield http
+    app.dependency_overrides.clear()
+
+
+async def test_cohorts(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
+    posthog_emulator.seed("cohorts", 250)
+    found = (await http.get("/cohorts")).json()
+    assert len(found) == 250
+    assert len(posthog_emulator.requests.matching(operation="cohorts.list")) == 3
+
+
+async def test_one_cohort(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
+    made = posthog_emulator.add("cohorts", {"name": "Power users"})
+    assert (await http.get(f"/cohorts/{made['id']}")).json() == {
+        "id": made["id"],
+        "name": "Power users",
+    }
+    assert (await http.get("/cohorts/404")).status_code == 404
+
+
+@pytest.mark.parametrize(("active", "expected"), [(True, "new"), (False, "old")])
+async def test_a_flag_decides(
+    http: httpx.AsyncClient, posthog_emulator: Emulator, active: bool, expected: str
+) -> None:
+    assert (await http.get("/navigation")).json() == {"navigation": "old"}
+    posthog_emulator.flag("new-navigation", enabled=active)
+    assert (await http.get("/navigation")).json() == {"navigation": expected}
+
+
+async def test_when_posthog_is_down(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
+    posthog_emulator.fail(403, times=None)
+    answer = await http.get("/cohorts")
+    assert (answer.status_code, answer.json()) == (503, {"error": "PostHog is not available"})
+
+
+async def test_one_failure_is_survived(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
+    posthog_emulator.add("cohorts", {"name": "Power users"})
+    posthog_emulator.drop()
+    assert len((await http.get("/cohorts")).json()) == 1
+    assert [request.status for request in posthog_emulator.requests] == [0, 200]
