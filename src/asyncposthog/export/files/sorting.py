@@ -232,10 +232,9 @@ class Merge:
 
     def _batch(self, tables: list[Any]) -> Batch:
         pa = _module()
-        pc = _module(".compute")
 
         table = pa.concat_tables(tables)
-        times = pc.strftime(table[_TIME], "%Y-%m-%d %H:%M:%S").to_pylist()
+        times: list[str] = _moments(table[_TIME]).to_pylist()
         keys: list[str] = table[_KEY].to_pylist()
         values = [_as_json(table[name]) for name in self._columns]
 
@@ -291,7 +290,13 @@ def _as_json(column: Any) -> list[Any]:
     pa = _module()
     pc = _module(".compute")
 
-    if pa.types.is_timestamp(column.type):
-        utc = column.cast(pa.timestamp("us", "UTC"))
-        return pc.strftime(utc, "%Y-%m-%dT%H:%M:%SZ").to_pylist()
-    return column.to_pylist()
+    if not pa.types.is_timestamp(column.type):
+        return column.to_pylist()
+    iso = pc.replace_substring(_moments(column), pattern=" ", replacement="T")
+    return pc.binary_join_element_wise(iso, "Z", "").to_pylist()
+
+
+def _moments(column: Any) -> Any:
+    """Return moments as ClickHouse writes them in UTC; a cast is far quicker than a format."""
+    pa = _module()
+    return column.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us")).cast(pa.string())
