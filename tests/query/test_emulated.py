@@ -86,7 +86,7 @@ async def test_cache(ph: AsyncPostHog, emulator: Emulator) -> None:
 
 
 async def test_in_the_background(ph: AsyncPostHog, emulator: Emulator) -> None:
-    emulator.settings.query_seconds = 2.0
+    emulator.settings.query_seconds = 0.01
     result = await ph.query("SELECT count() FROM events", mode="async")
     assert result.scalar() == 700
     assert result.types == (await ph.query("SELECT count() FROM events")).types

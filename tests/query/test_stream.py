@@ -49,12 +49,12 @@ async def read(server: Any, *arguments: Any, **settings: Any) -> list[Any]:
 
 
 async def test_every_row_once_in_order() -> None:
-    server = Table(EVENTS, events(2500, sharing=7))
-    rows = await read(server, SQL, ("timestamp", "uuid"), page_size=400)
+    server = Table(EVENTS, events(1000, sharing=7))
+    rows = await read(server, SQL, ("timestamp", "uuid"), page_size=160)
     server.rows.sort(key=lambda row: (server.order(row, "timestamp"), row[0]))
     assert [row[2] for row in rows] == [row[2] for row in server.rows]
     assert rows[0][1] == START
-    assert len(server.asked) == 7  # 2,500 rows in pages of 400, one of each shared with the last
+    assert len(server.asked) == 7  # 1,000 rows in pages of 160, one of each shared with the last
 
 
 async def test_what_is_sent() -> None:
