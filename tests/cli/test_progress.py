@@ -72,9 +72,9 @@ def test_nothing_known_yet_is_no_division_by_zero() -> None:
 
 
 def test_the_budget_is_that_of_the_window_nearest_to_its_end() -> None:
-    assert budget(LIMITS) == "1,000 of 2,400 requests an hour"
+    assert budget(LIMITS) == "1,000/2,400 an hour"
     odd = RateLimits(buckets={"x": bucket(10, 300, 4)})
-    assert budget(odd) == "4 of 10 requests in 300 s"
+    assert budget(odd) == "4/10 in 300 s"
 
 
 def test_durations() -> None:
@@ -92,7 +92,7 @@ def test_two_lines_are_drawn() -> None:
     assert "60% 600,000 of about 1,000,000 rows" in first
     assert second == (
         "50,000 rows/s · windows 12/20 · 13 requests, 2 waits · "
-        "left: 1,000 of 2,400 requests an hour · 0:10, about 0:08 to go"
+        "budget 1,000/2,400 an hour · 0:10, 0:08 to go"
     )
 
 
@@ -105,7 +105,7 @@ def test_programs_get_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in err.splitlines()]
     assert out == ""
     assert (lines[0]["rows"], lines[-1]["rows"]) == (100_000, 500_000)
-    assert lines[-1]["budget"] == "1,000 of 2,400 requests an hour"
+    assert lines[-1]["budget"] == "1,000/2,400 an hour"
 
 
 @pytest.mark.parametrize("form", ["none", "auto"])

@@ -343,8 +343,8 @@ def emulator(context: typer.Context) -> None:
     """Serve a small PostHog on this machine until Ctrl-C. `emulator --help` lists its options."""
 
     def serve() -> int:
-        from asyncposthog.emulator.__main__ import main
+        from asyncposthog.emulator.command import main
 
-        return main(context.args)
+        return main(context.args, "asyncposthog emulator")
 
     perform(serve)

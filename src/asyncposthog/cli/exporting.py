@@ -19,7 +19,7 @@ from .failures import UsageProblem
 from .output import to_text
 from .progress import ProgressForm, duration, watch
 from .session import session
-from .terminal import note, on_terminal, table, write
+from .terminal import counted, note, on_terminal, table, write
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -109,7 +109,10 @@ async def _run(order: Order, form: str, job: ExportJob, client: AsyncPostHog) ->
     noted = order.noted
     if noted is not None and noted.exists() and sys.stderr.isatty():
         note(f"Going on where the last run stopped ({noted}).")
-    with watch(order.progress, order.what, lambda: client.rate_limits) as told:
+    progress = order.progress
+    if progress == "auto" and order.out is None and on_terminal():
+        progress = "none"  # the rows are what moves
+    with watch(progress, order.what, lambda: client.rate_limits) as told:
         on_progress = cast("Any", told)
         if order.out is None:
             return await job.to(_Stdout(form), on_progress=on_progress)
@@ -167,11 +170,11 @@ def _conclude(order: Order, report: Report) -> None:
         return
     rate = report.rows / report.duration if report.duration else 0
     speed = "" if report.resumed else f" ({rate:,.0f} rows/s)"
-    told = [f"{report.rows:,} rows in {duration(report.duration)}{speed}"]
+    told = [f"{counted(report.rows, 'row')} in {duration(report.duration)}{speed}"]
     if order.out is not None:
-        files = f"{len(report.files)} files, " if len(report.files) != 1 else ""
+        files = f"{counted(len(report.files), 'file')}, " if len(report.files) != 1 else ""
         told.append(f"{files}{_size(report.written)}")
-    told.append(f"{report.requests:,} requests" + (", resumed" if report.resumed else ""))
+    told.append(counted(report.requests, "request") + (", resumed" if report.resumed else ""))
     where = "" if order.out is None else f"{order.out}: "
     note(f"{where}{'; '.join(told)}.", style="green")
     for line in report.notes:
@@ -214,8 +217,9 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
             for p in parts
         ),
     )  # fmt: skip
-    rows = "an unknown number of" if plan.rows is None else f"about {plan.rows:,}"
-    note(f"{rows} rows in {len(plan):,} windows: about {plan.requests:,} requests.")
+    rows = "An unknown number of" if plan.rows is None else f"About {plan.rows:,}"
+    windows, requests = counted(len(plan), "window"), counted(plan.requests, "request")
+    note(f"{rows} rows in {windows}: about {requests}.")
     for name, bucket in client.rate_limits.buckets.items():
         if bucket.seconds > 0 and bucket.remaining < plan.requests:
             waits = -(-plan.requests // bucket.limit) * bucket.seconds

@@ -22,6 +22,7 @@ __all__ = ["Facts", "ProgressForm", "Watch", "budget", "duration", "facts", "wat
 ProgressForm: TypeAlias = Literal["auto", "bar", "json", "none"]
 
 _EVERY: Final = 1.0
+_PERIODS: Final = {60: "a minute", 3600: "an hour", 86400: "a day"}
 
 
 class Numbers(Protocol):
@@ -106,9 +107,8 @@ def budget(limits: RateLimits) -> str | None:
     if not windows:
         return None
     tightest = min(windows, key=lambda bucket: bucket.remaining / max(bucket.limit, 1))
-    period = {60: "a minute", 3600: "an hour", 86400: "a day"}.get(int(tightest.seconds))
-    shown = f"{tightest.remaining:,} of {tightest.limit:,} requests"
-    return f"{shown} {period}" if period else f"{shown} in {tightest.seconds:.0f} s"
+    span = _PERIODS.get(int(tightest.seconds), f"in {tightest.seconds:.0f} s")
+    return f"{tightest.remaining:,}/{tightest.limit:,} {span}"
 
 
 def duration(seconds: float) -> str:
@@ -225,7 +225,8 @@ def drawn(what: str, shown: Facts) -> Any:
         f"{shown.requests:,} requests" + (f", {shown.waits:,} waits" if shown.waits else ""),
     ]
     if shown.budget:
-        numbers.append(f"left: {shown.budget}")
+        numbers.append(f"budget {shown.budget}")
     clock = duration(shown.elapsed)
-    clock += "" if shown.left is None else f", about {duration(shown.left)} to go"
-    return Group(head, Text(" · ".join([*numbers, clock]), style="dim"))
+    clock += "" if shown.left is None else f", {duration(shown.left)} to go"
+    line = Text(" · ".join([*numbers, clock]), style="dim", overflow="ellipsis", no_wrap=True)
+    return Group(head, line)

@@ -6,14 +6,17 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
     "ask",
+    "counted",
     "note",
     "on_terminal",
     "plain",
@@ -94,18 +97,35 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]], *, header: bool
     from rich.text import Text
 
     grid = Table(
-        box=box.SIMPLE_HEAD if header else None, show_header=header, show_edge=False, pad_edge=False
+        box=box.SIMPLE_HEAD if header else None,
+        show_header=header,
+        show_edge=False,
+        pad_edge=False,
     )
-    for number, column in enumerate(columns):
+    listed = [list(row) for row in rows]
+    for place, column in enumerate(columns):
         grid.add_column(
             Text(plain(column), style="bold"),
             overflow="ellipsis",
-            no_wrap=number == 0,
-            style="" if header or number else "bold",
+            no_wrap=place == 0,
+            style="" if header or place else "bold",
+            justify="right" if header and _numeric(row[place] for row in listed) else "left",
         )
-    for row in rows:
+    for row in listed:
         grid.add_row(*(Text(plain(cell(value))) for value in row))
     stdout_console().print(grid)
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    found = [value for value in values if value is not None]
+    return bool(found) and all(
+        isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in found
+    )
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number of things."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def cell(value: Any) -> str:
@@ -116,8 +136,8 @@ def cell(value: Any) -> str:
         return value
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict | list | tuple):
-        from .output import to_text
+    if isinstance(value, int | float | Decimal | UUID):
+        return str(value)
+    from .output import to_text
 
-        return to_text(value)
-    return str(value)
+    return to_text(value).strip('"')

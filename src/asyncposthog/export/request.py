@@ -58,6 +58,8 @@ class QueryRequest:
     source: Source
     start: int = 0
     end: int = 1
+    until_now: bool = False
+    """Whether it ends when it begins to be read; what goes on with it keeps to that moment."""
     settle: int = 0
     """Rows younger than so many microseconds are left out."""
     concurrency: int = 3
@@ -84,13 +86,15 @@ class QueryRequest:
             "values": {name: repr(value) for name, value in source.values.items()},
             "key": [part for part in (source.time, source.key) if part],
             "start": as_text(self.start) if timed else None,
-            "end": as_text(self.end) if timed else None,
+            "end": as_text(self.end) if timed and not self.until_now else None,
             "settle": self.settle / 1_000_000,
         }
 
     def settled(self, now: int) -> Any:
         """Decide where the export ends: not before late rows had the time to arrive."""
-        end = max(self.start, min(self.end, now - self.settle)) if self.settle else self.end
+        end = now if self.until_now else self.end
+        if self.settle:
+            end = max(self.start, min(end, now - self.settle))
         return {"end": as_text(end), "until": as_text(now)}
 
     async def engine(self, executor: Executor, settled: Any, tally: Tally) -> Engine:
@@ -153,4 +157,4 @@ class QueryRequest:
 
     def between(self, start: int, end: int) -> QueryRequest:
         """Return the same for a part of the range."""
-        return replace(self, start=start, end=end, settle=0)
+        return replace(self, start=start, end=end, until_now=False, settle=0)

@@ -391,6 +391,7 @@ class Export(Scheduling):
             source=source,
             start=first,
             end=stop,
+            until_now=end is None,
             settle=as_seconds(settle, "settle"),
             concurrency=concurrency,
             page_size=page_size,
