@@ -165,6 +165,20 @@ async def test_files_written_are_the_same_to_the_byte(
     assert left(spool) == []
 
 
+async def test_all_columns_are_as_the_emulator_s_queries_give_them(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    noon = {"event": "noon", "distinct_id": "x", "timestamp": START + DAY / 2}
+    emulator.freeze(END)
+    emulator.world.events.append(1, [noon])
+    emulator.travel(20 * DAY)
+    async with AsyncPostHog.emulated(emulator, clock=Shared(emulator)) as ph:
+        for engine in ("query", "files"):
+            job = ph.export.events(START, END, engine=engine)
+            assert (await job.to_jsonl(tmp_path / engine)).rows == 2_001
+    assert (tmp_path / "query").read_bytes() == (tmp_path / "files").read_bytes()
+
+
 async def test_all_columns_have_their_types(server: Server, emulator: Emulator) -> None:
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, engine="files")

@@ -293,7 +293,8 @@ def _as_json(column: Any) -> list[Any]:
     if not pa.types.is_timestamp(column.type):
         return column.to_pylist()
     iso = pc.replace_substring(_moments(column), pattern=" ", replacement="T")
-    return pc.binary_join_element_wise(iso, "Z", "").to_pylist()
+    short = pc.replace_substring(iso, pattern=".000000", replacement="")
+    return pc.binary_join_element_wise(short, "Z", "").to_pylist()
 
 
 def _moments(column: Any) -> Any:
