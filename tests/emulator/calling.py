@@ -36,6 +36,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "data_interval_start": "2026-01-01T00:00:00Z",
         "data_interval_end": "2026-01-02T00:00:00Z",
     },
+    "cohorts.add_persons_to_static_cohort": {"person_ids": [UUID]},
+    "cohorts.remove_person_from_static_cohort": {"person_id": UUID},
     "logs.query": {"query": {"limit": 1}},
     "persons.bulk_delete": {"ids": [UUID]},
     "query.create": HOGQL,
@@ -50,6 +52,8 @@ STATES: dict[str, dict[str, Any]] = {
         ("batch_exports.backfills.create", "batch_exports.replace", "batch_exports.update"),
         _EXPORT,
     ),
+    "cohorts.add_persons_to_static_cohort": {"is_static": True},
+    "cohorts.remove_person_from_static_cohort": {"is_static": True},
     "batch_exports.runs.cancel": {"status": "Running"},
     "batch_exports.backfills.cancel": {"status": "Running"},
     "file_download_batch_exports.cancel": {"status": "Running"},
@@ -57,6 +61,9 @@ STATES: dict[str, dict[str, Any]] = {
     "file_download_batch_exports.download_part": {"status": "Completed"},
 }
 """What operations need the object to be like that they are about."""
+
+
+_MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
 
 
 class Caller:
@@ -73,6 +80,9 @@ class Caller:
 
     def request(self, operation: Operation, style: Style) -> httpx.Request:
         """A valid request: with every field, or with the required ones only."""
+        world, project = self._emulator.world, self._emulator.project_id
+        if any(p.name == "group_key" and p.required for p in operation.query_parameters):
+            self._emulator.add("groups", {"group_type_index": 1, "group_key": "1"})
         more: dict[str, Any] = {}
         body = self._body(operation, style)
         if operation.body is not None and operation.body.media == "multipart":
@@ -83,9 +93,13 @@ class Caller:
             }
         elif body is not None:
             more["json"] = body
+        path = self._path(operation)
+        if operation.id == "cohorts.remove_person_from_static_cohort":
+            persons = path.replace("remove_person_from_static_cohort", "persons")
+            world.insert(world.plans.collections[_MEMBERS], persons, {"uuid": UUID}, project)
         return httpx.Request(
             operation.method,
-            f"http://emulator{self._path(operation)}",
+            f"http://emulator{path}",
             params=[(p.name, _value(p)) for p in operation.query_parameters if p.required],
             headers={"Authorization": f"Bearer {self._emulator.key}"},
             **more,

@@ -15,7 +15,7 @@ __all__ = ["SortKey", "chosen", "sort_key", "sort_keys"]
 
 SortKey: TypeAlias = tuple[int, Any]
 
-_SEARCHED = ("name", "key", "title", "description", "email", "distinct_ids")
+_SEARCHED = ("name", "key", "title", "description", "email", "distinct_ids", "group_key")
 _ORDERINGS = ("ordering", "order_by", "order")
 _MISSING = object()
 

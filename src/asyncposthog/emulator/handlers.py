@@ -142,7 +142,7 @@ def _soft_delete(call: Call) -> Answer:
 
 def _delete(call: Call) -> Answer:
     row = call.row()
-    del call.bucket.rows[row.key]
+    call.bucket.remove(row.key)
     below = f"{call.address}{row.key}/"
     store = call.world.store
     for address in [a for a in store.buckets if a.startswith(below)]:

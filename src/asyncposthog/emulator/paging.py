@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -18,13 +19,13 @@ from asyncposthog.emulator.store import Row
 from asyncposthog.emulator.world import Call
 from asyncposthog.operation import PageStyle
 
-__all__ = ["DEFAULT_PAGE", "paged"]
+__all__ = ["DEFAULT_PAGE", "EventsAsked", "events_asked", "paged"]
 
 DEFAULT_PAGE = 100
 _LOGS_PAGE, _LOGS_MOST = 1000, 2000
 
 
-def paged(call: Call, rows: list[Row] | None = None) -> Answer:
+def paged(call: Call, rows: Sequence[Row] | None = None) -> Answer:
     """Answer a list operation.
 
     Args:
@@ -58,7 +59,7 @@ def _link(call: Call, **changes: str | int | None) -> str:
     return call.request.link(call.world.settings.next_host, changes)
 
 
-def _shown(call: Call, rows: list[Row]) -> list[dict[str, Any]]:
+def _shown(call: Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
     schema = call.answer_schema
     return [call.shape.shown(row.data, schema) for row in rows]
 
@@ -69,7 +70,7 @@ def _declared(call: Call) -> Mapping[str, Any]:
 
 
 def _answer(
-    call: Call, envelope: dict[str, Any], rows: list[Row], headers: Headers | None = None
+    call: Call, envelope: dict[str, Any], rows: Sequence[Row], headers: Headers | None = None
 ) -> Answer:
     field = call.operation.pagination.items if call.operation.pagination else None
     envelope[field or "results"] = _shown(call, rows)
@@ -82,7 +83,7 @@ def _answer(
     return json_answer(call.operation.result.status, envelope, headers)
 
 
-def _offset(call: Call, rows: list[Row]) -> Answer:
+def _offset(call: Call, rows: Sequence[Row]) -> Answer:
     limit = _natural(call, "limit", _size(call))
     offset = _natural(call, "offset", 0)
     following, preceding = offset + limit, offset - limit
@@ -95,7 +96,7 @@ def _offset(call: Call, rows: list[Row]) -> Answer:
     return _answer(call, envelope, rows[offset:following])
 
 
-def _persons(call: Call, rows: list[Row]) -> Answer:
+def _persons(call: Call, rows: Sequence[Row]) -> Answer:
     limit = _natural(call, "limit", _size(call))
     offset = _natural(call, "offset", 0)
     page = rows[offset : offset + limit]
@@ -114,7 +115,7 @@ def _persons(call: Call, rows: list[Row]) -> Answer:
     return _answer(call, envelope, page)
 
 
-def _page(call: Call, rows: list[Row]) -> Answer:
+def _page(call: Call, rows: Sequence[Row]) -> Answer:
     size = min(_natural(call, "page_size", _natural(call, "limit", _size(call))), 1000)
     text = call.request.value("page") or "1"
     number = int(text) if text.isascii() and text.isdigit() else 0
@@ -128,7 +129,7 @@ def _page(call: Call, rows: list[Row]) -> Answer:
     return _answer(call, envelope, rows[(number - 1) * size : number * size])
 
 
-def _cursor(call: Call, rows: list[Row]) -> Answer:
+def _cursor(call: Call, rows: Sequence[Row]) -> Answer:
     """Pages by position: rows that come or go elsewhere do not shift them."""
     size = _size(call)
     if call.request.value("page_size"):
@@ -176,23 +177,42 @@ def _read_cursor(token: str) -> tuple[bool, tuple[SortKey, int]]:
     return bool(backward), mark
 
 
-def _events(call: Call, rows: list[Row]) -> Answer:
-    """Pages by timestamp, strictly: rows that share the last one's timestamp are skipped."""
+@dataclass(frozen=True, slots=True)
+class EventsAsked:
+    """Which page of events a request asks for."""
+
+    limit: int
+    offset: int
+    ascending: bool
+    before: datetime | None
+    after: datetime | None
+
+
+def events_asked(call: Call) -> EventsAsked:
+    """Read the paging parameters of a list of events."""
+    most = call.world.settings.events_limit
     limit = _natural(call, "limit", _size(call))
-    offset = _natural(call, "offset", 0)
-    ascending = (call.request.value("orderBy") or "").replace(" ", "").startswith('["timestamp"')
-    before, after = _bound(call, "before"), _bound(call, "after")
-    kept = [
-        row
-        for row in rows
-        if (before is None or _moment(row) < before) and (after is None or _moment(row) > after)
-    ]
-    kept.sort(key=_moment, reverse=not ascending)
-    page = kept[offset : offset + limit]
+    order = (call.request.value("orderBy") or "").replace(" ", "").lower()
+    return EventsAsked(
+        limit if most is None else min(limit, most),
+        _natural(call, "offset", 0),
+        order in {'["timestamp"]', '["timestampasc"]'},
+        _bound(call, "before"),
+        _bound(call, "after"),
+    )
+
+
+def _events(call: Call, rows: Sequence[Row]) -> Answer:
+    """Pages by timestamp, strictly: rows that share the last one's timestamp are skipped.
+
+    The rows are those of the page, and one more if there is one.
+    """
+    asked = events_asked(call)
+    page = rows[: asked.limit]
     following: str | None = None
-    if len(kept) > offset + limit:
+    if len(rows) > asked.limit:
         edge = _moment(page[-1]).isoformat()
-        following = _link(call, after=edge) if ascending else _link(call, before=edge)
+        following = _link(call, after=edge) if asked.ascending else _link(call, before=edge)
     return _answer(call, {"next": following}, page)
 
 
@@ -213,7 +233,7 @@ def _bound(call: Call, name: str) -> datetime | None:
     return None if text is None else _instant(text)
 
 
-def _recordings(call: Call, rows: list[Row]) -> Answer:
+def _recordings(call: Call, rows: Sequence[Row]) -> Answer:
     limit = _natural(call, "limit", _size(call))
     offset = _natural(call, "offset", 0)
     envelope = {"has_next": len(rows) > offset + limit, "version": 4}
@@ -221,7 +241,7 @@ def _recordings(call: Call, rows: list[Row]) -> Answer:
     return _answer(call, envelope, rows[offset : offset + limit], timing)
 
 
-def _body_cursor(call: Call, rows: list[Row]) -> Answer:
+def _body_cursor(call: Call, rows: Sequence[Row]) -> Answer:
     body: Mapping[str, Any] = as_object(call.body)
     given: Any = body.get("query", body)
     query = as_object(given)
@@ -256,7 +276,7 @@ def _read_log_cursor(token: Any) -> tuple[str, str]:
         raise invalid("Invalid cursor", "query__after") from None
 
 
-def _single(call: Call, rows: list[Row]) -> Answer:
+def _single(call: Call, rows: Sequence[Row]) -> Answer:
     pagination = call.operation.pagination
     if pagination is not None and pagination.items is not None:
         whole: dict[str, Any] = {"count": len(rows), "next": None, "previous": None}
@@ -265,7 +285,7 @@ def _single(call: Call, rows: list[Row]) -> Answer:
     return json_answer(call.operation.result.status, _shown(call, rows))
 
 
-_STYLES: dict[PageStyle, Callable[[Call, list[Row]], Answer]] = {
+_STYLES: dict[PageStyle, Callable[[Call, Sequence[Row]], Answer]] = {
     "offset": _offset,
     "persons": _persons,
     "cursor": _cursor,

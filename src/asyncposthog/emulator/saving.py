@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator.accounts import Accounts
 from asyncposthog.emulator.guards import is_object
-from asyncposthog.emulator.store import Bucket, Row, Store
+from asyncposthog.emulator.store import Bucket, Row
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.world import World
@@ -175,7 +175,8 @@ def dumped(world: World) -> str:
 def restore(world: World, state: dict[str, Any]) -> None:
     """Put a world into the state another was in."""
     account = world.accounts.account
-    store = Store(sequence=state["sequence"], ones=state["ones"])
+    store = world.empty_store()
+    store.sequence, store.ones = state["sequence"], state["ones"]
     store.numbers.update(state["numbers"])
     for address, rows in state["buckets"].items():
         held = {key: Row(key, data, number, deleted) for key, number, deleted, data in rows}

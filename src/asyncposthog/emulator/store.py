@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,15 @@ class Bucket:
     """The objects of one collection below one parent."""
 
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
+
+    def put(self, row: Row) -> Row:
+        """Add a row, or replace the one with the same key; return it as it is kept."""
+        self.rows[row.key] = row
+        return row
+
+    def remove(self, key: str) -> None:
+        """Take a row out, if it is there."""
+        self.rows.pop(key, None)
 
     def __iter__(self) -> Iterator[Row]:
         """Go through the rows in the order of creation, deleted ones included."""
@@ -55,17 +64,22 @@ class Store:
     numbers: Counter[str] = field(default_factory=Counter[str])
     """The last number given out in each collection, over all parents, as in a database."""
     sequence: int = 0
+    elsewhere: Callable[[str], Bucket | None] = lambda _: None
+    """Gives the buckets whose rows are kept somewhere else, and are none of `buckets`."""
 
     def bucket(self, address: str) -> Bucket:
         """The bucket at a concrete path, made when first asked for."""
-        return self.buckets.setdefault(address, Bucket())
+        found = self.buckets.get(address)
+        if found is None:
+            found = self.elsewhere(address)
+        if found is None:
+            found = self.buckets[address] = Bucket()
+        return found
 
     def put(self, address: str, key: str, data: dict[str, Any]) -> Row:
         """Add a row, or replace the one with the same key."""
         self.sequence += 1
-        row = Row(key, data, self.sequence)
-        self.bucket(address).rows[key] = row
-        return row
+        return self.bucket(address).put(Row(key, data, self.sequence))
 
     def next_number(self, template: str) -> int:
         """The next number of a collection."""

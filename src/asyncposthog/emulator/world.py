@@ -66,6 +66,8 @@ class Settings:
     quota_limited: AnyOf[str] = frozenset()
     """What the month's allowance is used up of: `events`, `exceptions`, `surveys`,
     `llm_events`, `feature_flags`."""
+    events_limit: int | None = None
+    """The most events a list gives at once, whatever is asked for."""
     losing: int = 0
     """How many of the next events that come by capture v1 are not kept, and to be sent again."""
     export_seconds: float = 0.5
@@ -120,7 +122,7 @@ class World:
         self.rich = Synthesiser(self.catalogue, "response", "rich", checker)
         self.shapes = Shapes(self.plans, self.catalogue, self.plain, self.validators)
         self.accounts = Accounts(account)
-        self.store = Store()
+        self.store = self.empty_store()
         self.notes: dict[str, Any] = {}
         """What special handlers keep, by their own names."""
         self.keep = keep
@@ -142,9 +144,20 @@ class World:
             self._events = event_store(self)
         return self._events
 
+    def empty_store(self) -> Store:
+        """A store of objects without any but those that the event store has."""
+        return Store(elsewhere=self._window)
+
+    def _window(self, address: str) -> Bucket | None:
+        if not address.endswith(("/events/", "/persons/", "/groups/")):
+            return None
+        from asyncposthog.emulator.events.windows import window
+
+        return window(self, address)
+
     def clear(self) -> None:
         """Forget every object and event."""
-        self.store = Store()
+        self.store = self.empty_store()
         self.notes.clear()
         if self._events is not None:
             self._events.clear()

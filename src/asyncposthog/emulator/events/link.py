@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
 from asyncposthog.emulator.events.ingest import Discovery
 from asyncposthog.emulator.events.moments import iso
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["PERSONS", "event_store", "property_scope"]
 
 PERSONS = "/api/projects/{}/persons/"
-_NOTE = "definitions"
 _SCOPES = {"event_property": "event", "person_property": "person", "group_property": "group"}
 
 
@@ -36,16 +36,17 @@ def event_store(world: World) -> EventStore:
     return store
 
 
-def property_scope(world: World, row: Row) -> str:
+def property_scope(team_id: int, row: Row) -> str:
     """Whose property a definition is of: `event`, `person` or `group`."""
-    for (_, kind, _), known in _known(world).items():
-        if known is row:
-            return _SCOPES.get(kind, "event")
+    name = row.data.get("name")
+    for kind, scope in _SCOPES.items():
+        if row.key == _id(team_id, kind, str(name)):
+            return scope
     return "event"
 
 
-def _known(world: World) -> dict[tuple[int, str, str], Row]:
-    return world.notes.setdefault(_NOTE, {})
+def _id(team_id: int, kind: str, name: str) -> str:
+    return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
 
 
 def _note(world: World, found: Discovery) -> None:
@@ -54,15 +55,17 @@ def _note(world: World, found: Discovery) -> None:
     collection = world.plans.collections.get(f"/api/projects/{{}}/{name}/")
     if collection is None:
         return
-    known, key = _known(world), (found.team_id, found.kind, found.name)
-    bucket = world.store.bucket(f"/api/projects/{found.team_id}/{name}/")
-    row = known.get(key)
-    if row is not None and bucket.rows.get(row.key) is row:
+    address = f"/api/projects/{found.team_id}/{name}/"
+    index = found.kind == "group_type"
+    key = str(found.index) if index else _id(found.team_id, found.kind, found.name)
+    row = world.store.bucket(address).rows.get(key)
+    if row is not None:
         row.data.update(fields)
         return
-    own = {"created_at": iso(found.at)} if found.kind == "event" else {}
-    address = f"/api/projects/{found.team_id}/{name}/"
-    known[key] = world.insert(collection, address, {**fields, **own}, found.team_id)
+    own = {} if index else {"id": key}
+    if found.kind == "event":
+        own["created_at"] = iso(found.at)
+    world.insert(collection, address, {**fields, **own}, found.team_id)
 
 
 def _entry(found: Discovery) -> tuple[str, dict[str, Any]]:

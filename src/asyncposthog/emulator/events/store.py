@@ -88,6 +88,10 @@ class EventStore:
                 )
             return known
 
+    def number(self) -> int:
+        """The number of a new person."""
+        return self._number()
+
     @property
     def lock(self) -> RLock:
         """Held while anything is changed or written."""

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from asyncposthog.emulator.specials import (
+    cohorts,
+    definitions,
+    events,
     exports,
     flags,
+    groups,
     insights,
     keys,
     logs,
@@ -21,6 +25,10 @@ from asyncposthog.emulator.specials.table import Special
 __all__ = ["REFUSALS", "SPECIALS", "Special"]
 
 SPECIALS: Mapping[str, Special] = {
+    **cohorts.SPECIALS,
+    **definitions.SPECIALS,
+    **events.SPECIALS,
+    **groups.SPECIALS,
     **persons.SPECIALS,
     **logs.SPECIALS,
     **keys.SPECIALS,

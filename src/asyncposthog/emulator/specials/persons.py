@@ -5,25 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
-from asyncposthog.emulator.filters import chosen
+from asyncposthog.emulator.events.conditions import condition, conditions_of
 from asyncposthog.emulator.formats import fits
-from asyncposthog.emulator.guards import as_object, is_array, is_object
+from asyncposthog.emulator.guards import as_object, is_object
 from asyncposthog.emulator.handlers import item_answer
 from asyncposthog.emulator.messages import Answer, json_answer, text_answer
 from asyncposthog.emulator.paging import paged
 from asyncposthog.emulator.problems import Problem, invalid
 from asyncposthog.emulator.specials.table import Special
+from asyncposthog.emulator.specials.values import common_values
 from asyncposthog.emulator.store import Row
 from asyncposthog.emulator.world import Call, World
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.events.desk import PersonDesk
+    from asyncposthog.emulator.events.people import Person
 
 __all__ = ["REFUSALS", "SPECIALS", "settle"]
 
 _NOTE = "persons"
 _MOST = 1000
+_OWN_IDS = "FROM person_distinct_ids WHERE team_id = p.team_id"
 
 REFUSALS: Mapping[tuple[str, str], str] = {
     ("POST", "/api/projects/{}/persons/"): (
@@ -37,11 +43,22 @@ REFUSALS: Mapping[tuple[str, str], str] = {
 class _Pending:
     """A change that was accepted and cannot be seen yet."""
 
-    row: Row
+    project: int
+    uuid: str
     set: dict[str, Any] = field(default_factory=dict[str, Any])
     unset: tuple[str, ...] = ()
     reads: int = 0
     """How many more reads of persons are not to see it."""
+
+
+def _desk(world: World, project: int) -> PersonDesk:
+    from asyncposthog.emulator.events.desk import PersonDesk
+
+    return PersonDesk(world.events, project)
+
+
+def _own_desk(call: Call) -> PersonDesk:
+    return _desk(call.world, int(call.values[0]))
 
 
 def _pending(world: World) -> list[_Pending]:
@@ -51,14 +68,12 @@ def _pending(world: World) -> list[_Pending]:
 def settle(world: World) -> None:
     """Let every accepted change be seen."""
     for change in _pending(world):
-        _apply(change)
+        _apply(world, change)
     world.notes[_NOTE] = []
 
 
-def _apply(change: _Pending) -> None:
-    held: dict[str, Any] = change.row.data.get("properties") or {}
-    merged = {**held, **change.set}
-    change.row.data["properties"] = {k: v for k, v in merged.items() if k not in change.unset}
+def _apply(world: World, change: _Pending) -> None:
+    _desk(world, change.project).change(change.uuid, change.set, change.unset)
 
 
 def _tick(world: World) -> None:
@@ -66,15 +81,16 @@ def _tick(world: World) -> None:
     waiting: list[_Pending] = []
     for change in _pending(world):
         if change.reads <= 0:
-            _apply(change)
+            _apply(world, change)
         else:
             change.reads -= 1
             waiting.append(change)
     world.notes[_NOTE] = waiting
 
 
-def _accept(call: Call, row: Row, set: dict[str, Any], unset: tuple[str, ...] = ()) -> None:
-    _pending(call.world).append(_Pending(row, set, unset, call.world.settings.person_lag))
+def _accept(call: Call, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()) -> None:
+    lag, project = call.world.settings.person_lag, int(call.values[0])
+    _pending(call.world).append(_Pending(project, person.uuid, set, unset, lag))
 
 
 def _missing(attr: str) -> NoReturn:
@@ -83,7 +99,7 @@ def _missing(attr: str) -> NoReturn:
     raise Problem(400, code=sentence, detail="required", attr=attr)
 
 
-def _person(call: Call) -> Row:
+def _person(call: Call) -> Person:
     named = call.values[1]
     if not named.isdigit() and not fits("uuid", named):
         raise invalid(
@@ -91,79 +107,79 @@ def _person(call: Call) -> Row:
             f"please use /persons?distinct_id={named} instead."
         )
     call.locate(1)
-    bucket = call.world.store.bucket(f"/api/projects/{call.values[0]}/persons/")
-    row = bucket.find(named)
-    if row is None:
+    found = _own_desk(call).find(named)
+    if found is None:
         raise Problem(404)
-    return row
+    return found
 
 
 def _get(call: Call) -> Answer:
     _tick(call.world)
-    return item_answer(call, _person(call))
+    return item_answer(call, _row(_person(call)))
+
+
+def _row(person: Person) -> Row:
+    from asyncposthog.emulator.events.shown import person_row
+
+    return person_row(person)
 
 
 def _list(call: Call) -> Answer:
     _tick(call.world)
     call.locate()
-    rows = chosen(call)
-    for name, test in (("distinct_id", _has_distinct_id), ("email", _has_email)):
-        value = call.request.value(name)
-        if value is not None:
-            rows = [row for row in rows if test(row, value)]
-    for condition in _conditions(call):
-        rows = [row for row in rows if _holds(row, condition)]
-    rows.sort(key=lambda row: (str(row.data.get("created_at")), row.sequence), reverse=True)
-    return _csv(call, rows) if call.request.value("format") == "csv" else paged(call, rows)
+    conditions, values = _asked(call)
+    rows = _Selection(_own_desk(call), conditions, values)
+    return _csv(call, rows[:]) if call.request.value("format") == "csv" else paged(call, rows)
 
 
-def _has_distinct_id(row: Row, value: str) -> bool:
-    return value in row.data.get("distinct_ids", ())
+def _asked(call: Call) -> tuple[list[str], list[Any]]:
+    """What a list asks for, as SQL and the values of its placeholders."""
+    asked: list[tuple[str, list[Any]]] = [
+        condition("p.properties", one) for one in conditions_of(call.request.value("properties"))
+    ]
+    distinct_id, email = call.request.value("distinct_id"), call.request.value("email")
+    if distinct_id is not None:
+        asked.append((f"p.id IN (SELECT person_id {_OWN_IDS} AND distinct_id = ?)", [distinct_id]))
+    if email is not None:
+        asked.append(("json_extract_string(p.properties, '/email') = ?", [email]))
+    search = (call.request.value("search") or "").strip().lower()
+    if search:
+        names = "coalesce(r.name, ''), json_extract_string(p.properties, ['/email', '/name'])"
+        asked.append(
+            (
+                f"(contains(lower(concat_ws(' ', {names})), ?) OR p.id IN (SELECT person_id "
+                f"{_OWN_IDS} AND contains(lower(distinct_id), ?)))",
+                [search, search],
+            )
+        )
+    return [sql for sql, _ in asked], [value for _, values in asked for value in values]
 
 
-def _has_email(row: Row, value: str) -> bool:
-    return _properties(row).get("email") == value
+class _Selection(Sequence[Row]):
+    """The persons a list asks for, fetched by the page."""
+
+    def __init__(self, desk: PersonDesk, conditions: list[str], values: list[Any]) -> None:
+        self._desk = desk
+        self._conditions, self._values = conditions, values
+
+    def __len__(self) -> int:
+        return self._desk.counted(self._conditions, self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, int):
+            return self[index : index + 1][0]
+        start: int = index.start or 0
+        limit = None if index.stop is None else index.stop - start
+        found = self._desk.listed(self._conditions, self._values, limit, start)
+        return [_row(person) for person in found]
 
 
-def _properties(row: Row) -> Mapping[str, Any]:
-    held: Any = row.data.get("properties")
-    return as_object(held)
-
-
-def _conditions(call: Call) -> list[dict[str, Any]]:
-    text = "".join(call.request.values("properties")[-1:])
-    if not text:
-        return []
-    try:
-        given = json.loads(text)
-    except ValueError:
-        raise invalid("Properties are unparsable!", "properties") from None
-    conditions: list[Any] = given if is_array(given) else [given]
-    if not all(is_object(c) and "key" in c for c in conditions):
-        raise invalid("Properties are unparsable!", "properties")
-    return conditions
-
-
-def _holds(row: Row, condition: Mapping[str, Any]) -> bool:
-    held = _properties(row).get(condition["key"])
-    wanted = condition.get("value")
-    several = wanted if is_array(wanted) else [wanted]
-    match condition.get("operator", "exact"):
-        case "exact":
-            return held is not None and str(held) in [str(value) for value in several]
-        case "is_not":
-            return str(held) not in [str(value) for value in several]
-        case "icontains":
-            return held is not None and str(wanted).casefold() in str(held).casefold()
-        case "is_set":
-            return condition["key"] in _properties(row)
-        case "is_not_set":
-            return condition["key"] not in _properties(row)
-        case operator:
-            raise invalid(f"The emulator cannot filter by '{operator}'.", "properties")
-
-
-def _csv(call: Call, rows: list[Row]) -> Answer:
+def _csv(call: Call, rows: Iterable[Row]) -> Answer:
+    rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row.data))
     out = io.StringIO()
     writer = csv.writer(out)
@@ -179,58 +195,42 @@ def _body(call: Call) -> dict[str, Any]:
 
 
 def _update(call: Call) -> Answer:
-    row = _person(call)
+    person = _person(call)
     properties = _body(call).get("properties")
     if not is_object(properties):
         _missing("properties")
-    _accept(call, row, properties)
+    _accept(call, person, properties)
     return Answer(202)
 
 
 def _update_property(call: Call) -> Answer:
-    row = _person(call)
+    person = _person(call)
     body = _body(call)
     for name in ("value", "key"):
         if body.get(name) is None:
             _missing(name)
-    _accept(call, row, {str(body["key"]): body["value"]})
+    _accept(call, person, {str(body["key"]): body["value"]})
     return Answer(202)
 
 
 def _delete_property(call: Call) -> Answer:
-    row = _person(call)
+    person = _person(call)
     name = _body(call).get("$unset")
     if not isinstance(name, str):
         _missing("$unset")
-    _accept(call, row, {}, (name,))
+    _accept(call, person, {}, (name,))
     return json_answer(201, {"success": True})
 
 
 def _delete(call: Call) -> Answer:
-    row = _person(call)
+    person = _person(call)
     flags = {name for name, _ in call.request.query}
-    _remove(
-        call,
-        row,
-        events="delete_events" in flags,
-        keep="keep_person" in flags,
-    )
+    _own_desk(call).remove(person, events="delete_events" in flags, keep="keep_person" in flags)
     return Answer(202)
 
 
-def _remove(call: Call, row: Row, *, events: bool, keep: bool) -> None:
-    store, project = call.world.store, call.values[0]
-    if events:
-        bucket = store.bucket(f"/api/projects/{project}/events/")
-        owned = set(row.data.get("distinct_ids", ()))
-        for event in [e for e in bucket if e.data.get("distinct_id") in owned]:
-            del bucket.rows[event.key]
-    if not keep:
-        store.bucket(f"/api/projects/{project}/persons/").rows.pop(row.key, None)
-
-
 def _delete_events(call: Call) -> Answer:
-    _remove(call, _person(call), events=True, keep=True)
+    _own_desk(call).remove(_person(call), events=True, keep=True)
     return Answer(202)
 
 
@@ -245,16 +245,13 @@ def _bulk_delete(call: Call) -> Answer:
         raise invalid("You need to specify either distinct_ids or ids")
     if len(ids) + len(distinct_ids) > _MOST:
         raise invalid(f"You can only pass {_MOST} ids in one call")
-    bucket = call.world.store.bucket(f"/api/projects/{call.values[0]}/persons/")
-    found = [
-        row
-        for row in bucket
-        if row.data.get("uuid") in ids or set(row.data.get("distinct_ids", ())) & set(distinct_ids)
-    ]
+    desk = _own_desk(call)
+    found = desk.with_uuids(one for one in ids if fits("uuid", one)) if ids else []
+    found += desk.with_distinct_ids(distinct_ids)
     # Python truth, as on the server: the string "false" is true.
     keep, events = bool(body.get("keep_person")), bool(body.get("delete_events"))
-    for row in found:
-        _remove(call, row, events=events, keep=keep)
+    for person in found:
+        desk.remove(person, events=events, keep=keep)
     answer: dict[str, Any] = {
         "persons_found": len(found),
         "persons_deleted": 0 if keep else len(found),
@@ -266,21 +263,39 @@ def _bulk_delete(call: Call) -> Answer:
 
 
 def _split(call: Call) -> Answer:
-    row = _person(call)
+    person = _person(call)
     body = _body(call)
     moved, main = body.get("distinct_ids_to_split"), body.get("main_distinct_id")
     if moved and main:
         raise invalid("Give either main_distinct_id or distinct_ids_to_split, not both.")
-    held = list[str](row.data.get("distinct_ids", ()))
+    held = person.distinct_ids
     kept = [main] if main in held else [one for one in held if one not in (moved or held[1:])]
-    world, address = call.world, f"/api/projects/{call.values[0]}/persons/"
-    collection = world.plans.collections["/api/projects/{}/persons/"]
-    for one in held:
-        if one not in kept:
-            fresh: dict[str, Any] = {"distinct_ids": [one], "name": one, "properties": {}}
-            world.insert(collection, address, fresh, call.project_id)
-    row.data["distinct_ids"] = kept
+    _own_desk(call).split(person, kept)
     return json_answer(201, {"success": True})
+
+
+def _batch(call: Call) -> Answer:
+    call.locate()
+    desk, body = _own_desk(call), _body(call)
+    results: dict[str, Any] = {}
+    if call.operation.name == "batch_by_uuids":
+        uuids = [str(one) for one in body.get("uuids") or () if fits("uuid", str(one))]
+        results = {person.uuid: _row(person).data for person in desk.with_uuids(uuids)}
+    else:
+        for distinct_id in body.get("distinct_ids") or ():
+            for person in desk.with_distinct_ids([str(distinct_id)]):
+                results[str(distinct_id)] = _row(person).data
+    return json_answer(200, {"results": results})
+
+
+def _values(call: Call) -> Answer:
+    """The commonest values of a property."""
+    call.locate()
+    key = call.request.value("key")
+    if not key:
+        _missing("key")
+    found = common_values(call, "persons", key, call.request.value("value"), [], [])
+    return json_answer(200, {"results": found, "refreshing": False})
 
 
 SPECIALS: Mapping[str, Special] = {
@@ -294,4 +309,7 @@ SPECIALS: Mapping[str, Special] = {
     "persons.delete_events": Special(_delete_events),
     "persons.bulk_delete": Special(_bulk_delete),
     "persons.split": Special(_split),
+    "persons.batch_by_distinct_ids": Special(_batch),
+    "persons.batch_by_uuids": Special(_batch),
+    "persons.values": Special(_values),
 }

@@ -1,0 +1,88 @@
+"""Groups: one of them by its type and key, and its properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.messages import Answer, json_answer
+from asyncposthog.emulator.problems import invalid, not_found
+from asyncposthog.emulator.specials.table import Special
+from asyncposthog.emulator.specials.values import common_values
+from asyncposthog.emulator.world import Call
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.events.groups import Group
+
+__all__ = ["SPECIALS"]
+
+
+def _group(call: Call) -> Group:
+    call.locate()
+    index, key = call.request.value("group_type_index") or "", call.request.value("group_key")
+    groups = call.world.events.project(int(call.values[0])).groups
+    found = groups.find(int(index), key) if index.isdigit() and key is not None else None
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _find(call: Call) -> Answer:
+    return _answer(call, _group(call))
+
+
+def _update_property(call: Call) -> Answer:
+    group, body = _group(call), as_object(call.body)
+    key = body.get("key")
+    if not isinstance(key, str):
+        raise invalid("This field is required.", "key", "required")
+    _change(call, group, {key: body.get("value")}, None)
+    return _answer(call, group)
+
+
+def _delete_property(call: Call) -> Answer:
+    group, name = _group(call), as_object(call.body).get("$unset")
+    if not isinstance(name, str):
+        raise invalid("This field is required.", "$unset", "required")
+    _change(call, group, {}, name)
+    return _answer(call, group)
+
+
+def _change(call: Call, group: Group, given: Mapping[str, object], unset: str | None) -> None:
+    store = call.world.events
+    with store.lock:
+        project = store.project(int(call.values[0]))
+        group.properties.update(given)
+        if unset is not None:
+            group.properties.pop(unset, None)
+        project.groups.touch(group)
+        project.types.note("group", given)
+
+
+def _property_values(call: Call) -> Answer:
+    call.locate()
+    index = call.request.value("group_type_index") or "0"
+    found = common_values(
+        call,
+        "groups",
+        call.request.value("key") or "",
+        call.request.value("value"),
+        ["group_type_index = ?"],
+        [int(index)],
+    )
+    return json_answer(200, {"results": found, "refreshing": False})
+
+
+def _answer(call: Call, group: Group) -> Answer:
+    from asyncposthog.emulator.events.shown import group_row
+
+    return json_answer(call.operation.result.status, group_row(group, 0).data)
+
+
+SPECIALS: Mapping[str, Special] = {
+    "groups.find": Special(_find),
+    "groups.update_property": Special(_update_property),
+    "groups.delete_property": Special(_delete_property),
+    "groups.property_values": Special(_property_values),
+}
