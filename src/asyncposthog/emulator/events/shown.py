@@ -52,7 +52,7 @@ def person_row(person: Person) -> Row:
 def member_row(person: Person) -> Row:
     """A person as a cohort's listing has it."""
     data = person_row(person).data
-    own = {
+    own: dict[str, Any] = {
         "type": "person",
         "id": person.uuid,
         "is_identified": person.identified,
