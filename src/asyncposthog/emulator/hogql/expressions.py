@@ -95,8 +95,8 @@ class Expressions:
         return [self.of(node) for node in nodes]
 
     def _binary(self, name: str, node: Any) -> Value:
-        if node.args.get("escape"):
-            raise untranslated("ESCAPE")
+        if node.args.get("negate"):
+            name = {"like": "notLike", "ilike": "notILike"}[name]
         return call_function(
             self, exp.Anonymous(this=name, expressions=[node.this, node.expression])
         )

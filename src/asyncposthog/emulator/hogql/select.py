@@ -27,10 +27,6 @@ _SET: Final[Mapping[type[Any], str]] = {
     exp.Except: "EXCEPT",
     exp.Intersect: "INTERSECT",
 }
-_REFUSED: Final = (
-    "into", "match", "connect", "cluster", "distribute", "sort", "settings", "format", "options",
-    "pivots", "hint", "kind", "locks", "sample", "lateral",
-)  # fmt: skip
 
 
 class Translator:
@@ -111,9 +107,6 @@ class Translator:
         return Query(sql, columns, text)
 
     def _select(self, node: Any, ctes: Mapping[str, Any]) -> Query:
-        for part in _REFUSED:
-            if node.args.get(part):
-                raise untranslated(f"`{part.upper()}` of a SELECT")
         return _Select(self, node, ctes).query()
 
     def _count(self, limit: Any) -> int:
@@ -189,6 +182,8 @@ class _Select:
         self._texts: list[str] = []
 
     def query(self) -> Query:
+        if not self._node.expressions:
+            raise HogQLError("Syntax error: SELECT needs an expression.")
         self._tables.read(self._node)
         self._name_scalars()
         for item in self._node.expressions:

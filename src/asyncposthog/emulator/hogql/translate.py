@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from asyncposthog.emulator.hogql.context import Context, Query
 from asyncposthog.emulator.hogql.dialect import parse
+from asyncposthog.emulator.hogql.nodes import understood
 from asyncposthog.emulator.hogql.problems import HogQLError
 from asyncposthog.emulator.hogql.select import Translator
 from asyncposthog.emulator.hogql.tree import exp
@@ -47,6 +48,7 @@ def translate(sql: str, context: Context, *, offset: bool = True) -> Translation
             "OFFSET is not allowed in queries made with a personal API key. Page by a key instead, "
             "as in `WHERE timestamp > ... ORDER BY timestamp LIMIT n`, or use a batch export."
         )
+    understood(tree)
     translator = Translator(context)
     limit = tree.args.get("limit")
     try:

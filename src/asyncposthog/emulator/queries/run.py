@@ -152,7 +152,7 @@ def _check_scan(session: Session, connection: Any, translation: Translation) -> 
     most = session.max_rows_scanned
     if most is None:
         return
-    rows = sum(connection.execute(scan).fetchone()[0] for scan in translation.scans)
+    rows = sum(connection.execute(scan).fetchall()[0][0] for scan in translation.scans)
     if rows > most:
         seconds = max(11, round(10 * rows / max(most, 1)))
         raise Problem(

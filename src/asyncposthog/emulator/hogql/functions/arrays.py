@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asyncposthog.emulator.hogql import operators
 from asyncposthog.emulator.hogql.fields import element
 from asyncposthog.emulator.hogql.functions.conversions import text_sql
-from asyncposthog.emulator.hogql.functions.table import SPECIAL, Call, checked, function, simple
+from asyncposthog.emulator.hogql.functions.table import Call, checked, function, simple, special
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
 from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import (
@@ -182,16 +182,7 @@ simple("emptyArrayString", "", "CAST([] AS VARCHAR[])", array(STRING))
 simple("emptyArrayInt64", "", "CAST([] AS BIGINT[])", array(INT64))
 
 
-def _special(*names: str) -> Any:
-    def enter(make: Any) -> Any:
-        for name in names:
-            SPECIAL[name] = make
-        return make
-
-    return enter
-
-
-@_special("arrayJoin")
+@special("arrayJoin")
 def _array_join(expressions: Expressions, name: str, nodes: Sequence[Any]) -> Value:
     if len(nodes) != 1:
         raise HogQLError(f"Function 'arrayJoin' expects exactly 1 argument, found {len(nodes)}")
@@ -205,7 +196,7 @@ def _array_join(expressions: Expressions, name: str, nodes: Sequence[Any]) -> Va
     return Value(f"{alias}.v", value.type.items[0], f"arrayJoin({value.text})")
 
 
-@_special(
+@special(
     "arrayMap", "arrayFilter", "arrayExists", "arrayAll", "arrayCount", "arraySum", "arrayAvg",
     "arrayMin", "arrayMax", "arrayFirst", "arrayLast", "arrayFirstIndex",
 )  # fmt: skip

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from asyncposthog.emulator.hogql import operators
-from asyncposthog.emulator.hogql.functions.table import Call, function
+from asyncposthog.emulator.hogql.functions.table import Call, check_count, function, special
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type
+from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import NOTHING, STRING, Type, common
 from asyncposthog.emulator.hogql.values import Value, constant, truth
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.hogql.expressions import Expressions
 
 __all__ = ["chosen"]
 
@@ -172,6 +177,19 @@ def like(call: Call) -> Value:
     sql = f"coalesce(({value.sql} {operator} {pattern.sql} ESCAPE '\\'), false)"
     negate = call.name.startswith("not")
     return truth(f"(NOT {sql})" if negate else sql, call.text, *call.arguments)
+
+
+@special("in", "notIn")
+def _in(expressions: Expressions, name: str, nodes: Sequence[Any]) -> Value:
+    check_count(name, len(nodes), 2, 2)
+    value, options = nodes
+    if isinstance(options, exp.Tuple):
+        node = exp.In(this=value, expressions=options.expressions)
+    elif isinstance(options, exp.Subquery):
+        node = exp.In(this=value, query=options)
+    else:
+        node = exp.In(this=value, field=options)
+    return expressions.of(exp.Not(this=node) if name == "notIn" else node)
 
 
 @function("toTypeName", least=1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGGREGATES", "FUNCTIONS", "SPECIAL", "Aggregate", "Call", "Function", "checked", "function",
-    "simple",
+    "simple", "special",
 ]  # fmt: skip
 
 
@@ -95,6 +95,20 @@ def function(*names: str, least: int, most: int | None = -1) -> Callable[[Maker]
     def enter(make: Maker) -> Maker:
         for name in names:
             FUNCTIONS[name] = Function(least, least if most == -1 else most, make)
+        return make
+
+    return enter
+
+
+SpecialMaker: TypeAlias = "Callable[[Expressions, str, list[Any]], Value]"
+
+
+def special(*names: str) -> Callable[[SpecialMaker], SpecialMaker]:
+    """Enter a function that translates its arguments itself."""
+
+    def enter(make: SpecialMaker) -> SpecialMaker:
+        for name in names:
+            SPECIAL[name] = make
         return make
 
     return enter
