@@ -260,7 +260,7 @@ async def test_rows_given_by_hand(client: Client, emulator: Emulator) -> None:
 
 async def test_trends(client: Client, emulator: Emulator) -> None:
     put(emulator, 10)
-    query = {
+    query: dict[str, Any] = {
         "kind": "TrendsQuery",
         "series": [
             {"kind": "EventsNode", "event": "a"},

@@ -1,0 +1,73 @@
+"""HogQL of the emulator: a million events grouped, and pages of an export."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from asyncposthog.emulator import Emulator
+from benchmarks.measure import Row
+
+AREA = "emulator"
+EVENTS = 1_000_000
+PAGE = 50_000
+GROUPED = "SELECT event, count() FROM events GROUP BY event"
+EXPORT = (
+    "SELECT uuid, event, distinct_id, person_id, timestamp, properties, $session_id, created_at "
+    f"FROM events WHERE timestamp >= {{at}} ORDER BY timestamp, uuid LIMIT {PAGE}"
+)
+
+
+def rows() -> Iterator[Row]:
+    """Measure."""
+    emulator = Emulator()
+    fill(emulator)
+    grouped, paged, side = asyncio.run(measured(emulator))
+    name = f"HogQL: GROUP BY event over {EVENTS:,} events"
+    yield Row(AREA, name, grouped, None, None, 0.3, grouped <= 0.3, "s")
+    yield Row.information(AREA, f"HogQL: rows of a page of {PAGE:,}, 8 columns", PAGE / paged, "/s")
+    name = f"HogQL: three such pages side by side, {os.cpu_count()} cores"
+    yield Row.information(AREA, name, 3 * PAGE / side, "/s")
+
+
+def fill(emulator: Emulator) -> None:
+    """Put a million events into project 1."""
+    emulator.world.events.write(
+        "INSERT INTO events SELECT 1, uuid(), 'event ' || (i * 7919 % 40), 'user ' || (i % 9973), "
+        "uuid(), TIMESTAMP '2026-01-01' + to_microseconds(i * 2000003), TIMESTAMP '2026-01-01', "
+        "'{\"$browser\":\"Chrome\",\"$current_url\":\"https://example.com/' || (i % 100) || "
+        "'\",\"n\":' || i || '}', '', 's' || (i % 50000), '', '', '', '', '', '' "
+        f"FROM range({EVENTS}) AS t(i)"
+    )
+
+
+async def measured(emulator: Emulator) -> tuple[float, float, float]:
+    """Return the seconds of the grouping, of a page, and of three pages at a time."""
+    headers = {"Authorization": f"Bearer {emulator.key}"}
+    async with httpx.AsyncClient(
+        transport=emulator.transport(), base_url="http://emulator", headers=headers, timeout=60
+    ) as http:
+
+        async def ask(sql: str, **values: Any) -> None:
+            query = {"kind": "HogQLQuery", "query": sql, "values": values}
+            body = {"query": query, "refresh": "force_blocking"}
+            answer = await http.post("/api/projects/1/query/", json=body)
+            assert answer.status_code == 200, answer.text
+
+        async def best(times: int, sql: str, beside: int = 1, **values: Any) -> float:
+            seconds: list[float] = []
+            for _ in range(times):
+                started = time.perf_counter()
+                await asyncio.gather(*(ask(sql, **values) for _ in range(beside)))
+                seconds.append(time.perf_counter() - started)
+            return min(seconds)
+
+        await ask("SELECT 1")
+        values = {"at": "2026-01-10 00:00:00"}
+        grouped = await best(5, GROUPED)
+        return grouped, await best(3, EXPORT, **values), await best(2, EXPORT, 3, **values)
