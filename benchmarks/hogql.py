@@ -40,7 +40,7 @@ def fill(emulator: Emulator) -> None:
     emulator.world.events.write(
         "INSERT INTO events SELECT 1, uuid(), 'event ' || (i * 7919 % 40), 'user ' || (i % 9973), "
         "uuid(), TIMESTAMP '2026-01-01' + to_microseconds(i * 2000003), TIMESTAMP '2026-01-01', "
-        "'{\"$browser\":\"Chrome\",\"$current_url\":\"https://example.com/' || (i % 100) || "
+        '\'{"$browser":"Chrome","$current_url":"https://example.com/\' || (i % 100) || '
         "'\",\"n\":' || i || '}', '', 's' || (i % 50000), '', '', '', '', '', '' "
         f"FROM range({EVENTS}) AS t(i)"
     )
