@@ -78,6 +78,31 @@ async def test_every_kind_of_object_comes_back(tmp_path: Path) -> None:
     assert len(after.buckets) > 100
 
 
+async def test_events_persons_and_flags_come_back(tmp_path: Path) -> None:
+    asked = {"api_key": "phc_emulator", "distinct_id": "ada"}
+    moment = "2026-03-01T12:00:00Z"
+
+    async def seen(emulator: Emulator) -> list[str]:
+        emulator.freeze(moment)
+        paths = ["persons", "events", "event_definitions", "feature_flags"]
+        async with client(emulator) as http:
+            answers = [await http.get(f"/api/projects/1/{name}/") for name in paths]
+            flags = (await http.post("/flags/?v=2", json=asked)).json()["flags"]
+        counted = emulator.world.events.read("SELECT event, distinct_id FROM events ORDER BY 1")
+        return [*[answer.text for answer in answers], str(flags), str(counted)]
+
+    with Emulator(path=tmp_path) as first:
+        first.freeze(moment)
+        first.flag("nav", variant="b", distinct_id="ada")
+        async with client(first) as http:
+            sent = {**asked, "event": "signed up", "properties": {"$set": {"plan": "pro"}}}
+            assert (await http.post("/i/v0/e/", json=sent)).status_code == 200
+        before = await seen(first)
+    assert "signed up" in before[-1]
+    with Emulator(path=tmp_path) as second:
+        assert await seen(second) == before
+
+
 def test_a_killed_one_has_what_was_saved(tmp_path: Path) -> None:
     program = f"""
 import os, signal
