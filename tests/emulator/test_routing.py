@@ -22,7 +22,6 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/api/",
         "/api/nothing/",
         "/api/projects/1/widgets",
