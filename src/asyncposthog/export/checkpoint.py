@@ -48,7 +48,7 @@ def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ExportError(

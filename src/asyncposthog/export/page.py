@@ -107,7 +107,7 @@ def read_page(source: Source, window: Window, limit: int, content: bytes) -> Pag
         last = None if kept == received else _place(times, keys, kept - 1)
     rows, keys, times = rows[:kept], keys[:kept], times[:kept]
     duplicates = 0
-    if len(set(keys)) < kept:
+    if source.unique and len(set(keys)) < kept:
         unique = _without_repeats(rows)
         duplicates = kept - len(unique)
         if duplicates:

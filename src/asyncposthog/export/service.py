@@ -48,7 +48,7 @@ _SESSIONS: Final = Source(
     columns=(
         "session_id", "distinct_id", "$start_timestamp", "$end_timestamp", "$session_duration",
         "$entry_current_url", "$end_current_url", "$pageview_count", "$autocapture_count",
-        "$channel_type", "$is_bounce",
+        "$is_bounce",
     ),
     time="sessions.$start_timestamp",
     key="sessions.session_id",
@@ -295,6 +295,7 @@ class Export(Scheduling):
             kind="hogql",
             table=f"(\n{inner}\n) AS source",
             columns=("*",),
+            unique=False,
             time=names[0] if timed else None,
             key=names[-1]
             if timed or len(pair) == 1

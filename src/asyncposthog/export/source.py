@@ -45,6 +45,8 @@ class Source:
     """The expression of the time that windows are cut by; None: there is one window."""
     key: str
     """The expression that tells rows of one time apart."""
+    unique: bool = True
+    """Whether time and key are those of one row: equal ones are then the same row twice."""
     where: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     json: frozenset[str] = frozenset()
