@@ -92,7 +92,7 @@ class Books:
 
 
 def test_the_books_balance(redis_server: Server) -> None:
-    @settings(max_examples=25)
+    @settings(max_examples=20)
     @given(steps)
     def balance(story: list[Step]) -> None:
         anyio.run(_live, redis_server, story)

@@ -62,7 +62,7 @@ async def crowd(size: int) -> None:
     assert waiters() == 0
 
 
-@pytest.mark.parametrize(("backend", "size"), [("asyncio", 30_000), ("trio", 15_000)])
+@pytest.mark.parametrize(("backend", "size"), [("asyncio", 20_000), ("trio", 10_000)])
 def test_many_waiters(backend: str, size: int) -> None:
     run(backend, crowd, size)
 
