@@ -23,7 +23,7 @@ from .source import Source
 
 __all__ = ["Export"]
 
-_EVENTS: Final = Source(
+EVENTS: Final = Source(
     kind="events",
     table="events",
     columns=(
@@ -130,7 +130,7 @@ class Export(Scheduling):
                 raise ValueError("values has export_events, which the export uses itself")
             where_ = ("events.event IN {export_events}", *where_)
             values_["export_events"] = names
-        source = _source(_EVENTS, columns, where_, values_)
+        source = _source(EVENTS, columns, where_, values_)
         return self._job(
             source, start, end, settle, ordered, engine, concurrency, page_size, options
         )
