@@ -36,17 +36,22 @@ def insert(
         connection.execute(f"INSERT INTO {table} SELECT {chosen}", lists)
         return
     arrow = importlib.import_module("pyarrow")
-    given = arrow.table(
-        [
-            arrow.array(column, type=getattr(arrow, _ARROW[kind])())
-            for column, kind in zip(lists, columns.values(), strict=True)
-        ],
-        names=list(columns),
-    )
-    chosen = ", ".join(_value(f'"{name}"', kind) for name, kind in columns.items())
-    connection.register("incoming_rows", given)
+    varied: dict[str, Any] = {}
+    chosen, same = list[str](), list[Any]()
+    for (name, kind), column in zip(columns.items(), lists, strict=True):
+        if column.count(column[0]) == len(column):
+            # Most texts are empty in most events: a constant costs nothing.
+            chosen.append(_value(f"?::{_raw(kind)}", kind))
+            same.append(column[0])
+        else:
+            chosen.append(_value(f'"{name}"', kind))
+            varied[name] = arrow.array(column, type=getattr(arrow, _ARROW[kind])())
+    connection.register("incoming_rows", arrow.table(varied or {"row": list(range(len(rows)))}))
     try:
-        connection.execute(f"INSERT INTO {table} SELECT {chosen} FROM incoming_rows")  # noqa: S608
+        connection.execute(
+            f"INSERT INTO {table} SELECT {', '.join(chosen)} FROM incoming_rows",  # noqa: S608
+            same,
+        )
     finally:
         connection.unregister("incoming_rows")
 

@@ -137,18 +137,18 @@ class Project:
         return known.uuid if known is not None else self.people.nobody(distinct_id)
 
     def _person_id(self, event: Event) -> str:
-        people, distinct_id = self.people, event.distinct_id
-        if is_illegal(distinct_id):
+        people, distinct_id, properties = self.people, event.distinct_id, event.properties
+        person = people.known(distinct_id)
+        if person is None and is_illegal(distinct_id):
             return people.nobody(distinct_id)
-        properties = event.properties
         if event.event in _MERGES:
             person = self._merged(event)
-        else:
-            person = people.known(distinct_id) or people.make(distinct_id, event.timestamp)
+        elif person is None:
+            person = people.make(distinct_id, event.timestamp)
         people.saw(person, event.timestamp)
-        if event.event not in _NO_UPDATES and (
+        if (
             "$set" in properties or "$set_once" in properties or "$unset" in properties
-        ):
+        ) and event.event not in _NO_UPDATES:
             self._change(person, properties)
         return person.uuid
 
