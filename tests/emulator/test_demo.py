@@ -181,3 +181,20 @@ def test_two_projects_may_have_it_and_one_only_once() -> None:
 def test_what_cannot_be(arguments: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Emulator().demo(**arguments)
+
+
+@pytest.mark.anyio
+async def test_a_whole_project(connect: Any) -> None:
+    emulator = Emulator(clock=lambda: UNTIL)
+    emulator.populate(5000)
+    assert len(emulator.items("feature_flags")) == 3
+    (dashboard,) = emulator.items("dashboards")
+    async with connect(emulator) as http:
+        flags = await http.post("/flags/?v=2", json={"api_key": "phc_emulator", "distinct_id": "a"})
+        assert flags.json()["flags"]["new-onboarding"]["variant"] in {"control", "test"}
+        for insight in emulator.items("insights"):
+            path = f"/api/projects/1/insights/{insight['id']}/?refresh=force_blocking"
+            answer = await http.get(path)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["result"], insight["name"]
+            assert answer.json()["dashboards"] == [dashboard["id"]]

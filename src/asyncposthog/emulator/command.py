@@ -16,7 +16,7 @@ __all__ = ["SEEDS", "main", "run"]
 
 
 def _demo(emulator: Emulator, events: int) -> None:
-    emulator.demo(events=events)
+    emulator.populate(events)
 
 
 SEEDS: Final[dict[str, Callable[[Emulator, int], None]]] = {"demo": _demo}

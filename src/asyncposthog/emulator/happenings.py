@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from threading import RLock
 from typing import TYPE_CHECKING, Any
+
+from asyncposthog.types import Id
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.demo.load import Demo
@@ -26,6 +29,17 @@ class Happenings:
     @property
     def world(self) -> World:
         """The state behind the application."""
+        raise NotImplementedError
+
+    def add(
+        self,
+        resource: str,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        project_id: int | None = None,
+        parents: Iterable[Id] = (),
+    ) -> dict[str, Any]:
+        """Put one object into a collection."""
         raise NotImplementedError
 
     def captured(
@@ -108,4 +122,28 @@ class Happenings:
                 number=world.store.numbers[PERSONS],
             )
             world.store.numbers[PERSONS] += made.persons
+            return made
+
+    def populate(
+        self,
+        events: int = 10_000,
+        *,
+        days: int = 90,
+        seed: int | None = None,
+        until: datetime | None = None,
+        ties: float = 0.0,
+        project_id: int | None = None,
+    ) -> Demo:
+        """Make a project as a team of the demo's product would have it.
+
+        The events of `demo`, whose arguments these are, and beside them feature flags, cohorts,
+        insights and a dashboard.
+        """
+        from asyncposthog.emulator.demo.scenery import furnish
+
+        with self._lock:
+            made = self.demo(
+                events, days=days, seed=seed, until=until, ties=ties, project_id=project_id
+            )
+            furnish(self, project_id)
             return made
