@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, cast
 
 from pydantic_core import from_json
@@ -27,8 +26,8 @@ class Batch:
     """The names of the columns."""
     types: tuple[ColumnType, ...]
     """Their ClickHouse types."""
-    rows: Sequence[Sequence[Any]]
-    """The rows as they came in JSON: times are text, `properties` is the text of a JSON object."""
+    raw_columns: Sequence[Sequence[Any]]
+    """The values by column as they came in JSON: times are text, and so are `properties`."""
     json: frozenset[int] = frozenset()
     """Which columns hold JSON as text, by their places."""
     keys: Sequence[str] = ()
@@ -44,18 +43,16 @@ class Batch:
 
     def __len__(self) -> int:
         """How many rows there are."""
-        return len(self.rows)
+        return len(self.raw_columns[0]) if self.raw_columns else 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the rows as dicts of Python values."""
         return iter(self.dicts())
 
-    @cached_property
-    def raw_columns(self) -> list[Sequence[Any]]:
-        """The values by column, as they came."""
-        if not self.rows:
-            return [() for _ in self.columns]
-        return list(zip(*self.rows, strict=True))
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows as they came."""
+        return list(zip(*self.raw_columns, strict=True))
 
     def column(self, name: str) -> Sequence[Any]:
         """Return the values of a column, as Python has them.
@@ -117,7 +114,7 @@ class Batch:
         return Batch(
             columns=self.columns,
             types=self.types,
-            rows=self.rows[start:stop],
+            raw_columns=tuple(column[start:stop] for column in self.raw_columns),
             json=self.json,
             keys=self.keys[start:stop],
             times=self.times[start:stop],

@@ -8,10 +8,10 @@ that holds JSON as text goes into a line as it is once all of it was found to be
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from itertools import chain, repeat
-from secrets import token_hex
 from typing import Any, Final
 
 from pydantic_core import SchemaValidator, core_schema, to_json
@@ -20,22 +20,26 @@ from .batch import Batch
 
 __all__ = ["csv_header", "csv_lines", "json_lines"]
 
-_MARK: Final = token_hex(4)
-# Reads objects without making any: of all that is in them, only the mark becomes a Python value.
+# Reads each text by itself, and makes nothing of what is in its object.
 _OBJECTS: Final = SchemaValidator(
     core_schema.list_schema(
-        core_schema.typed_dict_schema(
-            {_MARK: core_schema.typed_dict_field(core_schema.int_schema(), required=False)},
-            extra_behavior="ignore",
-        )
+        core_schema.json_schema(core_schema.typed_dict_schema({}, extra_behavior="ignore"))
     )
 )
+_ROWS: Final = 500
+"""Rows encoded at a time: what they become stays in the processor's cache."""
+_NUMBERLESS: Final = re.compile(r"[:,\[{\s]-?(?:NaN|Infinity)")
+_FIXED: Final = frozenset({"UUID", "DateTime", "DateTime64", "Date", "Date32"})
+"""Types whose values have nothing in them that JSON would escape."""
 
 
-def json_lines(batch: Batch) -> bytes:
-    """Return rows as JSON, one object a line, its columns in their order."""
-    if not len(batch):
-        return b""
+def json_lines(batch: Batch) -> list[bytes]:
+    """Return rows as JSON, one object a line, its columns in their order; some lines a piece."""
+    count = len(batch)
+    return [_json_lines(batch.cut(at, at + _ROWS)) for at in range(0, count, _ROWS)]
+
+
+def _json_lines(batch: Batch) -> bytes:
     if batch.records is not None:
         return b"".join(to_json(record, inf_nan_mode="null") + b"\n" for record in batch.records)
     parts: list[Iterable[str]] = []
@@ -45,51 +49,55 @@ def json_lines(batch: Batch) -> bytes:
         if place in batch.json and _are_objects(values):
             parts += [repeat(label), values]
             before = ","
-        elif set(map(type, values)) == {str}:
-            parts += [repeat(label + '"'), _escaped(values)]
+        elif (text := _joined(values)) is not None:
+            fixed = batch.types[place].base.name in _FIXED
+            parts += [repeat(label + '"'), _escaped(values, text, fixed)]
             before = '",'
         else:
-            tokens = _tokens(values, place in batch.json)
-            parts += [repeat(label), tokens]
+            parts += [repeat(label), _tokens(values, place in batch.json)]
             before = ","
     parts.append(repeat(before.removesuffix(",") + "}\n"))
     return "".join(chain.from_iterable(zip(*parts, strict=False))).encode()
 
 
-def _escaped(values: Sequence[str]) -> list[str]:
+def _joined(values: Sequence[Any]) -> str | None:
+    """Return values as one text; None where not all of them are text."""
+    try:
+        return "".join(values)
+    except TypeError:
+        return None
+
+
+def _escaped(values: Sequence[str], text: str, fixed: bool) -> Sequence[str]:
     """Return strings as JSON has them between quotes."""
+    if fixed and text.isascii() and '"' not in text and "\\" not in text:
+        return values
     # A quote inside a string has a backslash before it, so this cuts between strings alone.
     return to_json(values)[2:-2].decode().split('","')
 
 
 def _tokens(values: Sequence[Any], json: bool) -> list[str]:
-    if json:
-        return [
-            value if _is_object(value) else to_json(value, inf_nan_mode="null").decode()
-            for value in values
-        ]
-    return [to_json(value, inf_nan_mode="null").decode() for value in values]
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, str) and _are_objects((value,))
+    return [
+        value
+        if json and isinstance(value, str) and _are_objects((value,))
+        else to_json(value, inf_nan_mode="null").decode()
+        for value in values
+    ]
 
 
 def _are_objects(values: Sequence[Any]) -> bool:
-    """Tell whether each value is the text of one JSON object, on one line."""
-    if set(map(type, values)) != {str}:
+    """Tell whether each value is the text of a JSON object, on one line."""
+    text = _joined(values)
+    if text is None or "\n" in text or "\r" in text:
         return False
-    # The marks make sure that each text is an object by itself: one that breaks off inside of an
-    # object, and another that goes on with it, would swallow the mark between them.
-    mark = f',{{"{_MARK}":0}},'
-    text = "".join(("[", mark.join(values), "]"))
-    if "\n" in text or "\r" in text or "NaN" in text or "Infinity" in text:
+    # pydantic-core takes these for numbers, and JSON has them not.
+    if ("NaN" in text or "Infinity" in text) and _NUMBERLESS.search(text):
         return False
     try:
-        found = _OBJECTS.validate_json(text)
+        _OBJECTS.validate_python(values)
     except ValueError:
         return False
-    return not any(found[::2]) and found[1::2] == [{_MARK: 0}] * (len(values) - 1)
+    return True
 
 
 def csv_header(columns: Sequence[str]) -> bytes:
@@ -97,13 +105,13 @@ def csv_header(columns: Sequence[str]) -> bytes:
     return _csv([list(columns)])
 
 
-def csv_lines(batch: Batch) -> bytes:
+def csv_lines(batch: Batch) -> list[bytes]:
     """Return rows as CSV: null is empty, what is no text or number is JSON."""
     if not len(batch):
-        return b""
+        return []
     batch.check_columns()
     columns = [_plain(values) for values in batch.raw_columns]
-    return _csv(zip(*columns, strict=True))
+    return [_csv(zip(*columns, strict=True))]
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> bytes:

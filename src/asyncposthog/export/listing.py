@@ -118,7 +118,7 @@ class ListSteps(Generic[T]):
         return Batch(
             columns=columns,
             types=tuple(ColumnType("Unknown") for _ in columns),
-            rows=[[item.get(name) for name in columns] for item in items],
+            raw_columns=tuple([item.get(name) for item in items] for name in columns),
             records=items,
             unknown=tuple(sorted({n for item in items for n in item.keys() - known})),
             position=lambda n: place if n >= len(items) else None,

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from asyncposthog.query.clickhouse import column_types
+from asyncposthog.query.clickhouse import ColumnType, column_types
 
 from .batch import Batch
 from .moments import as_text, from_text
@@ -60,14 +60,12 @@ def answer_rows(content: bytes) -> tuple[list[str], object, list[list[Any]]]:
     if not isinstance(columns, list) or not isinstance(rows, list):
         raise ShapeError("it has no columns and results")
     width = len(cast("list[Any]", columns))
-    sizes = set(map(_size, cast("list[object]", rows)))
+    if not set(map(type, cast("list[object]", rows))) <= {list}:
+        raise ShapeError("its rows are no lists")
+    sizes = set(map(len, cast("list[list[Any]]", rows)))
     if not sizes <= {width}:
         raise ShapeError(f"rows have {sorted(sizes)} values, and there are {width} columns")
     return cast("tuple[list[str], object, list[list[Any]]]", (columns, answer.get("types"), rows))
-
-
-def _size(row: object) -> int:
-    return len(cast("list[Any]", row)) if type(row) is list else -1
 
 
 def read_page(source: Source, window: Window, limit: int, content: bytes) -> Page:
@@ -93,8 +91,10 @@ def read_page(source: Source, window: Window, limit: int, content: bytes) -> Pag
         raise ShapeError(f"its columns are {names!r:.200}")
     kinds = column_types(types, len(names))
     received = len(rows)
-    keys = [row[-1] for row in rows]
-    times = [row[-2] for row in rows] if source.time is not None else []
+    values: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    del rows  # the values are needed by column from here on, and memory is dear
+    keys: Sequence[str] = values[-1]
+    times: Sequence[str] = values[-2] if source.time is not None else ()
     if _not_text(keys) or _not_text(times):
         raise ShapeError("its times and keys are not text")
     kept, last = received, None
@@ -105,29 +105,43 @@ def read_page(source: Source, window: Window, limit: int, content: bytes) -> Pag
             raise CrowdedKeyError(place)
         kept = kept or received
         last = None if kept == received else _place(times, keys, kept - 1)
-    rows, keys, times = rows[:kept], keys[:kept], times[:kept]
     duplicates = 0
-    if source.unique and len(set(keys)) < kept:
-        unique = _without_repeats(rows)
+    if kept < received:
+        values = [column[:kept] for column in values]
+    if source.unique and len(set(values[-1])) < kept:
+        unique = _without_repeats(values)
         duplicates = kept - len(unique)
-        if duplicates:
-            rows = [rows[i] for i in unique]
-            keys = [keys[i] for i in unique]
-            times = [times[i] for i in unique] if times else times
-    for row in rows:
-        del row[-hidden:]
-    columns = tuple(names[:-hidden])
+        values = [[column[i] for i in unique] for column in values] if duplicates else values
+    return Page(
+        batch=_batch(source, window, names, kinds, values, last),
+        last=last,
+        received=received,
+        duplicates=duplicates,
+    )
+
+
+def _batch(
+    source: Source,
+    window: Window,
+    names: Sequence[str],
+    kinds: Sequence[ColumnType],
+    values: Sequence[Sequence[Any]],
+    last: Place | None,
+) -> Batch:
+    """Return the rows without what only orders them."""
+    shown = len(names) - (1 if source.time is None else 2)
+    keys: Sequence[str] = values[-1]
+    times: Sequence[str] = values[-2] if source.time is not None else ()
     end = as_position(window, last)
-    batch = Batch(
-        columns=columns,
-        types=kinds[:-hidden],
-        rows=rows,
-        json=frozenset(i for i, name in enumerate(columns) if name in source.json),
+    return Batch(
+        columns=tuple(names[:shown]),
+        types=tuple(kinds[:shown]),
+        raw_columns=tuple(values[:shown]),
+        json=frozenset(i for i, name in enumerate(names[:shown]) if name in source.json),
         keys=keys,
         times=times,
         position=lambda n: end if n >= len(keys) else position_of(_place(times, keys, n - 1)),
     )
-    return Page(batch=batch, last=last, received=received, duplicates=duplicates)
 
 
 def position_of(place: Place) -> dict[str, Any]:
@@ -162,6 +176,7 @@ def _place(times: Sequence[str], keys: Sequence[str], at: int) -> Place:
         raise ShapeError(str(error)) from None
 
 
-def _without_repeats(rows: Sequence[Sequence[Any]]) -> list[int]:
-    """Return the places of rows that are not equal to one just before them."""
+def _without_repeats(values: Sequence[Sequence[Any]]) -> list[int]:
+    """Return the places of rows that are not equal to the one before them."""
+    rows = list(zip(*values, strict=True))
     return [i for i in range(len(rows)) if not i or rows[i] != rows[i - 1]]

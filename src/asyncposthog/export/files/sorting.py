@@ -246,7 +246,7 @@ class Merge:
         return Batch(
             columns=self._columns,
             types=column_types([COLUMNS[name] for name in self._columns], len(self._columns)),
-            rows=list(zip(*values, strict=True)),
+            raw_columns=values,
             json=frozenset(i for i, name in enumerate(self._columns) if name in self._json),
             keys=keys,
             times=times,

@@ -32,8 +32,9 @@ _MEMBER: Final = 20_000
 class Lines:
     """The rows of a batch, written out."""
 
-    blocks: Sequence[tuple[bytes, int, int]]
-    """Bytes, rows and checksum: one block, or several that end where a gzip member may."""
+    pieces: Sequence[bytes]
+    rows: int
+    checksum: int
     columns: tuple[str, ...]
     batch: Batch | None
     """Kept where a member may have to end inside of it."""
@@ -102,11 +103,11 @@ class TextSink:
     def prepare(self, batch: Batch) -> Lines:
         """Write rows out as lines."""
         if self._gzip:
-            return Lines((), batch.columns, batch)
-        block = (self._encode(batch), len(batch), key_sum(batch.keys))
-        return Lines((block,), batch.columns, None)
+            return Lines((), 0, 0, batch.columns, batch)
+        keys = key_sum(batch.keys)
+        return Lines(self._encode(batch), len(batch), keys, batch.columns, None)
 
-    def _encode(self, batch: Batch) -> bytes:
+    def _encode(self, batch: Batch) -> list[bytes]:
         return json_lines(batch) if self._form == "jsonl" else csv_lines(batch)
 
     def write(self, piece: Piece[Lines], *, durable: bool) -> Mark | None:
@@ -116,8 +117,7 @@ class TextSink:
             self._head(lines.columns)
             if lines.batch is not None:
                 position = self._gather(lines.batch)
-            for block in lines.blocks:
-                self._append(*block)
+            self._append(lines.pieces, lines.rows, lines.checksum)
             if not durable or position is None:
                 return None
             assert self._file is not None
@@ -129,7 +129,7 @@ class TextSink:
             self._columns = columns
             if self._form == "csv":
                 header = csv_header(columns)
-                self._append(compress(header, mtime=0) if self._gzip else header, 0, 0)
+                self._append([compress(header, mtime=0) if self._gzip else header], 0, 0)
         elif columns != self._columns:
             raise ExportError(
                 f"The columns changed from {', '.join(self._columns)} to {', '.join(columns)}.",
@@ -156,25 +156,28 @@ class TextSink:
 
     def _member(self) -> None:
         waiting, self._waiting, self._held = self._waiting, [], 0
-        content = b"".join(self._encode(batch) for batch in waiting)
+        content = b"".join(piece for batch in waiting for piece in self._encode(batch))
         keys = sum(key_sum(batch.keys) for batch in waiting)
-        self._append(compress(content, 6, mtime=0), sum(map(len, waiting)), keys)
+        self._append([compress(content, 6, mtime=0)], sum(map(len, waiting)), keys)
 
-    def _append(self, content: bytes, rows: int, keys: int) -> None:
+    def _append(self, pieces: Sequence[bytes], rows: int, keys: int) -> None:
         file = self._file
         assert file is not None
+        size, crc = 0, self._crc
         try:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) :]
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[file.write(view) :]
+                size, crc = size + len(piece), zlib.crc32(piece, crc)
         except OSError:
             # Half a line is of no use to anybody.
             with contextlib.suppress(OSError):
                 file.truncate(self._offset)
                 file.seek(self._offset)
             raise
-        self._offset += len(content)
-        self._crc = zlib.crc32(content, self._crc)
+        self._offset += size
+        self._crc = crc
         self.rows += rows
         self.checksum = (self.checksum + keys) & MASK
 
