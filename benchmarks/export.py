@@ -30,9 +30,9 @@ EVENTS = 1_000_000
 KILLS = 3
 PAGE = 50_000
 LATENCY = 0.2
-SMALL = 10_000
+SMALL = 1_000
 """Rows of a page at 200 ms: the server's own work for a page is then small beside that."""
-SLICE = 0.2
+SLICE = 0.04
 """The part of the range that the rounds with latency export."""
 ROUNDS = 3
 

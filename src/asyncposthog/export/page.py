@@ -91,7 +91,7 @@ def read_page(source: Source, window: Window, limit: int, content: bytes) -> Pag
         raise ShapeError(f"its columns are {names!r:.200}")
     kinds = column_types(types, len(names))
     received = len(rows)
-    values: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    values: list[Sequence[Any]] = list(zip(*rows, strict=False)) if rows else [()] * len(names)
     del rows  # the values are needed by column from here on, and memory is dear
     keys: Sequence[str] = values[-1]
     times: Sequence[str] = values[-2] if source.time is not None else ()
