@@ -12,6 +12,7 @@ import anyio
 
 from asyncposthog import AsyncPostHog, PermissionDeniedError
 from asyncposthog.emulator import Emulator, serve
+from examples.export_demo import export_demo
 
 PERSONS = 5_000
 COHORTS = 250
@@ -133,7 +134,10 @@ async def main() -> None:
                 rate = count / (time.perf_counter() - exporting)
                 say(f"that was {rate:,.0f} persons a second")
     requests = len(emulator.requests)
-    print(f"{requests} requests in {time.perf_counter() - started:.1f} s; nothing is left running")
+    print(f"{requests} requests in {time.perf_counter() - started:.1f} s")
+    print("an emulator in a process of its own, and the program `asyncposthog export`")
+    await export_demo()
+    print(f"{time.perf_counter() - started:.1f} s in all; nothing is left running")
 
 
 if __name__ == "__main__":
