@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from operator import ge, gt, le, lt
 from typing import Any, Final
 
-from asyncposthog.emulator.flags.moments import moment, version, version_range
+from asyncposthog.emulator.flags.moments import absolute, moment, version, version_range
 from asyncposthog.emulator.guards import is_array, is_object
 
 __all__ = ["OPERATORS", "Unevaluable", "matches"]
@@ -125,7 +125,8 @@ def _date(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
     if isinstance(value, int | float) and not isinstance(value, bool):
         at = _of_number(value)
     else:
-        at = moment(value, now) if isinstance(value, str) else None
+        # Only a filter may speak of so long ago: what a person has is a date or none.
+        at = absolute(value.strip(), now) if isinstance(value, str) else None
     if at is None:
         return False
     if operator == "is_date_exact":

@@ -7,7 +7,7 @@ from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["Version", "moment", "relative", "version", "version_range"]
+__all__ = ["Version", "absolute", "moment", "relative", "version", "version_range"]
 
 Version = tuple[int, int, int]
 
@@ -17,7 +17,7 @@ _SPANS: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta
 
 def moment(text: str, now: datetime) -> datetime | None:
     """The moment a text stands for: ISO 8601, a year, or `-7d`; None when it is none."""
-    return relative(text, now) or _absolute(text.strip(), now)
+    return relative(text, now) or absolute(text.strip(), now)
 
 
 def relative(text: str, now: datetime) -> datetime | None:
@@ -48,7 +48,8 @@ def _years_ago(now: datetime, count: int) -> datetime:
     return now.replace(year=now.year - count, day=28 if leap else now.day)
 
 
-def _absolute(text: str, now: datetime) -> datetime | None:
+def absolute(text: str, now: datetime) -> datetime | None:
+    """The moment that a date, a time or a year stands for; None when it is none."""
     if re.fullmatch(r"[0-9]{4}", text):
         return datetime(int(text), now.month, now.day, tzinfo=UTC) if int(text) else None
     if text.upper().endswith(" UTC"):
