@@ -371,3 +371,28 @@ async def test_times_are_exact_however_json_has_them() -> None:
         job = ph.export.events(START, moment(start + 250), page_size=9, columns=["uuid"])
         rows = [row["uuid"] async for row in job]
     assert rows == [f"{i:03d}" for i in range(250)]
+
+
+async def test_a_query_that_nobody_waits_for_is_cancelled_on_the_server() -> None:
+    asked: list[str] = []
+    cancelled: list[str] = []
+    server = Server(events(100))
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            cancelled.append(request.url.path.split("/")[-2])
+            return httpx.Response(200, json={"message": "Query task revoked"})
+        body = json.loads(request.content)
+        if "GROUP BY bucket" in body["query"]["query"]:
+            return await server(request)
+        asked.append(body["client_query_id"])
+        if len(asked) == 3:
+            scope.cancel()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with client(hang) as ph:
+        with anyio.CancelScope() as scope:
+            await ph.export.events(START, END, page_size=20).to(print)
+    assert sorted(cancelled) == sorted(asked)
+    assert len(asked) == 3

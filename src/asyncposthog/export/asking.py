@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
+import anyio
 import httpx
 from anyio import CapacityLimiter, to_thread
 
@@ -15,7 +18,7 @@ from asyncposthog.options import read_options
 from asyncposthog.registry.families import query as registry
 from asyncposthog.transport.middleware import CallNext
 from asyncposthog.transport.retry import OnRetry, RetryDetails
-from asyncposthog.types import RequestOptions
+from asyncposthog.types import OMIT, RequestOptions
 
 from .engine import Tally
 from .page import ShapeError
@@ -26,6 +29,7 @@ R = TypeVar("R")
 
 _RETRIES: Final = 6
 """Repeats of a query: an export is long, and a hiccup must not end it."""
+_CANCEL_SECONDS: Final = 2.0
 _MISREADS: Final = 3
 """How often an answer that is none is asked for again."""
 
@@ -79,9 +83,22 @@ class Asker:
 
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         # A function of its own, so that nothing keeps the response while it is read.
-        executor = self._executor
-        response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
+        executor, query_id = self._executor, uuid4().hex
+        body = {**body, "client_query_id": query_id}
+        try:
+            response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_CANCEL_SECONDS):
+                await self._cancel(query_id)
+            raise
         return response.content
+
+    async def _cancel(self, query_id: str) -> None:
+        """Free the slot of a query that nobody waits for any more."""
+        with suppress(PostHogError):
+            await self._executor.perform(
+                registry.CANCEL, (query_id,), None, None, OMIT, self._options
+            )
 
     def _misread(self, error: ShapeError) -> PostHogError:
         return DecodeError(

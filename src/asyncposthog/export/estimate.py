@@ -13,7 +13,7 @@ __all__ = ["bucket_seconds", "even_windows", "fitted_windows"]
 
 _SECOND: Final = 1_000_000
 _STEPS: Final = (60, 300, 900, 3600, 6 * 3600, 86400)
-_BUCKETS: Final = 2500
+_BUCKETS: Final = 10_000
 _LONGEST: Final = 7 * 86400 * _SECOND
 """The longest window of an unknown number of rows."""
 
