@@ -129,11 +129,13 @@ class _Stdout:
 
     def __call__(self, batch: Batch) -> None:
         if self._form == "jsonl":
-            write(json_lines(batch))
+            chunks = json_lines(batch)
         else:
             if not self._headed:
                 write(csv_header(batch.columns))
-            write(csv_lines(batch))
+            chunks = csv_lines(batch)
+        for chunk in chunks:
+            write(chunk)
         self._headed = True
 
 
