@@ -71,10 +71,10 @@ class Asker:
             "name": self._name,
         }
         for attempt in range(_MISREADS + 1):
-            content = await self._send(body)
-            self._tally.received += len(content)
+            answers = [await self._send(body)]
+            self._tally.received += len(answers[0])
             try:
-                return await to_thread.run_sync(read, content, limiter=self._reading)
+                return await to_thread.run_sync(_read, read, answers, limiter=self._reading)
             except ShapeError as error:
                 if attempt == _MISREADS:
                     raise self._misread(error) from None
@@ -91,6 +91,8 @@ class Asker:
             with anyio.CancelScope(shield=True), anyio.move_on_after(_CANCEL_SECONDS):
                 await self._cancel(query_id)
             raise
+        # A response and its stream refer to each other, and would wait for the garbage collector.
+        response.stream = httpx.ByteStream(b"")
         return response.content
 
     async def _cancel(self, query_id: str) -> None:
@@ -107,6 +109,11 @@ class Asker:
             status=200,
             suggestion="Run the export again; it goes on where it stopped if it has a checkpoint.",
         )
+
+
+def _read(read: Callable[[bytes], R], answers: list[bytes]) -> R:
+    # Taken out here, so that nobody but `read` keeps it, and for no longer than it needs it.
+    return read(answers.pop())
 
 
 def observed(executor: Executor, tally: Tally) -> Executor:

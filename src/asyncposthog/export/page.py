@@ -130,8 +130,8 @@ def _batch(
 ) -> Batch:
     """Return the rows without what only orders them."""
     shown = len(names) - (1 if source.time is None else 2)
-    keys: Sequence[str] = values[-1]
-    times: Sequence[str] = values[-2] if source.time is not None else ()
+    keys = _copied(values[-1])
+    times = _copied(values[-2]) if source.time is not None else ()
     end = as_position(window, last)
     return Batch(
         columns=tuple(names[:shown]),
@@ -154,6 +154,12 @@ def as_position(window: Window, last: Place | None) -> dict[str, Any]:
     if last is not None:
         return position_of(last)
     return {"time": as_text(window.end), "key": None}
+
+
+def _copied(texts: Sequence[str]) -> Sequence[str]:
+    """Return the same texts, apart in memory: those that came keep all around them from its use."""
+    copies = "\0".join(texts).split("\0") if texts else texts
+    return copies if len(copies) == len(texts) else texts
 
 
 def _not_text(values: Sequence[object]) -> bool:

@@ -180,12 +180,13 @@ class QuerySteps(Generic[T]):
         limit = window.limit or self._engine.page_size
         sql, values = page_query(source, window.start, window.end, window.after, limit)
 
-        def read(content: bytes) -> tuple[Page, T]:
-            page = read_page(source, window, limit, content)
-            return page, self._prepare(page.batch)
+        def read(content: bytes) -> tuple[Page, T, int]:
+            page, size = read_page(source, window, limit, content), len(content)
+            del content  # tens of megabytes
+            return page, self._prepare(page.batch), size
 
         try:
-            page, content = await self._asker.ask(sql, values, read)
+            page, content, size = await self._asker.ask(sql, values, read)
         except CrowdedKeyError as error:
             raise _crowded(error, limit) from None
         except StatusError as error:
@@ -193,7 +194,7 @@ class QuerySteps(Generic[T]):
             raise
         self._tally.duplicates += page.duplicates
         batch = page.batch
-        return Reading(Piece(content, len(batch), batch.position(len(batch))), page.last)
+        return Reading(Piece(content, len(batch), batch.position(len(batch))), page.last, size)
 
 
 def _read_counts(content: bytes) -> dict[int, int]:

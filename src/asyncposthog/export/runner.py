@@ -1,14 +1,14 @@
 """Windows are read side by side, and handed on in order.
 
-At most `concurrency` are in flight, and no more than that wait to be handed on: a slow consumer
-stops the reading, and memory does not grow with the export.
+At most `concurrency` are in flight, and no more than that wait to be handed on, fewer where they
+are large: a slow consumer stops the reading, and memory does not grow with the export.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +23,9 @@ __all__ = ["Reading", "Runner"]
 
 T = TypeVar("T")
 
+_HELD: Final = 32 * 1024 * 1024
+"""Bytes of answers that may wait to be handed on, beyond as many as are read at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T]):
@@ -31,6 +34,8 @@ class Reading(Generic[T]):
     piece: Piece[T]
     last: Place | None
     """Where the next page begins; None: the window was read to its end."""
+    size: int = 0
+    """Bytes of the answer."""
 
 
 class Runner(Generic[T]):
@@ -61,6 +66,7 @@ class Runner(Generic[T]):
         self._changed = changed
         self._news = anyio.Event()
         self._running = 0
+        self._largest = 1
         self._failure: Exception | None = None
 
     async def run(self, consume: Consume[T]) -> None:
@@ -82,7 +88,7 @@ class Runner(Generic[T]):
 
     async def _feed(self, group: TaskGroup, consume: Consume[T]) -> None:
         while not self._planner.finished:
-            self._start(group, self._concurrency * 2)
+            self._start(group, self._ahead)
             ticket = self._planner.pop(ordered=self._ordered)
             if ticket is not None:
                 assert ticket.result is not None
@@ -92,6 +98,11 @@ class Runner(Generic[T]):
                 raise self._failure
             self._news = anyio.Event()
             await self._news.wait()
+
+    @property
+    def _ahead(self) -> int:
+        """How many windows may be in flight or wait to be handed on."""
+        return self._concurrency + min(self._concurrency, _HELD // self._largest)
 
     async def step(self) -> list[Piece[T]]:
         """Read as many windows as may be read at a time, and return what is next in order.
@@ -135,6 +146,7 @@ class Runner(Generic[T]):
         except Exception as error:
             self._fail(error)
         else:
+            self._largest = max(self._largest, reading.size)
             if reading.last is None:
                 planner.finish(ticket, reading.piece.rows, reading.piece)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,8 @@ from .base import Mark
 __all__ = ["ParquetSink"]
 
 _CHUNK: Final = 1 << 20
+_AT_ONCE: Final = 5_000
+"""Rows turned into Arrow at a time: it takes more memory on the way than they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,10 @@ class Block:
     """The rows of a batch as Arrow has them."""
 
     table: Any
-    batch: Batch
-    """Where the rows stand in the order."""
+    keys: Sequence[str]
+    times: Sequence[str]
+    position: Callable[[int], Any]
+    """Where to go on behind the first n rows."""
 
 
 class ParquetSink:
@@ -123,20 +127,23 @@ class ParquetSink:
 
     def prepare(self, batch: Batch) -> Block:
         """Turn rows into an Arrow table."""
-        return Block(batch.to_arrow(), batch)
+        parts = [batch.cut(i, i + _AT_ONCE).to_arrow() for i in range(0, len(batch), _AT_ONCE)]
+        table = pyarrow_module().concat_tables(parts) if parts else batch.to_arrow()
+        # Not the batch itself: as Python has them, the rows are larger than the table.
+        return Block(table, batch.keys, batch.times, batch.position)
 
     def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
         """Write rows, and complete the files they fill."""
         block, mark = piece.content, None
         with clear_errors(self._folder):
             self._check_schema(block.table.schema)
-            for day, start, stop in _days(block.batch):
+            for day, start, stop in _days(block.times, block.table.num_rows):
                 while start < stop:
                     file = self._file_of(day)
                     if file is None:
                         # Another day began: what came before is complete.
                         if self._complete():
-                            position = block.batch.position(start) if start else self._behind
+                            position = block.position(start) if start else self._behind
                             mark = Mark(position, self._state())
                         file = self._begin_file(day)
                     count = min(stop - start, self._file_rows - file.rows)
@@ -144,7 +151,7 @@ class ParquetSink:
                     start += count
                     if file.rows == self._file_rows:
                         self._complete()
-                        mark = Mark(block.batch.position(start), self._state())
+                        mark = Mark(block.position(start), self._state())
         self._behind = piece.position
         return mark if durable and mark is not None and mark.position is not None else None
 
@@ -171,7 +178,7 @@ class ParquetSink:
         return self._open
 
     def _append(self, file: _File, block: Block, start: int, stop: int) -> None:
-        keys = key_sum(block.batch.keys[start:stop])
+        keys = key_sum(block.keys[start:stop])
         file.append(block.table.slice(start, stop - start), self._group_rows)
         file.keys = (file.keys + keys) & MASK
 
@@ -259,9 +266,12 @@ class _File:
 
     def _write(self, rows: int) -> None:
         whole = pyarrow_module().concat_tables(self._waiting)
-        self._writer.write_table(whole.slice(0, rows), row_group_size=rows)
         rest = whole.slice(rows)
         self._waiting, self._held = ([rest], rest.num_rows) if rest.num_rows else ([], 0)
+        # In one piece: where its pieces end shows in the bytes, and must not.
+        group = whole.slice(0, rows).combine_chunks()
+        del whole
+        self._writer.write_table(group, row_group_size=rows)
 
     def complete(self) -> tuple[int, int]:
         """Write and sync everything; return size and checksum."""
@@ -286,11 +296,10 @@ class _File:
         self._partial.unlink(missing_ok=True)
 
 
-def _days(batch: Batch) -> Iterator[tuple[str | None, int, int]]:
-    """Yield the days of a batch, in UTC, with the places where their rows begin and end."""
-    times: Sequence[str] = batch.times
+def _days(times: Sequence[str], rows: int) -> Iterator[tuple[str | None, int, int]]:
+    """Yield the days of some rows, in UTC, with the places where they begin and end."""
     if not times:
-        yield None, 0, len(batch)
+        yield None, 0, rows
         return
     begin = 0
     for place in range(1, len(times) + 1):
