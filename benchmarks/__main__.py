@@ -11,13 +11,23 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from benchmarks import client, emulator, export, faults, fleet, hogql, limits
+from benchmarks import (
+    client,
+    emulator,
+    export,
+    export_memory,
+    export_rivals,
+    faults,
+    fleet,
+    hogql,
+    limits,
+)
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": client.rows,
     "emulator": lambda: chain(emulator.rows(), hogql.rows()),
-    "export": export.rows,
+    "export": lambda: chain(export.rows(), export_rivals.rows(), export_memory.rows()),
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
 OUT = Path(__file__).resolve().parent / "out" / "results.json"

@@ -1,0 +1,162 @@
+"""`python -m benchmarks.export_canned ROWS`: a server that makes up pages of events as it is asked.
+
+It stands in for the emulator where that would take too long: it keeps nothing, so that ten million
+events cost it no more than ten. It knows the queries of an export of events, and no others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+__all__ = ["START", "STEP", "end_of"]
+
+START = datetime(2026, 5, 1, tzinfo=UTC)
+STEP = 250_000
+"""Microseconds from one moment to the next."""
+SHARING = 3
+"""Rows of one moment."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ORIGIN = round(START.timestamp()) * 1_000_000
+
+_COLUMNS = (
+    ("uuid", "UUID"), ("event", "String"), ("timestamp", "DateTime64(6, 'UTC')"),
+    ("distinct_id", "String"), ("person_id", "UUID"), ("properties", "String"),
+    ("elements_chain", "String"), ("created_at", "DateTime64(6, 'UTC')"),
+    ("export_time", "String"), ("export_key", "String"),
+)  # fmt: skip
+_COUNTS = (("bucket", "UInt32"), ("rows", "UInt64"))
+_LIMIT = re.compile(r"LIMIT (\d+)$")
+
+
+def end_of(rows: int) -> datetime:
+    """The first moment after so many rows."""
+    return START + timedelta(microseconds=-(-rows // SHARING) * STEP)
+
+
+def _properties(number: int) -> str:
+    page = ("features", "pricing", "docs", "blog/a-year-of-boats")[number % 4]
+    return json.dumps(
+        {
+            "$current_url": f"https://www.paperboat.example/{page}",
+            "$host": "www.paperboat.example",
+            "$pathname": f"/{page}",
+            "$referrer": "https://www.google.com/",
+            "$referring_domain": "www.google.com",
+            "utm_source": "google",
+            "utm_medium": "cpc",
+            "utm_campaign": "brand",
+            "$session_id": f"019e7ab6-2a65-75e6-aae0-{number:012x}",
+            "$window_id": f"019e7ab6-2a65-7638-9a1d-{number:012x}",
+            "$feature/new-onboarding": "control",
+            "$lib": "web",
+            "$lib_version": "1.256.0",
+            "$browser": ("Chrome", "Safari", "Firefox")[number % 3],
+            "$browser_version": 100 + number % 40,
+            "$os": "Windows",
+            "$device_type": "Desktop",
+            "$screen_width": 1920,
+            "$screen_height": 1080,
+            "$geoip_country_code": "NL",
+            "$geoip_country_name": "Netherlands",
+            "$geoip_city_name": "Utrecht",
+            "$geoip_time_zone": "Europe/Amsterdam",
+        },
+        separators=(",", ":"),
+    )
+
+
+_PROPERTIES = tuple(json.dumps(_properties(number)) for number in range(997))
+_KEY = "019e7ab6-0000-7000-8000-"
+
+
+def _page(rows: int, sql: str, values: dict[str, Any]) -> bytes:
+    found = _LIMIT.search(sql)
+    assert found is not None, sql
+    first = _first(values["export_from"])
+    if "export_after_key" in values:
+        first = int(values["export_after_key"].removeprefix(_KEY), 16) + 1
+    last = min(rows, _first(values["export_to"]), first + int(found[1]))
+    body = ",".join([_row(number) for number in range(first, last)])
+    return _answer(_COLUMNS, body)
+
+
+def _row(number: int) -> str:
+    at = _text(ORIGIN + number // SHARING * STEP)
+    shown = f"{at[:10]}T{at[11:]}Z"
+    key = f"{_KEY}{number:012x}"
+    user = f"019e7ab6-2a65-7c6e-81b4-{number // 20:012x}"
+    return (
+        f'["{key}","$pageview","{shown}","{user}","{user}",{_PROPERTIES[number % 997]},"",'
+        f'"{shown}","{at}","{key}"]'
+    )
+
+
+def _counts(rows: int, values: dict[str, Any]) -> bytes:
+    length = values["export_step"] * 1_000_000
+    begin, end = _first(values["export_from"]), min(rows, _first(values["export_to"]))
+    body: list[str] = []
+    while begin < end:
+        bucket = (ORIGIN + begin // SHARING * STEP) // length
+        stop = min(end, _number_at((bucket + 1) * length))
+        body.append(f"[{bucket},{stop - begin}]")
+        begin = stop
+    return _answer(_COUNTS, ",".join(body))
+
+
+def _first(text: str) -> int:
+    """The number of the first row at a moment or after it."""
+    return _number_at(
+        (datetime.fromisoformat(f"{text}+00:00") - EPOCH) // timedelta(microseconds=1)
+    )
+
+
+def _number_at(micros: int) -> int:
+    return max(0, -(-(micros - ORIGIN) // STEP)) * SHARING
+
+
+def _text(micros: int) -> str:
+    at = EPOCH + timedelta(microseconds=micros)
+    return at.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _answer(columns: tuple[tuple[str, str], ...], body: str) -> bytes:
+    names = json.dumps([name for name, _ in columns])
+    return f'{{"results":[{body}],"columns":{names},"types":{json.dumps(columns)}}}'.encode()
+
+
+def _asked(rows: int, body: bytes) -> bytes:
+    query = json.loads(body)["query"]
+    if "intDiv" in query["query"]:
+        return _counts(rows, query["values"])
+    return _page(rows, query["query"], query["values"])
+
+
+async def _serve(rows: int) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                found = re.search(rb"(?i)content-length: (\d+)", head)
+                content = await reader.readexactly(int(found[1]) if found else 0)
+                page = _asked(rows, content)
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(page)
+                )
+                writer.write(page)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1])))

@@ -1,0 +1,81 @@
+"""Peak memory of exports, each in a process of its own, from a server that makes up its pages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.export_canned import START, end_of
+from benchmarks.measure import Row
+
+__all__ = ["rows"]
+
+AREA = "export"
+FEW, MANY = 1_000_000, 10_000_000
+MOST = 512.0
+"""MiB."""
+GROWTH = 1.10
+
+_EXPORT = """
+import anyio, json, resource, sys
+from datetime import datetime
+from asyncposthog import AsyncPostHog
+url, start, end, form, path = sys.argv[1:]
+async def export():
+    async with AsyncPostHog("phx_canned", project_id=1, host=url, limits=False) as ph:
+        job = ph.export.events(
+            datetime.fromisoformat(start), datetime.fromisoformat(end), engine="query"
+        )
+        return await (job.to_jsonl if form == "jsonl" else job.to_parquet)(path)
+rows = anyio.run(export).rows
+print(json.dumps([rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+def rows() -> Iterator[Row]:
+    """Measure what has a target."""
+    for form, name in (("jsonl", "JSONL"), ("parquet", "Parquet")):
+        few, many = _peak(FEW, form), _peak(MANY, form)
+        for count, peak in ((FEW, few), (MANY, many)):
+            yield Row(
+                AREA, f"peak memory, {count:,} rows to {name} (canned pages of 46 MB)",
+                peak, None, None, MOST, peak <= MOST, "MiB",
+            )  # fmt: skip
+        growth = many / few
+        yield Row(
+            AREA, f"  ten times the rows to {name} against one",
+            many, few, growth, GROWTH, growth <= GROWTH, "MiB",
+        )  # fmt: skip
+
+
+def _peak(count: int, form: str) -> float:
+    """Export so many rows, and return the MiB that it took at most."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        with _canned(count) as url:
+            given = (url, START.isoformat(), end_of(count).isoformat(), form, str(folder / "out"))
+            done = subprocess.run(
+                [sys.executable, "-c", _EXPORT, *given], check=True, capture_output=True, text=True
+            )
+    finally:
+        shutil.rmtree(folder)
+    found, peak = json.loads(done.stdout.splitlines()[-1])
+    assert found == count, (found, count)
+    return peak
+
+
+@contextmanager
+def _canned(count: int) -> Generator[str]:
+    command = [sys.executable, "-m", "benchmarks.export_canned", str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.terminate()

@@ -1,0 +1,247 @@
+"""Exports beside what others do: how many rows come back, and how fast.
+
+dlt and Airbyte's connector live in `.venv-rivals`, which is made when they are needed. All of them
+follow the events list, because that is what they know; ours asks `/query/` of the same process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import httpx
+
+from asyncposthog import AsyncPostHog
+from asyncposthog.emulator import Emulator
+from asyncposthog.emulator.serving import served
+from benchmarks.export_box import END, KEY, START, box
+from benchmarks.measure import Row
+
+__all__ = ["rows"]
+
+AREA = "export"
+STORED = 20_000
+SHARING = 7
+CLAMP = 1000
+"""Rows of a list at most, as on the server."""
+EVENTS = 1_000_000
+SLICE = 50_000
+"""Rows after which a rival is stopped."""
+TARGET = 3.0
+PLACE = Path(__file__).resolve().parents[1] / ".venv-rivals"
+WANTED = ("dlt==1.31.0", "airbyte-source-posthog==1.1.28")
+DAY = datetime(2026, 1, 15, tzinfo=UTC)
+LIST = "/api/projects/1/events/"
+
+
+def rows() -> Iterator[Row]:
+    """Measure what has a target."""
+    python = _rivals()
+    yield from _recovered(python)
+    yield from _throughput(python)
+
+
+def _rivals() -> Path | None:
+    """Install the rivals once; None where that cannot be done."""
+    python = PLACE / "bin" / "python"
+    if not (PLACE / ".installed").exists():
+        try:
+            venv.create(PLACE, with_pip=True, clear=True)
+            pip = [str(python), "-m", "pip", "install", "--quiet", *WANTED]
+            subprocess.run(pip, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"{PLACE.name} could not be made: {error}", file=sys.stderr)
+            return None
+        (PLACE / ".installed").touch()
+    return python
+
+
+def _recovered(python: Path | None) -> Iterator[Row]:
+    """Count what comes back of events that share their moments."""
+    emulator = Emulator()
+    emulator.settings.events_limit = CLAMP
+    moments = [DAY + timedelta(milliseconds=number // SHARING) for number in range(STORED)]
+    events = [
+        {"event": "$pageview", "distinct_id": f"user-{number % 97}", "timestamp": at}
+        for number, at in enumerate(moments)
+    ]
+    uuids = set(emulator.world.events.append(emulator.project_id, events))
+    start, end = DAY, DAY + timedelta(days=1)
+    with served(emulator) as url:
+        found, returned = anyio.run(_ours, url, start, end)
+        name = f"rows of {STORED:,}, {SHARING} sharing each timestamp, that come back"
+        whole = set(found) == uuids and returned == STORED
+        yield Row(AREA, name, returned, None, None, STORED, whole, "rows, ours")
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "rows.jsonl"
+            count, _ = _singer(url, start, end, out, STORED)
+            yield _other("a loop that follows next", count)
+            if python is None:
+                yield _missing("dlt's REST source: could not be installed")
+                yield _missing("airbyte-source-posthog: could not be installed")
+                return
+            count, _ = _dlt(python, url, start, end, out, STORED)
+            yield _other("dlt's REST source", count)
+            lenient = cast("Emulator", SimpleNamespace(app=_Lenient(emulator.app)))
+            with served(lenient) as url:
+                count = _airbyte(python, url, start, Path(folder))
+            yield _other("airbyte-source-posthog", count)
+
+
+class _Lenient:
+    """The emulator, with the slash at the end of a path optional: the connector leaves it out."""
+
+    def __init__(self, app: Any) -> None:
+        self.connections = app.connections
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "/")
+        if not path.endswith("/"):
+            scope = {**scope, "path": f"{path}/"}
+        await self._app(scope, receive, send)
+
+
+def _other(name: str, count: int) -> Row:
+    return Row.information(AREA, f"  {name}, as it is", count, "rows, and reports success")
+
+
+def _missing(name: str) -> Row:
+    return Row(AREA, f"  {name}", None, None, None, None, False, "")
+
+
+async def _ours(url: str, start: datetime, end: datetime) -> tuple[list[str], int]:
+    async with AsyncPostHog(KEY, project_id=1, host=url, limits=False) as ph:
+        found = [str(row["uuid"]) async for row in ph.export.events(start, end, engine="query")]
+    return found, len(found)
+
+
+def _throughput(python: Path | None) -> Iterator[Row]:
+    """Export a million rows; the others a part of them, which is all that their rate needs."""
+    with box(EVENTS) as emulator, tempfile.TemporaryDirectory() as folder:
+        emulator.tell("setting", events_limit=CLAMP)
+        path = Path(folder) / "ours.jsonl"
+
+        async def export() -> float:
+            began = time.perf_counter()
+            async with AsyncPostHog(KEY, project_id=1, host=emulator.url, limits=False) as ph:
+                report = await ph.export.events(START, END, engine="query").to_jsonl(path)
+            assert report.rows == EVENTS, report
+            return report.rows / (time.perf_counter() - began)
+
+        ours = anyio.run(export)
+        out = Path(folder) / "rival.jsonl"
+        part = f"({SLICE:,} of them)"
+        count, seconds = _singer(emulator.url, START, END, out, SLICE)
+        yield _faster(f"{EVENTS:,} rows; Singer-style loop {part}", ours, count / seconds)
+        if python is None:
+            yield _missing(f"{EVENTS:,} rows; dlt's REST source could not be installed")
+            return
+        count, seconds = _dlt(python, emulator.url, START, END, out, SLICE)
+        yield _faster(f"{EVENTS:,} rows; dlt's REST source {part}", ours, count / seconds)
+
+
+def _faster(name: str, ours: float, rival: float) -> Row:
+    ratio = ours / rival
+    return Row(AREA, name, ours, rival, ratio, TARGET, ratio >= TARGET, "rows/s")
+
+
+def _singer(url: str, start: datetime, end: datetime, out: Path, most: int) -> tuple[int, float]:
+    """Follow `next`, and write RECORD and STATE messages, as a Singer tap does."""
+    began, count = time.perf_counter(), 0
+    following: str | None = f"{url}{LIST}"
+    asked: dict[str, Any] | None = {
+        "limit": CLAMP,
+        "after": (start - timedelta(microseconds=1)).isoformat(),
+        "before": end.isoformat(),
+    }
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(headers=headers, timeout=60) as http, out.open("w") as file:
+        while following and count < most:
+            answer = http.get(following, params=asked).raise_for_status().json()
+            for record in answer["results"]:
+                message = {"type": "RECORD", "stream": "events", "record": record}
+                file.write(json.dumps(message) + "\n")
+            count += len(answer["results"])
+            if answer["results"]:
+                state = {"bookmarks": {"events": answer["results"][-1]["timestamp"]}}
+                file.write(json.dumps({"type": "STATE", "value": state}) + "\n")
+            following, asked = answer["next"], None
+    return count, time.perf_counter() - began
+
+
+_DLT = """
+import json, sys, time
+from dlt.sources.rest_api import rest_api_source
+url, key, after, before, limit, out, most = sys.argv[1:]
+source = rest_api_source({
+    "client": {
+        "base_url": url + "/api/projects/1/",
+        "auth": {"type": "bearer", "token": key},
+        "paginator": {"type": "json_link", "next_url_path": "next"},
+    },
+    "resources": [{"name": "events", "endpoint": {
+        "path": "events/",
+        "params": {"limit": int(limit), "after": after, "before": before},
+        "data_selector": "results",
+    }}],
+})
+began, count = time.perf_counter(), 0
+with open(out, "w") as file:
+    for row in source.resources["events"]:
+        file.write(json.dumps(row) + "\\n")
+        count += 1
+        if count >= int(most):
+            break
+print(json.dumps([count, time.perf_counter() - began]))
+"""
+
+
+def _dlt(
+    python: Path, url: str, start: datetime, end: datetime, out: Path, most: int
+) -> tuple[int, float]:
+    """Iterate over dlt's source and write lines: its own pipeline would only take longer."""
+    after = (start - timedelta(microseconds=1)).isoformat()
+    arguments = (url, KEY, after, end.isoformat(), str(CLAMP), str(out), str(most))
+    count, seconds = json.loads(_run([str(python), "-c", _DLT, *arguments]).splitlines()[-1])
+    return count, seconds
+
+
+def _airbyte(python: Path, url: str, start: datetime, folder: Path) -> int:
+    """Run the connector as Airbyte does, and count its records."""
+    config, catalog = folder / "config.json", folder / "catalog.json"
+    given = {"api_key": KEY, "base_url": url, "start_date": start.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    config.write_text(json.dumps(given))
+    stream: dict[str, Any] = {
+        "name": "events",
+        "json_schema": {},
+        "supported_sync_modes": ["full_refresh", "incremental"],
+    }
+    configured: dict[str, Any] = {
+        "stream": stream,
+        "sync_mode": "incremental",
+        "destination_sync_mode": "append",
+        "cursor_field": ["timestamp"],
+    }
+    catalog.write_text(json.dumps({"streams": [configured]}))
+    command = [str(python.with_name("source-posthog")), "read"]
+    text = _run([*command, "--config", str(config), "--catalog", str(catalog)])
+    messages = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return sum(message.get("type") == "RECORD" for message in messages)
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stdout[-800:]} {done.stderr[-800:]}")
+    return done.stdout
