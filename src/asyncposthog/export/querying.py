@@ -88,8 +88,7 @@ class QueryEngine:
         if tally.expected is None:
             tally.expected = sum(counts.values())
         # One below: a page that could be full has to be followed by another.
-        target = min(self.page_size - 1, int(self.page_size * 0.98))
-        return fitted_windows(start, self.end, counts, step, max(1, target))
+        return fitted_windows(start, self.end, counts, step, max(1, self.page_size - 1))
 
     def _asker(self, tally: Tally) -> Asker:
         return Asker(
