@@ -43,7 +43,7 @@ def cluster(server: Server, redis_server: RedisServer) -> Iterator[LocalCluster]
         patch.setenv("POSTHOG_PERSONAL_API_KEY", KEY)
         patch.setenv("POSTHOG_PROJECT_ID", "1")
         patch.setenv(REDIS_VARIABLE, redis_server.url)
-        options: dict[str, Any] = {"dashboard_address": None}
+        options: dict[str, Any] = {"dashboard_address": "127.0.0.1:0"}
         made: Any = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **options)
         with made as cluster:
             yield cluster
