@@ -22,7 +22,7 @@ class Progress:
     requests: int
     """Requests that were sent."""
     waits: int
-    """Waits before a repeat, or for a rate limit."""
+    """Waits before a repeat; those for a rate limit are in `ph.rate_limits`."""
     elapsed: float
     """Seconds since this run began."""
     rows_before: int = 0
@@ -55,7 +55,7 @@ class Report:
     retries: int
     """Those of them that were repeats."""
     waits: int
-    """Waits before a repeat, or for a rate limit."""
+    """Waits before a repeat; those for a rate limit are in `ph.rate_limits`."""
     duplicates: int
     """Rows left out because they were there already."""
     received: int
