@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import pickle
+import traceback
 
 import httpx
 import pytest
@@ -123,7 +124,30 @@ async def test_an_unprefixed_key_is_found_as_well() -> None:
             with pytest.raises(PostHogError) as caught:
                 await ph.things.get(1)
             assert key.encode() not in pickle.dumps(caught.value)
+            assert key not in "".join(traceback.format_exception(caught.value))
             assert "***" in str(caught.value)
+
+
+@pytest.mark.anyio
+async def test_what_caused_an_exception_holds_no_secret() -> None:
+    refused = httpx.ConnectError(f"{KEY} at the proxy")
+    refused.__cause__ = ExceptionGroup("attempts", [OSError(111, f"{KEY} was refused")])
+    async with client(Server(refused), max_retries=0) as ph:
+        with pytest.raises(errors.ConnectionError) as caught:
+            await ph.things.get(1)
+    cause = caught.value.__cause__
+    assert caught.value.__context__ is None
+    assert isinstance(cause, httpx.ConnectError)
+    assert str(cause) == "phx_*** at the proxy"
+    with pytest.raises(RuntimeError):
+        _ = cause.request
+    # Nor do the frames of httpx, whose variables hold the headers, hang on it.
+    assert cause.__traceback__ is None
+    assert isinstance(cause.__cause__, ExceptionGroup)
+    inner = cause.__cause__.exceptions[0]
+    assert isinstance(inner, ConnectionRefusedError)
+    assert inner.errno == 111
+    assert inner.strerror == "phx_*** was refused"
 
 
 @pytest.mark.anyio

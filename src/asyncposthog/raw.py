@@ -286,20 +286,28 @@ class StreamedResponse:
             async for chunk in chunks:
                 yield chunk
         except httpx.HTTPError as error:
-            if self._executor.transport.is_closed:
-                raise ClosedError(
-                    "The client was closed while its answer was read.",
-                    operation=self.operation.id,
-                ) from error
-            settings = self._executor.settings
-            request = self._response.request
-            raise translate(
-                error,
-                settings.host,
-                Redactor([settings.api_key.reveal()]),
-                self.operation.id,
-                request_info(PreparedRequest(request.method, request.url.raw_path.decode())),
-            ) from error
+            failed = self._failure(error)
+        else:
+            return
+        try:
+            raise failed
+        finally:
+            del failed
+
+    def _failure(self, error: httpx.HTTPError) -> PostHogError:
+        if self._executor.transport.is_closed:
+            return ClosedError(
+                "The client was closed while its answer was read.", operation=self.operation.id
+            )
+        settings = self._executor.settings
+        request = self._response.request
+        return translate(
+            error,
+            settings.host,
+            Redactor([settings.api_key.reveal()]),
+            self.operation.id,
+            request_info(PreparedRequest(request.method, request.url.raw_path.decode())),
+        )
 
 
 @asynccontextmanager

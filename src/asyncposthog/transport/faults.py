@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from typing import Final, cast
 
 import httpx
 
@@ -26,12 +26,18 @@ __all__ = ["UNSENT", "classify", "translate", "without_secrets"]
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """With these the server never got the request."""
 _HOPELESS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_DEEPEST: Final = 16
+"""Causes of causes that are kept: a chain may lead back to itself."""
 
 
 def translate(
     error: httpx.HTTPError, base: str, redact: Redactor, operation: str, info: RequestInfo
 ) -> PostHogError:
-    """Return our exception for one of httpx."""
+    """Return our exception for one of httpx, with a copy of that as its cause.
+
+    Raise it after the handler, so that httpx's own exception, which holds the request and its
+    credentials, is not kept as the context.
+    """
     if isinstance(error, httpx.ConnectTimeout):
         text = f"Could not connect to {base} in time."
     elif isinstance(error, httpx.PoolTimeout):
@@ -50,7 +56,34 @@ def translate(
         )
     elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         suggestion = "Check the network, the proxy settings, and host= or region=."
-    return kind(text, operation=operation, request=info, suggestion=suggestion)
+    ours = kind(text, operation=operation, request=info, suggestion=suggestion)
+    ours.__cause__ = _copied(error, redact)
+    return ours
+
+
+def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseException | None:
+    """Return an exception and its causes with nothing but their kinds and words.
+
+    Requests and stack frames, where the credentials are, stay behind.
+    """
+    if depth > _DEEPEST:
+        return None
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            again = (_copied(one, redact, depth + 1) for one in group.exceptions)
+            copy = group.derive([one for one in again if one is not None])
+        else:
+            words = (redact(a) if isinstance(a, str) else a for a in error.args)
+            copy = type(error).__new__(type(error), *words)
+            if isinstance(copy, httpx.HTTPError):
+                httpx.HTTPError.__init__(copy, *copy.args[:1])
+    except Exception:
+        # A foreign class may refuse to be made this way; the message above says what happened.
+        return None
+    earlier = error.__cause__ or error.__context__
+    copy.__cause__ = None if earlier is None else _copied(earlier, redact, depth + 1)
+    return copy
 
 
 def _is_certificate(error: BaseException | None) -> bool:

@@ -277,10 +277,15 @@ class Transport:
                     scope.deadline = anyio.current_time() + self._bound(job)
                     return await self._perform(job)
         except httpx.HTTPError as error:
-            raise self._translated(error, job) from error
+            failed = self._translated(error, job)
+        else:
+            failed = self._interrupted(job)
         finally:
             self._scopes.discard(scope)
-        raise self._interrupted(job)
+        try:
+            raise failed
+        finally:
+            del failed
 
     def _translated(self, error: httpx.HTTPError, job: Job) -> PostHogError:
         info, context = request_info(job.request), job.context
