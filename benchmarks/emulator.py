@@ -36,7 +36,7 @@ anyio.run(first)
 """
 SERVER = """
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.serving import listen, make_server
+from asyncposthog.emulator.web.serving import listen, make_server
 emulator, listener = Emulator(), listen()
 emulator.seed("cohorts", 100)
 print(listener.getsockname()[1], flush=True)

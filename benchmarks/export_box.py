@@ -74,7 +74,7 @@ def digest_of(uuids: list[str]) -> str:
 
 def _serve(events: int, ties: float, seed: int) -> None:
     from asyncposthog.emulator import Emulator
-    from asyncposthog.emulator.serving import Served
+    from asyncposthog.emulator.web.serving import Served
 
     emulator = Emulator()
     emulator.demo(events=events, days=DAYS, until=END, ties=ties, seed=seed)

@@ -23,7 +23,7 @@ import httpx
 
 from asyncposthog import AsyncPostHog
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.serving import served
+from asyncposthog.emulator.web.serving import served
 from benchmarks.export_box import END, KEY, START, box
 from benchmarks.measure import Row
 

@@ -20,7 +20,7 @@ import anyio
 import uvicorn
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.emulator.throttles import Caller, Rate, Throttles
+from asyncposthog.emulator.throttling.throttles import Caller, Rate, Throttles
 from asyncposthog.limits.limiter import RateLimiter
 from asyncposthog.limits.redis import RedisStore
 from benchmarks.measure import Row

@@ -30,7 +30,7 @@ DEMO_SECONDS = 30
 SERVER = """
 import sys
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.serving import listen, make_server
+from asyncposthog.emulator.web.serving import listen, make_server
 emulator, listener = Emulator(), listen()
 emulator.world.events
 print(listener.getsockname()[1], flush=True)

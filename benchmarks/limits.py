@@ -20,7 +20,7 @@ import anyio
 
 from asyncposthog import AsyncPostHog, RateLimitError
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.throttles import Caller, Throttles
+from asyncposthog.emulator.throttling.throttles import Caller, Throttles
 from asyncposthog.limits.limiter import KeyLimiter, RateLimiter
 from asyncposthog.limits.passage import Passage
 from asyncposthog.operation import Operation

@@ -20,7 +20,7 @@ import httpx
 import uvicorn
 
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.serving import listen, make_server
+from asyncposthog.emulator.web.serving import listen, make_server
 from tests.guards.running import ROOT
 
 PROGRAM = (sys.executable, "-m", "asyncposthog")

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import httpx
 
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.plans import Step
-from asyncposthog.emulator.synthesis import Style, Synthesiser
-from asyncposthog.emulator.world import World, fill
+from asyncposthog.emulator.objects.plans import Step
+from asyncposthog.emulator.schemas.synthesis import Style, Synthesiser
+from asyncposthog.emulator.state.world import World, fill
 from asyncposthog.operation import Operation, Parameter
 
 UUID = "018f0000-0000-7000-8000-0000000000ff"

@@ -7,9 +7,9 @@ import pytest
 
 from asyncposthog import registry
 from asyncposthog.emulator import FIDELITY, Emulator
+from asyncposthog.emulator.schemas.synthesis import Style
 from asyncposthog.emulator.specials import REFUSALS, SPECIALS
-from asyncposthog.emulator.synthesis import Style
-from asyncposthog.emulator.world import ORGANIZATIONS, PROJECTS, USERS
+from asyncposthog.emulator.state.world import ORGANIZATIONS, PROJECTS, USERS
 from asyncposthog.operation import Operation
 from tests.emulator.calling import Caller
 

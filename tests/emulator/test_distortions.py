@@ -11,7 +11,7 @@ import pytest
 
 from asyncposthog import AsyncPostHog, PaginationError, PostHogError, SchemaDrift
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.drift import DRIFTS, NEW_FIELD, NEW_VALUE
+from asyncposthog.emulator.misbehaviour.drift import DRIFTS, NEW_FIELD, NEW_VALUE
 
 pytestmark = pytest.mark.anyio
 

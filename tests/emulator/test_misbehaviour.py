@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from asyncposthog.emulator import Emulator, serve
-from asyncposthog.emulator.faults import MISBEHAVIOURS, Fault, Misbehaviour, Plan
+from asyncposthog.emulator.misbehaviour.faults import MISBEHAVIOURS, Fault, Misbehaviour, Plan
 
 pytestmark = pytest.mark.anyio
 

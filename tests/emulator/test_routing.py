@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.routing import Router
+from asyncposthog.emulator.web.routing import Router
 from tests.emulator import small
 
 NOT_FOUND = {

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncposthog import registry
-from asyncposthog.emulator.catalogue import Catalogue, Direction
-from asyncposthog.emulator.synthesis import Style, Synthesiser, Unsatisfiable
-from asyncposthog.emulator.validation import Validators
+from asyncposthog.emulator.schemas.catalogue import Catalogue, Direction
+from asyncposthog.emulator.schemas.synthesis import Style, Synthesiser, Unsatisfiable
+from asyncposthog.emulator.schemas.validation import Validators
 
 STYLES: tuple[Style, ...] = ("plain", "rich", "bare")
 DIRECTIONS: tuple[Direction, ...] = ("request", "response")

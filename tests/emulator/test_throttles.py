@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.emulator.throttles import (
+from asyncposthog.emulator.throttling.throttles import (
     Caller,
     Rate,
     Refusal,

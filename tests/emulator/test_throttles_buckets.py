@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asyncposthog import registry
-from asyncposthog.emulator.throttles import (
+from asyncposthog.emulator.throttling.throttles import (
     Caller,
     QueryPlan,
     Rate,

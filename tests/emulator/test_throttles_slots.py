@@ -13,7 +13,7 @@ import pytest
 
 from asyncposthog import registry
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.concurrency import naps, occupies_slot
+from asyncposthog.emulator.throttling.concurrency import naps, occupies_slot
 from tests.emulator.timing import VirtualTime
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncposthog.emulator import Emulator, Upload
-from asyncposthog.emulator.forms import read_form
-from asyncposthog.emulator.messages import Request
-from asyncposthog.emulator.problems import Problem
+from asyncposthog.emulator.web.forms import read_form
+from asyncposthog.emulator.web.messages import Request
+from asyncposthog.emulator.web.problems import Problem
 
 pytestmark = pytest.mark.anyio
 

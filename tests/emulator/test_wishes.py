@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from asyncposthog.emulator import Emulator, serve
-from asyncposthog.emulator.drift import NEW_FIELD
+from asyncposthog.emulator.misbehaviour.drift import NEW_FIELD
 
 pytestmark = pytest.mark.anyio
 

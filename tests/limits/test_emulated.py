@@ -13,7 +13,7 @@ import pytest
 
 from asyncposthog import AsyncPostHog
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.throttles import Caller, Throttles
+from asyncposthog.emulator.throttling.throttles import Caller, Throttles
 from benchmarks.virtual import LoopClock
 from tests.limits.kit import anyio_backend
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from asyncposthog.emulator.throttles import Caller, Rate, Throttles
+from asyncposthog.emulator.throttling.throttles import Caller, Rate, Throttles
 from asyncposthog.limits.rules import Rule
 from tests.limits.redis_kit import fleet
 from tests.limits.redis_server import Server

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from asyncposthog.emulator.accounts import DEFAULT_KEY
 from asyncposthog.emulator.core import Emulator
-from asyncposthog.emulator.forms import Upload
-from asyncposthog.emulator.pipeline import FIDELITY
-from asyncposthog.emulator.recording import RecordedRequest
-from asyncposthog.emulator.serving import serve, served
+from asyncposthog.emulator.web.forms import Upload
+from asyncposthog.emulator.web.pipeline import FIDELITY
+from asyncposthog.emulator.web.recording import RecordedRequest
+from asyncposthog.emulator.web.serving import serve, served
 
 __all__ = ["DEFAULT_KEY", "FIDELITY", "Emulator", "RecordedRequest", "Upload", "serve", "served"]

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import is_object
-from asyncposthog.emulator.messages import Request
-from asyncposthog.emulator.problems import Problem, not_found, permission_denied, unauthenticated
+from asyncposthog.emulator.web.messages import Request
+from asyncposthog.emulator.web.problems import (
+    Problem,
+    not_found,
+    permission_denied,
+    unauthenticated,
+)
 from asyncposthog.operation import Operation
 
 __all__ = ["DEFAULT_KEY", "Account", "Accounts", "Key", "candidate"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from asyncposthog.emulator.core import Emulator
-from asyncposthog.emulator.serving import listen, make_server
+from asyncposthog.emulator.web.serving import listen, make_server
 
 __all__ = ["SEEDS", "main", "run"]
 

@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator import backstage, public, queries
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
-from asyncposthog.emulator.active import Faults
-from asyncposthog.emulator.app import App
-from asyncposthog.emulator.concurrency import Slots, occupies_slot
-from asyncposthog.emulator.faults import html_page, spoil
 from asyncposthog.emulator.flags.forcing import UNSET, force
-from asyncposthog.emulator.forms import Form
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.happenings import Happenings
-from asyncposthog.emulator.home import add_project, settle_in
-from asyncposthog.emulator.keeping import Keeping
-from asyncposthog.emulator.messages import Answer, Request
-from asyncposthog.emulator.pipeline import Pipeline
-from asyncposthog.emulator.plans import Collection as Objects
-from asyncposthog.emulator.problems import Problem
-from asyncposthog.emulator.recording import RecordedRequest, Requests, noted, recorded
-from asyncposthog.emulator.saving import restore
+from asyncposthog.emulator.misbehaviour.active import Faults
+from asyncposthog.emulator.misbehaviour.faults import html_page, spoil
+from asyncposthog.emulator.misbehaviour.trouble import Trouble
+from asyncposthog.emulator.objects.home import add_project, settle_in
+from asyncposthog.emulator.objects.plans import Collection as Objects
+from asyncposthog.emulator.schemas.validation import require_jsonschema
 from asyncposthog.emulator.specials import persons
-from asyncposthog.emulator.throttles import Caller, Throttles
-from asyncposthog.emulator.travel import TimeTravel
-from asyncposthog.emulator.trouble import Trouble
-from asyncposthog.emulator.validation import require_jsonschema
-from asyncposthog.emulator.world import Settings, World, fill
+from asyncposthog.emulator.state.keeping import Keeping
+from asyncposthog.emulator.state.saving import restore
+from asyncposthog.emulator.state.travel import TimeTravel
+from asyncposthog.emulator.state.world import Settings, World, fill
+from asyncposthog.emulator.throttling.concurrency import Slots, occupies_slot
+from asyncposthog.emulator.throttling.throttles import Caller, Throttles
+from asyncposthog.emulator.web.app import App
+from asyncposthog.emulator.web.forms import Form
+from asyncposthog.emulator.web.messages import Answer, Request
+from asyncposthog.emulator.web.pipeline import Pipeline
+from asyncposthog.emulator.web.problems import Problem
+from asyncposthog.emulator.web.recording import RecordedRequest, Requests, noted, recorded
 from asyncposthog.operation import Operation
 from asyncposthog.types import Id
 
@@ -357,7 +357,7 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """A transport for `httpx.AsyncClient` that calls the application in this process."""
-        from asyncposthog.emulator.serving import in_process
+        from asyncposthog.emulator.web.serving import in_process
 
         return in_process(self.app)
 

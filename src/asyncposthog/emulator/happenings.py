@@ -11,7 +11,7 @@ from asyncposthog.types import Id
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.demo.load import Demo
-    from asyncposthog.emulator.world import World
+    from asyncposthog.emulator.state.world import World
 
 __all__ = ["Happenings"]
 

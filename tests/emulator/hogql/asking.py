@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asyncposthog.emulator.events.store import EventStore
-from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.queries.result import Result
 from asyncposthog.emulator.queries.run import Session, run_hogql
+from asyncposthog.emulator.web.problems import Problem
 
 NOW = datetime(2026, 1, 8, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asyncposthog.emulator.backstage.local import BackstageHandler, local
-from asyncposthog.emulator.messages import Answer, Request
+from asyncposthog.emulator.web.messages import Answer, Request
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

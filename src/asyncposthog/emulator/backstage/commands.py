@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator.guards import is_array, is_object
-from asyncposthog.emulator.problems import invalid, required
+from asyncposthog.emulator.web.problems import invalid, required
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator.backstage.commands import COMMANDS
 from asyncposthog.emulator.guards import is_object
-from asyncposthog.emulator.messages import Answer, Request, json_answer
-from asyncposthog.emulator.problems import (
+from asyncposthog.emulator.web.messages import Answer, Request, json_answer
+from asyncposthog.emulator.web.problems import (
     invalid,
     method_not_allowed,
     not_found,
     parse_error,
     required,
 )
-from asyncposthog.emulator.recording import RecordedRequest
+from asyncposthog.emulator.web.recording import RecordedRequest
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
-from asyncposthog.emulator.messages import Answer, Request
-from asyncposthog.emulator.problems import Problem, permission_denied
+from asyncposthog.emulator.web.messages import Answer, Request
+from asyncposthog.emulator.web.problems import Problem, permission_denied
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

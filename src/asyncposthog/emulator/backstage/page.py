@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from asyncposthog.emulator.backstage.sight import MINUTES, Bucket, Minutes, Resource, Sight, look
-from asyncposthog.emulator.messages import Answer, Request, text_answer
-from asyncposthog.emulator.problems import method_not_allowed
-from asyncposthog.emulator.recording import RecordedRequest
+from asyncposthog.emulator.web.messages import Answer, Request, text_answer
+from asyncposthog.emulator.web.problems import method_not_allowed
+from asyncposthog.emulator.web.recording import RecordedRequest
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from asyncposthog.emulator.recording import RecordedRequest
-from asyncposthog.emulator.world import World
+from asyncposthog.emulator.state.world import World
+from asyncposthog.emulator.web.recording import RecordedRequest
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

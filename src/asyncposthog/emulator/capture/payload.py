@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from asyncposthog.emulator.capture.lz64 import decompressed
 from asyncposthog.emulator.capture.refusal import Refusal, oversize, undecodable, unparsable
-from asyncposthog.emulator.messages import Request
+from asyncposthog.emulator.web.messages import Request
 
 __all__ = ["inflated", "payload"]
 

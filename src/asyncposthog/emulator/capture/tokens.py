@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asyncposthog.emulator.world import PROJECTS
+from asyncposthog.emulator.state.world import PROJECTS
 
 if TYPE_CHECKING:
-    from asyncposthog.emulator.world import World
+    from asyncposthog.emulator.state.world import World
 
 __all__ = ["project_of", "shape_problem"]
 

@@ -13,7 +13,7 @@ from asyncposthog.emulator.capture.quota import is_over
 from asyncposthog.emulator.capture.raw_events import Batch, read_batch
 from asyncposthog.emulator.capture.refusal import Refusal, oversize
 from asyncposthog.emulator.capture.tokens import project_of, shape_problem
-from asyncposthog.emulator.messages import Answer, Request, text_answer
+from asyncposthog.emulator.web.messages import Answer, Request, text_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from asyncposthog.emulator.events.event import Event
 from asyncposthog.emulator.events.ingest import is_illegal
 from asyncposthog.emulator.events.moments import micros
 from asyncposthog.emulator.guards import is_array, is_object
-from asyncposthog.emulator.messages import Answer, Request, json_answer
+from asyncposthog.emulator.web.messages import Answer, Request, json_answer
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncposthog.emulator.guards import is_array, is_object
-from asyncposthog.emulator.problems import invalid
+from asyncposthog.emulator.web.problems import invalid
 
 __all__ = ["condition", "conditions_of", "pointer"]
 

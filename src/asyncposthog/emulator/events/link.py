@@ -8,11 +8,11 @@ from uuid import NAMESPACE_OID, uuid5
 from asyncposthog.emulator.events.ingest import Discovery
 from asyncposthog.emulator.events.moments import iso
 from asyncposthog.emulator.events.store import EventStore
-from asyncposthog.emulator.saving import EVENTS_FILE
+from asyncposthog.emulator.state.saving import EVENTS_FILE
 
 if TYPE_CHECKING:
-    from asyncposthog.emulator.store import Row
-    from asyncposthog.emulator.world import World
+    from asyncposthog.emulator.objects.store import Row
+    from asyncposthog.emulator.state.world import World
 
 __all__ = ["PERSONS", "event_store", "property_scope"]
 

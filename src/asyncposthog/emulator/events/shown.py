@@ -8,7 +8,7 @@ from typing import Any
 from asyncposthog.emulator.events.groups import Group
 from asyncposthog.emulator.events.moments import iso
 from asyncposthog.emulator.events.people import Person
-from asyncposthog.emulator.store import Row
+from asyncposthog.emulator.objects.store import Row
 
 __all__ = ["COLUMNS", "event_row", "group_row", "member_row", "person_row"]
 

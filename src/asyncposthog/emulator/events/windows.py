@@ -14,10 +14,10 @@ from asyncposthog.emulator.events.people import Person
 from asyncposthog.emulator.events.shown import COLUMNS, event_row, group_row, member_row, person_row
 from asyncposthog.emulator.events.store import EventStore
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.store import Bucket, Row
+from asyncposthog.emulator.objects.store import Bucket, Row
 
 if TYPE_CHECKING:
-    from asyncposthog.emulator.world import World
+    from asyncposthog.emulator.state.world import World
 
 __all__ = ["Members", "window"]
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 from asyncposthog.emulator.exports import files
 from asyncposthog.emulator.exports.objects import objects_of, other_origin
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.paging import paged
-from asyncposthog.emulator.problems import Problem, invalid, not_found, permission_denied
-from asyncposthog.emulator.store import Row
-from asyncposthog.emulator.world import Call, Handler, World
+from asyncposthog.emulator.objects.paging import paged
+from asyncposthog.emulator.objects.store import Row
+from asyncposthog.emulator.state.world import Call, Handler, World
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import Problem, invalid, not_found, permission_denied
 
 __all__ = ["HANDLERS"]
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
-from asyncposthog.emulator.messages import Answer, Request, text_answer
-from asyncposthog.emulator.world import World
+from asyncposthog.emulator.state.world import World
+from asyncposthog.emulator.web.messages import Answer, Request, text_answer
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from asyncposthog.emulator.exports.intervals import LENGTHS, WEEKDAYS, Rhythm
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.problems import Problem, invalid, permission_denied, required
+from asyncposthog.emulator.web.problems import Problem, invalid, permission_denied, required
 
 __all__ = ["SECRETS", "check_new", "check_update", "edge_of", "merged"]
 

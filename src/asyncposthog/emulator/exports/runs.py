@@ -10,9 +10,9 @@ from typing import Any, Final
 from asyncposthog.emulator.exports import files
 from asyncposthog.emulator.exports.intervals import Rhythm
 from asyncposthog.emulator.guards import as_object, is_array
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.store import Bucket, Row
-from asyncposthog.emulator.world import World
+from asyncposthog.emulator.objects.store import Bucket, Row
+from asyncposthog.emulator.state.world import World
+from asyncposthog.emulator.web.messages import Answer, json_answer
 
 __all__ = [
     "ACTIVE",

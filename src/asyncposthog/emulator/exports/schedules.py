@@ -11,12 +11,12 @@ from typing import Any, Final
 from asyncposthog.emulator.exports import rules, runs
 from asyncposthog.emulator.exports.intervals import Rhythm
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.handlers import item_answer
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.paging import paged
-from asyncposthog.emulator.problems import Problem, invalid, not_found
-from asyncposthog.emulator.store import Row
-from asyncposthog.emulator.world import Call, Handler
+from asyncposthog.emulator.objects.handlers import item_answer
+from asyncposthog.emulator.objects.paging import paged
+from asyncposthog.emulator.objects.store import Row
+from asyncposthog.emulator.state.world import Call, Handler
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import Problem, invalid, not_found
 
 __all__ = ["HANDLERS"]
 

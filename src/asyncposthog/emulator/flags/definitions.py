@@ -9,8 +9,8 @@ from typing import Any
 
 from asyncposthog.emulator.flags.project import cohorts_of, flags_of, group_types
 from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.messages import Answer, Request
-from asyncposthog.emulator.world import World
+from asyncposthog.emulator.state.world import World
+from asyncposthog.emulator.web.messages import Answer, Request
 
 __all__ = ["definitions", "definitions_answer"]
 

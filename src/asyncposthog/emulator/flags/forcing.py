@@ -8,8 +8,8 @@ from typing import Any
 
 from asyncposthog.emulator.flags.project import FLAGS
 from asyncposthog.emulator.guards import as_object, is_array
-from asyncposthog.emulator.store import Row
-from asyncposthog.emulator.world import World, fill
+from asyncposthog.emulator.objects.store import Row
+from asyncposthog.emulator.state.world import World, fill
 
 __all__ = ["UNSET", "force"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from asyncposthog.emulator.flags.evaluation import Evaluator, Subject
 from asyncposthog.emulator.flags.matching import Unevaluable
 from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.world import PROJECTS, World, fill
+from asyncposthog.emulator.state.world import PROJECTS, World, fill
 
 __all__ = [
     "COHORTS",

@@ -16,9 +16,9 @@ from asyncposthog.emulator.flags.answers import Evaluated, body
 from asyncposthog.emulator.flags.definitions import definitions, definitions_answer
 from asyncposthog.emulator.flags.project import evaluator, flags_of, project_of, subject_of
 from asyncposthog.emulator.guards import is_array, is_object
-from asyncposthog.emulator.messages import Answer, Request, json_answer, text_answer
-from asyncposthog.emulator.problems import Problem, not_found, permission_denied
-from asyncposthog.emulator.world import World
+from asyncposthog.emulator.state.world import World
+from asyncposthog.emulator.web.messages import Answer, Request, json_answer, text_answer
+from asyncposthog.emulator.web.problems import Problem, not_found, permission_denied
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from asyncposthog.emulator.capture import v0, v1
 from asyncposthog.emulator.exports import objects
 from asyncposthog.emulator.flags import routes as flags
-from asyncposthog.emulator.messages import Answer, Request
+from asyncposthog.emulator.web.messages import Answer, Request
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.core import Emulator

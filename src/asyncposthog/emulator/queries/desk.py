@@ -12,13 +12,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.queries.canned import Canned, Pattern, Rows
 from asyncposthog.emulator.queries.result import Result
+from asyncposthog.emulator.web.problems import Problem
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.queries.running import Run
-    from asyncposthog.emulator.world import Call, World
+    from asyncposthog.emulator.state.world import Call, World
 
 __all__ = [
     "FRESH", "KEPT", "LAZY", "Cached", "Desk", "Job", "answer_with", "cache_key", "desk_of",

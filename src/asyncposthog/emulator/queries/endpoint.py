@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.problems import invalid, not_found, required
 from asyncposthog.emulator.queries.desk import (
     FRESH,
     KEPT,
@@ -24,7 +22,9 @@ from asyncposthog.emulator.queries.desk import (
 from asyncposthog.emulator.queries.kinds import compute, inner_query
 from asyncposthog.emulator.queries.result import encoded, with_first
 from asyncposthog.emulator.queries.run import Session, Work
-from asyncposthog.emulator.world import Call, fill
+from asyncposthog.emulator.state.world import Call, fill
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import invalid, not_found, required
 
 __all__ = ["Plan", "cancel", "create", "log", "plan", "status", "status_of"]
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asyncposthog.emulator.guards import as_object, is_array, is_object
-from asyncposthog.emulator.problems import Problem, invalid
 from asyncposthog.emulator.queries.run import Session
+from asyncposthog.emulator.web.problems import Problem, invalid
 
 __all__ = ["Values", "moment", "placeholders", "property_tests", "time_range", "written"]
 

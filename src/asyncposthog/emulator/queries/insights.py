@@ -6,14 +6,14 @@ import json
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.handlers import item_answer
-from asyncposthog.emulator.messages import Answer
-from asyncposthog.emulator.problems import invalid
+from asyncposthog.emulator.objects.handlers import item_answer
 from asyncposthog.emulator.queries.desk import Cached
 from asyncposthog.emulator.queries.endpoint import Plan, status_of
 from asyncposthog.emulator.queries.result import encoded
 from asyncposthog.emulator.queries.run import Work
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer
+from asyncposthog.emulator.web.problems import invalid
 
 __all__ = ["get"]
 

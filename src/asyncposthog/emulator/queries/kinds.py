@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.problems import Problem, invalid
 from asyncposthog.emulator.queries.filters import placeholders
 from asyncposthog.emulator.queries.funnels import run_funnels
 from asyncposthog.emulator.queries.result import Result
 from asyncposthog.emulator.queries.run import Session, run_hogql
 from asyncposthog.emulator.queries.trends import run_trends
+from asyncposthog.emulator.web.problems import Problem, invalid
 
 __all__ = ["KINDS", "compute", "inner_query"]
 

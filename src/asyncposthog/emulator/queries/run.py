@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from asyncposthog.emulator.problems import Problem, invalid
 from asyncposthog.emulator.queries.canned import Canned, canned_result
 from asyncposthog.emulator.queries.result import Result
+from asyncposthog.emulator.web.problems import Problem, invalid
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.store import EventStore

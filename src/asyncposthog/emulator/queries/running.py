@@ -10,10 +10,10 @@ from threading import get_ident
 import anyio
 from anyio import to_thread
 
-from asyncposthog.emulator.messages import Answer, Later
-from asyncposthog.emulator.problems import Problem
 from asyncposthog.emulator.queries.desk import desk_of
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer, Later
+from asyncposthog.emulator.web.problems import Problem
 
 __all__ = ["Run", "cancelled", "finished", "running"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from asyncposthog.emulator.formats import fits
 from asyncposthog.emulator.guards import as_object, is_array
-from asyncposthog.emulator.handlers import created, item_answer
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.problems import invalid, not_found
+from asyncposthog.emulator.objects.handlers import created, item_answer
+from asyncposthog.emulator.objects.store import Row
+from asyncposthog.emulator.schemas.formats import fits
 from asyncposthog.emulator.specials.table import Special
-from asyncposthog.emulator.store import Row
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import invalid, not_found
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.windows import Members

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asyncposthog.emulator.filters import chosen
-from asyncposthog.emulator.messages import Answer
-from asyncposthog.emulator.paging import paged
+from asyncposthog.emulator.objects.filters import chosen
+from asyncposthog.emulator.objects.paging import paged
 from asyncposthog.emulator.specials.table import Special
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer
 
 __all__ = ["SPECIALS"]
 

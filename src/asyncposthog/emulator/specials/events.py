@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from asyncposthog.emulator.events.conditions import condition, conditions_of
-from asyncposthog.emulator.formats import fits
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.paging import events_asked, paged
-from asyncposthog.emulator.problems import invalid, not_found
+from asyncposthog.emulator.objects.paging import events_asked, paged
+from asyncposthog.emulator.objects.store import Row
+from asyncposthog.emulator.schemas.formats import fits
 from asyncposthog.emulator.specials.table import Special
 from asyncposthog.emulator.specials.values import common_values
-from asyncposthog.emulator.store import Row
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import invalid, not_found
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.desk import PersonDesk

@@ -10,10 +10,10 @@ from asyncposthog.emulator.flags.definitions import definitions, definitions_ans
 from asyncposthog.emulator.flags.project import FLAGS
 from asyncposthog.emulator.flags.routes import evaluated
 from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.problems import Problem, invalid, not_found, required
 from asyncposthog.emulator.specials.table import Special
-from asyncposthog.emulator.world import Call, fill
+from asyncposthog.emulator.state.world import Call, fill
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import Problem, invalid, not_found, required
 
 __all__ = ["SPECIALS"]
 

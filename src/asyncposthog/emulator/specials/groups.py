@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from asyncposthog.emulator.guards import as_object
-from asyncposthog.emulator.messages import Answer, json_answer
-from asyncposthog.emulator.problems import invalid, not_found
 from asyncposthog.emulator.specials.table import Special
 from asyncposthog.emulator.specials.values import common_values
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer, json_answer
+from asyncposthog.emulator.web.problems import invalid, not_found
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.groups import Group

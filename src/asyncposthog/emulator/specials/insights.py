@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asyncposthog.emulator.messages import Answer, json_answer
 from asyncposthog.emulator.specials.table import Special
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer, json_answer
 
 __all__ = ["SPECIALS"]
 

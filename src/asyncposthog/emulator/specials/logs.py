@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from asyncposthog.emulator.guards import is_object
-from asyncposthog.emulator.handlers import HANDLERS
-from asyncposthog.emulator.messages import Answer
-from asyncposthog.emulator.problems import Problem
+from asyncposthog.emulator.objects.handlers import HANDLERS
 from asyncposthog.emulator.specials.table import Special
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.messages import Answer
+from asyncposthog.emulator.web.problems import Problem
 
 __all__ = ["SPECIALS"]
 

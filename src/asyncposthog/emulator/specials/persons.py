@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from asyncposthog.emulator.events.conditions import condition, conditions_of
-from asyncposthog.emulator.formats import fits
 from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.handlers import item_answer
-from asyncposthog.emulator.messages import Answer, json_answer, text_answer
-from asyncposthog.emulator.paging import paged
-from asyncposthog.emulator.problems import Problem, invalid
+from asyncposthog.emulator.objects.handlers import item_answer
+from asyncposthog.emulator.objects.paging import paged
+from asyncposthog.emulator.objects.store import Row
+from asyncposthog.emulator.schemas.formats import fits
 from asyncposthog.emulator.specials.table import Special
 from asyncposthog.emulator.specials.values import common_values
-from asyncposthog.emulator.store import Row
-from asyncposthog.emulator.world import Call, World
+from asyncposthog.emulator.state.world import Call, World
+from asyncposthog.emulator.web.messages import Answer, json_answer, text_answer
+from asyncposthog.emulator.web.problems import Problem, invalid
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.desk import PersonDesk

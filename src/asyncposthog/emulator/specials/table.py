@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncposthog.emulator.world import Handler
+from asyncposthog.emulator.state.world import Handler
 
 __all__ = ["Special"]
 

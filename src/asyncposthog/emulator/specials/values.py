@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncposthog.emulator.events.conditions import pointer
-from asyncposthog.emulator.world import Call
+from asyncposthog.emulator.state.world import Call
 
 __all__ = ["common_values"]
 

@@ -1,0 +1,1 @@
+"""What is to go wrong, and how a caller asks for it."""

@@ -1,0 +1,152 @@
+"""Misbehaviour that a request asks for itself, by header."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from asyncposthog.emulator.misbehaviour.distortions import (
+    LINKS,
+    PAGES,
+    Distortion,
+    Garble,
+    Links,
+    Pages,
+    drifting,
+    known,
+)
+from asyncposthog.emulator.misbehaviour.drift import DRIFTS
+from asyncposthog.emulator.misbehaviour.fate import Fate
+from asyncposthog.emulator.misbehaviour.faults import Fault, html_page
+from asyncposthog.emulator.misbehaviour.latency import Latency
+from asyncposthog.emulator.misbehaviour.when import When
+from asyncposthog.emulator.web.messages import Headers, Request
+from asyncposthog.emulator.web.problems import invalid
+
+__all__ = ["HEADERS", "Wish", "read_wish", "wished"]
+
+HEADERS: Final = (
+    "x-emulator-fail",
+    "x-emulator-latency",
+    "x-emulator-break",
+    "x-emulator-drift",
+    "x-emulator-links",
+    "x-emulator-pages",
+    "x-emulator-seed",
+)
+"""What a request may say."""
+
+_BREAKS: Final[Mapping[str, Fault]] = {
+    "drop": Fault("drop"),
+    "reset": Fault("drop", reset=True),
+    "drop-after": Fault("drop", moment="after"),
+    "reset-after": Fault("drop", moment="after", reset=True),
+    "truncate": Fault("truncate"),
+    "cut": Fault("cut"),
+    "stall": Fault("stall", moment="within"),
+    "html": Fault("answer", status=502, body=html_page(502).content.decode()),
+}
+_GARBLED: Final = "garble"
+
+
+@dataclass(slots=True)
+class Wish:
+    """What some requests ask for; kept, so that pages can be told from those before."""
+
+    when: When
+    latency: Latency | None = None
+    fault: Fault | None = None
+    distortions: list[Distortion] = field(default_factory=list[Distortion])
+
+    def join(self, fate: Fate, request: Request) -> None:
+        """Make it part of a request's fate."""
+        if not self.when.strikes(request):
+            return
+        if self.latency is not None:
+            fate.delay += self.latency.draw(self.when.chance)
+        fate.fault = self.fault
+        for distortion in self.distortions:
+            fate.add(distortion)
+
+
+def wished(request: Request) -> str | None:
+    """Everything a request wishes for, as one text; None: nothing."""
+    headers = request.headers
+    said = [f"{name}: {headers[name]}" for name in HEADERS if name in headers]
+    return "\n".join(said) if said else None
+
+
+def read_wish(request: Request) -> Wish:
+    """Understand what a request wishes for.
+
+    Raises:
+        Problem: 400, there is no such misbehaviour.
+    """
+    headers = request.headers
+    seed = _read(headers, "x-emulator-seed", int) or 0
+    wish = Wish(When(seed=seed))
+    wish.latency = _read(headers, "x-emulator-latency", Latency.of)
+    broken = _read(headers, "x-emulator-break", _break)
+    failing = _read(headers, "x-emulator-fail", _failure)
+    wish.fault = failing or (broken if isinstance(broken, Fault) else None)
+    if "x-emulator-drift" in headers:
+        wish.distortions.append(
+            _read(headers, "x-emulator-drift", lambda t: drifting(wish.when, _names(t, DRIFTS)))
+        )
+    if "x-emulator-links" in headers:
+        kinds = _read(headers, "x-emulator-links", lambda t: known(_names(t, LINKS), LINKS))
+        wish.distortions.append(Links(wish.when, kinds))
+    if "x-emulator-pages" in headers:
+        kinds = _read(headers, "x-emulator-pages", lambda t: known(_names(t, PAGES), PAGES))
+        wish.distortions.append(Pages(wish.when, kinds))
+    if broken == _GARBLED:
+        wish.distortions.append(Garble(wish.when))
+    return wish
+
+
+def _read(headers: Mapping[str, str], name: str, reader: Callable[[str], Any]) -> Any:
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        return reader(text.strip())
+    except ValueError as error:
+        raise invalid(
+            f"The emulator does not understand the header {name}: {error}", name
+        ) from None
+
+
+def _names(text: str, everything: tuple[str, ...]) -> list[str]:
+    if text == "all":
+        return list(everything)
+    return [word for word in text.lower().replace(",", " ").split() if word]
+
+
+def _break(text: str) -> Fault | str:
+    if text == _GARBLED:
+        return text
+    if text not in _BREAKS:
+        raise ValueError(f"it is one of {(*_BREAKS, _GARBLED)}, not {text!r}")
+    return _BREAKS[text]
+
+
+def _failure(text: str) -> Fault:
+    """Read `503`, `429; retry-after=2` or `502; html`."""
+    status, *options = [part.strip() for part in text.split(";")]
+    if not (status.isascii() and status.isdigit() and 200 <= int(status) <= 599):
+        raise ValueError(f"it is a status from 200 to 599, not {status!r}")
+    sent: Headers = []
+    body: str | None = None
+    moment: Any = "before"
+    for option in options:
+        name, _, value = option.partition("=")
+        if name.lower() == "retry-after" and value:
+            sent.append(("Retry-After", value.strip()))
+        elif option == "html":
+            body = html_page(int(status)).content.decode()
+        elif option == "after":
+            moment = "after"
+        else:
+            raise ValueError(f"the options are retry-after=SECONDS, html and after, not {option!r}")
+    return Fault("answer", status=int(status), body=body, headers=sent, moment=moment)

@@ -1,0 +1,1 @@
+"""All that an emulator knows: held, saved, and put forward in time."""

@@ -1,0 +1,187 @@
+"""The state of an emulator in a folder: written whole, read back the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncposthog.emulator.accounts import Accounts
+from asyncposthog.emulator.guards import is_object
+from asyncposthog.emulator.objects.store import Bucket, Row
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.state.world import World
+
+__all__ = ["EVENTS_FILE", "STATE_FILE", "Folder", "dumped", "restore"]
+
+STATE_FILE: Final = "state.json"
+EVENTS_FILE: Final = "events.duckdb"
+_LOCK_FILE: Final = "lock"
+_FORMAT: Final = 1
+
+
+class Folder:
+    """Where an emulator keeps its state, for itself alone.
+
+    Args:
+        path: The folder, made if need be.
+        write: Gives what is to be written, as of now, and a number that grows with each call.
+
+    Raises:
+        OSError: It cannot be made or written to, or another emulator is using it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], write: Callable[[], tuple[int, str]]) -> None:
+        self.path = Path(path).absolute()
+        self._write = write
+        self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        self._written = -1
+        self._timer: threading.Timer | None = None
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"{self.path} is a file; the emulator needs a folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._held = _held(self.path / _LOCK_FILE)
+
+    def read(self, project_id: int) -> dict[str, Any] | None:
+        """What was written last; None in a new folder.
+
+        Args:
+            project_id: The project it has to be of.
+
+        Raises:
+            ValueError: It is no state of an emulator, or that of another project.
+        """
+        file = self.path / STATE_FILE
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            state = json.loads(text)
+        except ValueError:
+            state = None
+        if not is_object(state) or state.get("format") != _FORMAT:
+            raise ValueError(
+                f"{file} is no state this version of the emulator can read; "
+                "move it away to start afresh"
+            )
+        if state["project_id"] != project_id:
+            raise ValueError(
+                f"{file} was kept for project_id={state['project_id']}, not {project_id}"
+            )
+        return state
+
+    def touch(self, delay: float) -> None:
+        """Have the state written after some seconds, with all that comes in between."""
+        with self._lock:
+            if self._timer is None and self._held is not None:
+                self._timer = threading.Timer(delay, self._due)
+                self._timer.daemon = True
+                self._timer.name = "asyncposthog-emulator-saving"
+                self._timer.start()
+
+    def save(self) -> None:
+        """Write the state now, so that there is always a whole one, the old or the new.
+
+        Raises:
+            OSError: It cannot be written; the old one stays.
+        """
+        # Whoever calls may hold the emulator's lock, and writing out takes it: never inside ours.
+        number, text = self._write()
+        with self._saving:
+            if number > self._written:
+                _write_whole(self.path / STATE_FILE, text)
+                self._written = number
+
+    def close(self) -> None:
+        """Let the folder go; nothing is written any more."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+            held, self._held = self._held, None
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+        if held is not None:
+            held.close()
+
+    def _due(self) -> None:
+        with self._lock:
+            self._timer = None
+        # What cannot be written now is tried again with the next change, and on closing, which
+        # says so.
+        with suppress(OSError):
+            self.save()
+
+
+def _write_whole(file: Path, text: str) -> None:
+    fresh = file.with_suffix(".new")
+    # Keys are in it: nobody else needs to read it.
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(file)
+
+
+def _held(path: Path) -> TextIOWrapper:
+    stream = path.open("a", encoding="utf-8")
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows, where the database's own lock has to do
+        return stream
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise BlockingIOError(f"{path.parent} is in use by another emulator") from None
+    return stream
+
+
+def dumped(world: World) -> str:
+    """Everything of a world that a later emulator is to know, as JSON."""
+    store = world.store
+    state = {
+        "format": _FORMAT,
+        "project_id": world.accounts.account.project_id,
+        "sequence": store.sequence,
+        "numbers": store.numbers,
+        "keys": [
+            {
+                "value": key.value,
+                "scopes": sorted(key.scopes),
+                "projects": None if key.projects is None else sorted(key.projects),
+                "organizations": None if key.organizations is None else sorted(key.organizations),
+            }
+            for key in world.accounts.keys.values()
+        ],
+        "buckets": {
+            address: [[row.key, row.sequence, row.deleted, row.data] for row in bucket]
+            for address, bucket in store.buckets.items()
+            if bucket.rows
+        },
+        "ones": store.ones,
+    }
+    return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+
+
+def restore(world: World, state: dict[str, Any]) -> None:
+    """Put a world into the state another was in."""
+    account = world.accounts.account
+    store = world.empty_store()
+    store.sequence, store.ones = state["sequence"], state["ones"]
+    store.numbers.update(state["numbers"])
+    for address, rows in state["buckets"].items():
+        held = {key: Row(key, data, number, deleted) for key, number, deleted, data in rows}
+        store.buckets[address] = Bucket(held)
+    world.store = store
+    world.accounts = Accounts(account)
+    for key in state["keys"]:
+        world.accounts.add(key["value"], key["scopes"], key["projects"], key["organizations"])

@@ -1,0 +1,1 @@
+"""The server's rate limits and its slots for queries."""
