@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 # A slow machine is no failure: no test is judged by its time.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would our own children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
