@@ -24,8 +24,8 @@ pytestmark = pytest.mark.anyio
     [
         "/api/",
         "/api/nothing/",
-        "/api/projects/1/widgets",
         "/api/projects/1/widgets//",
+        "/api/projects/1/nothing",
         "/api/projects//widgets/",
         "/api/projects/1/widgets/1/polish/more/",
         "/api/environments/1/nothing/",
@@ -37,9 +37,17 @@ async def test_an_unknown_path_is_a_404_envelope(tiny_http: httpx.AsyncClient, p
     assert answer.json() == NOT_FOUND
 
 
-async def test_the_trailing_slash_matters(tiny_http: httpx.AsyncClient) -> None:
-    assert (await tiny_http.get("/api/projects/1/widgets/")).status_code == 200
-    assert (await tiny_http.get("/api/projects/1/widgets")).status_code == 404
+async def test_the_slash_at_the_end_may_be_left_out(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    assert (await tiny_http.post("/api/projects/1/widgets", json={"name": "a"})).status_code == 201
+    await tiny_http.post("/api/projects/1/widgets/", json={"name": "b"})
+    page = await tiny_http.get("/api/projects/1/widgets", params={"limit": 1})
+    assert (page.status_code, page.json()["count"]) == (200, 2)
+    assert page.json()["next"] == "http://emulator/api/projects/1/widgets?limit=1&offset=1"
+    for path in ("/api/projects/1/widgets/1", "/api/projects/1/files/a/b"):
+        assert (await tiny_http.get(path)).status_code == 200
+    assert tiny.complaints[0] == "POST /api/projects/1/widgets: no slash at the end"
 
 
 async def test_a_wrong_method_is_a_405_envelope(tiny_http: httpx.AsyncClient) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,44 @@ async def test_a_change_is_written_without_being_asked_to(tmp_path: Path) -> Non
     assert data["name"] == "kept"
     assert saving() == []
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+CHANGES: dict[str, Callable[[Emulator], object]] = {
+    "flag": lambda emulator: emulator.flag("nav"),
+    "demo": lambda emulator: emulator.demo(50, days=2),
+    "project": lambda emulator: emulator.add_project(7, member=False),
+    "settle": lambda emulator: emulator.settle(),
+    "add": lambda emulator: emulator.add("persons"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_is_changed_by_hand_is_written(tmp_path: Path, change: str) -> None:
+    with Emulator(path=tmp_path) as emulator:
+        emulator.settings.save_delay = 60
+        assert emulator.world.events.now() > 0
+        assert saving() == []
+        CHANGES[change](emulator)
+        assert len(saving()) == 1
+    assert saving() == []
+
+
+async def test_an_event_that_comes_by_get_is_written(tmp_path: Path) -> None:
+    with Emulator(path=tmp_path) as emulator:
+        emulator.settings.save_delay = 60
+        sent = {"api_key": "phc_emulator", "event": "seen", "distinct_id": "ada"}
+        data = base64.b64encode(json.dumps(sent).encode()).decode()
+        async with client(emulator) as http:
+            assert (await http.get("/e/", params={"data": data})).status_code == 200
+        assert len(saving()) == 1
+
+
+async def test_a_project_of_others_stays_theirs(tmp_path: Path) -> None:
+    with opened(tmp_path) as first:
+        first.add_project(7, member=False)
+    with opened(tmp_path) as second:
+        async with client(second) as http:
+            assert (await http.get("/api/projects/7/widgets/")).status_code == 403
 
 
 def saving() -> list[threading.Thread]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from asyncposthog.emulator.accounts import DEFAULT_KEY
 from asyncposthog.emulator.core import Emulator
 from asyncposthog.emulator.web.forms import Upload
-from asyncposthog.emulator.web.pipeline import FIDELITY
+from asyncposthog.emulator.web.messages import FIDELITY
 from asyncposthog.emulator.web.recording import RecordedRequest
 from asyncposthog.emulator.web.serving import serve, served
 

@@ -77,6 +77,8 @@ class Accounts:
 
     account: Account
     keys: dict[str, Key] = field(default_factory=dict[str, Key], repr=False)
+    strange: set[int] = field(default_factory=set[int])
+    """Projects the user is no member of."""
 
     def add(
         self,
@@ -140,6 +142,8 @@ class Accounts:
             raise permission_denied("This action does not support personal API key access")
         if key.value.startswith("phs_") and operation.id not in _SECRET_KEYS:
             raise permission_denied("This action does not support project secret API key access")
+        if key.value.startswith("pha_") and not key.scopes:
+            raise permission_denied("OAuth token has no scopes and cannot access this resource")
         for scope in operation.scopes:
             if not key.holds(scope):
                 raise permission_denied(f"API key missing required scope '{scope}'")
@@ -159,6 +163,8 @@ class Accounts:
             raise permission_denied(
                 f"API key does not have access to the requested project: ID {project}."
             )
+        if int(project) in self.strange:
+            raise permission_denied("You don't have access to the project.")
         if not exists:
             raise not_found("Project not found.")
         home = self.account.organization_id

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator import backstage, public, queries
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
-from asyncposthog.emulator.flags.forcing import UNSET, force
+from asyncposthog.emulator.arranging import Arranging
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.happenings import Happenings
 from asyncposthog.emulator.misbehaviour.active import Faults
 from asyncposthog.emulator.misbehaviour.faults import html_page, spoil
 from asyncposthog.emulator.misbehaviour.trouble import Trouble
 from asyncposthog.emulator.objects.home import add_project, settle_in
-from asyncposthog.emulator.objects.plans import Collection as Objects
 from asyncposthog.emulator.schemas.validation import require_jsonschema
 from asyncposthog.emulator.specials import persons
 from asyncposthog.emulator.state.keeping import Keeping
+from asyncposthog.emulator.state.knowledge import Knowledge, of_registry
 from asyncposthog.emulator.state.saving import restore
 from asyncposthog.emulator.state.travel import TimeTravel
-from asyncposthog.emulator.state.world import Settings, World, fill
+from asyncposthog.emulator.state.world import Settings, World
 from asyncposthog.emulator.throttling.concurrency import Slots, occupies_slot
 from asyncposthog.emulator.throttling.throttles import Caller, Throttles
 from asyncposthog.emulator.web.app import App
@@ -36,17 +36,14 @@ from asyncposthog.emulator.web.pipeline import Pipeline
 from asyncposthog.emulator.web.problems import Problem
 from asyncposthog.emulator.web.recording import RecordedRequest, Requests, noted, recorded
 from asyncposthog.operation import Operation
-from asyncposthog.types import Id
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Emulator"]
 
-Fields = Mapping[str, Any]
 
-
-class Emulator(TimeTravel, Trouble, Happenings, Keeping):
+class Emulator(Keeping, TimeTravel, Trouble, Arranging, Happenings):
     """A small PostHog in this process: an ASGI application with state.
 
     It answers every operation it is given, and knows one account: the key `phx_emulator`, which
@@ -169,117 +166,10 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
                 self.world.clear()
                 self._settle(self.world)
 
-    def add(
-        self,
-        resource: str,
-        fields: Fields | None = None,
-        *,
-        project_id: int | None = None,
-        parents: Iterable[Id] = (),
-    ) -> dict[str, Any]:
-        """Put one object into a collection, read-only fields included if given.
-
-        Args:
-            resource: `cohorts`, `error_tracking.issues`, or the id of a listing: `cohorts.persons`.
-            fields: What it is to hold; the rest is made up.
-            project_id: The project; the account's by default.
-            parents: Ids of the objects above a nested collection, outermost first.
-
-        Returns:
-            The object as it is kept. Changing it changes what the emulator answers.
-
-        Raises:
-            KeyError: There is no such collection.
-        """
-        with self._lock:
-            collection = self._collection(resource)
-            project = project_id if project_id is not None else self.project_id
-            address = self._address(collection.template, project, parents)
-            in_project = collection.template.startswith("/api/projects/{}/")
-            scope = project if in_project else None
-            self._changed()
-            return self.world.insert(collection, address, fields or {}, scope).data
-
-    def seed(
-        self,
-        resource: str,
-        count: int,
-        make: Callable[[int], Fields] | Fields | None = None,
-        *,
-        project_id: int | None = None,
-        parents: Iterable[Id] = (),
-    ) -> list[dict[str, Any]]:
-        """Put many objects into a collection.
-
-        Args:
-            resource: As for `add`.
-            count: How many.
-            make: Fields of all of them, or a function from the number (from 0) to its fields. A
-                `name` and a `key` are made up where the schema has them.
-            project_id: As for `add`.
-            parents: As for `add`.
-        """
-        with self._lock:
-            known = self.world.shapes.of(self._collection(resource)).properties
-            above = tuple(parents)
-            added: list[dict[str, Any]] = []
-            for index in range(count):
-                fields: dict[str, Any] = {
-                    name: f"{resource.rpartition('.')[2]}-{index}"
-                    for name in ("name", "key")
-                    if name in known
-                }
-                if "distinct_ids" in known:
-                    fields["distinct_ids"] = [f"person-{index}"]
-                fields.update(make(index) if callable(make) else make or {})
-                added.append(self.add(resource, fields, project_id=project_id, parents=above))
-            return added
-
-    def items(
-        self, resource: str, *, project_id: int | None = None, parents: Iterable[Id] = ()
-    ) -> list[dict[str, Any]]:
-        """The objects of a collection, soft-deleted ones included, in order of creation."""
-        with self._lock:
-            collection = self._collection(resource)
-            project = project_id if project_id is not None else self.project_id
-            address = self._address(collection.template, project, parents)
-            return [row.data for row in self.world.store.bucket(address)]
-
-    def flag(
-        self,
-        key: str,
-        variant: str | None = None,
-        *,
-        enabled: bool = True,
-        payload: Any = UNSET,
-        distinct_id: str | None = None,
-        project_id: int | None = None,
-    ) -> dict[str, Any]:
-        """Make a feature flag have a value, for everybody or for one person.
-
-        Args:
-            key: The flag's key; the flag is made if need be.
-            variant: The variant; none by default.
-            enabled: Whether it is on.
-            payload: What goes with the value, whoever gets it; anything JSON.
-            distinct_id: Whom it is for; everybody by default.
-            project_id: The project; the account's by default.
-
-        Returns:
-            The flag as it is kept.
-
-        Raises:
-            ValueError: A variant or a payload of a flag that is off.
-        """
-        with self._lock:
-            return force(
-                self.world, project_id or self.project_id, key, variant,
-                enabled=enabled, payload=payload, distinct_id=distinct_id,
-            )  # fmt: skip
-
     def settle(self) -> None:
         """Make every accepted change of persons visible at once."""
         with self._lock:
+            self._changed()
             persons.settle(self.world)
 
     def add_key(
@@ -301,10 +191,22 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
             self.world.accounts.add(value, scopes, projects, organizations)
             self._changed()
 
-    def add_project(self, project_id: int, name: str = "Another project") -> dict[str, Any]:
-        """Make a second project, next to the account's own."""
+    def add_project(
+        self, project_id: int, name: str = "Another project", *, member: bool = True
+    ) -> dict[str, Any]:
+        """Make a second project, next to the account's own.
+
+        Args:
+            project_id: Its number.
+            name: Its name.
+            member: Whether the user may see it; otherwise it is listed nowhere, and refused (403).
+        """
         with self._lock:
             self._changed()
+            if not member:
+                self.world.accounts.strange.add(project_id)
+                return {"id": project_id, "name": name}
+            self.world.accounts.strange.discard(project_id)
             return add_project(self.world, project_id, name, f"phc_emulator_{project_id}")
 
     def use_elsewhere(
@@ -361,35 +263,17 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
 
         return in_process(self.app)
 
-    def _collection(self, resource: str) -> Objects:
-        collection = self.world.plans.named(resource)
-        if collection is None:
-            raise KeyError(f"the emulator has no collection {resource!r}")
-        return collection
-
-    def _address(self, template: str, project: int, parents: Iterable[Id]) -> str:
-        root: list[str] = []
-        if template.startswith("/api/projects/{}/"):
-            root = [str(project)]
-        elif template.startswith("/api/organizations/{}/"):
-            root = [self.organization_id]
-        above = [str(parent) for parent in parents]
-        wanted = template.count("{}") - len(root)
-        if len(above) != wanted:
-            things = "object" if wanted == 1 else "objects"
-            raise ValueError(
-                f"{template} has {wanted} {things} above it, to be named in `parents`; "
-                f"{len(above)} were"
-            )
-        return fill(template, [*root, *above])
-
     def _made_world(self) -> World:
         operations, schemas = self._operations, self._schemas
-        if operations is None or schemas is None:
+        if operations is None and schemas is None:
+            known = of_registry()
+        else:
             registry = importlib.import_module("asyncposthog.registry")
-            operations = tuple(registry.operations()) if operations is None else operations
-            schemas = registry.schemas() if schemas is None else schemas
-        world = World(operations, schemas or {}, self.settings, self._account, self._keep)
+            known = Knowledge(
+                registry.operations() if operations is None else operations,
+                registry.schemas() if schemas is None else schemas,
+            )
+        world = World(known, self.settings, self._account, self._keep)
         world.folder = None if self._folder is None else self._folder.path
         if self._kept is None:
             self._settle(world)
@@ -428,7 +312,7 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
                 fate = self._faults.take(request)
             except Problem as problem:
                 record.status = problem.status
-                return problem.answer()
+                return problem.answer().mark("refused")
         request = fate.told(request)
 
         async def truth() -> Answer:
@@ -450,34 +334,47 @@ class Emulator(TimeTravel, Trouble, Happenings, Keeping):
             return answer
         finally:
             record.seconds = perf_counter() - began
-            if request.method != "GET":
+            if request.method != "GET" or handler is not None:
+                # Events may come by GET as well.
                 self._changed()
 
     async def _truth(
         self, request: Request, form: Form | Problem, record: RecordedRequest
     ) -> Answer:
-        """Carry a request out: one step in the world's history, unless it has to wait."""
-        settings = self.settings
+        """Carry a request out, and say what the answer is worth."""
         try:
-            with self._lock:
-                pipeline = Pipeline(self.world, self.complaints, self.throttles)
-                call = pipeline.admit(request, form, record)
-                task = str(as_object(call.body).get("client_query_id") or self.world.uuid())
-                answer = None
-                if not occupies_slot(call.operation, call.body) or queries.is_cached(call):
-                    answer = pipeline.answer(call)
-            if answer is not None:
-                return await queries.finished(answer)
-            async with AsyncExitStack() as held:
-                if settings.rate_limits and settings.query_plan == "current":
-                    slot = self.slots.hold(call.values[0], task)
-                    await held.enter_async_context(slot)
-                with queries.running(call, task) as run:
-                    if settings.query_seconds:
-                        await settings.sleep(settings.query_seconds)
-                    with self._lock:
-                        answer = pipeline.answer(call)
-                    return await queries.finished(answer, run)
-                raise queries.cancelled()
+            answer = await self._carried_out(request, form, record)
         except Problem as problem:
-            return html_page(problem.status) if settings.html_errors else problem.answer()
+            html = self.settings.html_errors
+            answer = html_page(problem.status) if html else problem.answer()
+        return answer.mark("refused") if answer.status >= 400 else answer
+
+    async def _carried_out(
+        self, request: Request, form: Form | Problem, record: RecordedRequest
+    ) -> Answer:
+        """One step in the world's history, unless it has to wait.
+
+        Raises:
+            Problem: It is refused.
+        """
+        settings = self.settings
+        with self._lock:
+            pipeline = Pipeline(self.world, self.complaints, self.throttles)
+            call = pipeline.admit(request, form, record)
+            task = str(as_object(call.body).get("client_query_id") or self.world.uuid())
+            answer = None
+            if not occupies_slot(call.operation, call.body) or queries.is_cached(call):
+                answer = pipeline.answer(call)
+        if answer is not None:
+            return await queries.finished(answer)
+        async with AsyncExitStack() as held:
+            if settings.rate_limits and settings.query_plan == "current":
+                slot = self.slots.hold(call.values[0], task)
+                await held.enter_async_context(slot)
+            with queries.running(call, task) as run:
+                if settings.query_seconds:
+                    await settings.sleep(settings.query_seconds)
+                with self._lock:
+                    answer = pipeline.answer(call)
+                return await queries.finished(answer, run)
+            raise queries.cancelled()

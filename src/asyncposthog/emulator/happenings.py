@@ -31,6 +31,10 @@ class Happenings:
         """The state behind the application."""
         raise NotImplementedError
 
+    def _changed(self) -> None:
+        """Have the state written soon."""
+        raise NotImplementedError
+
     def add(
         self,
         resource: str,
@@ -122,6 +126,7 @@ class Happenings:
                 number=world.store.numbers[PERSONS],
             )
             world.store.numbers[PERSONS] += made.persons
+            self._changed()
             return made
 
     def populate(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Command"]
 
 _NUMBER: Final = (int, float)
-_NULLS: Final = frozenset({"next_host", "times"})
+_NULLS: Final = frozenset({"export_error", "next_host", "times"})
 """Fields in which null is a value of its own."""
 _TESTS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "any": lambda _: True,
@@ -126,17 +126,24 @@ def _seed(
 
 def _settings(emulator: Emulator, **given: Any) -> dict[str, Any]:
     for name, value in given.items():
-        setattr(emulator.settings, name, value)
-    return {name: getattr(emulator.settings, name) for name in _SETTINGS}
+        setattr(emulator.settings, name, set(value) if name == "quota_limited" else value)
+    now = {name: getattr(emulator.settings, name) for name in _SETTINGS}
+    return {**now, "quota_limited": sorted(now["quota_limited"])}
 
 
 _PLACE: Final = {"project_id": "integer", "parents": "array"}
 _SETTINGS: Final = {
+    "environments_redirect": "boolean",
+    "export_error": "string",
+    "export_seconds": "number",
     "html_errors": "boolean",
+    "losing": "integer",
     "next_host": "string",
+    "offset_allowed": "boolean",
     "person_lag": "integer",
     "query_plan": "string",
     "query_seconds": "number",
+    "quota_limited": "strings",
     "rate_limits": "boolean",
     "stall": "number",
     "strict": "boolean",
@@ -177,6 +184,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
             "status": "integer!",
             "retry_after": "number",
             **_WHICH,
+            "code": "string",
+            "detail": "string",
+            "attr": "string",
             "body": "any",
             "headers": "object of strings",
         },
@@ -207,7 +217,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "pages": _method("pages", {**_KINDS, "times": "integer", "path": "string", **_CHANCE}),
     "project": Command(
         _project,
-        {"project_id": "integer!", "name": "string"},
+        {"project_id": "integer!", "name": "string", "member": "boolean"},
     ),
     "reset": _method("reset", {}),
     "save": _method("save", {}),

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from asyncposthog.emulator.web.messages import Answer, Headers, json_answer, text_answer
-from asyncposthog.emulator.web.problems import Problem
+from asyncposthog.emulator.web.problems import Problem, named_problem
 
 __all__ = [
     "MISBEHAVIOURS",
@@ -49,6 +49,10 @@ class Fault:
 
     kind: FaultKind
     status: int = 500
+    code: str | None = None
+    """The `code` of the envelope; that of the status by default."""
+    detail: str | None = None
+    attr: str | None = None
     body: Any = None
     headers: Headers = field(default_factory=list[tuple[str, str]])
     moment: Moment = "before"
@@ -58,15 +62,24 @@ class Fault:
 
     def answer(self) -> Answer:
         """What is answered instead of the truth."""
+        return self._said().mark("fault")
+
+    def _said(self) -> Answer:
         if self.body is None:
-            detail = None
+            detail = self.detail
+            if self.code is not None:
+                return named_problem(
+                    self.status, self.code, detail, self.attr, self.headers
+                ).answer()
             after = dict(self.headers).get("Retry-After")
-            if self.status == 429 and after is not None:
+            if self.status == 429 and after is not None and detail is None:
                 unit = "second" if after == "1" else "seconds"
                 detail = f"Request was throttled. Expected available in {after} {unit}."
-            return Problem(self.status, detail=detail, headers=self.headers).answer()
+            return Problem(
+                self.status, detail=detail, attr=self.attr, headers=self.headers
+            ).answer()
         if isinstance(self.body, bytes):
-            return Answer(self.status, self.body, "application/octet-stream", self.headers)
+            return Answer(self.status, self.body, "application/octet-stream", list(self.headers))
         if isinstance(self.body, str):
             media = "text/html" if self.body.lstrip().startswith("<") else "text/plain"
             answer = text_answer(self.status, self.body, f"{media}; charset=utf-8")

@@ -54,6 +54,9 @@ class Trouble:
         times: int | None = 1,
         path: str | None = None,
         method: str | None = None,
+        code: str | None = None,
+        detail: str | None = None,
+        attr: str | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -61,15 +64,25 @@ class Trouble:
 
         Args:
             status: The status to answer with.
+            code: The envelope's `code`, as `payment_required`; `type` and `detail` follow from it.
+            detail: The envelope's `detail`; the server's own sentence by default.
+            attr: The envelope's `attr`.
             retry_after: Seconds for a `Retry-After` header; none by default.
             times: How many requests; None until `behave`.
             path: A shell-style pattern the path has to match: `*/cohorts/*`.
             method: The method it is for.
             body: The body: text, bytes, or anything JSON; the envelope by default.
             headers: More headers.
+
+        Raises:
+            ValueError: Both a body and parts of the envelope.
         """
-        sent = _headers(retry_after, headers)
-        self._fault("answer", times, path, method, status=status, body=body, headers=sent)
+        if body is not None and not (code is None and detail is None and attr is None):
+            raise ValueError("`code`, `detail` and `attr` are the envelope's; a body replaces it")
+        self._fault(
+            "answer", times, path, method, status=status, code=code, detail=detail, attr=attr,
+            body=body, headers=_headers(retry_after, headers),
+        )  # fmt: skip
 
     def html(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from asyncposthog.emulator.misbehaviour.distortions import (
@@ -21,7 +21,7 @@ from asyncposthog.emulator.misbehaviour.fate import Fate
 from asyncposthog.emulator.misbehaviour.faults import Fault, html_page
 from asyncposthog.emulator.misbehaviour.latency import Latency
 from asyncposthog.emulator.misbehaviour.when import When
-from asyncposthog.emulator.web.messages import Headers, Request
+from asyncposthog.emulator.web.messages import Request
 from asyncposthog.emulator.web.problems import invalid
 
 __all__ = ["HEADERS", "Wish", "read_wish", "wished"]
@@ -48,6 +48,7 @@ _BREAKS: Final[Mapping[str, Fault]] = {
     "html": Fault("answer", status=502, body=html_page(502).content.decode()),
 }
 _GARBLED: Final = "garble"
+_OPTIONS: Final = "retry-after=SECONDS, code=CODE, rate=PART, burst=SIZE/EVERY, html and after"
 
 
 @dataclass(slots=True)
@@ -56,7 +57,10 @@ class Wish:
 
     when: When
     latency: Latency | None = None
+    failures: list[tuple[When, Fault]] = field(default_factory=list[tuple[When, Fault]])
+    """Tried one after the other; the first that strikes is it."""
     fault: Fault | None = None
+    """What happens if none of them does."""
     distortions: list[Distortion] = field(default_factory=list[Distortion])
 
     def join(self, fate: Fate, request: Request) -> None:
@@ -65,7 +69,10 @@ class Wish:
             return
         if self.latency is not None:
             fate.delay += self.latency.draw(self.when.chance)
-        fate.fault = self.fault
+        for when, failure in self.failures:
+            if fate.fault is None and when.strikes(request):
+                fate.fault = failure
+        fate.fault = fate.fault or self.fault
         for distortion in self.distortions:
             fate.add(distortion)
 
@@ -88,8 +95,8 @@ def read_wish(request: Request) -> Wish:
     wish = Wish(When(seed=seed))
     wish.latency = _read(headers, "x-emulator-latency", Latency.of)
     broken = _read(headers, "x-emulator-break", _break)
-    failing = _read(headers, "x-emulator-fail", _failure)
-    wish.fault = failing or (broken if isinstance(broken, Fault) else None)
+    wish.failures = _read(headers, "x-emulator-fail", lambda t: _failures(t, seed)) or []
+    wish.fault = broken if isinstance(broken, Fault) else None
     if "x-emulator-drift" in headers:
         wish.distortions.append(
             _read(headers, "x-emulator-drift", lambda t: drifting(wish.when, _names(t, DRIFTS)))
@@ -131,22 +138,33 @@ def _break(text: str) -> Fault | str:
     return _BREAKS[text]
 
 
-def _failure(text: str) -> Fault:
-    """Read `503`, `429; retry-after=2` or `502; html`."""
+def _failures(text: str, seed: int) -> list[tuple[When, Fault]]:
+    """Read one failure or several: `500; rate=0.02, 503; rate=0.01`."""
+    return [_failure(part.strip(), seed + place) for place, part in enumerate(text.split(","))]
+
+
+def _failure(text: str, seed: int) -> tuple[When, Fault]:
+    """Read `503`, `429; retry-after=2`, `429; burst=5/50`, `402; code=payment_required`."""
     status, *options = [part.strip() for part in text.split(";")]
     if not (status.isascii() and status.isdigit() and 200 <= int(status) <= 599):
         raise ValueError(f"it is a status from 200 to 599, not {status!r}")
-    sent: Headers = []
-    body: str | None = None
-    moment: Any = "before"
+    when, fault = When(seed=seed), Fault("answer", status=int(status))
     for option in options:
-        name, _, value = option.partition("=")
-        if name.lower() == "retry-after" and value:
-            sent.append(("Retry-After", value.strip()))
-        elif option == "html":
-            body = html_page(int(status)).content.decode()
-        elif option == "after":
-            moment = "after"
-        else:
-            raise ValueError(f"the options are retry-after=SECONDS, html and after, not {option!r}")
-    return Fault("answer", status=int(status), body=body, headers=sent, moment=moment)
+        name, _, value = (word.strip() for word in option.partition("="))
+        match name.lower():
+            case "retry-after" if value:
+                fault.headers = [("Retry-After", value)]
+            case "code" if value:
+                fault.code = value
+            case "rate":
+                when = replace(when, rate=float(value))
+            case "burst":
+                size, _, every = value.partition("/")
+                when = replace(when, burst=(int(size), int(every)))
+            case "html" if not value:
+                fault.body = html_page(int(status)).content.decode()
+            case "after" if not value:
+                fault.moment = "after"
+            case _:
+                raise ValueError(f"the options are {_OPTIONS}, not {option!r}")
+    return when, fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any, Literal, TypeAlias, cast
 
 from asyncposthog.emulator.guards import is_array, is_mapping
@@ -68,6 +69,7 @@ class Synthesiser:
         self._texts: dict[str, str] = {}
         self._bare: dict[str, str] = {}
         self._spent = 0
+        self._lock = Lock()
 
     def component(self, name: str) -> Any:
         """A fresh value of a component."""
@@ -87,8 +89,9 @@ class Synthesiser:
         Raises:
             Unsatisfiable: No value was found.
         """
-        self._spent = 0
-        return self._make(schema, hint, (), self._style)
+        with self._lock:
+            self._spent = 0
+            return self._make(schema, hint, (), self._style)
 
     def _make(self, schema: Any, hint: str, stack: tuple[str, ...], style: Style) -> Any:
         if schema is True or not is_mapping(schema):
@@ -101,9 +104,9 @@ class Synthesiser:
         if name is not None:
             return self._component(name, given, hint, stack, style)
         if "const" in given:
-            return given["const"]
+            return _fresh(given["const"])
         if style == "plain" and "default" in given and self._meets(given, given["default"]):
-            return given["default"]
+            return _fresh(given["default"])
         if "enum" in given:
             return self._enum(given)
         for keyword in ("anyOf", "oneOf"):
@@ -138,7 +141,7 @@ class Synthesiser:
         values = schema["enum"]
         if not values:
             raise Unsatisfiable("an enum without values")
-        return next((value for value in values if value not in (None, "")), values[0])
+        return _fresh(next((value for value in values if value not in (None, "")), values[0]))
 
     def _union(
         self, schema: Schema, keyword: str, hint: str, stack: tuple[str, ...], style: Style
@@ -256,6 +259,11 @@ class Synthesiser:
             if choice not in made and (isinstance(one, str) or choice in choices):
                 return choice
         raise Unsatisfiable("no further distinct item")
+
+
+def _fresh(value: Any) -> Any:
+    """A value of the schema's own that may be changed."""
+    return json.loads(json.dumps(value)) if is_array(value) or is_mapping(value) else value
 
 
 def _number(schema: Schema, style: Style, *, whole: bool) -> int | float:

@@ -14,7 +14,7 @@ from asyncposthog.emulator.specials.table import Special
 from asyncposthog.emulator.specials.values import common_values
 from asyncposthog.emulator.state.world import Call
 from asyncposthog.emulator.web.messages import Answer, json_answer
-from asyncposthog.emulator.web.problems import invalid, not_found
+from asyncposthog.emulator.web.problems import Problem, invalid, not_found
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.desk import PersonDesk
@@ -91,6 +91,10 @@ def _shown(person: Person, distinct_id: str) -> dict[str, Any]:
 
 def _get(call: Call) -> Answer:
     call.locate(1)
+    if not fits("uuid", call.values[1]):
+        # Not the envelope: `attr` is missing, and the code is one that others call invalid_input.
+        told = {"detail": "Invalid UUID", "code": "invalid", "type": "validation_error"}
+        raise Problem(400, body=told)
     row = call.world.store.bucket(f"/api/projects/{call.values[0]}/events/").find(call.values[1])
     if row is None:
         raise not_found()

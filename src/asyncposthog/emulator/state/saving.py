@@ -168,6 +168,7 @@ def dumped(world: World) -> str:
             if bucket.rows
         },
         "ones": store.ones,
+        "strange": sorted(world.accounts.strange),
     }
     return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
@@ -182,6 +183,6 @@ def restore(world: World, state: dict[str, Any]) -> None:
         held = {key: Row(key, data, number, deleted) for key, number, deleted, data in rows}
         store.buckets[address] = Bucket(held)
     world.store = store
-    world.accounts = Accounts(account)
+    world.accounts = Accounts(account, strange=set(state.get("strange", ())))
     for key in state["keys"]:
         world.accounts.add(key["value"], key["scopes"], key["projects"], key["organizations"])

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 
 from asyncposthog.emulator.accounts import Account, Accounts, Key
-from asyncposthog.emulator.objects.plans import Collection, Plan, Plans
+from asyncposthog.emulator.objects.plans import Collection, Plan
 from asyncposthog.emulator.objects.store import Bucket, Row, Store
-from asyncposthog.emulator.schemas.catalogue import Catalogue, Schema
+from asyncposthog.emulator.schemas.catalogue import Schema
 from asyncposthog.emulator.schemas.parameters import split
-from asyncposthog.emulator.schemas.shapes import Shape, Shapes, seeded_uuid
-from asyncposthog.emulator.schemas.synthesis import Synthesiser
-from asyncposthog.emulator.schemas.validation import Validators
+from asyncposthog.emulator.schemas.shapes import Shape, seeded_uuid
+from asyncposthog.emulator.state.knowledge import Knowledge
 from asyncposthog.emulator.throttling.throttles import QueryPlan
 from asyncposthog.emulator.web.forms import Form
 from asyncposthog.emulator.web.messages import Answer, Request
 from asyncposthog.emulator.web.problems import not_found
-from asyncposthog.emulator.web.routing import Router
 from asyncposthog.operation import Operation
 
 if TYPE_CHECKING:
@@ -54,6 +52,8 @@ class Settings:
 
     strict: bool = True
     next_host: str | None = None
+    environments_redirect: bool = False
+    """Whether `/api/environments/` answers 307, as it did for a time."""
     html_errors: bool = False
     person_lag: int = 1
     seed: int = 0
@@ -100,27 +100,24 @@ class Settings:
 
 
 class World:
-    """Operations and schemas, understood, and the objects that live there."""
+    """What is known of operations and schemas, and the objects that live there."""
 
     def __init__(
         self,
-        operations: Iterable[Operation],
-        schemas: Mapping[str, Any],
+        knowledge: Knowledge,
         settings: Settings,
         account: Account,
         keep: int = 10_000,
     ) -> None:
-        known = tuple(operations)
         self.settings = settings
-        self.catalogue = Catalogue(schemas)
-        self.validators = Validators(self.catalogue)
-        self.plans = Plans(known, self.catalogue)
-        self.operations = known
-        self.router = Router(known)
-        checker = self.validators.checker
-        self.plain = Synthesiser(self.catalogue, "response", "plain", checker)
-        self.rich = Synthesiser(self.catalogue, "response", "rich", checker)
-        self.shapes = Shapes(self.plans, self.catalogue, self.plain, self.validators)
+        self.catalogue = knowledge.catalogue
+        self.validators = knowledge.validators
+        self.plans = knowledge.plans
+        self.operations = knowledge.operations
+        self.router = knowledge.router
+        self.plain = knowledge.plain
+        self.rich = knowledge.rich
+        self.shapes = knowledge.shapes
         self.accounts = Accounts(account)
         self.store = self.empty_store()
         self.notes: dict[str, Any] = {}

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
 from asyncposthog.operation import Operation
 
-__all__ = ["Answer", "Headers", "Later", "Request", "json_answer", "text_answer"]
+__all__ = ["FIDELITY", "Answer", "Headers", "Later", "Request", "json_answer", "text_answer"]
 
 Headers = list[tuple[str, str]]
+
+FIDELITY: Final = "X-Emulator-Fidelity"
+"""The header by which an answer of the private API says what it is worth: `stateful` (from what is
+held), `schema` (right by the schema, made up otherwise), `refused` (an error the server would
+answer with) or `fault` (misbehaviour that was asked for)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,12 @@ class Answer:
     """Whether it breaks off, or hangs, in the middle of the body."""
     operation: Operation | None = None
     """What was carried out, if it was an operation of the private API."""
+
+    def mark(self, fidelity: str) -> Answer:
+        """Let it say what it is worth, whatever it said before."""
+        self.headers = [(name, text) for name, text in self.headers if name != FIDELITY]
+        self.headers.append((FIDELITY, fidelity))
+        return self
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI wants them, length and type included."""

@@ -13,7 +13,7 @@ from asyncposthog.emulator.specials import REFUSALS, SPECIALS
 from asyncposthog.emulator.state.world import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, World
 from asyncposthog.emulator.throttling.throttles import Caller, Throttles, charged_buckets, costs
 from asyncposthog.emulator.web.forms import Form, typed_fields
-from asyncposthog.emulator.web.messages import Answer, Request
+from asyncposthog.emulator.web.messages import FIDELITY, Answer, Request
 from asyncposthog.emulator.web.problems import (
     Problem,
     invalid,
@@ -25,11 +25,7 @@ from asyncposthog.emulator.web.recording import RecordedRequest
 from asyncposthog.emulator.web.routing import Match
 from asyncposthog.operation import Operation
 
-__all__ = ["FIDELITY", "Pipeline"]
-
-FIDELITY = "X-Emulator-Fidelity"
-_SLASHLESS = "/remote_config"
-"""What PostHog's own clients ask for without a slash at the end."""
+__all__ = ["Pipeline"]
 
 
 class Pipeline:
@@ -52,12 +48,13 @@ class Pipeline:
         Raises:
             Problem: It is refused.
         """
-        path = request.path
-        if path.endswith(_SLASHLESS):
-            path += "/"
-        match = self._world.router.find(path)
+        match = self._world.router.find(request.path)
         if match is None:
             raise not_found()
+        if match.deprecated and self._world.settings.environments_redirect:
+            raise Problem(307, body=b"", headers=[("Location", _modern_link(request))])
+        if not request.path.endswith("/"):
+            self._complaints.append(f"{request.method} {request.path}: no slash at the end")
         body = form.data if isinstance(form, Form) else None
         key = self._world.accounts.authenticate(request, body)
         try:
@@ -92,11 +89,10 @@ class Pipeline:
         answer.headers.append((FIDELITY, call.fidelity))
         answer.operation = call.operation
         if call.deprecated:
-            modern = call.request.link(None, {}).replace("/api/environments/", PROJECTS, 1)
             answer.headers += [
                 ("Deprecation", "true"),
                 ("Sunset", "Thu, 31 Dec 2026 00:00:00 GMT"),
-                ("Link", f'<{modern}>; rel="successor-version"'),
+                ("Link", f'<{_modern_link(call.request)}>; rel="successor-version"'),
             ]
         return answer
 
@@ -118,6 +114,9 @@ class Pipeline:
         if not settings.rate_limits:
             return
         buckets = charged_buckets(call.operation, body, settings.query_plan)
+        if call.key.value.startswith("pha_"):
+            # What counts by key counts personal keys: an OAuth token has none of these limits.
+            buckets = tuple(name for name in buckets if self._throttles.rates[name].per != "key")
         refusal = self._throttles.admit(buckets, self._caller(call), costs(buckets, body))
         if refusal is not None:
             after = [] if refusal.wait is None else [("Retry-After", str(refusal.wait))]
@@ -258,3 +257,7 @@ class Pipeline:
         if is_object(body) and known:
             for name in sorted(body.keys() - known.keys() - {"personal_api_key"}):
                 self._complain(call, f"unknown body field '{name}'")
+
+
+def _modern_link(request: Request) -> str:
+    return request.link(None, {}).replace("/api/environments/", PROJECTS, 1)

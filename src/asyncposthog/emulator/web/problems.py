@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from asyncposthog.emulator.web.messages import Answer, Headers, json_answer
 
@@ -10,11 +11,12 @@ __all__ = [
     "Problem",
     "invalid",
     "method_not_allowed",
+    "named_problem",
     "not_found",
     "parse_error",
     "permission_denied",
     "required",
-    "type_of_status",
+    "type_of",
     "unauthenticated",
     "unsupported_media",
 ]
@@ -49,10 +51,49 @@ _CODES = {
     ),
 }
 
+_TYPES_OF_CODES: Final[Mapping[str, str]] = {
+    "parse_error": "invalid_request",
+    "protected_error": "invalid_request",
+    "too_many_concurrent_backfills": "server_error",
+    "too_many_concurrent_file_downloads": "server_error",
+}
+"""Codes whose `type` is not that of their status."""
+_DETAILS: Final[Mapping[str, str]] = {
+    "api_queries_quota_exceeded": "You have used up this month's allowance of API queries.",
+    "database_unavailable": "The database is unavailable for the moment. Try again soon.",
+    "not_authenticated": "Authentication credentials were not provided.",
+    "parse_error": "JSON parse error - Expecting value: line 1 column 1 (char 0)",
+    "payment_required": "This feature is not part of your plan.",
+    "protected_error": (
+        "Requested operation cannot be completed because a related object is protected."
+    ),
+    "required": "This field is required.",
+    "too_many_concurrent_backfills": "Too many concurrent backfills for this team.",
+    "too_many_concurrent_file_downloads": (
+        "Too many concurrent file download batch exports for this team."
+    ),
+}
+_HEADERS: Final[Mapping[str, Headers]] = {"database_unavailable": [("Retry-After", "1")]}
 
-def type_of_status(status: int) -> str:
-    """The envelope's `type` for a status: every other one is a `server_error`."""
-    return _TYPES.get(status, "server_error")
+
+def type_of(status: int, code: str | None = None) -> str:
+    """The envelope's `type`: every one that is not listed is a `server_error`."""
+    return _TYPES_OF_CODES.get(code or "", _TYPES.get(status, "server_error"))
+
+
+def named_problem(
+    status: int,
+    code: str,
+    detail: str | None = None,
+    attr: str | None = None,
+    headers: Headers | None = None,
+) -> Problem:
+    """The problem that has a code of its own, in the server's words where none are given."""
+    sent = list(headers or ())
+    told = {name.lower() for name, _ in sent}
+    sent += [(n, text) for n, text in _HEADERS.get(code, ()) if n.lower() not in told]
+    known = _DETAILS.get(code) if detail is None else detail
+    return Problem(status, code=code, detail=known, attr=attr, headers=sent)
 
 
 class Problem(Exception):
@@ -74,7 +115,7 @@ class Problem(Exception):
         self.code = code or default_code
         self.detail = detail if detail is not None else default_detail
         self.attr = attr
-        self.type = type or type_of_status(status)
+        self.type = type or type_of(status, code)
         self.headers: Headers = list(headers or ())
         self.body = body
         """A body to answer with in place of the envelope: JSON, or bytes as they are."""
@@ -101,7 +142,7 @@ def required(attr: str) -> Problem:
 
 def parse_error(detail: str) -> Problem:
     """The body cannot be read."""
-    return Problem(400, type="invalid_request", code="parse_error", detail=detail)
+    return Problem(400, code="parse_error", detail=detail)
 
 
 def not_found(detail: str = "Not found.") -> Problem:

@@ -70,9 +70,10 @@ class Router:
     def find(self, path: str) -> Match | None:
         """The operations at a path; None when there are none.
 
-        Splitting on every slash keeps the trailing one significant, as it is on the server.
+        The slash at the end may be left out, as on the server, whose routes take both.
         """
-        found = _walk(self._root, modern(path).split("/"), 0)
+        whole = path if path.endswith("/") else f"{path}/"
+        found = _walk(self._root, modern(whole).split("/"), 0)
         if found is None:
             return None
         node, values = found

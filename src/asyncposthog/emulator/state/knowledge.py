@@ -1,0 +1,47 @@
+"""What an API's description says, understood: the same for every emulator of it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from asyncposthog.emulator.objects.plans import Plans
+from asyncposthog.emulator.schemas.catalogue import Catalogue
+from asyncposthog.emulator.schemas.shapes import Shapes
+from asyncposthog.emulator.schemas.synthesis import Synthesiser
+from asyncposthog.emulator.schemas.validation import Validators
+from asyncposthog.emulator.web.routing import Router
+from asyncposthog.operation import Operation
+
+__all__ = ["Knowledge", "of_registry"]
+
+
+class Knowledge:
+    """Operations and schemas, and all that follows from them alone.
+
+    It holds no state, and what it finds out later is kept for whoever asks next, from any thread.
+
+    Args:
+        operations: The operations.
+        schemas: The component schemas, by name.
+    """
+
+    def __init__(self, operations: Iterable[Operation], schemas: Mapping[str, Any]) -> None:
+        self.operations = tuple(operations)
+        self.catalogue = Catalogue(schemas)
+        self.validators = Validators(self.catalogue)
+        self.plans = Plans(self.operations, self.catalogue)
+        self.router = Router(self.operations)
+        checker = self.validators.checker
+        self.plain = Synthesiser(self.catalogue, "response", "plain", checker)
+        self.rich = Synthesiser(self.catalogue, "response", "rich", checker)
+        self.shapes = Shapes(self.plans, self.catalogue, self.plain, self.validators)
+
+
+@cache
+def of_registry() -> Knowledge:
+    """The generated registry, read and understood once a process."""
+    registry = importlib.import_module("asyncposthog.registry")
+    return Knowledge(registry.operations(), registry.schemas())
