@@ -183,4 +183,4 @@ async def _time_list() -> dict[str, float]:
                 url = page.next or ""
             assert seen == 10_000
 
-        return await median_of({"ours": ours, "rival": rival}, 7)
+        return await median_of({"ours": ours, "rival": rival}, 15)

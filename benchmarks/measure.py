@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import statistics
@@ -93,10 +94,14 @@ def alternate(codes: dict[str, str], runs: int) -> dict[str, tuple[float, float]
 async def median_of(
     jobs: dict[str, Callable[[], Awaitable[None]]], rounds: int
 ) -> dict[str, float]:
-    """Time each job in turn, `rounds` times; return the median seconds of each."""
+    """Time each job in turn, `rounds` times; return the median seconds of each.
+
+    Each starts with a clean heap: otherwise one pays for collecting what the other left.
+    """
     taken: dict[str, list[float]] = {name: [] for name in jobs}
     for round_ in range(rounds + 1):
         for name, job in jobs.items():
+            gc.collect()
             started = time.perf_counter()
             await job()
             if round_:

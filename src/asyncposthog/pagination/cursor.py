@@ -12,7 +12,7 @@ from asyncposthog.types import OMIT
 from .page import Page
 from .state import Call, PageState
 from .strategies import STRATEGIES
-from .walk import Fetch, Step, Walk
+from .walk import Fetch, Mark, Step, Walk
 from .window import gather, plan
 
 __all__ = ["Cursor", "Items", "Pages", "cursor"]
@@ -132,22 +132,19 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
     # No async generator: one that is left unfinished needs the event loop to clean it up.
 
     __slots__ = (
-        "_busy",
-        "_concurrency",
-        "_ended",
-        "_fetched",
-        "_start",
-        "_step",
-        "_walk",
+        "_before", "_busy", "_concurrency", "_ended", "_fetched", "_states", "_step", "_walk",
         "wanted",
-    )
+    )  # fmt: skip
 
     def __init__(self, walk: Walk, start: PageState, concurrency: int) -> None:
         self._walk = walk
-        self._start = start
         self._concurrency = concurrency
+        self._states = [start]
+        """The pages to ask for next."""
         self._step: Step | None = None
-        self._fetched: deque[tuple[int, bytes]] = deque()
+        """The page handed out last, until it is known where the next one begins."""
+        self._before: Mark | None = None
+        self._fetched: deque[tuple[PageState, bytes]] = deque()
         self._busy = False
         self._ended = False
         self.wanted: int | None = None
@@ -188,35 +185,34 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
         self._fetched.clear()
 
     async def _next(self) -> Page[T] | None:
-        walk, before = self._walk, self._step
-        state = self._start if before is None else walk.following(before)
-        if state is None:
-            return None
-        content = self._ahead(state)
-        if content is None:
-            states = [state] if before is None else self._plan(before, state)
-            contents = await gather(walk.request, states)
-            self._fetched.extend(zip(map(walk.call.key, states), contents, strict=True))
-            _, content = self._fetched.popleft()
-        self._step = walk.load(state, content, before)
+        walk, step = self._walk, self._step
+        if step is not None:
+            state = walk.following(step)
+            if state is None:
+                return None
+            self._states = [state] if self._is_ahead(state) else self._plan(step, state)
+            # The page may go before the next one comes: a long list takes the memory of one.
+            self._before, self._step, step = step.mark, None, None
+        state = self._states[0]
+        if not self._is_ahead(state):
+            # Where the server now leads elsewhere than was planned, its word counts.
+            self._fetched.clear()
+            contents = await gather(walk.request, self._states)
+            self._fetched.extend(zip(self._states, contents, strict=True))
+        _, content = self._fetched.popleft()
+        self._step = walk.load(state, content, self._before)
         return Page(walk, self._step)
 
-    def _ahead(self, state: PageState) -> bytes | None:
-        """Return the answer for a page that was fetched ahead.
+    def _is_ahead(self, state: PageState) -> bool:
+        """Tell whether the answer for a page was fetched ahead."""
+        key = self._walk.call.key
+        return bool(self._fetched) and key(self._fetched[0][0]) == key(state)
 
-        Where the server now leads elsewhere than was planned, its word counts: the rest is
-        dropped, and fetched anew from there.
-        """
-        if self._fetched and self._fetched[0][0] == self._walk.call.key(state):
-            return self._fetched.popleft()[1]
-        self._fetched.clear()
-        return None
-
-    def _plan(self, before: Step, state: PageState) -> list[PageState]:
-        most, got = self._concurrency, len(before.envelope.items)
+    def _plan(self, step: Step, state: PageState) -> list[PageState]:
+        most, got = self._concurrency, len(step.envelope.items)
         if self.wanted is not None and got:
             most = min(most, -(-self.wanted // got))
-        return plan(self._walk.call, before.state, before.envelope, state, most)
+        return plan(self._walk.call, step.state, step.envelope, state, most)
 
 
 class Items(AsyncIterator[T], Generic[T]):

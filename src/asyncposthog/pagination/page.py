@@ -65,7 +65,7 @@ class Page(Collection[T], Generic[T]):
         if state is None:
             return None
         content = await self._walk.request(state)
-        return Page(self._walk, self._walk.load(state, content, self._step))
+        return Page(self._walk, self._walk.load(state, content, self._step.mark))
 
     @overload
     def __getitem__(self, index: int) -> T: ...

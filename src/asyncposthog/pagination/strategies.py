@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias, cast
 
 from asyncposthog.operation import PageStyle
@@ -21,12 +22,18 @@ __all__ = ["STRATEGIES", "Strategy", "identities"]
 Strategy: TypeAlias = Callable[[Call, PageState, Envelope], PageState | None]
 
 
+_IDENTITIES: Final = tuple((n, attrgetter(n), itemgetter(n)) for n in ("id", "uuid"))
+
+
 def identities(items: list[Any]) -> tuple[Any, ...] | None:
     """Return what tells the items apart: their `id` or `uuid`; None where they have neither."""
-    for name in ("id", "uuid"):
+    for name, of_object, of_dict in _IDENTITIES:
         if not items or _field(items[0], name) is None:
             continue
-        found = tuple(_field(item, name) for item in items)
+        try:
+            found = tuple(map(of_dict if isinstance(items[0], dict) else of_object, items))
+        except (AttributeError, KeyError, TypeError):  # of several kinds, or without it
+            found = tuple(_field(item, name) for item in items)
         try:
             # An `id` that several items share is no identity.
             return found if len(set(found)) == len(found) and None not in found else None
