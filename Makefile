@@ -23,7 +23,7 @@ demo: venv  ## Start the emulator and drive it as a user would
 	@$(BIN)/python -m examples.demo
 
 test: venv  ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-wheel: venv  ## Run the tests against the built wheel
 	@$(BIN)/python scripts/matrix.py wheel

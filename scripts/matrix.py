@@ -15,6 +15,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 WHERE = "import asyncposthog, sys; sys.exit(sys.prefix not in asyncposthog.__file__)"
 
 
@@ -54,7 +55,7 @@ def run(kind: str, wheel: Path) -> int:
         _do(*pip, *lowest())
     _do(python, "-I", "-c", WHERE)
     print(f"the tests against the wheel, {kind} dependencies:", flush=True)
-    command = [python, "-m", "pytest", *tests]
+    command = [python, "-m", "pytest", *PARALLEL, *tests]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
