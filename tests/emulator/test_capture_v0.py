@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
+from asyncposthog.emulator import Emulator, public
+from asyncposthog.emulator.capture import v0, v1
 
 pytestmark = pytest.mark.anyio
 
@@ -253,3 +254,12 @@ async def test_only_the_latest_are_remembered(connect: Any) -> None:
     assert names(emulator) == ["e2", "e3", "e4"]
     emulator.reset()
     assert names(emulator) == []
+
+
+def test_each_path_is_known_where_it_is_loaded_from() -> None:
+    later = {path for routes in (v0.ROUTES, v1.ROUTES) for path in routes}
+    assert all(public.find(f"{path}/") is not None for path in later)
+    assert all(
+        public.find(path) is routes[path] for routes in (v0.ROUTES, v1.ROUTES) for path in routes
+    )
+    assert public.find("/capture/more/") is None

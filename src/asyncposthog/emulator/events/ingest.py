@@ -117,7 +117,7 @@ class Project:
             person_id,
             timestamp,
             self._now,
-            to_json(properties, inf_nan_mode="null").decode(),
+            to_json(properties, inf_nan_mode="null"),
             get("$elements_chain") or "",
             _text(get("$session_id")),
             _text(get("$window_id")),

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncposthog.emulator.events.store import EventStore
-
 if TYPE_CHECKING:
     import duckdb
+
+    from asyncposthog.emulator.events.store import EventStore
 
 __all__ = ["COMPRESSIONS", "LOOKBACK", "Selection", "count", "mebibytes", "write"]
 

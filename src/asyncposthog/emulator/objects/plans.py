@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, TypeAlias
 
 from asyncposthog.emulator.schemas.catalogue import Catalogue, Schema
@@ -242,12 +243,14 @@ def _item_kind(operation: Operation) -> Kind:
     return _ITEM_KINDS.get(operation.method, "action")
 
 
+@cache
 def _template(path: str) -> str:
     return "/".join(
         "{}" if segment[:1] in ("{", "@") else segment for segment in modern(path).split("/")
     )
 
 
+@cache
 def _steps(path: str) -> tuple[Step, ...]:
     steps: list[Step] = []
     prefix: list[str] = []

@@ -2,14 +2,15 @@
 
 To add some, write a module with a `ROUTES` table and enter it here. Capture, flags and the
 emulator's own pages differ in all else, so a handler gets the whole emulator and the request.
+What takes long to load is loaded with its first request.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from asyncposthog.emulator.capture import v0, v1
 from asyncposthog.emulator.exports import objects
 from asyncposthog.emulator.flags import routes as flags
 from asyncposthog.emulator.web.messages import Answer, Request
@@ -21,8 +22,19 @@ __all__ = ["PublicHandler", "find"]
 
 PublicHandler: TypeAlias = "Callable[[Emulator, Request], Answer]"
 
-_ROUTES: Mapping[str, PublicHandler] = {**v0.ROUTES, **v1.ROUTES, **flags.ROUTES}
+_ROUTES: Mapping[str, PublicHandler] = {**flags.ROUTES}
 """By path, without the slash at its end; the root is the empty string."""
+
+_LATER: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("/batch", "/capture", "/e", "/engage", "/i/v0/ai/batch", "/i/v0/e", "/track"),
+        "asyncposthog.emulator.capture.v0",
+    ),
+    **dict.fromkeys(
+        ("/i/v1/ai/events", "/i/v1/analytics/events"), "asyncposthog.emulator.capture.v1"
+    ),
+}
+"""The modules of other paths, likewise."""
 
 _BELOW: Mapping[str, PublicHandler] = {**objects.BELOW}
 """By what the path begins with, slash at its end included."""
@@ -30,7 +42,10 @@ _BELOW: Mapping[str, PublicHandler] = {**objects.BELOW}
 
 def find(path: str) -> PublicHandler | None:
     """Return what answers a path; None: it is the private API's."""
-    handler = _ROUTES.get(path.rstrip("/"))
+    bare = path.rstrip("/")
+    handler = _ROUTES.get(bare)
     if handler is not None:
         return handler
+    if bare in _LATER:
+        return importlib.import_module(_LATER[bare]).ROUTES[bare]
     return next((known for start, known in _BELOW.items() if path.startswith(start)), None)

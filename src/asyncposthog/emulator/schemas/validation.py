@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -30,17 +31,14 @@ _NAMES: Mapping[type[object], str] = {
 }
 
 
-def require_jsonschema() -> Any:
-    """The `jsonschema` package.
+def require_jsonschema() -> None:
+    """Make sure that there is `jsonschema`, which takes its time to load, without loading it.
 
     Raises:
         ImportError: It is not installed.
     """
-    try:
-        return importlib.import_module("jsonschema")
-    except ImportError as error:
-        message = "the emulator needs jsonschema: pip install 'asyncposthog[emulator]'"
-        raise ImportError(message) from error
+    if importlib.util.find_spec("jsonschema") is None:
+        raise ImportError("the emulator needs jsonschema: pip install 'asyncposthog[emulator]'")
 
 
 class _Forms(Mapping[str, Schema]):
@@ -91,7 +89,7 @@ class Validators:
     def _root(self, direction: Direction) -> Any:
         root = self._roots.get(direction)
         if root is None:
-            jsonschema = require_jsonschema()
+            jsonschema = importlib.import_module("jsonschema")
             registry = importlib.import_module("referencing").Registry()
             document = {"components": {"schemas": _Forms(self._catalogue, direction)}}
             registry = registry.with_resource(f"{_URI}{direction}", _resource(document))
