@@ -94,16 +94,17 @@ def alternate(codes: dict[str, str], runs: int) -> dict[str, tuple[float, float]
 async def median_of(
     jobs: dict[str, Callable[[], Awaitable[None]]], rounds: int
 ) -> dict[str, float]:
-    """Time each job in turn, `rounds` times; return the median seconds of each.
+    """Time each job in turn, `rounds` times; return the median seconds of CPU time of each.
 
+    For jobs that never wait: there it is the time they take on a machine without other work.
     Each starts with a clean heap: otherwise one pays for collecting what the other left.
     """
     taken: dict[str, list[float]] = {name: [] for name in jobs}
     for round_ in range(rounds + 1):
         for name, job in jobs.items():
             gc.collect()
-            started = time.perf_counter()
+            started = time.process_time()
             await job()
             if round_:
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(time.process_time() - started)
     return {name: statistics.median(samples) for name, samples in taken.items()}
