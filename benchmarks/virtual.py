@@ -49,6 +49,9 @@ class _Jumping(selectors.DefaultSelector):
 class LoopClock:
     """The limiter's clock, on the time of the event loop."""
 
+    EPOCH = 1_750_000_000.0
+    """What time of day it is when the loop begins, in seconds since 1970."""
+
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
 
@@ -56,7 +59,7 @@ class LoopClock:
         return anyio.current_time()
 
     def time(self) -> float:
-        return 1_750_000_000.0 + anyio.current_time()
+        return self.EPOCH + anyio.current_time()
 
     def random(self) -> float:
         return self._random.random()

@@ -415,6 +415,19 @@ async def test_logs_show_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+async def test_logs_of_attempts_that_were_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(httpx.ReadError(f"reset, {KEY}"), httpx.ConnectTimeout("late"), OK)
+    caplog.set_level(logging.DEBUG, "asyncposthog")
+    async with client(server) as ph:
+        await ph.things.get(1)
+    lines = [r.getMessage() for r in caplog.records if r.name == "asyncposthog"]
+    assert lines == [
+        "GET /api/projects/1/things/1/: ReadError in 0 ms, attempt 1, burst+sustained",
+        "GET /api/projects/1/things/1/: ConnectTimeout in 0 ms, attempt 2, burst+sustained",
+        "GET /api/projects/1/things/1/: 200 in 0 ms, attempt 3, burst+sustained",
+    ]
+
+
 async def test_debug(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("asyncposthog")
     handlers, level = logger.handlers[:], logger.level

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator
 from email.utils import formatdate
 from typing import Any
 
@@ -137,6 +139,16 @@ def test_decisions_keep_their_promises(
         assert repeatable
 
 
+@pytest.fixture
+def far_from_greenwich() -> Generator[None]:
+    """Be in another zone than HTTP is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "EST5EDT")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -154,8 +166,18 @@ def test_decisions_keep_their_promises(
         ("inf", None),
         ("9" * 400, None),
         ("Wed, 99 Foo 2026 00:00:00 GMT", None),
+        ("-inf", None),
+        ("5, 10", None),
+        ("9" * 12, 999_999_999_999.0),
+        ("Thu, 01 Jan 1970 02:17:10 +0200", 30.0),
+        # Without a zone it is UTC, whatever the machine's own is.
+        ("Thu, 01 Jan 1970 00:17:10", 30.0),
+        ("Thu Jan  1 00:17:10 1970", 30.0),
+        ("Thu, 01 Jan 1970 00:17:10 -0000", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 253_402_299_799.0),
     ],
 )
+@pytest.mark.usefixtures("far_from_greenwich")
 def test_reading_retry_after(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, now=1000.0) == seconds
 

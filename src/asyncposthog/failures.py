@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -149,7 +150,11 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     try:
         if re.fullmatch(r"[+-]?[0-9]{1,12}(\.[0-9]*)?", text):
             return max(0.0, float(text))
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            # HTTP knows one zone, whether it is said or not.
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now)
     except (ValueError, OverflowError, TypeError):
         return None
 

@@ -357,27 +357,34 @@ class Transport:
                 usual=usual,
                 download=job.operation.result.status == 302,
             )
-        except UNSENT:
             if passage is not None:
+                await passage.answered(response.status_code)
+            if not job.stream or response.status_code >= 300:
+                response = await read_bounded(
+                    response, context.max_bytes, job.request, job.operation.id
+                )
+        except BaseException as error:
+            if passage is not None and isinstance(error, UNSENT):
                 passage.sent = False
+            if verbose:
+                self._note(job, request, began, type(error).__name__)
             raise
-        if passage is not None:
-            await passage.answered(response.status_code)
-        if not job.stream or response.status_code >= 300:
-            response = await read_bounded(
-                response, context.max_bytes, job.request, job.operation.id
-            )
         if verbose:
-            logger.debug(
-                "%s %s: %d in %.0f ms, attempt %d, %s",
-                request.method,
-                context.redactor(mask_target(request.url.raw_path.decode("ascii", "replace"))),
-                response.status_code,
-                (self.clock.monotonic() - began) * 1000,
-                job.attempt,
-                "no limit" if passage is None else passage.buckets,
-            )
+            self._note(job, request, began, str(response.status_code))
         return response
+
+    def _note(self, job: Job, request: httpx.Request, began: float, outcome: str) -> None:
+        """Write a line about an attempt: no header, no body, and no words of an exception."""
+        path = mask_target(request.url.raw_path.decode("ascii", "replace"))
+        logger.debug(
+            "%s %s: %s in %.0f ms, attempt %d, %s",
+            request.method,
+            job.context.redactor(path),
+            outcome,
+            (self.clock.monotonic() - began) * 1000,
+            job.attempt,
+            "no limit" if job.passage is None else job.passage.buckets,
+        )
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
