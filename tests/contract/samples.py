@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from functools import cache
@@ -35,13 +36,19 @@ def sample(
     Args:
         schema: What it is made from; it may refer to components.
         direction: Which way it is to be sent.
-        seed: The same text gives the same value.
+        seed: The same text gives the same value; so does each call that is alike in everything.
         null: Whether there are nulls where something else will do.
         optional: Whether properties that are not required are there: all of them, or none.
         tags: Whether those are there at least that can only have one value.
         branches: How many branches of a union are considered.
     """
     choice = Choice(seed=seed, branches=branches, null=null, optional=optional, tags=tags)
+    return json.loads(_made(json.dumps(schema), direction, choice))
+
+
+@cache
+def _made(text: str, direction: Direction, choice: Choice) -> str:
+    schema, seed = json.loads(text), choice.seed
     maker = JSF(narrowed(schema, direction, choice), allow_none_optionals=0.0)
     before = random.getstate()
     found: list[str] = []
@@ -52,7 +59,7 @@ def sample(
             value = maker.generate()
             found = problems(value, schema, direction)
             if not found:
-                return value
+                return json.dumps(value)
     finally:
         random.setstate(before)
     raise AssertionError(f"jsf finds no valid value: {found[:3]}")

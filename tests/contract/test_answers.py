@@ -16,7 +16,7 @@ from asyncposthog.model import Model
 from asyncposthog.operation import Operation
 from tests.contract.calls import described, minimal
 from tests.contract.document import projected, resolve
-from tests.contract.samples import problems, sample
+from tests.contract.samples import sample
 from tests.contract.wire import client, method
 
 pytestmark = pytest.mark.anyio
@@ -74,16 +74,20 @@ async def test_models_are_read_strictly_and_given_back(operation: Operation) -> 
     answers = declared(operation)
     assert operation.result.status in answers
     for status, schema in answers.items():
-        body = sample(schema, "response", f"{operation.id} {status}")
-        await check(operation, status, schema, body)
+        await check(operation, status, sample(schema, "response", _seed(schema)))
 
 
 @pytest.mark.parametrize("operation", MODELLED, ids=lambda o: o.id)
 async def test_what_is_required_makes_an_answer(operation: Operation) -> None:
     for status, schema in declared(operation).items():
         schema = with_items(operation, schema)
-        body = sample(schema, "response", f"{operation.id} {status} least", optional=False)
-        await check(operation, status, schema, body)
+        body = sample(schema, "response", _seed(schema), optional=False)
+        await check(operation, status, body)
+
+
+def _seed(schema: Mapping[str, Any]) -> str:
+    """Operations with one schema read one sample: making it takes longer than reading it."""
+    return json.dumps(schema)
 
 
 def with_items(operation: Operation, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,9 +98,8 @@ def with_items(operation: Operation, schema: Mapping[str, Any]) -> Mapping[str, 
     return {**schema, "required": [*schema.get("required", ()), operation.pagination.items]}
 
 
-async def check(operation: Operation, status: int, schema: Mapping[str, Any], body: Any) -> None:
+async def check(operation: Operation, status: int, body: Any) -> None:
     """Answer with a body: it has to be of the declared model, and nothing may get lost."""
-    assert not problems(body, schema, "response")
     value = await ask(operation, json_answer(status, body), strict=True)
     whole = value.raw if isinstance(value, Page) else value
     check_type(operation, whole)

@@ -10,9 +10,13 @@ from typing import Any, cast
 
 import httpx
 from jsonschema_path import SchemaPath
-from openapi_core import V31RequestValidator
 from openapi_core.datatypes import Parameters, RequestParameters
 from openapi_core.unmarshalling.request.unmarshallers import V31RequestParametersUnmarshaller
+from openapi_core.validation.request.exceptions import (
+    MissingRequestBody,
+    MissingRequiredRequestBody,
+)
+from openapi_core.validation.request.validators import V31RequestBodyValidator
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 from asyncposthog import AsyncPostHog
@@ -111,7 +115,12 @@ def understood(sent: Sent, path: str, description: Mapping[str, Any]) -> Paramet
         OpenAPIError: The request is not what the document describes.
     """
     document = SchemaPath.from_dict(small(path, sent.method, description, HOST))
-    V31RequestValidator(document).validate(sent)
+    try:
+        V31RequestBodyValidator(document).validate(sent)
+    except MissingRequiredRequestBody:
+        raise
+    except MissingRequestBody:
+        pass  # it may be left out
     result = V31RequestParametersUnmarshaller(document).unmarshal(sent)
     result.raise_for_errors()
     return result.parameters
