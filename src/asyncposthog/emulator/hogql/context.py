@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
+from asyncposthog.emulator.hogql.problems import HogQLError
 from asyncposthog.emulator.hogql.types import Type
 
-__all__ = ["Context", "Query"]
+__all__ = ["Context", "Filter", "Query"]
+
+Filter: TypeAlias = "Callable[[str], tuple[str, Mapping[str, Any]]]"
+"""Gives a condition on the rows of `events`, `sessions` or `groups`, and its constants."""
+
+
+def _no_filter(table: str) -> tuple[str, Mapping[str, Any]]:
+    return "true", {}
+
+
+def _no_variable(name: str) -> Any:
+    raise HogQLError(f"Variable {name} is missing from query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,12 @@ class Context:
     """`String`, `Numeric`, `Boolean` or `DateTime`, by scope and name."""
     cohorts: Mapping[int, str] = field(default_factory=dict[int, str])
     """Names by number."""
+    filter: Filter = _no_filter
+    """What `{filters}` stands for in a SELECT from a table."""
+    date_range: tuple[datetime | None, datetime | None] = (None, None)
+    """What `{filters.dateRange.from}` and `{filters.dateRange.to}` stand for."""
+    variable: Callable[[str], Any] = _no_variable
+    """The value of `{variables.name}`; raises `HogQLError`."""
 
 
 @dataclass(frozen=True, slots=True)

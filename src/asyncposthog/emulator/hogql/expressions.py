@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator.hogql import fields, operators
 from asyncposthog.emulator.hogql.calls import call_function, window_function
 from asyncposthog.emulator.hogql.dialect import COHORT, PLACEHOLDER
 from asyncposthog.emulator.hogql.functions.logic import chosen
+from asyncposthog.emulator.hogql.placeholders import Unbounded, placeholder
 from asyncposthog.emulator.hogql.problems import HogQLError, no_common_type, untranslated
 from asyncposthog.emulator.hogql.scope import Scope
 from asyncposthog.emulator.hogql.tree import exp
@@ -97,9 +98,13 @@ class Expressions:
     def _binary(self, name: str, node: Any) -> Value:
         if node.args.get("negate"):
             name = {"like": "notLike", "ilike": "notILike"}[name]
-        return call_function(
-            self, exp.Anonymous(this=name, expressions=[node.this, node.expression])
-        )
+        call = exp.Anonymous(this=name, expressions=[node.this, node.expression])
+        try:
+            return call_function(self, call)
+        except Unbounded:
+            if name not in operators.COMPARISONS:
+                raise
+            return truth("true", "equals(true, true)")
 
     def _hexadecimal(self, node: Any) -> Value:
         return constant(int(str(node.this), 16))
@@ -126,7 +131,7 @@ class Expressions:
         if isinstance(chain[0], str) and chain[0].startswith(PLACEHOLDER):
             if len(chain) > 1:
                 raise untranslated("a field of a placeholder")
-            return self._placeholder(chain[0].removeprefix(PLACEHOLDER))
+            return placeholder(self, chain[0].removeprefix(PLACEHOLDER))
         return fields.resolve(self.scope, chain, self.translator.context.property_types)
 
     def _dot(self, node: Any) -> Value:
@@ -136,18 +141,6 @@ class Expressions:
             inner = self.of(node.this)
             key = fields.key_of(node.expression)
             return fields.extended(inner, key, self.translator.context.property_types)
-
-    def _placeholder(self, name: str) -> Value:
-        value: Any = self.translator.context.values
-        for part in name.split("."):
-            if not isinstance(value, Mapping) or part not in value:
-                known = ", ".join(sorted(self.translator.context.values)) or "none"
-                raise HogQLError(
-                    f"Placeholder {{{name}}} is not available in this context. "
-                    f"You can use the following: {known}"
-                )
-            value = cast("Mapping[str, Any]", value)[part]
-        return constant(value)
 
     def _bracket(self, node: Any) -> Value:
         inner = self.of(node.this)

@@ -191,9 +191,9 @@ def common(left: Type, right: Type) -> Type:
     """
     nullable = left.nullable or right.nullable
     if left.name == "Nothing":
-        return right.or_null()
+        return right.or_null(nullable)
     if right.name == "Nothing":
-        return left.or_null()
+        return left.or_null(nullable)
     a, b = left.plain, right.plain
     if a == b:
         return a.or_null(nullable)

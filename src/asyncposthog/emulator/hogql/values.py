@@ -175,11 +175,11 @@ def _list(value: Sequence[Any], text: str) -> Value:
 
 
 def _array(items: list[Value], value: list[Any], text: str) -> Value:
-    item = NOTHING
+    item = NOTHING.plain
     for element in items:
-        item = element.type if item is NOTHING and not item.items else common(item, element.type)
+        item = common(item, element.type)
     if not items:
-        return Value("CAST([] AS VARCHAR[])", array(NOTHING), text, literal=list(value))
+        return Value("CAST([] AS VARCHAR[])", array(item), text, literal=list(value))
     sql = f"[{', '.join(element.cast(item) for element in items)}]"
     return Value(sql, array(item), text, literal=list(value), elements=tuple(items))
 

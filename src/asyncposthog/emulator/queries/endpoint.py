@@ -22,7 +22,7 @@ from asyncposthog.emulator.queries.desk import (
 from asyncposthog.emulator.queries.kinds import compute, inner_query
 from asyncposthog.emulator.queries.result import encoded, with_first
 from asyncposthog.emulator.queries.run import Session, Work
-from asyncposthog.emulator.state.world import Call, fill
+from asyncposthog.emulator.state.world import PROJECTS, Call, fill
 from asyncposthog.emulator.web.messages import Answer, json_answer
 from asyncposthog.emulator.web.problems import invalid, not_found, required
 
@@ -34,6 +34,8 @@ _FIELDS: Final = frozenset(
      "variables_override", "personal_api_key"}
 )  # fmt: skip
 _COHORTS: Final = "/api/projects/{}/cohorts/"
+_VARIABLES: Final = "/api/projects/{}/insight_variables/"
+_UNHEEDED: Final = ("filters_override", "variables_override", "limit_context")
 
 
 class Plan:
@@ -104,6 +106,13 @@ def _session(call: Call, id: str) -> Session:
     def note(entry: dict[str, Any]) -> None:
         desk.log.append({"id": id, "team": call.values[0], "at": now, **entry})
 
+    project = world.store.bucket(PROJECTS).find(call.values[0])
+    told = {} if project is None else project.data
+    if told.get("timezone") not in (None, "UTC"):
+        raise invalid(
+            f"The emulator answers queries of projects in UTC, not in {told['timezone']}."
+        )
+    variables = world.store.bucket(fill(_VARIABLES, [call.values[0]]))
     world.events  # noqa: B018 (made under the lock)
     return Session(
         team_id=int(call.values[0]),
@@ -115,6 +124,8 @@ def _session(call: Call, id: str) -> Session:
         max_rows_scanned=settings.max_rows_scanned,
         max_result_bytes=settings.max_result_bytes,
         log=note,
+        test_accounts=told.get("test_account_filters"),
+        variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
     )
 
 
@@ -127,6 +138,9 @@ def plan(call: Call) -> Plan:
     body = as_object(call.body)
     for name in sorted(body.keys() - _FIELDS):
         raise invalid(f"Unexpected field '{name}'.", name)
+    for name in _UNHEEDED:
+        if body.get(name):
+            raise invalid(f"The emulator does not apply {name}.", name)
     if "query" not in body:
         raise required("query")
     query = body["query"]

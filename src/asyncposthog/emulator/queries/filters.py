@@ -1,38 +1,29 @@
-"""Ranges of time and filters on properties, as insights have them, made into HogQL."""
+"""Ranges of time, as insights and filters have them."""
 
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from asyncposthog.emulator.guards import as_object, is_array, is_object
-from asyncposthog.emulator.queries.run import Session
-from asyncposthog.emulator.web.problems import Problem, invalid
+from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.queries.properties import Values, property_tests, written
+from asyncposthog.emulator.web.problems import invalid
 
-__all__ = ["Values", "moment", "placeholders", "property_tests", "time_range", "written"]
+if TYPE_CHECKING:
+    from asyncposthog.emulator.queries.run import Session
 
-_RELATIVE = re.compile(r"-(\d{1,4})([hdwmqy])(Start|End)?\Z")
-_STARTS = {"mStart": "month", "yStart": "year", "dStart": "day"}
+__all__ = ["Filters", "moment", "time_range"]
 
-
-class Values:
-    """Constants of a query that is being written, each under a name of its own."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
-
-    def add(self, value: Any) -> str:
-        """The placeholder for a constant."""
-        name = f"v{len(self.known)}"
-        self.known[name] = value
-        return f"{{{name}}}"
-
-
-def written(value: datetime) -> str:
-    """A moment as a constant of HogQL."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+_RELATIVE: Final = re.compile(r"-(\d{1,4})([hdwmqy])\Z")
+_SPANS: Final = {
+    "s": timedelta(seconds=1), "M": timedelta(minutes=1), "h": timedelta(hours=1),
+    "d": timedelta(days=1), "w": timedelta(weeks=1), "q": timedelta(weeks=13),
+}  # fmt: skip
+_MONTHS: Final = {"m": 1, "y": 12}
+_STARTS: Final = {"mStart": "month", "yStart": "year", "dStart": "day"}
 
 
 def moment(given: Any, now: datetime, *, end: bool = False) -> datetime:
@@ -66,20 +57,20 @@ def moment(given: Any, now: datetime, *, end: bool = False) -> datetime:
 
 
 def _relative(count: int, unit: str, now: datetime) -> datetime:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if unit == "h":
-        return (now - timedelta(hours=count)).replace(minute=0, second=0, microsecond=0)
-    if unit in "dw":
-        return midnight - timedelta(days=count * (7 if unit == "w" else 1))
-    months = count * {"m": 1, "q": 3, "y": 12}[unit]
-    total = midnight.year * 12 + midnight.month - 1 - months
-    year, month = divmod(total, 12)
-    for day in range(midnight.day, 27, -1):
-        try:
-            return midnight.replace(year=year, month=month + 1, day=day)
-        except ValueError:
-            continue
-    return midnight.replace(year=year, month=month + 1, day=min(midnight.day, 28))
+    """So long before now, at the beginning of its hour or day."""
+    at = _before(count, unit, now).replace(minute=0, second=0, microsecond=0)
+    return at if unit == "h" else at.replace(hour=0)
+
+
+def _before(count: int, unit: str, now: datetime) -> datetime:
+    """So long before now, to the microsecond."""
+    if unit in _SPANS:
+        return now - count * _SPANS[unit]
+    year, month = divmod(now.year * 12 + now.month - 1 - count * _MONTHS[unit], 12)
+    if not 1 <= year <= 9999:
+        raise invalid(f"-{count}{unit} is too long ago.")
+    day = min(now.day, monthrange(year, month + 1)[1])
+    return now.replace(year=year, month=month + 1, day=day)
 
 
 def time_range(session: Session, given: Mapping[str, Any]) -> tuple[datetime, datetime]:
@@ -96,89 +87,61 @@ def time_range(session: Session, given: Mapping[str, Any]) -> tuple[datetime, da
     return start, now.replace(hour=23, minute=59, second=59, microsecond=999999)
 
 
-_SCOPES = {"event": "properties", "person": "person.properties", "feature": "properties"}
-_OPERATORS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "exact": "=", "is_not": "!="}
+_EXACT: Final = re.compile(r"-(\d{1,4})([hdwmqysM])\Z")
 
 
-def property_tests(given: Any, values: Values) -> list[str]:
-    """Filters on properties as conditions of HogQL.
+def _bound(given: Any, now: datetime) -> datetime:
+    """A bound of `{filters}`: ISO 8601, or so long ago to the microsecond.
 
     Raises:
-        Problem: 400, a filter is of a kind that is not computed.
+        Problem: 400, it is neither.
     """
-    if given is None:
-        return []
-    if is_object(given):
-        if given.get("type") not in {"AND", None}:
-            raise _refused(f"a group of filters of type {given.get('type')}")
-        return property_tests(given.get("values"), values)
-    tests: list[str] = []
-    for one in given if is_array(given) else []:
-        if is_object(one) and "values" in one and "key" not in one:
-            tests += property_tests(one, values)
-        else:
-            tests.append(_property_test(as_object(one), values))
-    return tests
+    found = _EXACT.match(str(given))
+    if found is not None:
+        return _before(int(found[1]), found[2], now)
+    try:
+        read = datetime.fromisoformat(str(given))
+    except ValueError:
+        raise invalid(f"{given!r} is no date the emulator reads in filters.") from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def _property_test(given: Mapping[str, Any], values: Values) -> str:
-    kind = given.get("type") or "event"
-    if kind == "hogql":
-        return f"({given.get('key')})"
-    if kind == "cohort":
-        raise _refused("a filter on a cohort")
-    if kind not in _SCOPES:
-        raise _refused(f"a filter of type {kind}")
-    field = f"{_SCOPES[kind]}[{values.add(str(given.get('key')))}]"
-    operator, value = str(given.get("operator") or "exact"), given.get("value")
-    options: list[Any] = value if is_array(value) else [value]
-    if operator in {"is_set", "is_not_set"}:
-        return f"{field} IS {'NOT ' if operator == 'is_set' else ''}NULL"
-    if operator in {"exact", "is_not"}:
-        tests = [f"toString({field}) = {values.add(_text(option))}" for option in options]
-        test = f"({' OR '.join(tests) or 'false'})"
-        return test if operator == "exact" else f"not({test})"
-    if operator in {"icontains", "not_icontains"}:
-        tests = [f"toString({field}) ILIKE {values.add(f'%{_escaped(o)}%')}" for o in options]
-        test = f"({' OR '.join(tests)})"
-        return test if operator == "icontains" else f"not({test})"
-    if operator in {"regex", "not_regex"}:
-        test = f"ifNull(match(toString({field}), {values.add(str(value))}), false)"
-        return test if operator == "regex" else f"not({test})"
-    if operator in _OPERATORS:
-        try:
-            number = float(str(value))
-        except ValueError:
-            raise invalid(f"{value!r} is no number to compare {given.get('key')!r} with.") from None
-        return f"toFloat({field}) {_OPERATORS[operator]} {values.add(number)}"
-    raise _refused(f"the operator {operator} of a filter")
+class Filters:
+    """What the `filters` of a HogQLQuery make of its placeholders.
 
+    Args:
+        session: What the query is run with.
+        given: The filters; none of them filter nothing.
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    Raises:
+        Problem: 400, a bound of time cannot be read.
+    """
 
+    def __init__(self, session: Session, given: Mapping[str, Any]) -> None:
+        now, span = session.now.astimezone(UTC), as_object(given.get("dateRange"))
+        start, end = span.get("date_from"), span.get("date_to")
+        self._session = session
+        self._given = given
+        self.date_range = (
+            None if start in (None, "all") else _bound(start, now),
+            None if end is None else _bound(end, now),
+        )
+        """From when, and until before when."""
 
-def _escaped(value: Any) -> str:
-    return re.sub(r"([\\%_])", r"\\\1", _text(value))
+    def condition(self, table: str) -> tuple[str, Mapping[str, Any]]:
+        """The condition on the rows of a table, and its constants.
 
-
-def _refused(what: str) -> Problem:
-    return invalid(f"The emulator does not compute {what} in an insight.")
-
-
-def placeholders(session: Session, filters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What `{filters}` stands for in a query, and its constants."""
-    values = Values()
-    tests = property_tests(filters.get("properties"), values)
-    span = as_object(filters.get("dateRange"))
-    if span:
-        start, end = time_range(session, span)
-        if span.get("date_from"):
-            tests.append(f"timestamp >= {values.add(written(start))}")
-        if span.get("date_to"):
-            tests.append(f"timestamp <= {values.add(written(end))}")
-    named = {f"filters_{name}": value for name, value in values.known.items()}
-    text = re.sub(r"\{(v\d+)\}", r"{filters_\1}", " AND ".join(tests))
-    return text or "true", named
+        Raises:
+            Problem: 400, a filter is of a kind that is not computed.
+        """
+        values, tests = Values(), list[str]()
+        tests += property_tests(self._given.get("properties"), values, table)
+        field = {"sessions": "$start_timestamp", "groups": "created_at"}.get(table, "timestamp")
+        start, end = self.date_range
+        if end is not None:
+            tests.append(f"{field} < {values.add(written(end))}")
+        if start is not None:
+            tests.append(f"{field} >= {values.add(written(start))}")
+        if self._given.get("filterTestAccounts"):
+            tests += property_tests(self._session.test_accounts, values, table)
+        return " AND ".join(tests) or "true", values.known

@@ -10,7 +10,8 @@ from statistics import mean, median
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object, is_array
-from asyncposthog.emulator.queries.filters import Values, property_tests, time_range, written
+from asyncposthog.emulator.queries.filters import time_range
+from asyncposthog.emulator.queries.properties import Values, property_tests, written
 from asyncposthog.emulator.queries.result import Result, encoded
 from asyncposthog.emulator.queries.run import Session, run_hogql
 from asyncposthog.emulator.queries.trends import events_test

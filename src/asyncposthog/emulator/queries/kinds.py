@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
-from asyncposthog.emulator.guards import as_object, is_object
-from asyncposthog.emulator.queries.filters import placeholders
+from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.queries.filters import Filters
 from asyncposthog.emulator.queries.funnels import run_funnels
+from asyncposthog.emulator.queries.refusals import refuse_more
 from asyncposthog.emulator.queries.result import Result
 from asyncposthog.emulator.queries.run import Session, run_hogql
 from asyncposthog.emulator.queries.trends import run_trends
@@ -54,20 +56,62 @@ def compute(session: Session, query: Mapping[str, Any]) -> Result:
             return _hogql(session, query)
 
 
+_TOLD: Final = frozenset({"kind", "query", "values", "variables", "filters", "name", "tags",
+                          "version", "modifiers"})  # fmt: skip
+"""The fields of a HogQLQuery that are heeded, or change nothing in an answer."""
+_HARMLESS: Final = frozenset(
+    {
+        "convertToProjectTimezone", "debug", "formatCsvAllowDoubleQuotes", "inCohortVia",
+        "materializationMode", "optimizeJoinedFilters", "optimizeProjections",
+        "personsArgMaxVersion", "propertyGroupsMode", "sessionTableVersion", "timings",
+        "useMaterializedViews", "usePresortedEventsTable",
+    }
+)  # fmt: skip
+"""Modifiers that say how the server computes, not what."""
+
+
 def _hogql(session: Session, query: Mapping[str, Any]) -> Result:
-    sql, values = query.get("query"), dict(as_object(query.get("values")))
+    sql = query.get("query")
     if not isinstance(sql, str):
         raise Problem(400, code="required", detail="This field is required.", attr="query__query")
+    refuse_more(query, _TOLD, "HogQLQuery")
+    refuse_more(as_object(query.get("modifiers")), _HARMLESS, "HogQLQuery.modifiers")
+    filters = Filters(session, as_object(query.get("filters")))
     variables = as_object(query.get("variables"))
-    if variables:
-        values["variables"] = {
-            str(one.get("code_name")): None if one.get("isNull") else one.get("value")
-            for one in variables.values()
-            if is_object(one)
-        }
-    filters = as_object(query.get("filters"))
-    if "{filters}" in sql:
-        test, more = placeholders(session, filters)
-        sql = sql.replace("{filters}", f"({test})")
-        values.update(more)
-    return run_hogql(session, sql, values)
+
+    def variable(name: str) -> Any:
+        return _variable(session, variables, name)
+
+    return run_hogql(
+        session,
+        sql,
+        as_object(query.get("values")),
+        filter=filters.condition,
+        date_range=filters.date_range,
+        variable=variable,
+    )
+
+
+def _variable(session: Session, given: Mapping[str, Any], name: str) -> Any:
+    """The value of a variable of the query.
+
+    Raises:
+        HogQLError: The query or the project has none of that name.
+    """
+    from asyncposthog.emulator.hogql.problems import HogQLError
+
+    sent = [as_object(one) for one in given.values()]
+    one = next((one for one in sent if one.get("code_name") == name), None)
+    if one is None:
+        near = get_close_matches(name, [str(one.get("code_name")) for one in sent], n=3)
+        hint = f". Did you mean: {', '.join(near)}?" if near else ""
+        raise HogQLError(f"Variable {name} is missing from query{hint}")
+    saved = session.variables.get(str(one.get("variableId")))
+    if saved is None or saved.get("code_name") != name:
+        raise HogQLError(
+            f"Variable {name} does not exist: the project has no insight variable of that "
+            "variableId and code_name."
+        )
+    if one.get("isNull"):
+        return None
+    return saved.get("default_value") if one.get("value") is None else one["value"]

@@ -36,7 +36,10 @@ class Session:
     log: Callable[[dict[str, Any]], object] = lambda _: None
     connection: Any = None
     stopped: bool = False
-    types: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    test_accounts: Any = None
+    """The project's filters of internal users."""
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    """Insight variables, by id."""
 
     def interrupt(self) -> None:
         """Stop what runs."""
@@ -66,8 +69,14 @@ class Work:
         self._session.interrupt()
 
 
-def run_hogql(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
+def run_hogql(session: Session, sql: str, values: Mapping[str, Any], **more: Any) -> Result:
     """Run a query.
+
+    Args:
+        session: What it is run with.
+        sql: The query.
+        values: The constants of its placeholders.
+        more: `filter`, `date_range` and `variable` of `hogql.context.Context`.
 
     Raises:
         Problem: It is refused, or fails.
@@ -80,7 +89,7 @@ def run_hogql(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
         if chosen is not None:
             result = canned_result(chosen, sql, values)
         else:
-            result = _run(session, sql, values)
+            result = _run(session, sql, values, more)
     except HogQLError as error:
         raise Problem(error.status, code=error.code, detail=error.detail) from None
     session.log({"query": sql, "seconds": perf_counter() - began, "rows": result.count})
@@ -89,7 +98,7 @@ def run_hogql(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
     return result
 
 
-def _run(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
+def _run(session: Session, sql: str, values: Mapping[str, Any], more: Mapping[str, Any]) -> Result:
     from asyncposthog.emulator.hogql.context import Context
     from asyncposthog.emulator.hogql.output import row_json
     from asyncposthog.emulator.hogql.translate import DEFAULT_ROWS, translate
@@ -104,6 +113,7 @@ def _run(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
         values=values,
         property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
         cohorts=session.cohorts,
+        **more,
     )
     translation = translate(sql, context, offset=session.offset_allowed)
     columns = translation.query.columns
@@ -111,13 +121,13 @@ def _run(session: Session, sql: str, values: Mapping[str, Any]) -> Result:
     statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
     table = _executed(session, store, statement, translation)
     paged = translation.paged
-    more = table.num_rows > DEFAULT_ROWS
-    if paged and more:
+    cut = table.num_rows > DEFAULT_ROWS
+    if paged and cut:
         table = table.slice(0, DEFAULT_ROWS)
     head: dict[str, Any] = {
         "columns": [name for name, _ in columns],
         "types": [[name, str(kind)] for name, kind in columns],
-        "hasMore": more if paged else None,
+        "hasMore": cut if paged else None,
         "limit": DEFAULT_ROWS if paged else None,
         "offset": 0 if paged else None,
         "query": sql,

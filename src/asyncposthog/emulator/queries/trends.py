@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object, is_array
-from asyncposthog.emulator.queries.filters import Values, property_tests, time_range, written
+from asyncposthog.emulator.queries.filters import time_range
+from asyncposthog.emulator.queries.properties import Values, property_tests, written
 from asyncposthog.emulator.queries.result import Result, encoded
 from asyncposthog.emulator.queries.run import Session, run_hogql
 from asyncposthog.emulator.web.problems import Problem, invalid

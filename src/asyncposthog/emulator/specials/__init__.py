@@ -19,6 +19,7 @@ from asyncposthog.emulator.specials import (
     logs,
     persons,
     queries,
+    variables,
 )
 from asyncposthog.emulator.specials.table import Special
 
@@ -36,6 +37,7 @@ SPECIALS: Mapping[str, Special] = {
     **queries.SPECIALS,
     **flags.SPECIALS,
     **insights.SPECIALS,
+    **variables.SPECIALS,
 }
 """By operation id."""
 
