@@ -91,24 +91,19 @@ async def test_resources_requests_events_and_limits(tiny: Emulator) -> None:
     assert page.open == []
     assert ["cohorts", "1,234", ""] in page.cells
     assert ["feature_flags", "0", "1"] in page.cells
-    requests = [row[1:5] for row in page.cells if row[0].startswith("12:0")]
+    requests = [row[1:4] for row in page.cells if row[0].startswith("12:0")]
     assert requests == [
-        ["GET", "/api/projects/1/cohorts/", "", "dropped"],
-        ["GET", "/api/projects/1/cohorts/", "", "503"],
-        [
-            "PATCH",
-            f"/api/projects/1/feature_flags/{flag['id']}/",
-            "feature_flags.delete",
-            "200",
-        ],
-        ["POST", "/api/projects/1/feature_flags/", "feature_flags.create", "201"],
+        ["GET", "dropped", "/api/projects/1/cohorts/"],
+        ["GET", "503", "/api/projects/1/cohorts/"],
+        ["PATCH", "200", f"/api/projects/1/feature_flags/{flag['id']}/feature_flags.delete"],
+        ["POST", "201", "/api/projects/1/feature_flags/feature_flags.create"],
     ]
     assert page.bars == 3
     for name, value in (("Events", "9"), ("Persons", "5"), ("Requests", "4")):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in text
     assert "5 events 8 minutes before the end" in text
-    (sustained,) = [row for row in page.cells if row[0] == "sustained"]
-    assert sustained[2].strip() == "2 / 4,800"
+    (sustained,) = [row for row in page.cells if row[0].startswith("sustained")]
+    assert sustained[1].strip() == "2 / 4,800"
     assert "phx_emulator" not in text
     assert Page(await got(tiny)).cells != page.cells
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["page", "rendered"]
 
 _WIDTH, _HEIGHT = 720, 120
+_INNER = ' class="inner"'
 
 
 def page(emulator: Emulator, request: Request) -> Answer:
@@ -90,7 +91,8 @@ def _chart(minutes: Minutes) -> str:
             f"<title>{count:,} events {ago}</title></rect>"
         )
     marks = "".join(
-        f'<text x="{_WIDTH * part / 4:.0f}" y="{_HEIGHT + 18}" text-anchor="{anchor}">'
+        f'<text x="{_WIDTH * part / 4:.0f}" y="{_HEIGHT + 18}" text-anchor="{anchor}"'
+        f"{_INNER if part % 2 else ''}>"
         f"{_clock(minutes, part)}</text>"
         for part, anchor in ((0, "start"), (1, "middle"), (2, "middle"), (3, "middle"), (4, "end"))
     )
@@ -111,17 +113,20 @@ def _requests(requests: tuple[RecordedRequest, ...]) -> str:
         return "<p>None yet.</p>"
     rows = "".join(
         f"<tr><td>{request.at:%H:%M:%S}</td><td>{escape(request.method)}</td>"
-        f'<td class="path">{escape(request.path)}</td>'
-        f'<td class="path quiet">{escape(request.operation or "")}</td>'
         f'<td><b class="{_mood(request.status)}">{request.status or "dropped"}</b></td>'
+        f'<td class="path">{escape(request.path)}{_below(request.operation)}</td>'
         f'<td class="number">{request.seconds * 1000:,.1f} ms</td></tr>'
         for request in requests
     )
     return (
-        '<div class="scroll"><table><thead><tr><th>Time</th><th>Method</th><th>Path</th>'
-        "<th>Operation</th><th>Status</th>"
+        '<div class="scroll"><table><thead><tr><th>Time</th><th>Method</th><th>Status</th>'
+        "<th>Path</th>"
         f'<th class="number">Took</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
+
+
+def _below(text: str | None) -> str:
+    return f"<small>{escape(text)}</small>" if text else ""
 
 
 def _mood(status: int) -> str:
@@ -149,7 +154,7 @@ def _limits(sight: Sight) -> str:
     rows = "".join(_limit(bucket) for bucket in sight.buckets)
     return (
         f"<p>{sight.running} of {sight.slots} queries running.</p>"
-        '<div class="scroll"><table><thead><tr><th>Bucket</th><th>Of</th><th>Used</th>'
+        '<div class="scroll"><table><thead><tr><th>Bucket</th><th>Used</th>'
         f'<th class="number">Resets in</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
@@ -157,9 +162,9 @@ def _limits(sight: Sight) -> str:
 def _limit(bucket: Bucket) -> str:
     full = "bad" if bucket.used >= bucket.limit else "good"
     return (
-        f'<tr><td class="path">{escape(bucket.name)}</td><td>{escape(bucket.whose)}</td>'
-        f'<td><meter max="{bucket.limit}" value="{bucket.used}"></meter> '
-        f'<b class="{full}">{bucket.used:,} / {bucket.limit:,}</b></td>'
+        f'<tr><td class="path">{escape(bucket.name)}{_below(bucket.whose)}</td>'
+        f'<td><b class="{full}">{bucket.used:,} / {bucket.limit:,}</b>'
+        f'<meter max="{bucket.limit}" value="{bucket.used}"></meter></td>'
         f'<td class="number">{bucket.reset:,.0f} s</td></tr>'
     )
 
@@ -195,7 +200,12 @@ td.path { min-width: 11rem; white-space: normal; overflow-wrap: anywhere; }
 .path, code { font-family: ui-monospace, monospace; font-size: .92em; }
 .number { text-align: right; padding-right: 0; } .quiet { color: var(--quiet); }
 .good { color: var(--good); } .poor { color: var(--poor); } .bad { color: var(--bad); }
-svg { display: block; width: 100%; height: auto; } svg rect { fill: var(--accent); }
-svg line { stroke: var(--line); } svg text { fill: var(--quiet); font-size: 11px; }
-meter { width: 6rem; vertical-align: middle; }
+svg { display: block; width: 100%; height: auto; overflow: visible; }
+svg rect { fill: var(--accent); } svg line { stroke: var(--line); }
+svg text { fill: var(--quiet); font-size: 11px; }
+small { display: block; color: var(--quiet); font-size: .88em; }
+meter { display: block; width: 100%; min-width: 6rem; height: .7rem; }
+@media (max-width: 40rem) { body { padding: 1rem; }
+  .figures { grid-template-columns: 1fr 1fr; } svg text { font-size: 20px; }
+  svg text.inner { display: none; } td.path { min-width: 9rem; } }
 """
