@@ -27,7 +27,8 @@ def emulator() -> Iterator[Emulator]:
 
 
 def truth(emulator: Emulator, sql: str) -> set[str]:
-    return {str(row[0]) for row in emulator.world.events.cursor().sql(sql).fetchall()}
+    with emulator.world.events.cursor() as cursor:
+        return {str(row[0]) for row in cursor.sql(sql).fetchall()}
 
 
 def test_parquet_reads_back_with_the_right_types(

@@ -121,8 +121,9 @@ class Groups:
             return
         changed = [self._groups[key] for key in sorted(self._changed)]
         self._connection.execute(
-            "DELETE FROM groups USING (SELECT unnest(?::INTEGER[]) AS i, unnest(?::VARCHAR[]) AS k)"
-            " AS c WHERE team_id = ? AND group_type_index = c.i AND group_key = c.k",
+            # Numbered: DuckDB before 2 counts the question marks of USING after those of WHERE.
+            "DELETE FROM groups USING (SELECT unnest($1::INTEGER[]) AS i, unnest($2::VARCHAR[]) "
+            "AS k) AS c WHERE team_id = $3 AND group_type_index = c.i AND group_key = c.k",
             [[g.index for g in changed], [g.key for g in changed], self.team_id],
         )
         rows = [

@@ -22,7 +22,7 @@ _SAID: Final[Mapping[Any, str]] = {
     exp.Add: _BOTH,
     exp.Sub: _BOTH,
     exp.Mul: _BOTH,
-    exp.Div: _BOTH,
+    exp.Div: "this expression safe",
     exp.Mod: _BOTH,
     exp.Like: "this expression negate",
     exp.ILike: "this expression negate",
