@@ -256,6 +256,25 @@ async def test_only_the_latest_are_remembered(connect: Any) -> None:
     assert names(emulator) == []
 
 
+async def test_recordings_are_taken_and_not_kept(
+    http: httpx.AsyncClient, emulator: Emulator
+) -> None:
+    snapshot = {"event": "$snapshot", "distinct_id": "a", "properties": {"$snapshot_data": []}}
+    sent = {**ONE, **snapshot}
+    answer = await http.post("/s/", content=gzip.compress(json.dumps([sent]).encode()))
+    assert (answer.status_code, answer.json()) == (200, {"status": "Ok"})
+    assert (await http.post("/s/?beacon=1", json=sent)).status_code == 204
+    emulator.settings.quota_limited = {"recordings"}
+    limited = {"status": "Ok", "quota_limited": ["recordings"]}
+    assert (await http.post("/s/", json=sent)).json() == limited
+    assert await refused(http, {**sent, "api_key": ""}, "/s/") == (
+        401, "API key is not valid: empty",
+    )  # fmt: skip
+    assert (await refused(http, b"x" * (25 * 2**20 + 1), "/s/"))[0] == 413
+    assert (await http.put("/s/", json=sent)).status_code == 405
+    assert names(emulator) == []
+
+
 def test_each_path_is_known_where_it_is_loaded_from() -> None:
     later = {path for routes in (v0.ROUTES, v1.ROUTES) for path in routes}
     assert all(public.find(f"{path}/") is not None for path in later)

@@ -62,6 +62,16 @@ async def test_a_wrong_method_is_a_405_envelope(tiny_http: httpx.AsyncClient) ->
     assert answer.headers["allow"] == "GET, POST"
 
 
+async def test_head_is_get_without_the_body(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    tiny.seed("widgets", 2)
+    whole = await tiny_http.get("/api/projects/1/widgets/")
+    head = await tiny_http.head("/api/projects/1/widgets/")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
+    assert tiny.requests[-1].operation == "widgets.list"
+    assert (await tiny_http.head("/api/projects/1/widgets/99/")).status_code == 404
+
+
 async def test_a_static_segment_wins_over_a_placeholder(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:

@@ -1,4 +1,4 @@
-"""`/batch/`, `/capture/`, `/e/`, `/i/v0/e/` and their like."""
+"""`/batch/`, `/capture/`, `/e/`, `/i/v0/e/`, `/s/` and their like."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncposthog.emulator.core import Emulator
+    from asyncposthog.emulator.state.world import World
 
 __all__ = ["ROUTES"]
 
 _MEBIBYTE = 1 << 20
-_SINGLE, _BATCH = 2 * _MEBIBYTE, 20 * _MEBIBYTE
+_SINGLE, _BATCH, _REPLAY = 2 * _MEBIBYTE, 20 * _MEBIBYTE, 25 * _MEBIBYTE
 _MESSAGE = 1_000_000
 _OK = b'{"status":"Ok"}'
+_OVER = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
 def _capture(emulator: Emulator, request: Request, *, limit: int) -> Answer:
@@ -40,21 +42,39 @@ def _capture(emulator: Emulator, request: Request, *, limit: int) -> Answer:
     return Answer(200, _OK)
 
 
-def _take(emulator: Emulator, request: Request, limit: int) -> None:
-    world = emulator.world
-    store = world.events
+def _replay(emulator: Emulator, request: Request) -> Answer:
+    """Take in a piece of a session recording, which is not kept."""
+    if request.method not in {"GET", "POST"}:
+        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+    try:
+        _read(emulator.world, request, _REPLAY)
+    except Refusal as refusal:
+        return text_answer(refusal.status, refusal.text)
+    if request.value("beacon") == "1":
+        return Answer(204)
+    over = "recordings" in emulator.world.settings.quota_limited
+    return Answer(200, _OVER if over else _OK)
+
+
+def _read(world: World, request: Request, limit: int) -> tuple[Batch, int]:
     sent = request.value("_") or ""
     value, size = payload(request, limit)
     batch = read_batch(
         value,
-        now=store.now(),
-        uuid=store.uuid,
+        now=world.events.now(),
+        uuid=world.events.uuid,
         sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
         engage=request.path.rstrip("/") == "/engage",
     )
     problem = shape_problem(batch.token)
     if problem is not None:
         raise Refusal(401, f"API key is not valid: {problem}")
+    return batch, size
+
+
+def _take(emulator: Emulator, request: Request, limit: int) -> None:
+    world = emulator.world
+    batch, size = _read(world, request, limit)
     if size > _MESSAGE:
         _check_sizes(batch)
     limited = world.settings.quota_limited
@@ -63,7 +83,7 @@ def _take(emulator: Emulator, request: Request, limit: int) -> None:
         # Nobody is told: the answer to events that go nowhere is the same.
         return
     events = [e for e in batch.events if not is_over(e.event, limited)] if limited else batch.events
-    store.ingest(project, events, captured=True)
+    world.events.ingest(project, events, captured=True)
 
 
 def _check_sizes(batch: Batch) -> None:
@@ -83,6 +103,7 @@ ROUTES: Mapping[str, Callable[[Emulator, Request], Answer]] = {
     "/engage": _single,
     "/i/v0/ai/batch": _batch,
     "/i/v0/e": _single,
+    "/s": _replay,
     "/track": _single,
 }
 """By path, without the slash at its end."""

@@ -27,7 +27,7 @@ _ROUTES: Mapping[str, PublicHandler] = {**flags.ROUTES}
 
 _LATER: Mapping[str, str] = {
     **dict.fromkeys(
-        ("/batch", "/capture", "/e", "/engage", "/i/v0/ai/batch", "/i/v0/e", "/track"),
+        ("/batch", "/capture", "/e", "/engage", "/i/v0/ai/batch", "/i/v0/e", "/s", "/track"),
         "asyncposthog.emulator.capture.v0",
     ),
     **dict.fromkeys(

@@ -65,7 +65,7 @@ class Settings:
     """How long a query runs, in its slot."""
     quota_limited: AnyOf[str] = frozenset()
     """What the month's allowance is used up of: `events`, `exceptions`, `surveys`,
-    `llm_events`, `feature_flags`."""
+    `llm_events`, `recordings`, `feature_flags`."""
     events_limit: int | None = None
     """The most events a list gives at once, whatever is asked for."""
     losing: int = 0

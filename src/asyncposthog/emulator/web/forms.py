@@ -76,7 +76,7 @@ def _json(content: bytes) -> Any:
         raise ValueError(f"Out of range float values are not JSON compliant: {constant}")
 
     try:
-        return json.loads(content, parse_constant=refuse)
+        return json.loads(content.decode(), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise parse_error(f"JSON parse error - {error}") from None
 

@@ -140,7 +140,8 @@ class Pipeline:
         if request.method == "DELETE" and home is not None and home.refuses_delete:
             # The mixin that forbids deleting answers without any body.
             raise Problem(405, body=b"")
-        candidates = self._fitting(match, request.method)
+        method = "GET" if request.method == "HEAD" else request.method
+        candidates = self._fitting(match, method)
         for operation in candidates:
             if operation.fixed_body is not None and operation.fixed_body == body:
                 return operation
