@@ -148,7 +148,7 @@ def ask() -> Asker:
         ("toYYYYMM(now())", 202601),
         # JSON
         ("JSONExtractString('{\"a\": \"x\"}', 'a')", "x"),
-        ("JSONExtractString('{\"a\": 1}', 'a')", ""),
+        ("JSONExtractString('{\"a\": 1}', 'a')", "1"),
         ("JSONExtractInt('{\"a\": {\"b\": [5, 6]}}', 'a', 'b', 2)", 6),
         ("JSONExtractFloat('{\"a\": 1.5}', 'a')", 1.5),
         ("JSONExtractBool('{\"a\": true}', 'a')", True),

@@ -246,6 +246,8 @@ class Expressions:
         ]
         left, right = _row([pair[0] for pair in pairs]), _row([pair[1] for pair in pairs])
         sql = f"coalesce({left} IN (SELECT {right} FROM ({inner.sql}) AS q), false)"  # noqa: S608
+        if any(kind.is_float for _, _, kind in pairs):
+            sql = f"({sql} AND NOT coalesce({' OR '.join(_not_numbers(pairs))}, false))"
         if len(pairs) == 1 and value.type.nullable and inner.columns[0][1].nullable:
             some = f"EXISTS (SELECT 1 FROM ({inner.sql}) AS q WHERE q.c0 IS NULL)"  # noqa: S608
             sql = f"({sql} OR ({value.sql} IS NULL AND {some}))"
@@ -357,6 +359,10 @@ def _flat(node: Any, kind: Any) -> list[Any]:
         else:
             found.append(one)
     return found
+
+
+def _not_numbers(pairs: Sequence[tuple[str, str, Any]]) -> list[str]:
+    return [f"isnan({left})" for left, _, kind in pairs if kind.is_float]
 
 
 def _row(parts: list[str]) -> str:

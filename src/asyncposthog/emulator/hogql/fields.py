@@ -14,11 +14,20 @@ from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import BOOL, DATETIME64, FLOAT, STRING
 from asyncposthog.emulator.hogql.values import Json, Value, identifier, quoted
 
-__all__ = ["NotAField", "best_effort", "chain", "element", "extended", "key_of", "path", "resolve"]
+__all__ = [
+    "NotAField", "best_effort", "chain", "element", "extended", "key_of", "number_in", "path",
+    "resolve",
+]  # fmt: skip
 
 Key: TypeAlias = "str | int"
 Types: TypeAlias = "Mapping[tuple[str, str], str]"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_$ .:@/-]+\Z")
+_ISO: Final = r"\s*\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?\s*"
+_OTHER: Final = (
+    r"^\s*(\d{4}|\d{6}|\d{8}|\d{9,14}(\.\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|"
+    r"\d{1,2}\s+[A-Za-z]{3,9}.*|[A-Za-z]{3,9},?\s+\d{1,2}.*)\s*$"
+)
+"""Forms in which ClickHouse may see a moment as well."""
 
 
 class NotAField(Exception):
@@ -109,7 +118,7 @@ def _property(json: Json, types: Types) -> Value:
     sql = f"json_extract_string({json.root}, {path(json.keys)})"
     declared = types.get((json.scope, str(json.keys[0]))) if len(json.keys) == 1 else None
     if declared == "Numeric":
-        return Value(f"TRY_CAST({sql} AS DOUBLE)", FLOAT.or_null(), "")
+        return Value(number_in(sql), FLOAT.or_null(), "")
     if declared == "Boolean":
         choice = f"(CASE {sql} WHEN 'true' THEN true WHEN 'false' THEN false END)"
         return Value(choice, BOOL.or_null(), "")
@@ -134,9 +143,22 @@ def path(keys: Sequence[Key]) -> str:
 def best_effort(sql: str) -> str:
     """The SQL of a moment read from text: ISO 8601, or seconds since 1970; NULL if it is none."""
     number = f"regexp_full_match({sql}, '\\d{{9,10}}')"
+    told = quoted("the emulator reads moments of ISO 8601 only, or seconds since 1970")
     return (
-        f"(CASE WHEN {number} THEN make_timestamp(CAST({sql} AS BIGINT) * 1000000) "
-        f"ELSE timezone('UTC', TRY_CAST({sql} AS TIMESTAMPTZ)) END)"
+        f"(CASE WHEN regexp_full_match({sql}, '{_ISO}') "
+        f"THEN timezone('UTC', TRY_CAST({sql} AS TIMESTAMPTZ)) "
+        f"WHEN {number} THEN make_timestamp(CAST({sql} AS BIGINT) * 1000000) "
+        f"WHEN regexp_matches({sql}, '{_OTHER}') THEN CAST(error({told}) AS TIMESTAMP) END)"
+    )
+
+
+def number_in(sql: str) -> str:
+    """The SQL of the number a text is, NULL if it is none.
+
+    ClickHouse reads no spaces around it, nor DuckDB's `_` between digits.
+    """
+    return (
+        f"(CASE WHEN regexp_matches({sql}, '[\\s_]') THEN NULL ELSE TRY_CAST({sql} AS DOUBLE) END)"
     )
 
 

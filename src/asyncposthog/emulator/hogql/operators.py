@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Final
 
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, no_common_type
@@ -132,6 +133,8 @@ def compare(name: str, left: Value, right: Value, *, joining: bool = False) -> V
     if kind.name == "UUID" and name not in {"equals", "notEquals"}:
         a, b = sort_key(a, kind)[0], sort_key(b, kind)[0]
     sql = f"({a} {COMPARISONS[name]} {b})"
+    if kind.is_float:
+        sql = _of_floats(name, sql, [(left, a), (right, b)])
     nullable = (left.type.nullable, right.type.nullable)
     if any(nullable) and not joining:
         missing = "false"
@@ -143,6 +146,20 @@ def compare(name: str, left: Value, right: Value, *, joining: bool = False) -> V
                 missing = f"({left.sql} IS NOT NULL OR {right.sql} IS NOT NULL)"
         sql = f"coalesce({sql}, {missing})"
     return truth(sql, text, left, right, nullable=joining and any(nullable))
+
+
+def _of_floats(name: str, sql: str, sides: Sequence[tuple[Value, str]]) -> str:
+    """A comparison of floats, for which NaN is like nothing, not the greatest as in DuckDB."""
+    doubtful = [f"isnan({side})" for value, side in sides if not _is_finite(value)]
+    if not doubtful:
+        return sql
+    if name == "notEquals":
+        return f"({sql} OR {' OR '.join(doubtful)})"
+    return f"({sql} AND NOT ({' OR '.join(doubtful)}))"
+
+
+def _is_finite(value: Value) -> bool:
+    return value.type.is_integer or (isinstance(value.literal, float) and isfinite(value.literal))
 
 
 def _with_null(name: str, left: Value, right: Value, text: str) -> Value:
@@ -197,7 +214,8 @@ def contains(value: Value, options: Sequence[Value], *, negate: bool, text: str)
         for option in known:
             left, right, _ = unified(value, option)
             rights.append(right)
-        if len({unified(value, option)[0] for option in known}) == 1:
+        plain = _is_finite(value) or not value.type.is_float
+        if plain and len({unified(value, option)[0] for option in known}) == 1:
             tests = [f"({left} IN ({', '.join(rights)}))"]
         else:
             tests = [compare("equals", value, option).sql for option in known]
@@ -251,8 +269,9 @@ def _modulo(left: Value, right: Value, text: str) -> Value:
         sql = f"({left.cast(FLOAT)} % {right.cast(FLOAT)})"
         return combined(sql, FLOAT, text, left, right)
     whole = f"({left.number} % {divisor(right)})"
-    signed, bits = bits_of(right.type)[0] or bits_of(left.type)[0], bits_of(right.type)[1]
-    return combined(whole, integer(bits, signed=signed), text, left, right)
+    signed, bits = bits_of(left.type)[0], bits_of(right.type)[1]
+    kind = integer(bits * 2 if signed else bits, signed=signed)
+    return combined(whole, kind, text, left, right)
 
 
 def divisor(value: Value) -> str:

@@ -13,7 +13,7 @@ from asyncposthog.emulator.hogql.problems import HogQLError, no_common_type, unt
 
 __all__ = [
     "BOOL", "DATE", "DATETIME", "DATETIME64", "FLOAT", "INT64", "INTERVALS", "NOTHING", "STRING",
-    "UINT8", "UINT64", "UUID", "Type", "array", "bits_of", "common", "integer", "named",
+    "UINT8", "UINT32", "UINT64", "UUID", "Type", "array", "bits_of", "common", "integer", "named",
     "of_integer", "tuple_",
 ]  # fmt: skip
 
@@ -139,6 +139,7 @@ class Type:
 
 STRING: Final = Type("String")
 UINT8: Final = Type("UInt8")
+UINT32: Final = Type("UInt32")
 UINT64: Final = Type("UInt64")
 INT64: Final = Type("Int64")
 FLOAT: Final = Type("Float64")

@@ -17,6 +17,7 @@ from asyncposthog.emulator.hogql.types import (
     NOTHING,
     STRING,
     UINT8,
+    UINT32,
     UINT64,
     Type,
     array,
@@ -67,7 +68,7 @@ def _has(call: Call) -> Value:
     item = _item(call)
     items, wanted = call.arguments
     left, right, _ = operators.unified(Value("e", item, "e"), wanted)
-    test = f"{left} = {right}"
+    test = operators.compare("equals", Value("e", item, "e"), wanted).sql
     if wanted.type.nullable or item.nullable:
         test = f"{left} IS NOT DISTINCT FROM {right}"
     tests = f"list_transform({items.sql}, lambda e: coalesce({test}, false))"
@@ -96,12 +97,12 @@ def _whole(call: Call) -> Value:
     if item.name == "UUID" and "Sort" in call.name:
         raise untranslated(f"{call.name} of UUIDs")
     if call.name == "arrayEnumerate":
-        return call.make(f"range(1, len({sql}) + 1)", array(UINT64), nullable=False)
+        return call.make(f"range(1, len({sql}) + 1)", array(UINT32), nullable=False)
     if call.name == "arrayCompact":
         raise untranslated("arrayCompact")
     sql = {
         "arraySort": f"list_sort({sql}, 'ASC', 'NULLS LAST')",
-        "arrayReverseSort": f"list_sort({sql}, 'DESC', 'NULLS LAST')",
+        "arrayReverseSort": _descending(sql, item),
         "arrayDistinct": f"list_filter({sql}, lambda e, i: e IS NOT NULL AND "
         f"list_position({sql}, e) = i)",
         "arrayReverse": f"list_reverse({sql})",
@@ -112,6 +113,15 @@ def _whole(call: Call) -> Value:
     if call.name == "arrayDistinct":
         kind = array(item.plain)
     return call.make(sql, kind, nullable=False)
+
+
+def _descending(sql: str, item: Type) -> str:
+    """What is no number is last, before NULL, whichever way an array is sorted."""
+    if not item.is_float:
+        return f"list_sort({sql}, 'DESC', 'NULLS LAST')"
+    kept, rest = (f"list_filter({sql}, lambda e: {test})" for test in
+                  ("NOT isnan(e)", "coalesce(isnan(e), true)"))  # fmt: skip
+    return f"list_concat(list_sort({kept}, 'DESC'), list_sort({rest}, 'ASC', 'NULLS LAST'))"
 
 
 @function("arrayConcat", "arrayIntersect", least=1, most=None)
@@ -153,7 +163,10 @@ def _slice(call: Call) -> Value:
 def _range(call: Call) -> Value:
     checked(call, "iii")
     parts = ", ".join(value.number for value in call.arguments)
-    return call.make(f"range({parts})", array(UINT64), nullable=False)
+    kind = call.arguments[0].type
+    for value in call.arguments[1:]:
+        kind = common(kind, value.type)
+    return call.make(f"range({parts})", array(kind.plain), nullable=False)
 
 
 @function("arrayStringConcat", least=1, most=2)
@@ -278,13 +291,13 @@ def _reduced(name: str, items: Value, made: Value | None) -> tuple[str, Type]:
             place = "1" if name == "arrayFirst" else "-1"
             return f"coalesce(({kept})[{place}], {own.empty})", own
         case "arrayFirstIndex":
-            return f"CAST(coalesce(list_position({tests}, true), 0) AS BIGINT)", UINT64
+            return f"CAST(coalesce(list_position({tests}, true), 0) AS BIGINT)", UINT32
         case "arrayExists":
             return f"CAST(list_contains({tests}, true) AS BIGINT)", UINT8
         case "arrayAll":
             return f"CAST(NOT list_contains({tests}, false) AS BIGINT)", UINT8
         case "arrayCount":
-            return f"CAST(len(list_filter({tests}, lambda e: e)) AS BIGINT)", UINT64
+            return f"CAST(len(list_filter({tests}, lambda e: e)) AS BIGINT)", UINT32
         case _:
             return _sum(name, of, item)
 

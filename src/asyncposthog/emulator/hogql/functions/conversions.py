@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from asyncposthog.emulator.hogql.fields import best_effort
+from asyncposthog.emulator.hogql.fields import best_effort, number_in
 from asyncposthog.emulator.hogql.functions.table import Call, checked, function
 from asyncposthog.emulator.hogql.operators import moment
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
@@ -17,7 +17,7 @@ from asyncposthog.emulator.hogql.types import (
     UUID,
     Type,
 )
-from asyncposthog.emulator.hogql.values import Value
+from asyncposthog.emulator.hogql.values import Value, quoted
 
 __all__ = ["local", "moved", "text_sql", "zone"]
 
@@ -61,18 +61,31 @@ def text_sql(value: Value) -> str:
     if kind.name in {"String", "Nothing"}:
         return value.sql if kind.name == "String" else "CAST(NULL AS VARCHAR)"
     if kind.is_float:
-        # Without exponent up to 21 digits, and without a point where nothing comes after it.
-        sql = value.sql
-        whole = f"CASE WHEN {sql} = trunc({sql}) AND abs({sql}) < 1e21 THEN printf('%.0f', {sql})"
-        other = f"regexp_replace(CAST({sql} AS VARCHAR), 'e\\+?(-?)0*', 'e\\1')"
-        return f"({whole} ELSE {other} END)"
-    if kind.name == "DateTime":
+        return _of_float(value.sql)
+    if kind.name == "DateTime64" and kind.parameters[0]:
+        written = f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S.%f')"
+        return (
+            written if kind.parameters[0] == 6 else f"({written})[:{20 + int(kind.parameters[0])}]"
+        )
+    if kind.is_moment:
         return f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S')"
-    if kind.name == "DateTime64":
-        return f"strftime({local(value)}, '%Y-%m-%d %H:%M:%S.%f')"
     if kind.name in {"UUID", "Date", "Bool", "Decimal"} or kind.is_integer:
         return f"CAST({value.plain} AS VARCHAR)"
     raise untranslated(f"a {kind} as text")
+
+
+def _of_float(sql: str) -> str:
+    """The fewest digits that mean the number; an exponent from 21 places on, or below 1e-6."""
+    text = f"CAST({sql} AS VARCHAR)"
+    large = f"CAST(CAST({text} AS DECIMAL(38, 4)) AS VARCHAR)"
+    small = f"CAST(CAST({text} AS DECIMAL(38, 30)) AS VARCHAR)"
+    return (
+        f"(CASE WHEN isnan({sql}) THEN 'nan' "
+        f"WHEN {sql} = trunc({sql}) AND abs({sql}) < 1e15 THEN printf('%.0f', {sql}) "
+        f"WHEN abs({sql}) >= 1e15 AND abs({sql}) < 1e21 THEN rtrim(rtrim({large}, '0'), '.') "
+        f"WHEN abs({sql}) >= 1e-6 AND abs({sql}) < 1e-4 THEN rtrim({small}, '0') "
+        f"ELSE regexp_replace({text}, 'e\\+?(-?)0*', 'e\\1') END)"
+    )
 
 
 @function("toString", "toNullableString", least=1, most=2)
@@ -88,6 +101,7 @@ def _to_string(call: Call) -> Value:
     return call.make(text_sql(value), STRING, nullable=nullable)
 
 
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
 _WHOLE = "regexp_full_match({0}, '[+-]?\\d{{1,19}}')"
 
 
@@ -126,7 +140,7 @@ def _to_int(call: Call) -> Value:
 def _to_float(call: Call) -> Value:
     value = call.arguments[0]
     if value.type.name == "String":
-        sql = f"TRY_CAST({value.sql} AS DOUBLE)"
+        sql = number_in(value.sql)
     elif value.type.is_number:
         sql = value.cast(FLOAT)
     elif value.type.is_moment:
@@ -173,7 +187,22 @@ def _to_uuid(call: Call) -> Value:
     value = call.arguments[0]
     if value.type.name not in {"String", "UUID", "Nothing"}:
         raise illegal_type(call.name, value.type, "a String")
-    return call.make(f"TRY_CAST({value.sql} AS UUID)", UUID, nullable=True)
+    if value.type.name == "UUID":
+        return call.make(value.sql, UUID, nullable=True)
+    whole = f"regexp_full_match({value.sql}, '{_UUID}')"
+    sql = f"(CASE WHEN {whole} THEN TRY_CAST({value.sql} AS UUID) END)"
+    return call.make(sql, UUID, nullable=True)
+
+
+def _day_in(sql: str) -> str:
+    """The SQL of the day a text is; one that is a moment as well is read by another function."""
+    told = quoted("toDate of text that is not just a day; use toDate(toDateTime(...))")
+    return (
+        f"(CASE WHEN regexp_full_match({sql}, '\\d{{4}}-\\d\\d-\\d\\d') "
+        f"THEN TRY_CAST({sql} AS DATE) "
+        f"WHEN regexp_matches({sql}, '^\\s*\\d{{4}}[-/.]?\\d\\d?[-/.]?\\d\\d?') "
+        f"THEN CAST(error({told}) AS DATE) END)"
+    )
 
 
 @function("toDate", "to_date", "toDateOrNull", least=1)
@@ -184,15 +213,7 @@ def _to_date(call: Call) -> Value:
     if value.type.is_moment:
         return call.make(f"CAST({local(value)} AS DATE)", DATE)
     if value.type.name == "String":
-        if isinstance(value.literal, str):
-            read = moment(value.literal)
-            sql = "CAST(NULL AS DATE)" if read is None else f"DATE '{value.literal.strip()[:10]}'"
-            return call.make(sql, DATE, nullable=True)
-        # Only the day at its beginning is looked at.
-        start = f"{value.sql}[:10]"
-        whole = f"regexp_full_match({start}, '\\d{{4}}-\\d\\d-\\d\\d')"
-        sql = f"(CASE WHEN {whole} THEN TRY_CAST({start} AS DATE) END)"
-        return call.make(sql, DATE, nullable=True)
+        return call.make(_day_in(value.sql), DATE, nullable=True)
     if value.type.is_integer:
         raise untranslated("toDate of a number")
     raise illegal_type(call.name, value.type, "a String, Date or DateTime")

@@ -18,6 +18,7 @@ __all__: list[str] = []
 
 _DAYS: Final = ("week", "month", "quarter", "year")
 """Units whose beginnings are days, not moments."""
+_CLOCK: Final = ("second", "minute", "hour")
 
 
 def _in_zone(call: Call, index: int) -> tuple[Value, str]:
@@ -39,7 +40,17 @@ def _beginning(call: Call, sql: str, unit: str, where: str) -> Value:
 
 def _truncated(call: Call, unit: str, index: int) -> Value:
     value, where = _in_zone(call, index)
-    return _beginning(call, f"date_trunc('{unit}', {local(value)})", unit, where)
+    at = local(value)
+    if where != "UTC" and value.type.is_moment and unit in _CLOCK:
+        # When clocks are set back an hour comes twice: the beginning is not sought by its name.
+        sql = _since(value.sql, at, f"date_trunc('{unit}', {at})")
+        return call.make(sql, Type("DateTime", parameters=(where,)))
+    return _beginning(call, f"date_trunc('{unit}', {at})", unit, where)
+
+
+def _since(sql: str, at: str, start: str) -> str:
+    """The SQL of the moment that is as long before another as clocks in its zone show."""
+    return f"({sql} - to_microseconds(epoch_us({at}) - epoch_us({start})))"
 
 
 def _starter(unit: str) -> Function:
@@ -76,7 +87,9 @@ for _minutes, _name in ((5, "Five"), (10, "Ten"), (15, "Fifteen")):
         def make(call: Call) -> Value:
             checked(call, "m")
             value, where = _in_zone(call, 9)
-            return _beginning(call, _bucket(local(value), minutes, "minute"), "minute", where)
+            at = local(value)
+            sql = _since(value.sql, at, _bucket(at, minutes, "minute"))
+            return call.make(sql, Type("DateTime", parameters=(where,)))
 
         return Function(1, 1, make)
 
@@ -120,7 +133,11 @@ def _start_of_interval(call: Call) -> Value:
         return _truncated(call, unit, 2)
     if unit == "hour" and where != "UTC":
         raise untranslated("toStartOfInterval of several hours in a zone other than UTC")
-    return _beginning(call, _bucket(local(value), count, unit), unit, where)
+    at = local(value)
+    if where != "UTC" and value.type.is_moment and unit in _CLOCK:
+        sql = _since(value.sql, at, _bucket(at, count, unit))
+        return call.make(sql, Type("DateTime", parameters=(where,)))
+    return _beginning(call, _bucket(at, count, unit), unit, where)
 
 
 @function("dateTrunc", "date_trunc", least=2, most=3)

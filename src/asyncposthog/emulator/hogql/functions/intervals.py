@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from asyncposthog.emulator.hogql import operators
 from asyncposthog.emulator.hogql.functions.conversions import local
 from asyncposthog.emulator.hogql.functions.table import FUNCTIONS, Call, Function, checked, function
-from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type
+from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type, untranslated
 from asyncposthog.emulator.hogql.types import INT64, INTERVALS, Type
 from asyncposthog.emulator.hogql.values import Value
 
@@ -88,8 +89,38 @@ def _date_diff(call: Call) -> Value:
     for value in call.arguments[1:3]:
         if not value.type.is_day and value.type.name != "Nothing":
             raise illegal_type(call.name, value.type, "a Date or DateTime")
+    if len(call.arguments) == 4:
+        raise untranslated(f"{call.name} in a time zone that is given; use toTimeZone,")
+    zones = {value.type.zone for value in call.arguments[1:3] if value.type.is_moment}
+    if len(zones) > 1:
+        raise untranslated(f"{call.name} of moments in two time zones")
     start, end = (local(value) for value in call.arguments[1:3])
+    if unit == "week":
+        # From Monday to Monday; DuckDB counts whole weeks.
+        days = f"date_diff('day', date_trunc('week', {start}), date_trunc('week', {end}))"
+        return call.make(f"({days} // 7)", INT64)
+    if unit in {"second", "minute", "hour"} and zones - {"UTC"}:
+        start, end = _elapsed(call, unit)
     return call.make(f"date_diff('{unit}', {start}, {end})", INT64)
+
+
+def _elapsed(call: Call, unit: str) -> tuple[str, ...]:
+    """Moments whose difference is not bent by clocks that were set."""
+    zone = next(value.type.zone for value in call.arguments[1:3] if value.type.is_moment)
+    if not all(value.type.is_moment for value in call.arguments[1:3]):
+        raise untranslated(f"{call.name} of a day and a moment in a time zone")
+    if unit == "hour" and not _whole_hours(zone):
+        raise untranslated(f"{call.name} in hours in {zone}, whose hours are not those of UTC")
+    return tuple(value.sql for value in call.arguments[1:3])
+
+
+def _whole_hours(zone: str) -> bool:
+    """Whether clocks of a zone are whole hours from UTC, at any time that matters here."""
+    from zoneinfo import ZoneInfo
+
+    known = ZoneInfo(zone)
+    months = (datetime(year, month, 1) for year in range(1970, 2038) for month in (1, 7))
+    return not any((known.utcoffset(at) or timedelta()) % timedelta(hours=1) for at in months)
 
 
 @function("age", least=3)
@@ -98,5 +129,10 @@ def _age(call: Call) -> Value:
     for value in call.arguments[1:]:
         if not value.type.is_day:
             raise illegal_type(call.name, value.type, "a Date or DateTime")
+    zones = {value.type.zone for value in call.arguments[1:] if value.type.is_moment}
+    if len(zones) > 1:
+        raise untranslated(f"{call.name} of moments in two time zones")
     start, end = (local(value) for value in call.arguments[1:])
+    if unit in {"second", "minute", "hour"} and zones - {"UTC"}:
+        start, end = _elapsed(call, "minute")
     return call.make(f"date_sub('{unit}', {start}, {end})", INT64)

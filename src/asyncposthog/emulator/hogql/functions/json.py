@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asyncposthog.emulator.hogql.fields import path
+from asyncposthog.emulator.hogql.fields import number_in, path
 from asyncposthog.emulator.hogql.functions.table import Call, function
 from asyncposthog.emulator.hogql.problems import illegal_type, untranslated
 from asyncposthog.emulator.hogql.types import (
@@ -15,6 +15,7 @@ from asyncposthog.emulator.hogql.types import (
     UINT64,
     Type,
     array,
+    bits_of,
     named,
 )
 from asyncposthog.emulator.hogql.values import Value, quoted, truth
@@ -37,22 +38,42 @@ def _place(call: Call, keys: Sequence[Value]) -> tuple[str, str]:
     sql = root.sql
     if root.json is None or root.json.keys:
         sql = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
+    for at, step in enumerate(steps):
+        if isinstance(step, int):
+            told = quoted(f"the emulator does not translate {call.name} by the number of a key")
+            inside = f"json_type({sql}, {path(steps[:at])}) = 'OBJECT'"
+            sql = f"(CASE WHEN {inside} THEN error({told}) ELSE {sql} END)"
     return sql, path(steps)
 
 
-def _numeric(kind: str, text: str, wanted: Type) -> str:
-    """The SQL of a number in JSON, whatever it is written as; NULL where it is none."""
-    read = f"TRY_CAST({text} AS DOUBLE)"
-    if wanted.is_float:
-        numbers = "('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR')"
-        return f"CASE WHEN {kind} IN {numbers} THEN {read} END"
-    whole = f"CASE WHEN {read} = trunc({read}) THEN TRY_CAST({read} AS BIGINT) END"
+_NUMBERS = "('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE', 'VARCHAR')"
+
+
+def _float(kind: str, text: str) -> str:
+    return f"CASE WHEN {kind} IN {_NUMBERS} THEN {number_in(text)} END"
+
+
+def _whole(kind: str, text: str, wanted: Type) -> str:
+    """The SQL of a whole number in JSON, a text or a truth value also; NULL beyond its type."""
+    read = number_in(text)
+    cut = f"TRY_CAST(trunc({read}) AS BIGINT)"
+    if wanted.name == "UInt64":
+        told = quoted("the emulator reads whole numbers of 63 bits at most")
+        more = f"{read} >= 9223372036854775808 AND {read} < 18446744073709551616"
+        cut = f"CASE WHEN {more} THEN CAST(error({told}) AS BIGINT) ELSE {cut} END"
     digits = f"regexp_full_match({text}, '-?\\d{{1,19}}')"
-    return (
-        f"CASE WHEN {kind} = 'BOOLEAN' THEN CAST({text} = 'true' AS BIGINT) "
-        f"WHEN {digits} THEN TRY_CAST({text} AS BIGINT) "
-        f"WHEN {kind} = 'DOUBLE' THEN {whole} END"
+    value = (
+        f"(CASE WHEN {kind} = 'BOOLEAN' THEN CAST({text} = 'true' AS BIGINT) "
+        f"WHEN {digits} AND TRY_CAST({text} AS BIGINT) IS NOT NULL THEN TRY_CAST({text} AS BIGINT) "
+        f"WHEN {kind} IN {_NUMBERS} THEN {cut} END)"
     )
+    signed, bits = bits_of(wanted)
+    if signed and bits == 64:
+        return value
+    least, most = (
+        (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2 ** min(bits, 63) - 1)
+    )
+    return f"CASE WHEN {value} BETWEEN {least} AND {most} THEN {value} END"
 
 
 def _extracted(root: str, where: str, type: Type) -> str:
@@ -60,11 +81,14 @@ def _extracted(root: str, where: str, type: Type) -> str:
     kind = f"json_type({root}, {where})"
     text = f"json_extract_string({root}, {where})"
     if type.name == "String":
-        return f"(CASE WHEN {kind} = 'VARCHAR' THEN {text} END)"
+        return text
     if type.name == "Bool":
-        return f"(CASE WHEN {kind} = 'BOOLEAN' THEN {text} = 'true' END)"
-    if type.is_number:
-        return f"({_numeric(kind, text, type)})"
+        return (
+            f"(CASE WHEN {kind} = 'BOOLEAN' THEN {text} = 'true' "
+            f"WHEN {kind} IN ('BIGINT', 'UBIGINT') THEN {text} <> '0' END)"
+        )
+    if type.is_number and type.name != "Decimal":
+        return f"({_float(kind, text) if type.is_float else _whole(kind, text, type)})"
     raise untranslated(f"JSONExtract of a {type}")
 
 
@@ -96,7 +120,10 @@ _TYPES = {
 
 @function(*_TYPES, least=1, most=None)
 def _extract_kind(call: Call) -> Value:
-    return _typed(call, _TYPES[call.name], call.arguments[1:])
+    made = _typed(call, _TYPES[call.name], call.arguments[1:])
+    if call.name != "JSONExtractBool":
+        return made
+    return truth(made.sql, call.text, *call.arguments)
 
 
 @function("JSONExtract", least=2, most=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from asyncposthog.emulator.hogql.functions.table import Call, check_count, funct
 from asyncposthog.emulator.hogql.problems import HogQLError, illegal_type
 from asyncposthog.emulator.hogql.tree import exp
 from asyncposthog.emulator.hogql.types import NOTHING, STRING, Type, common
-from asyncposthog.emulator.hogql.values import Value, constant, truth
+from asyncposthog.emulator.hogql.values import Value, constant, quoted, truth
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.hogql.expressions import Expressions
@@ -166,6 +167,31 @@ def _extreme(call: Call) -> Value:
     return call.make(f"{call.name}({', '.join(parts)})", kind)
 
 
+_LONE = re.compile(r"\\([%_\\])|\\(.?)", re.DOTALL)
+
+
+def _escaped(pattern: Value) -> str:
+    """The SQL of a pattern; in ClickHouse a backslash before an ordinary character is itself."""
+    if not isinstance(pattern.literal, str):
+        told = quoted("the emulator does not translate backslashes in a pattern of LIKE that is "
+                      "no constant")  # fmt: skip
+        return (
+            f"(CASE WHEN contains({pattern.sql}, '\\') THEN error({told}) ELSE {pattern.sql} END)"
+        )
+
+    def written(found: re.Match[str]) -> str:
+        if found[1]:
+            return found[0]
+        if not found[2]:
+            raise HogQLError(
+                "Invalid escape sequence at the end of LIKE pattern",
+                "cannot_parse_escape_sequence",
+            )
+        return f"\\\\{found[2]}"
+
+    return quoted(_LONE.sub(written, pattern.literal))
+
+
 @function("like", "notLike", "ilike", "notILike", least=2)
 def like(call: Call) -> Value:
     """Whether a text is like a pattern; one that is missing is like none."""
@@ -174,7 +200,7 @@ def like(call: Call) -> Value:
         if part.type.name not in {"String", "Nothing"}:
             raise illegal_type(call.name, part.type, "a String")
     operator = "ILIKE" if call.name.lower().endswith("ilike") else "LIKE"
-    sql = f"coalesce(({value.sql} {operator} {pattern.sql} ESCAPE '\\'), false)"
+    sql = f"coalesce(({value.sql} {operator} {_escaped(pattern)} ESCAPE '\\'), false)"
     negate = call.name.startswith("not")
     return truth(f"(NOT {sql})" if negate else sql, call.text, *call.arguments)
 

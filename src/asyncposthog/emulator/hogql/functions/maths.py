@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncposthog.emulator.hogql.functions.table import Call, checked, function, simple
 from asyncposthog.emulator.hogql.operators import divisor
 from asyncposthog.emulator.hogql.problems import untranslated
-from asyncposthog.emulator.hogql.types import FLOAT, INT64, Type, bits_of, common, integer
+from asyncposthog.emulator.hogql.types import FLOAT, Type, bits_of, common, integer
 from asyncposthog.emulator.hogql.values import Value, truth
 
 __all__: list[str] = []
@@ -26,9 +26,16 @@ for _name, _sql in (("log ln", "ln"), ("log2", "log2"), ("log10", "log10")):
     )
 simple("pow power", "nn", "pow(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))", FLOAT)
 simple("pi", "", "pi()", FLOAT)
-simple("bitAnd", "ii", "({0} & {1})", INT64)
-simple("bitOr", "ii", "({0} | {1})", INT64)
-simple("bitXor", "ii", "xor({0}, {1})", INT64)
+
+
+@function("bitAnd", "bitOr", "bitXor", least=2)
+def _bits(call: Call) -> Value:
+    checked(call, "ii")
+    left, right = call.arguments
+    operator = {"bitAnd": "({} & {})", "bitOr": "({} | {})", "bitXor": "xor({}, {})"}[call.name]
+    (signed_a, bits_a), (signed_b, bits_b) = bits_of(left.type), bits_of(right.type)
+    kind = integer(max(bits_a, bits_b), signed=signed_a or signed_b)
+    return call.make(operator.format(left.number, right.number), kind)
 
 
 @function("abs", "negate", least=1)

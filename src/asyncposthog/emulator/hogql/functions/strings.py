@@ -25,8 +25,8 @@ simple("replaceAll replace", "sss", "replace({0}, {1}, {2})", STRING)
 simple(
     "replaceOne",
     "sss",
-    "(CASE WHEN strpos({0}, {1}) = 0 THEN {0} ELSE left({0}, strpos({0}, {1}) - 1) || {2} || "
-    "substring({0}, strpos({0}, {1}) + length({1})) END)",
+    "(CASE WHEN {1} = '' OR strpos({0}, {1}) = 0 THEN {0} ELSE "
+    "left({0}, strpos({0}, {1}) - 1) || {2} || substring({0}, strpos({0}, {1}) + length({1})) END)",
     STRING,
 )
 simple("trim trimBoth", "s", "trim({0}, ' ')", STRING)
@@ -157,6 +157,14 @@ def _groups(pattern: str) -> int:
     return len(re.findall(r"\((?!\?)|\(\?P?<(?![=!])", outside))
 
 
+def _may_be_empty(pattern: str) -> bool:
+    """Whether a pattern fits nothing at all, other than at the beginning or end."""
+    try:
+        return pattern[:1] != "^" and pattern[-1:] != "$" and bool(re.match(pattern, ""))
+    except re.error:
+        return False
+
+
 @function("match", least=2)
 def _match(call: Call) -> Value:
     checked(call, "ss")
@@ -186,6 +194,8 @@ def _extract_all(call: Call) -> Value:
 @function("replaceRegexpAll", "replaceRegexpOne", least=3)
 def _replace_regexp(call: Call) -> Value:
     checked(call, "sss")
+    if call.name.endswith("All") and _may_be_empty(_pattern(call, 1)):
+        raise untranslated(f"{call.name} of a pattern that fits the empty text")
     options = "gs" if call.name.endswith("All") else "s"
     text, put = call.arguments[0].sql, call.arguments[2].sql
     return call.make(
