@@ -306,6 +306,29 @@ async def test_what_somebody_got_before_signing_in(
         assert (await flag(http, **asked))["enabled"] == before
 
 
+async def test_what_a_person_got_at_first_stays(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    fields = {"key": "f", "active": True, "ensure_experience_continuity": True}
+    emulator.add("feature_flags", {**fields, "filters": {"groups": [on(rollout_percentage=50)]}})
+    values = {n: (await flag(http, distinct_id=str(n)))["enabled"] for n in range(20)}
+    one = next(n for n in values if values[n])
+    other = next(n for n in values if not values[n])
+    asked = {"distinct_id": str(one), "$anon_distinct_id": str(other)}
+    # Nobody the server knows: nothing is kept.
+    assert not (await flag(http, **asked))["enabled"]
+    assert (await flag(http, distinct_id=str(one)))["enabled"]
+    emulator.add("persons", {"distinct_ids": [str(one), "second"]})
+    assert not (await flag(http, **asked))["enabled"]
+    for later in (str(one), "second"):
+        assert not (await flag(http, distinct_id=later))["enabled"]
+    again = {"distinct_id": "second", "$anon_distinct_id": str(one)}
+    assert not (await flag(http, **again))["enabled"]
+    emulator.reset()
+    emulator.add("feature_flags", {**fields, "filters": {"groups": [on(rollout_percentage=50)]}})
+    assert (await flag(http, distinct_id=str(one)))["enabled"]
+
+
 async def test_a_flag_that_cannot_be_judged_fails_alone(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:

@@ -70,6 +70,8 @@ class Subject:
     device_id: str | None = None
     anonymous_id: str | None = None
     """Who it was before, which flags with experience continuity go by."""
+    earlier: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The same as it was at first, by the flags' keys; it wins."""
     belongs: Callable[[str], bool | Mapping[str, Any]] = lambda _: False
     """Whether the person is in a cohort, by its id, or the filters that decide it; raises
     `Unevaluable` where there is no such cohort."""
@@ -201,8 +203,9 @@ class Evaluator:
             return subject.groups[index][0]
         if flag.get("bucketing_identifier") == "device_id":
             return subject.device_id
-        if flag.get("ensure_experience_continuity") and subject.anonymous_id:
-            return subject.anonymous_id
+        if flag.get("ensure_experience_continuity"):
+            before = subject.earlier.get(str(flag["key"])) or subject.anonymous_id
+            return before or subject.distinct_id
         return subject.distinct_id
 
     def _passes(self, test: Mapping[str, Any], index: int | None) -> bool:

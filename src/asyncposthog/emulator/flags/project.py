@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncposthog.emulator.flags.evaluation import Evaluator, Subject
 from asyncposthog.emulator.flags.matching import Unevaluable
 from asyncposthog.emulator.guards import as_object, is_object
 from asyncposthog.emulator.state.world import PROJECTS, World, fill
+
+if TYPE_CHECKING:
+    from asyncposthog.emulator.events.people import Person
 
 __all__ = [
     "COHORTS",
@@ -18,12 +21,15 @@ __all__ = [
     "flags_of",
     "group_types",
     "project_of",
+    "remember",
     "subject_of",
 ]
 
 FLAGS = "/api/projects/{}/feature_flags/"
 COHORTS = "/api/projects/{}/cohorts/"
 _MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
+_BEFORE = "/flags/{}/before/"
+"""Where the state keeps who somebody was before, by distinct id and flag."""
 
 
 def project_of(world: World, token: str) -> int | None:
@@ -84,8 +90,42 @@ def subject_of(world: World, project_id: int, asked: Mapping[str, Any]) -> Subje
         _groups(world, project_id, asked),
         None if device is None else str(device),
         None if before is None else str(before),
+        _earlier(world, project_id, person),
         _membership(world, project_id, None if person is None else person.uuid),
     )
+
+
+def remember(world: World, project_id: int, asked: Mapping[str, Any]) -> None:
+    """Keep who a known person was before, for flags with experience continuity, once for each.
+
+    Args:
+        world: The emulator's state.
+        project_id: The project.
+        asked: A request for flags, as for `subject_of`.
+    """
+    distinct_id, before = str(asked["distinct_id"]), asked.get("$anon_distinct_id")
+    person = world.events.project(project_id).people.find(distinct_id)
+    if before is None or person is None:
+        return
+    known = _earlier(world, project_id, person)
+    fresh = {
+        str(flag["key"]): str(before)
+        for flag in flags_of(world, project_id)
+        if flag.get("ensure_experience_continuity")
+        and flag.get("active", True)
+        and flag["key"] not in known
+    }
+    if fresh:
+        held = world.store.ones.setdefault(_BEFORE.format(project_id), {})
+        held[distinct_id] = {**held.get(distinct_id, {}), **fresh}
+
+
+def _earlier(world: World, project_id: int, person: Person | None) -> dict[str, str]:
+    held: Mapping[str, dict[str, str]] = world.store.ones.get(_BEFORE.format(project_id), {})
+    found: dict[str, str] = {}
+    for one in person.distinct_ids if person is not None and held else ():
+        found = {**held.get(one, {}), **found}
+    return found
 
 
 def _groups(

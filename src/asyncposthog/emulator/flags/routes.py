@@ -14,7 +14,13 @@ from urllib.parse import parse_qs
 from asyncposthog.emulator.accounts import Key, candidate
 from asyncposthog.emulator.flags.answers import Evaluated, body
 from asyncposthog.emulator.flags.definitions import definitions, definitions_answer
-from asyncposthog.emulator.flags.project import evaluator, flags_of, project_of, subject_of
+from asyncposthog.emulator.flags.project import (
+    evaluator,
+    flags_of,
+    project_of,
+    remember,
+    subject_of,
+)
 from asyncposthog.emulator.guards import is_array, is_object
 from asyncposthog.emulator.state.world import World
 from asyncposthog.emulator.web.messages import Answer, Request, json_answer, text_answer
@@ -87,6 +93,7 @@ def _evaluation(world: World, request: Request) -> Answer:
     quota = "feature_flags" in world.settings.quota_limited
     found: Evaluated = {}
     if not quota:
+        remember(world, project_id, asked)
         found = evaluated(world, project_id, asked, _wanted(asked))
     if (request.value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
         found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
