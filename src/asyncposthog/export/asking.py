@@ -21,7 +21,8 @@ from asyncposthog.transport.retry import OnRetry, RetryDetails
 from asyncposthog.types import OMIT, RequestOptions
 
 from .engine import Tally
-from .page import ShapeError
+from .heap import give_back
+from .page import ShapeError, parse
 
 __all__ = ["Asker", "observed"]
 
@@ -30,6 +31,8 @@ R = TypeVar("R")
 _RETRIES: Final = 6
 """Repeats of a query: an export is long, and a hiccup must not end it."""
 _CANCEL_SECONDS: Final = 2.0
+_LARGE: Final = 1 << 22
+"""Bytes of an answer that leaves much behind."""
 _MISREADS: Final = 3
 """How often an answer that is none is asked for again."""
 
@@ -59,8 +62,8 @@ class Asker:
         # One at a time: they hold the GIL, and each has a page in memory.
         self._reading = CapacityLimiter(1)
 
-    async def ask(self, sql: str, values: Mapping[str, Any], read: Callable[[bytes], R]) -> R:
-        """Run a query and return what `read` makes of its answer.
+    async def ask(self, sql: str, values: Mapping[str, Any], read: Callable[[object, int], R]) -> R:
+        """Run a query and return what `read` makes of its answer: JSON, of so many bytes.
 
         Raises:
             PostHogError: It failed for good.
@@ -111,9 +114,14 @@ class Asker:
         )
 
 
-def _read(read: Callable[[bytes], R], answers: list[bytes]) -> R:
-    # Taken out here, so that nobody but `read` keeps it, and for no longer than it needs it.
-    return read(answers.pop())
+def _read(read: Callable[[object, int], R], answers: list[bytes]) -> R:
+    # Tens of megabytes: nothing keeps the bytes once they are parsed.
+    size = len(answers[0])
+    try:
+        return read(parse(answers.pop()), size)
+    finally:
+        if size >= _LARGE:
+            give_back()
 
 
 def observed(executor: Executor, tally: Tally) -> Executor:

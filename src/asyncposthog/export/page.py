@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from .moments import as_text, from_text
 from .source import KEY, TIME, Place, Source
 from .windows import Window
 
-__all__ = ["CrowdedKeyError", "Page", "ShapeError", "answer_rows", "read_page"]
+__all__ = ["CrowdedKeyError", "Page", "ShapeError", "answer_rows", "parse", "read_page"]
 
 
 class ShapeError(ValueError):
@@ -40,21 +40,29 @@ class Page:
     """Rows that were there twice, the same in every column, and are kept once."""
 
 
-def answer_rows(content: bytes) -> tuple[list[str], object, list[list[Any]]]:
-    """Return the columns, types and rows of an answer.
+def parse(content: bytes) -> object:
+    """Return the JSON of an answer.
 
     Raises:
         ShapeError: It is none.
     """
     try:
         # Keys alone: looking up every value as well costs more than it saves.
-        body = from_json(content, cache_strings="keys")
+        return from_json(content, cache_strings="keys")
     except ValueError as error:
         raise ShapeError(f"it is not JSON: {error}") from None
-    if not isinstance(body, Mapping):
+
+
+def answer_rows(body: object) -> tuple[list[str], object, list[list[Any]]]:
+    """Take the columns, types and rows out of an answer.
+
+    Raises:
+        ShapeError: It has none.
+    """
+    if not isinstance(body, dict):
         raise ShapeError("it is no object")
-    answer = cast("Mapping[str, Any]", body)
-    columns, rows = answer.get("columns"), answer.get("results")
+    answer = cast("dict[str, Any]", body)
+    columns, rows = answer.get("columns"), answer.pop("results", None)
     if answer.get("error"):
         raise ShapeError(f"it reports an error: {answer['error']!s:.200}")
     if not isinstance(columns, list) or not isinstance(rows, list):
@@ -68,7 +76,7 @@ def answer_rows(content: bytes) -> tuple[list[str], object, list[list[Any]]]:
     return cast("tuple[list[str], object, list[list[Any]]]", (columns, answer.get("types"), rows))
 
 
-def read_page(source: Source, window: Window, limit: int, content: bytes) -> Page:
+def read_page(source: Source, window: Window, limit: int, body: object) -> Page:
     """Read an answer.
 
     A page that may have been cut short ends before the last key that it has: all rows of one key
@@ -79,13 +87,13 @@ def read_page(source: Source, window: Window, limit: int, content: bytes) -> Pag
         source: What was asked for.
         window: The window that it was asked of.
         limit: How many rows the query asked for.
-        content: The answer.
+        body: The answer. Its rows are taken out of it.
 
     Raises:
         ShapeError: It is none.
         CrowdedKeyError: More rows than fit onto a page have one key.
     """
-    names, types, rows = answer_rows(content)
+    names, types, rows = answer_rows(body)
     hidden = 1 if source.time is None else 2
     if names[-hidden:] != ([KEY] if source.time is None else [TIME, KEY]):
         raise ShapeError(f"its columns are {names!r:.200}")

@@ -179,9 +179,8 @@ class QuerySteps(Generic[T]):
         limit = window.limit or self._engine.page_size
         sql, values = page_query(source, window.start, window.end, window.after, limit)
 
-        def read(content: bytes) -> tuple[Page, T, int]:
-            page, size = read_page(source, window, limit, content), len(content)
-            del content  # tens of megabytes
+        def read(body: object, size: int) -> tuple[Page, T, int]:
+            page = read_page(source, window, limit, body)
             return page, self._prepare(page.batch), size
 
         try:
@@ -196,8 +195,8 @@ class QuerySteps(Generic[T]):
         return Reading(Piece(content, len(batch), batch.position(len(batch))), page.last, size)
 
 
-def _read_counts(content: bytes) -> dict[int, int]:
-    _, _, rows = answer_rows(content)
+def _read_counts(body: object, _: int) -> dict[int, int]:
+    rows = answer_rows(body)[2]
     if not all(len(row) == 2 and all(type(value) is int for value in row) for row in rows):
         raise ShapeError("counts are not numbers")
     return {int(bucket): int(count) for bucket, count in rows}

@@ -16,6 +16,8 @@ __all__ = ["Credentials", "build_request", "exchange", "origin", "read_bounded"]
 
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LARGE: Final = 1 << 20
+"""Bytes from which on a body is collected in one piece."""
 _KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """What a file store is told: no more than it needs to hand out a file, or a part of one."""
 _EMPTY: Final = httpx.ByteStream(b"")
@@ -177,18 +179,16 @@ async def read_bounded(
         ResponseTooLargeError: It is larger.
     """
     try:
-        if limit is None:
-            await response.aread()
-            return response
         if response.is_closed:
-            if len(response.content) > limit:
+            if limit is not None and len(response.content) > limit:
                 raise _too_large(limit, request, operation)
             return response
         declared = response.headers.get("Content-Length", "")
         if declared.isascii() and declared.isdigit():
-            if int(declared) > limit:
+            length = int(declared)
+            if limit is not None and length > limit:
                 raise _too_large(limit, request, operation)
-            if "Content-Encoding" not in response.headers:
+            if length <= _LARGE and "Content-Encoding" not in response.headers:
                 # The protocol holds the server to the length it declared.
                 await response.aread()
                 return response
@@ -199,16 +199,16 @@ async def read_bounded(
 
 
 async def _collect(
-    response: httpx.Response, limit: int, request: PreparedRequest, operation: str
+    response: httpx.Response, limit: int | None, request: PreparedRequest, operation: str
 ) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+    # One piece of memory that grows: many small ones would stay with the process when they are
+    # free again, and for a large body there are a thousand.
+    body = bytearray()
     async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > limit:
+        body += chunk
+        if limit is not None and len(body) > limit:
             raise _too_large(limit, request, operation)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return bytes(body)
 
 
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
