@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -46,9 +47,47 @@ def test_parquet_reads_back_with_the_right_types(
         )  # fmt: skip
         found = {str(row[0]) for row in db.sql(f"SELECT uuid FROM {where}").fetchall()}
     assert found == truth(emulator, "SELECT uuid FROM events")
-    assert kinds["timestamp"] == "TIMESTAMP WITH TIME ZONE"
-    assert kinds["event"] == "VARCHAR"
+    assert kinds == {
+        "uuid": "UUID",
+        "event": "VARCHAR",
+        "timestamp": "TIMESTAMP WITH TIME ZONE",
+        "distinct_id": "VARCHAR",
+        "person_id": "UUID",
+        "properties": "VARCHAR",
+        "elements_chain": "VARCHAR",
+        "created_at": "TIMESTAMP WITH TIME ZONE",
+        "date": "DATE",
+    }
     assert not [name for name in os.listdir(tmp_path) if name != "events"]
+
+
+_COLUMNS = {
+    "toDateTime64(timestamp, 6, 'UTC') AS moment": "TIMESTAMP WITH TIME ZONE",
+    "toDate(timestamp) AS day": "DATE",
+    "toDecimal('1.50', 2) AS price": "DECIMAL(18,2)",
+    "true AS yes": "BOOLEAN",
+    "toInt('-1') AS count": "BIGINT",
+    "toFloat('0.5') AS share": "DOUBLE",
+    "['a', 'b'] AS names": "VARCHAR[]",
+    "nullIf(event, event) AS none": "VARCHAR",
+    "uuid AS id": "UUID",
+}
+
+
+def test_every_kind_of_column_has_its_type_in_parquet(
+    program: Program, emulator: Emulator, tmp_path: Path
+) -> None:
+    folder = tmp_path / "events"
+    columns = [part for column in _COLUMNS for part in ("-c", column)]
+    ended = program("export", "events", *ALWAYS, *columns, "--out", str(folder))
+    assert ended.status == 0, ended.err
+    names = [column.rpartition(" ")[2] for column in _COLUMNS]
+    with duckdb.connect() as db:
+        rows = db.sql(f"FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = false)")
+        kinds = dict(zip(rows.columns, map(str, rows.types), strict=True))
+        assert kinds == dict(zip(names, _COLUMNS.values(), strict=True))
+        first = rows.select("price, count, share, names, none").limit(1).fetchall()
+    assert first == [(Decimal("1.50"), -1, 0.5, ["a", "b"], None)]
 
 
 def test_persons_groups_and_sessions(program: Program, emulator: Emulator) -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ def stored(emulator: Emulator) -> list[str]:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def digest(path: str | Path) -> str:
+    return sha256(Path(path).read_bytes()).hexdigest()
 
 
 def test_many_share_a_timestamp(emulator: Emulator) -> None:
@@ -109,14 +114,43 @@ async def test_parquet_reads_back_with_the_right_types(
     rows = (
         duckdb.connect()
         .execute(
-            f"SELECT uuid, typeof(timestamp), typeof(properties), "
+            f"SELECT uuid::VARCHAR, typeof(uuid), typeof(timestamp), typeof(properties), "
             f"CAST(timestamp AT TIME ZONE 'UTC' AS DATE) = date "
             f"FROM read_parquet('{tmp_path}/events/**/*.parquet', hive_partitioning = true)"
         )
         .fetchall()
     )
     assert Counter(row[0] for row in rows) == Counter(stored)
-    assert {row[1:] for row in rows} == {("TIMESTAMP WITH TIME ZONE", "VARCHAR", True)}
+    assert {row[1:] for row in rows} == {("UUID", "TIMESTAMP WITH TIME ZONE", "VARCHAR", True)}
+
+
+async def test_files_can_be_verified_and_one_that_was_changed_is_not_gone_on_with(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    async with AsyncPostHog.emulated(emulator, max_retries=0) as ph:
+        job = ph.export.events(START, UNTIL, page_size=400, engine="query")
+        for report in (
+            await job.to_csv(tmp_path / "events.csv.gz"),
+            await job.to_parquet(tmp_path / "events", rows_per_file=900),
+        ):
+            for file in report.files:
+                assert digest(file.path) == file.sha256
+        path, partial = tmp_path / "events.jsonl", tmp_path / ".events.jsonl.partial"
+
+        def stop(progress: Progress) -> None:
+            if progress.rows > 1_000:
+                raise RuntimeError("stop")
+
+        with pytest.raises(RuntimeError):
+            await job.to_jsonl(path, on_progress=stop)
+        content = partial.read_bytes()
+        partial.write_bytes(b"#" + content[1:])
+        with pytest.raises(ExportError, match="its bytes changed"):
+            await job.to_jsonl(path)
+        partial.write_bytes(content)
+        report = await job.to_jsonl(path)
+    assert report.resumed
+    assert digest(path) == report.files[0].sha256
 
 
 async def test_what_a_run_leaves_does_not_depend_on_its_pages(
@@ -127,9 +161,9 @@ async def test_what_a_run_leaves_does_not_depend_on_its_pages(
         for size in (290, 1_000):
             job = ph.export.events(START, UNTIL, page_size=size, engine="query")
             report = await job.to_parquet(tmp_path / str(size), rows_per_file=90)
-            sums.add((report.checksum, tuple(file.crc32 for file in report.files)))
+            sums.add((report.checksum, tuple(file.sha256 for file in report.files)))
             lines = await job.to_jsonl(tmp_path / f"{size}.jsonl.gz")
-            sums.add((lines.checksum, lines.files[0].crc32))
+            sums.add((lines.checksum, lines.files[0].sha256))
     assert len(sums) == 2
     assert len({first for first, *_ in sums}) == 1
 

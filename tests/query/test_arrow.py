@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -114,3 +115,17 @@ def test_every_type_has_an_array(text: str) -> None:
     array = arrow_array(kind, [None])
     assert array.type == arrow_type(kind)
     assert array.null_count == 1
+
+
+def test_uuids_as_text_or_in_arrows_own_type() -> None:
+    kind, text = parse_type("Nullable(UUID)"), parse_type("String")
+    odd = UUID_TEXT.replace("-", "").upper()
+    array = arrow_array(kind, [UUID_TEXT, None, odd], uuids=True)
+    assert array.type == pa.uuid()
+    assert array.to_pylist() == [UUID(UUID_TEXT), None, UUID(UUID_TEXT)]
+    assert arrow_array(kind, [], uuids=True).to_pylist() == []
+    assert arrow_array(text, [UUID_TEXT], uuids=True).type == pa.string()
+    assert arrow_schema(["a", "b"], [kind, text], uuids=True).types == [pa.uuid(), pa.string()]
+    for bad in ("no", 7, UUID_TEXT + "0"):
+        with pytest.raises(ValueError, match="is no UUID"):
+            arrow_array(kind, [UUID_TEXT, bad], uuids=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -33,6 +34,10 @@ _RETRIES: Final = 6
 _CANCEL_SECONDS: Final = 2.0
 _LARGE: Final = 1 << 22
 """Bytes of an answer that leaves much behind."""
+_WORTH_TELLING: Final = 0.05
+"""Seconds from which on the limits made a request wait, rather than the machine."""
+_since: Final = ContextVar("_since", default=0.0)
+"""From when on the request of this task could have been sent, as the transport's clock has it."""
 _MISREADS: Final = 3
 """How often an answer that is none is asked for again."""
 
@@ -87,6 +92,7 @@ class Asker:
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         # A function of its own, so that nothing keeps the response while it is read.
         executor, query_id = self._executor, uuid4().hex
+        _since.set(executor.transport.clock.monotonic())
         body = {**body, "client_query_id": query_id}
         try:
             response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
@@ -100,6 +106,7 @@ class Asker:
 
     async def _cancel(self, query_id: str) -> None:
         """Free the slot of a query that nobody waits for any more."""
+        _since.set(self._executor.transport.clock.monotonic())
         with suppress(PostHogError):
             await self._executor.perform(
                 registry.CANCEL, (query_id,), None, None, OMIT, self._options
@@ -126,15 +133,21 @@ def _read(read: Callable[[object, int], R], answers: list[bytes]) -> R:
 
 def observed(executor: Executor, tally: Tally) -> Executor:
     """Return an executor with the same settings that counts what it sends."""
-    before = executor.on_retry
+    before, clock = executor.on_retry, executor.transport.clock
 
     async def count(request: httpx.Request, call_next: CallNext) -> httpx.Response:
         tally.requests += 1
+        waited = clock.monotonic() - _since.get()
+        if waited >= _WORTH_TELLING:
+            tally.waits += 1
+            tally.waited += waited
         return await call_next(request)
 
     def told(details: RetryDetails) -> object:
         tally.retries += 1
         tally.waits += 1
+        tally.waited += details.delay
+        _since.set(clock.monotonic() + details.delay)
         return None if before is None else before(details)
 
     on_retry: OnRetry = told

@@ -78,8 +78,11 @@ class Batch:
         columns = [self._values(place) for place in range(len(names))]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def to_arrow(self) -> Any:
+    def to_arrow(self, *, uuids: bool = False) -> Any:
         """Return the rows as a `pyarrow.Table`, `properties` as JSON text.
+
+        Args:
+            uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
 
         Raises:
             ImportError: pyarrow is not installed: `pip install 'asyncposthog[arrow]'`.
@@ -89,11 +92,11 @@ class Batch:
         from asyncposthog.query.arrow import arrow_array, arrow_schema, pyarrow_module
 
         arrays = [
-            arrow_array(kind, values)
+            arrow_array(kind, values, uuids=uuids)
             for kind, values in zip(self.types, self.raw_columns, strict=True)
         ]
         return pyarrow_module().Table.from_arrays(
-            arrays, schema=arrow_schema(self.columns, self.types)
+            arrays, schema=arrow_schema(self.columns, self.types, uuids=uuids)
         )
 
     def check_columns(self) -> None:

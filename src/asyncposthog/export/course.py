@@ -178,6 +178,7 @@ class Course:
             requests=tally.requests,
             retries=tally.retries,
             waits=tally.waits,
+            waited=tally.waited,
             duplicates=tally.duplicates,
             received=tally.received,
             written=sum(file.bytes for file in files),

@@ -283,6 +283,7 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
         requests=sum(r.requests for r in reports),
         retries=sum(r.retries for r in reports),
         waits=sum(r.waits for r in reports),
+        waited=sum(r.waited for r in reports),
         duplicates=sum(r.duplicates for r in reports),
         received=sum(r.received for r in reports),
         written=sum(r.written for r in reports),

@@ -46,6 +46,8 @@ class Tally:
     """Those of them that were repeats."""
     waits: int = 0
     """Waits before a repeat, or for a rate limit."""
+    waited: float = 0.0
+    """Seconds of these, added up over requests that wait side by side."""
     received: int = 0
     """Bytes of the answers."""
     duplicates: int = 0

@@ -22,7 +22,7 @@ class Progress:
     requests: int
     """Requests that were sent."""
     waits: int
-    """Waits before a repeat; those for a rate limit are in `ph.rate_limits`."""
+    """Waits so far: before a repeat, or for a rate limit."""
     elapsed: float
     """Seconds since this run began."""
     rows_before: int = 0
@@ -36,8 +36,8 @@ class FileReport:
     path: str
     rows: int
     bytes: int
-    crc32: str
-    """Of the file's bytes, in hexadecimal."""
+    sha256: str
+    """Of the file's bytes, in hexadecimal: what `sha256sum` prints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,9 @@ class Report:
     retries: int
     """Those of them that were repeats."""
     waits: int
-    """Waits before a repeat; those for a rate limit are in `ph.rate_limits`."""
+    """Waits before a repeat, and for a rate limit where it took 50 ms or more."""
+    waited: float
+    """Seconds of these waits, added up over requests that wait side by side."""
     duplicates: int
     """Rows left out because they were there already."""
     received: int

@@ -2,23 +2,27 @@
 
 Every type has one Arrow type, whatever the values of a page are, so that pages and files of one
 query agree: times in microseconds (nanoseconds where the type is finer) with their zone, UUIDs,
-enums and addresses as strings, what has no Arrow type as JSON text.
+enums and addresses as strings, what has no Arrow type as JSON text. Columns of UUIDs can also have
+Arrow's own type for them, which Parquet knows, and Polars and pandas know less well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache, partial
+from io import BytesIO
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
 
 from pydantic_core import to_json
 
 from .clickhouse import ColumnType
 from .convert import value_converter
 
-__all__ = ["arrow_array", "arrow_schema", "arrow_type", "pyarrow_module"]
+__all__ = ["arrow_array", "arrow_schema", "arrow_type", "pyarrow_module", "uuid_type"]
 
 Convert: TypeAlias = Callable[[Any], Any]
 # pyarrow comes without types of its own.
@@ -34,6 +38,7 @@ _PLAIN: Final = {
     "Date": "date32", "Date32": "date32",
 }  # fmt: skip
 _TIMES: Final = frozenset({"Date", "Date32", "DateTime", "DateTime64"})
+_NIL: Final = str(UUID(int=0))
 
 
 def pyarrow_module(extra: str = "arrow") -> Any:
@@ -74,22 +79,54 @@ def arrow_type(kind: ColumnType) -> DataType:
     return pa.string()
 
 
-def arrow_schema(names: Sequence[str], kinds: Sequence[ColumnType]) -> Schema:
-    """Return the `pyarrow.Schema` of a table: its columns' names and types, all nullable."""
-    return pyarrow_module().schema(list(zip(names, map(arrow_type, kinds), strict=True)))
+@lru_cache(maxsize=1)
+def uuid_type() -> DataType:
+    """Return Arrow's type of UUIDs; text where this pyarrow would not write them as Parquet's."""
+    pa = pyarrow_module()
+    if hasattr(pa, "uuid"):
+        from pyarrow import parquet
+
+        file, writer = BytesIO(), cast("Any", parquet).ParquetWriter
+        with writer(file, pa.schema([("uuid", pa.uuid())])):
+            pass
+        kind = cast("Any", parquet).ParquetFile(file).schema.column(0).logical_type
+        if kind.type == "UUID":
+            return pa.uuid()
+    return pa.string()
 
 
-def arrow_array(kind: ColumnType, values: Sequence[Any]) -> Array:
+def _column_type(kind: ColumnType, uuids: bool) -> DataType:
+    return uuid_type() if uuids and kind.base.name == "UUID" else arrow_type(kind)
+
+
+def arrow_schema(
+    names: Sequence[str], kinds: Sequence[ColumnType], *, uuids: bool = False
+) -> Schema:
+    """Return the `pyarrow.Schema` of a table: its columns' names and types, all nullable.
+
+    Args:
+        names: The columns' names.
+        kinds: Their types.
+        uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
+    """
+    types = (_column_type(kind, uuids) for kind in kinds)
+    return pyarrow_module().schema(list(zip(names, types, strict=True)))
+
+
+def arrow_array(kind: ColumnType, values: Sequence[Any], *, uuids: bool = False) -> Array:
     """Return a column as a `pyarrow.Array` of the type's Arrow type.
 
     Args:
         kind: The column's type.
         values: As they came in JSON.
+        uuids: As of `arrow_schema`.
 
     Raises:
         ValueError: A value is not what the type promises.
         ImportError: pyarrow is not installed.
     """
+    if uuids and kind.base.name == "UUID" and not _is_text(uuid_type()):
+        return _uuid_array(values)
     pa, kind = pyarrow_module(), kind.base
     target = arrow_type(kind)
     array = _as_it_came(kind, values)
@@ -100,6 +137,32 @@ def arrow_array(kind: ColumnType, values: Sequence[Any]) -> Array:
         return pa.array([None if v is None else prepare(v) for v in values], target)
     except _failures() as error:
         raise ValueError(_complaint(kind, values, prepare, str(error))) from None
+
+
+def _is_text(kind: DataType) -> bool:
+    return pyarrow_module().types.is_string(kind)
+
+
+def _uuid_array(values: Sequence[Any]) -> Array:
+    """Return a column of UUIDs in Arrow's type for them, from their text."""
+    pa = pyarrow_module()
+    texts = [_NIL if value is None else value for value in values]
+    content = b""
+    with suppress(ValueError, TypeError):
+        content = bytes.fromhex("".join(texts).replace("-", ""))
+    if len(content) != 16 * len(texts) or not set(map(len, texts)) <= {36}:
+        content = b"".join(map(_uuid_bytes, texts))
+    valid = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
+    buffers = [valid if None in values else None, pa.py_buffer(content)]
+    storage = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), buffers)
+    return pa.ExtensionArray.from_storage(uuid_type(), storage)
+
+
+def _uuid_bytes(text: Any) -> bytes:
+    try:
+        return UUID(text).bytes
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"{text!r:.200} is no UUID") from None
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,6 @@ from .base import Mark
 
 __all__ = ["ParquetSink"]
 
-_CHUNK: Final = 1 << 20
 _AT_ONCE: Final = 5_000
 """Rows turned into Arrow at a time: it takes more memory on the way than they do."""
 
@@ -127,8 +126,9 @@ class ParquetSink:
 
     def prepare(self, batch: Batch) -> Block:
         """Turn rows into an Arrow table."""
-        parts = [batch.cut(i, i + _AT_ONCE).to_arrow() for i in range(0, len(batch), _AT_ONCE)]
-        table = pyarrow_module().concat_tables(parts) if parts else batch.to_arrow()
+        starts = range(0, len(batch), _AT_ONCE)
+        parts = [batch.cut(i, i + _AT_ONCE).to_arrow(uuids=True) for i in starts]
+        table = pyarrow_module().concat_tables(parts) if parts else batch.to_arrow(uuids=True)
         # Not the batch itself: as Python has them, the rows are larger than the table.
         return Block(table, batch.keys, batch.times, batch.position)
 
@@ -187,7 +187,7 @@ class ParquetSink:
         file, self._open = self._open, None
         if file is None:
             return False
-        size, crc = file.complete()
+        size, digest = file.complete()
         publish(partial_name(file.path), file.path)
         self._files.append(
             {
@@ -195,7 +195,7 @@ class ParquetSink:
                 "day": file.day,
                 "rows": file.rows,
                 "bytes": size,
-                "crc": crc,
+                "sha256": digest,
             }
         )
         self.rows += file.rows
@@ -219,7 +219,7 @@ class ParquetSink:
                 path=str(self._folder / file["name"]),
                 rows=file["rows"],
                 bytes=file["bytes"],
-                crc32=f"{file['crc']:08x}",
+                sha256=file["sha256"],
             )
             for file in state["files"]
         )
@@ -273,19 +273,16 @@ class _File:
         del whole
         self._writer.write_table(group, row_group_size=rows)
 
-    def complete(self) -> tuple[int, int]:
-        """Write and sync everything; return size and checksum."""
+    def complete(self) -> tuple[int, str]:
+        """Write and sync everything; return size and SHA-256."""
         if self._held:
             self._write(self._held)
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        size = crc = 0
         with self._partial.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                size, crc = size + len(chunk), zlib.crc32(chunk, crc)
-        return size, crc
+            return self._partial.stat().st_size, file_digest(file, "sha256").hexdigest()
 
     def discard(self) -> None:
         """Remove it."""

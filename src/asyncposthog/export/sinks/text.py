@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from gzip import compress
+from hashlib import file_digest, sha256
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -57,7 +57,7 @@ class TextSink:
         self._file: FileIO | None = None
         self._columns: tuple[str, ...] | None = None
         self._offset = 0
-        self._crc = 0
+        self._digest = sha256()
         self.rows = 0
         self.checksum = 0
         self._waiting: list[Batch] = []
@@ -95,8 +95,13 @@ class TextSink:
                 return
             self._file = self._partial.open("r+b", buffering=0)
             self._file.truncate(state["offset"])
-            self._file.seek(state["offset"])
-        self._offset, self._crc = state["offset"], state["crc"]
+            self._digest = file_digest(self._file, "sha256")
+        if self._digest.hexdigest() != state["sha256"]:
+            raise ExportError(
+                f"{self._partial} is not what the checkpoint says was written: its bytes changed.",
+                suggestion="Remove the checkpoint to begin anew.",
+            )
+        self._offset = state["offset"]
         self.rows, self.checksum = state["rows"], state["sum"]
         self._columns = None if state["columns"] is None else tuple(state["columns"])
 
@@ -163,13 +168,14 @@ class TextSink:
     def _append(self, pieces: Sequence[bytes], rows: int, keys: int) -> None:
         file = self._file
         assert file is not None
-        size, crc = 0, self._crc
+        size, digest = 0, self._digest.copy()
         try:
             for piece in pieces:
                 view = memoryview(piece)
                 while view:
                     view = view[file.write(view) :]
-                size, crc = size + len(piece), zlib.crc32(piece, crc)
+                size += len(piece)
+                digest.update(piece)
         except OSError:
             # Half a line is of no use to anybody.
             with contextlib.suppress(OSError):
@@ -177,14 +183,14 @@ class TextSink:
                 file.seek(self._offset)
             raise
         self._offset += size
-        self._crc = crc
+        self._digest = digest
         self.rows += rows
         self.checksum = (self.checksum + keys) & MASK
 
     def _state(self) -> dict[str, Any]:
         return {
             "offset": self._offset,
-            "crc": self._crc,
+            "sha256": self._digest.hexdigest(),
             "rows": self.rows,
             "sum": self.checksum,
             "columns": self._columns,
@@ -213,7 +219,7 @@ class TextSink:
                 path=str(self._path),
                 rows=state["rows"],
                 bytes=size,
-                crc32=f"{state['crc']:08x}",
+                sha256=state["sha256"],
             ),
         )
 
