@@ -208,3 +208,44 @@ def test_rows_by_default_and_at_most(ask: Asker) -> None:
     assert (whole.count, whole.head["hasMore"]) == (100, False)
     whole = ask.whole("SELECT number FROM numbers(60000) LIMIT 60000")
     assert (whole.count, whole.head["hasMore"], whole.head["limit"]) == (50_000, None, None)
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Asker:
+    """12,000 events more, seven to a moment."""
+    asker = Asker()
+    asker.store.write(
+        "INSERT INTO events BY NAME SELECT 1 AS team_id, uuid() AS uuid, "
+        "'e' || i % 3 AS event, TIMESTAMP '2026-01-01' + to_seconds(i // 7) AS timestamp, "
+        "'{}' AS properties FROM range(12000) AS t(i)"
+    )
+    return asker
+
+
+@pytest.mark.parametrize(
+    ("sql", "count"),
+    [
+        ("SELECT uuid FROM events WHERE {} ORDER BY timestamp, toString(uuid) LIMIT 6001", 6_001),
+        ("SELECT uuid FROM events WHERE {} ORDER BY timestamp DESC, uuid DESC LIMIT 6001", 6_001),
+        ("SELECT uuid FROM events WHERE event != 'e1' AND {} ORDER BY timestamp, uuid LIMIT 5500",
+         5_500),
+        ("SELECT uuid FROM events WHERE timestamp >= '2026-01-01 00:10:00' AND {} "
+         "ORDER BY timestamp, uuid LIMIT 20000", 7_802),
+        ("SELECT uuid, count() OVER () FROM events WHERE {} ORDER BY timestamp, uuid LIMIT 6001",
+         6_001),
+        ("SELECT uuid, arrayJoin(if(event = 'e1', [1], [])) FROM events WHERE {} "
+         "ORDER BY timestamp, uuid LIMIT 5001", 4_000),
+        ("SELECT DISTINCT timestamp, event FROM events WHERE {} ORDER BY timestamp, event "
+         "LIMIT 5001", 5_001),
+        ("SELECT min(timestamp), uuid FROM events WHERE {} GROUP BY uuid ORDER BY 1, 2 LIMIT 6001",
+         6_001),
+        ("SELECT uuid FROM events WHERE {} ORDER BY timestamp, uuid LIMIT 6001 OFFSET 500", 6_001),
+        ("SELECT a.uuid FROM events a JOIN (SELECT 'e1' AS name) b ON a.event = b.name WHERE {} "
+         "ORDER BY a.timestamp, a.uuid LIMIT 5001", 4_000),
+    ],
+)  # fmt: skip
+def test_how_a_large_page_is_found_does_not_show(crowd: Asker, sql: str, count: int) -> None:
+    rows = crowd.rows(sql.format("1"))
+    assert len(rows) == count
+    # With a condition on properties, which all of them meet, everything is sorted.
+    assert rows == crowd.rows(sql.format("properties.nothing IS NULL"))
