@@ -2,7 +2,7 @@
 
 HogQL's own additions are made plain before parsing, on the tokens: `{placeholder}` becomes one
 quoted name that nobody else can write, `IN COHORT 12` a call in the parentheses of IN, and an
-operator's name that is used as a function (`in(a, b)`) an ordinary name.
+operator's name that is used as a function (`in(a, b)`), or any word after a dot, an ordinary name.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class _HogQL(_ClickHouse):
         FUNCTIONS: dict[str, Any] = {}  # noqa: RUF012
         FUNCTION_PARSERS: dict[str, Any] = {}  # noqa: RUF012
         NO_PAREN_FUNCTIONS: dict[Any, Any] = {}  # noqa: RUF012
+        ARRAY_CONSTRUCTORS: dict[str, Any] = {}  # noqa: RUF012
         NO_PAREN_FUNCTION_PARSERS = {  # noqa: RUF012
             "CASE": _Base.NO_PAREN_FUNCTION_PARSERS["CASE"]
         }
@@ -122,7 +123,9 @@ def _plain(tokens: list[Any]) -> list[Any]:
         elif kind is TokenType.IN and _is_cohort(tokens, at + 1):
             at = _cohort(tokens, at, made)
         else:
-            if kind in _OPERATORS and _is_call(tokens, at, made):
+            after_dot = bool(made) and made[-1].token_type is TokenType.DOT
+            word = kind is not TokenType.IDENTIFIER and token.text.isidentifier()
+            if (after_dot and word) or (kind in _OPERATORS and _is_call(tokens, at, made)):
                 token = _token(TokenType.VAR, token.text, token)
             made.append(token)
             at += 1

@@ -59,7 +59,7 @@ def _whole(kind: str, text: str, wanted: Type) -> str:
     cut = f"TRY_CAST(trunc({read}) AS BIGINT)"
     if wanted.name == "UInt64":
         told = quoted("the emulator reads whole numbers of 63 bits at most")
-        more = f"{read} >= 9223372036854775808 AND {read} < 18446744073709551616"
+        more = f"{read} >= 9223372036854775808 AND {read} <= 18446744073709551616"
         cut = f"CASE WHEN {more} THEN CAST(error({told}) AS BIGINT) ELSE {cut} END"
     digits = f"regexp_full_match({text}, '-?\\d{{1,19}}')"
     value = (
