@@ -31,13 +31,16 @@ class Translation:
     """Queries that count the events in the ranges of time it reads."""
 
 
-def translate(sql: str, context: Context, *, offset: bool = True) -> Translation:
+def translate(
+    sql: str, context: Context, *, offset: bool = True, most: int = MOST_ROWS
+) -> Translation:
     """Translate a query.
 
     Args:
         sql: HogQL.
         context: What its meaning depends on.
         offset: Whether OFFSET is allowed.
+        most: Rows beyond which LIMIT is not heeded.
 
     Raises:
         HogQLError: It is no HogQL, or the emulator does not translate it faithfully.
@@ -54,17 +57,17 @@ def translate(sql: str, context: Context, *, offset: bool = True) -> Translation
     try:
         query = translator.query(tree, {})
         paged = limit is None and isinstance(tree, exp.Select)
-        most = DEFAULT_ROWS + paged if limit is None else min(translator.count(limit), MOST_ROWS)
+        rows = DEFAULT_ROWS + paged if limit is None else min(translator.count(limit), most)
         if limit is None and not isinstance(tree, exp.Select):
-            most = MOST_ROWS if _limited(tree) else DEFAULT_ROWS
+            rows = most if _limited(tree) else DEFAULT_ROWS
     except RecursionError:
         raise HogQLError("The query is nested too deeply.") from None
-    limited = f"SELECT * FROM ({query.sql}) AS q LIMIT {most}"  # noqa: S608
+    limited = f"SELECT * FROM ({query.sql}) AS q LIMIT {rows}"  # noqa: S608
     if limit is not None or not isinstance(tree, exp.Select):
-        limited = query.sql if limit is not None and most == translator.count(limit) else limited
+        limited = query.sql if limit is not None and rows == translator.count(limit) else limited
     else:
         offset_clause = tree.args.get("offset")
-        limited = limited if offset_clause is not None else f"{query.sql} LIMIT {most}"
+        limited = limited if offset_clause is not None else f"{query.sql} LIMIT {rows}"
     text = query.text if limit is not None else f"{query.text} LIMIT {DEFAULT_ROWS + paged}"
     return Translation(Query(limited, query.columns, text), paged, tuple(translator.scans))
 

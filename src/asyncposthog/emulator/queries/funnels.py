@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -11,15 +10,22 @@ from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object, is_array
 from asyncposthog.emulator.queries.filters import time_range
-from asyncposthog.emulator.queries.properties import Values, property_tests, written
+from asyncposthog.emulator.queries.insight import (
+    INSIGHT,
+    MOST,
+    all_rows,
+    common_tests,
+    refuse_insight,
+)
+from asyncposthog.emulator.queries.properties import Values, written
+from asyncposthog.emulator.queries.refusals import refuse_more
 from asyncposthog.emulator.queries.result import Result, encoded
-from asyncposthog.emulator.queries.run import Session, run_hogql
+from asyncposthog.emulator.queries.run import Session
 from asyncposthog.emulator.queries.trends import events_test
-from asyncposthog.emulator.web.problems import Problem, invalid
+from asyncposthog.emulator.web.problems import invalid
 
 __all__ = ["furthest", "run_funnels"]
 
-_ROWS: Final = 50_000
 _UNITS: Final = {
     "second": timedelta(seconds=1),
     "minute": timedelta(minutes=1),
@@ -34,6 +40,19 @@ _ORDINARY: Final[Mapping[str, Any]] = {
     "funnelFromStep": None,
     "funnelToStep": None,
 }
+_KNOWN: Final = frozenset(
+    {"kind", "series", "interval", "dateRange", "properties", "breakdownFilter", "funnelsFilter",
+     *INSIGHT}
+)  # fmt: skip
+_SHOWN: Final = frozenset(
+    {
+        *_ORDINARY, "breakdownAttributionType", "breakdownAttributionValue", "breakdownSorting",
+        "funnelStepReference", "funnelWindowInterval", "funnelWindowIntervalUnit", "goalLines",
+        "hiddenLegendBreakdowns", "layout", "resultCustomizations", "showTrendLines",
+        "showValuesOnSeries", "useUdf",
+    }
+)  # fmt: skip
+"""What is heeded of a FunnelsFilter, or is of the drawing or of breakdowns."""
 
 
 def run_funnels(session: Session, query: Mapping[str, Any]) -> Result:
@@ -42,9 +61,11 @@ def run_funnels(session: Session, query: Mapping[str, Any]) -> Result:
     Raises:
         Problem: 400, it asks for what is not computed, or has fewer than two steps.
     """
+    refuse_insight(query, _KNOWN)
     shown = as_object(query.get("funnelsFilter"))
+    refuse_more(shown, _SHOWN, "FunnelsQuery.funnelsFilter")
     for name, ordinary in _ORDINARY.items():
-        if (shown.get(name) or ordinary) != ordinary:
+        if shown.get(name) not in (None, ordinary):
             raise invalid(f"The emulator does not compute funnelsFilter.{name} {shown[name]!r}.")
     if any(as_object(query.get("breakdownFilter")).values()):
         raise invalid("The emulator does not break funnels down.")
@@ -71,26 +92,30 @@ def _people(
     """The events of each person, as a moment and the steps it may be, in order."""
     values = Values()
     start, end = time_range(session, as_object(query.get("dateRange")))
-    conditions = [events_test(step, values) for step in steps]
+    conditions = [_step_test(step, values) for step in steps]
     tests = [
         f"timestamp >= {values.add(written(start))}",
         f"timestamp <= {values.add(written(end))}",
-        *property_tests(query.get("properties"), values),
+        *common_tests(session, query, values),
         f"({' OR '.join(f'({condition})' for condition in conditions)})",
     ]
     flags = ", ".join(f"if({condition}, 1, 0)" for condition in conditions)
     sql = (
         f"SELECT person_id, timestamp, {flags} FROM events WHERE {' AND '.join(tests)} "  # noqa: S608
-        f"ORDER BY person_id, timestamp LIMIT {_ROWS}"
+        f"ORDER BY person_id, timestamp LIMIT {MOST}"
     )
-    rows: list[list[Any]] = json.loads(run_hogql(session, sql, values.known).rows)
-    if len(rows) >= _ROWS:
-        raise Problem(512)
+    rows = all_rows(session, sql, values.known)
     for _, events in groupby(rows, key=lambda row: row[0]):
         yield [
             (datetime.fromisoformat(row[1]), [n for n, flag in enumerate(row[2:]) if flag])
             for row in events
         ]
+
+
+def _step_test(step: Mapping[str, Any], values: Values) -> str:
+    if step.get("math") not in {None, "total"}:
+        raise invalid(f"The emulator does not compute the math {step['math']!r} of a step.")
+    return events_test(step, values)
 
 
 def furthest(

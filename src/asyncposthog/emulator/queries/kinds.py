@@ -9,7 +9,7 @@ from typing import Any, Final
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.queries.filters import Filters
 from asyncposthog.emulator.queries.funnels import run_funnels
-from asyncposthog.emulator.queries.refusals import refuse_more
+from asyncposthog.emulator.queries.refusals import HARMLESS, refuse_more
 from asyncposthog.emulator.queries.result import Result
 from asyncposthog.emulator.queries.run import Session, run_hogql
 from asyncposthog.emulator.queries.trends import run_trends
@@ -59,15 +59,6 @@ def compute(session: Session, query: Mapping[str, Any]) -> Result:
 _TOLD: Final = frozenset({"kind", "query", "values", "variables", "filters", "name", "tags",
                           "version", "modifiers"})  # fmt: skip
 """The fields of a HogQLQuery that are heeded, or change nothing in an answer."""
-_HARMLESS: Final = frozenset(
-    {
-        "convertToProjectTimezone", "debug", "formatCsvAllowDoubleQuotes", "inCohortVia",
-        "materializationMode", "optimizeJoinedFilters", "optimizeProjections",
-        "personsArgMaxVersion", "propertyGroupsMode", "sessionTableVersion", "timings",
-        "useMaterializedViews", "usePresortedEventsTable",
-    }
-)  # fmt: skip
-"""Modifiers that say how the server computes, not what."""
 
 
 def _hogql(session: Session, query: Mapping[str, Any]) -> Result:
@@ -75,7 +66,7 @@ def _hogql(session: Session, query: Mapping[str, Any]) -> Result:
     if not isinstance(sql, str):
         raise Problem(400, code="required", detail="This field is required.", attr="query__query")
     refuse_more(query, _TOLD, "HogQLQuery")
-    refuse_more(as_object(query.get("modifiers")), _HARMLESS, "HogQLQuery.modifiers")
+    refuse_more(as_object(query.get("modifiers")), HARMLESS, "HogQLQuery.modifiers")
     filters = Filters(session, as_object(query.get("filters")))
     variables = as_object(query.get("variables"))
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from asyncposthog.emulator.web.problems import invalid
 
-__all__ = ["refuse_more"]
+__all__ = ["HARMLESS", "refuse_more"]
+
+HARMLESS: Final = frozenset(
+    {
+        "convertToProjectTimezone", "debug", "formatCsvAllowDoubleQuotes", "inCohortVia",
+        "materializationMode", "optimizeJoinedFilters", "optimizeProjections",
+        "personsArgMaxVersion", "propertyGroupsMode", "sessionTableVersion", "timings",
+        "useMaterializedViews", "usePresortedEventsTable",
+    }
+)  # fmt: skip
+"""Modifiers that say how the server computes, not what."""
 
 
 def refuse_more(given: Mapping[str, Any], known: Collection[str], what: str) -> None:

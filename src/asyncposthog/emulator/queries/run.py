@@ -16,9 +16,10 @@ from asyncposthog.emulator.web.problems import Problem, invalid
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.store import EventStore
+    from asyncposthog.emulator.hogql.context import Context
     from asyncposthog.emulator.hogql.translate import Translation
 
-__all__ = ["Session", "Work", "run_hogql"]
+__all__ = ["Session", "Work", "check_hogql", "run_hogql"]
 
 
 @dataclass(slots=True)
@@ -69,19 +70,30 @@ class Work:
         self._session.interrupt()
 
 
-def run_hogql(session: Session, sql: str, values: Mapping[str, Any], **more: Any) -> Result:
+def run_hogql(
+    session: Session,
+    sql: str,
+    values: Mapping[str, Any],
+    *,
+    most: int | None = None,
+    offset: bool = False,
+    **more: Any,
+) -> Result:
     """Run a query.
 
     Args:
         session: What it is run with.
         sql: The query.
         values: The constants of its placeholders.
+        most: Rows beyond which its LIMIT is not heeded; those of the server by default.
+        offset: Whether it may say OFFSET, whatever the settings.
         more: `filter`, `date_range` and `variable` of `hogql.context.Context`.
 
     Raises:
         Problem: It is refused, or fails.
     """
     from asyncposthog.emulator.hogql.problems import HogQLError
+    from asyncposthog.emulator.hogql.translate import MOST_ROWS
 
     began = perf_counter()
     chosen = next((canned for canned in reversed(session.canned) if canned.fits(sql)), None)
@@ -89,7 +101,13 @@ def run_hogql(session: Session, sql: str, values: Mapping[str, Any], **more: Any
         if chosen is not None:
             result = canned_result(chosen, sql, values)
         else:
-            result = _run(session, sql, values, more)
+            result = _run(
+                session,
+                sql,
+                {"values": values, **more},
+                most=most or MOST_ROWS,
+                offset=offset or session.offset_allowed,
+            )
     except HogQLError as error:
         raise Problem(error.status, code=error.code, detail=error.detail) from None
     session.log({"query": sql, "seconds": perf_counter() - began, "rows": result.count})
@@ -98,24 +116,45 @@ def run_hogql(session: Session, sql: str, values: Mapping[str, Any], **more: Any
     return result
 
 
-def _run(session: Session, sql: str, values: Mapping[str, Any], more: Mapping[str, Any]) -> Result:
+def _context(session: Session, given: Mapping[str, Any]) -> Context:
     from asyncposthog.emulator.hogql.context import Context
+
+    types = session.store().read(
+        "SELECT scope, name, type FROM property_types WHERE team_id = ?", [session.team_id]
+    )
+    return Context(
+        team_id=session.team_id,
+        now=session.now.astimezone(UTC),
+        property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
+        cohorts=session.cohorts,
+        **given,
+    )
+
+
+def check_hogql(session: Session, sql: str, **given: Any) -> None:
+    """Translate a query without running it.
+
+    Args:
+        session: What it would be run with.
+        sql: The query.
+        given: What is not the session's of `hogql.context.Context`.
+
+    Raises:
+        HogQLError: It is refused.
+    """
+    from asyncposthog.emulator.hogql.translate import translate
+
+    translate(sql, _context(session, given), offset=session.offset_allowed)
+
+
+def _run(
+    session: Session, sql: str, given: Mapping[str, Any], *, most: int, offset: bool
+) -> Result:
     from asyncposthog.emulator.hogql.output import row_json
     from asyncposthog.emulator.hogql.translate import DEFAULT_ROWS, translate
 
     store = session.store()
-    types = store.read(
-        "SELECT scope, name, type FROM property_types WHERE team_id = ?", [session.team_id]
-    )
-    context = Context(
-        team_id=session.team_id,
-        now=session.now.astimezone(UTC),
-        values=values,
-        property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
-        cohorts=session.cohorts,
-        **more,
-    )
-    translation = translate(sql, context, offset=session.offset_allowed)
+    translation = translate(sql, _context(session, given), offset=offset, most=most)
     columns = translation.query.columns
     row = row_json([kind for _, kind in columns])
     statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608

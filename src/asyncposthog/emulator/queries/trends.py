@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object, is_array
 from asyncposthog.emulator.queries.filters import time_range
+from asyncposthog.emulator.queries.insight import (
+    INSIGHT,
+    MOST,
+    all_rows,
+    common_tests,
+    refuse_insight,
+)
 from asyncposthog.emulator.queries.properties import Values, property_tests, written
+from asyncposthog.emulator.queries.refusals import refuse_more
 from asyncposthog.emulator.queries.result import Result, encoded
-from asyncposthog.emulator.queries.run import Session, run_hogql
-from asyncposthog.emulator.web.problems import Problem, invalid
+from asyncposthog.emulator.queries.run import Session
+from asyncposthog.emulator.web.problems import invalid
 
 __all__ = ["events_test", "run_trends"]
 
 _UNITS: Final = ("hour", "day", "week", "month")
+_KNOWN: Final = frozenset(
+    {"kind", "series", "interval", "dateRange", "properties", "breakdownFilter", "compareFilter",
+     "trendsFilter", *INSIGHT}
+)  # fmt: skip
+_NODE: Final = frozenset(
+    {"kind", "event", "name", "custom_name", "properties", "fixedProperties", "math",
+     "math_property", "math_property_type", "version"}
+)  # fmt: skip
+_SHOWN: Final = frozenset(
+    {
+        "aggregationAxisFormat", "aggregationAxisPostfix", "aggregationAxisPrefix",
+        "confidenceLevel", "decimalPlaces", "detailedResultsAggregationType", "display",
+        "goalLines", "hiddenLegendIndexes", "minDecimalPlaces", "movingAverageIntervals",
+        "resultCustomizationBy", "resultCustomizations", "showAlertThresholdLines",
+        "showConfidenceIntervals", "showLabelsOnSeries", "showLegend", "showMovingAverage",
+        "showMultipleYAxes", "showPercentStackView", "showTrendLines", "showValuesOnSeries",
+        "yAxisScaleType",
+    }
+)  # fmt: skip
+"""What a TrendsFilter says of the drawing, not of the numbers."""
+_DISPLAYS: Final = frozenset(
+    {None, "Auto", "ActionsLineGraph", "ActionsBar", "ActionsUnstackedBar", "ActionsStackedBar",
+     "ActionsAreaGraph"}
+)  # fmt: skip
 _COUNTS: Final = {
     "total": "count()",
     "dau": "count(DISTINCT person_id)",
     "unique_session": "count(DISTINCT $session_id)",
 }
-_PROPERTY: Final = frozenset({"sum", "avg", "min", "max", "median"})
+_PROPERTY: Final = {
+    **{name: name for name in ("sum", "avg", "min", "max", "median")},
+    **{f"p{level}": f"quantile(0.{level})" for level in (75, 90, 95, 99)},
+}
 _MOST_BREAKDOWNS: Final = 25
-_ROWS: Final = 50_000
+_NO_VALUE: Final = "$$_posthog_breakdown_null_$$"
 
 
 def events_test(node: Mapping[str, Any], values: Values) -> str:
@@ -35,6 +69,9 @@ def events_test(node: Mapping[str, Any], values: Values) -> str:
     """
     if (node.get("kind") or "EventsNode") != "EventsNode":
         raise invalid(f"The emulator computes series of EventsNode only, not of {node['kind']}.")
+    refuse_more(node, _NODE, "EventsNode")
+    if node.get("math_property_type") not in {None, "event_properties"}:
+        raise invalid(f"The emulator does not compute math of {node['math_property_type']}.")
     tests = property_tests(node.get("properties"), values)
     tests += property_tests(node.get("fixedProperties"), values)
     if node.get("event") is not None:
@@ -48,13 +85,16 @@ def run_trends(session: Session, query: Mapping[str, Any]) -> Result:
     Raises:
         Problem: 400, it asks for what is not computed.
     """
+    refuse_insight(query, _KNOWN)
     unit = str(query.get("interval") or "day")
     if unit not in _UNITS:
         raise invalid(f"The emulator does not compute trends by the {unit}.")
-    shown = as_object(query.get("trendsFilter"))
-    for name in ("formula", "formulas", "formulaNodes", "smoothingIntervals"):
-        if shown.get(name) not in (None, 1, "", []):
-            raise invalid(f"The emulator does not compute trendsFilter.{name}.")
+    shown = dict(as_object(query.get("trendsFilter")))
+    if shown.get("smoothingIntervals") == 1:
+        del shown["smoothingIntervals"]
+    refuse_more(shown, _SHOWN, "TrendsQuery.trendsFilter")
+    if shown.get("display") not in _DISPLAYS:
+        raise invalid(f"The emulator does not compute the display {shown['display']!r} of trends.")
     if as_object(query.get("compareFilter")).get("compare"):
         raise invalid("The emulator does not compare trends with the period before.")
     start, end = time_range(session, as_object(query.get("dateRange")))
@@ -98,10 +138,18 @@ def _measure(node: Mapping[str, Any], values: Values) -> str:
     math = str(node.get("math") or "total")
     if math in _COUNTS:
         return _COUNTS[math]
+    if math in _PROPERTY and node.get("math_property") == "$session_duration":
+        raise invalid("The emulator does not compute the math of $session_duration in a series.")
     if math in _PROPERTY and node.get("math_property"):
         field = f"properties[{values.add(str(node['math_property']))}]"
-        return f"ifNull({math}(toFloat({field})), 0)"
+        return f"ifNull({_PROPERTY[math]}(toFloat({field})), 0)"
     raise invalid(f"The emulator does not compute the math {math!r} of a series.")
+
+
+_BREAKDOWN: Final = frozenset(
+    {"breakdown", "breakdown_type", "breakdowns", "breakdown_limit",
+     "breakdown_hide_other_aggregation"}
+)  # fmt: skip
 
 
 def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
@@ -109,7 +157,14 @@ def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
     several: Any = given.get("breakdowns") or []
     if len(several) > 1:
         raise invalid("The emulator breaks trends down by one property only.")
+    refuse_more(
+        {name: value for name, value in given.items() if name not in _BREAKDOWN},
+        (),
+        "TrendsQuery.breakdownFilter",
+    )
     one = as_object(several[0]) if several else given
+    if several:
+        refuse_more(one, ("property", "type"), "Breakdown")
     name = one.get("property") if several else given.get("breakdown")
     if name is None:
         return None
@@ -117,7 +172,7 @@ def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
     scope = {"event": "properties", "person": "person.properties"}.get(kind)
     if scope is None or not isinstance(name, str):
         raise invalid(f"The emulator does not break trends down by {kind} {name!r}.")
-    return f"ifNull(toString({scope}[{values.add(name)}]), '$$_posthog_breakdown_null_$$')"
+    return f"ifNull(nullIf(toString({scope}[{values.add(name)}]), ''), '{_NO_VALUE}')"
 
 
 def _series(
@@ -134,7 +189,7 @@ def _series(
         f"timestamp >= {values.add(written(span[0]))}",
         f"timestamp <= {values.add(written(span[1]))}",
         events_test(node, values),
-        *property_tests(query.get("properties"), values),
+        *common_tests(session, query, values),
     ]
     measure, breakdown = _measure(node, values), _breakdown(query, values)
     begin = {
@@ -146,10 +201,10 @@ def _series(
     by = breakdown or "''"
     sql = (
         f"SELECT {begin} AS at, {by} AS part, {measure} AS n FROM events "  # noqa: S608
-        f"WHERE {' AND '.join(tests)} GROUP BY at, part ORDER BY at LIMIT {_ROWS}"
+        f"WHERE {' AND '.join(tests)} GROUP BY at, part ORDER BY at LIMIT {MOST}"
     )
     found: dict[str, dict[str, float]] = {} if breakdown else {"": {}}
-    rows: list[list[Any]] = json.loads(run_hogql(session, sql, values.known).rows)
+    rows = all_rows(session, sql, values.known)
     for at, part, count in rows:
         found.setdefault(part, {})[str(at)[: 13 if unit == "hour" else 10]] = count
     shown = [
@@ -158,11 +213,11 @@ def _series(
     ]
     if breakdown:
         shown.sort(key=lambda one: (-one["count"], one["breakdown_value"]))
-        if len(shown) > _MOST_BREAKDOWNS:
-            raise Problem(
-                400,
-                detail=f"The emulator shows at most {_MOST_BREAKDOWNS} values of a breakdown, "
-                f"and there are {len(shown)}.",
+        most = as_object(query.get("breakdownFilter")).get("breakdown_limit") or _MOST_BREAKDOWNS
+        if len(shown) > most:
+            raise invalid(
+                f"The emulator shows at most {most} values of a breakdown, "
+                f"and there are {len(shown)}."
             )
     return shown
 
