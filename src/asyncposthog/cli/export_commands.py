@@ -78,6 +78,16 @@ Settle = Annotated[
     float,
     typer.Option("--settle", metavar="SECONDS", min=0, help="Leave out rows younger than that."),
 ]
+Overlap = Annotated[
+    float,
+    typer.Option(
+        "--overlap",
+        metavar="SECONDS",
+        min=0,
+        help="With --checkpoint: a later export with a later --to goes on from there, reads so "
+        "much again, and leaves out what was exported.",
+    ),
+]
 Engine = Annotated[
     EngineChoice,
     typer.Option("--engine", help="query, or files: PostHog's own batch exports."),
@@ -122,6 +132,7 @@ def events(
     progress: Progress = ProgressFormat.AUTO,
     engine: Engine = EngineChoice.AUTO,
     settle: Settle = 0,
+    overlap: Overlap = 0,
 ) -> None:
     """Export events by their timestamp."""
 
@@ -136,6 +147,7 @@ def events(
             columns=column or None,
             values=read_values(value or ()),
             settle=settle,
+            overlap=overlap,
             engine=_engine(engine),
         )
 
@@ -157,6 +169,7 @@ def persons(
     progress: Progress = ProgressFormat.AUTO,
     engine: Engine = EngineChoice.AUTO,
     settle: Settle = 0,
+    overlap: Overlap = 0,
 ) -> None:
     """Export persons by when they were created."""
 
@@ -170,6 +183,7 @@ def persons(
             columns=column or None,
             values=read_values(value or ()),
             settle=settle,
+            overlap=overlap,
             engine=_engine(engine),
         )
 
@@ -191,6 +205,7 @@ def sessions(
     progress: Progress = ProgressFormat.AUTO,
     engine: Engine = EngineChoice.AUTO,
     settle: Settle = 0,
+    overlap: Overlap = 0,
 ) -> None:
     """Export sessions by when they began."""
 
@@ -204,6 +219,7 @@ def sessions(
             columns=column or None,
             values=read_values(value or ()),
             settle=settle,
+            overlap=overlap,
             engine=_engine(engine),
         )
 

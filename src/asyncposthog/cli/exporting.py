@@ -108,7 +108,7 @@ async def carry_out(order: Order, make: Callable[[AsyncPostHog], ExportJob]) -> 
 async def _run(order: Order, form: str, job: ExportJob, client: AsyncPostHog) -> Report:
     noted = order.noted
     if noted is not None and noted.exists() and sys.stderr.isatty():
-        note(f"Going on where the last run stopped ({noted}).")
+        note(f"Going on from {noted}.")
     progress = order.progress
     if progress == "auto" and order.out is None and on_terminal():
         progress = "none"  # the rows are what moves

@@ -13,7 +13,7 @@ from asyncposthog.errors import ExportError
 
 from .durable import clear_errors, write_atomically
 
-__all__ = ["Checkpoint", "differences", "load", "save"]
+__all__ = ["Checkpoint", "check", "differences", "load", "save"]
 
 _VERSION: Final = 1
 
@@ -34,17 +34,19 @@ class Checkpoint:
     """Where the sink goes on; None: from the beginning."""
     tally: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The counters."""
+    memory: Mapping[str, Any] | None = None
+    """Of an export with an overlap: where it is kept what was delivered."""
 
     def at(self, **changes: Any) -> Checkpoint:
         """Return a later one."""
         return replace(self, **changes)
 
 
-def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint of an export; None where there is none.
+def load(path: Path) -> Checkpoint | None:
+    """Return a checkpoint; None where there is none.
 
     Raises:
-        ExportError: It cannot be read, or is that of another export.
+        ExportError: It cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -68,13 +70,26 @@ def load(path: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
             f"The checkpoint {path} was written by another version of asyncposthog.",
             suggestion="Finish with that version, or remove it to begin anew.",
         )
-    changed = list(differences(found.identity, identity))
+    return found
+
+
+def check(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of something else.
+
+    Args:
+        path: The checkpoint's.
+        old: What it says was exported.
+        new: What is to be exported.
+
+    Raises:
+        ExportError: They differ.
+    """
+    changed = list(differences(old, new))
     if changed:
         raise ExportError(
             f"The checkpoint {path} is that of another export: {'; '.join(changed)}.",
             suggestion="Ask for the same again to go on, or name another checkpoint and output.",
         )
-    return found
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -87,6 +102,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "position": checkpoint.position,
         "sink": checkpoint.sink,
         "tally": checkpoint.tally,
+        "memory": checkpoint.memory,
     }
     with clear_errors(path):
         write_atomically(path, to_json(content))

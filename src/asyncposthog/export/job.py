@@ -203,6 +203,7 @@ class ExportJob:
         self, sink: Any, checkpoint: Path | None, named: bool, *, ordered: bool = True
     ) -> Course:
         request = self._request
+        _check_overlap(request, checkpoint, named)
         if ordered and isinstance(request, QueryRequest):
             # Where a file or a checkpoint is cut must not depend on what came first.
             request = replace(request, ordered=True)
@@ -220,6 +221,15 @@ def _named(given: StrPath | bool) -> tuple[Path | None, bool]:
     return (None, False) if isinstance(given, bool) else (Path(given), True)
 
 
+def _check_overlap(request: Request, checkpoint: Path | None, named: bool) -> None:
+    """Refuse to forget what a later export has to know."""
+    if isinstance(request, QueryRequest) and request.overlap and (checkpoint is None or not named):
+        raise ValueError(
+            "overlap= needs checkpoint=PATH as well: there it is kept what was delivered, for the "
+            "next export to leave out"
+        )
+
+
 def _same(batch: Batch) -> Batch:
     return batch
 
@@ -235,6 +245,7 @@ class Batches(AsyncIterator[Batch]):
 
     def __init__(self, executor: Executor, request: Request) -> None:
         """Ask for nothing yet."""
+        _check_overlap(request, None, named=False)
         self._executor = executor
         self._request = request
         self._steps: Steps[Batch] | None = None

@@ -92,6 +92,8 @@ async def make_plan(
         raise ValueError("an export without a time cannot be divided; give hogql() start and end")
     if partitions is not None and (isinstance(partitions, bool) or partitions < 1):
         raise ValueError(f"partitions must be 1 or more, not {partitions}")
+    if request.overlap:
+        raise ValueError("an export with overlap= cannot be divided: plan it without")
     now = int(executor.transport.clock.time() * 1_000_000)
     engine = request.query_engine(executor, request.settled(now))
     windows = await engine.plan(Tally())

@@ -62,6 +62,8 @@ class QueryRequest:
     """Whether it ends when it begins to be read; what goes on with it keeps to that moment."""
     settle: int = 0
     """Rows younger than so many microseconds are left out."""
+    overlap: int = 0
+    """By how many microseconds a later export reads again what this one has read."""
     concurrency: int = 3
     page_size: int = 50_000
     ordered: bool = True
@@ -78,7 +80,9 @@ class QueryRequest:
         """What was asked for."""
         source = self.source
         timed = source.time is not None
+        overlap = {"overlap": self.overlap / 1_000_000} if self.overlap else {}
         return {
+            **overlap,
             "kind": source.kind,
             "table": source.table,
             "columns": list(source.columns),
@@ -93,7 +97,7 @@ class QueryRequest:
     def settled(self, now: int) -> Any:
         """Decide where the export ends: not before late rows had the time to arrive."""
         end = now if self.until_now else self.end
-        if self.settle:
+        if self.settle or self.overlap:
             end = max(self.start, min(end, now - self.settle))
         return {"end": as_text(end), "until": as_text(now)}
 
@@ -133,7 +137,7 @@ class QueryRequest:
         return FilesEngine(
             executor=executor,
             source=self.source,
-            start=self.start,
+            start=self._begin(settled),
             end=from_text(settled["end"]),
             until=from_text(settled["until"]),
             concurrency=self.concurrency,
@@ -147,13 +151,17 @@ class QueryRequest:
         return QueryEngine(
             executor=executor,
             source=self.source,
-            start=self.start,
+            start=self._begin(settled),
             end=from_text(settled["end"]),
             concurrency=self.concurrency,
             page_size=self.page_size,
             ordered=self.ordered,
             options=self.options,
         )
+
+    def _begin(self, settled: Any) -> int:
+        """Return where it begins: later than asked for, where it goes on with another."""
+        return from_text(settled["from"]) if "from" in settled else self.start
 
     def between(self, start: int, end: int) -> QueryRequest:
         """Return the same for a part of the range."""

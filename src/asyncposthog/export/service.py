@@ -88,6 +88,7 @@ class Export(Scheduling):
         columns: Sequence[str] | None = None,
         values: Mapping[str, Any] | None = None,
         settle: timedelta | float = 0,
+        overlap: timedelta | float = 0,
         ordered: bool = True,
         engine: EngineName = "auto",
         concurrency: int = 3,
@@ -108,6 +109,10 @@ class Export(Scheduling):
             values: For the placeholders of `where` and `columns`.
             settle: Events younger than this, a timedelta or seconds, are left out: some arrive
                 late. The end is moved back to that long ago if need be.
+            overlap: A later export with the same checkpoint, a later end and another output goes
+                on where this one ended, begins so much earlier, a timedelta or seconds, and leaves
+                out, by their keys, what was delivered. The end is now at the latest. Needs
+                `checkpoint=` where rows are written.
             ordered: Hand rows on in the order of their timestamps; False: as they come, which is
                 a little faster. Files are written in order in any case.
             engine: What gets the rows: `query`; `files`, PostHog's own file downloads (needs
@@ -132,7 +137,7 @@ class Export(Scheduling):
             values_["export_events"] = names
         source = _source(EVENTS, columns, where_, values_)
         return self._job(
-            source, start, end, settle, ordered, engine, concurrency, page_size, options
+            source, start, end, settle, overlap, ordered, engine, concurrency, page_size, options
         )
 
     def persons(
@@ -144,6 +149,7 @@ class Export(Scheduling):
         columns: Sequence[str] | None = None,
         values: Mapping[str, Any] | None = None,
         settle: timedelta | float = 0,
+        overlap: timedelta | float = 0,
         ordered: bool = True,
         engine: EngineName = "auto",
         concurrency: int = 3,
@@ -161,6 +167,7 @@ class Export(Scheduling):
             columns: HogQL expressions; by default id, created_at, properties and is_identified.
             values: For the placeholders of `where` and `columns`.
             settle: See `events`.
+            overlap: See `events`.
             ordered: See `events`.
             engine: See `events`.
             concurrency: See `events`.
@@ -172,7 +179,7 @@ class Export(Scheduling):
         """
         source = _source(_PERSONS, columns, _conditions(where), values)
         return self._job(
-            source, start, end, settle, ordered, engine, concurrency, page_size, options
+            source, start, end, settle, overlap, ordered, engine, concurrency, page_size, options
         )
 
     def sessions(
@@ -184,6 +191,7 @@ class Export(Scheduling):
         columns: Sequence[str] | None = None,
         values: Mapping[str, Any] | None = None,
         settle: timedelta | float = 0,
+        overlap: timedelta | float = 0,
         ordered: bool = True,
         engine: EngineName = "auto",
         concurrency: int = 3,
@@ -201,6 +209,7 @@ class Export(Scheduling):
             columns: HogQL expressions; by default the usual ones of the sessions table.
             values: For the placeholders of `where` and `columns`.
             settle: See `events`.
+            overlap: See `events`.
             ordered: See `events`.
             engine: See `events`.
             concurrency: See `events`.
@@ -212,7 +221,7 @@ class Export(Scheduling):
         """
         source = _source(_SESSIONS, columns, _conditions(where), values)
         return self._job(
-            source, start, end, settle, ordered, engine, concurrency, page_size, options
+            source, start, end, settle, overlap, ordered, engine, concurrency, page_size, options
         )
 
     def groups(
@@ -237,7 +246,9 @@ class Export(Scheduling):
             TypeError, ValueError: An argument is wrong.
         """
         source = _source(_GROUPS, columns, _conditions(where), values)
-        return self._job(source, start, end, 0, ordered, "query", concurrency, page_size, options)
+        return self._job(
+            source, start, end, 0, 0, ordered, "query", concurrency, page_size, options
+        )
 
     def hogql(
         self,
@@ -305,7 +316,7 @@ class Export(Scheduling):
         )
         if timed:
             return self._job(
-                source, start, end, 0, ordered, "query", concurrency, page_size, options
+                source, start, end, 0, 0, ordered, "query", concurrency, page_size, options
             )
         _check_counts(concurrency, page_size)
         request = QueryRequest(
@@ -369,6 +380,7 @@ class Export(Scheduling):
         start: datetime | None,
         end: datetime | None,
         settle: timedelta | float,
+        overlap: timedelta | float,
         ordered: bool,
         engine: EngineName,
         concurrency: int,
@@ -394,6 +406,7 @@ class Export(Scheduling):
             end=stop,
             until_now=end is None,
             settle=as_seconds(settle, "settle"),
+            overlap=as_seconds(overlap, "overlap"),
             concurrency=concurrency,
             page_size=page_size,
             ordered=ordered,

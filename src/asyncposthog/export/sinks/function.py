@@ -68,7 +68,7 @@ class FunctionSink:
 
     def write(self, piece: Piece[Batch], *, durable: bool) -> Mark | None:
         """Count a batch that was received."""
-        self.rows += piece.rows
+        self.rows += len(piece.content)
         self.checksum = (self.checksum + key_sum(piece.content.keys)) & MASK
         return Mark(piece.position, self.finish())
 
