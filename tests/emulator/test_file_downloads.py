@@ -344,6 +344,50 @@ async def test_hogql_is_not_for_everybody(http: httpx.AsyncClient) -> None:
         assert (answer.status_code, "not enabled" in answer.json()["detail"]) == (403, True)
 
 
+@pytest.mark.parametrize("format", ["Parquet", "JSONLines"])
+async def test_hogql_where_it_is_open(
+    emulator: Emulator, http: httpx.AsyncClient, anonymous: httpx.AsyncClient, format: str
+) -> None:
+    emulator.settings.hogql_exports = True
+    sql = (
+        'SELECT properties.n AS number, event AS "the event" FROM events '
+        "WHERE timestamp >= {data_interval_start} AND timestamp < {data_interval_end} "
+        "ORDER BY number DESC"
+    )
+    state = await finished(emulator, http, model="hogql", hogql_query=sql, file={"format": format})
+    body = await content(http, anonymous, state["id"])
+    if format == "Parquet":
+        rows = parquet.read_table(io.BytesIO(body)).to_pylist()
+    else:
+        rows = [json.loads(line) for line in body.splitlines()]
+    listed = (await http.get("/api/projects/1/events/", params={"limit": 100})).json()["results"]
+    assert state["records_completed"] == len(rows) == len(listed) == 10
+    assert [int(float(row["number"])) for row in rows] == list(range(9, -1, -1))
+    assert {row["the event"] for row in rows} == {event["event"] for event in listed}
+
+
+async def test_rows_of_hogql_are_counted(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    emulator.settings.hogql_exports = True
+
+    async def counted(sql: str) -> httpx.Response:
+        body = {"model": "hogql", "hogql_query": sql}
+        return await http.post(f"{PATH}count_rows/", json=body)
+
+    # As many as there are, not as many as a query is answered with.
+    assert (await counted("SELECT number AS n FROM numbers(70000)")).json() == {"count": 70_000}
+    for sql, words in (
+        ("SELECT event FROM events", "needs an alias"),
+        ("SELECT * FROM events", "needs an alias"),
+        ("SELECT nothing AS n FROM events", "nothing"),
+        ("SELECT toInt(", ""),
+        ("SELECT event AS e FROM events WHERE timestamp > {data_interval_start}", "data_interval"),
+    ):
+        answer = await counted(sql)
+        assert (answer.status_code, words in answer.json()["detail"]) == (400, True), sql
+    missing = await start(http, model="hogql")
+    assert (missing.status_code, missing.json()["attr"]) == (400, "hogql_query")
+
+
 async def test_too_many_at_once(emulator: Emulator, http: httpx.AsyncClient) -> None:
     for _ in range(3):
         assert (await start(http)).status_code == 202

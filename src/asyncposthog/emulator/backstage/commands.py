@@ -136,6 +136,7 @@ _SETTINGS: Final = {
     "environments_redirect": "boolean",
     "export_error": "string",
     "export_seconds": "number",
+    "hogql_exports": "boolean",
     "html_errors": "boolean",
     "losing": "integer",
     "next_host": "string",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +11,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.emulator.exports import files
+from asyncposthog.emulator.exports.hogql import duckdb_query
 from asyncposthog.emulator.exports.objects import objects_of, other_origin
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.objects.paging import paged
 from asyncposthog.emulator.objects.store import Row
 from asyncposthog.emulator.state.world import Call, Handler, World
 from asyncposthog.emulator.web.messages import Answer, json_answer
-from asyncposthog.emulator.web.problems import Problem, invalid, not_found, permission_denied
+from asyncposthog.emulator.web.problems import (
+    Problem,
+    invalid,
+    not_found,
+    permission_denied,
+    required,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -101,14 +109,19 @@ def _finish(world: World, key: str, run: _Download) -> None:
     def path(part: int) -> Path:
         return objects.path(f"batch-exports/{key}/{name}-{part:04d}{ending}")
 
-    paths, run.records = files.write(
-        world.events,
-        selection,
-        format=run.format,
-        compression=run.compression,
-        max_bytes=run.max_bytes,
-        path=path,
-    )
+    try:
+        paths, run.records = files.write(
+            world.events,
+            selection,
+            format=run.format,
+            compression=run.compression,
+            max_bytes=run.max_bytes,
+            path=path,
+        )
+    except _duckdb_error() as error:
+        # Only a query of somebody's own can fail for what is in the rows.
+        run.error = str(error).partition("\n")[0]
+        return
     run.made = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
 
 
@@ -145,8 +158,8 @@ def _create(call: Call) -> Answer:
 def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
     model = body["model"]
     if model == "hogql":
-        raise permission_denied(_NO_HOGQL)
-    if body.get("hogql_query") is not None:
+        _check_hogql(call, body)
+    elif body.get("hogql_query") is not None:
         raise invalid("'hogql_query' is only supported when 'model' is 'hogql'")
     start, end = (_moment(body.get(f"data_interval_{edge}")) for edge in ("start", "end"))
     if start is None or end is None:
@@ -163,7 +176,22 @@ def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
             given = moment.isoformat()
             raise invalid(f"The provided 'data_interval_{name}' ({given}) is in the future")
     include, exclude = body.get("include") or (), body.get("exclude") or ()
-    return files.Selection(int(call.values[0]), model, start, end, include, exclude)
+    query = None
+    if model == "hogql":
+        bounds = {"data_interval_start": _text(start), "data_interval_end": _text(end)}
+        query = duckdb_query(call, body["hogql_query"], bounds)
+    return files.Selection(int(call.values[0]), model, start, end, include, exclude, query=query)
+
+
+def _check_hogql(call: Call, body: Mapping[str, Any]) -> None:
+    if not call.world.settings.hogql_exports:
+        raise permission_denied(_NO_HOGQL)
+    if not body.get("hogql_query"):
+        raise required("hogql_query")
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _moment(text: Any) -> datetime | None:
@@ -266,7 +294,20 @@ def _part(listed: Mapping[str, Path], named: str | None) -> Path:
 
 
 def _count_rows(call: Call) -> Answer:
-    raise permission_denied(_NO_HOGQL)
+    call.locate()
+    body, now = as_object(call.body), call.world.settings.clock()
+    _check_hogql(call, body)
+    query = duckdb_query(call, body["hogql_query"], {})
+    selection = files.Selection(int(call.values[0]), "hogql", now, now, query=query)
+    try:
+        counted = files.count(call.world.events, selection)
+    except _duckdb_error() as error:
+        raise invalid(str(error).partition("\n")[0]) from None
+    return json_answer(call.operation.result.status, {"count": counted})
+
+
+def _duckdb_error() -> type[Exception]:
+    return importlib.import_module("duckdb").Error
 
 
 HANDLERS: Mapping[str, Handler] = {

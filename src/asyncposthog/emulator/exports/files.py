@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,7 +86,7 @@ class Selection:
 
     team_id: int
     model: str
-    """`events`, `persons` or `sessions`."""
+    """`events`, `persons`, `sessions` or `hogql`."""
     start: datetime
     """From this moment on, of arrival: not the moment events say they are of."""
     end: datetime
@@ -97,8 +97,13 @@ class Selection:
     past: bool = False
     """Whether the moments are those events say they are of, as they are for backfills."""
 
+    query: str | None = None
+    """What DuckDB is asked for `hogql`."""
+
     def sql(self) -> tuple[str, dict[str, Any]]:
         """The query, and its parameters."""
+        if self.query is not None:
+            return self.query, {}
         start, end = _naive(self.start), _naive(self.end)
         values: dict[str, Any] = {"team": self.team_id, "start": start, "end": end}
         if self.model == "persons":
@@ -152,7 +157,8 @@ def write(
         rows = int(cursor.execute("SELECT count(*) FROM exported").fetchall()[0][0])
         if not rows:
             return [], 0
-        shown = _columns(cursor) if format == "JSONLines" else "*"
+        objects = _OBJECTS if selection.query is None else frozenset[str]()
+        shown = _columns(cursor, objects) if format == "JSONLines" else "*"
         _copy(cursor, shown, "", path(0), format, compression)
         size = path(0).stat().st_size
         parts = 1 if max_bytes is None else -(-size // max_bytes)
@@ -185,18 +191,24 @@ def _copy(
     cursor.execute(f"COPY ({rows}) TO '{target}' ({options})")
 
 
-def _columns(cursor: duckdb.DuckDBPyConnection) -> str:
+def _columns(cursor: duckdb.DuckDBPyConnection, objects: Collection[str]) -> str:
     """The columns as JSONLines have them: objects as objects, moments as ISO 8601."""
     described = cursor.execute("DESCRIBE exported").fetchall()
     shown: list[str] = []
-    for name, kind, *_ in described:
-        if name in _OBJECTS:
+    for own, kind, *_ in described:
+        name = quoted(own)
+        if own in objects:
             shown.append(f"{name}::JSON AS {name}")
         elif kind == "TIMESTAMP WITH TIME ZONE":
             shown.append(_MOMENT.format(name))
         else:
             shown.append(name)
     return ", ".join(shown)
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _naive(moment: datetime) -> datetime:

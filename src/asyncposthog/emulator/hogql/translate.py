@@ -12,7 +12,7 @@ from asyncposthog.emulator.hogql.problems import HogQLError
 from asyncposthog.emulator.hogql.select import Translator
 from asyncposthog.emulator.hogql.tree import exp
 
-__all__ = ["DEFAULT_ROWS", "MOST_ROWS", "Translation", "translate", "uses_offset"]
+__all__ = ["DEFAULT_ROWS", "MOST_ROWS", "Translation", "translate", "uses_offset", "whole"]
 
 DEFAULT_ROWS: Final = 100
 """Rows a query without LIMIT is answered with."""
@@ -70,6 +70,26 @@ def translate(
         limited = limited if offset_clause is not None else f"{query.sql} LIMIT {rows}"
     text = query.text if limit is not None else f"{query.text} LIMIT {DEFAULT_ROWS + paged}"
     return Translation(Query(limited, query.columns, text), paged, tuple(translator.scans))
+
+
+def whole(sql: str, context: Context) -> Query:
+    """Translate a query all of whose rows are wanted, as exports want them.
+
+    Raises:
+        HogQLError: It is no HogQL, the emulator does not translate it faithfully, or a column has
+            no name of its own.
+    """
+    tree: Any = parse(sql)
+    understood(tree)
+    first = tree
+    while isinstance(first, exp.SetOperation):
+        first = first.this
+    if not all(isinstance(column, exp.Alias) for column in first.expressions):
+        raise HogQLError("Every column of an exported query needs an alias.")
+    try:
+        return Translator(context).query(tree, {})
+    except RecursionError:
+        raise HogQLError("The query is nested too deeply.") from None
 
 
 def _limited(tree: Any) -> bool:

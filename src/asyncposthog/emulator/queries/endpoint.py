@@ -26,7 +26,7 @@ from asyncposthog.emulator.state.world import PROJECTS, Call, fill
 from asyncposthog.emulator.web.messages import Answer, json_answer
 from asyncposthog.emulator.web.problems import invalid, not_found, required
 
-__all__ = ["Plan", "cancel", "create", "log", "plan", "status", "status_of"]
+__all__ = ["Plan", "cancel", "create", "log", "plan", "session_of", "status", "status_of"]
 
 _BACKGROUND: Final = frozenset({"async", "lazy_async", "force_async"})
 _FIELDS: Final = frozenset(
@@ -58,7 +58,7 @@ class Plan:
         self.id = id or self.key
         self.desk = desk_of(call.world)
         self.now = call.world.settings.clock()
-        self.session = _session(call, self.id)
+        self.session = session_of(call, self.id)
         self._seconds = call.world.settings.query_seconds
 
     def compute(self) -> Cached:
@@ -93,7 +93,7 @@ class Plan:
         return job
 
 
-def _session(call: Call, id: str) -> Session:
+def session_of(call: Call, id: str) -> Session:
     """What queries of a call are run with, gathered under the emulator's lock."""
     world, settings = call.world, call.world.settings
     desk, now = desk_of(world), settings.clock()
@@ -228,7 +228,7 @@ def status(call: Call) -> Answer:
     progress = asked.lower() in {"true", "1"}
     if not job.settled(now):
         return json_answer(202, _status(job, complete=False, **_progress(job, now, desk, progress)))
-    session = _session(call, job.id)
+    session = session_of(call, job.id)
 
     def make() -> tuple[int, bytes]:
         return _finished(job)

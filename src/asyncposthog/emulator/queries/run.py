@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asyncposthog.emulator.hogql.context import Context
     from asyncposthog.emulator.hogql.translate import Translation
 
-__all__ = ["Session", "Work", "check_hogql", "run_hogql"]
+__all__ = ["Session", "Work", "check_hogql", "context_of", "run_hogql"]
 
 
 @dataclass(slots=True)
@@ -116,7 +116,8 @@ def run_hogql(
     return result
 
 
-def _context(session: Session, given: Mapping[str, Any]) -> Context:
+def context_of(session: Session, given: Mapping[str, Any]) -> Context:
+    """What a query's meaning depends on: the session, and the rest by its names."""
     from asyncposthog.emulator.hogql.context import Context
 
     types = session.store().read(
@@ -144,7 +145,7 @@ def check_hogql(session: Session, sql: str, **given: Any) -> None:
     """
     from asyncposthog.emulator.hogql.translate import translate
 
-    translate(sql, _context(session, given), offset=session.offset_allowed)
+    translate(sql, context_of(session, given), offset=session.offset_allowed)
 
 
 def _run(
@@ -154,7 +155,7 @@ def _run(
     from asyncposthog.emulator.hogql.translate import DEFAULT_ROWS, translate
 
     store = session.store()
-    translation = translate(sql, _context(session, given), offset=offset, most=most)
+    translation = translate(sql, context_of(session, given), offset=offset, most=most)
     columns = translation.query.columns
     row = row_json([kind for _, kind in columns])
     statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608

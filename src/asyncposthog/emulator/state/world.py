@@ -74,6 +74,8 @@ class Settings:
     """How long a run of a batch export takes."""
     export_error: str | None = None
     """What runs that end from now on fail with."""
+    hogql_exports: bool = False
+    """Whether HogQL may be exported to files; on the server a beta not open to everybody."""
     export_slots: int = 3
     """How many file downloads of a project may run at a time, and how many backfills."""
     download_url_seconds: float = 3600.0
