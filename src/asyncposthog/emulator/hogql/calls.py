@@ -24,7 +24,7 @@ from asyncposthog.emulator.hogql.values import Value
 if TYPE_CHECKING:
     from asyncposthog.emulator.hogql.expressions import Expressions
 
-__all__ = ["call_function", "ordered", "window_function"]
+__all__ = ["call_function", "is_aggregate", "ordered", "window_function"]
 
 _ANY_CASE: Final[Mapping[str, str]] = {
     name.lower(): name
@@ -78,6 +78,12 @@ def _known(name: str) -> str:
     if name in FUNCTIONS or name in SPECIAL or _aggregate(name)[0] is not None:
         return name
     return _ANY_CASE.get(name.lower(), name)
+
+
+def is_aggregate(name: str) -> bool:
+    """Whether a name is that of a function of many rows."""
+    functions.load()
+    return _aggregate(_known(name))[0] is not None
 
 
 def _aggregate(name: str) -> tuple[Aggregate | None, bool]:

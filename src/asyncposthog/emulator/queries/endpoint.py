@@ -52,6 +52,8 @@ class Plan:
         self, call: Call, query: Mapping[str, Any], mode: str, id: str | None = None
     ) -> None:
         self.inner = inner_query(query)
+        self.plain = self.inner["kind"] == "HogQLMetadata"
+        """Whether its answer is not kept, and says nothing of that."""
         self.team = call.values[0]
         self.key = cache_key(query, self.team)
         self.mode = mode
@@ -69,7 +71,7 @@ class Plan:
 
     def known(self) -> tuple[Cached | None, Job | None]:
         """The result there is to answer with, and the job that will make a new one."""
-        if self.mode == "force_blocking":
+        if self.plain or self.mode == "force_blocking":
             return None, None
         if self.mode == "force_async":
             return None, self._job(again=True)
@@ -184,7 +186,7 @@ def create(call: Call) -> Answer:
 
     def make() -> tuple[int, bytes]:
         computed = made.compute()
-        return 200, computed.result.body(computed.fields(cached=False))
+        return 200, computed.result.body({} if made.plain else computed.fields(cached=False))
 
     return Answer(200, later=Work(made.session, make))
 

@@ -15,7 +15,7 @@ from asyncposthog.emulator.web.problems import invalid
 if TYPE_CHECKING:
     from asyncposthog.emulator.queries.run import Session
 
-__all__ = ["Filters", "moment", "time_range"]
+__all__ = ["Filters", "bound", "moment", "time_range"]
 
 _RELATIVE: Final = re.compile(r"-(\d{1,4})([hdwmqy])\Z")
 _SPANS: Final = {
@@ -90,8 +90,8 @@ def time_range(session: Session, given: Mapping[str, Any]) -> tuple[datetime, da
 _EXACT: Final = re.compile(r"-(\d{1,4})([hdwmqysM])\Z")
 
 
-def _bound(given: Any, now: datetime) -> datetime:
-    """A bound of `{filters}`: ISO 8601, or so long ago to the microsecond.
+def bound(given: Any, now: datetime) -> datetime:
+    """A bound of a filter: ISO 8601, or so long ago to the microsecond.
 
     Raises:
         Problem: 400, it is neither.
@@ -123,8 +123,8 @@ class Filters:
         self._session = session
         self._given = given
         self.date_range = (
-            None if start in (None, "all") else _bound(start, now),
-            None if end is None else _bound(end, now),
+            None if start in (None, "all") else bound(start, now),
+            None if end is None else bound(end, now),
         )
         """From when, and until before when."""
 

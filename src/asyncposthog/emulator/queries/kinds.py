@@ -7,8 +7,10 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.queries.events_query import run_events
 from asyncposthog.emulator.queries.filters import Filters
 from asyncposthog.emulator.queries.funnels import run_funnels
+from asyncposthog.emulator.queries.metadata import run_metadata
 from asyncposthog.emulator.queries.refusals import HARMLESS, refuse_more
 from asyncposthog.emulator.queries.result import Result
 from asyncposthog.emulator.queries.run import Session, run_hogql
@@ -17,7 +19,7 @@ from asyncposthog.emulator.web.problems import Problem, invalid
 
 __all__ = ["KINDS", "compute", "inner_query"]
 
-KINDS: Final = ("HogQLQuery", "TrendsQuery", "FunnelsQuery")
+KINDS: Final = ("HogQLQuery", "EventsQuery", "TrendsQuery", "FunnelsQuery", "HogQLMetadata")
 """What is computed; a visualization is its source."""
 _SHELLS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
 
@@ -48,6 +50,10 @@ def compute(session: Session, query: Mapping[str, Any]) -> Result:
         Problem: It is refused, or fails.
     """
     match query["kind"]:
+        case "EventsQuery":
+            return run_events(session, query)
+        case "HogQLMetadata":
+            return run_metadata(session, query, _placeholders(session, query))
         case "TrendsQuery":
             return run_trends(session, query)
         case "FunnelsQuery":
@@ -67,20 +73,23 @@ def _hogql(session: Session, query: Mapping[str, Any]) -> Result:
         raise Problem(400, code="required", detail="This field is required.", attr="query__query")
     refuse_more(query, _TOLD, "HogQLQuery")
     refuse_more(as_object(query.get("modifiers")), HARMLESS, "HogQLQuery.modifiers")
+    given = _placeholders(session, query)
+    return run_hogql(session, sql, as_object(query.get("values")), **given)
+
+
+def _placeholders(session: Session, query: Mapping[str, Any]) -> dict[str, Any]:
+    """What a query's filters and variables make of its placeholders."""
     filters = Filters(session, as_object(query.get("filters")))
     variables = as_object(query.get("variables"))
 
     def variable(name: str) -> Any:
         return _variable(session, variables, name)
 
-    return run_hogql(
-        session,
-        sql,
-        as_object(query.get("values")),
-        filter=filters.condition,
-        date_range=filters.date_range,
-        variable=variable,
-    )
+    return {
+        "filter": filters.condition,
+        "date_range": filters.date_range,
+        "variable": variable,
+    }
 
 
 def _variable(session: Session, given: Mapping[str, Any], name: str) -> Any:

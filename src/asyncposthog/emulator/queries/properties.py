@@ -85,7 +85,7 @@ def _test(given: Mapping[str, Any], values: Values, table: str) -> str:
             raise _refused(f"`{name}` of a filter")
     kind = str(given.get("type") or "event")
     if kind == "hogql":
-        return f"({_expression(str(given.get('key')))})"
+        return _expression(str(given.get("key")))
     if kind == "cohort":
         return _in_cohort(given, table)
     field = _field(given, kind, values, table)
@@ -99,19 +99,13 @@ def _expression(text: str) -> str:
     Raises:
         Problem: 400, it is none.
     """
-    from asyncposthog.emulator.hogql.dialect import parse
+    from asyncposthog.emulator.hogql.pieces import expression
     from asyncposthog.emulator.hogql.problems import HogQLError
 
     try:
-        parsed = parse(f"SELECT {text}\n")
-        alone = len(parsed.expressions) == 1 and parsed.args.get("from_") is None
-        # Whatever closes parentheses it did not open is seen when they stand around it.
-        parse(f"SELECT ({text}\n)")
+        return expression(text).inner
     except HogQLError as error:
         raise invalid(error.detail) from None
-    if not alone or re.search(r"--|/\*|#", text):
-        raise invalid(f"Syntax error: expected an expression, not {text!r}.")
-    return text
 
 
 def _in_cohort(given: Mapping[str, Any], table: str) -> str:

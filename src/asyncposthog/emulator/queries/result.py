@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["Result", "encoded", "with_first"]
@@ -26,11 +27,12 @@ class Result:
     """The answer to a query, but for what caching adds."""
 
     rows: bytes
-    """The value of `results`."""
-    head: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The value of `results`, or of another field."""
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """The other fields."""
     count: int = 0
+    field: str = "results"
 
     def body(self, more: Mapping[str, Any]) -> bytes:
         """The answer, with more fields."""
-        return with_first("results", self.rows, {**self.head, **more})
+        return with_first(self.field, self.rows, {**self.head, **more})
