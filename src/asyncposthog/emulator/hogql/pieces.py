@@ -48,7 +48,7 @@ def expression(text: str) -> Expression:
 
 def _aggregates(tree: Any) -> bool:
     if isinstance(tree, exp.Window | exp.Query):
-        return any(_aggregates(node) for node in tree.args.get("partition_by") or [])
+        return False  # an aggregate over a window, or of another query
     if isinstance(tree, exp.Func) and is_aggregate(str(tree.this)):
         return True
     return any(_aggregates(child) for child in tree.iter_expressions())
