@@ -30,11 +30,11 @@ EVENTS = 1_000_000
 KILLS = 3
 PAGE = 50_000
 LATENCY = 0.2
-SMALL = 1_000
+SMALL = 500
 """Rows of a page at 200 ms: the server's own work for a page is then small beside that."""
-SLICES = {0.0: 0.3, LATENCY: 0.8}
+SLICES = {0.0: 0.3, LATENCY: 1.0}
 """The part of the range that the rounds side by side export, without latency and with."""
-ROUNDS = 3
+ROUNDS = {0.0: 3, LATENCY: 2}
 
 COLUMNS = ("uuid", "event", "timestamp", "distinct_id", "person_id", "properties",
            "elements_chain", "created_at")  # fmt: skip
@@ -183,7 +183,7 @@ def _throughput(emulator: Box, folder: Path, *, latency: float, target: float) -
             job = ph.export.events(start, END, engine="query", page_size=page)
             return (await job.to_jsonl(path, checkpoint=False)).rows
 
-    for round_ in range(ROUNDS):
+    for round_ in range(ROUNDS[latency]):
         for name in taken:
             path = folder / f"{name}.jsonl"
             began = time.perf_counter()
