@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio event loop whose time passes only while all tasks wait."""
+    """An asyncio event loop whose time passes only while all tasks wait, and none for a thread."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,12 +38,16 @@ class _Jumping(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if anyio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            # A thread works in no time, but it has to be waited for.
+            return super().select(None)
         if timeout is None:
             raise RuntimeError("everybody waits, and nobody for time to pass")
-        ready = super().select(0)
-        if not ready:
-            self._loop.now += timeout
-        return ready
+        self._loop.now += timeout
+        return []
 
 
 class LoopClock:

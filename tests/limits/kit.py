@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 import trio.testing
 
 from asyncposthog.errors import RateLimitError
@@ -26,20 +27,33 @@ BASE = "https://us.posthog.com"
 KEY = "phx_s3cr3t"
 
 
+class _Threads(trio.abc.Instrument):
+    """Stops trio's clock while a thread works, as `VirtualLoop` does."""
+
+    def __init__(self, clock: trio.testing.MockClock) -> None:
+        self._clock = clock
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        busy = trio.to_thread.current_default_thread_limiter().borrowed_tokens
+        self._clock.autojump_threshold = math.inf if busy else 0.0
+
+
+def _virtual(backend: str) -> dict[str, Any]:
+    if backend == "asyncio":
+        return {"loop_factory": VirtualLoop}
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    return {"clock": clock, "instruments": [_Threads(clock)]}
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Both loops, where time passes only while everybody waits."""
-    if request.param == "trio":
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"loop_factory": VirtualLoop}
+    """Both loops, where time passes only while everybody waits, and nobody for a thread."""
+    return request.param, _virtual(request.param)
 
 
 def run(backend: str, main: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     """Run an async function in virtual time."""
-    options: dict[str, Any] = {"loop_factory": VirtualLoop}
-    if backend == "trio":
-        options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return anyio.run(main, *args, backend=backend, backend_options=options)
+    return anyio.run(main, *args, backend=backend, backend_options=_virtual(backend))
 
 
 class Server:

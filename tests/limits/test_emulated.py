@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import anyio
@@ -13,14 +12,10 @@ import pytest
 
 from asyncposthog import AsyncPostHog
 from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.throttling.throttles import Caller, Throttles
 from benchmarks.virtual import LoopClock
-from tests.limits.kit import anyio_backend
+from tests.limits.kit import anyio_backend, run
 
 __all__ = ["anyio_backend"]
-
-pytestmark = pytest.mark.anyio
-HOGQL = {"kind": "HogQLQuery", "query": "select 1"}
 
 
 def emulator(**settings: Any) -> Emulator:
@@ -47,21 +42,23 @@ async def gather(size: int, call: Any) -> None:
             tasks.start_soon(call)
 
 
+@pytest.mark.anyio
 async def test_the_minute_is_kept_to() -> None:
     server = emulator()
     async with client(server) as ph:
-        await gather(700, lambda: ph.raw(ph.cohorts.list))
-    assert statuses(server) == {200: 700}
+        await gather(500, lambda: ph.raw(ph.cohorts.list))
+    assert statuses(server) == {200: 500}
     assert 60 <= anyio.current_time() <= 61
 
 
+@pytest.mark.anyio
 async def test_each_operation_has_its_own_buckets() -> None:
     server = emulator()
     async with client(server) as ph:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(gather, 300, lambda: ph.raw(ph.persons.list))
-            tasks.start_soon(gather, 300, lambda: ph.raw(ph.insights.list))
-            tasks.start_soon(gather, 100, lambda: ph.raw(ph.cohorts.list))
+            tasks.start_soon(gather, 250, lambda: ph.raw(ph.persons.list))
+            tasks.start_soon(gather, 250, lambda: ph.raw(ph.insights.list))
+            tasks.start_soon(gather, 20, lambda: ph.raw(ph.cohorts.list))
             tasks.start_soon(
                 gather, 70, lambda: ph.raw(ph.events.values, key="x", event_name=["x"])
             )
@@ -74,51 +71,69 @@ async def test_each_operation_has_its_own_buckets() -> None:
         assert view[name].used >= usage.used
 
 
-async def test_slots_are_kept_to() -> None:
-    # The emulator's slots alone: its queries take threads, for which virtual time does not wait.
-    slots, tasks = emulator().slots, count()
+class Flying:
+    """Middleware, behind the limiter: how many queries are on the wire at a time."""
 
-    async def answer(request: httpx.Request) -> httpx.Response:
-        async with slots.hold(1, str(next(tasks))):
-            await anyio.sleep(9.0)
-        return httpx.Response(200, json={"results": []})
+    def __init__(self) -> None:
+        self.now = self.most = 0
 
-    async with AsyncPostHog(
-        "phx_1", project_id=1, transport=httpx.MockTransport(answer), clock=LoopClock()
-    ) as ph:
-        await gather(10, lambda: ph.raw(ph.query.create, query=HOGQL))
-        assert ph.rate_limits.refused == 0
-    assert next(tasks) == 10
-    assert anyio.current_time() == 36.0
+    async def __call__(self, request: httpx.Request, call_next: Any) -> httpx.Response:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            return await call_next(request)
+        finally:
+            self.now -= 1
 
 
-async def test_the_legacy_plan_costs_one_refusal() -> None:
-    # The emulator's limits alone: its queries take threads, for which virtual time does not wait.
-    throttles = Throttles(anyio.current_time)
-    answers: Counter[int] = Counter()
+async def ask(ph: AsyncPostHog, size: int) -> None:
+    """Ask so many different questions at once, and look at every answer."""
+    answers: list[int] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
-        await anyio.sleep(0.1)
-        refusal = throttles.admit(("query",), Caller("phx_1", team="1"))
-        answers[429 if refusal else 200] += 1
-        if refusal is None:
-            return httpx.Response(200, json={"results": []})
-        body = {"type": "throttled_error", "code": "throttled", "detail": refusal.detail}
-        return httpx.Response(429, json=body, headers={"Retry-After": str(refusal.wait)})
+    async def one(number: int) -> None:
+        result = await ph.query("SELECT {n}", {"n": number})
+        answers.append(result.scalar())
 
-    async with AsyncPostHog(
-        "phx_1", project_id=1, transport=httpx.MockTransport(answer), clock=LoopClock(),
-        max_retry_after=4000.0,
-    ) as ph:  # fmt: skip
-        await gather(240, lambda: ph.raw(ph.query.create, query=HOGQL))
+    async with anyio.create_task_group() as tasks:
+        for number in range(size):
+            tasks.start_soon(one, number)
+    assert sorted(answers) == list(range(size))
+
+
+@pytest.mark.anyio
+async def test_queries_of_the_current_plan() -> None:
+    server, flying = emulator(query_seconds=9.0), Flying()
+    async with client(server, middleware=[flying]) as ph:
+        await ask(ph, 60)
+        assert ph.rate_limits["slots of project 1"].used == 0
+    assert statuses(server) == {200: 60}
+    assert flying.most == 3
+    assert anyio.current_time() == 180  # three at a time, and never an idle slot
+
+
+async def legacy(plan: str) -> None:
+    server, flying = emulator(query_plan="legacy", query_seconds=5.0), Flying()
+    settings = {"query_plan": plan, "max_retry_after": 4000.0, "middleware": [flying]}
+    async with client(server, **settings) as ph:
+        await ask(ph, 300)
         assert ph.rate_limits["query"].limit == 120
-    # The one that found out, and those in flight with it.
-    assert answers[200] == 240
-    assert 1 <= answers[429] <= 3
-    assert 3600 <= anyio.current_time() <= 3610
+        assert ph.rate_limits["slots of project 1"].used == 0
+    answers = statuses(server)
+    assert answers[200] == 300
+    # Where the plan has to be found out: the one that did, and those in flight with it.
+    assert answers[429] <= (0 if plan == "legacy" else 3)
+    assert answers.total() == answers[200] + answers[429]
+    assert flying.most == 3
+    # Two hours until the last sixty may go, three at a time.
+    assert 7200 <= anyio.current_time() <= 7320
 
 
-async def test_a_stranger_with_the_key() -> None:
+@pytest.mark.parametrize(("backend", "plan"), [("asyncio", "legacy"), ("trio", "auto")])
+def test_queries_of_the_legacy_plan(backend: str, plan: str) -> None:
+    run(backend, legacy, plan)
+
+
+async def stranger() -> None:
     server = emulator()
     async with client(server, max_retry_after=4000.0) as ph:
         server.use_elsewhere("burst", "sustained", share=0.5)
@@ -128,6 +143,10 @@ async def test_a_stranger_with_the_key() -> None:
     answers = statuses(server)
     assert answers[429] <= 0.02 * answers.total()
     assert answers[200] >= 0.9 * 2400
+
+
+def test_a_stranger_with_the_key() -> None:
+    run("trio", stranger)
 
 
 async def forever(ph: AsyncPostHog) -> None:
