@@ -89,15 +89,9 @@ class Batch:
             ValueError: A value is not what the type of its column promises.
         """
         self.check_columns()
-        from asyncposthog.query.arrow import arrow_array, arrow_schema, pyarrow_module
+        from asyncposthog.query.arrow import arrow_table
 
-        arrays = [
-            arrow_array(kind, values, uuids=uuids)
-            for kind, values in zip(self.types, self.raw_columns, strict=True)
-        ]
-        return pyarrow_module().Table.from_arrays(
-            arrays, schema=arrow_schema(self.columns, self.types, uuids=uuids)
-        )
+        return arrow_table(self.columns, self.types, self.raw_columns, uuids=uuids)
 
     def check_columns(self) -> None:
         """Refuse rows that have more than the columns.

@@ -22,13 +22,21 @@ from pydantic_core import to_json
 from .clickhouse import ColumnType
 from .convert import value_converter
 
-__all__ = ["arrow_array", "arrow_schema", "arrow_type", "pyarrow_module", "uuid_type"]
+__all__ = [
+    "arrow_array",
+    "arrow_schema",
+    "arrow_table",
+    "arrow_type",
+    "pyarrow_module",
+    "uuid_type",
+]
 
 Convert: TypeAlias = Callable[[Any], Any]
 # pyarrow comes without types of its own.
 Array: TypeAlias = Any
 DataType: TypeAlias = Any
 Schema: TypeAlias = Any
+Table: TypeAlias = Any
 
 _PLAIN: Final = {
     "Int8": "int8", "Int16": "int16", "Int32": "int32", "Int64": "int64",
@@ -113,13 +121,43 @@ def arrow_schema(
     return pyarrow_module().schema(list(zip(names, types, strict=True)))
 
 
-def arrow_array(kind: ColumnType, values: Sequence[Any], *, uuids: bool = False) -> Array:
+def arrow_table(
+    names: Sequence[str],
+    kinds: Sequence[ColumnType],
+    columns: Sequence[Sequence[Any]],
+    *,
+    uuids: bool = False,
+    pool: Any = None,
+) -> Table:
+    """Return columns, given as they came in JSON, as a `pyarrow.Table`.
+
+    Args:
+        names: The columns' names.
+        kinds: Their types.
+        columns: Their values.
+        uuids: As of `arrow_schema`.
+        pool: As of `arrow_array`.
+
+    Raises:
+        ValueError: A value is not what the type of its column promises.
+        ImportError: pyarrow is not installed.
+    """
+    pairs = zip(kinds, columns, strict=True)
+    arrays = [arrow_array(kind, values, uuids=uuids, pool=pool) for kind, values in pairs]
+    schema = arrow_schema(names, kinds, uuids=uuids)
+    return pyarrow_module().Table.from_arrays(arrays, schema=schema)
+
+
+def arrow_array(
+    kind: ColumnType, values: Sequence[Any], *, uuids: bool = False, pool: Any = None
+) -> Array:
     """Return a column as a `pyarrow.Array` of the type's Arrow type.
 
     Args:
         kind: The column's type.
         values: As they came in JSON.
         uuids: As of `arrow_schema`.
+        pool: The `pyarrow.MemoryPool` that text is kept in; None: the default one.
 
     Raises:
         ValueError: A value is not what the type promises.
@@ -129,7 +167,7 @@ def arrow_array(kind: ColumnType, values: Sequence[Any], *, uuids: bool = False)
         return _uuid_array(values)
     pa, kind = pyarrow_module(), kind.base
     target = arrow_type(kind)
-    array = _as_it_came(kind, values)
+    array = _as_it_came(kind, values, pool)
     if array is not None:
         return array
     prepare = _preparer(kind)
@@ -170,7 +208,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return (*failures, pyarrow_module().ArrowException)
 
 
-def _as_it_came(kind: ColumnType, values: Sequence[Any]) -> Array:
+def _as_it_came(kind: ColumnType, values: Sequence[Any], pool: Any) -> Array:
     """Hand a column of plain values to Arrow as it is; None where it needs a closer look."""
     pa, target = pyarrow_module(), arrow_type(kind)
     kinds = set(map(type, values)) - {NoneType}
@@ -178,7 +216,7 @@ def _as_it_came(kind: ColumnType, values: Sequence[Any]) -> Array:
         if kind.name in _TIMES and kinds <= {str}:
             return pa.array(values, pa.string()).cast(target)
         if kinds <= _taken(target):
-            return pa.array(values, target)
+            return pa.array(values, target, memory_pool=pool)
     except _failures():
         pass
     return None

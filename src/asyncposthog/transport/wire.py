@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from typing import Any, Final
 
 import httpx
@@ -201,14 +202,14 @@ async def read_bounded(
 async def _collect(
     response: httpx.Response, limit: int | None, request: PreparedRequest, operation: str
 ) -> bytes:
-    # One piece of memory that grows: many small ones would stay with the process when they are
-    # free again, and for a large body there are a thousand.
-    body = bytearray()
+    # One piece of memory that grows, and is handed over without a copy: many small ones would stay
+    # with the process when they are free again, and for a large body there are a thousand.
+    body = BytesIO()
     async for chunk in response.aiter_bytes():
-        body += chunk
-        if limit is not None and len(body) > limit:
+        body.write(chunk)
+        if limit is not None and body.tell() > limit:
             raise _too_large(limit, request, operation)
-    return bytes(body)
+    return body.getvalue()
 
 
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:

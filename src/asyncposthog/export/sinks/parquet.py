@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -19,8 +20,9 @@ from asyncposthog.export.batch import Batch
 from asyncposthog.export.checksum import MASK, key_sum
 from asyncposthog.export.durable import clear_errors, partial_name, publish, sync_folder
 from asyncposthog.export.engine import Piece
+from asyncposthog.export.heap import give_back
 from asyncposthog.export.report import FileReport
-from asyncposthog.query.arrow import pyarrow_module
+from asyncposthog.query.arrow import arrow_table, pyarrow_module
 
 from .base import Mark
 
@@ -34,7 +36,10 @@ _AT_ONCE: Final = 5_000
 class Block:
     """The rows of a batch as Arrow has them."""
 
-    table: Any
+    schema: Any
+    rows: int
+    tables: deque[Any]
+    """Some rows each. They are taken out as they are written: nothing keeps them longer."""
     keys: Sequence[str]
     times: Sequence[str]
     position: Callable[[int], Any]
@@ -126,18 +131,20 @@ class ParquetSink:
 
     def prepare(self, batch: Batch) -> Block:
         """Turn rows into an Arrow table."""
-        starts = range(0, len(batch), _AT_ONCE)
-        parts = [batch.cut(i, i + _AT_ONCE).to_arrow(uuids=True) for i in starts]
-        table = pyarrow_module().concat_tables(parts) if parts else batch.to_arrow(uuids=True)
-        # Not the batch itself: as Python has them, the rows are larger than the table.
-        return Block(table, batch.keys, batch.times, batch.position)
+        batch.check_columns()
+        starts = range(0, len(batch), _AT_ONCE) or (0,)
+        tables = deque(_table(batch.cut(at, at + _AT_ONCE)) for at in starts)
+        _release()
+        # Not the batch itself: as Python has them, the rows are larger than the tables.
+        schema = tables[0].schema
+        return Block(schema, len(batch), tables, batch.keys, batch.times, batch.position)
 
     def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
         """Write rows, and complete the files they fill."""
         block, mark = piece.content, None
         with clear_errors(self._folder):
-            self._check_schema(block.table.schema)
-            for day, start, stop in _days(block.times, block.table.num_rows):
+            self._check_schema(block.schema)
+            for day, start, stop in _days(block.times, block.rows):
                 while start < stop:
                     file = self._file_of(day)
                     if file is None:
@@ -179,7 +186,14 @@ class ParquetSink:
 
     def _append(self, file: _File, block: Block, start: int, stop: int) -> None:
         keys = key_sum(block.keys[start:stop])
-        file.append(block.table.slice(start, stop - start), self._group_rows)
+        left = stop - start
+        while left:
+            table = block.tables.popleft()
+            if table.num_rows > left:
+                block.tables.appendleft(table.slice(left))
+                table = table.slice(0, left)
+            left -= table.num_rows
+            file.append(table, self._group_rows)
         file.keys = (file.keys + keys) & MASK
 
     def _complete(self) -> bool:
@@ -259,8 +273,9 @@ class _File:
     def append(self, table: Any, group_rows: int) -> None:
         """Take rows, and write every row group that is full."""
         self.rows += table.num_rows
-        self._waiting.append(table)
         self._held += table.num_rows
+        self._waiting.append(table)
+        del table
         while self._held >= group_rows:
             self._write(group_rows)
 
@@ -269,9 +284,11 @@ class _File:
         rest = whole.slice(rows)
         self._waiting, self._held = ([rest], rest.num_rows) if rest.num_rows else ([], 0)
         # In one piece: where its pieces end shows in the bytes, and must not.
-        group = whole.slice(0, rows).combine_chunks()
+        group = whole.slice(0, rows).combine_chunks(memory_pool=_pool())
         del whole
         self._writer.write_table(group, row_group_size=rows)
+        del group
+        _release()
 
     def complete(self) -> tuple[int, str]:
         """Write and sync everything; return size and SHA-256."""
@@ -291,6 +308,21 @@ class _File:
         with contextlib.suppress(OSError):
             self._file.close()
         self._partial.unlink(missing_ok=True)
+
+
+def _table(batch: Batch) -> Any:
+    return arrow_table(batch.columns, batch.types, batch.raw_columns, uuids=True, pool=_pool())
+
+
+def _pool() -> Any:
+    """Return the pool of memory that gives back what is free; Arrow's usual one keeps it."""
+    return pyarrow_module().system_memory_pool()
+
+
+def _release() -> None:
+    """Give back what is free."""
+    pyarrow_module().default_memory_pool().release_unused()
+    give_back()
 
 
 def _days(times: Sequence[str], rows: int) -> Iterator[tuple[str | None, int, int]]:
