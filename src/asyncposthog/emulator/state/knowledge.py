@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -44,4 +46,17 @@ class Knowledge:
 def of_registry() -> Knowledge:
     """The generated registry, read and understood once a process."""
     registry = importlib.import_module("asyncposthog.registry")
-    return Knowledge(registry.operations(), registry.schemas())
+    with _uncollected():
+        return Knowledge(registry.operations(), registry.schemas())
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Keep the garbage collector from looking at much that is made at once and all stays."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
