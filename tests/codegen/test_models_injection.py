@@ -78,7 +78,7 @@ def test_of_the_generators_text_only_annotations_are_read(source: str) -> None:
         read_annotations(source)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(values=st.lists(HOSTILE, min_size=1, max_size=4, unique=True), text=HOSTILE)
 @example(values=PAYLOADS, text='"""')
 def test_values_and_descriptions(values: list[str], text: str) -> None:
@@ -105,7 +105,7 @@ def test_values_and_descriptions(values: list[str], text: str) -> None:
             assert generated.Thing(inline=value, choice=value).inline == value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(names=st.lists(HOSTILE, min_size=1, max_size=4, unique=True))
 @example(names=PAYLOADS[-3:])
 def test_property_names(names: list[str]) -> None:
@@ -123,7 +123,7 @@ def test_property_names(names: list[str]) -> None:
         assert thing.model_dump(by_alias=True) == data
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(name=HOSTILE, text=HOSTILE)
 @example(name="A/B~C", text="x")
 def test_component_names_and_what_refers_to_them(name: str, text: str) -> None:

@@ -7,14 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator.schemas import schema_v31
+from referencing import Registry, Resource
 
 from codegen.normalise import normalise
 from codegen.schema import dump
-from tests.codegen.normalising import REF, check, document, operation
+from tests.codegen.normalising import REF, TEXT, all_schemas, check, document, operation
 
 PINNED = Path(__file__).parents[2] / "openapi" / "posthog.json"
 METHODS = ("get", "put", "post", "patch", "delete")
+STRUCTURE: Any = dict(schema_v31)
+
+
+class Validator(OpenAPIV31SpecValidator):
+    """The third party's, which knows from the start what it would look up again and again."""
+
+    schema_validator: Any = Draft202012Validator(
+        STRUCTURE, registry=(Resource.from_contents(STRUCTURE) @ Registry()).crawl()
+    )
 
 
 def test_the_pinned_document_is_in_its_form_already() -> None:
@@ -43,9 +55,64 @@ def test_the_pinned_document_holds_the_whole_api() -> None:
 
 
 def test_the_pinned_document_is_valid_openapi() -> None:
-    pinned = json.loads(PINNED.read_text(encoding="utf-8"))
+    assert problems(json.loads(PINNED.read_text(encoding="utf-8"))) == []
 
-    assert not list(OpenAPIV31SpecValidator(pinned).iter_errors())
+
+@pytest.mark.parametrize(
+    ("schema", "path", "found"),
+    [
+        ({"type": 5}, "/a/", 1),
+        ({"type": "array", "items": {"anyOf": [{"type": "wrong"}, TEXT]}}, "/a/", 1),
+        ({"type": "object", "properties": {"x": TEXT}, "required": "x"}, "/a/", 1),
+        ({"type": "object", "properties": {"x": TEXT}, "required": ["x"]}, "/a/{nobody}/", 1),
+        ({"type": "object", "properties": {"x": TEXT}, "required": ["x"]}, "/a/", 0),
+    ],
+)
+def test_what_is_wrong_is_found_part_by_part(schema: Any, path: str, found: int) -> None:
+    whole = document({"A": schema}, **{path: {"get": operation(schema)}})
+
+    assert (len(problems(whole)) > 0) is (found > 0)
+    assert (len(list(Validator(whole).iter_errors())) > 0) is (found > 0)
+
+
+def problems(whole: dict[str, Any]) -> list[Any]:
+    """What is not valid OpenAPI.
+
+    A schema is valid if each of its parts is: every different part is asked about once, and then
+    what stands around them. It takes a third of the time of the whole.
+    """
+    parts = {json.dumps(part): part for part in map(_hollow, all_schemas(whole))}
+    schemas = {f"S{n}": part for n, part in enumerate(parts.values()) if "$ref" not in part}
+    alone = {**whole, "paths": {}, "components": {**whole["components"], "schemas": schemas}}
+    names = {name: {} for name in whole["components"]["schemas"]}
+    around: dict[str, Any] = {
+        **whole,
+        "paths": _without_schemas(whole["paths"]),
+        "components": {**whole["components"], "schemas": names},
+    }
+    return [*Validator(alone).iter_errors(), *Validator(around).iter_errors()]
+
+
+def _hollow(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without what the schemas in it say."""
+    hollow = {key: value for key, value in schema.items() if key != "discriminator"}
+    for key in ("items", "additionalProperties", "propertyNames"):
+        if isinstance(schema.get(key), dict):
+            hollow[key] = {}
+    for key in ("anyOf", "oneOf", "prefixItems"):
+        if key in schema:
+            hollow[key] = [{}] * len(schema[key])
+    if "properties" in schema:
+        hollow["properties"] = {name: {} for name in schema["properties"]}
+    return hollow
+
+
+def _without_schemas(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: {} if key == "schema" else _without_schemas(part) for key, part in value.items()
+        }
+    return [_without_schemas(part) for part in value] if isinstance(value, list) else value
 
 
 def test_nothing_is_needed_but_a_version() -> None:
@@ -115,4 +182,4 @@ def test_a_small_document_of_many_idioms_is_valid_openapi(version: str) -> None:
     found = normalise(raw).document
 
     check(found)
-    assert not list(OpenAPIV31SpecValidator(found).iter_errors())
+    assert not list(Validator(found).iter_errors())

@@ -319,7 +319,7 @@ data = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=st.dictionaries(st.text("abc:#/ ä0"), data, min_size=1))
 def test_what_is_dumped_is_parsed_again(document: dict[str, Any]) -> None:
     text = dump(document)
@@ -338,7 +338,7 @@ def _leaves(value: Any) -> list[str]:
     return [json.dumps(value, ensure_ascii=False)]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=st.dictionaries(st.text("abc0"), data, min_size=1))
 def test_yaml_means_the_same(document: dict[str, Any]) -> None:
     text = yaml.safe_dump(document, allow_unicode=True)
