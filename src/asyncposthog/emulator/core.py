@@ -21,7 +21,7 @@ from asyncposthog.emulator.misbehaviour.faults import html_page, spoil
 from asyncposthog.emulator.misbehaviour.trouble import Trouble
 from asyncposthog.emulator.objects.home import add_project, settle_in
 from asyncposthog.emulator.schemas.validation import require_jsonschema
-from asyncposthog.emulator.specials import persons
+from asyncposthog.emulator.specials import cohorts, persons
 from asyncposthog.emulator.state.keeping import Keeping
 from asyncposthog.emulator.state.knowledge import Knowledge, of_registry
 from asyncposthog.emulator.state.saving import restore
@@ -167,10 +167,11 @@ class Emulator(Keeping, TimeTravel, Trouble, Arranging, Happenings):
                 self._settle(self.world)
 
     def settle(self) -> None:
-        """Make every accepted change of persons visible at once."""
+        """Make every accepted change of persons visible at once, and find cohorts' members anew."""
         with self._lock:
             self._changed()
             persons.settle(self.world)
+            cohorts.settle(self.world)
 
     def add_key(
         self,

@@ -154,8 +154,15 @@ def _membership(
         if cohort is None:
             raise Unevaluable(f"There is no cohort {cohort_id}")
         rule = as_object(cohort.get("filters")).get("properties")
-        if not cohort.get("is_static") and is_object(rule):
-            return rule
+        if not cohort.get("is_static"):
+            from asyncposthog.emulator.queries import cohorts as found_by
+
+            if is_object(rule) and not found_by.behaves(cohort["filters"]):
+                return rule
+            found_by.renew(world, str(project_id))
+            problem = found_by.cohorts_of(world, str(project_id)).problems.get(int(cohort_id))
+            if problem is not None:
+                raise Unevaluable(f"The members of the cohort are not known. {problem}")
         if person is None:
             return False
         listed = world.store.bucket(fill(_MEMBERS, [str(project_id), cohort_id]))

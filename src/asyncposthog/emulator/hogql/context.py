@@ -39,6 +39,8 @@ class Context:
     """`String`, `Numeric`, `Boolean` or `DateTime`, by scope and name."""
     cohorts: Mapping[int, str] = field(default_factory=dict[int, str])
     """Names by number."""
+    cohort_problems: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Why the members of a cohort are not known."""
     filter: Filter = _no_filter
     """What `{filters}` stands for in a SELECT from a table."""
     date_range: tuple[datetime | None, datetime | None] = (None, None)

@@ -266,6 +266,9 @@ class Expressions:
             found = [wanted]
         else:
             raise HogQLError(f"Could not find a cohort with id {cohort.text}")
+        told = self.translator.context.cohort_problems.get(found[0])
+        if told is not None:
+            raise HogQLError(f"The members of the cohort are not known. {told}")
         if value.type.name != "UUID":
             raise no_common_type(value.type, "UUID")
         team = self.translator.context.team_id

@@ -93,6 +93,10 @@ class Tables:
             inner = before.pop(name)
             query = self._translator.query(inner, before)
             return self._query(query.sql, query.columns, given or name, alias, identifier(name))
+        unknown = self._translator.context.cohort_problems
+        if name == "cohort_people" and unknown:
+            told = next(iter(unknown.values()))
+            raise HogQLError(f"The members of a cohort are not known. {told}")
         source = TableSource(table_named(name), alias, self._translator.context.team_id)
         if not source.sql:
             raise HogQLError(f"`{name}` needs an argument, as `{name}(10)`.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from asyncposthog.emulator.guards import as_object
+from asyncposthog.emulator.queries.cohorts import cohorts_of, renew
 from asyncposthog.emulator.queries.desk import (
     FRESH,
     KEPT,
@@ -33,7 +35,6 @@ _FIELDS: Final = frozenset(
     {"async", "client_query_id", "filters_override", "limit_context", "name", "query", "refresh",
      "variables_override", "personal_api_key"}
 )  # fmt: skip
-_COHORTS: Final = "/api/projects/{}/cohorts/"
 _VARIABLES: Final = "/api/projects/{}/insight_variables/"
 _UNHEEDED: Final = ("filters_override", "variables_override", "limit_context")
 
@@ -60,7 +61,7 @@ class Plan:
         self.id = id or self.key
         self.desk = desk_of(call.world)
         self.now = call.world.settings.clock()
-        self.session = session_of(call, self.id)
+        self.session = session_of(call, self.id, self.inner)
         self._seconds = call.world.settings.query_seconds
 
     def compute(self) -> Cached:
@@ -95,15 +96,16 @@ class Plan:
         return job
 
 
-def session_of(call: Call, id: str) -> Session:
-    """What queries of a call are run with, gathered under the emulator's lock."""
+def session_of(call: Call, id: str, query: Any = "cohort") -> Session:
+    """What a query of a call is run with, gathered under the emulator's lock.
+
+    Args:
+        call: The request.
+        id: The query's id, for the log.
+        query: The query; one that speaks of cohorts sees those of now.
+    """
     world, settings = call.world, call.world.settings
     desk, now = desk_of(world), settings.clock()
-    cohorts = {
-        int(row.key): str(row.data.get("name"))
-        for row in world.store.bucket(fill(_COHORTS, [call.values[0]]))
-        if row.key.isdigit() and not row.deleted
-    }
 
     def note(entry: dict[str, Any]) -> None:
         desk.log.append({"id": id, "team": call.values[0], "at": now, **entry})
@@ -114,13 +116,17 @@ def session_of(call: Call, id: str) -> Session:
         raise invalid(
             f"The emulator answers queries of projects in UTC, not in {told['timezone']}."
         )
+    if "cohort" in json.dumps([query, told.get("test_account_filters")], default=str).lower():
+        renew(world, call.values[0])
+    cohorts = cohorts_of(world, call.values[0])
     variables = world.store.bucket(fill(_VARIABLES, [call.values[0]]))
     world.events  # noqa: B018 (made under the lock)
     return Session(
         team_id=int(call.values[0]),
         now=now,
         store=lambda: world.events,
-        cohorts=cohorts,
+        cohorts=cohorts.names,
+        cohort_problems=cohorts.problems,
         canned=list(desk.canned),
         offset_allowed=settings.offset_allowed,
         max_rows_scanned=settings.max_rows_scanned,
@@ -174,7 +180,7 @@ def create(call: Call) -> Answer:
     found, job = made.known()
     if job is not None and job.settled(made.now) and job.start < made.now:
         # The id was used before: it is that query's answer, not this one's.
-        return _of_job(job, made, progress=False)
+        return Answer(200, later=_Ending(job))
     if job is not None:
         status = _status(job, complete=False)
         if found is not None:
@@ -230,16 +236,21 @@ def status(call: Call) -> Answer:
     progress = asked.lower() in {"true", "1"}
     if not job.settled(now):
         return json_answer(202, _status(job, complete=False, **_progress(job, now, desk, progress)))
-    session = session_of(call, job.id)
-
-    def make() -> tuple[int, bytes]:
-        return _finished(job)
-
-    return Answer(200, later=Work(session, make))
+    return Answer(200, later=_Ending(job))
 
 
-def _of_job(job: Job, made: Plan, *, progress: bool) -> Answer:
-    return Answer(200, later=Work(made.session, lambda: _finished(job)))
+class _Ending:
+    """The end of a job, which goes on when whoever looks at it does not wait."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def run(self) -> tuple[int, bytes]:
+        """Make status and body."""
+        return _finished(self._job)
+
+    def interrupt(self) -> None:
+        """Do nothing."""
 
 
 def _progress(job: Job, now: Any, desk: Desk, asked: bool) -> dict[str, Any]:

@@ -47,8 +47,9 @@ _SCOPES: Final[Mapping[str, Mapping[str, str]]] = {
 _PERSONS: Final[Mapping[str, str]] = {"events": "person_id", "persons": "id"}
 _OPERATORS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _KNOWN: Final = frozenset(
-    {"key", "type", "value", "operator", "label", "group_type_index", "cohort_name", "negation"}
-)
+    {"key", "type", "value", "operator", "label", "group_type_index", "cohort_name", "negation",
+     "bytecode", "bytecode_error", "conditionHash"}
+)  # fmt: skip
 
 
 def property_tests(given: Any, values: Values, table: str = "events") -> list[str]:

@@ -30,7 +30,10 @@ class Session:
     now: datetime
     store: Callable[[], EventStore]
     cohorts: Mapping[int, str]
+    """Names by number."""
     canned: list[Canned]
+    cohort_problems: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Why the members of a cohort are not known."""
     offset_allowed: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None
@@ -128,6 +131,7 @@ def context_of(session: Session, given: Mapping[str, Any]) -> Context:
         now=session.now.astimezone(UTC),
         property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
         cohorts=session.cohorts,
+        cohort_problems=session.cohort_problems,
         **given,
     )
 

@@ -1,23 +1,24 @@
-"""Static cohorts: whom they hold."""
+"""Cohorts: whom they hold, and when those of dynamic ones are found."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from asyncposthog.emulator.guards import as_object, is_array
-from asyncposthog.emulator.objects.handlers import created, item_answer
+from asyncposthog.emulator.objects.handlers import HANDLERS, created, item_answer
 from asyncposthog.emulator.objects.store import Row
 from asyncposthog.emulator.schemas.formats import fits
 from asyncposthog.emulator.specials.table import Special
-from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.state.world import PROJECTS, Call, World
 from asyncposthog.emulator.web.messages import Answer, json_answer
 from asyncposthog.emulator.web.problems import invalid, not_found
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.events.windows import Members
 
-__all__ = ["SPECIALS"]
+__all__ = ["SPECIALS", "settle"]
 
 
 def _create(call: Call) -> Answer:
@@ -26,7 +27,56 @@ def _create(call: Call) -> Answer:
     wanted: Any = as_object(call.body).get("_create_static_person_ids")
     if row.data.get("is_static") and wanted:
         _admit(call, row, wanted)
+    return _changed(call, row)
+
+
+def _changed(call: Call, row: Row) -> Answer:
+    """Answer with a cohort that was changed; a dynamic one is calculated afterwards."""
+    if not row.data.get("is_static") and not row.deleted:
+        row.data["is_calculating"] = True
     return item_answer(call, row)
+
+
+def _update(call: Call) -> Answer:
+    before = _rule(call.row())
+    answer = HANDLERS["update" if call.request.method == "PATCH" else "replace"](call)
+    row = call.row()
+    return answer if _rule(row) == before else _changed(call, row)
+
+
+def _rule(row: Row) -> list[Any]:
+    return [copy.deepcopy(row.data.get(name)) for name in ("filters", "groups", "query")]
+
+
+def _renewed(call: Call) -> None:
+    from asyncposthog.emulator.queries.cohorts import renew
+
+    renew(call.world, call.values[0])
+
+
+def _get(call: Call) -> Answer:
+    row = call.row()
+    _renewed(call)
+    return item_answer(call, row)
+
+
+def _list(call: Call) -> Answer:
+    call.locate()
+    _renewed(call)
+    return HANDLERS["list"](call)
+
+
+def _persons(call: Call) -> Answer:
+    from asyncposthog.emulator.queries.cohorts import cohorts_of
+
+    call.locate()
+    _renewed(call)
+    number = str(call.values[1])
+    known = cohorts_of(call.world, call.values[0]).problems
+    problem = known.get(int(number)) if number.isdigit() else None
+    if problem is not None:
+        raise invalid(f"The members of the cohort are not known. {problem}")
+    return HANDLERS["list"](call)
 
 
 def _add(call: Call) -> Answer:
@@ -77,8 +127,26 @@ def _members(call: Call, row: Row) -> Members:
     return Members(call.world.events, int(call.values[0]), int(row.key))
 
 
+def settle(world: World) -> None:
+    """Find the members of every dynamic cohort anew."""
+    for project in world.store.bucket(PROJECTS):
+        if any(not row.data.get("is_static") for row in world.store.bucket(_path(project.key))):
+            from asyncposthog.emulator.queries.cohorts import renew
+
+            renew(world, project.key, all=True)
+
+
+def _path(project: str) -> str:
+    return f"/api/projects/{project}/cohorts/"
+
+
 SPECIALS: Mapping[str, Special] = {
     "cohorts.create": Special(_create),
+    "cohorts.update": Special(_update),
+    "cohorts.replace": Special(_update),
+    "cohorts.get": Special(_get),
+    "cohorts.list": Special(_list),
+    "cohorts.persons": Special(_persons),
     "cohorts.add_persons_to_static_cohort": Special(_add),
     "cohorts.remove_person_from_static_cohort": Special(_remove),
 }
