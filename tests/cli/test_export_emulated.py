@@ -119,9 +119,12 @@ def test_lists_are_exported_too(program: Program, tmp_path: Path) -> None:
     assert ended.status == 0, ended.err
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert sorted(row["id"] for row in rows) == list(range(1, 231))
-    refused = program("export", "list", "cohorts", "--dry-run")
-    assert refused.status == 2
-    assert "cannot be divided" in refused.err
+    planned = program("export", "list", "cohorts", "-p", "limit=50", "--dry-run")
+    assert planned.status == 0, planned.err
+    assert planned.json == {"rows": 230, "page": 50, "requests": 5}
+    endless = program("export", "list", "persons", "-p", "limit=7", "--dry-run")
+    assert endless.json == {"rows": None, "page": 7, "requests": None}
+    assert program("export", "list", "dashboards", "--dry-run").json["requests"] == 1
 
 
 def test_what_ends_now_is_resumed_where_it_ended_then(

@@ -142,7 +142,6 @@ async def test_rows_are_those_of_queries_in_their_order(
         asked = [row async for row in ph.export.events(START, END, columns=COLUMNS)]
         files = ph.export.events(START, END, columns=COLUMNS, engine="files", page_size=300)
         fetched = [row async for row in files]
-        del files
     assert fetched == asked
     assert [str(row["uuid"]) for row in fetched] == [row.uuid for row in server.rows]
     assert left(spool) == []

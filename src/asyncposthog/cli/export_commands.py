@@ -313,15 +313,18 @@ def list_(
 ) -> None:
     """Export all objects of a resource."""
 
-    def make(client: AsyncPostHog) -> Any:
+    def cursor(client: AsyncPostHog) -> Any:
         from .operations import bind, find_operation, method_of, pairs
 
         operation = find_operation(resource, "list")
         method = method_of(client, operation)
         path, keywords = bind(operation, method, ids or (), params=pairs(param or (), "--param"))
-        return client.export.list(method(*path, **keywords), columns=column or None)
+        return method(*path, **keywords)
 
-    _export(resource, make, out, format, checkpoint, resume, dry_run, progress)
+    def make(client: AsyncPostHog) -> Any:
+        return client.export.list(cursor(client), columns=column or None)
+
+    _export(resource, make, out, format, checkpoint, resume, dry_run, progress, cursor)
 
 
 def _engine(engine: EngineChoice) -> Any:
@@ -337,6 +340,7 @@ def _export(
     resume: bool,
     dry_run: bool,
     progress: ProgressFormat,
+    cursor: Callable[[AsyncPostHog], Any] | None = None,
 ) -> None:
     async def work() -> int:
         from .exporting import Order, carry_out
@@ -350,6 +354,6 @@ def _export(
             dry_run=dry_run,
             progress=progress.value,
         )
-        return await carry_out(order, make)
+        return await carry_out(order, make, cursor)
 
     run(work)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from asyncposthog.export import Batch, ExportJob, Report
+    from asyncposthog.pagination import Cursor
 
 __all__ = ["ExportForm", "Order", "carry_out"]
 
@@ -90,14 +91,24 @@ class Order:
             )
 
 
-async def carry_out(order: Order, make: Callable[[AsyncPostHog], ExportJob]) -> int:
-    """Export, or tell what an export would cost; return the exit status."""
+async def carry_out(
+    order: Order,
+    make: Callable[[AsyncPostHog], ExportJob],
+    cursor: Callable[[AsyncPostHog], Cursor[Any]] | None = None,
+) -> int:
+    """Export, or tell what an export would cost; return the exit status.
+
+    Args:
+        order: What is to be done.
+        make: Makes the export.
+        cursor: Makes the list that is exported, where it is one.
+    """
     form = order.form
     order.check()
     async with session.client() as client:
         job = make(client)
         if order.dry_run:
-            await _estimate(job, client)
+            await (_estimate(job, client) if cursor is None else _estimate_list(cursor(client)))
             return codes.OK
         with _resumable(order):
             report = await _run(order, form, job, client)
@@ -189,6 +200,23 @@ def _size(size: float) -> str:
         size /= 1000
         units.pop(0)
     return f"{size:,.0f} {units[0]}" if units[0] == "bytes" else f"{size:,.1f} {units[0]}"
+
+
+async def _estimate_list(cursor: Cursor[Any]) -> None:
+    """Print how many objects a list has, and its cost. It takes one request, for the first page."""
+    page = await cursor
+    size = len(page.items)
+    count = page.count if page.has_next else size
+    requests = 1 if not page.has_next else None
+    if requests is None and count is not None and size:
+        requests = -(-count // size)
+    if not on_terminal():
+        write(to_text({"rows": count, "page": size, "requests": requests}) + "\n")
+        return
+    rows = "An unknown number of objects" if count is None else counted(count, "object")
+    cost = "an unknown number of requests" if requests is None else counted(requests, "request")
+    note(f"{rows}, {size:,} a page: {cost}.")
+    note("Nothing was exported; the first page was read.")
 
 
 async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -184,6 +184,7 @@ class FilesSteps(Generic[T]):
         self._spool = spool
         self._merge: Merge | None = None
         self._batches: Iterator[Batch] = iter(())
+        self._remove: Callable[[], object] = _nothing
 
     async def advance(self) -> list[Piece[T]]:
         """Return the next piece; none at the end."""
@@ -191,22 +192,23 @@ class FilesSteps(Generic[T]):
             await self._begin()
         piece = await to_thread.run_sync(self._next)
         if piece is None:
-            self.close()
+            await to_thread.run_sync(self.close)
             return []
         return [piece]
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and remove those that nobody will come back for."""
         if self._merge is not None:
             self._tally.duplicates += self._merge.duplicates
             self._merge.duplicates = 0
             self._merge.close()
+        self._remove()
 
     async def _begin(self) -> None:
         engine, spool = self._engine, self._spool
         if spool is None:
             passing = await to_thread.run_sync(Spool.passing)
-            finalize(self, passing.remove)
+            self._remove = finalize(self, passing.remove)
             paths = await self._fetch_or_leave(engine.jobs(passing, self._tally))
         else:
             paths = await engine.fetch(engine.jobs(spool, self._tally), self._tally)
@@ -227,12 +229,17 @@ class FilesSteps(Generic[T]):
                     for job in jobs:
                         with suppress(PostHogError):
                             await job.abandon()
+                    await to_thread.run_sync(self._remove)
 
     def _next(self) -> Piece[T] | None:
         batch = next(self._batches, None)
         if batch is None:
             return None
         return Piece(self._prepare(batch), len(batch), batch.position(len(batch)))
+
+
+def _nothing() -> None:
+    pass
 
 
 def refused(error: PostHogError) -> bool:
