@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from asyncposthog.cli import main
 from tests.cli.kit import Ended, Terminal, environment, finish, served_model, start
-from tests.export.model import Ask, Server, events, refusal
+from tests.export.model import Ask, Event, Server, events, refusal
 
 Program = Callable[..., Ended]
 
@@ -190,6 +191,43 @@ def test_an_export_that_breaks_off_says_how_to_go_on(
     assert resumed.status == 0, resumed.err
     assert resumed.json["resumed"] is True
     assert path.read_bytes() == whole.read_bytes()
+
+
+def test_persons_until_now_go_on_until_then(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    old = [Event(1_600_000_000_000_000 + n, f"{n:04d}") for n in range(1_100)]
+    server.rows = list(old)
+    server.clamp = 500
+    server.fault = lambda ask: refusal(402, "quota_exceeded") if len(server.pages) > 2 else None
+    path = tmp_path / "persons.jsonl"
+    command = ("export", "persons", "-c", "uuid", "--out", str(path))
+    assert program(*command).status == 3
+    assert not path.exists()
+    server.fault = lambda ask: None
+    server.rows.append(Event(int(time.time() * 1_000_000), "new"))
+    ended = program(*command, "--resume")
+    assert ended.status == 0, ended.err
+    assert ended.json["resumed"] is True
+    found = [json.loads(line)["uuid"] for line in path.read_bytes().splitlines()]
+    assert found == [row.uuid for row in old]
+
+
+def test_an_overlap_brings_what_was_late(program: Program, server: Server, tmp_path: Path) -> None:
+    everything = server.rows
+    server.rows = everything[::2]
+    command = ("export", "events", "--from", "2026-01-01", "--overlap", str(86_400))
+    state = ("--checkpoint", str(tmp_path / "state"))
+    first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    bare = program(*command, "--to", "2026-01-02", "--out", str(first))
+    assert bare.status == 2
+    assert "checkpoint" in bare.err
+    assert program(*command, "--to", "2026-01-02", "--out", str(first), *state).status == 0
+    server.rows = everything
+    ended = program(*command, "--to", "2026-01-03", "--out", str(second), *state)
+    assert (ended.json["rows"], ended.json["duplicates"]) == (1_000, 1_000)
+    found = [json.loads(x)["uuid"] for p in (first, second) for x in p.read_bytes().splitlines()]
+    assert sorted(found) == sorted(row.uuid for row in everything)
 
 
 def test_ctrl_c_leaves_what_can_be_resumed(

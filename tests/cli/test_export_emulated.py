@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -59,6 +61,25 @@ def test_parquet_reads_back_with_the_right_types(
         "date": "DATE",
     }
     assert not [name for name in os.listdir(tmp_path) if name != "events"]
+
+
+def test_by_files_as_by_queries(program: Program, tmp_path: Path) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    bounds = [f"{today - timedelta(days=days):%Y-%m-%d}" for days in (3, 1)]
+    reports: list[dict[str, Any]] = []
+    for engine in ("query", "files"):
+        path = tmp_path / f"{engine}.jsonl"
+        ended = program(
+            "export", "events", "--from", bounds[0], "--to", bounds[1],
+            "--engine", engine, "--out", str(path), "-c", "uuid", "-c", "properties",
+        )  # fmt: skip
+        assert ended.status == 0, ended.err
+        reports.append(ended.json)
+    assert reports[0]["rows"] > 100
+    assert (tmp_path / "files.jsonl").read_bytes() == (tmp_path / "query.jsonl").read_bytes()
+    refused = program("export", "persons", "--engine", "files")
+    assert refused.status == 2
+    assert "engine='files' is not for this export" in refused.err
 
 
 _COLUMNS = {

@@ -198,11 +198,12 @@ class ParquetSink:
 
     def _complete(self) -> bool:
         """Close the open file, and give it its name; False where none is open."""
-        file, self._open = self._open, None
+        file = self._open
         if file is None:
             return False
         size, digest = file.complete()
         publish(partial_name(file.path), file.path)
+        self._open = None
         self._files.append(
             {
                 "name": file.path.relative_to(self._folder).as_posix(),
