@@ -139,7 +139,7 @@ def _whole(usage: Usage) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("rules", [(MINUTE,), (MINUTE, HOUR), (SLOTS,), (HOUR, SLOTS)])
 def test_redis_and_memory_agree(redis_server: Server, rules: tuple[Rule, ...]) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=25)
     @given(steps)
     def agree(story: list[Step]) -> None:
         anyio.run(_live, redis_server, rules, story)

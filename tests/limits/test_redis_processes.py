@@ -73,8 +73,8 @@ def wait_until(what: Callable[[], bool], processes: Sequence[Process] = ()) -> N
 
 
 @contextmanager
-def workers(folder: Path, *jobs: Job) -> Generator[list[Process]]:
-    """Start processes, and let them begin together."""
+def workers(folder: Path, *jobs: Job, begin: bool = True) -> Generator[list[Process]]:
+    """Start processes, and let them begin together unless told otherwise."""
     with ExitStack() as stack:
         processes: list[Process] = []
         for job in jobs:
@@ -82,7 +82,7 @@ def workers(folder: Path, *jobs: Job) -> Generator[list[Process]]:
             stack.callback(processes[-1].kill)
         for process in processes:
             wait_until(lambda p=process: "ready" in p.lines, processes)
-        for process in processes:
+        for process in processes if begin else ():
             process.begin()
         yield processes
 
@@ -160,16 +160,18 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
         options: dict[str, object] = {"slot_lease": 1.5, "timeout": 30.0}
         return Job(name, redis_server.url, "killed", rules, hang=hang, options=options)
 
-    with workers(tmp_path, job("holder", hang=True)) as holders:
-        wait_until(lambda: total(holders) == 3, holders)
-        with workers(tmp_path, job("waiter", hang=True)) as waiters:
-            # It stands in the queue, in front of the last.
-            time.sleep(0.1)
-            assert total(waiters) == 0
-            with workers(tmp_path, job("last", hang=False)) as last:
-                for process in (*waiters, *holders):
-                    process.kill()
-                wait_until(lambda: total(last) >= 20, last)
+    jobs = job("holder", hang=True), job("waiter", hang=True), job("last", hang=False)
+    with workers(tmp_path, *jobs, begin=False) as (holder, waiter, last):
+        holder.begin()
+        wait_until(lambda: total([holder]) == 3, [holder])
+        # It stands in the queue, in front of the last.
+        waiter.begin()
+        time.sleep(0.1)
+        assert total([waiter]) == 0
+        last.begin()
+        for process in (waiter, holder):
+            process.kill()
+        wait_until(lambda: total([last]) >= 20, [last])
 
 
 def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from weakref import WeakValueDictionary
 
 from .feedback import CAUTIOUS
 from .rules import Rule, Usage
 from .ticking import Ticker
-from .window import Window
+from .window import Shelf, Window, forecast, settle
 
 __all__ = ["MemoryStore", "MemoryWindows"]
 
@@ -20,17 +19,11 @@ class MemoryStore:
     def __init__(self, ticker: Ticker) -> None:
         """Begin empty."""
         self._ticker = ticker
-        self._windows: WeakValueDictionary[str, Window] = WeakValueDictionary()
+        self._shelf = Shelf()
 
     def windows(self, rules: Sequence[Rule]) -> MemoryWindows:
         """Return the windows of some rules. Rules with the same key share one window."""
-        return MemoryWindows(self._ticker, tuple(rules), tuple(map(self._window, rules)))
-
-    def _window(self, rule: Rule) -> Window:
-        window = self._windows.get(rule.key)
-        if window is None:
-            window = self._windows[rule.key] = Window(rule.seconds)
-        return window
+        return MemoryWindows(self._ticker, tuple(rules), self._shelf.of(rules))
 
     async def aclose(self) -> None:
         """Do nothing: memory needs no closing."""
@@ -78,12 +71,7 @@ class MemoryWindows:
             self.land(ticket)
         elif ticket in self._held:
             self._held.remove(ticket)
-            now = self._ticker.now()
-            for index, window in enumerate(self._windows):
-                if index == uncharged:
-                    window.flying -= 1
-                else:
-                    window.land(now)
+            settle(self._windows, self._ticker.now(), uncharged)
 
     def land(self, ticket: int) -> None:
         """Log a request that was in flight in every window, without a coroutine."""
@@ -115,10 +103,8 @@ class MemoryWindows:
 
     async def forecast(self, ahead: int) -> tuple[float, int]:
         """Return when a request could go at the earliest, if `ahead` others go before it."""
-        now = self._ticker.now()
-        waits = [w.forecast(now, limit, ahead) for w, limit in self._pairs]
-        longest = max(waits, default=0.0)
-        return longest, waits.index(longest) if waits else 0
+        limits = [rule.limit for rule in self.rules]
+        return forecast(self._windows, limits, self._ticker.now(), ahead)
 
     def idle(self) -> bool:
         """Whether forgetting them would lose nothing."""

@@ -16,11 +16,12 @@ from asyncposthog.transport.clock import Clock, SystemClock
 
 from .redis_driver import refuse_trio
 from .redis_link import Link
-from .redis_shadow import Shadows
+from .redis_shadow import Shadow
 from .redis_url import read_prefix, read_url
 from .redis_windows import RedisWindows, Terms
 from .rules import Rule
 from .ticking import Ticker
+from .window import Shelf
 
 __all__ = ["RedisStore"]
 
@@ -93,7 +94,8 @@ class RedisStore:
         self._shown = address.shown
         self._on_failure = on_failure
         self._numbers = count(1)
-        self._shadows = Shadows(ticker)
+        self._ticker = ticker
+        self._shelf = Shelf()
         self._terms = Terms(
             link=link,
             ticker=ticker,
@@ -116,7 +118,8 @@ class RedisStore:
         """
         refuse_trio()
         listed = tuple(rules)
-        return RedisWindows(self._terms, listed, self._shadows.of(listed), next(self._numbers))
+        shadow = Shadow(self._ticker, listed, self._shelf.of(listed))
+        return RedisWindows(self._terms, listed, shadow, next(self._numbers))
 
     async def aclose(self) -> None:
         """Close the connections to Redis."""

@@ -6,33 +6,11 @@ limit: what this process has done before still counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from weakref import WeakValueDictionary
-
 from .rules import Rule, Usage
 from .ticking import Ticker
-from .window import Window
+from .window import Window, forecast, settle
 
-__all__ = ["Shadow", "Shadows"]
-
-
-class Shadows:
-    """Rules with one key share one window here too."""
-
-    def __init__(self, ticker: Ticker) -> None:
-        """Begin empty."""
-        self._ticker = ticker
-        self._windows: WeakValueDictionary[str, Window] = WeakValueDictionary()
-
-    def of(self, rules: Sequence[Rule]) -> Shadow:
-        """Return the windows of some rules."""
-        return Shadow(self._ticker, tuple(rules), tuple(map(self._window, rules)))
-
-    def _window(self, rule: Rule) -> Window:
-        window = self._windows.get(rule.key)
-        if window is None:
-            window = self._windows[rule.key] = Window(rule.seconds)
-        return window
+__all__ = ["Shadow"]
 
 
 class Shadow:
@@ -62,12 +40,7 @@ class Shadow:
 
     def land(self, uncharged: int | None) -> None:
         """Note that one was answered; one window may not have counted it."""
-        now = self._ticker.now()
-        for index, window in enumerate(self._windows):
-            if index == uncharged:
-                window.flying -= 1
-            else:
-                window.land(now)
+        settle(self._windows, self._ticker.now(), uncharged)
 
     def drop(self) -> None:
         """Note that one did not go after all."""
@@ -91,8 +64,4 @@ class Shadow:
 
     def forecast(self, ahead: int, parts: int) -> tuple[float, int]:
         """Return when a request could go at the earliest, and which window is in the way."""
-        now, limits = self._ticker.now(), self._limits(parts)
-        pairs = zip(self._windows, limits, strict=True)
-        waits = [window.forecast(now, limit, ahead) for window, limit in pairs]
-        longest = max(waits, default=0.0)
-        return longest, waits.index(longest) if waits else 0
+        return forecast(self._windows, self._limits(parts), self._ticker.now(), ahead)

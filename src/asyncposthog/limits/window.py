@@ -1,15 +1,17 @@
-"""One window, as the server keeps it: a log of moments."""
+"""Windows, as the server keeps them: a log of moments each."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
+from weakref import WeakValueDictionary
 
 from .feedback import DROP, pace, probes, share, when_share
-from .rules import Usage
+from .rules import Rule, Usage
 
-__all__ = ["SLACK", "Window"]
+__all__ = ["SLACK", "Shelf", "Window", "forecast", "settle"]
 
 SLACK: Final = 0.05
 """Seconds that a request stays longer than its window: the server's clocks differ a little."""
@@ -138,3 +140,40 @@ class Window:
     def idle(self, now: float) -> bool:
         """Whether forgetting it would lose nothing."""
         return not (self._forget(now) or self.flying or self._peak or self.closed_until > now)
+
+
+class Shelf:
+    """Windows by the key of their budget, kept as long as somebody holds them."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._windows: WeakValueDictionary[str, Window] = WeakValueDictionary()
+
+    def of(self, rules: Sequence[Rule]) -> tuple[Window, ...]:
+        """Return the windows of some rules. Rules with the same key share one window."""
+        return tuple(map(self._window, rules))
+
+    def _window(self, rule: Rule) -> Window:
+        window = self._windows.get(rule.key)
+        if window is None:
+            window = self._windows[rule.key] = Window(rule.seconds)
+        return window
+
+
+def settle(windows: Sequence[Window], now: float, uncharged: int | None) -> None:
+    """Log a request that was in flight; one window may not have counted it."""
+    for index, window in enumerate(windows):
+        if index == uncharged:
+            window.flying -= 1
+        else:
+            window.land(now)
+
+
+def forecast(
+    windows: Sequence[Window], limits: Sequence[int], now: float, ahead: int
+) -> tuple[float, int]:
+    """Return when a request could go at the earliest, and which window is in the way."""
+    pairs = zip(windows, limits, strict=True)
+    waits = [window.forecast(now, limit, ahead) for window, limit in pairs]
+    longest = max(waits, default=0.0)
+    return longest, waits.index(longest) if waits else 0
