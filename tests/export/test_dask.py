@@ -1,42 +1,59 @@
-"""Exports on a real Dask cluster of two processes, with their limits in a real Redis."""
+"""Exports from the emulator on a real Dask cluster of two processes, their limits in Redis."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
+import duckdb
 import pytest
 from distributed import Client, LocalCluster
 
 from asyncposthog import AsyncPostHog, ConfigurationError, ExportError
+from asyncposthog.emulator import Emulator
 from asyncposthog.export import Report
 from asyncposthog.export.dask import REDIS_VARIABLE, export_events, from_environment
-from tests.cli.kit import served_model
-from tests.export.model import START, Server, events, refusal
+from tests.cli.kit import served
 from tests.limits.redis_server import Server as RedisServer
 from tests.limits.redis_server import redis_server
 
 __all__ = ["redis_server"]
 
-END = START + timedelta(days=1)
-KEY = "phx_" + "Dask" * 8
+COUNT = 3_000
+END = datetime(2026, 3, 1, tzinfo=UTC)
+START = END - timedelta(days=4)
+KEY = "phx_emulator"
 
 
 @pytest.fixture(scope="module")
-def server() -> Server:
-    return Server(events(3_000, ties=3))
+def emulator() -> Emulator:
+    emulator = Emulator()
+    assert emulator.key == KEY
+    emulator.demo(events=COUNT, days=3, until=END, ties=0.3)
+    return emulator
 
 
 @pytest.fixture(scope="module")
-def cluster(server: Server, redis_server: RedisServer) -> Iterator[LocalCluster]:
+def stored(emulator: Emulator) -> list[str]:
+    """Every event's UUID, in the order of an export."""
+    rows = emulator.world.events.read(
+        "SELECT CAST(uuid AS VARCHAR) FROM events ORDER BY timestamp, CAST(uuid AS VARCHAR)"
+    )
+    return [row[0] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def cluster(emulator: Emulator, redis_server: RedisServer) -> Iterator[LocalCluster]:
     """Two workers whose environment says where everything is."""
-    with pytest.MonkeyPatch.context() as patch, served_model(server) as url:
+    with pytest.MonkeyPatch.context() as patch, served(emulator) as url:
         for name in ("POSTHOG_API_KEY", "POSTHOG_API_URL"):
             patch.delenv(name, raising=False)
         patch.setenv("POSTHOG_HOST", url)
@@ -55,7 +72,7 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_the_parts_are_all_rows_once(
-    cluster: LocalCluster, server: Server, redis_server: RedisServer, tmp_path: Path
+    cluster: LocalCluster, stored: list[str], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     told: list[tuple[int, int]] = []
 
@@ -80,8 +97,8 @@ def test_the_parts_are_all_rows_once(
     with Client(cluster) as client:
         whole, parted = anyio.run(export, client)
     rows = rows_in(tmp_path / "parts")
-    assert [row["uuid"] for row in rows] == [row.uuid for row in server.rows]
-    assert (parted.rows, parted.checksum) == (whole.rows, whole.checksum) == (3_000, whole.checksum)
+    assert [row["uuid"] for row in rows] == stored
+    assert (parted.rows, parted.checksum) == (whole.rows, whole.checksum) == (COUNT, whole.checksum)
     count = len(told)
     assert 1 < count <= 6
     assert told == [(n + 1, count) for n in range(count)]
@@ -100,7 +117,7 @@ def test_an_asynchronous_client_and_columns_of_choice(
         async with Client(cluster.scheduler_address, asynchronous=True) as client:
             return await export_events(
                 client, START, END, out=tmp_path / "parts", format="csv",
-                event="signed up", columns=["uuid", "event"],
+                event="$pageview", columns=["uuid", "event"],
                 page_size=300, partitions=2,
             )  # fmt: skip
 
@@ -108,28 +125,67 @@ def test_an_asynchronous_client_and_columns_of_choice(
     lines = [p.read_text().splitlines() for p in sorted((tmp_path / "parts").iterdir())]
     assert {part[0] for part in lines} == {"uuid,event"}
     assert sum(len(part) - 1 for part in lines) == report.rows
-    assert all(line.endswith(",signed up") for part in lines for line in part[1:])
+    assert all(line.endswith(",$pageview") for part in lines for line in part[1:])
+
+
+def test_a_worker_that_is_killed_costs_no_row_and_doubles_none(
+    cluster: LocalCluster, emulator: Emulator, stored: list[str], tmp_path: Path
+) -> None:
+    killed: list[str] = []
+    with Client(cluster) as client:
+        workers: dict[str, Any] = cast("Any", cluster).workers
+        processing: Callable[[], dict[str, Any]] = cast("Any", client).processing
+
+        def kill(done: int, of: int, part: Report) -> None:
+            if killed:
+                return
+            assert done < of - 1
+            busy = {address for address, tasks in processing().items() if tasks}
+            nanny = next(n for n in workers.values() if n.worker_address in busy)
+            os.kill(nanny.pid, signal.SIGKILL)
+            killed.append(nanny.worker_address)
+
+        report = anyio.run(
+            partial(
+                export_events, client, START, END,
+                out=tmp_path / "parts", page_size=200, partitions=10, on_part=kill,
+            )
+        )  # fmt: skip
+    assert killed
+    assert report.rows == COUNT
+    found = sorted(str(path) for path in (tmp_path / "parts").rglob("*") if path.is_file())
+    assert found == [file.path for file in report.files]
+    with duckdb.connect() as db:
+        rows = db.sql(
+            f"SELECT uuid::VARCHAR, typeof(uuid) FROM '{tmp_path}/parts/*/*.parquet'"
+        ).fetchall()
+    assert Counter(uuid for uuid, _ in rows) == Counter(stored)
+    assert {kind for _, kind in rows} == {"UUID"}
+    assert sorted(os.listdir(tmp_path / "parts")) == sorted({f.split("/")[-2] for f in found})
 
 
 def test_a_part_that_fails_says_which_and_leaves_no_half_file(
-    cluster: LocalCluster, server: Server, tmp_path: Path
+    cluster: LocalCluster, emulator: Emulator, tmp_path: Path
 ) -> None:
-    server.fault = lambda ask: None if ask.counts else refusal(402, "quota", "Used up.")
+    def use_up(done: int, of: int, part: Report) -> None:
+        emulator.fail(402, detail="Used up.", times=None, path="*/query/")
+
     try:
         with Client(cluster) as client, pytest.raises(ExportError) as raised:
             anyio.run(
                 partial(
                     export_events, client, START, END,
-                    out=tmp_path / "parts", format="jsonl", page_size=300,
+                    out=tmp_path / "parts", format="jsonl", page_size=100, on_part=use_up,
                 )
             )  # fmt: skip
     finally:
-        server.fault = lambda ask: None
+        emulator.behave()
     assert "Part " in str(raised.value)
     assert "Used up." in str(raised.value)
     assert KEY not in str(raised.value)
-    visible = [name for name in os.listdir(tmp_path / "parts") if not name.startswith(".")]
-    assert visible == []
+    whole = [path for path in (tmp_path / "parts").iterdir() if not path.name.startswith(".")]
+    assert 1 <= len(whole) < 25
+    assert all(path.read_bytes().endswith(b"\n") for path in whole)
 
 
 def _no_cluster(arguments: dict[str, Any]) -> Callable[[], Any]:

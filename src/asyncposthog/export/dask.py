@@ -162,6 +162,7 @@ async def export_events(
             reports.append(outcome.report)
             if on_part is not None:
                 on_part(len(reports), len(tasks), outcome.report)
+    await to_thread.run_sync(_clean, folder)
     return merged_report(reports, time.monotonic() - began)
 
 
@@ -293,6 +294,15 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
         resumed=any(r.resumed for r in reports),
         notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),
     )
+
+
+def _clean(folder: Path) -> None:
+    """Remove what workers left that died."""
+    for path in folder.glob(".part-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _checked_folder(out: str | os.PathLike[str]) -> Path:
