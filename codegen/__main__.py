@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _COMMANDS[options.command](options)
-    except (SchemaError, GenerationError, ValueError) as error:
+    except (SchemaError, GenerationError, ValueError, OSError) as error:
         print(f"codegen: {error}", file=sys.stderr)
         return 1
 

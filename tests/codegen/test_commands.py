@@ -1,0 +1,162 @@
+"""`python -m codegen`: what an instance says is fetched, compared and reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from codegen import pipeline
+from codegen.__main__ import main
+from codegen.drift import drift
+from codegen.normalise import normalise
+from codegen.schema import dump
+from tests.codegen.normalising import TEXT, document, ref
+
+THING: dict[str, Any] = {"type": "object", "properties": {"name": TEXT, "more": {}}}
+PATH = "/api/projects/{project_id}/things/"
+NUMBER = {"in": "path", "name": "project_id", "required": True, "schema": TEXT}
+
+
+def instance(*, thing: dict[str, Any] = THING, **paths: Any) -> dict[str, Any]:
+    """The schema of an instance with one collection, in the dialect of servers, with prose."""
+    answer = {"description": "", "content": {"application/json": {"schema": ref("Thing")}}}
+    operation = {"operationId": "x", "parameters": [NUMBER], "responses": {"200": answer}}
+    return {**document({"Thing": thing}, "3.0.3"), "paths": {PATH: {"get": operation}, **paths}}
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, dict[str, str]]]:
+    """An address, and what is answered there."""
+    texts: dict[str, str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            text = texts.get(self.path)
+            self.send_response(404 if text is None else 200)
+            self.end_headers()
+            self.wfile.write((text or "").encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", texts
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("written", [json.dumps, yaml.safe_dump])
+def test_fetch_pins_what_the_instance_says(
+    served: tuple[str, dict[str, str]], tmp_path: Path, written: Any
+) -> None:
+    host, texts = served
+    texts["/api/schema/"] = written(instance())
+    out = tmp_path / "pinned.json"
+
+    assert main(["fetch", "--host", host, "--out", str(out)]) == 0
+
+    assert out.read_text(encoding="utf-8") == dump(normalise(instance()).document)
+
+
+def test_fetch_leaves_the_pinned_document_alone_when_there_is_none(
+    served: tuple[str, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, texts = served
+    out = tmp_path / "pinned.json"
+    out.write_text("kept")
+    for text in (None, "<html>log in</html>", '{"openapi": "3.1.0"'):
+        if text is not None:
+            texts["/api/schema/"] = text
+        assert main(["fetch", "--host", host, "--out", str(out)]) == 1
+        assert host in capsys.readouterr().err
+    assert out.read_text() == "kept"
+
+
+def test_normalise_says_what_it_cannot_keep_and_where_it_cannot_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "schema.json"
+    source.write_text(json.dumps(instance(thing={"type": "object", "not": {"type": "null"}})))
+
+    assert main(["normalise", "--schema", str(source), "--out", str(tmp_path / "out.json")]) == 0
+    assert "finding: /components/schemas/Thing" in capsys.readouterr().out
+    assert main(["normalise", "--schema", str(source), "--out", str(tmp_path / "no" / "x")]) == 1
+    assert str(tmp_path / "no" / "x") in capsys.readouterr().err
+
+
+def test_drift_of_an_instance(
+    served: tuple[str, dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host, texts = served
+    pinned = tmp_path / "pinned.json"
+    pinned.write_text(dump(normalise(instance()).document), encoding="utf-8")
+    monkeypatch.setattr(pipeline, "PINNED", pinned)
+
+    texts["/api/schema/"] = json.dumps(instance())
+    assert main(["drift", "--host", host]) == 0
+    assert capsys.readouterr().out == "no drift\n"
+
+    properties = {"name": {"type": "integer"}, "more": {}}
+    texts["/api/schema/"] = json.dumps(
+        instance(thing={**THING, "properties": properties}, **{"/api/new/": {"get": {}}})
+    )
+    assert main(["drift", "--host", host]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "+ operation GET /api/new/",
+        "~ schema Thing: /properties/name/type was 'string', is 'integer'",
+    ]
+
+
+def test_drift_says_what_is_gone_and_where_something_changed_first() -> None:
+    ours = normalise(instance()).document
+    theirs = normalise(instance(thing={"type": "object", "properties": {"name": TEXT}})).document
+    theirs["paths"] = {}
+    theirs["components"]["schemas"]["Other"] = {"type": "object"}
+
+    assert drift(ours, ours) == []
+    assert drift(ours, theirs) == [
+        f"- operation GET {PATH}",
+        "+ schema Other",
+        "~ schema Thing: /properties/more is gone",
+    ]
+    assert "~ schema Thing: /properties/more is new" in drift(theirs, ours)
+
+
+def test_report_has_a_line_for_each_resource_and_totals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "schema.json"
+    source.write_text(json.dumps(instance()))
+
+    assert main(["report", "--schema", str(source)]) == 0
+
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "things 1 list" in lines or "things 1 get" in lines
+    totals = dict(line.rsplit(" ", 1) for line in lines[lines.index("") + 1 :][:11])
+    assert totals["operations in the schema"] == totals["callable"] == "1"
+    assert totals["left out"] == "0"
+    assert totals["fields untyped"] == "1", "the one that may be anything"
+    assert int(totals["methods"]) == 1 + int(totals["added by overrides"])
+
+
+def test_report_of_an_operation_nobody_can_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "schema.json"
+    source.write_text(json.dumps(instance(**{"/somewhere/else/": {"trace": {"responses": {}}}})))
+
+    main(["report", "--schema", str(source)])
+
+    assert "finding: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
