@@ -43,7 +43,7 @@ def served() -> Iterator[tuple[str, dict[str, str]]]:
             self.end_headers()
             self.wfile.write((text or "").encode())
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
