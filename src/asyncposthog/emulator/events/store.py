@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["EventStore"]
 
 _WAITING: Final = 20_000
+_MEMORY: Final = 2
+"""GiB that a database in a file may take."""
 _TABLES = (
     "events", "persons", "person_records", "person_distinct_ids", "groups", "group_types",
     "cohort_people", "property_types",
@@ -233,6 +235,16 @@ def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
     try:
         connection: duckdb.DuckDBPyConnection = duckdb.connect(where)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        if path is not None:
+            _be_modest(connection)
     except duckdb.Error as error:
         raise ValueError(f"{where} cannot be opened as an event store: {error}") from error
     return connection
+
+
+def _be_modest(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let a database in a file keep no more of it in memory than needed; DuckDB takes 80 %."""
+    ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    amount, unit = str(most).split()
+    if unit == "TiB" or (unit == "GiB" and float(amount) > _MEMORY):
+        connection.execute(f"SET GLOBAL memory_limit = '{_MEMORY}GiB'")
