@@ -11,10 +11,18 @@ from asyncposthog.emulator.hogql.values import Value, truth
 __all__: list[str] = []
 
 for _name, _sql in (
-    ("sqrt", "sqrt"), ("exp", "exp"), ("cbrt", "cbrt"), ("sin", "sin"), ("cos", "cos"),
+    ("sqrt", "sqrt"), ("exp", "exp"), ("sin", "sin"), ("cos", "cos"),
     ("tan", "tan"), ("asin", "asin"), ("acos", "acos"), ("atan", "atan"),
 ):  # fmt: skip
     simple(_name, "n", f"{_sql}(CAST({{0}} AS DOUBLE))", FLOAT)
+_CBRT = "cbrt(CAST({0} AS DOUBLE))"
+# DuckDB's is off by a bit, even for 27; one step of Newton's puts it right.
+simple(
+    "cbrt",
+    "n",
+    f"coalesce({_CBRT} - ({_CBRT} ** 3 - {{0}}) / nullif(3 * {_CBRT} ** 2, 0), {_CBRT})",
+    FLOAT,
+)
 for _name, _sql in (("log ln", "ln"), ("log2", "log2"), ("log10", "log10")):
     # Of 0 it is minus infinity, of less no number; DuckDB refuses both.
     simple(
