@@ -167,6 +167,7 @@ def test_parquet_keeps_the_types(program: Program, wire: respx.Route, tmp_path: 
     assert kinds["at"] == "TIMESTAMP WITH TIME ZONE"
     assert kinds["tags"] == "VARCHAR[]"
     assert kinds["paid"] == "BOOLEAN"
+    assert kinds["id"] == "UUID"
     assert os.listdir(tmp_path) == ["rows.parquet"]
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from .output import to_text
-from .terminal import plain, stderr_console
+from .terminal import counted, plain, stderr_console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -222,7 +222,8 @@ def drawn(what: str, shown: Facts) -> Any:
     numbers = [
         f"{shown.rate:,.0f} rows/s",
         f"windows {shown.windows:,}/{shown.windows_total:,}",
-        f"{shown.requests:,} requests" + (f", {shown.waits:,} waits" if shown.waits else ""),
+        counted(shown.requests, "request")
+        + (f", {counted(shown.waits, 'wait')}" if shown.waits else ""),
     ]
     if shown.budget:
         numbers.append(f"budget {shown.budget}")

@@ -177,7 +177,7 @@ def _encode(result: QueryResult, form: RowFormat, file: IO[bytes], tabular: bool
     elif form == "csv":
         _encode_csv(result.columns, result.rows, file)
     else:
-        rows: Any = cast("Any", result).to_arrow()  # it says which extra is missing
+        rows: Any = cast("Any", result).to_arrow(uuids=True)  # it says which extra is missing
         parquet: Any = import_module("pyarrow.parquet")
         parquet.write_table(rows, file, compression="zstd")
 

@@ -36,8 +36,9 @@ _LARGE: Final = 1 << 22
 """Bytes of an answer that leaves much behind."""
 _WORTH_TELLING: Final = 0.05
 """Seconds from which on the limits made a request wait, rather than the machine."""
-_since: Final = ContextVar("_since", default=0.0)
-"""From when on the request of this task could have been sent, as the transport's clock has it."""
+_since: ContextVar[tuple[float, int]] = ContextVar("_since", default=(0.0, 0))
+"""From when on the request of this task could have been sent, and how many the limits had made
+wait until then."""
 _MISREADS: Final = 3
 """How often an answer that is none is asked for again."""
 
@@ -92,7 +93,7 @@ class Asker:
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         # A function of its own, so that nothing keeps the response while it is read.
         executor, query_id = self._executor, uuid4().hex
-        _since.set(executor.transport.clock.monotonic())
+        _begin_waiting(executor)
         body = {**body, "client_query_id": query_id}
         try:
             response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
@@ -106,7 +107,7 @@ class Asker:
 
     async def _cancel(self, query_id: str) -> None:
         """Free the slot of a query that nobody waits for any more."""
-        _since.set(self._executor.transport.clock.monotonic())
+        _begin_waiting(self._executor)
         with suppress(PostHogError):
             await self._executor.perform(
                 registry.CANCEL, (query_id,), None, None, OMIT, self._options
@@ -131,14 +132,26 @@ def _read(read: Callable[[object, int], R], answers: list[bytes]) -> R:
             give_back()
 
 
+def _waits(executor: Executor) -> int:
+    """Return how many requests the limits have made wait."""
+    settings = executor.settings
+    budget = executor.transport.budget(settings.host, settings.api_key.reveal())
+    return 0 if budget is None else budget.view().waits
+
+
+def _begin_waiting(executor: Executor, delay: float = 0.0) -> None:
+    _since.set((executor.transport.clock.monotonic() + delay, _waits(executor)))
+
+
 def observed(executor: Executor, tally: Tally) -> Executor:
     """Return an executor with the same settings that counts what it sends."""
     before, clock = executor.on_retry, executor.transport.clock
 
     async def count(request: httpx.Request, call_next: CallNext) -> httpx.Response:
         tally.requests += 1
-        waited = clock.monotonic() - _since.get()
-        if waited >= _WORTH_TELLING:
+        since, waits = _since.get()
+        waited = clock.monotonic() - since
+        if waited >= _WORTH_TELLING and _waits(executor) > waits:
             tally.waits += 1
             tally.waited += waited
         return await call_next(request)
@@ -147,7 +160,7 @@ def observed(executor: Executor, tally: Tally) -> Executor:
         tally.retries += 1
         tally.waits += 1
         tally.waited += details.delay
-        _since.set(clock.monotonic() + details.delay)
+        _begin_waiting(executor, details.delay)
         return None if before is None else before(details)
 
     on_retry: OnRetry = told

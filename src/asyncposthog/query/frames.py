@@ -18,6 +18,8 @@ def to_arrow(
     kinds: Sequence[ColumnType],
     columns: Sequence[Sequence[Any]],
     extra: str = "arrow",
+    *,
+    uuids: bool = False,
 ) -> Any:
     """Return a `pyarrow.Table`.
 
@@ -26,6 +28,7 @@ def to_arrow(
         kinds: Their types.
         columns: Their values, as they came in JSON.
         extra: The extra to name where pyarrow is missing.
+        uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
 
     Raises:
         DecodeError: A value is not of its column's type.
@@ -35,13 +38,13 @@ def to_arrow(
     arrays: list[Any] = []
     for name, kind, values in zip(names, kinds, columns, strict=True):
         try:
-            arrays.append(arrow_array(kind, values))
+            arrays.append(arrow_array(kind, values, uuids=uuids))
         except ValueError as error:
             raise DecodeError(
                 f"Column {name}: {error}.",
                 suggestion="Cast it in the query (toString(…) takes anything), or use .rows.",
             ) from None
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(names, kinds))
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(names, kinds, uuids=uuids))
 
 
 def to_polars(

@@ -200,8 +200,11 @@ class QueryResult(Sequence[Row]):
             )
         return self.rows[0][0]
 
-    def to_arrow(self) -> pyarrow.Table:  # pyright: ignore[reportUnknownMemberType, reportUnknownParameterType]
+    def to_arrow(self, *, uuids: bool = False) -> pyarrow.Table:  # pyright: ignore[reportUnknownMemberType, reportUnknownParameterType]
         """Return a `pyarrow.Table`, its types made from ClickHouse's. Extra: `arrow`.
+
+        Args:
+            uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
 
         Raises:
             DecodeError: A value is not of its column's type.
@@ -209,7 +212,7 @@ class QueryResult(Sequence[Row]):
         """
         from .frames import to_arrow
 
-        return to_arrow(self.columns, self.column_types, self._columns(self._lists))
+        return to_arrow(self.columns, self.column_types, self._columns(self._lists), uuids=uuids)
 
     def to_polars(self) -> polars.DataFrame:
         """Return a `polars.DataFrame`. Extra: `polars`.
