@@ -88,8 +88,10 @@ def memory() -> Store:
     return MemoryStore(Ticker(LoopClock()))
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize(("make", "least"), [(memory, 5), (SlowStore, 15)])
+@pytest.mark.parametrize(
+    ("backend", "make", "least"),
+    [("asyncio", memory, 5), ("trio", memory, 5), ("trio", SlowStore, 15)],
+)
 @pytest.mark.parametrize("who", [0, 1, 2])
 def test_cancelled_at_every_await(backend: str, make: Any, least: int, who: int) -> None:
     async def main(last: int) -> int:
