@@ -112,6 +112,8 @@ SHAPES = [
     ("SELECT NULL AS x UNION ALL SELECT 'a'", [[None], ["a"]]),
     ("SELECT 1 UNION DISTINCT SELECT 1", [[1]]),
     ("SELECT count() FROM (SELECT 1 UNION ALL SELECT 1)", [[2]]),
+    ("SELECT JSONExtractString(x, 'a'), x.a FROM (SELECT arrayJoin(['', 'x', '{\"a\": 1}']) AS x) "
+     "ORDER BY 1", [["", None], ["", None], ["1", "1"]]),
     # No partner: the empty value, not NULL.
     ("SELECT a.number, b.x, b.y FROM numbers(2) a LEFT JOIN (SELECT 0 AS k, 'p' AS x, "
      "toInt('3') AS y) b ON a.number = b.k ORDER BY 1", [[0, "p", 3], [1, "", None]]),
@@ -183,6 +185,9 @@ PROPERTIES = [
     ("properties['quo\"te']", [None, None, None, "q"]),
     ("properties.nope", [None, None, None, None]),
     ("person.properties.email", ["a@a", "a@a", "a@a", "a@a"]),
+    ("JSONExtractString(person.properties, 'email')", ["a@a", "a@a", "a@a", "a@a"]),
+    ("JSONExtractInt(group_0.properties, 'size')", [0, 0, 0, 0]),
+    ("group_0.properties.size", [None, None, None, None]),
     ("$session_id", ["s", None, None, None]),
 ]  # fmt: skip
 

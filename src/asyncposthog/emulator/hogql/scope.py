@@ -74,8 +74,10 @@ class TableSource(Source):
         return None if column is None else self._value(name, column)
 
     def _value(self, name: str, column: Column) -> Value:
-        sql = self._filled(column.sql.format(self.alias), column.type)
-        json = Json(sql, column.properties) if column.properties else None
+        own = column.sql.format(self.alias)
+        sql = self._filled(own, column.type)
+        # Where an outer join found nothing, there is no JSON to look into.
+        json = Json(own, column.properties) if column.properties else None
         return Value(sql, column.type, identifier(name), json=json, name=name)
 
     def child(self, name: str) -> Source | None:
@@ -156,7 +158,8 @@ class QuerySource(Source):
         inner, kind = found
         sql = self._filled(f"{self.alias}.{inner}", kind)
         # A subquery that hands on `properties` hands on what can be asked of them.
-        json = Json(sql, "") if kind.plain.name == "String" else None
+        valid = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
+        json = Json(valid, "") if kind.plain.name == "String" else None
         return Value(sql, kind, identifier(name), json=json, name=name)
 
     def child(self, name: str) -> Source | None:

@@ -35,9 +35,10 @@ def _place(call: Call, keys: Sequence[Value]) -> tuple[str, str]:
         if isinstance(key.literal, int) and key.literal < 1:
             raise untranslated(f"{call.name} counting from the end")
         steps.append(key.literal)
-    sql = root.sql
-    if root.json is None or root.json.keys:
-        sql = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
+    if root.json is not None and not root.json.keys:
+        sql = root.json.root
+    else:
+        sql = f"(CASE WHEN json_valid({root.sql}) THEN {root.sql} END)"
     for at, step in enumerate(steps):
         if isinstance(step, int):
             told = quoted(f"the emulator does not translate {call.name} by the number of a key")
