@@ -235,6 +235,8 @@ def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
     try:
         connection: duckdb.DuckDBPyConnection = duckdb.connect(where)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        # At a prompt it would be drawn between the lines of whoever uses the emulator.
+        connection.execute("SET enable_progress_bar = false")
         if path is not None:
             _be_modest(connection)
     except duckdb.Error as error:
