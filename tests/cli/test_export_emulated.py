@@ -48,7 +48,11 @@ def test_parquet_reads_back_with_the_right_types(
             .fetchall()
         )  # fmt: skip
         found = {str(row[0]) for row in db.sql(f"SELECT uuid FROM {where}").fetchall()}
+        pressed = db.sql(
+            f"SELECT DISTINCT compression FROM parquet_metadata('{folder}/**/*.parquet')"
+        ).fetchall()
     assert found == truth(emulator, "SELECT uuid FROM events")
+    assert pressed == [("ZSTD",)]
     assert kinds == {
         "uuid": "UUID",
         "event": "VARCHAR",

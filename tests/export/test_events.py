@@ -124,6 +124,18 @@ async def test_few_requests_are_used() -> None:
     assert len(server.asks) <= 1.15 * 5_000 / 500 + 2
 
 
+async def test_sparse_windows_are_read_as_one() -> None:
+    year = 365 * 86_400_000_000
+    server = Server(events(40, spread=year))
+    server.fault = lambda ask: refusal(513) if ask.counts else None
+    async with client(server) as ph:
+        job = ph.export.events(START, START + 365 * DAY)
+        report = await job.to(_nothing)
+    assert report.rows == 40
+    # A year of weeks of which nothing is known beforehand.
+    assert len(server.pages) <= 15
+
+
 @pytest.mark.parametrize("status", [504, 512, 513])
 async def test_what_is_too_much_for_the_server_is_halved_and_not_repeated(status: int) -> None:
     def slow(ask: Ask) -> httpx.Response | None:

