@@ -107,7 +107,7 @@ class ExportJob:
         folder: StrPath,
         *,
         rows_per_file: int = 500_000,
-        rows_per_group: int = 50_000,
+        rows_per_group: int = 25_000,
         checkpoint: StrPath | bool | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
@@ -123,7 +123,7 @@ class ExportJob:
         Args:
             folder: Made if need be.
             rows_per_file: After so many rows of a day, another file begins.
-            rows_per_group: Rows of a row group.
+            rows_per_group: Rows of a row group: so many wait in memory to be written.
             checkpoint: Where it is kept how far the export is, by default `FOLDER/.checkpoint`;
                 see `to_jsonl`.
             on_progress: See `to_jsonl`.
