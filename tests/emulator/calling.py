@@ -52,6 +52,7 @@ STATES: dict[str, dict[str, Any]] = {
         ("batch_exports.backfills.create", "batch_exports.replace", "batch_exports.update"),
         _EXPORT,
     ),
+    "cohorts.persons": {"is_static": True},
     "cohorts.add_persons_to_static_cohort": {"is_static": True},
     "cohorts.remove_person_from_static_cohort": {"is_static": True},
     "batch_exports.runs.cancel": {"status": "Running"},
