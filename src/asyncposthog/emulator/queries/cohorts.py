@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -66,21 +66,22 @@ def cohorts_of(world: World, team: str) -> Known:
     return known
 
 
-def renew(world: World, team: str, *, all: bool = False) -> None:
+def renew(world: World, team: str, *, all: bool = False, only: Iterable[Row] | None = None) -> None:
     """Find the members of the cohorts that were changed, or found long ago.
 
     Args:
         world: The emulator's state.
         team: The project.
         all: Whether to find those of the others as well.
+        only: The cohorts that are of interest, with those that they depend on; by default all.
     """
-    rows = {int(row.key): row for row in _rows(world, team) if is_dynamic(row)}
+    bucket = world.store.bucket(fill(_COHORTS, [team]))
     found, now = _notes(world), world.settings.clock().astimezone(UTC)
     under_way: list[int] = []
 
     def find(number: int) -> None:
-        row = rows.get(number)
-        if row is None or number in done:
+        row = bucket.rows.get(str(number))
+        if row is None or row.deleted or not is_dynamic(row) or number in done:
             return
         if number in under_way:
             raise invalid(f"Cohort {number} depends on itself.")
@@ -98,8 +99,9 @@ def renew(world: World, team: str, *, all: bool = False) -> None:
         found[team, number] = _Found(rule, now, problem)
 
     done = set[int]()
-    for number in rows:
-        find(number)
+    for row in _rows(world, team) if only is None else only:
+        if row.key.isdigit():
+            find(int(row.key))
 
 
 def _rows(world: World, team: str) -> list[Row]:

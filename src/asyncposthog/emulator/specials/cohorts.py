@@ -48,15 +48,16 @@ def _rule(row: Row) -> list[Any]:
     return [copy.deepcopy(row.data.get(name)) for name in ("filters", "groups", "query")]
 
 
-def _renewed(call: Call) -> None:
+def _renewed(call: Call, only: tuple[Row, ...] | None = None) -> None:
     from asyncposthog.emulator.queries.cohorts import renew
 
-    renew(call.world, call.values[0])
+    renew(call.world, call.values[0], only=only)
 
 
 def _get(call: Call) -> Answer:
     row = call.row()
-    _renewed(call)
+    if not row.data.get("is_static"):
+        _renewed(call, (row,))
     return item_answer(call, row)
 
 
