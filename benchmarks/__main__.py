@@ -20,13 +20,14 @@ from benchmarks import (
     faults,
     fleet,
     hogql,
+    ingestion,
     limits,
 )
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": client.rows,
-    "emulator": lambda: chain(emulator.rows(), hogql.rows()),
+    "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(export.rows(), export_rivals.rows(), export_memory.rows()),
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
