@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -22,7 +22,7 @@ from asyncposthog.transport.retry import OnRetry, RetryDetails
 from asyncposthog.types import OMIT, RequestOptions
 
 from .engine import Tally
-from .heap import give_back
+from .heap import given_back
 from .page import ShapeError, parse
 
 __all__ = ["Asker", "observed"]
@@ -125,11 +125,9 @@ class Asker:
 def _read(read: Callable[[object, int], R], answers: list[bytes]) -> R:
     # Tens of megabytes: nothing keeps the bytes once they are parsed.
     size = len(answers[0])
-    try:
+    # What was written meanwhile is free before as much is needed again, and what this leaves after.
+    with given_back() if size >= _LARGE else nullcontext():
         return read(parse(answers.pop()), size)
-    finally:
-        if size >= _LARGE:
-            give_back()
 
 
 def _waits(executor: Executor) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["give_back"]
+__all__ = ["give_back", "given_back"]
 
 
 def give_back() -> None:
@@ -19,6 +20,16 @@ def give_back() -> None:
     trim = _trim()
     if trim is not None:
         trim(0)
+
+
+@contextmanager
+def given_back() -> Generator[None]:
+    """Give back what is free, before and after."""
+    give_back()
+    try:
+        yield
+    finally:
+        give_back()
 
 
 @cache
