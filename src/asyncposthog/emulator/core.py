@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.emulator import backstage, public, queries
 from asyncposthog.emulator.accounts import DEFAULT_KEY, Account, Accounts
-from asyncposthog.emulator.arranging import Arranging
 from asyncposthog.emulator.guards import as_object
 from asyncposthog.emulator.happenings import Happenings
 from asyncposthog.emulator.misbehaviour.active import Faults
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Emulator"]
 
 
-class Emulator(Keeping, TimeTravel, Trouble, Arranging, Happenings):
+class Emulator(Keeping, TimeTravel, Trouble, Happenings):
     """A small PostHog in this process: an ASGI application with state.
 
     It answers every operation it is given, and knows one account: the key `phx_emulator`, which

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import datetime
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from asyncposthog.types import Id
+from asyncposthog.emulator.arranging import Arranging
 
 if TYPE_CHECKING:
     from asyncposthog.emulator.demo.load import Demo
-    from asyncposthog.emulator.state.world import World
 
 __all__ = ["Happenings"]
 
 
-class Happenings:
+class Happenings(Arranging):
     """Events that an application sent, or that were made up; a part of `Emulator`."""
-
-    _lock: RLock
-
-    @property
-    def project_id(self) -> int:
-        """The number of the account's project."""
-        raise NotImplementedError
-
-    @property
-    def world(self) -> World:
-        """The state behind the application."""
-        raise NotImplementedError
-
-    def _changed(self) -> None:
-        """Have the state written soon."""
-        raise NotImplementedError
-
-    def add(
-        self,
-        resource: str,
-        fields: Mapping[str, Any] | None = None,
-        *,
-        project_id: int | None = None,
-        parents: Iterable[Id] = (),
-    ) -> dict[str, Any]:
-        """Put one object into a collection."""
-        raise NotImplementedError
 
     def captured(
         self,
