@@ -166,7 +166,8 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
         wait_until(lambda: total([holder]) == 3, [holder])
         # It stands in the queue, in front of the last.
         waiter.begin()
-        time.sleep(0.1)
+        with redis_server.client() as admin:
+            wait_until(lambda: admin.hlen("{killed}:host/key/slots:waiters") == 1, [waiter])
         assert total([waiter]) == 0
         last.begin()
         for process in (waiter, holder):
@@ -187,12 +188,12 @@ def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -
         opened, closed = processes[:2], processes[2:]
         wait_until(lambda: total(opened) >= 90 and total(closed) >= 90, processes)
         private_redis.kill()
-        wait_until(lambda: all("is away" in p.log for p in processes), processes)
+        wait_until(lambda: all("is away (" in p.log for p in processes), processes)
         during, held = total(opened), total(closed)
         wait_until(lambda: total(opened) >= during + 90, processes)  # more than two windows
         assert total(closed) - held <= 8  # what was let go before
         private_redis.start()
-        wait_until(lambda: all("is back" in p.log for p in processes), processes)
+        wait_until(lambda: all("is back, after" in p.log for p in processes), processes)
         after, again = total(opened), total(closed)
         wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
     # Right after the failure, those who had done little come on top of those who had done much;
