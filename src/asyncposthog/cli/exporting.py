@@ -140,13 +140,11 @@ class _Stdout:
 
     def __call__(self, batch: Batch) -> None:
         if self._form == "jsonl":
-            chunks = json_lines(batch)
+            write(json_lines(batch))
         else:
             if not self._headed:
                 write(csv_header(batch.columns))
-            chunks = csv_lines(batch)
-        for chunk in chunks:
-            write(chunk)
+            write(csv_lines(batch))
         self._headed = True
 
 

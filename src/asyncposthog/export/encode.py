@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
-from io import StringIO
+from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO, StringIO
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -33,10 +33,18 @@ _FIXED: Final = frozenset({"UUID", "DateTime", "DateTime64", "Date", "Date32"})
 """Types whose values have nothing in them that JSON would escape."""
 
 
-def json_lines(batch: Batch) -> list[bytes]:
-    """Return rows as JSON, one object a line, its columns in their order; some lines a piece."""
-    count = len(batch)
-    return [_json_lines(batch.cut(at, at + _ROWS)) for at in range(0, count, _ROWS)]
+def json_lines(batch: Batch) -> bytes:
+    """Return rows as JSON, one object a line, its columns in their order."""
+    return _by_slices(batch, _json_lines)
+
+
+def _by_slices(batch: Batch, encode: Callable[[Batch], bytes]) -> bytes:
+    # One piece of memory that grows, and is handed over without a copy. Many small ones would stay
+    # with the process when they are free again.
+    lines = BytesIO()
+    for at in range(0, len(batch), _ROWS):
+        lines.write(encode(batch.cut(at, at + _ROWS)))
+    return lines.getvalue()
 
 
 def _json_lines(batch: Batch) -> bytes:
@@ -105,13 +113,15 @@ def csv_header(columns: Sequence[str]) -> bytes:
     return _csv([list(columns)])
 
 
-def csv_lines(batch: Batch) -> list[bytes]:
+def csv_lines(batch: Batch) -> bytes:
     """Return rows as CSV: null is empty, what is no text or number is JSON."""
-    if not len(batch):
-        return []
-    batch.check_columns()
-    columns = [_plain(values) for values in batch.raw_columns]
-    return [_csv(zip(*columns, strict=True))]
+    if len(batch):
+        batch.check_columns()
+    return _by_slices(batch, _csv_lines)
+
+
+def _csv_lines(batch: Batch) -> bytes:
+    return _csv(zip(*map(_plain, batch.raw_columns), strict=True))
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> bytes:

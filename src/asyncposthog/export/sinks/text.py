@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from gzip import compress
 from hashlib import file_digest, sha256
@@ -32,7 +32,7 @@ _MEMBER: Final = 20_000
 class Lines:
     """The rows of a batch, written out."""
 
-    pieces: Sequence[bytes]
+    content: bytes
     rows: int
     checksum: int
     columns: tuple[str, ...]
@@ -108,11 +108,11 @@ class TextSink:
     def prepare(self, batch: Batch) -> Lines:
         """Write rows out as lines."""
         if self._gzip:
-            return Lines((), 0, 0, batch.columns, batch)
+            return Lines(b"", 0, 0, batch.columns, batch)
         keys = key_sum(batch.keys)
         return Lines(self._encode(batch), len(batch), keys, batch.columns, None)
 
-    def _encode(self, batch: Batch) -> list[bytes]:
+    def _encode(self, batch: Batch) -> bytes:
         return json_lines(batch) if self._form == "jsonl" else csv_lines(batch)
 
     def write(self, piece: Piece[Lines], *, durable: bool) -> Mark | None:
@@ -122,7 +122,7 @@ class TextSink:
             self._head(lines.columns)
             if lines.batch is not None:
                 position = self._gather(lines.batch)
-            self._append(lines.pieces, lines.rows, lines.checksum)
+            self._append(lines.content, lines.rows, lines.checksum)
             if not durable or position is None:
                 return None
             assert self._file is not None
@@ -134,7 +134,7 @@ class TextSink:
             self._columns = columns
             if self._form == "csv":
                 header = csv_header(columns)
-                self._append([compress(header, mtime=0) if self._gzip else header], 0, 0)
+                self._append(compress(header, mtime=0) if self._gzip else header, 0, 0)
         elif columns != self._columns:
             raise ExportError(
                 f"The columns changed from {', '.join(self._columns)} to {', '.join(columns)}.",
@@ -161,29 +161,25 @@ class TextSink:
 
     def _member(self) -> None:
         waiting, self._waiting, self._held = self._waiting, [], 0
-        content = b"".join(piece for batch in waiting for piece in self._encode(batch))
+        content = b"".join(map(self._encode, waiting))
         keys = sum(key_sum(batch.keys) for batch in waiting)
-        self._append([compress(content, 6, mtime=0)], sum(map(len, waiting)), keys)
+        self._append(compress(content, 6, mtime=0), sum(map(len, waiting)), keys)
 
-    def _append(self, pieces: Sequence[bytes], rows: int, keys: int) -> None:
+    def _append(self, content: bytes, rows: int, keys: int) -> None:
         file = self._file
         assert file is not None
-        size, digest = 0, self._digest.copy()
         try:
-            for piece in pieces:
-                view = memoryview(piece)
-                while view:
-                    view = view[file.write(view) :]
-                size += len(piece)
-                digest.update(piece)
+            view = memoryview(content)
+            while view:
+                view = view[file.write(view) :]
         except OSError:
             # Half a line is of no use to anybody.
             with contextlib.suppress(OSError):
                 file.truncate(self._offset)
                 file.seek(self._offset)
             raise
-        self._offset += size
-        self._digest = digest
+        self._offset += len(content)
+        self._digest.update(content)
         self.rows += rows
         self.checksum = (self.checksum + keys) & MASK
 
