@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -32,22 +32,43 @@ def binary() -> str | None:
     return shutil.which("redis-server", path=os.pathsep.join(places))
 
 
-def _free_port() -> int:
-    """Find a port; a cluster needs the one 10,000 above it too."""
-    while True:
-        with socket.socket() as free, socket.socket() as bus:
-            free.bind(("127.0.0.1", 0))
-            port = cast("int", free.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                bus.bind(("127.0.0.1", port + 10_000))
-                return port
+class _Port:
+    """A port that nobody else gets; a cluster needs the one 10,000 above it too.
+
+    On Linux it is kept while the server is down as well: a socket that is bound, and does not
+    listen, is in the way of everybody who looks for a free port, and not of a server that is told
+    to reuse one, as Redis is.
+    """
+
+    def __init__(self) -> None:
+        while True:
+            self._kept = [socket.socket(), socket.socket()]
+            try:
+                self.number = self._bind(self._kept[0], 0)
+                self._bind(self._kept[1], self.number + 10_000)
+            except (OSError, OverflowError):
+                self.close()
+            else:
+                break
+        if sys.platform != "linux":
+            self.close()
+
+    def close(self) -> None:
+        for each in self._kept:
+            each.close()
+
+    def _bind(self, each: socket.socket, number: int) -> int:
+        each.bind(("127.0.0.1", number))
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return cast("int", each.getsockname()[1])
 
 
 class Server:
     """One server process. It keeps nothing on disk."""
 
     def __init__(self, program: str, folder: Path, *options: str) -> None:
-        self.port = _free_port()
+        self._port = _Port()
+        self.port = self._port.number
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._command = [
@@ -60,7 +81,7 @@ class Server:
         """Start it, and wait until it answers."""
         self._process = subprocess.Popen(self._command)
         with redis.Redis(port=self.port, password=password) as client:
-            for _ in range(1000):
+            for _ in range(6000):  # a minute: a slow machine is no failure
                 try:
                     client.ping()
                 except exceptions.ConnectionError:
@@ -77,6 +98,11 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def close(self) -> None:
+        """End it for good."""
+        self.kill()
+        self._port.close()
 
     def freeze(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
@@ -98,11 +124,11 @@ def running(program: str, *options: str) -> Generator[Server]:
     """Run a server as long as the block."""
     with tempfile.TemporaryDirectory() as folder:
         server = Server(program, Path(folder), *options)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
-            server.kill()
+            server.close()
 
 
 def _program() -> str:
@@ -127,4 +153,4 @@ def private_redis() -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.kill()
+            server.close()

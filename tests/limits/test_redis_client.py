@@ -102,7 +102,9 @@ async def test_a_closure_that_is_too_long_for_one_is_for_the_others(redis_server
 async def test_a_limiter_is_closed_with_its_block(redis_server: Server) -> None:
     api = Api()
     settings: dict[str, Any] = {"project_id": 1, "transport": httpx.MockTransport(api)}
-    async with RateLimiter(store=RedisStore(redis_server.url, prefix="block")) as limiter:
+    async with RateLimiter(
+        store=RedisStore(redis_server.url, prefix="block", timeout=30.0)
+    ) as limiter:
         async with AsyncPostHog("phx_block", limiter=limiter, **settings) as ph:
             await ph.feature_flags.list()
         assert ph.rate_limits["burst"].used == 1

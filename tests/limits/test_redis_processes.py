@@ -69,7 +69,7 @@ def wait_until(what: Callable[[], bool], processes: Sequence[Process] = ()) -> N
         for process in processes:
             process.check()
         time.sleep(0.02)
-    raise AssertionError([process.log for process in processes])
+    raise AssertionError([(len(process.times), process.log) for process in processes])
 
 
 @contextmanager
@@ -102,6 +102,10 @@ def total(processes: Sequence[Process]) -> int:
     return sum(len(process.times) for process in processes)
 
 
+def least(processes: Sequence[Process]) -> int:
+    return min(len(process.times) for process in processes)
+
+
 def every(processes: Sequence[Process]) -> list[float]:
     return [moment for process in processes for moment in process.times]
 
@@ -111,10 +115,10 @@ def test_four_processes_with_wrong_clocks_keep_to_one_budget(
 ) -> None:
     jobs = [Job(f"w{i}", redis_server.url, "budget", PAIR, tasks=8, skew=i * 1e5) for i in range(4)]
     with workers(tmp_path, *jobs) as processes:
-        wait_until(lambda: total(processes) >= 250, processes)
+        # However late the machine lets one of them begin: it gets its turns.
+        wait_until(lambda: total(processes) >= 250 and least(processes) >= 15, processes)
     assert refusals(PAIR, every(processes)) == 0
     for process in processes:
-        assert len(process.times) >= 15, [len(p.times) for p in processes]
         assert process.log == ""
 
 
@@ -125,10 +129,12 @@ def test_a_process_far_from_redis_gets_its_part(redis_server: Server, tmp_path: 
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
-        wait_until(lambda: total(processes) >= 200, processes)
+        # The machine may keep one of them from running for a while, which is made up for.
+        wait_until(
+            lambda: total(processes) >= 200 and least(processes) >= 0.5 * total(processes) / 3,
+            processes,
+        )
     assert refusals(rules, every(processes)) == 0
-    counts = [len(process.times) for process in processes]
-    assert min(counts) >= 0.5 * sum(counts) / 3, counts
 
 
 def test_waiters_that_give_up_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
@@ -157,7 +163,7 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
     rules = (("slots", 3, 0.0),)
 
     def job(name: str, *, hang: bool) -> Job:
-        options: dict[str, object] = {"slot_lease": 1.5, "timeout": 30.0}
+        options: dict[str, object] = {"slot_lease": 1000.0, "timeout": 30.0}
         return Job(name, redis_server.url, "killed", rules, hang=hang, options=options)
 
     jobs = job("holder", hang=True), job("waiter", hang=True), job("last", hang=False)
@@ -167,12 +173,15 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
         # It stands in the queue, in front of the last.
         waiter.begin()
         with redis_server.client() as admin:
-            wait_until(lambda: admin.hlen("{killed}:host/key/slots:waiters") == 1, [waiter])
-        assert total([waiter]) == 0
-        last.begin()
-        for process in (waiter, holder):
-            process.kill()
-        wait_until(lambda: total([last]) >= 20, [last])
+            queue = "{killed}:host/key/slots:waiters"
+            wait_until(lambda: admin.hlen(queue) == 1, [waiter])
+            last.begin()
+            wait_until(lambda: admin.hlen(queue) == 2, [last])
+            assert total([waiter, last]) == 0
+            for process in (waiter, holder):
+                process.kill()
+            admin.hincrbyfloat("{killed}:clock", "shift", 1000.0)
+            wait_until(lambda: total([last]) >= 20, [last])
 
 
 def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ async def test_a_wrong_password_is_no_outage(
     with private_redis.client() as admin:
         admin.config_set("requirepass", "secret")
     url = private_redis.url.replace("//", "//:hunter2@")
-    store = RedisStore(url, on_failure=on_failure)
+    store = RedisStore(url, on_failure=on_failure, timeout=30.0)
     windows = store.windows((WINDOW,))
     for _ in range(2):
         with pytest.raises(ConfigurationError) as caught:
@@ -164,7 +164,7 @@ async def test_a_password_that_is_missing_is_no_outage(private_redis: Server) ->
     private_redis.start()
     with private_redis.client() as admin:
         admin.config_set("requirepass", "secret")
-    store = RedisStore(private_redis.url)
+    store = RedisStore(private_redis.url, timeout=30.0)
     with pytest.raises(ConfigurationError, match="AuthenticationError, NOAUTH") as caught:
         await store.windows((WINDOW,)).acquire(1)
     assert "password" in str(caught.value.suggestion)
@@ -173,7 +173,7 @@ async def test_a_password_that_is_missing_is_no_outage(private_redis: Server) ->
 
 @pytest.mark.anyio
 async def test_a_database_that_there_is_not(redis_server: Server) -> None:
-    store = RedisStore(f"{redis_server.url}99")
+    store = RedisStore(f"{redis_server.url}99", timeout=30.0)
     with pytest.raises(ConfigurationError, match="refuses to serve"):
         await store.windows((WINDOW,)).acquire(1)
     await store.aclose()
@@ -203,11 +203,14 @@ async def test_a_cluster(redis_server: Server) -> None:
     with running(program, "--cluster-enabled", "yes") as server:
         with server.client() as admin:
             admin.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-            for _ in range(1000):
-                if "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")):
+            for _ in range(6000):
+                state = str(admin.execute_command("CLUSTER", "INFO"))
+                if "cluster_state:ok" in state:
                     break
                 await anyio.sleep(0.01)
-        store = RedisStore(server.url, cluster=True)
+            else:
+                raise AssertionError(state)
+        store = RedisStore(server.url, timeout=30.0, cluster=True)
         windows = store.windows((WINDOW,))
         # Keys in several slots would be refused.
         await fill(windows, 1, 2)
@@ -217,7 +220,7 @@ async def test_a_cluster(redis_server: Server) -> None:
 
 @pytest.mark.anyio
 async def test_no_cluster_where_one_was_promised(redis_server: Server) -> None:
-    store = RedisStore(redis_server.url, cluster=True)
+    store = RedisStore(redis_server.url, timeout=30.0, cluster=True)
     with pytest.raises(ConfigurationError, match="refuses to serve"):
         await store.windows((WINDOW,)).acquire(1)
     await store.aclose()
