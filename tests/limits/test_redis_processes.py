@@ -164,7 +164,7 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
 
     def job(name: str, *, hang: bool) -> Job:
         options: dict[str, object] = {"slot_lease": 1000.0, "timeout": 30.0}
-        return Job(name, redis_server.url, "killed", rules, hang=hang, options=options)
+        return Job(name, redis_server.url, "killed", rules, 3, hang=hang, options=options)
 
     jobs = job("holder", hang=True), job("waiter", hang=True), job("last", hang=False)
     with workers(tmp_path, *jobs, begin=False) as (holder, waiter, last):
