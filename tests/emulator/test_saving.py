@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from asyncposthog.emulator import Emulator
+from asyncposthog.emulator.state.saving import Folder
 from tests.emulator import small
 from tests.emulator.calling import Caller
 from tests.emulator.conftest import client
@@ -109,6 +110,7 @@ def test_a_killed_one_has_what_was_saved(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from asyncposthog.emulator import Emulator
+from asyncposthog.emulator.state.saving import Folder
 emulator = Emulator(path={str(tmp_path)!r})
 emulator.settings.save_delay = 3600
 emulator.seed("cohorts", 20)
@@ -150,7 +152,7 @@ CHANGES: dict[str, Callable[[Emulator], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_is_changed_by_hand_is_written(tmp_path: Path, change: str) -> None:
     with Emulator(path=tmp_path) as emulator:
-        emulator.settings.save_delay = 60
+        emulator.settings.save_delay = 3600
         assert emulator.world.events.now() > 0
         assert saving() == []
         CHANGES[change](emulator)
@@ -160,7 +162,7 @@ def test_whatever_is_changed_by_hand_is_written(tmp_path: Path, change: str) -> 
 
 async def test_an_event_that_comes_by_get_is_written(tmp_path: Path) -> None:
     with Emulator(path=tmp_path) as emulator:
-        emulator.settings.save_delay = 60
+        emulator.settings.save_delay = 3600
         sent = {"api_key": "phc_emulator", "event": "seen", "distinct_id": "ada"}
         data = base64.b64encode(json.dumps(sent).encode()).decode()
         async with client(emulator) as http:
@@ -182,6 +184,7 @@ def saving() -> list[threading.Thread]:
 
 def test_closing_leaves_nothing_behind(tmp_path: Path) -> None:
     emulator = opened(tmp_path)
+    emulator.settings.save_delay = 3600
     emulator.add("widgets", {"name": "a"})
     assert len(saving()) == 1
     emulator.close()
@@ -194,10 +197,31 @@ def test_closing_leaves_nothing_behind(tmp_path: Path) -> None:
         assert empty.items("widgets") == []
 
 
+def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write() -> tuple[int, str]:
+        begun.set()
+        go_on.wait()
+        return 1, "{}"
+
+    folder = Folder(tmp_path, write)
+    folder.touch(0.0)
+    begun.wait()
+    folder.touch(3600.0)
+    closing = threading.Thread(target=folder.close)
+    closing.start()
+    go_on.set()
+    closing.join()
+    assert saving() == []
+    assert (tmp_path / "state.json").read_text(encoding="utf-8") == "{}"
+
+
 async def test_a_write_that_fails_leaves_the_old_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(tmp_path) as emulator:
+        emulator.settings.save_delay = 3600
         emulator.add("widgets", {"name": "a"})
         emulator.save()
         emulator.add("widgets", {"name": "b"})

@@ -44,6 +44,9 @@ class Folder:
         self._saving = threading.Lock()
         self._written = -1
         self._timer: threading.Timer | None = None
+        """What is going to write."""
+        self._timers: list[threading.Timer] = []
+        """Those, and those that are writing still."""
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"{self.path} is a file; the emulator needs a folder")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -85,6 +88,7 @@ class Folder:
                 self._timer = threading.Timer(delay, self._due)
                 self._timer.daemon = True
                 self._timer.name = "asyncposthog-emulator-saving"
+                self._timers = [*filter(threading.Thread.is_alive, self._timers), self._timer]
                 self._timer.start()
 
     def save(self) -> None:
@@ -103,9 +107,9 @@ class Folder:
     def close(self) -> None:
         """Let the folder go; nothing is written any more."""
         with self._lock:
-            timer, self._timer = self._timer, None
+            timers, self._timer, self._timers = self._timers, None, []
             held, self._held = self._held, None
-        if timer is not None:
+        for timer in timers:
             timer.cancel()
             timer.join()
         if held is not None:
