@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache, partial
-from io import BytesIO
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
@@ -28,7 +27,6 @@ __all__ = [
     "arrow_table",
     "arrow_type",
     "pyarrow_module",
-    "uuid_type",
 ]
 
 Convert: TypeAlias = Callable[[Any], Any]
@@ -87,24 +85,8 @@ def arrow_type(kind: ColumnType) -> DataType:
     return pa.string()
 
 
-@lru_cache(maxsize=1)
-def uuid_type() -> DataType:
-    """Return Arrow's type of UUIDs; text where this pyarrow would not write them as Parquet's."""
-    pa = pyarrow_module()
-    if hasattr(pa, "uuid"):
-        from pyarrow import parquet
-
-        file, writer = BytesIO(), cast("Any", parquet).ParquetWriter
-        with writer(file, pa.schema([("uuid", pa.uuid())])):
-            pass
-        kind = cast("Any", parquet).ParquetFile(file).schema.column(0).logical_type
-        if kind.type == "UUID":
-            return pa.uuid()
-    return pa.string()
-
-
 def _column_type(kind: ColumnType, uuids: bool) -> DataType:
-    return uuid_type() if uuids and kind.base.name == "UUID" else arrow_type(kind)
+    return pyarrow_module().uuid() if uuids and kind.base.name == "UUID" else arrow_type(kind)
 
 
 def arrow_schema(
@@ -163,7 +145,7 @@ def arrow_array(
         ValueError: A value is not what the type promises.
         ImportError: pyarrow is not installed.
     """
-    if uuids and kind.base.name == "UUID" and not _is_text(uuid_type()):
+    if uuids and kind.base.name == "UUID":
         return _uuid_array(values)
     pa, kind = pyarrow_module(), kind.base
     target = arrow_type(kind)
@@ -175,10 +157,6 @@ def arrow_array(
         return pa.array([None if v is None else prepare(v) for v in values], target)
     except _failures() as error:
         raise ValueError(_complaint(kind, values, prepare, str(error))) from None
-
-
-def _is_text(kind: DataType) -> bool:
-    return pyarrow_module().types.is_string(kind)
 
 
 def _uuid_array(values: Sequence[Any]) -> Array:
@@ -193,7 +171,7 @@ def _uuid_array(values: Sequence[Any]) -> Array:
     valid = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
     buffers = [valid if None in values else None, pa.py_buffer(content)]
     storage = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(texts), buffers)
-    return pa.ExtensionArray.from_storage(uuid_type(), storage)
+    return pa.ExtensionArray.from_storage(pa.uuid(), storage)
 
 
 def _uuid_bytes(text: Any) -> bytes:

@@ -10,11 +10,16 @@ from asyncposthog.emulator.hogql.values import Value, truth
 
 __all__: list[str] = []
 
-for _name, _sql in (
-    ("sqrt", "sqrt"), ("exp", "exp"), ("sin", "sin"), ("cos", "cos"),
-    ("tan", "tan"), ("asin", "asin"), ("acos", "acos"), ("atan", "atan"),
-):  # fmt: skip
-    simple(_name, "n", f"{_sql}(CAST({{0}} AS DOUBLE))", FLOAT)
+for _name in ("exp", "sin", "cos", "tan", "atan"):
+    simple(_name, "n", f"{_name}(CAST({{0}} AS DOUBLE))", FLOAT)
+for _name, _outside in (("sqrt", "{0} < 0"), ("asin", "abs({0}) > 1"), ("acos", "abs({0}) > 1")):
+    # Outside of what they are made for they are no number, which not every DuckDB says.
+    simple(
+        _name,
+        "n",
+        f"(CASE WHEN {_outside} THEN 'nan'::DOUBLE ELSE {_name}(CAST({{0}} AS DOUBLE)) END)",
+        FLOAT,
+    )
 _CBRT = "cbrt(CAST({0} AS DOUBLE))"
 # DuckDB's is off by a bit, even for 27; one step of Newton's puts it right.
 simple(
