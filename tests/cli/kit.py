@@ -135,7 +135,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], stdin: str | None = None) -> Ended:
-    out, err = process.communicate(stdin, timeout=60)
+    out, err = process.communicate(stdin, timeout=300)
     return Ended(process.returncode, out, err)
 
 
@@ -165,10 +165,10 @@ class Terminal:
         while self._read():
             pass
         os.close(self._main)
-        return self.process.wait(timeout=60), self.seen
+        return self.process.wait(timeout=300), self.seen
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self._main], [], [], 60)
+        ready, _, _ = select.select([self._main], [], [], 300)
         assert ready, f"nothing more came: {self.seen!r}"
         try:
             got = os.read(self._main, 65536)

@@ -240,14 +240,14 @@ def test_ctrl_c_leaves_what_can_be_resumed(
     def block(ask: Ask) -> httpx.Response | None:
         if len(server.pages) > 2:
             reached.set()
-            go_on.wait(60)
+            go_on.wait(300)
         return None
 
     server.clamp = 500
     server.asks.clear()
     server.fault = block
     process = start("export", "events", *RANGE, "--out", str(path))
-    assert reached.wait(60)
+    assert reached.wait(300)
     try:
         process.send_signal(signal.SIGINT)
         ended = finish(process)

@@ -33,15 +33,19 @@ async def running(
     """Start the command, and connect to it by what it says."""
     command = [sys.executable, "-m", "asyncposthog.emulator", "--port", "0", *options]
     async with await anyio.open_process(command, stderr=None) as process:
-        assert process.stdout is not None
-        told = b""
-        while told.count(b"\n") < 3:
-            told += await process.stdout.receive()
-        of = dict(line.split("=") for line in told.decode().split())
-        key = {"Authorization": f"Bearer {of['POSTHOG_PERSONAL_API_KEY']}"}
-        project = f"/api/projects/{of['POSTHOG_PROJECT_ID']}/"
-        async with httpx.AsyncClient(base_url=of["POSTHOG_HOST"] + project, headers=key) as http:
-            yield process, http
+        try:
+            assert process.stdout is not None
+            told = b""
+            while told.count(b"\n") < 3:
+                told += await process.stdout.receive()
+            of = dict(line.split("=") for line in told.decode().split())
+            key = {"Authorization": f"Bearer {of['POSTHOG_PERSONAL_API_KEY']}"}
+            url = f"{of['POSTHOG_HOST']}/api/projects/{of['POSTHOG_PROJECT_ID']}/"
+            async with httpx.AsyncClient(base_url=url, headers=key, timeout=60) as http:
+                yield process, http
+        except BaseException:
+            process.kill()  # it is waited for
+            raise
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

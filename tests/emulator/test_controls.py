@@ -234,7 +234,7 @@ async def test_they_are_for_this_machine_alone(
 
 
 async def test_on_a_socket(tiny: Emulator) -> None:
-    async with serve(tiny) as url, httpx.AsyncClient(base_url=url) as http:
+    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         assert (await http.post("/_emulator/seed", json={"resource": "widgets", "count": 2})).json()
         assert (await http.get(f"{url}/_emulator")).json()["project_id"] == 1
         assert (await http.get("/")).headers["content-type"] == "text/html; charset=utf-8"

@@ -298,7 +298,7 @@ async def test_addresses_expire_and_cannot_be_made_up(
 
 
 async def test_over_a_socket_the_store_is_another_origin(emulator: Emulator) -> None:
-    async with serve(emulator) as url, httpx.AsyncClient() as http:
+    async with serve(emulator) as url, httpx.AsyncClient(timeout=60) as http:
         headers = {"Authorization": f"Bearer {emulator.key}"}
         body = {"model": "events", "file": {}, **RANGE}
         started = await http.post(f"{url}{PATH}", json=body, headers=headers)

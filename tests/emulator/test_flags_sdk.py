@@ -23,9 +23,10 @@ async def url(emulator: Emulator) -> AsyncIterator[str]:
 
 def asked(url: str, **settings: Any) -> dict[str, Any]:
     """What a client in its own thread learns of a few flags."""
+    settings = {"timeout": 60, "feature_flags_request_timeout_seconds": 60, **settings}
     sdk = Posthog("phc_emulator", host=url, sync_mode=True, disable_geoip=True, **settings)
     try:
-        if settings:
+        if "personal_api_key" in settings:
             sdk.load_feature_flags()
         return {
             "values": sdk.get_all_flags("ada"),

@@ -176,11 +176,13 @@ async def test_the_same_requests_go_wrong_in_every_run(
 
 # --- On the wire --------------------------------------------------------------------------------
 
+KEY = {"Authorization": "Bearer phx_emulator"}
+
 
 @pytest.fixture
 def client() -> Callable[[str], httpx.AsyncClient]:
     def make(url: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=url, headers={"Authorization": "Bearer phx_emulator"})
+        return httpx.AsyncClient(base_url=url, headers=KEY, timeout=60)
 
     return make
 
@@ -215,7 +217,7 @@ async def test_a_reset_is_one(tiny: Emulator) -> None:
     async with serve(tiny) as url:
         # What the socket itself said is not told by every anyio: asked without it.
         with (
-            httpx.Client(base_url=url, headers={"Authorization": "Bearer phx_emulator"}) as http,
+            httpx.Client(base_url=url, headers=KEY, timeout=60) as http,
             pytest.raises(httpx.ReadError) as caught,
         ):
             await to_thread.run_sync(http.get, WIDGETS)

@@ -13,6 +13,7 @@ from asyncposthog.emulator import Emulator, served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
+PATIENT: dict[str, Any] = {"timeout": 60, "feature_flags_request_timeout_seconds": 60}
 COMPANY = {"name": "Acme", "seats": 7}
 
 
@@ -36,7 +37,7 @@ def url(emulator: Emulator) -> Iterator[str]:
 
 
 def sdk(url: str, **options: Any) -> Posthog:
-    return Posthog("phc_emulator", host=url, flush_interval=0.05, **options)
+    return Posthog("phc_emulator", host=url, flush_interval=0.05, **PATIENT, **options)
 
 
 def names(emulator: Emulator) -> list[str]:
@@ -169,7 +170,7 @@ def test_when_the_server_fails(
 
 async def test_the_asynchronous_client(emulator: Emulator, url: str) -> None:
     emulator.flag("on")
-    async with AsyncPosthog("phc_emulator", host=url) as client:
+    async with AsyncPosthog("phc_emulator", host=url, **PATIENT) as client:
         client.capture("signed up", distinct_id="ada", properties={"plan": "pro"})
         client.set(distinct_id="ada", properties={"age": 36})
         client.group_identify("company", "acme", COMPANY)
@@ -181,7 +182,7 @@ async def test_the_asynchronous_client(emulator: Emulator, url: str) -> None:
 
 
 def test_a_key_nobody_knows(emulator: Emulator, url: str) -> None:
-    client = Posthog("phc_somebody_elses", host=url, flush_interval=0.05)
+    client = Posthog("phc_somebody_elses", host=url, flush_interval=0.05, **PATIENT)
     client.capture("lost", distinct_id="ada")
     client.shutdown()
     assert [request.status for request in emulator.requests] == [200]

@@ -23,6 +23,11 @@ def headers(emulator: Emulator) -> dict[str, str]:
     return {"Authorization": f"Bearer {emulator.key}"}
 
 
+def calling(emulator: Emulator, url: str = "") -> httpx.AsyncClient:
+    """A client that has time: a slow machine is no failure."""
+    return httpx.AsyncClient(base_url=url, headers=headers(emulator), timeout=60)
+
+
 def served() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name == "asyncposthog-emulator"]
 
@@ -31,7 +36,7 @@ async def test_a_real_socket(tiny: Emulator) -> None:
     tiny.seed("widgets", 3)
     async with serve(tiny) as url:
         assert url.startswith("http://127.0.0.1:")
-        async with httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+        async with calling(tiny, url) as http:
             page = (await http.get(WIDGETS, params={"limit": 2})).json()
             assert page["next"] == f"{url}{WIDGETS}?limit=2&offset=2"
             assert len((await http.get(page["next"])).json()["results"]) == 1
@@ -45,7 +50,7 @@ async def test_nothing_is_left_behind(tiny: Emulator) -> None:
     async with serve(tiny) as url:
         port = int(url.rpartition(":")[2])
         assert len(served()) == 1
-        async with httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+        async with calling(tiny, url) as http:
             assert (await http.get(WIDGETS)).status_code == 200
     assert served() == []
     with socket.socket() as free:
@@ -73,7 +78,7 @@ async def test_two_at_once_on_ports_of_their_own(tiny: Emulator) -> None:
     other.seed("widgets", 2)
     async with serve(tiny) as first, serve(other) as second:
         assert first != second
-        async with httpx.AsyncClient(headers=headers(tiny)) as http:
+        async with calling(tiny) as http:
             counts = [(await http.get(url + WIDGETS)).json()["count"] for url in (first, second)]
     assert counts == [0, 2]
 
@@ -89,14 +94,14 @@ async def test_a_port_that_is_taken(tiny: Emulator) -> None:
 
 async def test_a_connection_lost_on_a_socket(tiny: Emulator) -> None:
     tiny.drop()
-    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+    async with serve(tiny) as url, calling(tiny, url) as http:
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get(WIDGETS)
         assert (await http.get(WIDGETS)).status_code == 200
 
 
 async def test_the_caller_may_seed_while_it_serves(tiny: Emulator) -> None:
-    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+    async with serve(tiny) as url, calling(tiny, url) as http:
         for expected in (100, 200):
             tiny.seed("widgets", 100)
             assert (await http.get(WIDGETS)).json()["count"] == expected
@@ -113,7 +118,7 @@ async def test_a_missing_uvicorn_names_the_extra(
 
 async def test_requests_side_by_side(tiny: Emulator) -> None:
     answers: list[int] = []
-    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, headers=headers(tiny)) as http:
+    async with serve(tiny) as url, calling(tiny, url) as http:
 
         async def make(number: int) -> None:
             answer = await http.post(WIDGETS, json={"name": str(number)})

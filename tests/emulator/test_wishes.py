@@ -70,7 +70,7 @@ async def test_broken_connections(
 ) -> None:
     with pytest.raises(error):
         await ask(tiny_http, Break=wish)
-    async with serve(tiny) as url, httpx.AsyncClient(base_url=url) as http:
+    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
         http.headers = tiny_http.headers
         with pytest.raises(error):
             await ask(http, Break=wish)
