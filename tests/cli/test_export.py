@@ -193,6 +193,47 @@ def test_an_export_that_breaks_off_says_how_to_go_on(
     assert path.read_bytes() == whole.read_bytes()
 
 
+def test_a_folder_of_parquet_is_gone_on_with(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    def day(n: int) -> list[Event]:
+        start = 1_767_225_600_000_000 + n * 86_400_000_000
+        return [Event(start + i, f"00000000-0000-4000-800{n}-{i:012d}") for i in range(700)]
+
+    server.rows = [event for n in range(4) for event in day(n)]
+    spans = ("--from", "2026-01-01", "--to", "2026-01-05")
+    whole, folder = tmp_path / "whole", tmp_path / "events"
+    assert program("export", "events", *spans, "--out", str(whole)).status == 0
+    quota = refusal(402, "quota_exceeded", "The quota is used up.")
+    server.clamp = 500
+    server.asks.clear()
+    server.fault = lambda ask: quota if len(server.pages) > 4 else None
+    command = ("export", "events", *spans, "--out", str(folder))
+    ended = program(*command)
+    assert ended.status == 3, ended.err
+    assert "--resume" in ended.err
+    server.fault = lambda ask: None
+    resumed = program(*command, "--resume")
+    assert resumed.status == 0, resumed.err
+    assert resumed.json["resumed"] is True
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.parquet"))
+    assert len(files) == 4
+    assert [(folder / f).read_bytes() for f in files] == [(whole / f).read_bytes() for f in files]
+    assert program(*command, "--resume").status == 2
+
+
+def test_a_value_that_parquet_cannot_hold_is_named(
+    program: Program, server: Server, tmp_path: Path
+) -> None:
+    server.rows = [Event(1_767_225_600_000_000, "no uuid")]
+    ended = program("export", "events", *RANGE, "--out", str(tmp_path / "events"))
+    assert ended.status == 1
+    assert "Column uuid: 'no uuid' is no UUID." in ended.err
+    assert "toString" in ended.err
+    assert "JSONL" in ended.err
+    assert program("export", "events", *RANGE, "--out", str(tmp_path / "e.jsonl")).status == 0
+
+
 def test_persons_until_now_go_on_until_then(
     program: Program, server: Server, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from asyncposthog import AsyncPostHog
 from asyncposthog.errors import ExportError
+from asyncposthog.export.checkpoint import default_path
 from asyncposthog.export.encode import csv_header, csv_lines, json_lines
 
 from . import codes
@@ -73,7 +74,7 @@ class Order:
         """Where it is kept how far the export is."""
         if self.checkpoint is not None or self.out is None:
             return self.checkpoint
-        return self.out.with_name(f".{self.out.name}.checkpoint")
+        return default_path(self.out, self.form)
 
     def check(self) -> None:
         """Refuse what does not go together.

@@ -85,8 +85,8 @@ class Batch:
             uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
 
         Raises:
+            DecodeError: A value is not of its column's type.
             ImportError: pyarrow is not installed: `pip install 'asyncposthog[arrow]'`.
-            ValueError: A value is not what the type of its column promises.
         """
         self.check_columns()
         from asyncposthog.query.arrow import arrow_table

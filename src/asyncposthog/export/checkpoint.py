@@ -13,7 +13,7 @@ from asyncposthog.errors import ExportError
 
 from .durable import clear_errors, write_atomically
 
-__all__ = ["Checkpoint", "check", "differences", "load", "save"]
+__all__ = ["Checkpoint", "check", "default_path", "differences", "load", "save"]
 
 _VERSION: Final = 1
 
@@ -40,6 +40,18 @@ class Checkpoint:
     def at(self, **changes: Any) -> Checkpoint:
         """Return a later one."""
         return replace(self, **changes)
+
+
+def default_path(output: Path, form: str) -> Path:
+    """Return where the checkpoint of an export is if nobody named another place.
+
+    Args:
+        output: The file; for Parquet, the folder.
+        form: `jsonl`, `csv` or `parquet`.
+    """
+    if form == "parquet":
+        return output / ".checkpoint"
+    return output.with_name(f".{output.name}.checkpoint")
 
 
 def load(path: Path) -> Checkpoint | None:

@@ -6,11 +6,12 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from asyncposthog.executor import Executor
 
 from .batch import Batch
+from .checkpoint import default_path
 from .course import Course, OnProgress
 from .engine import Steps, Tally
 from .partition import ExportPlan, make_plan
@@ -79,7 +80,7 @@ class ExportJob:
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed for good. What was written so far can be gone on with.
         """
-        return await self._write(TextSink(Path(path), "jsonl"), Path(path), checkpoint, on_progress)
+        return await self._write("jsonl", Path(path), checkpoint, on_progress)
 
     async def to_csv(
         self,
@@ -100,7 +101,7 @@ class ExportJob:
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed for good. What was written so far can be gone on with.
         """
-        return await self._write(TextSink(Path(path), "csv"), Path(path), checkpoint, on_progress)
+        return await self._write("csv", Path(path), checkpoint, on_progress)
 
     async def to_parquet(
         self,
@@ -141,9 +142,8 @@ class ExportJob:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
         path = Path(folder)
         sink = ParquetSink(path, rows_per_file=rows_per_file, rows_per_group=rows_per_group)
-        beside = (path / ".checkpoint", False)
-        where = beside if checkpoint is None or checkpoint is True else _named(checkpoint)
-        return await self._course(sink, *where).run(on_progress)
+        course = self._course(sink, *_checkpoint(path, "parquet", checkpoint))
+        return await course.run(on_progress)
 
     async def to(
         self,
@@ -191,12 +191,12 @@ class ExportJob:
 
     async def _write(
         self,
-        sink: TextSink,
+        form: Literal["jsonl", "csv"],
         path: Path,
         checkpoint: StrPath | bool | None,
         on_progress: OnProgress | None,
     ) -> Report:
-        course = self._course(sink, *_checkpoint_path(path, checkpoint))
+        course = self._course(TextSink(path, form), *_checkpoint(path, form, checkpoint))
         return await course.run(on_progress)
 
     def _course(
@@ -210,15 +210,11 @@ class ExportJob:
         return Course(self._executor, request, sink, checkpoint, named=named)
 
 
-def _checkpoint_path(path: Path, given: StrPath | bool | None) -> tuple[Path | None, bool]:
+def _checkpoint(output: Path, form: str, given: StrPath | bool | None) -> tuple[Path | None, bool]:
     """Return where the checkpoint is, and whether the user named it."""
     if given is None or given is True:
-        return path.with_name(f".{path.name}.checkpoint"), False
-    return _named(given)
-
-
-def _named(given: StrPath | bool) -> tuple[Path | None, bool]:
-    return (None, False) if isinstance(given, bool) else (Path(given), True)
+        return default_path(output, form), False
+    return (None, False) if given is False else (Path(given), True)
 
 
 def _check_overlap(request: Request, checkpoint: Path | None, named: bool) -> None:

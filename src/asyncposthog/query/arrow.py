@@ -18,6 +18,8 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
+from asyncposthog.errors import DecodeError
+
 from .clickhouse import ColumnType
 from .convert import value_converter
 
@@ -110,6 +112,7 @@ def arrow_table(
     *,
     uuids: bool = False,
     pool: Any = None,
+    otherwise: str = "use the rows as they came",
 ) -> Table:
     """Return columns, given as they came in JSON, as a `pyarrow.Table`.
 
@@ -119,13 +122,21 @@ def arrow_table(
         columns: Their values.
         uuids: As of `arrow_schema`.
         pool: As of `arrow_array`.
+        otherwise: What else to do, than to cast, about a value that is not of its column's type.
 
     Raises:
-        ValueError: A value is not what the type of its column promises.
+        DecodeError: There is such a value.
         ImportError: pyarrow is not installed.
     """
-    pairs = zip(kinds, columns, strict=True)
-    arrays = [arrow_array(kind, values, uuids=uuids, pool=pool) for kind, values in pairs]
+    arrays: list[Array] = []
+    for name, kind, values in zip(names, kinds, columns, strict=True):
+        try:
+            arrays.append(arrow_array(kind, values, uuids=uuids, pool=pool))
+        except ValueError as error:
+            raise DecodeError(
+                f"Column {name}: {error}.",
+                suggestion=f"Cast it in the query (toString(…) takes anything), or {otherwise}.",
+            ) from None
     schema = arrow_schema(names, kinds, uuids=uuids)
     return pyarrow_module().Table.from_arrays(arrays, schema=schema)
 

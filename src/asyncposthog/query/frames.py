@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from asyncposthog.errors import DecodeError
-
-from .arrow import arrow_array, arrow_schema, pyarrow_module
+from .arrow import arrow_table, pyarrow_module
 from .clickhouse import ColumnType
 
 __all__ = ["to_arrow", "to_pandas", "to_polars"]
@@ -34,17 +32,8 @@ def to_arrow(
         DecodeError: A value is not of its column's type.
         ImportError: pyarrow is not installed.
     """
-    pa = pyarrow_module(extra)
-    arrays: list[Any] = []
-    for name, kind, values in zip(names, kinds, columns, strict=True):
-        try:
-            arrays.append(arrow_array(kind, values, uuids=uuids))
-        except ValueError as error:
-            raise DecodeError(
-                f"Column {name}: {error}.",
-                suggestion="Cast it in the query (toString(…) takes anything), or use .rows.",
-            ) from None
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(names, kinds, uuids=uuids))
+    pyarrow_module(extra)
+    return arrow_table(names, kinds, columns, uuids=uuids, otherwise="use .rows")
 
 
 def to_polars(

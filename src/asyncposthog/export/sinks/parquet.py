@@ -312,7 +312,14 @@ class _File:
 
 
 def _table(batch: Batch) -> Any:
-    return arrow_table(batch.columns, batch.types, batch.raw_columns, uuids=True, pool=_pool())
+    return arrow_table(
+        batch.columns,
+        batch.types,
+        batch.raw_columns,
+        uuids=True,
+        pool=_pool(),
+        otherwise="export to JSONL or CSV, which take it as it came",
+    )
 
 
 def _pool() -> Any:
