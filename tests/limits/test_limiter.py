@@ -195,6 +195,18 @@ async def test_budgets_of_single_objects_do_not_pile_up() -> None:
     assert went == pytest.approx(4 * _LANES - 1 + STAY)
 
 
+async def test_waits_for_single_objects_are_counted_for_good() -> None:
+    limits = budget(limits={"saved_query": (1, 60)})
+    called = find("warehouse_saved_queries.run")
+    for number in range(2 * _LANES):
+        target = f"/api/projects/1/warehouse_saved_queries/{number}/run/"
+        await call(limits, called, target=target)
+        if number < 5:
+            await call(limits, called, target=target)
+        assert limits.view().waits == min(number + 1, 5)
+        await anyio.sleep(61)
+
+
 async def test_ad_hoc_requests_draw_on_the_right_budget() -> None:
     limits = budget(limits={"clickhouse_burst": (1, 60)})
     await call(limits, find("persons.list"), target="/api/projects/1/persons/")

@@ -215,3 +215,38 @@ async def test_slots_taken_by_others() -> None:
             tasks.start_soon(hold, limits)
         await anyio.sleep(1)
         assert limits.view()["slots of project 1"].used >= 2
+
+
+async def test_slots_taken_by_others_now_and_then() -> None:
+    limits = budget()
+    closed: list[float] = []
+    for _ in range(12):
+        way = passage(limits, QUERY, target=PATH, content=HOGQL)
+        assert way.holds
+        async with way.hold():
+            await way.__aenter__()
+            way.sent = True
+            await way.__aexit__(None, refusal(None), None)
+            closed.append(limits.view()["slots of project 1"].closed)
+            # The repeat is answered, so the next refusal is none in a row.
+            async with way as entered:
+                entered.sent = True
+                await entered.answered(200)
+        await anyio.sleep(600)
+    assert all(0 < seconds <= 0.5 for seconds in closed)
+
+
+async def test_slots_taken_by_others_all_the_time() -> None:
+    limits = budget()
+    way = passage(limits, QUERY, target=PATH, content=HOGQL)
+    assert way.holds
+    closed: list[float] = []
+    async with way.hold():
+        for _ in range(7):
+            await way.__aenter__()
+            way.sent = True
+            await way.__aexit__(None, refusal(None), None)
+            closed.append(limits.view()["slots of project 1"].closed)
+            await anyio.sleep(60)
+    assert closed == sorted(closed)
+    assert closed[-1] >= 15.0

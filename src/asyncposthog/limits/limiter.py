@@ -99,6 +99,8 @@ class RateLimiter:
         for rules, lane in tuple(self.lanes.items()):
             if not len(lane) and lane.windows.idle() and any(" " in key for key in lane.keys):
                 del self.lanes[rules]
+                for budget in self._keys.values():
+                    budget.forget(lane)
         self._most = max(_LANES, 2 * len(self.lanes))
 
     async def aclose(self) -> None:
@@ -135,6 +137,8 @@ class KeyLimiter:
         self.requests = 0
         self.retries = 0
         self.refused = 0
+        self._waits = 0
+        """Waits in lanes that were dropped."""
 
     def passage(self, operation: Operation, request: PreparedRequest) -> Passage:
         """Return the way of one call through the limits.
@@ -162,10 +166,15 @@ class KeyLimiter:
         """Return what stands for the project of a call."""
         return self._router.project(call)
 
+    def forget(self, lane: Lane) -> None:
+        """Note that a lane is dropped: how many had to wait in it still counts."""
+        if any(self._router.label(key) is not None for key in lane.keys):
+            self._waits += lane.waits
+
     def view(self) -> RateLimits:
         """Return how much of each limit is used, as far as is known here."""
         buckets: dict[str, BucketView] = {}
-        waits = 0
+        waits = self._waits
         for lane in self._limiter.lanes.values():
             labels = [self._router.label(key) for key in lane.keys]
             if any(label is not None for label in labels):

@@ -183,6 +183,8 @@ class Passage:
         assert lane is not None
         self._open = False
         lane.failures = 0
+        if self._slots is not None:
+            self._slots.failures = 0
         if lane.instant is not None and uncharged is None:
             lane.instant.land(self._ticket)
         else:
@@ -224,14 +226,13 @@ class Passage:
 
     async def _back_off(self, lane: Lane, index: int) -> None:
         """Slow down after a 429 that says nothing of time."""
-        failures = lane.failures
-        await self._settle(None)
-        lane.failures = failures
         learn = self._slots is not None
         if self._slots is not None:
             # All slots of the project are taken: the rate is not to blame.
             lane, index = self._slots, 0
-        lane.failures += 1
+        failures = lane.failures
+        await self._settle(None)
+        lane.failures = failures + 1
         seconds = backoff(lane.failures, self._budget.ticker.random())
         await lane.windows.close(index, seconds, learn=learn)
         logger.info(
