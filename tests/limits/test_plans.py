@@ -106,6 +106,27 @@ async def test_those_who_wait_learn_of_the_plan() -> None:
     assert went == pytest.approx([hour, hour, hour, 2 * hour, 2 * hour], abs=1)
 
 
+async def test_a_deadline_outlasts_what_is_learned_of_the_plan() -> None:
+    limits = budget(limits={"query": (3, 150), "api_queries_burst": (4, 60)})
+    for _ in range(3):
+        await query(limits)
+    last = passage(limits, QUERY, target=PATH, content=HOGQL)
+    await last.__aenter__()
+    last.sent = True
+    async with anyio.create_task_group() as tasks:
+
+        async def one() -> None:
+            # It waits a minute for one plan, and then has not the time for the other.
+            with pytest.raises(RateLimitError, match="query .3 in 150 s. leaves no room") as caught:
+                await call(limits, QUERY, target=PATH, content=HOGQL, within=100)
+            assert anyio.current_time() == pytest.approx(60, abs=1)
+            assert caught.value.retry_after == pytest.approx(90, abs=1)
+
+        tasks.start_soon(one)
+        await anyio.sleep(0.5)
+        await last.__aexit__(None, refusal(149.0), None)
+
+
 async def test_the_current_plan_is_found_out() -> None:
     limits = budget(limits={"query": (5, 3600)})
     for _ in range(6):

@@ -106,11 +106,14 @@ class Passage:
         budget = self._budget
         known = budget.fixed.get(id(self._operation))
         lane = budget.lane(self._call) if known is None else known[1]
+        until = None if self.within is None else budget.ticker.now() + self.within
         ticket = budget.queue.enter_now(lane) or await self._enter(lane)
         while lane.watched and (other := budget.lane(self._call)) is not lane:
             # The plan was learned while we waited.
             await _shielded(lane, lane.windows.release(ticket))
             budget.queue.changed(lane)
+            if until is not None:
+                self.within = max(0.0, until - budget.ticker.now())
             lane, ticket = other, await self._enter(other)
         self._lane, self._ticket = lane, ticket
         self._open, self.sent = True, False
