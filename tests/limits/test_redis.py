@@ -7,10 +7,11 @@ import pytest
 
 from asyncposthog.limits.feedback import pace, share
 from asyncposthog.limits.redis_windows import RedisWindows
-from asyncposthog.limits.rules import Rule, Usage
+from asyncposthog.limits.rules import WATCHED, Rule, Usage
 from asyncposthog.limits.window import SLACK
 from tests.limits.redis_kit import SLOT, WINDOW, fill, fleet, fly
 from tests.limits.redis_server import Server
+from tests.runtime_kit import VirtualClock
 
 pytestmark = pytest.mark.anyio
 STAY = WINDOW.seconds + SLACK
@@ -340,3 +341,45 @@ async def test_one_prefix_is_one_budget(redis_server: Server) -> None:
     async with fleet(redis_server) as them, fleet(redis_server) as strangers:
         await fill(them.windows(WINDOW), 1, 2, 3, 4)
         assert await strangers.windows(WINDOW).acquire(1) == 0.0
+
+
+async def test_a_watched_window_counts_and_holds_nobody_back(redis_server: Server) -> None:
+    watched = Rule(WINDOW.key, WINDOW.name, WATCHED, WINDOW.seconds)
+    async with fleet(redis_server) as them:
+        one, other = them.windows(watched), them.windows(WINDOW)
+        await fill(one, 1, 2, 3, 4, 5)
+        assert await used(other) == [(5, 0)]
+        await one.close(0, 50.0, learn=False)
+        assert await other.acquire(1) == pytest.approx(5.0)  # at most until it asks again
+        assert (await other.forecast(0))[0] == pytest.approx(STAY, abs=0.1)
+        await fill(one, 6)
+        assert (await one.forecast(0))[0] == 0.0
+        assert [usage.closed for usage in await one.usage()] == [0.0]
+
+
+async def test_a_slot_is_held_while_its_query_waits_for_something_else(
+    redis_server: Server,
+) -> None:
+    clock = VirtualClock()
+    async with fleet(redis_server) as them:
+        store = them.store(clock=clock, slot_lease=600.0)
+        slots, minute = store.windows([SLOT]), store.windows([WINDOW])
+        await fly(slots, 1, 2, 3)
+        await fill(minute, *range(11, 15))
+        for _ in range(100):
+            # It waits for the rate, for longer than the lease, and asks now and then.
+            clock.now += 60.0
+            them.pass_time(60.0)
+            await minute.acquire(15)
+            await minute.release(15)
+        other = them.windows(SLOT)
+        assert await used(other) == [(0, 3)]
+        assert await other.acquire(1) > 0
+        for ticket in (1, 2, 3):
+            await slots.settle(ticket)
+        await fly(other, 1, 2, 3)
+        await minute.acquire(16)
+        # What it gave back, it does not ask for again.
+        clock.now += 600.0
+        await minute.acquire(17)
+        assert await used(other) == [(0, 3)]

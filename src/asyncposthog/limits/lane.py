@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 import anyio
 
 from .memory import MemoryWindows
-from .plans import WATCHED
+from .rules import WATCHED
 from .store import Windows
 
 __all__ = ["Lane", "Waiter"]

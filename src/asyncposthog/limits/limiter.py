@@ -14,10 +14,10 @@ from .buckets import Bucket, Limits, QueryPlan, read_limits, read_plan
 from .lane import Lane
 from .memory import MemoryStore
 from .passage import Passage
-from .plans import WATCHED, Plans
+from .plans import Plans
 from .queue import Queue
 from .routes import Call, Router
-from .rules import Rule
+from .rules import WATCHED, Rule
 from .slots import SLOTS, read_slots
 from .store import Store
 from .ticking import Ticker

@@ -17,10 +17,10 @@ from asyncposthog.transport.request import PreparedRequest, request_info
 
 from .feedback import attribute, backoff, bounded
 from .lane import Lane
-from .plans import WATCHED, suspects
+from .plans import suspects
 from .queue import LateError
 from .routes import Call
-from .rules import Rule
+from .rules import WATCHED, Rule
 from .slots import QUEUE_SECONDS
 
 if TYPE_CHECKING:

@@ -9,12 +9,10 @@ from typing import Final
 from pydantic_core import from_json
 
 from .buckets import Bucket, QueryPlan
-from .rules import Rule, Usage
+from .rules import WATCHED, Rule, Usage
 
-__all__ = ["WATCHED", "Plans", "runs_hogql", "suspects"]
+__all__ = ["Plans", "runs_hogql", "suspects"]
 
-WATCHED: Final = 1 << 60
-"""A limit that is never reached: the requests are counted, and none is held back."""
 _SURE: Final = 0.9
 """The part of the legacy limit that has to be used before a 429 is taken for it."""
 

@@ -137,6 +137,7 @@ local function read(index)
   local rule, first = config.rules[index], 5 * index - 3
   local window = {
     limit = rule.limit,
+    watched = rule.watched,
     seconds = rule.seconds,
     stay = rule.stay,
     least = rule.least,
@@ -250,7 +251,7 @@ end
 
 local function wait_for(window, who, since, nap)
   local seconds, known = wait_for_place(window, who, since, nap)
-  if window.closed > seconds then
+  if window.closed > seconds and not window.watched then
     return window.closed, true
   end
   return seconds, known
@@ -419,7 +420,7 @@ function operations.forecast()
     if excess >= 0 then
       first = excess < window.used and departure(window, excess) or window.stay
     end
-    local seconds = math.max(first, window.closed)
+    local seconds = math.max(first, window.watched and 0 or window.closed)
       + math.floor(ahead / window.limit) * window.stay
     if seconds > longest then
       longest, culprit = seconds, index
@@ -437,7 +438,7 @@ local answer = {text(seconds), tostring(index), began}
 for _, window in ipairs(windows) do
   local reset = window.used > 0 and departure(window, 0) or 0
   for _, value in ipairs({
-    window.used, window.flying, window.share, reset, window.closed,
+    window.used, window.flying, window.share, reset, window.watched and 0 or window.closed,
     redis.call('HLEN', window.holders),
   }) do
     answer[#answer + 1] = text(value)

@@ -6,7 +6,7 @@ limit: what this process has done before still counts.
 
 from __future__ import annotations
 
-from .rules import Rule, Usage
+from .rules import WATCHED, Rule, Usage
 from .ticking import Ticker
 from .window import Window, forecast, settle
 
@@ -25,7 +25,8 @@ class Shadow:
         self._windows = windows
 
     def _limits(self, parts: int) -> list[int]:
-        return [max(1, rule.limit // parts) for rule in self._rules]
+        limits = (rule.limit for rule in self._rules)
+        return [limit if limit == WATCHED else max(1, limit // parts) for limit in limits]
 
     def wait(self, parts: int) -> float:
         """Return the seconds until a request may go if each limit is divided into equal parts."""

@@ -15,7 +15,7 @@ from .feedback import CAUTIOUS, DROP, LEAST, RISE, pace, probes
 from .redis_ledger import FLY, FREE, GONE, Ledger
 from .redis_link import Link
 from .redis_shadow import Shadow
-from .rules import Rule, Usage
+from .rules import WATCHED, Rule, Usage
 from .ticking import Ticker
 from .window import SLACK
 
@@ -28,6 +28,8 @@ _LONGEST_CLOSURE: Final = 86400.0
 _BATCH: Final = 200
 _BATCHES: Final = 100
 """How many are sent at most before the next request: a Redis may forget as fast as it is told."""
+_RENEWALS: Final = 4
+"""How often a lease of a slot is renewed before it would end."""
 _UNKNOWN_PARTS: Final = 4
 """Into how many parts a limit is divided when Redis has never answered."""
 _SETTINGS: Final[dict[str, object]] = {
@@ -63,6 +65,8 @@ class Terms:
     """The most processes that were seen to draw on one window."""
     debtors: dict[RedisWindows, None] = field(default_factory=dict["RedisWindows", None])
     """Windows of which Redis has to be told something."""
+    holders: dict[RedisWindows, None] = field(default_factory=dict["RedisWindows", None])
+    """Windows of slots that this process holds some of."""
     members: WeakSet[RedisWindows] = field(default_factory=lambda: WeakSet[RedisWindows]())
     """All of them."""
     began: str | None = None
@@ -106,6 +110,8 @@ class RedisWindows:
         """Tickets that Redis has made wait."""
         self._unsure: set[int] = set()
         """Tickets whose `acquire` was not answered: Redis may take them to be in flight."""
+        self._renewed = 0.0
+        """When the leases of what is held began anew."""
         self._naps = 0
         self._processes = 0
         """How many drew on these windows when Redis last answered."""
@@ -140,14 +146,14 @@ class RedisWindows:
         self._naps = 0
         self._waiting.discard(ticket)
         self._unsure.discard(ticket)
-        self._held.add(ticket)
+        self._hold(ticket)
         self._shadow.take()
         return 0.0
 
     async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
         """Log a request that was in flight."""
         if ticket in self._held:
-            self._held.remove(ticket)
+            self._let_go(ticket)
             self._shadow.land(uncharged)
             await self._finish(ticket, "0" if uncharged is None else str(uncharged + 1))
 
@@ -156,7 +162,7 @@ class RedisWindows:
         asked = ticket in self._waiting or ticket in self._unsure
         self._waiting.discard(ticket)
         if ticket in self._held:
-            self._held.remove(ticket)
+            self._let_go(ticket)
             self._shadow.drop()
             await self._finish(ticket, FREE)
         elif ticket in self._unsure:
@@ -209,6 +215,25 @@ class RedisWindows:
     def idle(self) -> bool:
         """Whether no request of this process is in flight or waits, and Redis knows of all."""
         return not (self._held or self._waiting or self._unsure or self in self._terms.debtors)
+
+    def _hold(self, ticket: int) -> None:
+        if not self._held and not self.rules[0].seconds:
+            self._terms.holders[self] = None
+            self._renewed = self._terms.ticker.now()
+        self._held.add(ticket)
+
+    def _let_go(self, ticket: int) -> None:
+        self._held.remove(ticket)
+        if not self._held:
+            self._terms.holders.pop(self, None)
+
+    def renew(self) -> None:
+        """Go on holding slots: their queries may have to wait for longer than a lease."""
+        now = self._terms.ticker.now()
+        if now - self._renewed > self._terms.slot_lease / _RENEWALS:
+            self._renewed = now
+            for ticket in self._held:
+                self._owe(ticket, FLY, now)
 
     @property
     def _parts(self) -> int:
@@ -268,6 +293,8 @@ class RedisWindows:
 
     async def _ask(self, operation: str, *arguments: str) -> _Answer | None:
         """Run an operation after Redis has been told what it is to know for that."""
+        for holder in tuple(self._terms.holders):
+            holder.renew()
         for debtor in tuple(self._terms.debtors):
             if not await debtor.pay():
                 return None
@@ -339,6 +366,7 @@ def _settings(terms: Terms, rules: Sequence[Rule]) -> str:
         listed.append(
             {
                 "limit": rule.limit,
+                "watched": rule.limit == WATCHED,
                 "seconds": rule.seconds,
                 "stay": stay,
                 "paces": [pace(rule.seconds, cycles) for cycles in range(8)],

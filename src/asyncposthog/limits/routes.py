@@ -11,8 +11,8 @@ from asyncposthog.operation import Operation
 
 from .buckets import Bucket, buckets_of, depends_on_plan
 from .matching import match
-from .plans import WATCHED, Plans, runs_hogql
-from .rules import Rule
+from .plans import Plans, runs_hogql
+from .rules import WATCHED, Rule
 from .slots import needs_slot, slot_rule
 
 __all__ = ["Call", "Router"]

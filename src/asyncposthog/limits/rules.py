@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Rule", "Usage"]
+__all__ = ["WATCHED", "Rule", "Usage"]
+
+WATCHED: Final = 1 << 60
+"""A limit that holds nobody back, not even while the window is closed: requests are counted for
+those to whom another one applies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from .feedback import DROP, pace, probes, share, when_share
-from .rules import Rule, Usage
+from .rules import WATCHED, Rule, Usage
 
 __all__ = ["SLACK", "Shelf", "Window", "forecast", "settle"]
 
@@ -78,7 +78,7 @@ class Window:
                 grown = self._since + when_share(limit, self._peak, self._pace, used + 1) - now
                 wait = min(wait, max(grown, 0.001))
         closed = self.closed_until - now
-        return closed if closed > wait else wait
+        return closed if closed > wait and limit != WATCHED else wait
 
     def cautious(self, now: float) -> bool:
         """Tell whether others were found to use it lately."""
@@ -118,7 +118,7 @@ class Window:
             used=used,
             flying=self.flying,
             reset=self._log[0] + self._stay - now if used else 0.0,
-            closed=max(0.0, self.closed_until - now),
+            closed=self._closed(now, limit),
         )
 
     def forecast(self, now: float, limit: int, ahead: int) -> float:
@@ -135,7 +135,10 @@ class Window:
             first = self._log[excess] + self._stay - now
         else:
             first = self._stay
-        return max(first, self.closed_until - now) + rounds * self._stay
+        return max(first, self._closed(now, limit)) + rounds * self._stay
+
+    def _closed(self, now: float, limit: int) -> float:
+        return 0.0 if limit == WATCHED else max(0.0, self.closed_until - now)
 
     def idle(self, now: float) -> bool:
         """Whether forgetting it would lose nothing."""
