@@ -215,8 +215,10 @@ async def test_what_the_doctor_refuses() -> None:
     async with client(server) as ph:
         with pytest.raises(ValueError, match=r"no operation is called 'feature_flags\.fly'"):
             await ph.doctor(["feature_flags.fly"])
-        with pytest.raises(TypeError, match="a list of ids"):
-            await ph.doctor("feature_flags.*")
+        wrong: list[Any] = ["feature_flags.*", [1], 3, [None]]
+        for operations in wrong:
+            with pytest.raises(TypeError, match="a list of ids"):
+                await ph.doctor(operations)
     with pytest.raises(ClosedError):
         await ph.doctor()
     assert not server.requests

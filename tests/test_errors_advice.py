@@ -139,7 +139,24 @@ def test_an_unknown_key() -> None:
             {},
             "three queries a project at most",
         ),
-        (429, envelope("too_many_concurrent_backfills", "No."), {}, "side by side"),
+        (429, envelope("too_many_concurrent_backfills", "No."), {}, "wait until one that is runn"),
+        (408, b"", {}, "send it again"),
+        (409, envelope("conflict", "Already running."), {}, "get it again"),
+        (400, envelope("invalid_input", "Odd."), {}, "ph.dry_run(method, …)"),
+        (400, envelope("invalid_input", "Odd."), {"operation": QUERY}, "Check the query"),
+        (418, b"", {}, "ph.dry_run(method, …)"),
+        (
+            403,
+            envelope("permission_denied", "No."),
+            {"operation": replace(GET, scopes=())},
+            "ph.doctor()",
+        ),
+        (
+            500,
+            envelope("error", "Query size exceeded."),
+            {"operation": QUERY},
+            "The text of the query is too long",
+        ),
         (500, envelope("error", "A server error occurred."), {}, "status.posthog.com"),
         (502, b"<html><title>Bad Gateway</title>", {}, "A proxy before https://us.posthog.com"),
         (503, b"", {"headers": {"Retry-After": "1"}}, "Call again in 1 s"),
@@ -154,6 +171,10 @@ def test_an_unknown_key() -> None:
         ),
         (302, b"", {"headers": {"Location": "https://s3.example.org/x?sig=1"}}, "s3.example.org"),
         (302, b"", {"headers": {"Location": "https://["}}, "no address"),
+        (302, b"", {}, "no address"),
+        (307, b"", {"headers": {"Location": "/api/"}}, "of its own"),
+        (301, b"", {"headers": {"Location": "https://us.posthog.com/x/"}}, "of its own"),
+        (301, b"", {"headers": {"Location": "http://us.posthog.com/x/"}}, "Credentials stay with"),
     ],
 )
 def test_suggestions(status: int, body: Any, options: dict[str, Any], says: str) -> None:
@@ -167,6 +188,13 @@ def test_the_servers_own_advice_wins() -> None:
     assert fail(400, body).suggestion == "Verify the domain first."
 
 
-def test_no_advice_is_better_than_bad_advice() -> None:
-    assert fail(409, envelope("conflict", "Already running.")).suggestion is None
-    assert fail(400, envelope("invalid_input", "Odd.")).suggestion is None
+@pytest.mark.parametrize("status", [*range(300, 309), *range(400, 452), *range(500, 514)])
+def test_every_answer_comes_with_advice(status: int) -> None:
+    for body in (b"", b"Plain.", b"<html>", envelope("error", "Odd.")):
+        for operation in (GET, QUERY, replace(GET, scopes=())):
+            assert fail(status, body, operation).suggestion
+
+
+def test_backfills_are_no_queries() -> None:
+    error = fail(429, envelope("too_many_concurrent_backfills", "No."))
+    assert "queries" not in str(error)

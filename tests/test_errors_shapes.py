@@ -126,6 +126,15 @@ def test_the_class_follows_from_the_status(status: int, kind: type[StatusError])
             "unique",
             "key",
         ),
+        (
+            {
+                **envelope("multiple", "Multiple exceptions occurred."),
+                "list": [envelope("unique", "Taken.", attr="key"), envelope("required", "Two.")],
+            },
+            "Taken.",
+            "unique",
+            "key",
+        ),
         ({"key": ["Already there."]}, "Already there.", None, "key"),
         ({"non_field_errors": ["Both."]}, "Both.", None, None),
         ({"a": {"b": 1}}, '{"a":{"b":1}}', None, None),

@@ -70,8 +70,8 @@ def usable(answer: Answer) -> bool | None:
     return None if answer.operation.key_access else False
 
 
-def advise(answer: Answer, facts: Facts) -> str | None:
-    """Return what to do; None where there is nothing better to say than the server did."""
+def advise(answer: Answer, facts: Facts) -> str:
+    """Return what to do."""
     advice = _BY_STATUS.get(answer.status)
     if advice is not None:
         return advice(answer, facts)
@@ -79,10 +79,15 @@ def advise(answer: Answer, facts: Facts) -> str | None:
         return _redirect(answer, facts)
     if answer.status >= 500:
         return _server(answer, facts)
-    return None
+    return _LOOK
 
 
-def _bad_request(answer: Answer, facts: Facts) -> str | None:
+_LOOK: Final = (
+    "`await ph.dry_run(method, …)` shows what the call sends, the error's .response what came back."
+)
+
+
+def _bad_request(answer: Answer, facts: Facts) -> str:
     if answer.attr:
         return f"Check the argument {answer.attr.replace('__', '.')}."
     if "OFFSET" in (answer.detail or ""):
@@ -91,8 +96,9 @@ def _bad_request(answer: Answer, facts: Facts) -> str | None:
             "WHERE (timestamp, uuid) > (…) ORDER BY both."
         )
     if "/query/" in answer.operation.path:
-        return next((a for words, a in _OF_QUERIES if words.search(answer.detail or "")), None)
-    return None
+        found = (a for words, a in _OF_QUERIES if words.search(answer.detail or ""))
+        return next(found, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
+    return _LOOK
 
 
 _OF_QUERIES: Final = (
@@ -151,7 +157,7 @@ def _payment(answer: Answer, facts: Facts) -> str:
     )
 
 
-def _forbidden(answer: Answer, facts: Facts) -> str | None:
+def _forbidden(answer: Answer, facts: Facts) -> str:
     detail = answer.detail or ""
     scope = missing_scope(detail)
     if scope:
@@ -170,7 +176,9 @@ def _forbidden(answer: Answer, facts: Facts) -> str | None:
         return "This is not PostHog's usual refusal: a proxy or an address rule may have made it."
     if answer.operation.scopes:
         return f"The call needs the scope {', '.join(answer.operation.scopes)}."
-    return None
+    return (
+        "`await ph.doctor()` shows what the key may do; its owner's role may not allow this either."
+    )
 
 
 _NO_KEY = "No API key may make this call: it works in the browser only."
@@ -228,6 +236,8 @@ def _not_allowed(answer: Answer, facts: Facts) -> str:
 def _too_many(answer: Answer, facts: Facts) -> str:
     if answer.retry_after is not None:
         return f"Call again in {answer.retry_after:g} s, or make fewer calls at a time."
+    if (answer.code or "").startswith("too_many_concurrent_"):
+        return "Run fewer of these side by side: wait until one that is running has ended."
     if "concurren" in f"{answer.code} {answer.detail}":
         return "Run fewer of these side by side: three queries a project at most."
     return "Wait before calling again, or make fewer calls at a time; the server names no time."
@@ -240,6 +250,8 @@ def _too_slow(answer: Answer, facts: Facts) -> str:
 
 
 def _server(answer: Answer, facts: Facts) -> str:
+    if "Query size exceeded" in (answer.detail or ""):
+        return "The text of the query is too long: shorten it, its lists of values above all."
     if answer.status == 504 and "/query/" in answer.operation.path:
         return _too_slow(answer, facts)
     if answer.html:
@@ -250,13 +262,20 @@ def _server(answer: Answer, facts: Facts) -> str:
 
 
 def _redirect(answer: Answer, facts: Facts) -> str:
+    location = answer.location or ""
     try:
-        host = urlsplit(answer.location or "").hostname or "another address"
+        host = urlsplit(location).hostname or ""
     except ValueError:
-        host = "no address"
+        location = host = ""
+    if location and (not host or location.startswith(f"{facts.app}/")):
+        return (
+            "The server points to another address of its own, where a write might get lost, or "
+            "round in a circle: give the host as the browser shows it, https:// included, and a "
+            "path with its final slash."
+        )
     return (
-        f"The server points to {mask(host)}. Credentials stay with {facts.app}: fetch the "
-        "error's .location yourself, without them."
+        f"The server points to {mask(host) or 'no address'}. Credentials stay with {facts.app}: "
+        "fetch the error's .location yourself, without them."
     )
 
 
@@ -264,13 +283,26 @@ def _too_large(answer: Answer, facts: Facts) -> str:
     return "The body is too large: PostHog Cloud takes up to 20 MiB."
 
 
-_BY_STATUS: Final[dict[int, Callable[[Answer, Facts], str | None]]] = {
+def _conflict(answer: Answer, facts: Facts) -> str:
+    return (
+        "The object is not as this call needs it, or something that runs stands in the way: get it "
+        "again, and repeat the call once it is."
+    )
+
+
+def _late(answer: Answer, facts: Facts) -> str:
+    return "The server waited too long for the request: send it again."
+
+
+_BY_STATUS: Final[dict[int, Callable[[Answer, Facts], str]]] = {
     400: _bad_request,
     401: _unauthorised,
     402: _payment,
     403: _forbidden,
     404: _not_found,
     405: _not_allowed,
+    408: _late,
+    409: _conflict,
     413: _too_large,
     422: _bad_request,
     429: _too_many,

@@ -248,13 +248,15 @@ def _find(patterns: Iterable[str] | None) -> list[Operation]:
     """Return the operations that ids or patterns name."""
     if patterns is None:
         return []
-    if isinstance(patterns, str):
+    listed = isinstance(cast("object", patterns), Iterable) and not isinstance(patterns, str)
+    given = list(patterns) if listed else []
+    if not listed or not all(isinstance(one, str) for one in cast("list[object]", given)):
         raise TypeError("operations must be a list of ids such as ['feature_flags.create']")
     from .registry import operations
 
     known = list(operations())
     found: dict[str, Operation] = {}
-    for pattern in patterns:
+    for pattern in given:
         matches = [op for op in known if fnmatchcase(op.id, pattern)]
         if not matches:
             raise ValueError(f"no operation is called {pattern!r}")

@@ -234,7 +234,8 @@ def _read_object(body: dict[str, object]) -> Words:
     if isinstance(status, dict):
         message = cast("dict[str, object]", status).get("error_message")
         return Words(detail=_text(message) or "The query failed.", query_status=True)
-    if "detail" not in body and isinstance(body.get("list"), list):
+    if body.get("list") and ("detail" not in body or body.get("code") == "multiple"):
+        # Several complaints at once: the first of them, as where the server gives one alone.
         return _read_json(body["list"])
     known = {"detail", "code", "error", "message", "error_description", "type", "success", "attr"}
     if not known & body.keys():
