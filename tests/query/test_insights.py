@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from asyncposthog import NotFoundError, QueryError, ReadOnlyError, TimeoutError  # noqa: A004
+from asyncposthog import (
+    NotFoundError,
+    QueryError,
+    ReadOnlyError,
+    TimeoutError,  # noqa: A004
+    TruncatedResultWarning,
+)
 from tests.query.kit import answer, done, error, status
 from tests.runtime_kit import Server, VirtualClock, client
 
@@ -116,6 +123,34 @@ async def test_a_table() -> None:
     assert result.columns == ("event", "day")
     assert result.rows[0][1].year == 2026
     assert not result.truncated
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows", "more", "cut"),
+    [
+        ("", 100, True, "100 rows: without a LIMIT"),
+        ("", 7, False, None),
+        (" LIMIT 60000", 50_000, None, "50,000 rows"),
+        (" LIMIT 50000", 50_000, None, None),
+        (" LIMIT 100", 100, None, None),
+    ],
+)
+async def test_a_table_that_was_cut(
+    limit: str, rows: int, more: bool | None, cut: str | None
+) -> None:
+    source = {"kind": "HogQLQuery", "query": f"SELECT event FROM events{limit}"}
+    saved = insight(
+        [["$pageview"]] * rows, columns=["event"], types=[["event", "String"]], hasMore=more,
+        query={"kind": "DataVisualizationNode", "source": source},
+    )  # fmt: skip
+    for max_age in (None, 0):
+        async with client(Server(saved)) as ph:
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                result = await ph.insights.result(7, max_age=max_age)
+        assert result.truncated is (cut is not None)
+        assert [str(w.message) for w in told if cut in str(w.message)] if cut else not told
+        assert {(w.category, w.filename) for w in told} <= {(TruncatedResultWarning, __file__)}
 
 
 async def test_failures() -> None:

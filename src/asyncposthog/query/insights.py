@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 
@@ -14,8 +15,8 @@ from asyncposthog.resources.insights import Insights
 from asyncposthog.types import OMIT, Id, RequestOptions
 
 from .progress import OnProgress
-from .request import Mode, check_refresh
-from .result import QueryResult
+from .request import Mode, check_refresh, cut_at, plan_of
+from .result import QueryResult, warn_if_cut
 from .run import Step, check_timeout, object_of, run_of
 
 __all__ = ["InsightsService"]
@@ -53,7 +54,7 @@ class InsightsService(Insights):
 
         Returns:
             The result: `results`, and rows where the insight is a table. `last_refresh` says when
-            it was computed.
+            it was computed. It warns with `TruncatedResultWarning` if the server cut a table.
 
         Raises:
             QueryError: The insight's query failed.
@@ -75,8 +76,11 @@ class InsightsService(Insights):
             kept = await run.look(Step(_INSIGHT, (id,), {"refresh": "force_cache"}))
             result = _insight(kept, None)
             if result.results is not None and run.is_fresh(result.last_refresh, seconds):
+                warn_if_cut(result)
                 return result
-        return _insight(await run.answer(chosen), run.query_id)
+        result = _insight(await run.answer(chosen), run.query_id)
+        warn_if_cut(result)
+        return result
 
     def _read_answer(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
         """Read the answer of a call that was made for `ph.raw(ph.insights.result, …)`."""
@@ -86,8 +90,12 @@ class InsightsService(Insights):
 def _insight(answer: dict[str, Any], query_id: str | None) -> QueryResult:
     if "results" not in answer:
         answer = {**answer, "results": answer.get("result")}
-    has_more = answer.get("hasMore") is True
-    return QueryResult(answer, query_id=query_id, cut_at=0 if has_more else None)
+    query, results = answer.get("query"), answer["results"]
+    cut = None
+    if isinstance(query, Mapping) and isinstance(results, list) and answer.get("columns"):
+        rows = len(cast("list[Any]", results))
+        cut = cut_at(plan_of(query), rows, answer.get("hasMore"))
+    return QueryResult(answer, query_id=query_id, cut_at=cut)
 
 
 def _seconds(max_age: object) -> float | None:

@@ -12,13 +12,14 @@ from asyncposthog.errors import SchemaDrift
 
 from .clickhouse import ColumnType, column_types
 from .convert import convert_column
+from .sql import MAX_LIMIT
 
 if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
 
-__all__ = ["QueryResult", "TruncatedResultWarning"]
+__all__ = ["QueryResult", "TruncatedResultWarning", "warn_if_cut"]
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -305,3 +306,21 @@ def _moment(value: object) -> datetime | None:
         return datetime.fromisoformat(value)
     except ValueError:
         return None
+
+
+def warn_if_cut(result: QueryResult) -> None:
+    """Warn whoever awaits our caller of a result that the server cut."""
+    if not result.truncated:
+        return
+    rows = len(result)
+    if rows < MAX_LIMIT:
+        cut = (
+            f"the result was cut at {rows:,} rows: without a LIMIT, PostHog gives 100. Give one, "
+            "or read everything with ph.query.stream()"
+        )
+    else:
+        cut = (
+            f"the result was cut at {rows:,} rows, the most that PostHog gives for one query: "
+            "read everything with ph.query.stream()"
+        )
+    warnings.warn(cut, TruncatedResultWarning, stacklevel=3)

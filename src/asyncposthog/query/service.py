@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +15,7 @@ from asyncposthog.types import OMIT, RequestOptions
 
 from .progress import OnProgress
 from .request import Mode, Plan, Refresh, check_name, check_refresh, cut_at, plan, plan_of
-from .result import QueryResult, TruncatedResultWarning
+from .result import QueryResult, warn_if_cut
 from .run import Step, check_timeout, object_of, run_of
 from .sql import MAX_LIMIT
 
@@ -96,8 +95,7 @@ class QueryService(Query):
 
         run = run_of(self, make, timeout, on_progress, options)
         result = _result(await run.answer(chosen), planned, run.query_id)
-        if result.truncated:
-            warnings.warn(_cut(result), TruncatedResultWarning, stacklevel=2)
+        warn_if_cut(result)
         return result
 
     def stream(
@@ -155,17 +153,4 @@ def _result(answer: dict[str, Any], planned: Plan, query_id: str | None) -> Quer
     rows = len(results) if isinstance(results, list) else 0  # pyright: ignore[reportUnknownArgumentType]
     return QueryResult(
         answer, query_id=query_id, cut_at=cut_at(planned, rows, answer.get("hasMore"))
-    )
-
-
-def _cut(result: QueryResult) -> str:
-    rows = len(result)
-    if rows < MAX_LIMIT:
-        return (
-            f"the result was cut at {rows:,} rows: without a LIMIT, PostHog gives 100. Give one, "
-            "or read everything with ph.query.stream()"
-        )
-    return (
-        f"the result was cut at {rows:,} rows, the most that PostHog gives for one query: read "
-        "everything with ph.query.stream()"
     )
