@@ -23,7 +23,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from .leniency import alias_value, complete_fields, wire_name
+from .fields import alias_value, complete_fields, wire_name
 
 __all__ = ["Deviation", "deviations", "dotted"]
 

@@ -14,25 +14,10 @@ from typing import Any, Final, cast
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from .variants import (
-    KNOWN_VARIANT,
-    Annotation,
-    Chooser,
-    Fallback,
-    Schema,
-    alias_value,
-    complete_fields,
-    wire_name,
-)
+from .fields import complete_fields
+from .variants import KNOWN_VARIANT, Annotation, Chooser, Fallback, Schema
 
-__all__ = [
-    "KNOWN_VARIANT",
-    "Lenient",
-    "accept_deviations",
-    "alias_value",
-    "complete_fields",
-    "wire_name",
-]
+__all__ = ["Lenient", "accept_deviations"]
 
 _ANY: Final = {"type": "any"}
 _MODELS: Final = frozenset({"model", "definition-ref", "dataclass", "typed-dict", "definitions"})

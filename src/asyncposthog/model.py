@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from .leniency import accept_deviations, complete_fields, wire_name
+from .fields import complete_fields, wire_name
+from .leniency import accept_deviations
 
 __all__ = ["Model", "python_names"]
 

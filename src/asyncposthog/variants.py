@@ -6,14 +6,15 @@ what the schema requires is held against the object here, before pydantic-core r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
+
+from .deviations import deviations
+from .fields import alias_value, complete_fields, wire_name
 
 __all__ = [
     "KNOWN_VARIANT",
@@ -21,9 +22,6 @@ __all__ = [
     "Chooser",
     "Fallback",
     "Schema",
-    "alias_value",
-    "complete_fields",
-    "wire_name",
 ]
 
 KNOWN_VARIANT: Final = "known_variant"
@@ -108,8 +106,6 @@ class Chooser:
 
 def _nearest(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
     """Return the variant that departs the least from its schema: objects in it may tell."""
-    from .deviations import deviations  # which needs this module
-
     nearest: tuple[int, str] | None = None
     for name, cls, _ in variants:
         try:
@@ -242,31 +238,3 @@ def _literals(annotation: Any) -> Iterable[Any]:
             yield argument
         else:
             yield from _literals(argument)
-
-
-def alias_value(annotation: Any) -> Any:
-    """Return what a `type` alias stands for; anything else as it is."""
-    while hasattr(annotation, "__value__"):
-        module = sys.modules.get(annotation.__module__)
-        holder = SimpleNamespace(__annotations__={"value": annotation.__value__})
-        try:
-            hints = get_type_hints(holder, vars(module) if module else None, include_extras=True)
-        except NameError:  # it names something that is only there for type checkers
-            return Any
-        annotation = hints["value"]
-    return annotation
-
-
-def complete_fields(cls: type[BaseModel]) -> None:
-    """Resolve the annotations of a class whose building was deferred."""
-    complete = getattr(cls, "__pydantic_fields_complete__", None)
-    if complete is None:  # before pydantic 2.11
-        complete = cls.__pydantic_complete__
-    if not complete:
-        cls.model_rebuild(raise_errors=False)
-
-
-def wire_name(name: str, field: Any) -> str:
-    """Return the name a field has in JSON."""
-    alias = field.validation_alias or field.alias
-    return alias if isinstance(alias, str) else name

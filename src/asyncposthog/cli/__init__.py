@@ -28,6 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"The command line needs {' and '.join(missing)}: pip install 'asyncposthog[cli]'\n"
         )
         return 1
-    from .running import execute
+    from .program import execute
 
     return execute(given)

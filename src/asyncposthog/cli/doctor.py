@@ -7,9 +7,9 @@ from typing import Final
 from asyncposthog import Check, Diagnosis
 
 from . import codes
-from .output import Format, form_of, to_text
+from .output import Format, form_of
 from .session import session
-from .terminal import write
+from .terminal import to_text, write
 
 __all__ = ["examine"]
 

@@ -17,10 +17,9 @@ from asyncposthog.export.encode import csv_header, csv_lines, json_lines
 
 from . import codes
 from .failures import UsageProblem
-from .output import to_text
 from .progress import ProgressForm, duration, watch
 from .session import session
-from .terminal import counted, note, on_terminal, table, write
+from .terminal import counted, note, on_terminal, table, to_text, write
 
 if TYPE_CHECKING:
     from collections.abc import Generator

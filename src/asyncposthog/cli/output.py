@@ -6,11 +6,9 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from pydantic_core import to_json
+from .terminal import note, on_terminal, table, to_text, write
 
-from .terminal import note, on_terminal, table, write
-
-__all__ = ["Format", "columns_of", "form_of", "show_object", "show_objects", "to_text"]
+__all__ = ["Format", "columns_of", "form_of", "show_object", "show_objects"]
 
 Format: TypeAlias = Literal["auto", "table", "json", "jsonl"]
 
@@ -29,11 +27,6 @@ def form_of(wanted: Format, otherwise: Format) -> Format:
     if wanted != "auto":
         return wanted
     return "table" if on_terminal() else otherwise
-
-
-def to_text(value: Any, *, indent: int | None = None) -> str:
-    """Write JSON, on one line unless `indent` is given."""
-    return to_json(value, indent=indent, inf_nan_mode="constants").decode()
 
 
 def plain_data(item: Any) -> Any:

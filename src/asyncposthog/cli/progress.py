@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
-from .output import to_text
-from .terminal import counted, plain, stderr_console
+from .terminal import counted, plain, stderr_console, to_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -18,9 +18,8 @@ from pydantic_core import to_json
 
 from .failures import UsageProblem
 from .files import check_new, whole_file
-from .output import to_text
 from .session import session
-from .terminal import note, on_terminal, stderr_console, succeeded, table
+from .terminal import note, on_terminal, stderr_console, succeeded, table, to_text
 from .values import read_values
 
 if TYPE_CHECKING:

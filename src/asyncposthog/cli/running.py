@@ -1,40 +1,18 @@
-"""One run of the program: from the arguments to the exit status."""
+"""A command on its way: from what it does to how the program ends."""
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import typer
 
 from . import codes
-from .arguments import check_no_secrets, hoist
-from .failures import Failure, UsageProblem, explain
+from .failures import Failure, explain
 
-__all__ = ["execute", "perform", "run"]
-
-
-def execute(arguments: Sequence[str]) -> int:
-    """Run the program; return the exit status."""
-    try:
-        check_no_secrets(arguments, os.environ)
-    except UsageProblem as error:
-        return tell(Failure(str(error), error.suggestion, codes.USAGE))
-    from .app import OWN_OPTIONS, app
-    from .session import session
-
-    session.arguments, session.parting = tuple(arguments), ()
-    try:
-        app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
-    except SystemExit as ended:
-        code = ended.code
-        status = code if isinstance(code, int) else codes.OK if code is None else codes.ERROR
-    else:
-        status = codes.OK
-    return _flush(status)
+__all__ = ["perform", "run", "tell"]
 
 
 def run(command: Callable[[], Awaitable[Any]]) -> None:
@@ -86,14 +64,3 @@ def tell(failure: Failure) -> int:
     if failure.suggestion:
         note(failure.suggestion)
     return failure.code
-
-
-def _flush(status: int) -> int:
-    """Write what is left; a reader that went away is no error to shout about."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would complain when it closes stdout itself.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return codes.BROKEN_PIPE
-    return status

@@ -11,6 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from pydantic_core import to_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,6 +26,7 @@ __all__ = [
     "stdout_console",
     "succeeded",
     "table",
+    "to_text",
     "write",
 ]
 
@@ -58,6 +61,11 @@ def write(text: str | bytes) -> None:
         sys.stdout.buffer.write(text)
     else:
         sys.stdout.write(text)
+
+
+def to_text(value: Any, *, indent: int | None = None) -> str:
+    """Write JSON, on one line unless `indent` is given."""
+    return to_json(value, indent=indent, inf_nan_mode="constants").decode()
 
 
 def on_terminal() -> bool:
@@ -138,6 +146,4 @@ def cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float | Decimal | UUID):
         return str(value)
-    from .output import to_text
-
     return to_text(value).strip('"')

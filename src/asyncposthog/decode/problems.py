@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from asyncposthog.deviations import Deviation, dotted
 from asyncposthog.errors import DecodeError, RequestInfo, SchemaDrift, clip
-from asyncposthog.leniency import KNOWN_VARIANT
 from asyncposthog.operation import Operation
 from asyncposthog.transport.redact import mask
+from asyncposthog.variants import KNOWN_VARIANT
 
 __all__ = ["departs", "deviation", "is_html", "not_json", "relevant", "unreadable", "warn_of_drift"]
 

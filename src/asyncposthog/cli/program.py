@@ -1,0 +1,44 @@
+"""One run of the program: from the arguments to the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from . import codes
+from .app import OWN_OPTIONS, app
+from .arguments import check_no_secrets, hoist
+from .failures import Failure, UsageProblem
+from .running import tell
+from .session import session
+
+__all__ = ["execute"]
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run the program; return the exit status."""
+    try:
+        check_no_secrets(arguments, os.environ)
+    except UsageProblem as error:
+        return tell(Failure(str(error), error.suggestion, codes.USAGE))
+    session.arguments, session.parting = tuple(arguments), ()
+    try:
+        app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
+    except SystemExit as ended:
+        code = ended.code
+        status = code if isinstance(code, int) else codes.OK if code is None else codes.ERROR
+    else:
+        status = codes.OK
+    return _flush(status)
+
+
+def _flush(status: int) -> int:
+    """Write what is left; a reader that went away is no error to shout about."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain when it closes stdout itself.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return codes.BROKEN_PIPE
+    return status
