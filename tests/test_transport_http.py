@@ -315,12 +315,12 @@ async def test_middleware_runs_inside_the_retry_loop() -> None:
             seen.append(("inner", request.content))
             return await call_next(request)
 
-    server = Server(httpx.Response(503), OK)
+    server = Server(httpx.Response(429), OK)
     async with client(server, middleware=[outer, Inner()]) as ph:
         assert await ph.things.create(name="x") == {"id": 1}
         assert seen == [
             ("inner", b'{"name":"x"}'),
-            ("outer", 503),
+            ("outer", 429),
             ("inner", b'{"name":"x"}'),
             ("outer", 200),
         ]

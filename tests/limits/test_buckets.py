@@ -112,6 +112,7 @@ def test_every_operation_is_found_by_its_path() -> None:
         ("GET", "/api/environments/7/persons/", ("clickhouse_burst",)),
         ("GET", "/api/projects/7/persons", ("clickhouse_burst",)),
         ("GET", "/api/projects/@current/insights/", CLICKHOUSE),
+        ("HEAD", "/api/projects/7/insights/", CLICKHOUSE),
         ("POST", "/api/projects/7/persons/bulk_delete/", find("persons.bulk_delete").buckets),
         ("POST", "/api/projects/7/persons/1/delete_events/", find("persons.delete_events").buckets),
         ("POST", "/api/projects/7/query/", QUERIES),

@@ -26,6 +26,7 @@ def match(method: str, path: str) -> Operation | None:
         method: An HTTP method, in capitals.
         path: The path, encoded, without its query: `/api/projects/1/persons/`.
     """
+    method = "GET" if method == "HEAD" else method  # the same view answers both
     path = path.partition("?")[0]
     path = path if path.endswith("/") else f"{path}/"
     path = _PROJECT.sub(r"/api/projects/\1/", path, count=1)

@@ -102,7 +102,12 @@ def classify(error: PostHogError) -> Failure:
         # The query ran and failed, whoever asks for it again.
         return Failure(kind="final")
     if isinstance(error, StatusError):
-        return Failure(kind="status", status=error.status, retry_after=error.retry_after)
+        return Failure(
+            kind="status",
+            status=error.status,
+            retry_after=error.retry_after,
+            undone=_is_refusal(error),
+        )
     if isinstance(error, TimeoutError) and error.overall:
         return Failure(kind="final")
     if not isinstance(error, TimeoutError | ConnectionError):
@@ -113,6 +118,16 @@ def classify(error: PostHogError) -> Failure:
     if isinstance(cause, UNSENT):
         return Failure(kind="unsent")
     return Failure(kind="broken", timed_out=isinstance(error, TimeoutError))
+
+
+def _is_refusal(error: StatusError) -> bool:
+    """Tell whether the server says that it has not begun.
+
+    A 503 counts if it is PostHog's own: a proxy before it answers so, too, when it has lost the
+    connection to the server in the middle of a request.
+    """
+    own = error.type is not None and error.code is not None
+    return error.status == 429 or (error.status == 503 and own)
 
 
 def without_secrets(

@@ -36,8 +36,6 @@ StopReason: TypeAlias = Literal["final", "exhausted", "too_long", "deadline", "s
 _BASE: Final = 0.5
 _CAP: Final = 8.0
 _RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
-_REFUSED_UNDONE: Final = frozenset({429, 503})
-"""With these the server says that it did nothing: anything may be repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +62,8 @@ class Failure:
     retry_after: float | None = None
     timed_out: bool = False
     """Whether it took longer than it may, rather than broke."""
+    undone: bool = False
+    """Whether the server says that it did nothing: anything may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _worth_repeating(failure: Failure, repeatable: bool, query: bool) -> bool:
         return repeatable
     if failure.status not in _RETRIED or (query and failure.status == 504):
         return False
-    return repeatable or failure.status in _REFUSED_UNDONE
+    return repeatable or failure.undone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

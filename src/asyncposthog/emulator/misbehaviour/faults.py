@@ -28,8 +28,8 @@ Misbehaviour: TypeAlias = Literal[
     "429", "500", "502", "503", "504", "html", "reset", "drop", "truncate", "stall"
 ]
 MISBEHAVIOURS: Final[tuple[Misbehaviour, ...]] = get_args(Misbehaviour)
-_UNDONE: Final = frozenset({429, 503})
-"""Statuses by which a server says that it did nothing."""
+_UNDONE: Final = frozenset({"429", "503"})
+"""Kinds by which the server says that it did nothing. A page is a proxy's, which does not know."""
 
 
 class ConnectionDropped(Exception):
@@ -131,7 +131,7 @@ class Plan:
         headers = [("Retry-After", "1")] if coin else []
         status = status if kind == "html" else int(kind)
         body = html_page(status).content.decode() if kind == "html" else None
-        done: Moment = "before" if status in _UNDONE else outside
+        done: Moment = "before" if kind in _UNDONE else outside
         return Fault("answer", status=status, body=body, headers=headers, moment=done)
 
 

@@ -323,8 +323,8 @@ class Trouble:
     ) -> Plan:
         """Let requests go wrong by chance, the same ones for the same seed, until `behave`.
 
-        Answers of 429 and 503 mean that nothing was done. With the others, and when a connection
-        is lost or hangs (for `settings.stall` seconds), the request may have been carried out.
+        The server's own answers of 429 and 503 mean that nothing was done. With the others, a page
+        (`html`) of 503 among them, and when a connection is lost or hangs (for `settings.stall` seconds), the request may have been carried out.
         `reset` and `drop` lose the connection, `truncate` part of the answer.
 
         Args:
