@@ -324,8 +324,9 @@ class Trouble:
         """Let requests go wrong by chance, the same ones for the same seed, until `behave`.
 
         The server's own answers of 429 and 503 mean that nothing was done. With the others, a page
-        (`html`) of 503 among them, and when a connection is lost or hangs (for `settings.stall` seconds), the request may have been carried out.
-        `reset` and `drop` lose the connection, `truncate` part of the answer.
+        (`html`) of 503 among them, and when a connection is lost or hangs (for `settings.stall`
+        seconds), the request may have been carried out. `reset` and `drop` lose the connection,
+        `truncate` part of the answer.
 
         Args:
             rate: The part of the requests, from 0 to 1.
