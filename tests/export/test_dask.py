@@ -27,6 +27,9 @@ from tests.limits.redis_server import redis_server
 
 __all__ = ["redis_server"]
 
+# Distributed warns of a machine that is slow, which is no failure.
+pytestmark = pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning")
+
 COUNT = 3_000
 END = datetime(2026, 3, 1, tzinfo=UTC)
 START = END - timedelta(days=4)
