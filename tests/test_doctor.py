@@ -113,7 +113,11 @@ async def test_a_key_is_shown_to_no_third_host() -> None:
     server = PostHog()
     server.answers["ph.example.org/api/users/@me/"] = UNKNOWN
     found = await examine(server, host="https://ph.example.org")
-    assert only(found, "region").ok is False
+    region = only(found, "region")
+    assert region.ok is False
+    assert "doctor()" not in str(found)
+    assert region.fix is not None
+    assert "https://ph.example.org/settings/user-api-keys" in region.fix
     assert server.hosts == {"ph.example.org"}
 
 

@@ -151,7 +151,13 @@ async def _region(executor: Executor, error: AuthenticationError) -> Check:
     """Tell a key of the other region from one that nobody knows."""
     hosts = executor.settings.hosts
     if hosts.region is None:
-        return Check("region", False, error.message, error.suggestion)
+        return Check(
+            "region",
+            False,
+            "this instance does not know the key",
+            "It was deleted or mistyped, or belongs to another instance or to PostHog Cloud: make "
+            f"one at {hosts.app}/settings/user-api-keys.",
+        )
     other: Region = "eu" if hosts.region == "us" else "us"
     try:
         await _ask(executor.elsewhere(CLOUD[other]), ME)
