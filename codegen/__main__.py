@@ -73,8 +73,9 @@ def _pin(document: Mapping[str, object], out: Path) -> int:
 def _generate(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     own = options.out is None
-    generated = pipeline.build(options.schema, standalone=not own)
     target = pipeline.PACKAGE if own else options.out
+    pipeline.check_target(target)
+    generated = pipeline.build(options.schema, standalone=not own)
     changed = pipeline.write(generated.files, target)
     if own and options.schema is None:
         names = dump_names(generated.released, generated.surface, generated.model_names)

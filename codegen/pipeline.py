@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codegen.banner import BANNER
 from codegen.findings import Finding
 from codegen.models import ModelPlan, ModelSet, build_models
 from codegen.names import load_names
@@ -22,7 +23,7 @@ from codegen.render.services import service_files
 from codegen.schema import load
 from codegen.surface import Released, Surface, build_surface
 
-__all__ = ["OWNED", "ROOT", "Generated", "build", "read_owned", "write"]
+__all__ = ["OWNED", "ROOT", "Generated", "build", "check_target", "read_owned", "write"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = ROOT / "openapi" / "posthog.json"
@@ -121,6 +122,26 @@ def read_owned(package: Path) -> dict[str, str]:
         for path in sorted((package / folder).rglob("*"))
         if path.suffix in {".py", ".json"}
     }
+
+
+def check_target(package: Path) -> None:
+    """See that no file gets lost that somebody wrote by hand.
+
+    Raises:
+        ValueError: One stands where the generated files go.
+    """
+    if package.exists() and not package.is_dir():
+        raise ValueError(f"{package}: it is a file. Give --out a folder.")
+    texts = read_owned(package)
+    texts.pop("registry/schemas.json", None)
+    if package != PACKAGE and (package / "__init__.py").exists():
+        texts["__init__.py"] = (package / "__init__.py").read_text(encoding="utf-8")
+    for name, text in texts.items():
+        if text.strip() and not text.startswith(BANNER):
+            raise ValueError(
+                f"{package / name}: the generator did not write it, and would put its own files in "
+                "its place. Move it, or give --out a folder of its own."
+            )
 
 
 def write(files: Mapping[str, str], package: Path) -> int:

@@ -160,3 +160,39 @@ def test_report_of_an_operation_nobody_can_call(
     main(["report", "--schema", str(source)])
 
     assert "finding: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__.py", "models/own.py", "resources/deep/own.py", "registry/own.json"]
+)
+def test_generate_takes_no_file_away_that_it_did_not_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    schema, out = tmp_path / "schema.json", tmp_path / "mine"
+    schema.write_text(json.dumps(instance()), encoding="utf-8")
+    own = out / name
+    own.parent.mkdir(parents=True)
+    own.write_text("precious = 1\n", encoding="utf-8")
+    before = sorted(out.rglob("*"))
+    assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert str(own) in said
+    assert "Move it, or give --out a folder of its own." in said
+    assert own.read_text(encoding="utf-8") == "precious = 1\n"
+    assert sorted(out.rglob("*")) == before
+
+
+def test_generate_writes_into_a_package_of_its_own_as_often_as_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema, out = tmp_path / "schema.json", tmp_path / "mine"
+    schema.write_text(json.dumps(instance()), encoding="utf-8")
+    out.mkdir()
+    (out / "__init__.py").touch()
+    (out / "own.py").write_text("precious = 1\n", encoding="utf-8")
+    for changed in ("files, ", " 0 changed, "):
+        assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 0
+        assert changed in capsys.readouterr().out
+    assert (out / "own.py").read_text(encoding="utf-8") == "precious = 1\n"
+    assert main(["generate", "--schema", str(schema), "--out", str(schema)]) == 1
+    assert "Give --out a folder." in capsys.readouterr().err
