@@ -292,3 +292,89 @@ async def test_any_sequence_of_calls_keeps_the_counts_right(
             item["id"]: (item["name"], not item["deleted"]) for item in emulator.items("widgets")
         }
     assert kept == expected
+
+
+FILTERED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
+    ("insights", {"query": {"kind": "InsightVizNode", "source": {"kind": "TrendsQuery"}}},
+     {"query": {"kind": "InsightVizNode", "source": {"kind": "FunnelsQuery"}}},
+     {"insight": "TRENDS"}),
+    ("insights", {"query": {"kind": "DataTableNode", "source": {"kind": "HogQLQuery"}}},
+     {"query": {"kind": "InsightVizNode", "source": {"kind": "TrendsQuery"}}},
+     {"insight": "SQL"}),
+    ("insights", {"last_modified_at": "2026-05-01T00:00:00Z"},
+     {"last_modified_at": "2026-04-01T00:00:00Z"}, {"date_from": "2026-04-15"}),
+    ("insights", {"created_at": "2020-01-01T00:00:00Z"}, {}, {"created_date_to": "-30d"}),
+    ("insights", {}, {"created_by": None}, {"user": "true"}),
+    ("feature_flags", {"key": "a", "filters": {"multivariate": {"variants": [{"key": "x"}]}}},
+     {"key": "b"}, {"type": "multivariant"}),
+    ("feature_flags", {"key": "a"},
+     {"key": "b", "filters": {"multivariate": {"variants": [{"key": "x"}]}}},
+     {"type": "boolean"}),
+    ("feature_flags", {"key": "a"}, {"key": "b"}, {"excluded_properties": '["b"]'}),
+    ("feature_flags", {"key": "a", "active": False}, {"key": "b"}, {"active": "false"}),
+    ("feature_flags", {"key": "a"}, {"key": "b", "created_by": None}, {"created_by_id": "1"}),
+    ("notebooks", {"last_modified_at": "2026-05-01T00:00:00Z"},
+     {"last_modified_at": "2026-05-03T00:00:00Z"}, {"date_to": "2026-05-02T00:00:00Z"}),
+    ("session_recordings", {"id": "one"}, {"id": "two"}, {"session_ids": '["one"]'}),
+    ("conversations.tickets", {"status": "open"}, {"status": "resolved"},
+     {"status": "new,open"}),
+    ("file_system", {"path": "a/b"}, {"path": "b/a"}, {"parent": "a"}),
+    ("subscriptions", {"insight": 4, "dashboard": None}, {"insight": None, "dashboard": 4},
+     {"resource_type": "insight"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("resource", "within", "without", "asked"), FILTERED, ids=str)
+async def test_filters_that_are_not_named_as_fields(
+    emulator: Emulator,
+    http: httpx.AsyncClient,
+    resource: str,
+    within: dict[str, Any],
+    without: dict[str, Any],
+    asked: dict[str, str],
+) -> None:
+    wanted = emulator.add(resource, within)
+    emulator.add(resource, without)
+    path = f"/api/projects/1/{resource.replace('.', '/')}/"
+    everything = (await http.get(path)).json()["results"]
+    answer = await http.get(path, params=asked)
+    assert answer.status_code == 200, answer.text
+    assert [item["id"] for item in answer.json()["results"]] == [wanted["id"]]
+    assert (len(everything), answer.headers[FIDELITY]) == (2, "stateful")
+
+
+async def test_a_filter_nobody_knows(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    path = "/api/projects/1/insights/?saved=true"
+    nothing = await http.get(path)
+    assert (nothing.status_code, nothing.json()["count"]) == (200, 0)
+    emulator.seed("insights", 2)
+    refused = await http.get(path)
+    assert (refused.status_code, refused.json()["attr"]) == (400, "saved")
+    assert "strict=False" in refused.json()["detail"]
+    emulator.settings.strict = False
+    overlooked = await http.get(path)
+    assert (overlooked.json()["count"], overlooked.headers[FIDELITY]) == (2, "schema")
+
+
+async def test_filters_that_cannot_be_read(emulator: Emulator, http: httpx.AsyncClient) -> None:
+    for path, name in (
+        ("insights/?date_from=once", "date_from"),
+        ("feature_flags/?active=STALE", "active"),
+        ("feature_flags/?excluded_properties=[", "excluded_properties"),
+    ):
+        answer = await http.get(f"/api/projects/1/{path}")
+        assert (answer.status_code, answer.json()["attr"]) == (400, name)
+
+
+async def test_recordings_are_ordered_from_the_top(
+    emulator: Emulator, http: httpx.AsyncClient
+) -> None:
+    for name, count in (("a", 1), ("b", 3), ("c", 2)):
+        emulator.add("session_recordings", {"id": name, "click_count": count})
+
+    async def ids(**asked: str) -> list[str]:
+        answer = await http.get("/api/projects/1/session_recordings/", params=asked)
+        return [item["id"] for item in answer.json()["results"]]
+
+    assert await ids(order="click_count") == ["b", "c", "a"]
+    assert await ids(order="click_count", order_direction="ASC") == ["a", "c", "b"]

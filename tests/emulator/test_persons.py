@@ -167,10 +167,22 @@ async def test_bulk_delete(
     assert (kept.json()["persons_found"], kept.json()["persons_deleted"]) == (1, 0)
 
 
+async def test_a_text_is_true_in_bulk_delete(
+    emulator: Emulator, http: httpx.AsyncClient, ada: dict[str, Any]
+) -> None:
+    emulator.add("events", {"distinct_id": "ada", "event": "hers"})
+    sent = {"distinct_ids": ["ada"], "delete_events": "false", "keep_person": "false"}
+    answer = await http.post(f"{PERSONS}bulk_delete/", json=sent)
+    assert (answer.status_code, answer.json()["events_queued_for_deletion"]) == (202, True)
+    assert answer.json()["persons_deleted"] == 0
+    assert (len(emulator.items("persons")), emulator.items("events")) == (1, [])
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {},
+        {"distinct_ids": "ada"},
         {"ids": ["018f0000-0000-7000-8000-0000000000aa"], "distinct_ids": ["b"]},
         {"distinct_ids": [str(number) for number in range(1001)]},
     ],

@@ -273,10 +273,21 @@ async def test_what_an_answer_is_worth(emulator: Emulator, http: httpx.AsyncClie
     async def worth(path: str, **headers: str) -> str:
         return (await http.get(path, headers=headers)).headers[FIDELITY]
 
+    cohort, _ = emulator.add("cohorts"), emulator.add("cohorts")
     assert await worth(COHORTS) == "stateful"
     assert await worth(f"{P}/health_issues/summary/") == "schema"
-    assert await worth(f"{COHORTS}7/") == "refused"
+    assert await worth(f"{COHORTS}77/") == "refused"
     assert await worth(COHORTS, **{"X-Emulator-Fail": "500"}) == "fault"
     assert await worth(COHORTS, **{"X-Emulator-Fail": "nonsense"}) == "refused"
     assert await worth(COHORTS, **{"X-Emulator-Break": "html"}) == "fault"
-    assert json.loads((await http.get(COHORTS)).content)["count"] == 0
+    for name, kind in (
+        ("Break", "truncate"),
+        ("Break", "garble"),
+        ("Drift", "extra"),
+        ("Links", "foreign"),
+        ("Pages", "reorder"),
+    ):
+        assert await worth(f"{COHORTS}?limit=1", **{f"X-Emulator-{name}": kind}) == "fault"
+    assert await worth(f"{COHORTS}{cohort['id']}/", **{"X-Emulator-Pages": "reorder"}) == "stateful"
+    assert await worth(COHORTS, **{"X-Emulator-Latency": "0"}) == "stateful"
+    assert json.loads((await http.get(COHORTS)).content)["count"] == 2

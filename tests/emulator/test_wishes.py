@@ -125,3 +125,9 @@ async def test_what_is_not_understood_is_refused(
     assert answer.json()["attr"] == f"x-emulator-{name.lower()}"
     assert answer.json()["detail"].startswith("The emulator does not understand the header")
     assert tiny.requests[-1].status == 400
+
+
+async def test_a_seed_is_a_number(tiny_http: httpx.AsyncClient) -> None:
+    answer = await tiny_http.get(WIDGETS, headers={"X-Emulator-Seed": "x"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].endswith("x-emulator-seed: it is a whole number, not 'x'")

@@ -40,5 +40,9 @@ class Fate:
 
     def distort(self, answer: Answer, request: Request, catalogue: Catalogue | None) -> None:
         """Distort an answer in every way asked for, one after the other."""
+        whole = answer.content
         for distortion in self.distortions:
             distortion.apply(answer, request, catalogue)
+        listed = answer.operation is not None and answer.operation.pagination is not None
+        if answer.content != whole or (self.shuffle is not None and listed):
+            answer.mark("fault")

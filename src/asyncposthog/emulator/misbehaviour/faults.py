@@ -164,12 +164,14 @@ async def spoil(
     if fault.kind == "stall":
         if fault.moment == "after":
             await stall()
-        answer.breaks = "stall" if fault.moment == "within" else None
+        if fault.moment != "within":
+            return answer
+        answer.breaks = "stall"
     elif fault.kind == "cut":
         answer.breaks = "cut"
     else:
         answer.content = answer.content[: len(answer.content) // 2]
-    return answer
+    return answer.mark("fault")
 
 
 _REASONS: Mapping[int, str] = {

@@ -91,7 +91,7 @@ def read_wish(request: Request) -> Wish:
         Problem: 400, there is no such misbehaviour.
     """
     headers = request.headers
-    seed = _read(headers, "x-emulator-seed", int) or 0
+    seed = _read(headers, "x-emulator-seed", _seed) or 0
     wish = Wish(When(seed=seed))
     wish.latency = _read(headers, "x-emulator-latency", Latency.of)
     broken = _read(headers, "x-emulator-break", _break)
@@ -110,6 +110,13 @@ def read_wish(request: Request) -> Wish:
     if broken == _GARBLED:
         wish.distortions.append(Garble(wish.when))
     return wish
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"it is a whole number, not {text!r}") from None
 
 
 def _read(headers: Mapping[str, str], name: str, reader: Callable[[str], Any]) -> Any:

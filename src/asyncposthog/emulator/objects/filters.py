@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, cast
 
 from asyncposthog.emulator.guards import is_array, is_object
+from asyncposthog.emulator.objects.meanings import meaning
 from asyncposthog.emulator.objects.store import Row
 from asyncposthog.emulator.schemas.parameters import EVERYWHERE, PAGING
 from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.web.problems import invalid
 
 __all__ = ["SortKey", "chosen", "sort_key", "sort_keys"]
 
@@ -17,7 +19,9 @@ SortKey: TypeAlias = tuple[int, Any]
 
 _SEARCHED = ("name", "key", "title", "description", "email", "distinct_ids", "group_key")
 _ORDERINGS = ("ordering", "order_by", "order")
-_MISSING = object()
+_NO_FILTERS = frozenset(
+    {"search", "deleted", "limit", "offset", "page", "page_size", "id", *_ORDERINGS}
+)
 
 
 def chosen(call: Call) -> list[Row]:
@@ -28,7 +32,8 @@ def chosen(call: Call) -> list[Row]:
     if search:
         rows = [row for row in rows if _mentions(row, search.casefold())]
     for name, values in _field_filters(call):
-        rows = [row for row in rows if _matches(row, name, values)]
+        test = _test(call, name, values)
+        rows = [row for row in rows if test(row)]
     for field, descending in reversed(sort_keys(call)):
         rows.sort(key=lambda row: sort_key(row, field), reverse=descending)
     return rows
@@ -37,12 +42,15 @@ def chosen(call: Call) -> list[Row]:
 def sort_keys(call: Call) -> list[tuple[str, bool]]:
     """The fields a list is to be ordered by, and whether from the highest down."""
     keys: list[tuple[str, bool]] = []
+    # Recordings have the way beside the field, and it is down.
+    ways = any(p.name == "order_direction" for p in call.operation.query_parameters)
+    down = ways and call.request.value("order_direction") != "ASC"
     for name in _ORDERINGS:
         for value in call.query(name):
             for part in value.split(","):
                 field = part.strip()
                 if field.lstrip("-"):
-                    keys.append((field.lstrip("-"), field.startswith("-")))
+                    keys.append((field.lstrip("-"), down or field.startswith("-")))
     return keys
 
 
@@ -67,9 +75,7 @@ def _mentions(row: Row, text: str) -> bool:
 
 def _field_filters(call: Call) -> Iterable[tuple[str, list[str]]]:
     style = call.operation.pagination.style if call.operation.pagination else "single"
-    skipped = (
-        PAGING[style] | EVERYWHERE | {"search", "deleted", "limit", "offset", "id", *_ORDERINGS}
-    )
+    skipped = PAGING[style] | EVERYWHERE | _NO_FILTERS
     for parameter in call.operation.query_parameters:
         if parameter.name in skipped:
             continue
@@ -78,16 +84,36 @@ def _field_filters(call: Call) -> Iterable[tuple[str, list[str]]]:
             yield parameter.name, values
 
 
-def _matches(row: Row, name: str, values: list[str]) -> bool:
-    """Whether a row passes a filter; True when the parameter names no field of it."""
+def _test(call: Call, name: str, values: list[str]) -> Callable[[Row], bool]:
+    """The test a filter puts rows to."""
+    meant = meaning(call, name)
+    if meant is not None:
+        return meant(call, name)
     field = name.removesuffix("__in")
-    held = row.data.get(field, _MISSING)
-    if held is _MISSING or is_object(held):
-        inner = cast("Any", row.data.get(field.removesuffix("_id")))
-        held = inner.get("id", _MISSING) if is_object(inner) else _MISSING
-    if held is _MISSING:
-        return True
+    if not call.shape.properties.keys() & {field, field.removesuffix("_id")}:
+        return lambda _: _unknown(call, name)
     wanted = _flat(values, split=name.endswith("__in"))
+    return lambda row: _matches(row, field, wanted)
+
+
+def _unknown(call: Call, name: str) -> bool:
+    """Reached when there is something to filter: an empty list is right whatever it means."""
+    needed = any(p.required for p in call.operation.query_parameters if p.name == name)
+    if call.world.settings.strict and not needed:
+        raise invalid(
+            f"The emulator does not know what '{name}' filters. "
+            "Emulator(strict=False) overlooks it.",
+            name,
+        )
+    call.fidelity = "schema"
+    return True
+
+
+def _matches(row: Row, field: str, wanted: set[str]) -> bool:
+    held = row.data.get(field)
+    if field not in row.data or is_object(held):
+        inner = cast("Any", row.data.get(field.removesuffix("_id")))
+        held = inner.get("id") if is_object(inner) else None
     parts = held if is_array(held) else [held]
     return any(_text(part) in wanted for part in parts)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from asyncposthog.emulator.guards import is_object
 from asyncposthog.emulator.objects.handlers import HANDLERS
-from asyncposthog.emulator.specials.table import Special
+from asyncposthog.emulator.specials.table import Special, check
 from asyncposthog.emulator.state.world import Call
 from asyncposthog.emulator.web.messages import Answer
 from asyncposthog.emulator.web.problems import Problem
@@ -17,11 +17,7 @@ __all__ = ["SPECIALS"]
 def _query(call: Call) -> Answer:
     if not is_object(call.body) or "query" not in call.body:
         raise Problem(400, body={"error": "No query provided"})
-    body = call.operation.body
-    if body is not None and body.schema in call.world.catalogue:
-        problem = call.world.validators.problem(str(body.schema), call.body, "request")
-        if problem is not None:
-            raise problem
+    check(call, call.body)
     return HANDLERS[call.plan.kind](call)
 
 

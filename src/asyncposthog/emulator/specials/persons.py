@@ -15,7 +15,7 @@ from asyncposthog.emulator.objects.handlers import item_answer
 from asyncposthog.emulator.objects.paging import paged
 from asyncposthog.emulator.objects.store import Row
 from asyncposthog.emulator.schemas.formats import fits
-from asyncposthog.emulator.specials.table import Special
+from asyncposthog.emulator.specials.table import Special, check
 from asyncposthog.emulator.specials.values import common_values
 from asyncposthog.emulator.state.world import Call, World
 from asyncposthog.emulator.web.messages import Answer, json_answer, text_answer
@@ -29,6 +29,7 @@ __all__ = ["REFUSALS", "SPECIALS", "settle"]
 
 _NOTE = "persons"
 _MOST = 1000
+_BULK_FLAGS = frozenset({"delete_events", "delete_recordings", "keep_person"})
 _OWN_IDS = "FROM person_distinct_ids WHERE team_id = p.team_id"
 
 REFUSALS: Mapping[tuple[str, str], str] = {
@@ -237,6 +238,7 @@ def _delete_events(call: Call) -> Answer:
 def _bulk_delete(call: Call) -> Answer:
     call.locate()
     body = _body(call)
+    check(call, {name: value for name, value in body.items() if name not in _BULK_FLAGS})
     ids: list[str] = body.get("ids") or []
     distinct_ids: list[str] = body.get("distinct_ids") or []
     if ids and distinct_ids:
@@ -307,7 +309,7 @@ SPECIALS: Mapping[str, Special] = {
     "persons.delete_property": Special(_delete_property, validates=False),
     "persons.delete": Special(_delete),
     "persons.delete_events": Special(_delete_events),
-    "persons.bulk_delete": Special(_bulk_delete),
+    "persons.bulk_delete": Special(_bulk_delete, validates=False),
     "persons.split": Special(_split),
     "persons.batch_by_distinct_ids": Special(_batch),
     "persons.batch_by_uuids": Special(_batch),

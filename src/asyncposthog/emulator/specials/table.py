@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from asyncposthog.emulator.state.world import Handler
+from asyncposthog.emulator.state.world import Call, Handler
 
-__all__ = ["Special"]
+__all__ = ["Special", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,16 @@ class Special:
     handler: Handler
     validates: bool = True
     """Whether the body is checked against the schema first; if not, the handler does it."""
+
+
+def check(call: Call, body: Any) -> None:
+    """Hold a body against the operation's schema, for handlers that do it themselves.
+
+    Raises:
+        Problem: 400, it does not fit.
+    """
+    spec = call.operation.body
+    if spec is not None and spec.schema is not None and spec.schema in call.world.catalogue:
+        problem = call.world.validators.problem(spec.schema, body, "request")
+        if problem is not None:
+            raise problem
