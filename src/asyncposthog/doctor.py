@@ -232,8 +232,15 @@ async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
         fix = f"Add to the key at {executor.settings.host}/settings/user-api-keys: "
         checks.append(Check("scopes", False, f"missing {detail}", fix + ", ".join(sorted(needed))))
         return checks
-    what = f"enough for {len(wanted)} operations" if wanted else ", ".join(sorted(scopes)) or "none"
-    checks.append(Check("scopes", True, what))
+    if not wanted:
+        checks.append(Check("scopes", True, ", ".join(sorted(scopes)) or "none"))
+        return checks
+    untold = [] if "*" in scopes else [op.id for op in wanted if not op.scopes and op.key_access]
+    if len(untold) < len(wanted):
+        checks.append(Check("scopes", True, f"enough for {_counted(len(wanted) - len(untold))}"))
+    if untold:
+        detail = f"PostHog's schema names no scope for {_some(untold)}"
+        checks.append(Check("scopes", None, detail))
     return checks
 
 
@@ -243,6 +250,10 @@ def holds(held: set[str], needed: str) -> bool:
         return True
     subject, _, action = needed.partition(":")
     return action == "read" and f"{subject}:write" in held
+
+
+def _counted(number: int) -> str:
+    return f"{number} operation{'s' * (number != 1)}"
 
 
 def _some(ids: list[str]) -> str:
