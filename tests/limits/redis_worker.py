@@ -43,7 +43,7 @@ class Job:
     lag: float = 0.0
     """Seconds that it is away from Redis."""
     patience: float | None = None
-    """At most how many seconds it waits before it gives up, and tries again."""
+    """At most how many seconds it waits before it gives up, and tries again a little longer."""
     hang: bool = False
     """Whether it never finishes a request."""
 
@@ -142,8 +142,10 @@ class Worker:
         patience = self._job.patience
         while self._left > 0:
             delay = None if patience is None else random.random() * patience
-            with anyio.move_on_after(delay):
+            with anyio.move_on_after(delay) as scope:
                 await self._request(lane)
+            if patience is not None and scope.cancelled_caught:
+                patience *= 1.05  # else a machine may be too slow for it, for ever
 
     async def _request(self, lane: Lane) -> None:
         queue = self._limiter.queue

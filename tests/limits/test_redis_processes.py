@@ -206,8 +206,9 @@ def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -
         after, again = total(opened), total(closed)
         wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
     # Right after the failure, those who had done little come on top of those who had done much;
-    # right after the return, each may take a place before the others have told what they did.
-    assert refusals(rules, every(opened)) <= len(opened) + rules[0][1] // 3
+    # right after the return, each may take a place before the others have told what they did, and
+    # all that is left if one of them does not get to run for so long.
+    assert refusals(rules, every(opened)) <= len(opened) + 2 * (rules[0][1] // 3)
     assert refusals(rules, every(closed)) <= len(closed)
     for process in processes:
         assert len(process.times) >= 20
