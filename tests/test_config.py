@@ -72,6 +72,26 @@ def test_arguments_win() -> None:
     assert found.host == "https://eu.posthog.com"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("POSTHOG_PERSONAL_API_KEY", "phc_project"),
+        ("POSTHOG_API_KEY", "phx_with a space"),
+        ("POSTHOG_PROJECT_ID", "mine"),
+        ("POSTHOG_PROJECT_API_KEY", "phx_private"),
+        ("POSTHOG_ORGANIZATION_ID", "mine"),
+        ("POSTHOG_HOST", "us.posthog.com"),
+        ("POSTHOG_API_URL", "http://ph.example.org"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
+    environ = {"POSTHOG_API_KEY": "phx_env", variable: value}
+    with pytest.raises(ConfigurationError, match=f"^{variable} in the environment: ") as caught:
+        resolve({}, environ)
+    assert caught.value.suggestion
+    assert "phx_private" not in str(caught.value)
+
+
 def test_client_reads_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_env")
     monkeypatch.setenv("POSTHOG_PROJECT_ID", "3")

@@ -109,9 +109,12 @@ def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Sett
     """
     given = dict(arguments)
     hosts = _hosts(given, environ)
+    origins: dict[str, str] = {}
     for name, variables in _VARIABLES.items():
         if given.get(name) is None:
-            given[name] = next((environ[v] for v in variables if environ.get(v)), None)
+            variable = next((v for v in variables if environ.get(v)), None)
+            given[name] = None if variable is None else environ[variable]
+            origins[name] = variable or ""
     if given["api_key"] is None:
         raise ConfigurationError(
             "There is no API key.",
@@ -120,8 +123,22 @@ def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Sett
                 f"Personal API keys are made at {hosts.app}/settings/user-api-keys."
             ),
         )
-    values = {name: check_option(name, value) for name, value in given.items()}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        try:
+            values[name] = check_option(name, value)
+        except ConfigurationError as error:
+            if name not in origins:
+                raise
+            raise _of_variable(origins[name], error) from None
     return Settings(hosts=hosts, **values)
+
+
+def _of_variable(name: str, error: ConfigurationError) -> ConfigurationError:
+    """Say of a wrong setting that nobody passed where it stands."""
+    return ConfigurationError(
+        f"{name} in the environment: {error.message}", suggestion=error.suggestion
+    )
 
 
 def change(settings: Settings, changes: Mapping[str, object]) -> Settings:
@@ -138,12 +155,20 @@ _VARIABLES: Final = {
 }
 
 
+_HOST_VARIABLES: Final = ("POSTHOG_HOST", "POSTHOG_API_URL")
+
+
 def _hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
     """Take `region`, `host` and `allow_http` out of the arguments."""
     region, host = given.pop("region", None), given.pop("host", None)
     allow_http = _boolean("allow_http", given.pop("allow_http", False))
     if host is None and region is None:
-        host = environ.get("POSTHOG_HOST") or environ.get("POSTHOG_API_URL") or None
+        variable = next((v for v in _HOST_VARIABLES if environ.get(v)), None)
+        if variable is not None:
+            try:
+                return resolve_host(environ[variable], allow_http=allow_http)
+            except ConfigurationError as error:
+                raise _of_variable(variable, error) from None
     if host is None:
         return region_hosts("us" if region is None else region)
     hosts = resolve_host(host, allow_http=allow_http)
@@ -278,7 +303,10 @@ def _organization_id(name: str, value: object) -> str | None:
             suggestion="Give the UUID, or leave it out: it is then looked up once and kept.",
         )
     if not re.fullmatch(r"(?i)[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", value):
-        raise ConfigurationError(f"organization_id must be a UUID, not {_shown(value)}.")
+        raise ConfigurationError(
+            f"organization_id must be a UUID, not {_shown(value)}.",
+            suggestion="Left out, it is looked up once and kept; organizations.current() tells it.",
+        )
     return str(UUID(value))
 
 
