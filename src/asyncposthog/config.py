@@ -207,7 +207,7 @@ def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be seconds as a number, not {type(value).__name__}")
     if not math.isfinite(value) or value < 0:
-        raise ConfigurationError(f"{name} must be a finite number of seconds, not {value}.")
+        raise ConfigurationError(f"{name} must be 0 seconds or more, and finite, not {value}.")
     return float(value)
 
 

@@ -169,10 +169,11 @@ def test_limits_of_a_users_own() -> None:
         ({7: (1, 60)}, "no bucket 7"),
         ({"burst": (0, 60)}, "0 requests would let nothing through"),
         ({"burst": (-5, 60)}, "-5 requests would let nothing through"),
-        ({"burst": (5, 0)}, "more than 0 seconds long, not 0"),
-        ({"burst": (5, -1.5)}, "more than 0 seconds long, not -1.5"),
-        ({"burst": (5, float("nan"))}, "more than 0 seconds long, not nan"),
-        ({"burst": (5, float("inf"))}, "more than 0 seconds long, not inf"),
+        ({"burst": (5, 0)}, "not 0."),
+        ({"burst": (5, -1.5)}, "not -1.5."),
+        ({"burst": (5, float("nan"))}, "more than 0 seconds long, and at most a year, not nan"),
+        ({"burst": (5, float("inf"))}, "at most a year, not inf"),
+        ({"burst": (5, 1e300)}, "at most a year, not 1e+300"),
     ],
 )
 def test_limits_that_cannot_be(limits: object, said: str) -> None:

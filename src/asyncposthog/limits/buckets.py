@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +36,7 @@ Limits: TypeAlias = Mapping[str, tuple[int, float]]
 _CURRENT: Final = ("api_queries_burst", "api_queries_sustained")
 _QUERY: Final = "/api/projects/{project_id}/query/"
 # Where a rate is not published, the usual one is the most it can be.
+_LONGEST: Final = 366 * 86400.0
 _SUPPOSED: Final = {60: 480, 3600: 4800}
 
 
@@ -157,9 +157,10 @@ def _pair(name: str, value: object) -> tuple[int, float]:
             f"limits[{name!r}]: {requests} requests would let nothing through, ever.",
             suggestion="Give 1 or more. To switch operations off, use allow= or read_only=.",
         )
-    if not math.isfinite(seconds) or seconds <= 0:
+    if not 0 < seconds <= _LONGEST:  # nor NaN
         raise ConfigurationError(
-            f"limits[{name!r}]: the window must be more than 0 seconds long, not {seconds}.",
+            f"limits[{name!r}]: the window must be more than 0 seconds long, and at most a year, "
+            f"not {seconds}.",
             suggestion="(480, 60) stands for 480 requests a minute.",
         )
     return requests, float(seconds)

@@ -58,7 +58,7 @@ def _inspect(url: str) -> tuple[str, str]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return "has a port that is no number, or brackets that do not match", ""
+        return "has a port that is no number up to 65535, or brackets that do not match", ""
     if parts.scheme not in _SCHEMES:
         # A password may stand where a scheme would, so nothing but a plain word is shown.
         known = re.fullmatch(r"[a-z]{2,10}", parts.scheme) and "://" in url
