@@ -79,18 +79,20 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == (
         "",
-        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use\n",
+        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another port, or 0 for any free one\n",
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--port=70000"], "--port"),
-        (["--port=-1"], "--port"),
-        (["--port=many"], "--port"),
+        (["--port=70000"], "--port: a port is a whole number from 0 to 65535, not '70000'"),
+        (["--port=-1"], "--port: a port is a whole number from 0"),
+        (["--port=many"], "not 'many'"),
+        (["--project-id=0"], "--project-id: the number of a project is a whole number of at least"),
         (["--seed", "apple"], "'apple' (choose from"),
-        (["--seed", "demo", "--events", "0"], "--events"),
+        (["--seed", "demo", "--events", "0"], "--events: a number of events is a whole number"),
         (["--seed", "demo", "--events", "many"], "--events"),
         (["--sing"], "--sing"),
     ],

@@ -114,7 +114,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=_port, default=8010, help="0 for any free one (%(default)s)")
-    add("--project-id", type=int, default=1, help="number of the project (%(default)s)")
+    add("--project-id", type=_project, default=1, help="number of the project (%(default)s)")
     add("--seed", choices=sorted(SEEDS), help="what to fill it with")
     add("--events", type=_count, help=f"events of the seed ({EVENTS})")
     add("--data", metavar="DIR", type=Path, help="folder to keep the state in; memory otherwise")
@@ -123,15 +123,24 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _number(text: str, least: int, most: int | None, what: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{what} is a whole number {bounds}, not {text!r}")
+    return number
+
+
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError(f"{port} is no port")
-    return port
+    return _number(text, 0, 65535, "a port")
 
 
 def _count(text: str) -> int:
-    count = int(text.replace("_", ""))
-    if count < 1:
-        raise ValueError(f"{count} is no number of events")
-    return count
+    return _number(text, 1, None, "a number of events")
+
+
+def _project(text: str) -> int:
+    return _number(text, 1, None, "the number of a project")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import socket
 import struct
@@ -70,6 +71,8 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     except OSError as error:
         listener.close()
         message = f"the emulator cannot listen on {host}:{port}: {error.strerror}"
+        if error.errno == errno.EADDRINUSE:
+            message += "; choose another port, or 0 for any free one"
         raise OSError(message) from error
     return listener
 
