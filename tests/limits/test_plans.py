@@ -229,6 +229,26 @@ async def test_a_slot_that_does_not_come_free_in_time() -> None:
         assert anyio.current_time() == 5.0
 
 
+async def test_a_deadline_among_others_who_have_none() -> None:
+    limits = budget(query_slots=1)
+    ended: dict[str, float] = {}
+
+    async def hurried(name: str, delay: float, within: float) -> None:
+        await anyio.sleep(delay)
+        with pytest.raises(RateLimitError, match="nothing became free"):
+            await hold(limits, within=within)
+        ended[name] = anyio.current_time()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(hold, limits)  # ten seconds each, and time for all of it
+        tasks.start_soon(hurried, "first", 1, 6.5)
+        tasks.start_soon(hurried, "second", 2, 4.0)
+        tasks.start_soon(hurried, "third", 11, 3.0)
+    assert ended == {"first": 7.5, "second": 6.0, "third": 14.0}
+    assert anyio.current_time() == 50
+
+
 async def test_slots_taken_by_others() -> None:
     limits = budget()
     async with AsyncExitStack() as stack:

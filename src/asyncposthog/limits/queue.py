@@ -55,6 +55,8 @@ class Queue:
         """Keys of windows, by how many of those lanes draw on them."""
         self._leader: Waiter | None = None
         self._alarm: anyio.CancelScope | None = None
+        self._wake = math.inf
+        """Until when the leader sleeps."""
         self._stale = False
         """Whether something happened that lets somebody go earlier than was planned."""
 
@@ -148,6 +150,8 @@ class Queue:
             self._contended.update(lane.keys)
             lane.wake = 0.0
             self._stir()
+        elif waiter.deadline < self._wake:
+            self._stir()
         lane.join(waiter)
 
     def _leave(self, lane: Lane, waiter: Waiter) -> None:
@@ -172,15 +176,16 @@ class Queue:
             self._leader.event.set()
 
     async def _lead(self, leader: Waiter) -> None:
-        self._leader, wake = leader, 0.0
+        self._leader = leader
         while True:
+            self._wake = math.inf  # who comes meanwhile may have been passed over
             with anyio.CancelScope(shield=True):
-                wake = await self._dispatch()
+                self._wake = await self._dispatch()
             if leader.granted or leader.late is not None:
                 return
             with anyio.CancelScope() as self._alarm:
                 if not self._stale:
-                    await self._ticker.sleep_until(wake)
+                    await self._ticker.sleep_until(self._wake)
             self._alarm = None
             await checkpoint()
 
