@@ -25,8 +25,8 @@ __all__ = ["OperationFacts", "Overrides", "apply", "facts_for", "load_overrides"
 _VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths"})
 _FACTS = frozenset({
     "operation", "name", "pagination", "items", "page_size", "buckets", "writes", "idempotent",
-    "key_access", "status", "result", "presence", "multi_segment", "flat", "soft_delete", "since",
-    "note", "reason", "source",
+    "key_access", "status", "result", "presence", "booleans", "multi_segment", "flat",
+    "soft_delete", "since", "note", "reason", "source",
 })  # fmt: skip
 
 

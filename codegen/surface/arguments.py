@@ -143,6 +143,7 @@ def body_of(
             required=bool(raw.get("required")),
             flat=flat,
             files=files,
+            booleans=tuple(facts.get("booleans") or ()),
         ),
         resolved,
     )

@@ -75,6 +75,8 @@ class Body:
     """(python name, wire name) of each field of a flat body."""
     files: tuple[str, ...] = ()
     """Wire names of the fields of a multipart body that are files."""
+    booleans: tuple[str, ...] = ()
+    """Wire names of fields of which the server takes anything that is not empty for true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

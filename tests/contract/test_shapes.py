@@ -267,6 +267,20 @@ async def test_presence_based_flags_are_left_out_when_false(server: Server) -> N
     ]
 
 
+@pytest.mark.parametrize("value", ["false", "", 0, 1, None, []])
+async def test_text_that_the_server_takes_for_true_is_refused(server: Server, value: Any) -> None:
+    server.answers({"persons_found": 1})
+    async with connect() as ph:
+        with pytest.raises(TypeError, match="delete_events must be True or False, not"):
+            await ph.persons.bulk_delete(distinct_ids=["a"], delete_events=value)
+        with pytest.raises(TypeError, match="keep_person must be True or False, not"):
+            await ph.persons.bulk_delete(
+                distinct_ids=["a"], options={"body": {"keep_person": value}}
+            )
+        await ph.persons.bulk_delete(distinct_ids=["a"], delete_events=False)
+    assert server.only.content == b'{"delete_events":false,"distinct_ids":["a"]}'
+
+
 async def test_path_of_several_segments(server: Server) -> None:
     server.answers({"path": "docs/read me.md", "content": ""})
     async with connect() as ph:

@@ -85,7 +85,20 @@ def _json(operation: Operation, body: object, extra: Mapping[str, object] | None
         body = {**operation.fixed_body, **_object(operation, body)}
     if extra:
         body = {**_object(operation, body), **extra}
+    if operation.body is not None and operation.body.booleans:
+        _check_booleans(operation, operation.body.booleans, _object(operation, body))
     return encode_json(body, f"{operation.id}: body")
+
+
+def _check_booleans(
+    operation: Operation, names: tuple[str, ...], body: Mapping[str, object]
+) -> None:
+    """Refuse what the server would take for true: text that says "false" deletes events."""
+    for name in names:
+        value = body.get(name, OMIT)
+        if value is not OMIT and not isinstance(value, bool):
+            found = type(value).__name__
+            raise TypeError(f"{operation.id}: {name} must be True or False, not {found}")
 
 
 def _object(operation: Operation, body: object) -> Mapping[str, object]:

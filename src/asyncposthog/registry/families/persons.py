@@ -99,6 +99,7 @@ BULK_DELETE = Operation(
             ("ids", "ids"),
             ("keep_person", "keep_person"),
         ),
+        booleans=("delete_events", "delete_recordings", "keep_person"),
     ),
     result=Result(
         kind="model",
