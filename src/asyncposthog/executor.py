@@ -34,8 +34,9 @@ from .types import OMIT, Id, RequestOptions
 
 if TYPE_CHECKING:
     from .pagination import Cursor
+    from .pagination.walk import Fetch
 
-__all__ = ["Exchange", "Executor"]
+__all__ = ["Exchange", "Executor", "Fetcher"]
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -48,6 +49,35 @@ class Exchange:
 
     operation: Operation
     response: httpx.Response
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Fetcher:
+    """Requests the pages of one call of a list operation."""
+
+    executor: Executor
+    operation: Operation
+    path: tuple[Id, ...]
+    headers: Mapping[str, object] | None
+    options: CallOptions
+
+    async def __call__(self, query: Mapping[str, object] | None, body: object) -> bytes:
+        """Request a page."""
+        body = OMIT if body is None else body
+        response = await self.executor.perform(
+            self.operation, self.path, query, self.headers, body, self.options
+        )
+        return response.content
+
+
+def _given_first(received: bytes, fetch: Fetch) -> Fetch:
+    """Return what gives a page that is here already, and requests the others."""
+    pages = [received]
+
+    async def given(query: Mapping[str, object] | None, body: object) -> bytes:
+        return pages.pop() if pages else await fetch(query, body)
+
+    return given
 
 
 class Executor:
@@ -156,17 +186,11 @@ class Executor:
         rest = replace(options, query=None, body=None)
         prepare(operation, "0", path, first, headers, content)
 
-        async def fetch(query: Mapping[str, object] | None, body: object) -> bytes:
-            nonlocal received
-            if received is not None:
-                answer, received = received, None
-                return answer
-            body = OMIT if body is None else body
-            response = await self.perform(operation, path, query, headers, body, rest)
-            return response.content
-
+        fetch: Fetch = Fetcher(self, operation, path, headers, rest)
+        if received is not None:
+            fetch = _given_first(received, fetch)
         return cursor(
-            fetch, operation, first, content, concurrency=concurrency, strict=options.strict
+            fetch, operation, first, content, path, concurrency=concurrency, strict=options.strict
         )
 
     def decode(self, operation: Operation, response: httpx.Response, *, strict: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -244,6 +245,14 @@ async def test_lists(tmp_path: Path) -> None:
         assert duckdb.connect().execute(f"FROM '{tmp_path}/cohorts/*.parquet'").fetchall()[0][0]
         with pytest.raises(TypeError, match="what a list method returns"):
             ph.export.list([1])  # type: ignore[arg-type]
+
+
+async def test_columns_of_one_name_are_refused(emulator: Emulator, tmp_path: Path) -> None:
+    async with AsyncPostHog.emulated(emulator) as ph:
+        job = ph.export.events(START, UNTIL, columns=["event", "upper(event) AS event"])
+        with pytest.raises(ExportError, match="Two columns are named 'event'"):
+            await job.to_jsonl(tmp_path / "e.jsonl")
+    assert not os.listdir(tmp_path)
 
 
 async def test_a_list_goes_on_at_its_page(tmp_path: Path) -> None:

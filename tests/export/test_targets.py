@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from asyncposthog import ExportError
+from asyncposthog.export import Progress
 from tests.export.model import START, Server, client, events
 
 DAY = timedelta(days=1)
@@ -86,3 +87,48 @@ def full_beyond(size: int) -> Generator[None]:
 def contents(target: Path, pattern: str = "*") -> dict[str, bytes]:
     paths = [target] if target.is_file() else [p for p in target.rglob(pattern) if p.is_file()]
     return {str(path.relative_to(target)): path.read_bytes() for path in paths}
+
+
+async def test_a_file_that_others_made_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    server, path = Server(events(2_000)), tmp_path / "e.jsonl"
+    server.clamp = 500
+    async with client(server) as ph:
+        job = ph.export.events(START, END)
+
+        def make(progress: Progress) -> None:
+            path.write_bytes(b"mine")
+
+        with pytest.raises(FileExistsError, match="while the export ran"):
+            await job.to_jsonl(path, on_progress=make)
+        with pytest.raises(FileExistsError, match="while the export ran"):
+            await job.to_jsonl(path)
+        assert path.read_bytes() == b"mine"
+        path.unlink()
+        asked = len(server.asks)
+        assert (await job.to_jsonl(path)).rows == 2_000
+        assert len(server.asks) == asked
+
+        def stop(progress: Progress) -> None:
+            raise RuntimeError
+
+        other = tmp_path / "other.jsonl"
+        with pytest.raises(RuntimeError):
+            await job.to_jsonl(other, on_progress=stop)
+        other.write_bytes(b"mine")
+        with pytest.raises(FileExistsError, match="while the export was interrupted"):
+            await job.to_jsonl(other)
+        assert other.read_bytes() == b"mine"
+
+
+async def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    async with client(Server(events(10))) as ph:
+        job = ph.export.events(START, END)
+        with pytest.raises(ExportError, match="there is no such folder") as caught:
+            await job.to_jsonl(tmp_path / "no" / "e.jsonl")
+        assert "Make it" in str(caught.value)
+        path, state = tmp_path / "e.jsonl", tmp_path / "state"
+        await job.to_jsonl(path, checkpoint=state)
+        path.unlink()
+        with pytest.raises(ExportError, match="is gone") as caught:
+            await job.to_jsonl(path, checkpoint=state)
+        assert "Remove the checkpoint" in str(caught.value)

@@ -25,7 +25,7 @@ from .engine import Tally
 from .heap import given_back
 from .page import ShapeError, parse
 
-__all__ = ["Asker", "observed"]
+__all__ = ["Asker", "begin_waiting", "observed"]
 
 R = TypeVar("R")
 
@@ -93,7 +93,7 @@ class Asker:
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         # A function of its own, so that nothing keeps the response while it is read.
         executor, query_id = self._executor, uuid4().hex
-        _begin_waiting(executor)
+        begin_waiting(executor)
         body = {**body, "client_query_id": query_id}
         try:
             response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
@@ -107,7 +107,7 @@ class Asker:
 
     async def _cancel(self, query_id: str) -> None:
         """Free the slot of a query that nobody waits for any more."""
-        _begin_waiting(self._executor)
+        begin_waiting(self._executor)
         with suppress(PostHogError):
             await self._executor.perform(
                 registry.CANCEL, (query_id,), None, None, OMIT, self._options
@@ -137,7 +137,8 @@ def _waits(executor: Executor) -> int:
     return 0 if budget is None else budget.view().waits
 
 
-def _begin_waiting(executor: Executor, delay: float = 0.0) -> None:
+def begin_waiting(executor: Executor, delay: float = 0.0) -> None:
+    """Note that this task could send a request from now on, or from so many seconds on."""
     _since.set((executor.transport.clock.monotonic() + delay, _waits(executor)))
 
 
@@ -158,7 +159,7 @@ def observed(executor: Executor, tally: Tally) -> Executor:
         tally.retries += 1
         tally.waits += 1
         tally.waited += details.delay
-        _begin_waiting(executor, details.delay)
+        begin_waiting(executor, details.delay)
         return None if before is None else before(details)
 
     on_retry: OnRetry = told

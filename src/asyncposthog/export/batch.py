@@ -31,7 +31,7 @@ class Batch:
     json: frozenset[int] = frozenset()
     """Which columns hold JSON as text, by their places."""
     keys: Sequence[str] = ()
-    """What tells rows of one time apart, as text; empty where nothing does."""
+    """What tells rows of one time apart, as text; of a list, the ids of its items."""
     times: Sequence[str] = ()
     """The time that each row is ordered by, as ClickHouse writes it, in UTC."""
     records: Sequence[Mapping[str, Any]] | None = None

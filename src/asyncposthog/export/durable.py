@@ -62,6 +62,8 @@ def clear_errors(path: Path) -> Generator[None]:
             what, advice = f"There is no room left to write {path}", "Make room"
         elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
             what, advice = f"{path} cannot be written: {error.strerror}", "Choose another target"
+        elif isinstance(error, FileNotFoundError) and not path.parent.exists():
+            what, advice = f"{path} cannot be written: there is no such folder", "Make it"
         else:
             what, advice = f"{path} cannot be written: {error}", "See to that"
         raise ExportError(

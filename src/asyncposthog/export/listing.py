@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from anyio import to_thread
+from pydantic_core import to_json
 
-from asyncposthog.executor import Executor
+from asyncposthog.executor import Executor, Fetcher
 from asyncposthog.model import Model
 from asyncposthog.pagination import Cursor, Page
+from asyncposthog.pagination.cursor import call_of, through
 from asyncposthog.query.clickhouse import ColumnType
+from asyncposthog.types import OMIT
 
+from .asking import begin_waiting, observed
 from .batch import Batch
 from .engine import Consume, Engine, Piece, Prepare, Tally
 
@@ -27,6 +31,8 @@ class ListRequest:
     """Everything that a list method returns."""
 
     cursor: Cursor[Any]
+    fetcher: Fetcher
+    """What requests its pages: as the client does whose list it is."""
     columns: tuple[str, ...] | None
 
     @property
@@ -37,9 +43,16 @@ class ListRequest:
     @property
     def identity(self) -> Mapping[str, Any]:
         """What was asked for."""
+        call, options = call_of(self.cursor), self.fetcher.options
+        body = {} if call.body is OMIT else {"body": call.body}
+        # Where the call names another than the client's.
+        roots = {"project": options.project_id, "organization": options.organization_id}
         return {
             "kind": self.kind,
+            "ids": list(call.path),
             "arguments": self.cursor.arguments,
+            **body,
+            **{name: root for name, root in roots.items() if root is not None},
             "columns": None if self.columns is None else list(self.columns),
         }
 
@@ -49,7 +62,15 @@ class ListRequest:
 
     async def engine(self, executor: Executor, settled: Any, tally: Tally) -> Engine:
         """Return what gets the rows."""
-        return ListEngine(self.cursor, self.columns, self.identity)
+        fetcher = replace(self.fetcher, executor=observed(executor, tally))
+
+        async def fetch(query: Mapping[str, object] | None, body: object) -> bytes:
+            begin_waiting(fetcher.executor)
+            content = await fetcher(query, body)
+            tally.received += len(content)
+            return content
+
+        return ListEngine(through(self.cursor, fetch), self.columns, self.identity)
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,6 @@ class ListSteps(Generic[T]):
         page = None if self._ended else await self._pages.advance()
         if page is None:
             return []
-        self._tally.requests += 1
         self._tally.windows += 1
         self._tally.windows_total = self._tally.windows + page.has_next
         if page.count is not None:
@@ -108,6 +128,7 @@ class ListSteps(Generic[T]):
 
     def _batch(self, page: Page[Any]) -> Batch:
         items = [_fields(item) for item in page.items]
+        keys = tuple(map(_key, items))
         if self._columns is None:
             self._columns = tuple(dict.fromkeys(name for item in items for name in item))
         columns = self._columns
@@ -119,6 +140,7 @@ class ListSteps(Generic[T]):
             columns=columns,
             types=tuple(ColumnType("Unknown") for _ in columns),
             raw_columns=tuple([item.get(name) for item in items] for name in columns),
+            keys=keys,
             records=items,
             unknown=tuple(sorted({n for item in items for n in item.keys() - known})),
             position=lambda n: place if n >= len(items) else None,
@@ -131,3 +153,9 @@ def _fields(item: Any) -> dict[str, Any]:
     if isinstance(item, Mapping):
         return dict(cast("Mapping[str, Any]", item))
     return {"value": item}
+
+
+def _key(item: Mapping[str, Any]) -> str:
+    """Return what tells an item from the others: its id, or all of it."""
+    known = item.get("id")
+    return str(known) if isinstance(known, str | int) else to_json(item).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -181,6 +181,7 @@ class QuerySteps(Generic[T]):
 
         def read(body: object, size: int) -> tuple[Page, T, int]:
             page = read_page(source, window, limit, body)
+            _check_names(page.batch.columns)
             return page, self._prepare(page.batch), size
 
         try:
@@ -200,6 +201,15 @@ def _read_counts(body: object, _: int) -> dict[int, int]:
     if not all(len(row) == 2 and all(type(value) is int for value in row) for row in rows):
         raise ShapeError("counts are not numbers")
     return {int(bucket): int(count) for bucket, count in rows}
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse columns of one name: of two values, a reader of the rows would see one."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ExportError(
+            f"Two columns are named {twice!r}.", suggestion="Tell them apart with AS."
+        )
 
 
 def _crowded(error: CrowdedKeyError, limit: int) -> PostHogError:

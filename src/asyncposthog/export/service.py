@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from asyncposthog.executor import Executor
+from asyncposthog.executor import Executor, Fetcher
 from asyncposthog.pagination import Cursor
+from asyncposthog.pagination.cursor import fetch_of
 from asyncposthog.query.sql import sketch
 from asyncposthog.query.values import bind
 from asyncposthog.types import RequestOptions
@@ -347,7 +348,10 @@ class Export(Scheduling):
                 f"list() takes what a list method returns, such as ph.cohorts.list(), not "
                 f"{type(cursor).__name__}"
             )
-        return ExportJob(self._executor, ListRequest(cursor, _columns(columns)))
+        fetcher = fetch_of(cursor)
+        assert isinstance(fetcher, Fetcher)
+        # Not with our own executor: the list may be that of a client with other settings.
+        return ExportJob(fetcher.executor, ListRequest(cursor, fetcher, _columns(columns)))
 
     def run(
         self, partition: Partition, *, ordered: bool | None = None, concurrency: int | None = None

@@ -15,7 +15,7 @@ from .strategies import STRATEGIES
 from .walk import Fetch, Mark, Step, Walk
 from .window import gather, plan
 
-__all__ = ["Cursor", "Items", "Pages", "cursor"]
+__all__ = ["Cursor", "Items", "Pages", "call_of", "cursor", "fetch_of", "through"]
 
 _TOTAL = "include_total"
 
@@ -104,12 +104,11 @@ class Cursor(Generic[T]):
         Raises:
             ValueError: It is something else.
         """
+        return self._changed(self._fetch, PageState.from_json(state))
+
+    def _changed(self, fetch: Fetch, start: PageState) -> Cursor[T]:
         return Cursor(
-            self._call,
-            self._fetch,
-            concurrency=self._concurrency,
-            strict=self._strict,
-            start=PageState.from_json(state),
+            self._call, fetch, concurrency=self._concurrency, strict=self._strict, start=start
         )
 
     def __repr__(self) -> str:
@@ -124,6 +123,21 @@ class Cursor(Generic[T]):
     async def _first_page(self) -> Page[T]:
         walk = self._walk()
         return Page(walk, walk.load(self._start, await walk.request(self._start)))
+
+
+def call_of(cursor: Cursor[Any]) -> Call:
+    """Return the call that a cursor makes, as the user made it."""
+    return cursor._call  # pyright: ignore[reportPrivateUsage]
+
+
+def fetch_of(cursor: Cursor[Any]) -> Fetch:
+    """Return what requests a cursor's pages."""
+    return cursor._fetch  # pyright: ignore[reportPrivateUsage]
+
+
+def through(cursor: Cursor[T], fetch: Fetch) -> Cursor[T]:
+    """Return the same list, its pages requested by something else."""
+    return cursor._changed(fetch, cursor._start)  # pyright: ignore[reportPrivateUsage]
 
 
 class Pages(AsyncIterator[Page[T]], Generic[T]):
@@ -249,6 +263,7 @@ def cursor(
     operation: Operation,
     query: Mapping[str, Any] | None = None,
     body: Any = OMIT,
+    path: tuple[Any, ...] = (),
     *,
     concurrency: int = 1,
     strict: bool = False,
@@ -260,6 +275,7 @@ def cursor(
         operation: The call.
         query: Query parameters by their names on the wire; those that are `OMIT` are left out.
         body: The body, where the style sends one.
+        path: What stands in the path.
         concurrency: Pages requested side by side.
         strict: Whether an answer that departs from the schema is an error.
 
@@ -282,7 +298,7 @@ def cursor(
     for name, least in (("limit", 1), ("page_size", 1), ("page", 1), ("offset", 0)):
         if name in own and not isinstance(own[name], str):
             _check_number(name, own[name], least)
-    call = Call(operation, own or None, body)
+    call = Call(operation, own or None, body, path)
     return Cursor(call, fetch, concurrency=concurrency, strict=strict, start=PageState())
 
 

@@ -64,6 +64,7 @@ class Call:
     operation: Operation
     query: Mapping[str, Any] | None = None
     body: Any = OMIT
+    path: tuple[Any, ...] = ()
 
     def parameter(self, name: str, state: PageState) -> Any:
         """Return a query parameter as the request for a page sends it."""

@@ -71,20 +71,23 @@ class TextSink:
     def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
         """Find out whether it could begin."""
         if state is None:
-            if self._path.exists():
-                raise FileExistsError(
-                    f"{self._path} exists already, and is no export that was interrupted. "
-                    "Remove it, or choose another name."
-                )
+            self._check_free("is no export that was interrupted")
             return
-        if self._path.exists() and not self._partial.exists():
+        if not self._partial.exists() and self._path.exists():
             return  # published, but not noted: `publish` looks at its size
+        self._check_free("was made while the export was interrupted")
         size = self._partial.stat().st_size if self._partial.exists() else -1
         if size < state["offset"]:
             raise ExportError(
                 f"{self._partial} is not what the checkpoint says was written: it has "
                 f"{max(size, 0):,} bytes of {state['offset']:,}.",
                 suggestion="Remove the checkpoint to begin anew.",
+            )
+
+    def _check_free(self, why: str) -> None:
+        if self._path.exists():
+            raise FileExistsError(
+                f"{self._path} exists already, and {why}. Remove it, or choose another name."
             )
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
@@ -204,8 +207,16 @@ class TextSink:
 
     def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
         """Give the file its name."""
+        ours = self._partial.exists()
+        if ours:
+            self._check_free("was made while the export ran")
+        elif not self._path.exists():
+            raise ExportError(
+                f"{self._path} is gone, which the checkpoint says is complete.",
+                suggestion="Remove the checkpoint to export it again.",
+            )
         with clear_errors(self._path):
-            if self._partial.exists() or not self._path.exists():
+            if ours:
                 publish(self._partial, self._path)
             size = self._path.stat().st_size
         if size != state["offset"]:
