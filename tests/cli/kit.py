@@ -76,7 +76,13 @@ def served_model(answer: Callable[[httpx.Request], Awaitable[httpx.Response]]) -
         await send(start)
         await send({"type": "http.response.body", "body": response.content})
 
-    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
     server, listener = uvicorn.Server(config), listen()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

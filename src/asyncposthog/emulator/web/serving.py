@@ -98,6 +98,8 @@ def make_server(app: App) -> Any:
         log_level="critical",
         access_log=False,
         server_header=False,
+        # As long as proxies keep them: a client that pauses must not meet the end of a connection.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
