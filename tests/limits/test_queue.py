@@ -18,7 +18,7 @@ STAY = 60.0 + SLACK
 def idle(waiting: Waiting) -> bool:
     """Tell whether nothing is left of anybody."""
     queue = waiting.queue
-    return not queue._lanes and queue._leader is None and not queue._contended
+    return not queue._lanes and queue._leader is None and not queue._sharing
 
 
 async def test_first_come_first_served() -> None:

@@ -66,6 +66,35 @@ def test_many_waiters(backend: str, size: int) -> None:
     run(backend, crowd, size)
 
 
+async def apart(lanes: int, each: int) -> None:
+    waiting = Waiting()
+    asked: list[Counting] = []
+
+    async def one(lane: Lane) -> None:
+        ticket = await waiting.queue.enter(lane)
+        await anyio.sleep(ticket % 7)
+        await lane.windows.settle(ticket)
+        waiting.queue.changed(lane)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(lanes):
+            inner = waiting.lane((f"project {number}", 1, 60.0)).windows
+            assert isinstance(inner, MemoryWindows)
+            asked.append(Counting(inner))
+            lane = Lane(asked[-1])  # type: ignore[arg-type]
+            for _ in range(each):
+                tasks.start_soon(one, lane)
+    # What happens in one of them is nothing to the others.
+    assert sum(windows.asked for windows in asked) <= 4 * lanes * each
+    assert not waiting.queue._lanes
+    assert not waiting.queue._sharing
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_many_lanes(backend: str) -> None:
+    run(backend, apart, 100, 4)
+
+
 async def leaving(size: int) -> None:
     waiting = Waiting()
     lane = waiting.lane(("burst", 1, 60.0))

@@ -63,7 +63,7 @@ class Lane:
     """First come, first served; those refused by the server before all others."""
 
     __slots__ = (
-        "_deadlines", "_least", "_queue", "_refused", "failures", "instant", "keys", "told",
+        "_deadlines", "_least", "_queue", "_refused", "due", "failures", "instant", "keys", "told",
         "waits", "wake", "watched", "windows",
     )  # fmt: skip
 
@@ -77,6 +77,8 @@ class Lane:
         """Whether what is drawn on may change, because the plan is not known yet."""
         self.wake = 0.0
         """When asking for the first one makes sense again."""
+        self.due = math.inf
+        """When the queue looks at it again, if nothing happens before."""
         self.told = -math.inf
         """Until when the log says that calls wait."""
         self.failures = 0

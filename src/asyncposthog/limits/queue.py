@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from heapq import heapify, heappop, heapreplace
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from typing import Final
 
@@ -51,14 +51,16 @@ class Queue:
         self._numbers = count(1)
         self._lanes: dict[Lane, None] = {}
         """Those where somebody waits."""
-        self._contended: Counter[str] = Counter()
-        """Keys of windows, by how many of those lanes draw on them."""
+        self._sharing: dict[str, dict[Lane, None]] = {}
+        """Those of them that draw on a window, by its key."""
+        self._marked: dict[Lane, None] = {}
+        """Those for which something happened that may let somebody go earlier than was planned."""
+        self._planned: list[tuple[float, int, Lane]] = []
+        """When to look at which; an entry that is not the lane's `due` is out of date."""
         self._leader: Waiter | None = None
         self._alarm: anyio.CancelScope | None = None
         self._wake = math.inf
         """Until when the leader sleeps."""
-        self._stale = False
-        """Whether something happened that lets somebody go earlier than was planned."""
 
     def enter_now(self, lane: Lane) -> int:
         """Return the ticket of a request that may go without waiting; 0 if it may have to."""
@@ -100,16 +102,18 @@ class Queue:
 
     def changed(self, lane: Lane) -> None:
         """Look whether others may go, after something was given back or logged."""
-        if self._lanes and self._disputed(lane):
-            self._stir()
+        if self._lanes:
+            for key in lane.keys:
+                self._mark(self._sharing.get(key, ()))
 
     def _disputed(self, lane: Lane) -> bool:
-        contended = self._contended
-        return any(key in contended for key in lane.keys)
+        sharing = self._sharing
+        return any(key in sharing for key in lane.keys)
 
-    def _stir(self) -> None:
-        self._stale = True
-        if self._alarm is not None:
+    def _mark(self, lanes: Iterable[Lane]) -> None:
+        """Have lanes looked at, whatever was planned."""
+        self._marked.update(dict.fromkeys(lanes))
+        if self._marked and self._alarm is not None:
             self._alarm.cancel()
 
     async def _wait(
@@ -147,21 +151,39 @@ class Queue:
     def _join(self, lane: Lane, waiter: Waiter) -> None:
         if not len(lane):
             self._lanes[lane] = None
-            self._contended.update(lane.keys)
+            for key in lane.keys:
+                self._sharing.setdefault(key, {})[lane] = None
             lane.wake = 0.0
-            self._stir()
+            self._mark((lane,))
         elif waiter.deadline < self._wake:
-            self._stir()
+            self._mark((lane,))
         lane.join(waiter)
+        self._plan(lane, min(lane.due, waiter.deadline))
+
+    def _plan(self, lane: Lane, due: float) -> None:
+        """Note when to look at a lane again."""
+        if due == lane.due:
+            return
+        lane.due = due
+        if due < math.inf:
+            heappush(self._planned, (due, next(self._numbers), lane))
+        if len(self._planned) > 64 + 2 * len(self._lanes):
+            # Most of these are out of date.
+            dues = ((lane.due, next(self._numbers), lane) for lane in self._lanes)
+            self._planned = [entry for entry in dues if entry[0] < math.inf]
+            heapify(self._planned)
 
     def _leave(self, lane: Lane, waiter: Waiter) -> None:
         lane.leave(waiter)
         if not len(lane) and lane in self._lanes:
             del self._lanes[lane]
+            self._marked.pop(lane, None)
+            lane.due = math.inf
             for key in lane.keys:
-                self._contended[key] -= 1
-                if not self._contended[key]:
-                    del self._contended[key]
+                sharing = self._sharing[key]
+                sharing.pop(lane, None)
+                if not sharing:
+                    del self._sharing[key]
 
     async def _release(self, lane: Lane, ticket: int) -> None:
         with anyio.CancelScope(shield=True):
@@ -184,20 +206,17 @@ class Queue:
             if leader.granted or leader.late is not None:
                 return
             with anyio.CancelScope() as self._alarm:
-                if not self._stale:
+                if not self._marked:
                     await self._ticker.sleep_until(self._wake)
             self._alarm = None
             await checkpoint()
 
     async def _dispatch(self) -> float:
         """Let everybody go who may, in order of arrival; return when to look again."""
-        stale, self._stale = self._stale, False
         now = self._ticker.now()
-        heads: list[tuple[int, int, Lane]] = []
-        for lane in self._lanes:
-            first = lane.first()
-            if first is not None and (stale or lane.wake <= now):
-                heads.append((first.place, first.ticket, lane))
+        looked_at = self._looked_at(now)
+        firsts = ((lane.first(), lane) for lane in looked_at)
+        heads = [(first.place, first.ticket, lane) for first, lane in firsts if first is not None]
         heapify(heads)
         while heads:
             _, ticket, lane = heads[0]
@@ -213,14 +232,29 @@ class Queue:
                     lane.told = lane.wake
                     names = ", ".join(rule.name for rule in lane.windows.rules)
                     logger.warning("rate limits (%s): calls wait for %.0f s", names, wait)
-        wake = math.inf
-        for lane in tuple(self._lanes):
+        for lane in looked_at:
             if lane.wake > now:
                 self._dismiss(lane)
             await self._expire(lane)
-            hurried = lane.hurried()
-            wake = min(wake, lane.wake, math.inf if hurried is None else hurried.deadline)
-        return wake
+            if lane in self._lanes:
+                hurried = lane.hurried()
+                self._plan(lane, lane.wake if hurried is None else min(lane.wake, hurried.deadline))
+        self._forget_plans()
+        return self._planned[0][0] if self._planned else math.inf
+
+    def _looked_at(self, now: float) -> list[Lane]:
+        """Take those lanes where something happened, or was planned for now."""
+        marked, self._marked = self._marked, {}
+        while self._planned and self._planned[0][0] <= now:
+            due, _, lane = heappop(self._planned)
+            if due == lane.due:
+                lane.due = math.inf
+                marked[lane] = None
+        return [lane for lane in marked if lane in self._lanes]
+
+    def _forget_plans(self) -> None:
+        while self._planned and self._planned[0][0] != self._planned[0][2].due:
+            heappop(self._planned)
 
     async def _ask(self, lane: Lane, waiter: Waiter) -> float:
         """Ask the store for the first of a lane, and let it go if there is room."""
@@ -231,7 +265,8 @@ class Queue:
             waiter.asking = False
         if waiter.gone:  # while the store was thinking
             await lane.windows.release(waiter.ticket)
-            self._stale = True
+            self.changed(lane)
+            self._mark((lane,) if lane in self._lanes else ())
         elif not wait:
             self._leave(lane, waiter)
             waiter.granted = True
