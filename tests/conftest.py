@@ -8,8 +8,11 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A slow machine is no failure: no test is judged by its time.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow machine is no failure: no test is judged by its time. What is tried is the same each time,
+# so that a change fails for what it did; `--hypothesis-profile explore` tries something new.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", _PATIENT, derandomize=True)
+settings.register_profile("explore", _PATIENT, max_examples=1000)
 settings.load_profile("default")
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would our own children.
