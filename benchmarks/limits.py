@@ -9,6 +9,7 @@ import gc
 import logging
 import math
 import random
+import re
 import resource
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from asyncposthog.emulator.throttling.throttles import Caller, Throttles
 from asyncposthog.limits.limiter import KeyLimiter, RateLimiter
 from asyncposthog.limits.passage import Passage
 from asyncposthog.operation import Operation
-from asyncposthog.registry import BUCKETS, find
+from asyncposthog.registry import BUCKETS, find, operations
 from asyncposthog.transport.request import PreparedRequest
 from benchmarks.measure import Row
 from benchmarks.virtual import LoopClock, run
@@ -33,14 +34,14 @@ AREA = "limits"
 HOURS = 2.0
 WORKERS = 16
 KEY = "phx_simulated"
-# An operation for each pair of buckets that matters, and how the limiter is set up for it.
+CALLER = Caller(KEY, team="1", organization="1", item="1")
+# An operation for the pairs of buckets that matter most, and how the limiter is set up for them.
 PAIRS: dict[str, tuple[str, dict[str, str]]] = {
     "burst pair": ("feature_flags.list", {}),
     "clickhouse pair": ("insights.list", {}),
     "queries pair": ("query.create", {"query_plan": "current"}),
     "clickhouse_burst": ("persons.list", {}),
     "legacy queries": ("query.create", {"query_plan": "legacy"}),
-    "event values pair": ("events.values", {}),
 }
 HOGQL = b'{"query": {"kind": "HogQLQuery", "query": "select 1"}}'
 
@@ -65,9 +66,21 @@ def rows() -> Iterator[Row]:
     yield from overhead()
 
 
+def _others() -> dict[str, tuple[str, dict[str, str]]]:
+    """Return an operation for every other set of buckets whose rates the server publishes."""
+    known = {find(called).buckets for called, _ in PAIRS.values()}
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for operation in operations():
+        buckets = operation.buckets
+        if buckets not in known and all(BUCKETS[name]["requests"] for name in buckets):
+            known.add(buckets)
+            found[buckets[0]] = operation.id, {}
+    return found
+
+
 def alone() -> Iterator[Row]:
     """Endless demand, and nobody else with the key."""
-    for pair, (called, settings) in PAIRS.items():
+    for pair, (called, settings) in (PAIRS | _others()).items():
         tally = run(_simulate, find(called), settings, None, 1)
         name = f"{HOURS:g} h saturated, {pair}"
         used = tally.ours / tally.granted
@@ -113,7 +126,7 @@ async def _simulate(
             steady = crowd / rate
             await anyio.sleep(chance.expovariate(1 / steady) if kind == "by chance" else steady)
             for _ in range(crowd):
-                admitted = throttles.admit(names, Caller(KEY, team="1")) is None
+                admitted = throttles.admit(names, CALLER) is None
                 tally.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
@@ -139,7 +152,7 @@ async def _call(
     tally: Tally,
 ) -> None:
     """Make one call, again and again until it is not refused."""
-    target = operation.path.replace("{project_id}", "1")
+    target = re.sub(r"{\w+}", "1", operation.path)
     passage = limits.passage(operation, PreparedRequest(operation.method, target, content=HOGQL))
     if not passage.holds:
         while not await _attempt(passage, throttles, names, chance, tally):
@@ -161,7 +174,7 @@ async def _attempt(
         async with passage:
             passage.sent = True
             await anyio.sleep(chance.uniform(0.02, 0.15))
-            refusal = throttles.admit(names, Caller(KEY, team="1"))
+            refusal = throttles.admit(names, CALLER)
             tally.ours += refusal is None
             tally.refused += refusal is not None
             await anyio.sleep(chance.uniform(0.02, 0.35))
