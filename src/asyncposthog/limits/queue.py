@@ -239,8 +239,7 @@ class Queue:
             if lane in self._lanes:
                 hurried = lane.hurried()
                 self._plan(lane, lane.wake if hurried is None else min(lane.wake, hurried.deadline))
-        self._forget_plans()
-        return self._planned[0][0] if self._planned else math.inf
+        return self._next_look()
 
     def _looked_at(self, now: float) -> list[Lane]:
         """Take those lanes where something happened, or was planned for now."""
@@ -252,9 +251,11 @@ class Queue:
                 marked[lane] = None
         return [lane for lane in marked if lane in self._lanes]
 
-    def _forget_plans(self) -> None:
+    def _next_look(self) -> float:
+        """Return when a lane is due, leaving out what is no longer planned."""
         while self._planned and self._planned[0][0] != self._planned[0][2].due:
             heappop(self._planned)
+        return self._planned[0][0] if self._planned else math.inf
 
     async def _ask(self, lane: Lane, waiter: Waiter) -> float:
         """Ask the store for the first of a lane, and let it go if there is room."""
@@ -266,7 +267,6 @@ class Queue:
         if waiter.gone:  # while the store was thinking
             await lane.windows.release(waiter.ticket)
             self.changed(lane)
-            self._mark((lane,) if lane in self._lanes else ())
         elif not wait:
             self._leave(lane, waiter)
             waiter.granted = True
