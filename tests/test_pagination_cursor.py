@@ -145,7 +145,7 @@ async def test_a_resumed_list_can_be_fetched_side_by_side() -> None:
     assert await listed.resume(page.state).collect() == things(95)[10:]
 
 
-@pytest.mark.parametrize("state", [{"query": 5}, {"after": 5}])
+@pytest.mark.parametrize("state", [{"query": 5}, {"after": 5}, {"skip": 5}, {"skip": [5]}])
 def test_resuming_from_something_else_is_refused(state: Any) -> None:
     with pytest.raises(ValueError, match=r"page\.state"):
         listing(OffsetServer([]), operation("offset")).resume(state)
@@ -191,6 +191,6 @@ def test_an_operation_without_pages_has_no_cursor() -> None:
 
 
 def test_states_are_plain_data() -> None:
-    state = PageState({"offset": "20", "status": ["a", "b"]}, "abc", probing=True)
+    state = PageState({"offset": "20", "status": ["a", "b"]}, "abc", ("1", "2"))
     assert PageState.from_json(json.loads(json.dumps(state.to_json()))) == state
     assert pickle.loads(pickle.dumps(state)) == state

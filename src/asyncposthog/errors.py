@@ -27,6 +27,7 @@ __all__ = [
     "MethodNotAllowedError",
     "NotFoundError",
     "PaginationError",
+    "PaginationWarning",
     "PermissionDeniedError",
     "PostHogError",
     "QueryError",
@@ -261,3 +262,7 @@ class ServerError(StatusError):
 
 class SchemaDrift(UserWarning):
     """An answer departs from the schema; its raw data was handed over instead."""
+
+
+class PaginationWarning(UserWarning):
+    """The pages of a list do not fit together: items may be missing or repeated."""

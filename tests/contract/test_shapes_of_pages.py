@@ -113,24 +113,34 @@ async def test_page_numbers(server: Server) -> None:
     assert len(entries) == 3
 
 
-async def test_events_are_asked_for_until_a_page_is_empty(server: Server) -> None:
-    older = "2026-03-01T10%3A00%3A00%2B00%3A00"
+async def test_events_are_asked_for_from_the_last_timestamp_on(server: Server) -> None:
+    """The server's `before` excludes a timestamp, so the next page begins a microsecond later."""
+    nine, ten = (f"2026-03-01T{hour}%3A00%3A00%2B00%3A00" for hour in ("09", "10"))
     server.answers(
         {
-            "next": f"{US}/api/projects/7/events/?limit=1&before={older}",
-            "results": [event("e1", "2026-03-01T10:00:00+00:00")],
+            "next": f"{US}/api/projects/7/events/?limit=2&before={ten}",
+            "results": [
+                event("e1", "2026-03-01T11:00:00+00:00"),
+                event("e2", "2026-03-01T10:00:00+00:00"),
+            ],
         },
-        {"next": None, "results": [event("e2", "2026-03-01T09:00:00+00:00")]},
-        {"next": None, "results": []},
+        {
+            "next": f"{US}/api/projects/7/events/?limit=2&before={nine}",
+            "results": [
+                event("e2", "2026-03-01T10:00:00+00:00"),
+                event("e3", "2026-03-01T09:00:00+00:00"),
+            ],
+        },
+        {"next": None, "results": [event("e3", "2026-03-01T09:00:00+00:00")]},
     )
     async with connect() as ph:
-        events = await ph.events.list(event="$pageview", limit=1).collect()
-    assert server.lines[0] == "GET /api/projects/7/events/?event=%24pageview&limit=1"
+        events = await ph.events.list(event="$pageview", limit=2).collect()
+    assert server.lines[0] == "GET /api/projects/7/events/?event=%24pageview&limit=2"
     assert [sorted(line.partition("?")[2].split("&")) for line in server.lines[1:]] == [
-        [f"before={older}", "event=%24pageview", "limit=1"],
-        [f"before={older.replace('10', '09', 1)}", "event=%24pageview", "limit=1"],
+        [f"before={ten.replace('%2B', '.000001%2B')}", "event=%24pageview", "limit=2"],
+        [f"before={nine.replace('%2B', '.000001%2B')}", "event=%24pageview", "limit=2"],
     ]
-    assert [found.id for found in events] == ["e1", "e2"]
+    assert [found.id for found in events] == ["e1", "e2", "e3"]
 
 
 def event(id: str, timestamp: str) -> dict[str, Any]:

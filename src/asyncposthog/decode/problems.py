@@ -16,7 +16,10 @@ from asyncposthog.operation import Operation
 from asyncposthog.transport.redact import mask
 from asyncposthog.variants import KNOWN_VARIANT
 
-__all__ = ["departs", "deviation", "is_html", "not_json", "relevant", "unreadable", "warn_of_drift"]
+__all__ = [
+    "callers_level", "departs", "deviation", "is_html", "not_json", "relevant", "unreadable",
+    "warn_of_drift",
+]  # fmt: skip
 
 _SHOWN: Final = 20
 """Deviations listed in one message."""
@@ -111,7 +114,7 @@ def warn_of_drift(operation: Operation, found: Iterable[Deviation]) -> None:
 
     Positions in lists are left out of the text, so that Python's own filter shows a field once.
     """
-    level = _callers_level()
+    level = callers_level()
     fields = {dotted(d.path, positions=False) or "the whole answer": d for d in found}
     for field, what in fields.items():
         message = (
@@ -121,7 +124,7 @@ def warn_of_drift(operation: Operation, found: Iterable[Deviation]) -> None:
         warnings.warn(SchemaDrift(message), stacklevel=level)
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """Return the stack level of the first frame that is not ours, as `warnings.warn` counts."""
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     level = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, Generic, TypeVar, overload
 
 from .state import PageState
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Page(Collection[T], Generic[T]):
-    """One page: a sequence of its own items, and nothing of the pages after it."""
+    """One page: a sequence of its own items. `async for` continues with the pages after it."""
 
     __slots__ = ("_following", "_looked", "_step", "_walk")
 
@@ -83,6 +83,10 @@ class Page(Collection[T], Generic[T]):
         """Go through the items of this page."""
         return iter(self.items)
 
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Go through the items of this page and of every page after it."""
+        return _Onwards(self)
+
     def __reversed__(self) -> Iterator[T]:
         """Go through the items of this page from the end."""
         return reversed(self.items)
@@ -101,3 +105,31 @@ class Page(Collection[T], Generic[T]):
             self._following = self._walk.following(self._step)
             self._looked = True
         return self._following
+
+
+class _Onwards(AsyncIterator[T], Generic[T]):
+    """The items of a page, and of every page after it. After an error, it can be continued."""
+
+    __slots__ = ("_items", "_page")
+
+    def __init__(self, page: Page[T]) -> None:
+        self._page: Page[T] | None = page
+        self._items = iter(page.items)
+
+    def __aiter__(self) -> _Onwards[T]:
+        """Continue where it is."""
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item."""
+        while True:
+            for item in self._items:
+                return item
+            if self._page is None:
+                raise StopAsyncIteration
+            self._page = await self._page.next_page()
+            self._items = iter(() if self._page is None else self._page.items)
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        self._page, self._items = None, iter(())

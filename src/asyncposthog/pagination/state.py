@@ -36,12 +36,13 @@ class PageState:
     """Query parameters by their names on the wire: text, numbers, or lists of text."""
     after: str | None = None
     """The cursor that goes into the body, where the style has it there."""
-    probing: bool = False
-    """Whether the server said that there is no such page, and we look all the same."""
+    skip: tuple[str, ...] = ()
+    """Ids, as text, of items that the page may repeat: it overlaps the page before it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data from which `from_json` makes the same state."""
-        return {"query": dict(self.query), "after": self.after, "probing": self.probing}
+        data: dict[str, Any] = {"query": dict(self.query), "after": self.after}
+        return {**data, "skip": list(self.skip)} if self.skip else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PageState:
@@ -50,11 +51,13 @@ class PageState:
         Raises:
             ValueError: It is something else.
         """
-        query, after = data.get("query", {}), data.get("after")
-        if not isinstance(query, Mapping) or not isinstance(after, str | None):
+        query, after, skip = data.get("query", {}), data.get("after"), data.get("skip", [])
+        ids = cast("Sequence[object]", skip) if isinstance(skip, list | tuple) else (None,)
+        valid = isinstance(query, Mapping) and isinstance(after, str | None)
+        if not valid or not all(isinstance(one, str) for one in ids):
             raise ValueError("this is no state of a page; use what `page.state` gave")
         names = cast("Mapping[str, Any]", query)
-        return cls(dict(names), after, bool(data.get("probing", False)))
+        return cls(dict(names), after, tuple(map(str, ids)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,13 @@ class Call:
             return int(value or 0)
         except (TypeError, ValueError):
             raise failure(self.operation, f"The offset {value!r} is no number") from None
+
+    def limit(self, state: PageState) -> int | None:
+        """Return the page size that the request for a page asks for; None if it names none."""
+        try:
+            return int(self.parameter("limit", state))
+        except (TypeError, ValueError):
+            return None
 
     def query_at(self, state: PageState) -> Mapping[str, Any] | None:
         """Return the query of the request for a page."""
@@ -116,7 +126,7 @@ def _text(value: Any) -> str:
 class Envelope:
     """The answer for one page, whatever its form: a model, a dict, or a bare array."""
 
-    __slots__ = ("_fields", "data", "items")
+    __slots__ = ("_fields", "data", "items", "received")
 
     def __init__(self, operation: Operation, data: Any) -> None:
         """Find the items.
@@ -127,6 +137,8 @@ class Envelope:
         self.data: Any = data
         self._fields: Any = data if isinstance(data, Model | dict) else {}
         self.items: list[Any] = _items(operation, data)
+        self.received: list[Any] = self.items
+        """The items as they came, with those that are left out because they were known."""
 
     def has(self, name: str) -> bool:
         """Whether the server sent a field of that name."""
@@ -139,8 +151,11 @@ class Envelope:
     @property
     def count(self) -> int | None:
         """How many items there are on all pages, where the server says so."""
-        count = self.get("count")
-        return count if isinstance(count, int) and not isinstance(count, bool) else None
+        for name in ("count", "total_count"):
+            count = self.get(name)
+            if isinstance(count, int) and not isinstance(count, bool):
+                return count
+        return None
 
     @property
     def more(self) -> bool | None:

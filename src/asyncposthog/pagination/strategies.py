@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias, cast
 
@@ -25,8 +25,13 @@ Strategy: TypeAlias = Callable[[Call, PageState, Envelope], PageState | None]
 _IDENTITIES: Final = tuple((n, attrgetter(n), itemgetter(n)) for n in ("id", "uuid"))
 
 
-def identities(items: list[Any]) -> tuple[Any, ...] | None:
-    """Return what tells the items apart: their `id` or `uuid`; None where they have neither."""
+def identities(items: list[Any], *, unique: bool = True) -> tuple[Any, ...] | None:
+    """Return what tells the items apart: their `id` or `uuid`; None where they have neither.
+
+    Args:
+        items: The items of one page.
+        unique: Whether ids that items of the page share are no ids.
+    """
     for name, of_object, of_dict in _IDENTITIES:
         if not items or _field(items[0], name) is None:
             continue
@@ -36,7 +41,8 @@ def identities(items: list[Any]) -> tuple[Any, ...] | None:
             found = tuple(_field(item, name) for item in items)
         try:
             # An `id` that several items share is no identity.
-            return found if len(set(found)) == len(found) and None not in found else None
+            enough = len(set(found)) == len(found) or not unique
+            return found if enough and None not in found else None
         except TypeError:
             return None
     return None
@@ -53,20 +59,48 @@ def _offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
         return _computed(call, state, page)
     link = page.get("next")
     if not link:
-        return None
+        return _past_the_end(call, state, page)
     following = follow(call, state, link)
-    here = call.offset(state)
-    if "offset" in following.query and call.offset(following) <= here:
+    if "offset" not in following.query:
+        return following
+    here, target, got = call.offset(state), call.offset(following), len(page.received)
+    if target <= here:
+        raise failure(call.operation, f"`next` goes from offset {here} back to {target}")
+    if target - here <= got:
+        return following
+    limit = call.limit(following)
+    if limit is not None and target - here > max(limit, got):
         raise failure(
             call.operation,
-            f"`next` goes from offset {here} back to {call.offset(following)}",
+            f"`next` skips items: after {got} items from offset {here} it continues at offset "
+            f"{target}, further than a page of {limit}",
+            "The items up to here are complete.",
         )
-    return following
+    return _overlapping(state, page, {**following.query, "offset": here + got}) or following
+
+
+def _past_the_end(call: Call, state: PageState, page: Envelope) -> PageState | None:
+    """Ask for the rest where the server counts more items than it has given."""
+    reached = call.offset(state) + len(page.received)
+    if page.count is None or reached >= page.count:
+        return None
+    return _overlapping(state, page, {**state.query, "offset": reached})
+
+
+def _overlapping(state: PageState, page: Envelope, query: Mapping[str, Any]) -> PageState | None:
+    """Return a state whose page may repeat items of this one; None if it could not be noticed.
+
+    A page that came short was either cut, so that the next one begins where it ended, or filtered
+    by the server, so that it holds items from further on. Without the items that are known, both
+    give every item once.
+    """
+    known = identities(page.received) if page.items else None
+    return None if known is None else PageState(query, state.after, tuple(map(str, known)))
 
 
 def _computed(call: Call, state: PageState, page: Envelope) -> PageState | None:
     """Advance by what has come, never by what was asked for: the server may give less."""
-    here, got = call.offset(state), len(page.items)
+    here, got = call.offset(state), len(page.received)
     more = page.more
     if more is None:
         more = page.count is not None and here + got < page.count
@@ -112,19 +146,53 @@ def _number(call: Call, state: PageState) -> int:
 
 
 def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    if not page.items:
+    """Continue at the last timestamp, that timestamp included.
+
+    The server's own `next` excludes it, and so skips the events that share it. And the server has
+    been seen to say that this is the end while events remain: only a page with nothing new is
+    the end, where we can ask for one. A page that one timestamp fills is asked for again, twice
+    as large, as long as the server gives more.
+    """
+    if not page.received:
         return None
     link = page.get("next")
-    if link:
-        return follow(call, state, link)
-    # The server has been seen to say that this is the end while events remain. Only an empty page
-    # is believed, where we can ask for one.
+    linked = follow(call, state, link) if link else None
     direction = _direction(call.parameter("orderBy", state))
-    last = _moment(_field(page.items[-1], "timestamp"))
-    if direction is None or last is None or identities(page.items) is None:
-        return None
-    probe = PageState({**state.query, direction: last}, probing=True)
-    return None if call.key(probe) == call.key(state) else probe
+    last = _timestamp(page.received[-1])
+    known = identities(page.received, unique=False)
+    if direction is None or last is None or known is None:
+        return linked
+    bound = last + _TICK if direction == "before" else last - _TICK
+    query = {**(state.query if linked is None else linked.query), direction: bound.isoformat()}
+    if call.parameter(direction, state) == query[direction]:
+        # Every event of this page has the timestamp that the page before ended with.
+        limit = call.limit(state) or _EVENTS
+        if len(page.received) >= limit:
+            query["limit"] = 2 * limit
+            known = {*state.skip, *map(str, known)}
+            return PageState(query, state.after, tuple(sorted(known)))
+        if linked is None:
+            return None
+        raise failure(
+            call.operation,
+            f"More events share the timestamp {last.isoformat()} than the server gives on a page "
+            f"({len(page.received)}): the others cannot be reached",
+            "Use `query.stream()` or an export, or narrower filters.",
+        )
+    low, high = sorted((last, bound))
+    times = map(_timestamp, page.received)
+    skip = tuple(
+        str(one)
+        for one, time in zip(known, times, strict=True)
+        if time is not None and low <= time <= high
+    )
+    return PageState(query, state.after, skip)
+
+
+_TICK: Final = timedelta(microseconds=1)
+"""The precision of the server's timestamps."""
+_EVENTS: Final = 100
+"""Events on a page, where the call does not say."""
 
 
 def _direction(order: Any) -> str | None:
@@ -139,10 +207,14 @@ def _direction(order: Any) -> str | None:
     return {"-timestamp": "before", "timestamp": "after"}.get(str(first))
 
 
-def _moment(value: Any) -> str | None:
-    if isinstance(value, datetime):
-        return value.isoformat() if value.tzinfo is not None else None
-    return value if isinstance(value, str) and value else None
+def _timestamp(event: Any) -> datetime | None:
+    value = _field(event, "timestamp")
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, datetime) and value.tzinfo is not None else None
 
 
 def _recordings(call: Call, state: PageState, page: Envelope) -> PageState | None:

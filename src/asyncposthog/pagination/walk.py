@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from asyncposthog.decode import decode
+from asyncposthog.errors import PaginationWarning
 
+from . import consistency
 from .state import Call, Envelope, PageState, failure
 from .strategies import Strategy, identities
 
@@ -32,6 +35,10 @@ class Mark:
     """How many items there are on all pages, where the server says so."""
     ids: frozenset[Any] | None = None
     """What tells its items apart; None where nothing does."""
+    total: int = 0
+    """How many items came on the pages up to this one."""
+    whole: bool = True
+    """Whether the first of these pages was the first of the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class Step:
 class Walk:
     """The pages of one call. It remembers which requests and which items there were."""
 
-    __slots__ = ("_fetch", "_prints", "_requests", "_strategy", "_strict", "call")
+    __slots__ = ("_fetch", "_noticed", "_prints", "_requests", "_strategy", "_strict", "call")
 
     def __init__(self, call: Call, strategy: Strategy, fetch: Fetch, strict: bool) -> None:
         self.call = call
@@ -56,6 +63,7 @@ class Walk:
         # The position of the page for each request, and for each set of items, seen so far.
         self._requests: dict[int, int] = {}
         self._prints: dict[int, int] = {}
+        self._noticed: set[str] = set()
 
     async def request(self, state: PageState) -> bytes:
         """Send the request for a page."""
@@ -72,18 +80,23 @@ class Walk:
         result = operation.result
         data = decode(result, content, strict=self._strict, operation=operation, media=result.media)
         envelope = Envelope(operation, data)
+        _leave_out(envelope, state.skip)
         if before is None:
             self._requests.setdefault(self.call.key(state), 0)
             ids = self._check_items(envelope, 0, None)
-            return Step(state, envelope, Mark(count=envelope.count, ids=ids))
-        if state.probing and before.ids is not None:
-            _drop_known(envelope, before.ids)
+            whole = consistency.is_whole(self.call, state)
+            mark = Mark(0, 0, envelope.count, ids, len(envelope.items), whole)
+            return Step(state, envelope, mark)
         position = before.position + 1
         ids = self._check_items(envelope, position, before)
         empty = 0 if envelope.items else before.empty + 1
         if empty > _EMPTY_IN_A_ROW:
             raise failure(operation, f"{empty} empty pages came in a row, and no end")
-        return Step(state, envelope, Mark(position, empty, envelope.count, ids))
+        total = before.total + len(envelope.items)
+        self._notice("count", consistency.count_changed(before.count, envelope.count))
+        self._notice("repeated", consistency.repeated(before.ids, ids))
+        mark = Mark(position, empty, envelope.count, ids, total, before.whole)
+        return Step(state, envelope, mark)
 
     def following(self, step: Step) -> PageState | None:
         """Return where the page after this one begins; None at the end.
@@ -91,8 +104,11 @@ class Walk:
         Raises:
             PaginationError: The server's word on that leads nowhere.
         """
-        state = self._strategy(self.call, step.state, step.envelope)
+        call, page, mark = self.call, step.envelope, step.mark
+        state = self._strategy(call, step.state, page)
         if state is None:
+            end = consistency.short(call, step.state, page, total=mark.total, whole=mark.whole)
+            self._notice("short", end)
             return None
         position = step.mark.position + 1
         found = self._requests.setdefault(self.call.key(state), position)
@@ -105,7 +121,20 @@ class Walk:
                 else f"After page {position} the server leads back to an earlier one",
                 "The items up to here are complete. Narrower filters may help.",
             )
+        self._notice("gap", consistency.gap(call, step.state, page, state))
+        self._notice("unordered", consistency.unordered(call, state))
         return state
+
+    def _notice(self, kind: str, message: str | None) -> None:
+        """Warn at the line of the caller's own code, once for each kind."""
+        if message is None or kind in self._noticed:
+            return
+        from asyncposthog.decode.problems import callers_level  # only where something is wrong
+
+        self._noticed.add(kind)
+        warnings.warn(
+            PaginationWarning(f"{self.call.operation.id}: {message}"), stacklevel=callers_level()
+        )
 
     def _check_items(
         self, envelope: Envelope, position: int, before: Mark | None
@@ -127,9 +156,12 @@ class Walk:
         return frozenset(ids)
 
 
-def _drop_known(envelope: Envelope, known: frozenset[Any]) -> None:
-    """Leave out what the page before had: some servers take a bound to be inclusive."""
-    ids = identities(envelope.items)
-    if ids is not None and known.intersection(ids):
-        pairs = zip(envelope.items, ids, strict=True)
-        envelope.items = [item for item, identity in pairs if identity not in known]
+def _leave_out(envelope: Envelope, skip: tuple[str, ...]) -> None:
+    """Leave out the items that the page before had, where the page overlaps it on purpose."""
+    if not skip:
+        return
+    ids = identities(envelope.received, unique=False)
+    if ids is not None:
+        known = frozenset(skip)
+        pairs = zip(envelope.received, ids, strict=True)
+        envelope.items = [item for item, identity in pairs if str(identity) not in known]

@@ -21,11 +21,11 @@ def plan(
     are wide: after one that does not, the next page is looked at alone.
     """
     count = page.count
-    if most < 2 or count is None or "offset" not in following.query:
+    if most < 2 or count is None or following.skip or "offset" not in following.query:
         return [following]
     start = call.offset(following)
     step = start - call.offset(state)
-    if step < 1 or step != len(page.items):
+    if step < 1 or step != len(page.received):
         return [following]
     offsets = range(start + step, count, step)[: most - 1]
     further = [PageState({**following.query, "offset": offset}) for offset in offsets]
