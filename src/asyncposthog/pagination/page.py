@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
+
+from asyncposthog.model import Model
 
 from .state import PageState
 from .walk import Step, Walk
@@ -100,11 +102,29 @@ class Page(Collection[T], Generic[T]):
         total = "" if self.count is None else f" of {self.count}"
         return f"<Page: {len(self)}{total} items>"
 
+    def _repr_html_(self) -> str:
+        """Show the first items as a table, in a notebook."""
+        from asyncposthog.notebook import MAX_ROWS, html_table  # only notebooks use it
+
+        rows = [_fields(item) for item in self.items[:MAX_ROWS]]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [[row.get(name, "") for name in columns] for row in rows]
+        return html_table(repr(self)[1:-1], columns, cells, total=len(self))
+
     def _next_state(self) -> PageState | None:
         if not self._looked:
             self._following = self._walk.following(self._step)
             self._looked = True
         return self._following
+
+
+def _fields(item: object) -> dict[str, Any]:
+    """Return the fields of an item, by name."""
+    if isinstance(item, Model):
+        item = item.raw()
+    if isinstance(item, dict):
+        return cast("dict[str, Any]", item)
+    return {"value": item}
 
 
 class _Onwards(AsyncIterator[T], Generic[T]):

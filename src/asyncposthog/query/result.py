@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
-from asyncposthog.errors import SchemaDrift
+from asyncposthog.errors import SchemaDrift, clip
 
 from .clickhouse import ColumnType, column_types
 from .convert import convert_column
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 __all__ = ["QueryResult", "TruncatedResultWarning", "warn_if_cut"]
+
+_SHOWN: Final = 20
+"""Columns that `repr` names."""
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -287,10 +290,23 @@ class QueryResult(Sequence[Row]):
             count = len(self)
         except TypeError:
             return f"<QueryResult of {type(self.results).__name__}>"
-        named = zip(self.columns, self.types, strict=True)
-        columns = ", ".join(f"{name} {kind}" for name, kind in named)
+        named = zip(self.columns[:_SHOWN], self.types, strict=False)
+        columns = ", ".join(clip(f"{name} {kind}", 100) for name, kind in named)
+        more = len(self.columns) - _SHOWN
+        rest = f", … {more} more" if more > 0 else ""
         cut = ", truncated" if self.truncated else ""
-        return f"<QueryResult {count} rows{cut}: {columns}>"
+        return f"<QueryResult {count} rows{cut}: {columns}{rest}>"
+
+    def _repr_html_(self) -> str:
+        """Show the first rows as a table, in a notebook."""
+        from asyncposthog.notebook import MAX_ROWS, html_table  # only notebooks use it
+
+        try:
+            count, rows = len(self), self._lists[:MAX_ROWS]
+        except TypeError:
+            return html_table(repr(self)[1:-1], (), (), total=0)
+        cut = ", truncated" if self.truncated else ""
+        return html_table(f"QueryResult: {count:,} rows{cut}", self.columns, rows, total=count)
 
 
 def _column_name(name: object) -> str:
