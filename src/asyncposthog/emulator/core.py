@@ -61,7 +61,8 @@ class Emulator(Keeping, TimeTravel, Trouble, Happenings):
         person_lag: How many reads of persons after a change still show the old state.
         seed: Makes another, but always the same, series of ids.
         project_id: The number of the account's project.
-        keep: How many requests and complaints to remember, the latest of them.
+        keep: How many requests and complaints to remember, the latest of them; fewer requests
+            where their bodies are large.
         rate_limits: Limit requests, and queries that run at a time, as the server does.
         clock: Gives the moment; the system's by default.
         sleep: Waits for so many seconds; `anyio.sleep` by default.
@@ -306,8 +307,8 @@ class Emulator(Keeping, TimeTravel, Trouble, Happenings):
         with self._lock:
             record, form = recorded(request) if handler is None else (noted(request), Form())
             record.at = self.settings.clock()
-            self.requests.append(record)
-            del self.requests[: -self._keep], self.complaints[: -self._keep]
+            self.requests.add(record, self._keep)
+            del self.complaints[: -self._keep]
             try:
                 fate = self._faults.take(request)
             except Problem as problem:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["People", "Person", "person_uuid"]
 
 _NAMESPACE: Final = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
-_AWAKE: Final = 200_000
+_AWAKE: Final = 50_000
+"""Persons kept in memory; DuckDB has them all."""
 _HOUR: Final = 3_600_000_000
 
 _SELECT = """
@@ -137,6 +138,8 @@ class People:
         """The person id of events that make no person."""
         known = self._nobody.get(distinct_id)
         if known is None:
+            if len(self._nobody) >= _AWAKE:  # they can be computed again
+                self._nobody.clear()
             known = self._nobody[distinct_id] = person_uuid(self.team_id, distinct_id)
         return known
 

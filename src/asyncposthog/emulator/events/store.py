@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections import deque
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from asyncposthog.emulator.events import bulk
 from asyncposthog.emulator.events.event import Event, event_from
 from asyncposthog.emulator.events.ingest import Discovery, Project
 from asyncposthog.emulator.events.moments import micros
-from asyncposthog.emulator.events.schema import ddl
+from asyncposthog.emulator.events.schema import TABLES, ddl
+from asyncposthog.emulator.retention import MIB, BoundedLog
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["EventStore"]
 
 _WAITING: Final = 20_000
+_WAITING_BYTES: Final = 32 * MIB
+_RECENT_BYTES: Final = 32 * MIB
 _MEMORY: Final = 2
-"""GiB that a database in a file may take."""
+"""GiB that DuckDB may take; beyond that it uses temporary files."""
+_PROPERTIES: Final = list(TABLES["events"]).index("properties")
 _TABLES = (
     "events", "persons", "person_records", "person_distinct_ids", "groups", "group_types",
     "cohort_people", "property_types",
@@ -45,7 +50,8 @@ class EventStore:
         number: Gives the next person's number; counts on from the highest by default.
         found: Told of event names, properties and group types that are new.
         seed: Of the UUIDs of events that come without one.
-        keep: How many captured events `recent` remembers, the latest of them.
+        keep: How many captured events `recent` remembers, the latest of them; fewer where their
+            properties are large.
 
     Raises:
         ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
@@ -66,7 +72,7 @@ class EventStore:
         self._clock = clock
         self._found = found
         self._random = Random(seed)  # noqa: S311
-        self.recent: deque[tuple[int, Event]] = deque(maxlen=keep)
+        self.recent: BoundedLog[tuple[int, Event]] = BoundedLog(keep, _RECENT_BYTES)
         """The latest events that came in by a capture endpoint, with their projects."""
         self._connection = _connect(path)
         for statement in ddl():
@@ -78,6 +84,8 @@ class EventStore:
         self._asleep = bool(self.numbered)
         self._projects: dict[int, Project] = {}
         self._rows: list[tuple[Any, ...]] = []
+        self._waiting = 0
+        """Bytes of the properties in `_rows`."""
         self._closed = False
 
     def project(self, team_id: int) -> Project:
@@ -141,10 +149,14 @@ class EventStore:
             captured: Whether to remember them in `recent`.
         """
         with self._lock:
-            self._rows += self.project(team_id).take(events, self.now())
-            if captured:
-                self.recent.extend((team_id, event) for event in events)
-            if len(self._rows) >= _WAITING:
+            rows = self.project(team_id).take(events, self.now())
+            self._rows += rows
+            for event, row in zip(events, rows, strict=True):
+                size = len(row[_PROPERTIES])
+                self._waiting += size
+                if captured:
+                    self.recent.append((team_id, event), size)
+            if len(self._rows) >= _WAITING or self._waiting >= _WAITING_BYTES:
                 self.flush()
 
     def flush(self) -> None:
@@ -162,7 +174,7 @@ class EventStore:
                 self._connection.rollback()
                 raise
             self._connection.commit()
-            self._rows = []
+            self._rows, self._waiting = [], 0
 
     @contextmanager
     def loading(self) -> Generator[duckdb.DuckDBPyConnection]:
@@ -206,7 +218,7 @@ class EventStore:
         """Forget everything."""
         with self._lock:
             self._projects.clear()
-            self._rows.clear()
+            self._rows, self._waiting = [], 0
             self.recent.clear()
             for table in _TABLES:
                 self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
@@ -237,16 +249,33 @@ def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         # At a prompt it would be drawn between the lines of whoever uses the emulator.
         connection.execute("SET enable_progress_bar = false")
-        if path is not None:
-            _be_modest(connection)
+        _be_modest(connection, temporary=path is None)
     except duckdb.Error as error:
         raise ValueError(f"{where} cannot be opened as an event store: {error}") from error
     return connection
 
 
-def _be_modest(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let a database in a file keep no more of it in memory than needed; DuckDB takes 80 %."""
+def _be_modest(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> None:
+    """Bound what DuckDB keeps in memory: by default 80 % of the machine's."""
     ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     amount, unit = str(most).split()
     if unit == "TiB" or (unit == "GiB" and float(amount) > _MEMORY):
         connection.execute(f"SET GLOBAL memory_limit = '{_MEMORY}GiB'")
+    if temporary:
+        # By default it is `.tmp` in the current directory. It is made when it is first needed.
+        folder = os.path.join(tempfile.gettempdir(), f"asyncposthog-{uuid4().hex}")
+        quoted = folder.replace("'", "''")
+        connection.execute(f"SET GLOBAL temp_directory = '{quoted}'")
+    known = {
+        name for (name,) in connection.execute("SELECT name FROM duckdb_settings()").fetchall()
+    }
+    for setting, amount in _ALLOCATOR:
+        if setting in known:  # other versions of DuckDB lack some
+            connection.execute(f"SET GLOBAL {setting} = '{amount}'")
+
+
+_ALLOCATOR: Final = (
+    ("allocator_flush_threshold", "8MiB"),
+    ("allocator_bulk_deallocation_flush_threshold", "8MiB"),
+)
+"""When freed memory is given back to the system; by default hundreds of MiB are kept."""

@@ -122,6 +122,7 @@ def _finish(world: World, key: str, run: _Download) -> None:
         # Only a query of somebody's own can fail for what is in the rows.
         run.error = str(error).partition("\n")[0]
         return
+    objects.prune(paths)
     run.made = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
+from asyncposthog.emulator.retention import MIB
 from asyncposthog.emulator.state.world import World
 from asyncposthog.emulator.web.messages import Answer, Request, text_answer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BELOW", "Objects", "objects_of", "other_origin"]
 
+_MOST_BYTES: Final = 1024 * MIB
 _PREFIX: Final = "/batch-export-downloads/"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _SIGNATURE: Final = "X-Amz-Signature"
@@ -62,6 +64,21 @@ class Objects:
         path = self.folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def prune(self, latest: Collection[Path]) -> None:
+        """Delete the oldest objects where all of them take too much of the disk.
+
+        Args:
+            latest: Objects that stay.
+        """
+        objects = [(path.stat(), path) for path in self.folder.rglob("*") if path.is_file()]
+        excess = sum(stat.st_size for stat, _ in objects) - _MOST_BYTES
+        for stat, path in sorted(objects, key=lambda one: one[0].st_mtime_ns):
+            if excess <= 0:
+                return
+            if path not in latest:
+                path.unlink(missing_ok=True)
+                excess -= stat.st_size
 
     def address(self, key: str, origin: str, now: datetime, seconds: float) -> str:
         """A signed address of an object.

@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import RLock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asyncposthog.emulator.guards import as_object, is_object
 from asyncposthog.emulator.queries.canned import Canned, Pattern, Rows
 from asyncposthog.emulator.queries.result import Result
+from asyncposthog.emulator.retention import MIB, BoundedCache
 from asyncposthog.emulator.web.problems import Problem
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ LAZY: Final = timedelta(hours=12)
 """How long for `lazy_async`."""
 KEPT: Final = timedelta(minutes=20)
 """How long the status of a job can be asked for."""
+_CACHE_BYTES: Final = 64 * MIB
+"""What the results may take that are answered with again; the least recently used go first."""
+_JOB_BYTES: Final = 256 * MIB
+"""What the results of jobs may take that were begun before the latest."""
 
 
 def stamp(moment: datetime) -> str:
@@ -76,6 +81,11 @@ class Job:
     stopped: bool = False
     lock: RLock = field(default_factory=RLock)
 
+    @property
+    def size(self) -> int:
+        """How many bytes its result has."""
+        return 0 if self.done is None else len(self.done.result.rows)
+
     def settled(self, now: datetime) -> bool:
         """Whether it has ended, or only waits for somebody to look."""
         return self.done is not None or self.problem is not None or self.stopped or now >= self.due
@@ -94,7 +104,9 @@ class Job:
 class Desk:
     """All of it."""
 
-    cache: dict[tuple[str, str], Cached] = field(default_factory=dict[tuple[str, str], Cached])
+    cache: BoundedCache[tuple[str, str], Cached] = field(
+        default_factory=lambda: BoundedCache(_CACHE_BYTES)
+    )
     """By project and key."""
     jobs: dict[tuple[str, str], Job] = field(default_factory=dict[tuple[str, str], Job])
     """By project and id."""
@@ -102,17 +114,37 @@ class Desk:
     """Queries somebody waits for, by project and id."""
     canned: list[Canned] = field(default_factory=list[Canned])
     log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
+    lock: Lock = field(default_factory=Lock)
 
     def fresh(self, team: str, key: str, now: datetime, age: timedelta = FRESH) -> Cached | None:
         """A result that is young enough, and not of a time still to come."""
         found = self.cache.get((team, key))
         return found if found is not None and timedelta(0) <= now - found.at < age else None
 
+    def keep(self, team: str, made: Cached) -> None:
+        """Keep a result, to be answered with again."""
+        self.cache.put((team, made.key), made, len(made.result.rows))
+
+    def add(self, job: Job, now: datetime) -> None:
+        """Add a job. Those whose time is over are dropped, and the oldest of too many bytes."""
+        with self.lock:
+            sizes = {key: one.size for key, one in self.jobs.items() if now - one.start < KEPT}
+            excess = sum(sizes.values()) - _JOB_BYTES
+            kept: dict[tuple[str, str], Job] = {}
+            for key, size in sizes.items():
+                if excess > 0 and size:
+                    excess -= size
+                else:
+                    kept[key] = self.jobs[key]
+            kept.pop((job.team, job.id), None)  # to the end: it is the latest
+            self.jobs = {**kept, (job.team, job.id): job}
+
     def job(self, team: str, id: str, now: datetime) -> Job | None:
         """A job whose status is still kept."""
         job = self.jobs.get((team, id))
         if job is not None and now - job.start >= KEPT:
-            del self.jobs[team, id]
+            with self.lock:
+                self.jobs.pop((team, id), None)
             return None
         return job
 

@@ -67,7 +67,7 @@ class Plan:
     def compute(self) -> Cached:
         """Run it, and keep the result."""
         made = Cached(compute(self.session, self.inner), self.now, self.key)
-        self.desk.cache[self.team, self.key] = made
+        self.desk.keep(self.team, made)
         return made
 
     def known(self) -> tuple[Cached | None, Job | None]:
@@ -92,7 +92,7 @@ class Plan:
             return known
         due = self.now + timedelta(seconds=self._seconds)
         job = Job(self.id, self.team, self.key, self.compute, self.now, due)
-        self.desk.jobs[self.team, self.id] = job
+        self.desk.add(job, self.now)
         return job
 
 

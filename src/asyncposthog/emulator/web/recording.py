@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from asyncposthog.emulator.guards import is_object
+from asyncposthog.emulator.retention import MIB
 from asyncposthog.emulator.web.forms import Form, Upload, read_form
 from asyncposthog.emulator.web.messages import Request
 from asyncposthog.emulator.web.problems import Problem
@@ -41,10 +42,37 @@ class RecordedRequest:
     """When it came, by the emulator's clock."""
     seconds: float = 0.0
     """How long it took, delays included, by a clock nobody can turn."""
+    size: int = field(default=0, repr=False, compare=False)
+    """Bytes of what is kept of it, as they came."""
+
+
+_MOST_BYTES: Final = 16 * MIB
 
 
 class Requests(list[RecordedRequest]):
-    """The latest requests, in the order they came."""
+    """The latest requests, in the order they came, bounded in number and in bytes."""
+
+    _bytes: int = 0
+
+    def add(self, request: RecordedRequest, most: int) -> None:
+        """Add a request, and drop the oldest ones beyond the bounds. The newest one stays.
+
+        Args:
+            request: The request.
+            most: How many requests to keep.
+        """
+        self.append(request)
+        del self[:-most]
+        self._bytes += request.size
+        if self._bytes <= _MOST_BYTES:
+            return
+        # The list may have been changed from outside: count again, and make some room.
+        self._bytes = sum(one.size for one in self)
+        dropped = 0
+        while self._bytes > _MOST_BYTES * 3 // 4 and dropped < len(self) - 1:
+            self._bytes -= self[dropped].size
+            dropped += 1
+        del self[:dropped]
 
     def matching(
         self,
@@ -82,15 +110,15 @@ def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:
         form: Form | Problem = read_form(request)
     except Problem as problem:
         form = problem
-    return _record(request, form), form
+    return _record(request, form, len(request.content)), form
 
 
 def noted(request: Request) -> RecordedRequest:
     """Take down a request to a public path, whose body may be anything and is not kept."""
-    return _record(request, Form())
+    return _record(request, Form(), 0)
 
 
-def _record(request: Request, form: Form | Problem) -> RecordedRequest:
+def _record(request: Request, form: Form | Problem, size: int) -> RecordedRequest:
     query: dict[str, str | list[str]] = {}
     for name, value in request.query:
         if name in _FIELDS:
@@ -107,6 +135,9 @@ def _record(request: Request, form: Form | Problem) -> RecordedRequest:
         headers={k: v for k, v in request.headers.items() if k not in _HEADERS},
         body=_without_keys(form.data) if isinstance(form, Form) else None,
         files=form.files if isinstance(form, Form) else {},
+        size=size
+        + sum(len(name) + len(value) for name, value in request.query)
+        + sum(len(name) + len(value) for name, value in request.headers.items()),
     )
 
 
