@@ -244,6 +244,16 @@ async def test_rows_deleted_between_pages_are_noticed_by_the_count(concurrency: 
 
 
 @both_loops
+async def test_a_list_by_offset_that_continues_by_a_cursor_is_not_asked_for_offsets() -> None:
+    server = Fixed(page_of(1, 2, next="?cursor=a", count=3), page_of(3, next=None, count=3))
+    page = await listing(server, operation("offset"))
+    assert [item["id"] async for item in page] == [1, 2, 3]
+    assert page.state is not None
+    assert len(await listing(server, operation("offset")).resume(page.state).collect()) == 1
+    assert [set(query) for query in server.queries] == [set(), {"cursor"}, {"cursor"}]
+
+
+@both_loops
 async def test_rows_added_in_front_are_noticed_by_the_ids_that_come_again() -> None:
     class Growing(OffsetServer):
         with_count = False

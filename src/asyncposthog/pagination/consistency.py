@@ -84,7 +84,7 @@ def short(call: Call, state: PageState, page: Envelope, *, total: int, whole: bo
     """
     if whole:
         reached = total
-    elif _by_offset(call):
+    elif _by_offset(call) and call.parameter("offset", state) is not None:
         reached = call.offset(state) + (len(page.received) if page.items else 0)
     else:
         return None
