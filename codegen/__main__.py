@@ -81,12 +81,25 @@ def _generate(options: argparse.Namespace) -> int:
         names = dump_names(generated.released, generated.surface, generated.model_names)
         pipeline.NAMES.write_text(names, encoding="utf-8")
         pipeline.REFERENCE.write_text(reference(generated.surface), encoding="utf-8")
+    if options.schema is not None:
+        _say_what_changed(generated)
     seconds = time.perf_counter() - started
     print(
         f"{len(generated.files)} files, {changed} changed, {len(generated.surface.methods)} "
         f"methods, {len(generated.models.exports)} model names, {seconds:.1f} s"
     )
     return 0
+
+
+def _say_what_changed(generated: pipeline.Generated) -> None:
+    """Print what a user of the generated package has to know of the schema it is made from."""
+    for one in generated.surface.left_out:
+        print(f"left out: {one.operation}: {one.reason}")
+    for finding in generated.surface.findings:
+        print(f"finding: {finding.pointer}: {finding.reason}")
+    rest = len(generated.findings) - len(generated.surface.findings)
+    if rest:
+        print(f"{rest} more findings; `python -m codegen report --schema …` lists them")
 
 
 def _check(options: argparse.Namespace) -> int:

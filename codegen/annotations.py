@@ -16,6 +16,9 @@ __all__ = ["argument", "component_of", "is_object", "references", "resolve", "re
 _REF = "#/components/schemas/"
 _MANY_VARIANTS = 6
 _MANY_LITERALS = 40
+_DEEP = 30
+"""References followed in one annotation; what lies deeper may be anything."""
+_TYPE_NAMES = {str: "str", int: "int", bool: "bool", float: "float"}
 _STRINGS = {
     "date-time": "Timestamp",
     "date": "Timestamp",
@@ -93,11 +96,12 @@ def _order(parts: list[str]) -> list[str]:
 def _split(annotation: str) -> list[str]:
     """Split a union at its top level, so that its members can be told apart."""
     pieces, depth, start = list[str](), 0, 0
-    quote = ""
+    quote, escaped = "", False
     for index, char in enumerate(annotation):
         if quote:
-            if char == quote and annotation[index - 1] != "\\":
+            if char == quote and not escaped:
                 quote = ""
+            escaped = char == "\\" and not escaped
         elif char in "'\"":
             quote = char
         elif char in "[(":
@@ -128,12 +132,11 @@ def _argument(
             return ["JSON"]
         return _argument(target, components, names, opened | {name})
     if "const" in schema:
-        return [f"Literal[{schema['const']!r}]"]
+        return _literals([schema["const"]])
     if "enum" in schema:
-        values = cast("list[Any]", schema["enum"])
-        if len(values) <= _MANY_LITERALS:
-            return [f"Literal[{', '.join(repr(value) for value in values)}]"]
-        return sorted({type(value).__name__ for value in values})
+        return _literals(cast("list[Any]", schema["enum"]))
+    if len(opened) > _DEEP:
+        return ["JSON"]
     for key in ("anyOf", "oneOf"):
         if key in schema:
             return _union(schema[key], components, names, opened)
@@ -150,6 +153,17 @@ def _argument(
             return [f"Mapping[str, {value}]"]
         return [_MAPPING]
     return [_SCALARS.get(str(kind), "JSON")]
+
+
+def _literals(values: list[Any]) -> list[str]:
+    """Write the values of an enum, or their types where `Literal` takes no such value."""
+    listed = [value for value in values if value is None or isinstance(value, str | int)]
+    if len(listed) < len(values):
+        rest = {_TYPE_NAMES.get(type(v), "JSON") for v in values if v not in listed}
+        return [*_literals(listed), *sorted(rest)] if listed else sorted(rest)
+    if len(values) <= _MANY_LITERALS:
+        return [f"Literal[{', '.join(repr(value) for value in values)}]"]
+    return sorted({_TYPE_NAMES.get(type(value), "None") for value in values})
 
 
 def _union(

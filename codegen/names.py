@@ -32,10 +32,12 @@ def dump_names(released: Released, surface: Surface, models: Mapping[str, str]) 
 
     Args:
         released: What the file held.
-        surface: The surface just built; its names win over those of the file.
+        surface: The surface just built; its names win over those of the file, but for those
+            that no override asks for.
         models: Public model names by component.
     """
     methods = {**released.methods, **surface.released}
+    methods |= {operation: released.methods[operation] for operation in surface.renamed}
     classes = {**released.models, **models}
     body = yaml.safe_dump(
         {"methods": dict(sorted(methods.items())), "models": dict(sorted(classes.items()))},
@@ -54,6 +56,10 @@ def vanished(released: Released, surface: Surface, models: Mapping[str, str]) ->
         f"method {name} ({operation})"
         for operation, name in released.methods.items()
         if operation not in surface.released
+    ]
+    gone += [
+        f"method {released.methods[operation]} ({operation}), which would be called {name}"
+        for operation, name in surface.renamed.items()
     ]
     gone += [
         f"model {name} (component {component})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "class_names",
     "method_names",
     "parse_route",
+    "path_problem",
     "python_name",
     "resource_class",
     "words",
@@ -36,6 +37,25 @@ _TAIL_VERBS = {
     "delete": "delete",
 }
 _SIGNATURE_NAMES = frozenset({"self", "options", "concurrency"})
+_CLASS_NAMES = frozenset(
+    {"bool", "bytes", "cached_property", "dict", "float", "int", "m", "object", "str"}
+)
+"""Names that a resource's class uses itself: a method or a nested resource would hide them."""
+_CLIENT_NAMES = frozenset(
+    {
+        "aclose",
+        "doctor",
+        "dry_run",
+        "rate_limits",
+        "raw",
+        "request",
+        "settings",
+        "stream",
+        "with_options",
+    }
+)
+"""Attributes of the client: a resource of that name would hide them."""
+_URL_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 
 
 def words(name: str) -> list[str]:
@@ -128,6 +148,26 @@ class Route:
         return bool(self.segments) and self.segments[-1].startswith("{")
 
 
+def path_problem(path: str) -> str | None:
+    """Return why no method can be made for a path, or None where one can."""
+    if not path.startswith("/api/"):
+        return "its path is not below /api/"
+    segments = path.strip("/").split("/")
+    placeholders = [part for part in segments if re.fullmatch(r"\{[^{}]+\}", part)]
+    fixed = [part for part in segments if part not in placeholders]
+    if any("{" in part or "}" in part for part in fixed):
+        return "a placeholder of its path is not a whole segment, or its braces do not match"
+    if not all(map(_URL_PATH.fullmatch, fixed)):
+        return "its path holds characters that a URL has no place for"
+    if any(part in {"", ".", ".."} for part in segments):
+        return "its path has an empty segment, or one of dots alone"
+    if len(set(placeholders)) < len(placeholders):
+        return "its path has two placeholders of one name"
+    if len(segments) < 2 or not parse_route(path).static:
+        return "its path names no resource"
+    return None
+
+
 def parse_route(path: str) -> Route:
     """Read a path template.
 
@@ -138,13 +178,26 @@ def parse_route(path: str) -> Route:
     if not raw or raw[0] != "api" or len(raw) < 2:
         raise ValueError(f"{path!r} is not below /api/")
     raw = raw[1:]
-    segments = tuple(part if _PARAMETER.match(part) else python_name(part) for part in raw)
+    segments = tuple(part if _PARAMETER.match(part) else _attribute(part) for part in raw)
     nested = len(raw) > 2 and bool(_PARAMETER.match(raw[1]))
     if nested and raw[0] in {"projects", "environments"} and raw[1] != "{id}":
-        return Route(path, "project", raw[1][1:-1], segments[2:])
+        return Route(path, "project", raw[1][1:-1], _below_client(segments[2:]))
     if nested and raw[0] == "organizations" and raw[1].endswith("organization_id}"):
         return Route(path, "organization", raw[1][1:-1], (segments[0], *segments[2:]))
-    return Route(path, "instance", None, segments)
+    return Route(path, "instance", None, _below_client(segments))
+
+
+def _attribute(segment: str) -> str:
+    """Name a method or a resource after a segment of a path."""
+    name = python_name(segment)
+    return f"{name}_" if name in _CLASS_NAMES else name
+
+
+def _below_client(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """Rename a top-level resource that would hide an attribute of the client."""
+    if segments and segments[0] in _CLIENT_NAMES:
+        return (f"{segments[0]}_", *segments[1:])
+    return segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,22 +208,25 @@ class _Slot:
     name: str
     kind: str  # collection, item, collection_action, item_action
     method: str
+    is_list: bool
 
 
 def method_names(
-    operations: Iterable[tuple[str, str, bool]], released: Mapping[str, str]
+    operations: Iterable[tuple[str, str, bool]],
+    released: Mapping[str, str],
+    report: Callable[[str, str, str], None] = lambda method, path, reason: None,
 ) -> dict[tuple[str, str], str]:
     """Give every operation its public name.
 
     Args:
         operations: `(method, path, is_list)` for each operation of the document.
         released: Public names already settled, by `"GET /api/…/"`: they stay as they are.
+        report: Is called with the method, the path and what was done about each clash.
 
     Returns:
-        The dotted public name (`error_tracking.issues.get`) by `(method, path)`.
-
-    Raises:
-        ValueError: Two operations want one name; an override has to rename one of them.
+        The dotted public name (`error_tracking.issues.get`) by `(method, path)`. Where two
+        operations still want one name after all rules, the later path gets its verb in front, or
+        a number. Where a method and a nested resource want one, the method gets its verb.
     """
     wanted = list(operations)
     routes = {path: parse_route(path) for _, path, _ in wanted}
@@ -193,7 +249,7 @@ def method_names(
             is_list=(method, path) in lists or routes[path].static in items,
             shared=len(verbs_of[path]) > 1,
         )
-    return _settle(slots, released)
+    return _apart(_settle(slots, released, report), slots, report)
 
 
 def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
@@ -216,22 +272,26 @@ def _slot(
     static = route.static
     if route.ends_in_parameter:
         name = _ITEM_VERBS.get(method, "create")
-        return _Slot(static, name, "item", method)
+        return _Slot(static, name, "item", method, is_list=False)
     if static in parents:
         if method == "get":
-            return _Slot(static, "list" if is_list else "get", "collection", method)
-        return _Slot(static, _TAIL_VERBS[method], "collection", method)
+            name = "list" if is_list else "get"
+            return _Slot(static, name, "collection", method, is_list=is_list)
+        return _Slot(static, _TAIL_VERBS[method], "collection", method, is_list=False)
     tail, owner = static[-1], static[:-1]
     name = tail
     if shared:
         verb = "list" if method == "get" and is_list else _TAIL_VERBS[method]
         name = f"{verb}_{tail.rstrip('_')}"
     on_item = len(route.segments) > 1 and route.segments[-2].startswith("{")
-    return _Slot(owner, name, "item_action" if on_item else "collection_action", method)
+    kind = "item_action" if on_item else "collection_action"
+    return _Slot(owner, name, kind, method, is_list=is_list)
 
 
 def _settle(
-    slots: Mapping[tuple[str, str], _Slot], released: Mapping[str, str]
+    slots: Mapping[tuple[str, str], _Slot],
+    released: Mapping[str, str],
+    report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
     result: dict[tuple[str, str], str] = {}
     by_name: dict[str, list[tuple[str, str]]] = {}
@@ -252,14 +312,45 @@ def _settle(
             elif candidate in taken and slot.kind == "item":
                 by = python_name(parse_route(key[1]).parameters[-1]).rstrip("_")
                 candidate = ".".join((*slot.resource, f"{slot.name}_by_{by}"))
-            if candidate in taken:
-                raise ValueError(
-                    f"{key[0].upper()} {key[1]} would be called {candidate!r}, which is taken; "
-                    "name it in openapi/overrides.yaml"
-                )
-            taken[candidate] = True
-            result[key] = candidate
+            result[key] = _free(candidate, key[0], slot.is_list, taken)
+            taken[result[key]] = True
+            if candidate != result[key]:
+                report(*key, f"another method is called {candidate!r}; it is {result[key]!r}")
     return result
+
+
+def _apart(
+    names: Mapping[tuple[str, str], str],
+    slots: Mapping[tuple[str, str], _Slot],
+    report: Callable[[str, str, str], None],
+) -> dict[tuple[str, str], str]:
+    """Rename the methods that share a name with a nested resource."""
+    resources: set[str] = set()
+    for name in names.values():
+        parts = name.split(".")
+        resources.update(".".join(parts[:length]) for length in range(1, len(parts)))
+    taken = {*names.values(), *resources}
+    result = dict(names)
+    for key, name in sorted(names.items()):
+        if name in resources:
+            result[key] = _free(name, key[0], slots[key].is_list, taken)
+            taken.add(result[key])
+            report(*key, f"{name!r} is a nested resource too; the method is {result[key]!r}")
+    return result
+
+
+def _free(name: str, method: str, is_list: bool, taken: Container[str]) -> str:
+    """Return a name that is not taken: itself, with its verb in front, or with a number."""
+    if name not in taken:
+        return name
+    owner, _, last = name.rpartition(".")
+    verb = "list" if is_list and method == "get" else _TAIL_VERBS[method]
+    spoken = f"{owner}.{verb}_{last.rstrip('_')}"
+    candidate, number = (name if last == verb else spoken), 2
+    while candidate in taken:
+        stem = name if last == verb else spoken
+        candidate, number = f"{stem.rstrip('_')}_{number}", number + 1
+    return candidate
 
 
 _RANK = {"collection": 0, "item_action": 1, "item": 2, "collection_action": 3}

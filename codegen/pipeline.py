@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from codegen.banner import BANNER
-from codegen.findings import Finding
+from codegen.defaults import drop_contradictions
+from codegen.errors import GenerationError
+from codegen.findings import Finding, SchemaError
 from codegen.models import ModelPlan, ModelSet, build_models
 from codegen.names import load_names
 from codegen.normalise import normalise
@@ -63,12 +65,26 @@ def build(source: str | None = None, *, standalone: bool = False) -> Generated:
         SchemaError: The document cannot be used.
         GenerationError: A stage met something an override has to mend.
     """
+    try:
+        return _build(source, standalone=standalone)
+    except RecursionError:
+        reason = "its schemas refer to one another too deeply"
+        remedy = "Give a document as an instance serves it"
+        raise SchemaError(source or str(PINNED), reason, remedy) from None
+
+
+def _build(source: str | None, *, standalone: bool) -> Generated:
     overrides = load_overrides(OVERRIDES)
     released = load_names(NAMES)
     document, findings = _document(source, overrides)
     surface = build_surface(document, overrides, released)
     models = build_models(
-        ModelPlan(document=surface.document, names=surface.class_names, users=surface.users)
+        ModelPlan(
+            document=surface.document,
+            names=surface.class_names,
+            users=surface.users,
+            lenient=source is not None,
+        )
     )
     files = {**registry_files(surface, standalone=standalone), **service_files(surface)}
     files |= models.files
@@ -91,7 +107,7 @@ def _document(
         return apply(document, overrides)
     normalised = normalise(load(source), keep_prose=True)
     patched, findings = apply(normalised.document, overrides)
-    return patched, (*normalised.findings, *findings)
+    return patched, (*normalised.findings, *findings, *drop_contradictions(patched))
 
 
 def format_files(files: Mapping[str, str]) -> dict[str, str]:
@@ -109,9 +125,17 @@ def format_files(files: Mapping[str, str]) -> dict[str, str]:
 
 def _ruff(command: str, *arguments: str, cwd: Path) -> None:
     fixed = ("--isolated", "--no-cache", "--line-length", "100", "--target-version", "py311")
-    subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "ruff", command, *fixed, *arguments], cwd=cwd, check=True
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "ruff", command, *fixed, *arguments],
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
     )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[:1]
+        reason = f"the generated code is not valid Python, which is our fault: {said}"
+        raise GenerationError([Finding("#", reason)])
 
 
 def read_owned(package: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from codegen.naming import words
 
-__all__ = ["BASE_ATTRIBUTES", "field_name", "field_names"]
+__all__ = ["BASE_ATTRIBUTES", "field_name", "field_names", "settle_names"]
 
 BASE_ATTRIBUTES = frozenset(
     {
@@ -93,6 +93,32 @@ def field_names(
             holders[name] = wire
             names[wire] = name
     return names, problems
+
+
+def settle_names(
+    properties: Iterable[str], names: Mapping[str, str], reserved: Collection[str]
+) -> dict[str, str]:
+    """Name the fields that have no name of their own: with a trailing underscore, or several.
+
+    Args:
+        properties: The wire names of one model.
+        names: The field names that are settled, by wire name.
+        reserved: Names no field may have.
+
+    Returns:
+        The names of the others by wire name.
+    """
+    taken = set(names.values())
+    found: dict[str, str] = {}
+    for wire in properties:
+        if wire in names:
+            continue
+        name = field_name(wire, reserved) or "value"
+        while name in taken or not _is_usable(name, reserved):
+            name = f"{name}_"
+        taken.add(name)
+        found[wire] = name
+    return found
 
 
 def _is_usable(name: str, reserved: Collection[str]) -> bool:

@@ -31,6 +31,8 @@ class ModelPlan:
     """Python names of single properties by `ClassName.property`, where the rule will not do."""
     reserved: frozenset[str] = frozenset({"get", "raw"})
     """Attributes of `Model`, beside those of pydantic's own base, that no field may hide."""
+    lenient: bool = False
+    """Whether properties that share a name get names by rule, with findings, not an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from codegen.errors import GenerationError
 from codegen.findings import Finding
-from codegen.models.fields import field_names
+from codegen.models.fields import field_names, settle_names
 from codegen.models.ledger import Ledger, Place
 from codegen.models.plan import ModelPlan
 from codegen.models.schemas import Schema, alternatives, escape, resolve
@@ -46,6 +46,7 @@ class _Preparation:
         self._modelled = modelled
         self._schemas: dict[str, Schema] = plan.document["components"]["schemas"]
         self._problems: list[Finding] = []
+        self._settled: set[Finding] = set()
         names = {component: self._names_of(component) for component in modelled}
         self._raise_problems()
         self._tags = find_tags(self._schemas, modelled, names)
@@ -65,7 +66,7 @@ class _Preparation:
             "paths": {},
             "components": {"schemas": self._ledger.bodies},
         }
-        findings = {*self._tags.findings, *self._ledger.findings}
+        findings = {*self._tags.findings, *self._ledger.findings, *self._settled}
         return Prepared(
             document=document, shapes=self._ledger.shapes, findings=tuple(sorted(findings))
         )
@@ -136,13 +137,22 @@ class _Preparation:
         return self._names(self._place(component), self._schemas[component].get("properties", ()))
 
     def _names(self, place: Place, properties: Iterable[str]) -> dict[str, str]:
+        listed = list(properties)
         names, problems = field_names(
-            place.name, properties, self._plan.field_names, self._plan.reserved
+            place.name, listed, self._plan.field_names, self._plan.reserved
         )
-        self._problems.extend(
+        if self._plan.lenient:
+            settled = settle_names(listed, names, self._plan.reserved)
+            names = {wire: names.get(wire) or settled[wire] for wire in listed}
+            problems = [(wire, f"its field is called {name!r}") for wire, name in settled.items()]
+        found = [
             Finding(f"{place.pointer}/properties/{escape(wire)}", reason)
             for wire, reason in problems
-        )
+        ]
+        if self._plan.lenient:
+            self._settled.update(found)
+        else:
+            self._problems.extend(found)
         return names
 
     def _single(self, schema: Schema) -> tuple[Value, ...]:

@@ -7,6 +7,7 @@ by any key that grows with the set of users cannot import in a circle.
 
 from __future__ import annotations
 
+import keyword
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ def _path(
     components = [name for name in names if types[name].shape.component]
     leader = min(nodes or components or names, key=lambda name: (-wanted[name], name))
     package = "query" if key.query else "shared"
-    return f"{package}.{'_'.join(words(leader))}"
+    module = "_".join(words(leader))
+    return f"{package}.{module}_" if keyword.iskeyword(module) else f"{package}.{module}"
 
 
 def _unique(path: str, taken: set[str]) -> str:

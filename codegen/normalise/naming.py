@@ -6,7 +6,10 @@ import re
 from collections.abc import Container, Iterable
 from typing import Any
 
-__all__ = ["joined", "pascal"]
+__all__ = ["joined", "pascal", "plain_names"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+"""What OpenAPI allows as the name of a component."""
 
 
 def pascal(text: Any) -> str:
@@ -24,3 +27,12 @@ def joined(parts: Iterable[Any], taken: Container[str]) -> str:
         number += 1
         candidate = f"{name}{number}"
     return candidate
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a name that OpenAPI allows for each component; an allowed one stays as it is."""
+    listed = list(names)
+    result = {name: name for name in listed if _PLAIN.fullmatch(name)}
+    for name in sorted(set(listed) - result.keys()):
+        result[name] = joined([name], set(result.values()))
+    return result

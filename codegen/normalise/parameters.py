@@ -17,6 +17,8 @@ __all__ = ["is_parameter", "parameters", "without_null"]
 _STYLES: Final = {"header": "simple", "path": "simple", "query": "form"}
 _PLACES: Final = ("path", "query", "header")
 _IGNORED: Final = frozenset({"accept", "authorization", "content-type"})
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What HTTP allows as the name of a header field (RFC 9110, `token`)."""
 
 
 def parameters(
@@ -39,6 +41,8 @@ def parameters(
             context.report(where, f"a {place} parameter cannot be sent; it is dropped")
         elif place == "header" and name.lower() in _IGNORED:
             context.report(where, f"OpenAPI ignores a header called {name}; it is dropped")
+        elif place == "header" and not _HEADER.fullmatch(name):
+            context.report(where, f"no header can be called {name!r}; it is dropped")
         else:
             found[place, name] = _parameter(raw, name, place, where, context, keep_prose)
     order = re.findall(r"\{([^{}]+)\}", template)

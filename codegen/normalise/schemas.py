@@ -12,7 +12,7 @@ from codegen.findings import Finding, SchemaError
 
 from .keywords import BLANK, FLAGS, LOST, NULL, PROSE, Schema, is_null, split
 from .merge import Merger
-from .naming import joined
+from .naming import joined, plain_names
 from .pointers import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
 from .typed import typed
 from .unions import NOT_OBJECTS, lifted, taggable, tagged, union
@@ -36,12 +36,19 @@ class Schemas:
         self._document = document
         self._keep_prose = keep_prose
         holder = as_mapping(document.get("components", {}), "/components")
-        self._raw = dict(as_mapping(holder.get("schemas", {}), "/components/schemas"))
-        self._where = {name: child("/components/schemas", name) for name in self._raw}
+        raw = as_mapping(holder.get("schemas", {}), "/components/schemas")
+        # Everything below uses the plain names; pointers lead to the names in the document.
+        self._plain = plain_names(raw)
+        self._raw = {self._plain[name]: schema for name, schema in raw.items()}
+        self._where = {self._plain[name]: child("/components/schemas", name) for name in raw}
         self._given: dict[str, str] = {}
         self._done: dict[str, Schema] = {}
         self._doing: set[str] = set()
         self._merger = Merger(self)
+        for name, plain in self._plain.items():
+            if name != plain:
+                at = child("/components/schemas", name)
+                self.report(at, f"no component may have this name; it is called {plain!r}")
 
     def report(self, at: str, reason: str) -> None:
         """Note something that cannot be represented."""
@@ -105,8 +112,8 @@ class Schemas:
         if lookup(self._document, path) is MISSING:
             reason = f"it refers to {text!r}, which the document does not hold"
             raise SchemaError(f"#{at}", reason, _REMEDY)
-        name = path[2] if path[:2] == ("components", "schemas") and len(path) == 3 else ""
-        name = name or self._named(text, path)
+        whole = path[:2] == ("components", "schemas") and len(path) == 3
+        name = self._plain[path[2]] if whole else self._named(text, path)
         constant = self._constant(name)
         return {"$ref": PREFIX + name} if constant is None else constant
 
@@ -208,7 +215,7 @@ class Schemas:
         for value, target in as_mapping(found.get("mapping") or {}, below).items():
             text = as_text(target, child(below, value))
             # A bare component name is allowed in a mapping.
-            full = PREFIX + text if text in self._raw else text
+            full = PREFIX + child("", text)[1:] if text in self._plain else text
             reference = self.reference(full, child(below, value))
             if "$ref" in reference:
                 mapping[value] = reference["$ref"]

@@ -7,17 +7,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from asyncposthog.operation import Operation
 from codegen.annotations import references
 from codegen.banner import BANNER
 from codegen.surface.tree import Method, Resource, Surface
 
-__all__ = ["constant", "registry_files"]
+__all__ = ["constants", "registry_files"]
+
+_MODULE_NAMES = frozenset({"OPERATIONS"})
+"""Names that a family's module defines beside its operations."""
 
 
-def constant(operation: Operation) -> str:
-    """Name an operation's constant: `error_tracking.issues.get` → `ISSUES_GET`."""
-    return operation.id.partition(".")[2].replace(".", "_").upper()
+def constants(resource: Resource) -> dict[str, str]:
+    """Name the constants of a family by operation: `error_tracking.issues.get` → `ISSUES_GET`."""
+    names: dict[str, str] = {}
+    taken = set(_MODULE_NAMES)
+    for operation in sorted(m.operation.id for m in _methods(resource)):
+        name = operation.partition(".")[2].replace(".", "_").upper()
+        while name in taken:
+            name = f"{name}_"
+        taken.add(name)
+        names[operation] = name
+    return names
 
 
 def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, str]:
@@ -39,15 +49,16 @@ def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, s
 
 def _family(resource: Resource, standalone: bool) -> str:
     methods = sorted(_methods(resource), key=lambda method: method.operation.id)
+    named = constants(resource)
     used = {"Operation"}
     definitions: list[str] = []
     for method in methods:
-        name = constant(method.operation)
+        name = named[method.operation.id]
         literal = _literal(method.operation, used)
         if standalone:
             literal = f"{literal[:-1]}, package=_PACKAGE)"
         definitions.append(f"{name} = {literal}")
-    names = ", ".join(constant(method.operation) for method in methods)
+    names = ", ".join(named[method.operation.id] for method in methods)
     return "\n".join([
         BANNER,
         f'"""The operations of `{resource.family}`."""',

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from codegen.banner import BANNER
 from codegen.render.describe import describe
-from codegen.render.registry import constant
+from codegen.render.registry import constants
 from codegen.render.text import docstring
 from codegen.surface.tree import Argument, Method, Resource, Surface
 
@@ -24,7 +24,7 @@ def service_files(surface: Surface) -> dict[str, str]:
 
 
 def _module(resource: Resource) -> str:
-    classes = list(_classes(resource))
+    classes = list(_classes(resource, constants(resource)))
     body = "\n\n".join(classes)
     has_methods = "registry." in body
     imports = ["from __future__ import annotations", ""]
@@ -82,10 +82,10 @@ def _class_names(resource: Resource) -> Iterator[str]:
         yield from _class_names(child)
 
 
-def _classes(resource: Resource) -> Iterator[str]:
+def _classes(resource: Resource, named: Mapping[str, str]) -> Iterator[str]:
     """Print the classes of nested resources first, so that each is defined where it is used."""
     for child in resource.children:
-        yield from _classes(child)
+        yield from _classes(child, named)
     title = ".".join(resource.path)
     lines = [f"class {resource.class_name}(Resource):"]
     lines.append(docstring(f"Operations on `{title}`.", 4))
@@ -98,12 +98,11 @@ def _classes(resource: Resource) -> Iterator[str]:
             f"        return {child.class_name}(self._executor)",
         ]
     for method in resource.methods:
-        lines += ["", _method(method)]
+        lines += ["", _method(method, named[method.operation.id])]
     yield "\n".join(lines)
 
 
-def _method(method: Method) -> str:
-    operation = method.operation
+def _method(method: Method, constant: str) -> str:
     parameters = [f"self, {''.join(f'{a}, ' for a in _positional(method))}"]
     keywords = [_keyword(a) for a in method.arguments if a.where != "path"]
     if method.cursor:
@@ -113,7 +112,7 @@ def _method(method: Method) -> str:
     verb, returns = ("def", f"Cursor[{method.returns}]") if method.cursor else (
         "async def", method.returns,
     )  # fmt: skip
-    call = ", ".join([f"registry.{constant(operation)}", *_passed(method)])
+    call = ", ".join([f"registry.{constant}", *_passed(method)])
     run = f"return self._cursor({call})" if method.cursor else f"return await self._call({call})"
     if returns == "None":
         run = f"await self._call({call})"

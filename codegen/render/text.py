@@ -25,9 +25,9 @@ def docstring(text: str, indent: int) -> str:
     margin = " " * indent
     paragraphs = [_wrap(part, _WIDTH - indent) for part in re.split(r"\n\s*\n", text.strip())]
     body = "\n\n".join(part for part in paragraphs if part)
-    body = body.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if body.endswith('"'):
-        body = body[:-1] + '\\"'
+    stem = body.rstrip('"')
+    quotes = len(body) - len(stem)
+    body = stem.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') + '\\"' * quotes
     lines = body.split("\n")
     if len(lines) == 1:
         return f'{margin}"""{body}"""'

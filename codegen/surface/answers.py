@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,8 @@ class Declared:
 def declared_answer(operation: Mapping[str, Any], facts: OperationFacts) -> Declared:
     """Pick the successful response that says most: the first 2xx with content."""
     responses = mapping(operation, "responses")
-    good = sorted(status for status in responses if status.startswith("2"))
-    status = int(facts.get("status") or (good[0] if good else 200))
+    good = sorted(code for code in responses if re.fullmatch(r"2([0-9]{2}|XX)", code, re.I))
+    status = int(facts.get("status") or (_number(good[0]) if good else 200))
     variants: list[tuple[str, str, Mapping[str, Any]]] = []
     for code in good:
         content = mapping(responses[code], "content")
@@ -50,7 +51,12 @@ def declared_answer(operation: Mapping[str, Any], facts: OperationFacts) -> Decl
     schemas = [schema for _, media, schema in variants if _is_json(media)]
     distinct = [s for index, s in enumerate(schemas) if s not in schemas[:index]]
     schema = variants[0][2] if len(distinct) < 2 else {"anyOf": distinct}
-    return Declared(int(facts.get("status") or variants[0][0]), variants[0][1], schema)
+    return Declared(int(facts.get("status") or _number(variants[0][0])), variants[0][1], schema)
+
+
+def _number(code: str) -> int:
+    """Return a status code; `2XX` stands for any, of which 200 is the usual one."""
+    return int(code) if code.isdecimal() else 200
 
 
 def answer_of(

@@ -13,6 +13,9 @@ from codegen.overrides import OperationFacts
 from codegen.surface.hoist import Components
 from codegen.surface.tree import Argument
 
+_BODY_NAMES = frozenset({"registry"})
+"""Names that the body of a method uses, beside those of its own arguments."""
+
 __all__ = ["Names", "body_of", "field_arguments", "parameter_arguments", "parameters_of"]
 
 
@@ -26,7 +29,7 @@ class Names:
     def give(self, wire: str) -> str:
         """Return the Python name for a wire name; a second claim gets an underscore."""
         name = python_name(wire)
-        while name in self._taken:
+        while name in self._taken or name in _BODY_NAMES:
             name = f"{name}_"
         self._taken[name] = wire
         return name

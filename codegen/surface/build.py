@@ -7,6 +7,7 @@ knows every component's class name, writes signatures.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -15,7 +16,16 @@ from typing import Any, cast
 from asyncposthog.operation import Body, Operation, Pagination, Root
 from codegen.annotations import references, resolve
 from codegen.data import mapping, objects, properties, strings
-from codegen.naming import Route, class_names, method_names, parse_route, resource_class
+from codegen.findings import Finding
+from codegen.naming import (
+    Route,
+    class_names,
+    method_names,
+    parse_route,
+    path_problem,
+    resource_class,
+)
+from codegen.normalise.pointers import child
 from codegen.overrides import OperationFacts, Overrides, facts_for
 from codegen.surface.answers import Answer, answer_of, declared_answer
 from codegen.surface.arguments import (
@@ -33,8 +43,14 @@ from codegen.surface.usage import usage
 __all__ = ["Released", "build_surface"]
 
 METHODS = ("get", "post", "put", "patch", "delete")
+_MODULE_NAMES = frozenset({
+    "Cursor", "Executor", "FileInput", "Id", "Literal", "Mapping", "Model", "Omit",
+    "RequestOptions", "Resource", "Resources", "Sequence", "Timestamp",
+})  # fmt: skip
+"""Names that the modules of resources import or define themselves."""
 _CRUD = frozenset({"create", "get", "update", "replace"})
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+"""A component in an annotation. Its name may hold more than a Python name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +78,12 @@ class _Draft:
 
 
 def build_surface(document: Mapping[str, Any], overrides: Overrides, released: Released) -> Surface:
-    """Build the tree.
+    """Build the tree. What two things want the name of is settled by rule, with a finding."""
+    findings: list[Finding] = []
 
-    Raises:
-        ValueError: Two operations want one public name, or two arguments one Python name.
-    """
+    def report(method: str, path: str, reason: str) -> None:
+        findings.append(Finding(child("", "paths", path, method), reason))
+
     components = Components(document["components"]["schemas"])
     raw = {(m, p): o for p, m, o in _operations(document)}
     facts = {key: facts_for(overrides, f"{key[0].upper()} {key[1]}") for key in raw}
@@ -78,7 +95,7 @@ def build_surface(document: Mapping[str, Any], overrides: Overrides, released: R
     shapes = [
         (m, p, is_list(m, _answer_schema(raw[m, p], facts[m, p], components))) for m, p in raw
     ]
-    names = method_names(shapes, {**released.methods, **settled})
+    names = method_names(shapes, {**released.methods, **settled}, report)
     drafts = [
         _draft(key, names[key], raw[key], facts[key], components)
         for key in sorted(raw, key=lambda key: names[key])
@@ -100,6 +117,8 @@ def build_surface(document: Mapping[str, Any], overrides: Overrides, released: R
             methods += _soft_delete(draft, _method(sibling, components, class_of, overrides)[0])
         else:
             methods.append(method)
+    methods, restored = _once(methods)
+    findings += restored
     methods.sort(key=lambda m: m.operation.id)
     finished = {
         **document,
@@ -114,13 +133,15 @@ def build_surface(document: Mapping[str, Any], overrides: Overrides, released: R
         released={draft.key: draft.name for draft in drafts},
         schema_operations=tuple(sorted(k for d in drafts for k in _origins(d))),
         left_out=_left_out(document),
+        findings=tuple(findings),
+        renamed=_renamed(names, released, settled),
         buckets=overrides.limits,
     )
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for path, item in sorted(document["paths"].items()):
-        if not path.startswith("/api/"):
+        if path_problem(path) is not None:
             continue
         for method in METHODS:
             if method in item:
@@ -129,12 +150,46 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
 
 def _left_out(document: Mapping[str, Any]) -> tuple[LeftOut, ...]:
     return tuple(
-        LeftOut(f"{method.upper()} {path}", "its path is not below /api/")
+        LeftOut(f"{method.upper()} {path}", problem)
         for path, item in sorted(document["paths"].items())
-        if not path.startswith("/api/")
+        if (problem := path_problem(path)) is not None
         for method in METHODS
         if method in item
     )
+
+
+def _renamed(
+    names: Mapping[tuple[str, str], str], released: Released, settled: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the new names of released methods that no override renames."""
+    found = {f"{method.upper()} {path}": name for (method, path), name in names.items()}
+    return {
+        operation: name
+        for operation, name in found.items()
+        if operation not in settled and released.methods.get(operation, name) != name
+    }
+
+
+def _once(methods: list[Method]) -> tuple[list[Method], list[Finding]]:
+    """Drop the `restore` we add where the server has an operation of that name itself."""
+    counted = Counter(method.operation.id for method in methods)
+    nested = {
+        ".".join(parts[:length])
+        for parts in (method.operation.resource.split(".") for method in methods)
+        for length in range(1, len(parts) + 1)
+    }
+    kept: list[Method] = []
+    findings: list[Finding] = []
+    for method in methods:
+        operation = method.operation
+        twice = counted[operation.id] > 1 or operation.id in nested
+        if twice and operation.fixed_body is not None and not operation.schema_operations:
+            where = child("", "paths", operation.path, operation.method.lower())
+            reason = f"{operation.id!r} is in the schema, so no method of that name is added"
+            findings.append(Finding(where, reason))
+        else:
+            kept.append(method)
+    return kept, findings
 
 
 def _answer_schema(
@@ -322,6 +377,7 @@ def _soft_delete(draft: _Draft, update: Method) -> Iterator[Method]:
 
 def _tree(methods: list[Method]) -> tuple[Resource, ...]:
     by_path: dict[tuple[str, ...], list[Method]] = {}
+    classes: dict[tuple[str, ...], str] = {}
     for method in methods:
         path = tuple(method.operation.resource.split("."))
         for depth in range(1, len(path) + 1):
@@ -330,14 +386,13 @@ def _tree(methods: list[Method]) -> tuple[Resource, ...]:
 
     def grow(path: tuple[str, ...]) -> Resource:
         children = sorted(p for p in by_path if p[:-1] == path)
-        clash = {p[-1] for p in children} & {m.name for m in by_path[path]}
-        if clash:
-            raise ValueError(
-                f"{'.'.join(path)}: {sorted(clash)} is both a method and a nested resource; "
-                "name one of them in openapi/overrides.yaml"
-            )
-        return Resource(
-            path, resource_class(path), tuple(by_path[path]), tuple(map(grow, children))
-        )
+        return Resource(path, classes[path], tuple(by_path[path]), tuple(map(grow, children)))
 
+    taken: dict[str, set[str]] = {}
+    for path in sorted(by_path):
+        name, used = resource_class(path), taken.setdefault(path[0], set())
+        while name in used or name in _MODULE_NAMES:
+            name = f"{name}Resource"
+        used.add(name)
+        classes[path] = name
     return tuple(grow(path) for path in sorted(by_path) if len(path) == 1)

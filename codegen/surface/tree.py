@@ -88,4 +88,6 @@ class Surface:
     """Every operation of the document as it came, twins included."""
     left_out: tuple[LeftOut, ...] = ()
     findings: tuple[Finding, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Released names that had to give way, by operation, with the new name."""
     buckets: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegen.naming import class_name, class_names, method_names, parse_route, python_name
+from codegen.naming import (
+    class_name,
+    class_names,
+    method_names,
+    parse_route,
+    path_problem,
+    python_name,
+)
 
 P = "/api/projects/{project_id}"
 
@@ -106,9 +113,67 @@ def test_two_items_at_one_place_are_told_apart_by_their_parameter() -> None:
     assert got["post /query/{query_kind}/"] == "query.create_by_query_kind"
 
 
-def test_a_clash_that_no_rule_settles_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"x\.a.*overrides"):
-        names(("get", f"{P}/x/{{id}}/a/"), ("get", f"{P}/x/{{id}}/{{b}}/a/"))
+def test_a_clash_that_no_other_rule_settles_gives_the_later_path_its_verb_or_a_number() -> None:
+    paths = [f"{P}/x/{{id}}/a/", f"{P}/x/{{id}}/{{b}}/a/", f"{P}/x/{{id}}/{{c}}/a/"]
+    reports: list[tuple[str, str, str]] = []
+    got = method_names(
+        [("get", path, False) for path in paths], {}, lambda *report: reports.append(report)
+    )
+    assert [got["get", path] for path in paths] == ["x.a", "x.get_a", "x.get_a_2"]
+    assert [(method, path) for method, path, _ in reports] == [("get", p) for p in paths[1:]]
+    assert reports[0][2] == "another method is called 'x.a'; it is 'x.get_a'"
+
+
+def test_a_method_that_is_a_nested_resource_too_gets_its_verb() -> None:
+    # As in PostHog's schema of November 2025: the first name was public before the second came.
+    one, other = f"{P}/endpoints/{{name}}/versions/", f"{P}/endpoints/{{name}}/versions/{{id}}/"
+    reports: list[tuple[str, str, str]] = []
+    got = method_names(
+        [("get", one, True), ("get", other, False)],
+        {f"GET {one}": "endpoints.versions"},
+        lambda *report: reports.append(report),
+    )
+    assert got == {
+        ("get", one): "endpoints.list_versions",
+        ("get", other): "endpoints.versions.get",
+    }
+    assert [report[:2] for report in reports] == [("get", one)]
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/flags/", "not below /api/"),
+        ("/api/", "names no resource"),
+        ("/api/{x}/", "names no resource"),
+        ("/api/projects/{project_id}/{id}/", "names no resource"),
+        ("/api/x/{id/", "braces do not match"),
+        ("/api/x/id}/", "braces do not match"),
+        ("/api/x/{a}.{b}/", "not a whole segment"),
+        ("/api/x/v{a}/", "not a whole segment"),
+        ("/api/x/{}/", "not a whole segment"),
+        ("/api/x/{id}/y/{id}/", "two placeholders of one name"),
+        ("/api/x\r\ny/", "characters"),
+        ("/api/x?y/", "characters"),
+        ("/api/x#y/", "characters"),
+        ("/api/x%zz/", "characters"),
+        ("/api/gr\u00f6\u00dfe/", "characters"),
+        ("/api/x/../y/", "dots"),
+        ("/api/x//y/", "empty segment"),
+        ("/api/x/{id}/openapi.json/", None),
+        ("/api/x%20y/@me/", None),
+    ],
+)
+def test_a_path_that_no_method_can_be_made_for(path: str, problem: str | None) -> None:
+    found = path_problem(path)
+    assert found is None if problem is None else problem in (found or "")
+
+
+def test_names_the_generated_code_needs_itself_get_an_underscore() -> None:
+    got = method_names(
+        [("get", f"{P}/stream/", False), ("get", f"{P}/x/{{id}}/cached_property/", False)], {}
+    )
+    assert sorted(got.values()) == ["stream_.get", "x.cached_property_"]
 
 
 def test_a_released_name_stays_whatever_the_rules_say_now() -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from asyncposthog.operation import Pagination, Result
 from codegen.overrides import OperationFacts, Overrides
-from codegen.surface import Method, Released, Surface, build_surface
+from codegen.names import dump_names, vanished
+from codegen.render.registry import registry_files
+from codegen.surface import Method, Released, Resource, Surface, build_surface
 
 P = "/api/projects/{project_id}"
 STRING = {"type": "string"}
@@ -309,15 +311,77 @@ def test_users_of_components_follow_every_reference() -> None:
     assert "Unused" not in users
 
 
-def test_a_method_and_a_nested_resource_cannot_share_a_name() -> None:
+def test_a_method_and_a_nested_resource_do_not_share_a_name() -> None:
     doc = document(
         {
             f"{P}/x/": {"post": {}},
             f"{P}/x/create/{{id}}/": {"get": {}},
         }
     )
-    with pytest.raises(ValueError, match="both a method and a nested resource"):
-        surface(doc)
+    found = surface(doc)
+    assert [method.operation.id for method in found.methods] == ["x.create.get", "x.create_2"]
+    assert [(f.pointer, f.reason) for f in found.findings] == [
+        (
+            "/paths/~1api~1projects~1{project_id}~1x~1/post",
+            "'x.create' is a nested resource too; the method is 'x.create_2'",
+        )
+    ]
+
+
+def test_a_released_name_that_gives_way_makes_the_check_fail() -> None:
+    one = f"{P}/x/{{id}}/versions/"
+    doc = document({one: {"get": {}}, f"{one}{{version}}/": {"get": {}}})
+    released = Released({f"GET {one}": "x.versions"}, {})
+    found = build_surface(doc, Overrides(), released)
+    assert found.released[f"GET {one}"] == "x.list_versions"
+    assert found.renamed == {f"GET {one}": "x.list_versions"}
+    assert vanished(released, found, {}) == [
+        f"method x.versions (GET {one}), which would be called x.list_versions"
+    ]
+    assert f"GET {one}: x.versions" in dump_names(released, found, {})
+
+
+def test_classes_and_methods_that_would_share_a_name_are_told_apart() -> None:
+    found = surface(
+        document(
+            {
+                f"{P}/a/b_c/{{id}}/": {"get": {}},
+                f"{P}/a/b/c/{{id}}/": {"get": {}},
+                f"{P}/resource/": {"get": {}},
+            }
+        )
+    )
+    classes: list[str] = []
+
+    def collect(resource: Resource) -> None:
+        classes.append(resource.class_name)
+        for nested in resource.children:
+            collect(nested)
+
+    for resource in found.resources:
+        collect(resource)
+    assert sorted(classes) == ["A", "AB", "ABC", "ABCResource", "ResourceResource"]
+    texts = registry_files(found)
+    assert "B_C_GET = " in texts["registry/families/a.py"]
+    assert "B_C_GET_ = " in texts["registry/families/a.py"]
+
+
+def test_restore_is_the_servers_own_where_it_has_one() -> None:
+    patched = {"requestBody": body(PATCHED)}
+    refused = {"responses": {"405": {}}}
+    path = f"{P}/x/{{id}}/"
+    found = surface(
+        document({path: {"patch": patched, "delete": refused}, f"{path}restore/": {"post": {}}})
+    )
+    restore = [m for m in found.methods if m.operation.id == "x.restore"]
+    assert [m.operation.method for m in restore] == ["POST"]
+    assert "no method of that name is added" in found.findings[0].reason
+
+
+@pytest.mark.parametrize(("code", "status"), [("2XX", 200), ("2xx", 200), ("201", 201), ("2", 200)])
+def test_status_codes_of_any_kind(code: str, status: int) -> None:
+    found = surface(document({f"{P}/x/": {"get": {"responses": answer(STRING, code)}}}))
+    assert one(found, "x.get").operation.result.status == status
 
 
 def test_every_operation_is_reached_or_named_as_left_out() -> None:

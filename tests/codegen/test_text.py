@@ -15,6 +15,8 @@ from codegen.render.text import docstring, sentence
 @example('ends with a quote"')
 @example("ends with a backslash\\")
 @example("\\N{BULLET} \\x41 \\")
+@example('ends with three quotes"""')
+@example('\\"')
 def test_a_docstring_is_one_string_literal(text: str) -> None:
     source = f"def f():\n{docstring(text, 4)}\n    return 1\n"
     body = ast.parse(source).body
