@@ -18,7 +18,6 @@ _MANY_VARIANTS = 6
 _MANY_LITERALS = 40
 _DEEP = 30
 """References followed in one annotation; what lies deeper may be anything."""
-_TYPE_NAMES = {str: "str", int: "int", bool: "bool", float: "float"}
 _STRINGS = {
     "date-time": "Timestamp",
     "date": "Timestamp",
@@ -159,11 +158,17 @@ def _literals(values: list[Any]) -> list[str]:
     """Write the values of an enum, or their types where `Literal` takes no such value."""
     listed = [value for value in values if value is None or isinstance(value, str | int)]
     if len(listed) < len(values):
-        rest = {_TYPE_NAMES.get(type(v), "JSON") for v in values if v not in listed}
+        rest = {_type_name(value) for value in values if value not in listed}
         return [*_literals(listed), *sorted(rest)] if listed else sorted(rest)
     if len(values) <= _MANY_LITERALS:
         return [f"Literal[{', '.join(repr(value) for value in values)}]"]
-    return sorted({_TYPE_NAMES.get(type(value), "None") for value in values})
+    return sorted({_type_name(value) for value in values})
+
+
+def _type_name(value: object) -> str:
+    if value is None:
+        return "None"
+    return type(value).__name__ if isinstance(value, str | int | float) else "JSON"
 
 
 def _union(

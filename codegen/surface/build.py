@@ -6,6 +6,7 @@ knows every component's class name, writes signatures.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -391,7 +392,7 @@ def _tree(methods: list[Method]) -> tuple[Resource, ...]:
     taken: dict[str, set[str]] = {}
     for path in sorted(by_path):
         name, used = resource_class(path), taken.setdefault(path[0], set())
-        while name in used or name in _MODULE_NAMES:
+        while name in used or name in _MODULE_NAMES or keyword.iskeyword(name):
             name = f"{name}Resource"
         used.add(name)
         classes[path] = name

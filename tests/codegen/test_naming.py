@@ -117,7 +117,9 @@ def test_a_clash_that_no_other_rule_settles_gives_the_later_path_its_verb_or_a_n
     paths = [f"{P}/x/{{id}}/a/", f"{P}/x/{{id}}/{{b}}/a/", f"{P}/x/{{id}}/{{c}}/a/"]
     reports: list[tuple[str, str, str]] = []
     got = method_names(
-        [("get", path, False) for path in paths], {}, lambda *report: reports.append(report)
+        [("get", path, False) for path in paths],
+        {},
+        lambda method, path, reason: reports.append((method, path, reason)),
     )
     assert [got["get", path] for path in paths] == ["x.a", "x.get_a", "x.get_a_2"]
     assert [(method, path) for method, path, _ in reports] == [("get", p) for p in paths[1:]]
@@ -131,7 +133,7 @@ def test_a_method_that_is_a_nested_resource_too_gets_its_verb() -> None:
     got = method_names(
         [("get", one, True), ("get", other, False)],
         {f"GET {one}": "endpoints.versions"},
-        lambda *report: reports.append(report),
+        lambda method, path, reason: reports.append((method, path, reason)),
     )
     assert got == {
         ("get", one): "endpoints.list_versions",

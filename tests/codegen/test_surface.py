@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from asyncposthog.operation import Pagination, Result
-from codegen.overrides import OperationFacts, Overrides
 from codegen.names import dump_names, vanished
+from codegen.overrides import OperationFacts, Overrides
 from codegen.render.registry import registry_files
 from codegen.surface import Method, Released, Resource, Surface, build_surface
 
