@@ -17,12 +17,23 @@ from typing import Any, cast
 
 import yaml
 
-from codegen.annotations import references
+from codegen.annotations import references, resolve
+from codegen.data import properties, strings
 from codegen.findings import Finding
+from codegen.normalise.parameters import without_null
 
-__all__ = ["OperationFacts", "Overrides", "apply", "facts_for", "load_overrides"]
+__all__ = [
+    "OperationFacts",
+    "Overrides",
+    "apply",
+    "facts_for",
+    "load_overrides",
+]
 
-_VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths"})
+_VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths", "body"})
+_BODY = ("required", "optional", "read_only")
+"""What `body` says of fields: the server demands them, does not, or sets them itself."""
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _FACTS = frozenset({
     "operation", "name", "pagination", "items", "page_size", "buckets", "writes", "idempotent",
     "key_access", "status", "result", "presence", "booleans", "multi_segment", "flat",
@@ -68,6 +79,8 @@ def load_overrides(path: Path) -> Overrides:
         if entry.get("verb") not in _VERBS:
             raise ValueError(f"{path.name}: {entry} needs a verb of {sorted(_VERBS)}")
         _demand_source(path, entry)
+        if entry["verb"] == "body":
+            _check_fields(path, entry)
     for entry in cast("list[dict[str, Any]]", raw.get("operations") or []):
         _demand_source(path, entry)
         stray = set(entry) - _FACTS
@@ -84,6 +97,20 @@ def _demand_source(path: Path, entry: Mapping[str, Any]) -> None:
             raise ValueError(f"{path.name}: {entry} has no {key}")
 
 
+def _check_fields(path: Path, entry: Mapping[str, Any]) -> None:
+    named: set[str] = set()
+    for fact in _BODY:
+        fields: Any = entry.get(fact, [])
+        if not isinstance(fields, list) or not all(
+            isinstance(field, str) for field in cast("list[Any]", fields)
+        ):
+            raise ValueError(f"{path.name}: {entry['operation']}: {fact} is a list of fields")
+        both = named & set(cast("list[str]", fields))
+        if both:
+            raise ValueError(f"{path.name}: {entry['operation']}: {sorted(both)} is named twice")
+        named |= set(cast("list[str]", fields))
+
+
 def apply(
     document: Mapping[str, Any], overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -93,16 +120,20 @@ def apply(
     for entry in overrides.document:
         problem = _apply_one(patched, entry)
         if problem:
-            where = str(entry.get("pointer") or entry.get("from"))
+            where = str(entry.get("pointer") or entry.get("from") or entry["operation"])
             findings.append(Finding(where, f"override {entry['verb']} does not apply: {problem}"))
     return patched, tuple(findings)
 
 
 def facts_for(overrides: Overrides, key: str) -> OperationFacts:
-    """Collect the facts of `"GET /api/…/"`; later entries win."""
+    """Collect the facts of `"GET /api/…/"`; later entries win.
+
+    What the placeholders of the path are called does not matter: that differs between vintages.
+    """
     values: dict[str, Any] = {}
+    shape = _PLACEHOLDER.sub("{}", key)
     for facts in overrides.operations:
-        if facts.operation == key:
+        if _PLACEHOLDER.sub("{}", facts.operation) == shape:
             values.update(facts.values)
     return OperationFacts(key, values)
 
@@ -110,6 +141,8 @@ def facts_for(overrides: Overrides, key: str) -> OperationFacts:
 def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
     if entry["verb"] == "move_paths":
         return _move_paths(document, entry["from"], entry["to"])
+    if entry["verb"] == "body":
+        return _mend_body(document, entry)
     *parents, last = list(_tokens(entry["pointer"]))
     target: Any = document
     for token in parents:
@@ -189,18 +222,60 @@ def _tokens(pointer: str) -> Iterator[str]:
         yield token.replace("~1", "/").replace("~0", "~")
 
 
+def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """Say of the fields of one body what the server demands of them."""
+    required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY)
+    shape = _PLACEHOLDER.sub("{}", str(entry["operation"]))
+    bodies = [
+        operation["requestBody"]
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if _PLACEHOLDER.sub("{}", f"{method.upper()} {path}") == shape
+        and "requestBody" in operation
+    ]
+    if not bodies:
+        return "there is no such operation, or it has no body"
+    unknown = required | optional | read_only
+    for body in bodies:
+        for content in body["content"].values():
+            schema = resolve(content.get("schema", {}), document["components"]["schemas"])
+            fields = {
+                wire: _demanded(field) if wire in required else field
+                for wire, field in properties(schema).items()
+                if wire not in read_only
+            }
+            unknown -= properties(schema).keys()
+            needed = ({*strings(schema, "required"), *required} - optional) & fields.keys()
+            content["schema"] = {**schema, "properties": fields, "required": sorted(needed)}
+            if not needed:
+                del content["schema"]["required"]
+        if required:
+            body["required"] = True
+    return f"the body has no {', '.join(sorted(unknown))}" if unknown else None
+
+
+def _demanded(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field that has to be given: it can be written, and is not null."""
+    return without_null({key: value for key, value in field.items() if key != "readOnly"})
+
+
 def _move_paths(document: dict[str, Any], source: str, target: str) -> str | None:
     """Move every path below `source` to `target`, remembering where each operation stood.
 
     An operation that exists at its new place already is a twin: it is dropped, and noted on the
-    one that stays.
+    one that stays. What the placeholders of `source` are called does not matter.
     """
     paths = cast("dict[str, dict[str, dict[str, Any]]]", document["paths"])
-    pattern = re.compile("^" + re.escape(source).replace(r"\*", r"[^/]+"))
+    fixed = (re.escape(part).replace(r"\*", r"[^/]+") for part in _PLACEHOLDER.split(source))
+    pattern = re.compile("^" + r"\{([^{}]*)\}".join(fixed))
+    names = re.findall(r"{(.+?)}", target)
     moved = [path for path in paths if pattern.match(path)]
     for path in moved:
         item = paths.pop(path)
-        place = pattern.sub(target, path)
+        match = pattern.match(path)
+        assert match is not None
+        renamed = dict(zip(match.groups(), names, strict=False))
+        place = target + path[match.end() :]
         there = paths.setdefault(place, {})
         for method, operation in item.items():
             origin = f"{method.upper()} {path}"
@@ -210,8 +285,8 @@ def _move_paths(document: dict[str, Any], source: str, target: str) -> str | Non
                 operation["x-twins"] = [origin]
                 operation["x-moved"] = True
                 for parameter in operation.get("parameters", []):
-                    if parameter["in"] == "path" and f"{{{parameter['name']}}}" in source:
-                        parameter["name"] = re.findall(r"{(.+?)}", target)[0]
+                    if parameter["in"] == "path" and parameter["name"] in renamed:
+                        parameter["name"] = renamed[parameter["name"]]
                 there[method] = operation
     document["paths"] = dict(sorted(paths.items()))
     return None if moved else "no path is below it"

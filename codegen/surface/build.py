@@ -280,7 +280,7 @@ def _method(
         buckets=_buckets(draft.key, overrides),
         writes=writes,
         idempotent=bool(
-            draft.facts.get("idempotent", draft.method in {"get", "put", "delete"} or not writes)
+            draft.facts.get("idempotent", draft.method in {"put", "delete"} or not writes)
         ),
         key_access=bool(draft.facts.get("key_access", True)),
         deprecated=bool(draft.raw.get("deprecated")),
@@ -322,9 +322,10 @@ def _scopes(raw: Mapping[str, Any]) -> tuple[str, ...]:
 def _writes(draft: _Draft) -> bool:
     if "writes" in draft.facts.values:
         return bool(draft.facts.get("writes"))
-    if draft.method == "get":
-        return False
     scopes = _scopes(draft.raw)
+    if draft.method == "get":
+        # A few views write by GET, and ask for the scope that it takes.
+        return bool(scopes) and all(scope.endswith(":write") for scope in scopes)
     reads = bool(scopes) and all(scope.endswith(":read") for scope in scopes)
     return not (reads and draft.method == "post")
 

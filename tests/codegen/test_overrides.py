@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codegen import pipeline
 from codegen.overrides import Overrides, apply, facts_for, load_overrides
+from codegen.surface import Released, build_surface
 
 BASE = {"verb": "replace", "reason": "r", "source": "s"}
 
@@ -87,6 +90,115 @@ def test_moved_twins_collapse_and_are_remembered() -> None:
     assert [p["name"] for p in item["post"]["parameters"]] == ["project_id", "id"]
 
 
+THING = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer", "readOnly": True},
+        "key": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+        "kind": {"type": "string", "readOnly": True},
+        "owner": {"type": "integer"},
+        "hash": {"type": "string"},
+    },
+    "required": ["hash", "id", "owner"],
+}
+PLACE = "POST /api/projects/{project_id}/things/"
+
+
+def with_body(path: str = "/api/projects/{project_id}/things/", **body: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}
+    return {
+        "openapi": "3.1.0",
+        "paths": {path: {"post": {"requestBody": {"content": content, **body}, "parameters": []}}},
+        "components": {"schemas": {"Thing": THING}},
+    }
+
+
+def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() -> None:
+    entry = {"verb": "body", "operation": PLACE, "required": ["key", "kind"]}
+    entry |= {"optional": ["hash"], "read_only": ["owner"]}
+    document, findings = patched(with_body(), entry)
+    assert findings == []
+    assert document["components"]["schemas"]["Thing"] == THING, "answers stay as they are"
+    (operation,) = (item["post"] for item in document["paths"].values())
+    assert operation["requestBody"] == {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "integer", "readOnly": True},
+                        "key": {"type": "string"},
+                        "kind": {"type": "string"},
+                        "hash": {"type": "string"},
+                    },
+                    "required": ["id", "key", "kind"],
+                }
+            }
+        },
+    }
+    surface = build_surface(document, Overrides(), Released({}, {}))
+    (method,) = surface.methods
+    assert [(a.python_name, a.required) for a in method.arguments] == [
+        ("key", True),
+        ("kind", True),
+        ("hash", False),
+    ]
+
+
+def test_a_body_is_found_whatever_the_placeholders_of_its_path_are_called() -> None:
+    document = with_body("/api/projects/{team}/things/")
+    _, findings = patched(document, {"verb": "body", "operation": PLACE, "required": ["key"]})
+    assert findings == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"operation": "POST /api/gone/", "required": ["key"]}, "no such operation"),
+        ({"operation": PLACE, "required": ["key", "gone"]}, "the body has no gone"),
+        ({"operation": PLACE, "read_only": ["gone"]}, "the body has no gone"),
+    ],
+)
+def test_a_body_or_field_that_is_not_there_is_found(entry: dict[str, Any], reason: str) -> None:
+    _, findings = patched(with_body(), {"verb": "body", **entry})
+    assert len(findings) == 1
+    assert reason in findings[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/projects/{project_id}/cohorts/{id}/duplicate_as_static_cohort/",
+        "/api/projects/{team_id}/cohorts/{cohort_id}/duplicate_as_static_cohort/",
+        "/api/environments/{environment_id}/cohorts/{id}/duplicate_as_static_cohort/",
+    ],
+)
+def test_a_get_that_writes_is_a_write_in_the_schemas_of_older_instances(path: str) -> None:
+    ours = load_overrides(pipeline.OVERRIDES)
+    parameters = [{"in": "path", "name": name} for name in re.findall("{(.+?)}", path)]
+    document, _ = apply(
+        {"paths": {path: {"get": {"parameters": parameters}}}, "components": {"schemas": {}}}, ours
+    )
+    surface = build_surface(document, ours, Released({}, {}))
+    (operation,) = (m.operation for m in surface.methods if "duplicate" in m.operation.path)
+    assert operation.writes
+    assert not operation.idempotent
+
+
+def test_a_get_that_asks_for_a_scope_to_write_is_a_write() -> None:
+    def writes(*scopes: str) -> bool:
+        raw = {"get": {"security": [{"PersonalAPIKeyAuth": list(scopes)}]}}
+        document = {"paths": {"/api/x/": raw}, "components": {"schemas": {}}}
+        (method,) = build_surface(document, Overrides(), Released({}, {})).methods
+        return method.operation.writes
+
+    assert writes("cohort:write")
+    assert not writes("cohort:read")
+    assert not writes("cohort:read", "cohort:write")
+    assert not writes()
+
+
 def test_the_file_is_checked(tmp_path: Path) -> None:
     file = tmp_path / "overrides.yaml"
 
@@ -98,6 +210,13 @@ def test_the_file_is_checked(tmp_path: Path) -> None:
         load("document: [{verb: remove, pointer: /a, reason: because}]")
     with pytest.raises(ValueError, match="needs a verb"):
         load("document: [{verb: zap, pointer: /a, reason: a, source: b}]")
+    with pytest.raises(ValueError, match="required is a list of fields"):
+        load("document: [{verb: body, operation: GET /a, required: b, reason: a, source: b}]")
+    with pytest.raises(ValueError, match=r"\['b'\] is named twice"):
+        load(
+            "document:\n"
+            "- {verb: body, operation: GET /a, required: [b], optional: [b], reason: a, source: b}"
+        )
     with pytest.raises(ValueError, match="unknown facts"):
         load("operations: [{operation: GET /a, colour: red, reason: a, source: b}]")
     with pytest.raises(ValueError, match="unknown sections"):

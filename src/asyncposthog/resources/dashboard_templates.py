@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -40,7 +40,7 @@ class DashboardTemplates(Resource):
     async def create(
         self,
         *,
-        created_by: m.UserBasic | Mapping[str, JSON],
+        tiles: JSON,
         availability_contexts: Sequence[str] | None | Omit = OMIT,
         dashboard_description: str | None | Omit = OMIT,
         dashboard_filters: JSON | Omit = OMIT,
@@ -50,7 +50,6 @@ class DashboardTemplates(Resource):
         scope: m.DashboardTemplateScopeEnum | Literal[""] | None | Omit = OMIT,
         tags: Sequence[str] | None | Omit = OMIT,
         template_name: str | None | Omit = OMIT,
-        tiles: JSON | Omit = OMIT,
         variables: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.DashboardTemplate:
@@ -62,7 +61,7 @@ class DashboardTemplates(Resource):
         return await self._call(
             registry.CREATE,
             body={
-                "created_by": created_by,
+                "tiles": tiles,
                 "availability_contexts": availability_contexts,
                 "dashboard_description": dashboard_description,
                 "dashboard_filters": dashboard_filters,
@@ -72,7 +71,6 @@ class DashboardTemplates(Resource):
                 "scope": scope,
                 "tags": tags,
                 "template_name": template_name,
-                "tiles": tiles,
                 "variables": variables,
             },
             options=options,
@@ -142,7 +140,6 @@ class DashboardTemplates(Resource):
         id: UUID | str,
         /,
         *,
-        created_by: m.UserBasic | Mapping[str, JSON],
         availability_contexts: Sequence[str] | None | Omit = OMIT,
         dashboard_description: str | None | Omit = OMIT,
         dashboard_filters: JSON | Omit = OMIT,
@@ -165,7 +162,6 @@ class DashboardTemplates(Resource):
             registry.REPLACE,
             (id,),
             body={
-                "created_by": created_by,
                 "availability_contexts": availability_contexts,
                 "dashboard_description": dashboard_description,
                 "dashboard_filters": dashboard_filters,
@@ -198,7 +194,6 @@ class DashboardTemplates(Resource):
         /,
         *,
         availability_contexts: Sequence[str] | None | Omit = OMIT,
-        created_by: m.UserBasic | Mapping[str, JSON] | Omit = OMIT,
         dashboard_description: str | None | Omit = OMIT,
         dashboard_filters: JSON | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
@@ -221,7 +216,6 @@ class DashboardTemplates(Resource):
             (id,),
             body={
                 "availability_contexts": availability_contexts,
-                "created_by": created_by,
                 "dashboard_description": dashboard_description,
                 "dashboard_filters": dashboard_filters,
                 "deleted": deleted,

@@ -25,6 +25,8 @@ class Endpoints(Resource):
     async def create(
         self,
         *,
+        name: str,
+        query: JSON,
         bucket_overrides: Mapping[str, JSON] | None | Omit = OMIT,
         data_freshness_seconds: int | None | Omit = OMIT,
         deleted: bool | None | Omit = OMIT,
@@ -32,8 +34,6 @@ class Endpoints(Resource):
         description: str | None | Omit = OMIT,
         is_active: bool | None | Omit = OMIT,
         is_materialized: bool | None | Omit = OMIT,
-        name: str | None | Omit = OMIT,
-        query: JSON | Omit = OMIT,
         version: int | None | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.EndpointResponse:
@@ -45,6 +45,8 @@ class Endpoints(Resource):
         return await self._call(
             registry.CREATE,
             body={
+                "name": name,
+                "query": query,
                 "bucket_overrides": bucket_overrides,
                 "data_freshness_seconds": data_freshness_seconds,
                 "deleted": deleted,
@@ -52,8 +54,6 @@ class Endpoints(Resource):
                 "description": description,
                 "is_active": is_active,
                 "is_materialized": is_materialized,
-                "name": name,
-                "query": query,
                 "version": version,
             },
             options=options,

@@ -350,11 +350,8 @@ class ErrorTrackingGroupingRules(Resource):
         id: UUID | str,
         /,
         *,
-        filters: JSON,
-        issue: Mapping[str, str] | None,
-        order_key: int,
         description: str | None | Omit = OMIT,
-        disabled_data: JSON | Omit = OMIT,
+        filters: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingGroupingRule:
         """Replace one of the error tracking grouping rules.
@@ -365,13 +362,7 @@ class ErrorTrackingGroupingRules(Resource):
         return await self._call(
             registry.GROUPING_RULES_REPLACE,
             (id,),
-            body={
-                "filters": filters,
-                "issue": issue,
-                "order_key": order_key,
-                "description": description,
-                "disabled_data": disabled_data,
-            },
+            body={"description": description, "filters": filters},
             options=options,
         )
 
@@ -381,10 +372,7 @@ class ErrorTrackingGroupingRules(Resource):
         /,
         *,
         description: str | None | Omit = OMIT,
-        disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
-        issue: Mapping[str, str] | None | Omit = OMIT,
-        order_key: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingGroupingRule:
         """Change the given fields of one of the error tracking grouping rules.
@@ -395,13 +383,7 @@ class ErrorTrackingGroupingRules(Resource):
         return await self._call(
             registry.GROUPING_RULES_UPDATE,
             (id,),
-            body={
-                "description": description,
-                "disabled_data": disabled_data,
-                "filters": filters,
-                "issue": issue,
-                "order_key": order_key,
-            },
+            body={"description": description, "filters": filters},
             options=options,
         )
 
@@ -504,10 +486,6 @@ class ErrorTrackingIssues(Resource):
     async def create(
         self,
         *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON],
-        cohort: Mapping[str, JSON] | None,
-        external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]],
-        first_seen: str,
         description: str | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
         status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
@@ -520,15 +498,7 @@ class ErrorTrackingIssues(Resource):
         """
         return await self._call(
             registry.ISSUES_CREATE,
-            body={
-                "assignee": assignee,
-                "cohort": cohort,
-                "external_issues": external_issues,
-                "first_seen": first_seen,
-                "description": description,
-                "name": name,
-                "status": status,
-            },
+            body={"description": description, "name": name, "status": status},
             options=options,
         )
 
@@ -597,10 +567,6 @@ class ErrorTrackingIssues(Resource):
         id: str,
         /,
         *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON],
-        cohort: Mapping[str, JSON] | None,
-        external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]],
-        first_seen: str,
         description: str | None | Omit = OMIT,
         name: str | None | Omit = OMIT,
         status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
@@ -614,15 +580,7 @@ class ErrorTrackingIssues(Resource):
         return await self._call(
             registry.ISSUES_REPLACE,
             (id,),
-            body={
-                "assignee": assignee,
-                "cohort": cohort,
-                "external_issues": external_issues,
-                "first_seen": first_seen,
-                "description": description,
-                "name": name,
-                "status": status,
-            },
+            body={"description": description, "name": name, "status": status},
             options=options,
         )
 
@@ -649,12 +607,7 @@ class ErrorTrackingIssues(Resource):
         id: str,
         /,
         *,
-        assignee: m.ErrorTrackingIssueAssignment | Mapping[str, JSON] | Omit = OMIT,
-        cohort: Mapping[str, JSON] | None | Omit = OMIT,
         description: str | None | Omit = OMIT,
-        external_issues: Sequence[m.ErrorTrackingExternalReferenceResult | Mapping[str, JSON]]
-        | Omit = OMIT,
-        first_seen: str | Omit = OMIT,
         name: str | None | Omit = OMIT,
         status: m.ErrorTrackingIssueFullStatusEnum | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -667,15 +620,7 @@ class ErrorTrackingIssues(Resource):
         return await self._call(
             registry.ISSUES_UPDATE,
             (id,),
-            body={
-                "assignee": assignee,
-                "cohort": cohort,
-                "description": description,
-                "external_issues": external_issues,
-                "first_seen": first_seen,
-                "name": name,
-                "status": status,
-            },
+            body={"description": description, "name": name, "status": status},
             options=options,
         )
 
@@ -760,9 +705,9 @@ class ErrorTrackingReleases(Resource):
     async def create(
         self,
         *,
-        hash_id: str,
         project: str,
         version: str,
+        hash_id: str | Omit = OMIT,
         metadata: JSON | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingRelease:
@@ -773,7 +718,7 @@ class ErrorTrackingReleases(Resource):
         """
         return await self._call(
             registry.RELEASES_CREATE,
-            body={"hash_id": hash_id, "project": project, "version": version, "metadata": metadata},
+            body={"project": project, "version": version, "hash_id": hash_id, "metadata": metadata},
             options=options,
         )
 
@@ -828,10 +773,10 @@ class ErrorTrackingReleases(Resource):
         id: UUID | str,
         /,
         *,
-        hash_id: str,
-        project: str,
-        version: str,
+        hash_id: str | Omit = OMIT,
         metadata: JSON | Omit = OMIT,
+        project: str | Omit = OMIT,
+        version: str | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingRelease:
         """Replace one of the error tracking releases.
@@ -842,7 +787,7 @@ class ErrorTrackingReleases(Resource):
         return await self._call(
             registry.RELEASES_REPLACE,
             (id,),
-            body={"hash_id": hash_id, "project": project, "version": version, "metadata": metadata},
+            body={"hash_id": hash_id, "metadata": metadata, "project": project, "version": version},
             options=options,
         )
 
@@ -1058,9 +1003,7 @@ class ErrorTrackingSuppressionRules(Resource):
         id: UUID | str,
         /,
         *,
-        filters: JSON,
-        order_key: int,
-        disabled_data: JSON | Omit = OMIT,
+        filters: JSON | Omit = OMIT,
         sampling_rate: float | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSuppressionRule:
@@ -1072,12 +1015,7 @@ class ErrorTrackingSuppressionRules(Resource):
         return await self._call(
             registry.SUPPRESSION_RULES_REPLACE,
             (id,),
-            body={
-                "filters": filters,
-                "order_key": order_key,
-                "disabled_data": disabled_data,
-                "sampling_rate": sampling_rate,
-            },
+            body={"filters": filters, "sampling_rate": sampling_rate},
             options=options,
         )
 
@@ -1086,9 +1024,7 @@ class ErrorTrackingSuppressionRules(Resource):
         id: UUID | str,
         /,
         *,
-        disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
-        order_key: int | Omit = OMIT,
         sampling_rate: float | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> m.ErrorTrackingSuppressionRule:
@@ -1100,12 +1036,7 @@ class ErrorTrackingSuppressionRules(Resource):
         return await self._call(
             registry.SUPPRESSION_RULES_UPDATE,
             (id,),
-            body={
-                "disabled_data": disabled_data,
-                "filters": filters,
-                "order_key": order_key,
-                "sampling_rate": sampling_rate,
-            },
+            body={"filters": filters, "sampling_rate": sampling_rate},
             options=options,
         )
 

@@ -140,10 +140,10 @@ class FeatureFlags(Resource):
     async def create(
         self,
         *,
+        key: str,
         active: bool | Omit = OMIT,
         evaluation_contexts: Sequence[str] | Omit = OMIT,
         filters: m.FeatureFlagFiltersSchema | Mapping[str, JSON] | Omit = OMIT,
-        key: str | Omit = OMIT,
         name: str | Omit = OMIT,
         tags: Sequence[str] | Omit = OMIT,
         options: RequestOptions | None = None,
@@ -156,10 +156,10 @@ class FeatureFlags(Resource):
         return await self._call(
             registry.CREATE,
             body={
+                "key": key,
                 "active": active,
                 "evaluation_contexts": evaluation_contexts,
                 "filters": filters,
-                "key": key,
                 "name": name,
                 "tags": tags,
             },

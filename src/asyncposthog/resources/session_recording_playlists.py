@@ -99,6 +99,7 @@ class SessionRecordingPlaylists(Resource):
     async def create(
         self,
         *,
+        type: m.SessionRecordingPlaylistTypeEnum,
         create_in_folder: str | Omit = OMIT,
         deleted: bool | Omit = OMIT,
         derived_name: str | None | Omit = OMIT,
@@ -110,6 +111,9 @@ class SessionRecordingPlaylists(Resource):
     ) -> m.SessionRecordingPlaylist:
         """Create one of the session recording playlists.
 
+        A playlist of type filters has to have filters, one of type collection must not have
+        any.
+
         `POST /api/projects/{project_id}/session_recording_playlists/`; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -117,6 +121,7 @@ class SessionRecordingPlaylists(Resource):
         return await self._call(
             registry.CREATE,
             body={
+                "type": type,
                 "_create_in_folder": create_in_folder,
                 "deleted": deleted,
                 "derived_name": derived_name,

@@ -110,7 +110,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/batch_exports/",
     body=Body(
-        schema="BatchExport",
+        schema="BatchExportsCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -119,7 +119,6 @@ CREATE = Operation(
             ("filters", "filters"),
             ("hogql_query", "hogql_query"),
             ("interval", "interval"),
-            ("last_paused_at", "last_paused_at"),
             ("model", "model"),
             ("name", "name"),
             ("offset_day", "offset_day"),
@@ -215,7 +214,7 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="BatchExport",
+        schema="BatchExportsReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -224,7 +223,6 @@ REPLACE = Operation(
             ("filters", "filters"),
             ("hogql_query", "hogql_query"),
             ("interval", "interval"),
-            ("last_paused_at", "last_paused_at"),
             ("model", "model"),
             ("name", "name"),
             ("offset_day", "offset_day"),
@@ -444,7 +442,7 @@ UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedBatchExport",
+        schema="BatchExportsUpdateRequest",
         flat=True,
         fields=(
             ("destination", "destination"),
@@ -452,7 +450,6 @@ UPDATE = Operation(
             ("filters", "filters"),
             ("hogql_query", "hogql_query"),
             ("interval", "interval"),
-            ("last_paused_at", "last_paused_at"),
             ("model", "model"),
             ("name", "name"),
             ("offset_day", "offset_day"),

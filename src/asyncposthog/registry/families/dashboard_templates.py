@@ -25,12 +25,11 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboard_templates/",
     body=Body(
-        schema="DashboardTemplate",
+        schema="DashboardTemplatesCreateRequest",
         required=True,
         flat=True,
         fields=(
             ("availability_contexts", "availability_contexts"),
-            ("created_by", "created_by"),
             ("dashboard_description", "dashboard_description"),
             ("dashboard_filters", "dashboard_filters"),
             ("deleted", "deleted"),
@@ -54,7 +53,7 @@ DELETE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
-    body=Body(schema="PatchedDashboardTemplate", flat=True),
+    body=Body(schema="DashboardTemplatesUpdateRequest", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="DashboardTemplate", schema="DashboardTemplate"),
     scopes=("dashboard_template:write",),
@@ -123,12 +122,11 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="DashboardTemplate",
+        schema="DashboardTemplatesReplaceRequest",
         required=True,
         flat=True,
         fields=(
             ("availability_contexts", "availability_contexts"),
-            ("created_by", "created_by"),
             ("dashboard_description", "dashboard_description"),
             ("dashboard_filters", "dashboard_filters"),
             ("deleted", "deleted"),
@@ -153,7 +151,7 @@ RESTORE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
-    body=Body(schema="PatchedDashboardTemplate", flat=True),
+    body=Body(schema="DashboardTemplatesUpdateRequest", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="DashboardTemplate", schema="DashboardTemplate"),
     scopes=("dashboard_template:write",),
@@ -167,11 +165,10 @@ UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedDashboardTemplate",
+        schema="DashboardTemplatesUpdateRequest",
         flat=True,
         fields=(
             ("availability_contexts", "availability_contexts"),
-            ("created_by", "created_by"),
             ("dashboard_description", "dashboard_description"),
             ("dashboard_filters", "dashboard_filters"),
             ("deleted", "deleted"),

@@ -305,16 +305,10 @@ GROUPING_RULES_REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="ErrorTrackingGroupingRule",
+        schema="ErrorTrackingGroupingRulesReplaceRequest",
         required=True,
         flat=True,
-        fields=(
-            ("description", "description"),
-            ("disabled_data", "disabled_data"),
-            ("filters", "filters"),
-            ("issue", "issue"),
-            ("order_key", "order_key"),
-        ),
+        fields=(("description", "description"), ("filters", "filters")),
     ),
     result=Result(
         kind="model", model="ErrorTrackingGroupingRule", schema="ErrorTrackingGroupingRule"
@@ -331,15 +325,9 @@ GROUPING_RULES_UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedErrorTrackingGroupingRule",
+        schema="ErrorTrackingGroupingRulesUpdateRequest",
         flat=True,
-        fields=(
-            ("description", "description"),
-            ("disabled_data", "disabled_data"),
-            ("filters", "filters"),
-            ("issue", "issue"),
-            ("order_key", "order_key"),
-        ),
+        fields=(("description", "description"), ("filters", "filters")),
     ),
     result=Result(
         kind="model", model="ErrorTrackingGroupingRule", schema="ErrorTrackingGroupingRule"
@@ -432,18 +420,10 @@ ISSUES_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/error_tracking/issues/",
     body=Body(
-        schema="ErrorTrackingIssueFull",
+        schema="ErrorTrackingIssuesCreateRequest",
         required=True,
         flat=True,
-        fields=(
-            ("assignee", "assignee"),
-            ("cohort", "cohort"),
-            ("description", "description"),
-            ("external_issues", "external_issues"),
-            ("first_seen", "first_seen"),
-            ("name", "name"),
-            ("status", "status"),
-        ),
+        fields=(("description", "description"), ("name", "name"), ("status", "status")),
     ),
     result=Result(
         kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull", status=201
@@ -520,18 +500,10 @@ ISSUES_REPLACE = Operation(
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
     parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
     body=Body(
-        schema="ErrorTrackingIssueFull",
+        schema="ErrorTrackingIssuesReplaceRequest",
         required=True,
         flat=True,
-        fields=(
-            ("assignee", "assignee"),
-            ("cohort", "cohort"),
-            ("description", "description"),
-            ("external_issues", "external_issues"),
-            ("first_seen", "first_seen"),
-            ("name", "name"),
-            ("status", "status"),
-        ),
+        fields=(("description", "description"), ("name", "name"), ("status", "status")),
     ),
     result=Result(kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull"),
     idempotent=True,
@@ -561,17 +533,9 @@ ISSUES_UPDATE = Operation(
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
     parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
     body=Body(
-        schema="PatchedErrorTrackingIssueFull",
+        schema="ErrorTrackingIssuesUpdateRequest",
         flat=True,
-        fields=(
-            ("assignee", "assignee"),
-            ("cohort", "cohort"),
-            ("description", "description"),
-            ("external_issues", "external_issues"),
-            ("first_seen", "first_seen"),
-            ("name", "name"),
-            ("status", "status"),
-        ),
+        fields=(("description", "description"), ("name", "name"), ("status", "status")),
     ),
     result=Result(kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull"),
     schema_operations=("PATCH /api/environments/{project_id}/error_tracking/issues/{id}/",),
@@ -654,7 +618,7 @@ RELEASES_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/error_tracking/releases/",
     body=Body(
-        schema="ErrorTrackingRelease",
+        schema="ErrorTrackingReleasesCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -733,7 +697,7 @@ RELEASES_REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="ErrorTrackingRelease",
+        schema="ErrorTrackingReleasesReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -978,15 +942,10 @@ SUPPRESSION_RULES_REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="ErrorTrackingSuppressionRule",
+        schema="ErrorTrackingSuppressionRulesReplaceRequest",
         required=True,
         flat=True,
-        fields=(
-            ("disabled_data", "disabled_data"),
-            ("filters", "filters"),
-            ("order_key", "order_key"),
-            ("sampling_rate", "sampling_rate"),
-        ),
+        fields=(("filters", "filters"), ("sampling_rate", "sampling_rate")),
     ),
     result=Result(
         kind="model", model="ErrorTrackingSuppressionRule", schema="ErrorTrackingSuppressionRule"
@@ -1005,14 +964,9 @@ SUPPRESSION_RULES_UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedErrorTrackingSuppressionRule",
+        schema="ErrorTrackingSuppressionRulesUpdateRequest",
         flat=True,
-        fields=(
-            ("disabled_data", "disabled_data"),
-            ("filters", "filters"),
-            ("order_key", "order_key"),
-            ("sampling_rate", "sampling_rate"),
-        ),
+        fields=(("filters", "filters"), ("sampling_rate", "sampling_rate")),
     ),
     result=Result(
         kind="model", model="ErrorTrackingSuppressionRule", schema="ErrorTrackingSuppressionRule"

@@ -34,7 +34,7 @@ BATCH_EXPORTS_CREATE = Operation(
     path="/api/organizations/{organization_id}/batch_exports/",
     root="organization",
     body=Body(
-        schema="BatchExport",
+        schema="OrganizationsBatchExportsCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -43,7 +43,6 @@ BATCH_EXPORTS_CREATE = Operation(
             ("filters", "filters"),
             ("hogql_query", "hogql_query"),
             ("interval", "interval"),
-            ("last_paused_at", "last_paused_at"),
             ("model", "model"),
             ("name", "name"),
             ("offset_day", "offset_day"),
@@ -145,7 +144,7 @@ BATCH_EXPORTS_REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="BatchExport",
+        schema="OrganizationsBatchExportsReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -154,7 +153,6 @@ BATCH_EXPORTS_REPLACE = Operation(
             ("filters", "filters"),
             ("hogql_query", "hogql_query"),
             ("interval", "interval"),
-            ("last_paused_at", "last_paused_at"),
             ("model", "model"),
             ("name", "name"),
             ("offset_day", "offset_day"),
@@ -260,7 +258,7 @@ BATCH_EXPORTS_UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedBatchExport",
+        schema="OrganizationsBatchExportsUpdateRequest",
         flat=True,
         fields=(
             ("destination", "destination"),
@@ -268,7 +266,6 @@ BATCH_EXPORTS_UPDATE = Operation(
             ("filters", "filters"),
             ("hogql_query", "hogql_query"),
             ("interval", "interval"),
-            ("last_paused_at", "last_paused_at"),
             ("model", "model"),
             ("name", "name"),
             ("offset_day", "offset_day"),

@@ -10,7 +10,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/session_recording_playlists/",
     body=Body(
-        schema="SessionRecordingPlaylist",
+        schema="SessionRecordingPlaylistsCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -21,6 +21,7 @@ CREATE = Operation(
             ("filters", "filters"),
             ("name", "name"),
             ("pinned", "pinned"),
+            ("type", "type"),
         ),
     ),
     result=Result(

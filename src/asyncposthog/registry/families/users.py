@@ -353,7 +353,6 @@ START_2FA_SETUP = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
-    idempotent=True,
     schema_operations=("GET /api/users/{uuid}/start_2fa_setup/",),
 )
 TWO_FACTOR_BACKUP_CODES = Operation(
@@ -441,7 +440,6 @@ TWO_FACTOR_START_SETUP = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
-    idempotent=True,
     schema_operations=("GET /api/users/{uuid}/two_factor_start_setup/",),
 )
 TWO_FACTOR_STATUS = Operation(
