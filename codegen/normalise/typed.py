@@ -40,7 +40,7 @@ def _types(raw: Mapping[str, Any], at: str, context: Context) -> list[str]:
         return []
     types: list[str] = []
     for kind in unique([listed] if isinstance(listed, str) else as_sequence(listed, at + "/type")):
-        if kind in APPLICABLE:
+        if isinstance(kind, str) and kind in APPLICABLE:
             types.append(kind)
         else:
             context.report(child(at, "type"), f"{kind!r} is no JSON type; it is dropped")

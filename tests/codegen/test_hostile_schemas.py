@@ -245,6 +245,9 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
                       **post({"type": ["object", "null"], "properties": {"a": TEXT}})}}),
         "a property that must not be there",
     ),
+    "types that are no text": (
+        document({X: post(obj(a={"type": ["string", {"a": 1}, ["b"], 1]}))}), "is no JSON type",
+    ),
     "a type there is none of": (document({X: post(obj(a={"type": "money"}))}), "is no JSON type"),
     "a discriminator that maps to nothing at hand": (
         document({X: post(obj(a={"oneOf": [ref("T"), ref("U")], "discriminator": {
