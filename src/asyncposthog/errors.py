@@ -11,6 +11,8 @@ import builtins
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .transport.redact import mask
+
 if TYPE_CHECKING:
     import httpx
 
@@ -122,11 +124,14 @@ class PostHogError(Exception):
         suggestion: str | None = None,
         attempts: tuple[Attempt, ...] = (),
     ) -> None:
-        """Keep what is known; `message` says what happened, in one sentence."""
-        super().__init__(message)
+        """Keep what is known; `message` says what happened, in one sentence.
+
+        Keys of this process's clients are masked in both texts, which may quote the server.
+        """
+        super().__init__(mask(message))
         self.status = status
         self.code = code
-        self.detail = detail
+        self.detail = detail and mask(detail)
         self.attr = attr
         self.type = type
         self.request_id = request_id
@@ -206,7 +211,7 @@ class RedirectError(StatusError):
     """The server points elsewhere, and following would take credentials to another origin."""
 
     location: str | None = None
-    """Where it points to. It may hold a signature: treat it as a secret."""
+    """Where it points to, without PostHog keys. It may hold a signature: treat it as a secret."""
 
 
 class ValidationError(StatusError):

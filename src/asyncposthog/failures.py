@@ -97,6 +97,7 @@ def failure(
     """
     lines = {name.lower(): value for name, value in headers.items()}
     words = _redacted(read_words(content, lines.get("content-type", "")), facts)
+    location = lines.get("location")
     answer = Answer(
         operation=operation,
         request=request,
@@ -106,7 +107,7 @@ def failure(
         attr=words.attr,
         html=words.html,
         retry_after=parse_retry_after(lines.get("retry-after"), now),
-        location=lines.get("location"),
+        location=location and facts.redact(location),
     )
     kind = _class(operation, status, words)
     request_id = next((lines[name] for name in _REQUEST_IDS if lines.get(name)), None)
@@ -146,7 +147,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         value: Seconds, or an HTTP date.
         now: The time, in seconds since 1970.
     """
-    text = (value or "").strip()
+    text = (value or "")[:100].strip()
     try:
         if re.fullmatch(r"[+-]?[0-9]{1,12}(\.[0-9]*)?", text):
             return max(0.0, float(text))
@@ -211,7 +212,7 @@ def read_words(content: bytes, media: str = "") -> Words:
         try:
             # The slice above may have cut a large one in two.
             return _read_json(from_json(content, allow_inf_nan=True))
-        except ValueError:
+        except (ValueError, RecursionError):  # also for a number too long to become text
             pass
     if text[0] == "<" or "html" in media:
         return Words(detail=_page_title(text), html=True)
@@ -281,10 +282,36 @@ def _name(value: object) -> str | None:
     return str(value) if isinstance(value, str | int) and value != "" else None
 
 
+_TAG: Final = re.compile(r"<[^<>]*+>")
+_OPENING: Final = {
+    tag: re.compile(rf"<{tag}\b[^<>]*+>", re.IGNORECASE)
+    for tag in ("title", "h1", "script", "style")
+}
+_CLOSING: Final = {
+    tag: re.compile(rf"</{tag}\s*+>", re.IGNORECASE) for tag in ("title", "h1", "script", "style")
+}
+
+
 def _page_title(page: str) -> str:
     for tag in ("title", "h1"):
-        found = re.search(rf"(?is)<{tag}\b[^>]{{0,200}}>(.{{0,1000}}?)</{tag}\s*>", page)
-        if found and (title := html.unescape(re.sub(r"<[^>]*>", " ", found[1])).strip()):
-            return title
-    bare = re.sub(r"(?is)<(script|style)\b.{0,20000}?</\1\s*>|<[^>]{0,2000}>", " ", page[:20_000])
+        begun = _OPENING[tag].search(page)
+        ended = begun and _CLOSING[tag].search(page, begun.end())
+        if begun and ended:
+            inner = page[begun.end() : ended.start()][:1000]
+            if title := html.unescape(_TAG.sub(" ", inner)).strip():
+                return title
+    bare = _TAG.sub(" ", _without(_without(page[:20_000], "script"), "style"))
     return html.unescape(bare).strip() or "an HTML page without text"
+
+
+def _without(page: str, tag: str) -> str:
+    """Return a page without these elements and what is in them."""
+    pieces: list[str] = []
+    done = 0
+    while begun := _OPENING[tag].search(page, done):
+        ended = _CLOSING[tag].search(page, begun.end())
+        if ended is None:
+            break
+        pieces.append(page[done : begun.start()])
+        done = ended.end()
+    return " ".join([*pieces, page[done:]])

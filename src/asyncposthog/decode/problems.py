@@ -121,7 +121,7 @@ def warn_of_drift(operation: Operation, found: Iterable[Deviation]) -> None:
             f"{operation.id}: {field} departs from the schema ({what.reason}); "
             "its value is handed over as it came"
         )
-        warnings.warn(SchemaDrift(message), stacklevel=level)
+        warnings.warn(SchemaDrift(mask(message)), stacklevel=level)
 
 
 def callers_level() -> int:
