@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import anyio
 
-from .config import Secret
+from .config import Secret, check_option
 from .errors import ConfigurationError, NotFoundError, PermissionDeniedError
 from .operation import Operation, Result
 
@@ -87,14 +87,14 @@ class Roots:
         self, key: Secret, ask: Ask, wanted: Literal["project", "organization"]
     ) -> None:
         me = await _try(ask, ME)
-        project, organization = _id(me.get("team")), _id(me.get("organization"))
-        if wanted == "project" and not isinstance(project, int):
-            project = (await _try(ask, CURRENT_PROJECT)).get("id")
-        if wanted == "organization" and not isinstance(organization, str):
-            organization = (await _try(ask, CURRENT_ORGANIZATION)).get("id")
-        if isinstance(project, int):
+        project, organization = _project(me.get("team")), _organization(me.get("organization"))
+        if wanted == "project" and project is None:
+            project = _project(await _try(ask, CURRENT_PROJECT))
+        if wanted == "organization" and organization is None:
+            organization = _organization(await _try(ask, CURRENT_ORGANIZATION))
+        if project is not None:
             self._projects.setdefault(key, project)
-        if isinstance(organization, str):
+        if organization is not None:
             self._organizations.setdefault(key, organization)
         if key in (self._projects if wanted == "project" else self._organizations):
             return
@@ -117,5 +117,19 @@ async def _try(ask: Ask, operation: Operation) -> dict[str, Any]:
     return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
 
 
-def _id(value: object) -> object:
-    return cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
+def _project(value: object) -> int | None:
+    """Return the number of a project; None where the answer holds none that a path can take."""
+    number = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
+    # Not isinstance: True is an int as well.
+    return number if type(number) is int and 0 < number < 10**18 else None
+
+
+def _organization(value: object) -> str | None:
+    """Return the UUID of an organization; None where the answer holds no UUID."""
+    found = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
+    if not isinstance(found, str):
+        return None
+    try:
+        return check_option("organization_id", found)
+    except ConfigurationError:
+        return None
