@@ -315,7 +315,8 @@ async def test_middleware_runs_inside_the_retry_loop() -> None:
             seen.append(("inner", request.content))
             return await call_next(request)
 
-    server = Server(httpx.Response(429), OK)
+    body = {"type": "throttled_error", "code": "throttled", "detail": "Slow down.", "attr": None}
+    server = Server(httpx.Response(429, json=body, headers={"Retry-After": "1"}), OK)
     async with client(server, middleware=[outer, Inner()]) as ph:
         assert await ph.things.create(name="x") == {"id": 1}
         assert seen == [

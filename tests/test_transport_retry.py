@@ -36,6 +36,34 @@ BUSY = httpx.Response(
     503,
     json={"type": "server_error", "code": "error", "detail": "At capacity.", "attr": None},
 )
+NO_SLOT = httpx.Response(
+    429,
+    json={
+        "type": "throttled_error",
+        "code": "throttled",
+        "detail": "Exceeded maximum concurrency limit: 3 for key: api:query",
+        "attr": None,
+    },
+)
+THROTTLED = httpx.Response(
+    429,
+    json={
+        "type": "throttled_error",
+        "code": "throttled",
+        "detail": "Request was throttled. Expected available in 1 second.",
+        "attr": None,
+    },
+    headers={"Retry-After": "1"},
+)
+TOO_MANY = httpx.Response(
+    429,
+    json={
+        "type": "server_error",
+        "code": "too_many_concurrent_backfills",
+        "detail": "Too many backfills.",
+        "attr": None,
+    },
+)
 
 policies = st.builds(
     Policy,
@@ -236,8 +264,14 @@ async def test_the_last_failure_tells_them_all() -> None:
         (httpx.ConnectTimeout("slow"), 2),
         (CONNECT, 2),
         (httpx.PoolTimeout("full"), 2),
-        (BUSY, 2),
-        (httpx.Response(429), 2),
+        # Raised before the view runs, or before it begins what it was asked for.
+        (THROTTLED, 2),
+        (TOO_MANY, 2),
+        # The view may raise these after the object was written, and a proxy at any time.
+        (BUSY, 1),
+        (NO_SLOT, 1),
+        (httpx.Response(429), 1),
+        (httpx.Response(429, headers={"Retry-After": "1"}), 1),
         # A proxy answers so, too, when the server was lost in the middle of the request.
         (httpx.Response(503), 1),
         (httpx.Response(503, text="upstream connect error or disconnect/reset before headers"), 1),
@@ -401,7 +435,7 @@ async def test_errors_of_others_pass_unchanged() -> None:
 async def test_uploads_are_sent_whole_every_time() -> None:
     import io
 
-    server = Server(BUSY, OK)
+    server = Server(THROTTLED, OK)
     async with client(server) as ph:
         await ph.things.upload(file=("a.bin", io.BytesIO(b"\0abc")), note="n")
     first, second = server.requests

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import httpx
 
 from .operation import Body, Operation, Result, Root
-from .raw import load_json
+from .raw import as_text, load_json
 from .types import OMIT
 
 __all__ = ["adhoc", "read"]
@@ -110,4 +110,4 @@ def read(operation: Operation, response: httpx.Response) -> Any:
     media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media in {"", "application/json"} or media.endswith("+json"):
         return load_json(operation, response)
-    return response.text if media.startswith("text/") else response.content
+    return as_text(response) if media.startswith("text/") else response.content

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "Executor", "Fetcher"]
 
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+_IDEMPOTENT: Final = frozenset({"PUT", "DELETE"})
 _PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _USER_AGENT: Final = f"asyncposthog/{__version__} python/{_PYTHON}"
 
@@ -387,4 +387,5 @@ def _kept(given: object, extra: Mapping[str, object] | None) -> dict[str, object
 def _repeatable(operation: Operation, options: CallOptions) -> bool:
     if options.idempotent is not None:
         return options.idempotent
+    # The method alone does not make a GET harmless: some views write when they are read.
     return operation.method in _IDEMPOTENT or operation.idempotent or not operation.writes

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
+import httpx
+
 from .errors import ConfigurationError
 from .transport.redact import mask
 
@@ -111,7 +113,22 @@ def _split(host: str) -> SplitResult:
         raise _malformed(host, "it names no host")
     if "?" in host or "#" in host:
         raise _malformed(host, "it has a query or a fragment")
+    if len(host) > 1000:
+        raise _malformed(host, "it is longer than 1,000 characters")
+    _check_name(host, parts.hostname)
     return parts
+
+
+def _check_name(host: str, name: str) -> None:
+    """Refuse a host name that could not be looked up, or that httpx does not take."""
+    if ":" not in name:  # an IPv6 address is checked by the parser
+        labels = name.removesuffix(".").split(".")
+        if len(name) > 253 or not all(0 < len(label) < 64 for label in labels):
+            raise _malformed(host, "a part of its name is empty or longer than 63 characters")
+    try:
+        httpx.URL(host).host  # noqa: B018 - reading it checks it
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise _malformed(host, str(error)) from None
 
 
 def _check_scheme(parts: SplitResult, host: str, allow_http: bool) -> None:

@@ -27,6 +27,7 @@ from .transport.faults import translate
 from .transport.paths import takes_root
 from .transport.redact import Redactor
 from .transport.request import PreparedRequest, request_info
+from .transport.wire import close, typed
 from .types import OMIT, Id, RequestOptions
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class RawResponse(Generic[T]):
 
     def text(self) -> str:
         """Return the body as text."""
-        return self.http.text
+        return as_text(self.http)
 
     def json(self) -> Any:
         """Return the body as plain data.
@@ -282,19 +283,39 @@ class StreamedResponse:
             yield line
 
     async def _translated(self, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
-        try:
-            async for chunk in chunks:
+        while True:
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except Exception as error:
+                failed = self._failure(error)
+                if failed is None:
+                    raise
+            else:
                 yield chunk
-        except httpx.HTTPError as error:
-            failed = self._failure(error)
-        else:
-            return
-        try:
-            raise failed
-        finally:
-            del failed
+                continue
+            try:
+                raise failed
+            finally:
+                del failed
 
-    def _failure(self, error: httpx.HTTPError) -> PostHogError:
+    def _failure(self, error: Exception) -> PostHogError | None:
+        """Return what to raise for an error of httpx; None: it is none of its."""
+        if isinstance(error, httpx.StreamError):
+            return ClosedError(
+                "The answer was read already, or closed.", operation=self.operation.id
+            )
+        if isinstance(error, LookupError | AssertionError | TypeError | ValueError):
+            return DecodeError(
+                "The answer is not text in the encoding that it claims.",
+                operation=self.operation.id,
+                status=self.status,
+                suggestion="Read its bytes: aiter_bytes().",
+            )
+        broken = error if isinstance(error, httpx.HTTPError) else typed(error)
+        if not isinstance(broken, httpx.HTTPError):
+            return None
         if self._executor.transport.is_closed:
             return ClosedError(
                 "The client was closed while its answer was read.", operation=self.operation.id
@@ -302,7 +323,7 @@ class StreamedResponse:
         settings = self._executor.settings
         request = self._response.request
         return translate(
-            error,
+            broken,
             settings.host,
             Redactor([settings.api_key.reveal()]),
             self.operation.id,
@@ -321,7 +342,7 @@ async def stream(
         yield StreamedResponse(recorded.operation, response, recorded.executor)
     finally:
         try:
-            await response.aclose()
+            await close(response)
         finally:
             recorded.executor.transport.finished()
 
@@ -383,6 +404,14 @@ def load_json(operation: Operation, response: httpx.Response) -> Any:
         raise DecodeError(
             f"The answer is not JSON: {error}", operation=operation.id, status=response.status_code
         ) from None
+
+
+def as_text(response: httpx.Response) -> str:
+    """Return a body as text, in UTF-8 where the server names an encoding that does not fit."""
+    try:
+        return response.text
+    except (LookupError, AssertionError, TypeError, ValueError):  # codecs raise all of them
+        return response.content.decode("utf-8", "replace")
 
 
 def _request_id(response: httpx.Response) -> str | None:

@@ -84,7 +84,7 @@ def _text(content: bytes, media: str, operation: Operation) -> str:
     charset = found[1] if found else "utf-8"
     try:
         return content.decode(charset)
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):  # no such encoding, none of text, or other bytes
         from .problems import unreadable
 
         raise unreadable(

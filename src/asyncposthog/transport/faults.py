@@ -20,6 +20,7 @@ from asyncposthog.errors import (
 from .redact import Redactor, mask_target
 from .request import PreparedRequest
 from .retry import Failure
+from .wire import headers_without
 
 __all__ = ["UNSENT", "classify", "translate", "without_secrets"]
 
@@ -121,29 +122,33 @@ def classify(error: PostHogError) -> Failure:
 
 
 def _is_refusal(error: StatusError) -> bool:
-    """Tell whether the server says that it has not begun.
+    """Tell whether an answer proves that nothing was done.
 
-    A 503 counts if it is PostHog's own: a proxy before it answers so, too, when it has lost the
-    connection to the server in the middle of a request.
+    PostHog's throttle is asked before the view runs, and says when it lets the call in; too many
+    backfills or downloads are counted before another one begins. Any other 429 may come from the
+    view itself, as may a 503: a database or ClickHouse gives up after the object was written. And a
+    proxy before the server answers either when it has lost the server in the middle of a request.
     """
-    own = error.type is not None and error.code is not None
-    return error.status == 429 or (error.status == 503 and own)
+    if error.status != 429 or error.type is None:
+        return False
+    if error.code == "throttled":
+        return error.retry_after is not None
+    return (error.code or "").startswith("too_many_concurrent_")
+
+
+_UNKEPT: Final = frozenset(
+    {b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"}
+)
 
 
 def without_secrets(
     response: httpx.Response, request: PreparedRequest, base: str, redact: Redactor
 ) -> httpx.Response:
     """Return an answer that may be kept, printed and pickled: no request headers, no keys."""
-    dropped = {"content-encoding", "content-length", "transfer-encoding", "set-cookie"}
-    headers = [
-        (name, redact(value))
-        for name, value in response.headers.multi_items()
-        if name not in dropped
-    ]
     url = redact(mask_target(base + request.target))
     return httpx.Response(
         response.status_code,
-        headers=headers,
+        headers=[(name, redact.clean(v)) for name, v in headers_without(response, _UNKEPT)],
         content=redact.clean(response.content),
         request=httpx.Request(request.method, url),
     )

@@ -30,7 +30,7 @@ from .redact import mask_target
 from .request import PreparedRequest, request_info
 from .reserve import RetryBudget
 from .retry import Course, Policy, run
-from .wire import build_request, exchange, read_bounded
+from .wire import CUT, build_request, exchange, read_bounded, read_error
 
 __all__ = ["Transport"]
 
@@ -359,7 +359,9 @@ class Transport:
             )
             if passage is not None:
                 await passage.answered(response.status_code)
-            if not job.stream or response.status_code >= 300:
+            if response.status_code >= 300:
+                response = await read_error(response, context.max_bytes)
+            elif not job.stream:
                 response = await read_bounded(
                     response, context.max_bytes, job.request, job.operation.id
                 )
@@ -407,7 +409,7 @@ class Transport:
 
         context, hosts = job.context, job.context.hosts
         if not response.is_closed:  # a middleware's own
-            await response.aread()
+            response = await read_error(response, context.max_bytes)
         facts = Facts(
             app=hosts.app,
             region=hosts.region,
@@ -424,6 +426,9 @@ class Transport:
             now=self.clock.time(),
         )
         error.response = without_secrets(response, job.request, context.hosts.app, context.redactor)
+        if CUT in response.extensions:
+            cut = f"Only the first {response.extensions[CUT]:,} bytes of its body were read."
+            error.suggestion = f"{cut} {error.suggestion}"
         return error
 
     def _interrupted(self, job: Job) -> PostHogError:

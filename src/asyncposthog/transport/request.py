@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
+from urllib.parse import unquote_plus
 
 from asyncposthog.errors import RequestInfo
 from asyncposthog.operation import Operation
@@ -19,6 +20,8 @@ from .redact import mask
 __all__ = ["PreparedRequest", "prepare", "request_info"]
 
 _JSON = ("Content-Type", "application/json")
+_LONGEST: Final = 64_000
+"""Bytes of path and query that can be sent: httpx takes 65,536 for the whole URL."""
 _NONE: tuple[tuple[str, str], ...] = ()
 
 
@@ -68,6 +71,8 @@ def prepare(
         text = encode_query(operation, query)
         if text:
             target = f"{target}?{text}"
+    if len(target) > _LONGEST:
+        raise _too_long(operation, target)
     lines = tuple(encode_headers(operation, headers)) if headers else _NONE
     if body is OMIT and operation.fixed_body is None and not extra_body:
         return PreparedRequest(operation.method, target, lines)
@@ -76,6 +81,21 @@ def prepare(
         return PreparedRequest(operation.method, target, lines, multipart=form)
     content = _json(operation, body, extra_body)
     return PreparedRequest(operation.method, target, (*lines, _JSON), content)
+
+
+def _too_long(operation: Operation, target: str) -> ValueError:
+    """Return the error for a path and query that no URL can hold."""
+    parts = target.partition("?")
+    sizes: dict[str, int] = {}
+    for pair in parts[2].split("&"):
+        name = unquote_plus(pair.partition("=")[0])
+        sizes[name] = sizes.get(name, 0) + len(pair)
+    longest = max(sizes, key=lambda name: sizes[name])
+    where = f"its query, {longest[:80]!r} above all" if parts[2] else "its path"
+    return ValueError(
+        f"{operation.id}: path and query are {len(target):,} bytes long, and a URL can have "
+        f"{_LONGEST:,}: shorten {where}"
+    )
 
 
 def _json(operation: Operation, body: object, extra: Mapping[str, object] | None) -> bytes:

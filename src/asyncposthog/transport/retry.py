@@ -63,7 +63,7 @@ class Failure:
     timed_out: bool = False
     """Whether it took longer than it may, rather than broke."""
     undone: bool = False
-    """Whether the server says that it did nothing: anything may be repeated."""
+    """Whether the answer proves that nothing was done: anything may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +224,18 @@ class _Log:
         self.history: list[Attempt] = []
         self.verdict: Verdict = Stop("final")
         self.started = False
+        self.ambiguous = False
+        """Whether an earlier attempt may have had its effect although it failed."""
 
     def goes_on(self, error: PostHogError) -> bool:
         """Note a failure, and decide."""
         course = self.course
         elapsed = course.clock.monotonic() - course.began
         number = len(self.history) + 1
+        failure = course.classify(error)
         self.verdict = verdict = decide(
             course.policy,
-            course.classify(error),
+            failure,
             repeatable=course.repeatable,
             query=course.query,
             attempt=number,
@@ -246,9 +249,10 @@ class _Log:
         self.history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
         error.attempts = tuple(self.history)
         if isinstance(verdict, Wait):
+            self.ambiguous |= failure.kind != "unsent" and not failure.undone
             return True
         _explain(error, verdict, course.policy)
-        if error.status == 404 and number > 1 and course.request.method == "DELETE":
+        if self.ambiguous and error.status in {404, 410} and course.request.method == "DELETE":
             lost = "An earlier attempt, whose answer was lost, may have deleted it."
             error.suggestion = f"{lost} {error.suggestion}" if error.suggestion else lost
         return False

@@ -3,27 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final
 
+import anyio
 import httpx
 
 from asyncposthog.config import Secret
-from asyncposthog.errors import ResponseTooLargeError
+from asyncposthog.errors import ClosedError, ResponseTooLargeError
 
+from .redact import Unpicklable
 from .request import PreparedRequest, request_info
 
-__all__ = ["Credentials", "build_request", "exchange", "origin", "read_bounded"]
+__all__ = [
+    "CUT",
+    "Credentials",
+    "build_request",
+    "close",
+    "exchange",
+    "headers_without",
+    "origin",
+    "read_bounded",
+    "read_error",
+    "typed",
+]
 
+CUT: Final = "asyncposthog.cut"
+"""The extension of an error answer whose body was cut."""
+_MAX_ERROR: Final = 1 << 20
+"""Bytes that are read of the body of an error answer."""
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LARGE: Final = 1 << 20
 """Bytes from which on a body is collected in one piece."""
 _KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """What a file store is told: no more than it needs to hand out a file, or a part of one."""
+_OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _EMPTY: Final = httpx.ByteStream(b"")
 _NO_AUTH: Final = httpx.Auth()
 """Does nothing: the credentials of a client that users gave us are not ours to send."""
+
+
+_FOREIGN: Final = (
+    OSError,  # ssl.SSLError among them
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What httpx lets pass of the layers below it."""
+
+
+def typed(error: Exception, client: httpx.AsyncClient | None = None) -> Exception | None:
+    """Return the exception to raise for one that httpx has let pass; None: it is not of the wire.
+
+    Args:
+        error: What was raised while a request was sent, or its answer read.
+        client: What sent it; httpx raises a `RuntimeError` when it was closed meanwhile.
+    """
+    if isinstance(error, httpx.InvalidURL | UnicodeError):  # a host name that IDNA does not allow
+        return httpx.UnsupportedProtocol(str(error))
+    if isinstance(error, _FOREIGN):
+        return httpx.ReadError(str(error) or type(error).__name__)
+    if isinstance(error, RuntimeError) and client is not None and client.is_closed:
+        return ClosedError(
+            "The http_client given to AsyncPostHog was closed while the call was running.",
+            suggestion="Keep it open as long as the AsyncPostHog that uses it.",
+        )
+    return None
 
 
 def origin(url: httpx.URL) -> tuple[str, bytes]:
@@ -31,7 +78,11 @@ def origin(url: httpx.URL) -> tuple[str, bytes]:
     return url.scheme, url.netloc
 
 
-class Credentials:
+class _Signed(Unpicklable, httpx.Headers):
+    """Headers with the key among them."""
+
+
+class Credentials(Unpicklable):
     """The key, and where it may go. A request holds it only while it is on the wire.
 
     Afterwards neither an exception nor a response kept by a user can give it away.
@@ -43,7 +94,7 @@ class Credentials:
         """Know the key, the base URLs it may be sent to, and the headers most requests have."""
         self._value = f"Bearer {secret.reveal()}"
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases)
-        self._headers = headers.copy()
+        self._headers = _Signed(headers)
         self._headers["Authorization"] = self._value
 
     def sign(self, request: httpx.Request, usual: bool) -> httpx.Headers:
@@ -95,7 +146,7 @@ async def exchange(
             target, abroad = _elsewhere(request, response), True
         if target is None:
             return response
-        await response.aclose()
+        await close(response)
         request = target
     headers = request.headers if abroad else credentials.sign(request, usual)
     return await _send(client, request, headers)
@@ -108,6 +159,13 @@ async def _send(
     request.headers = headers
     try:
         return await client.send(request, stream=True, auth=_NO_AUTH, follow_redirects=False)
+    except httpx.HTTPError:
+        raise
+    except Exception as error:
+        failed = typed(error, client)
+        if failed is None:
+            raise
+        raise failed from error
     finally:
         request.headers = bare
 
@@ -120,23 +178,30 @@ def _redirect(
     # 301, 302 and 303 turn other methods into GET, which would drop what was to be written.
     if not location or (response.status_code < 307 and request.method not in {"GET", "HEAD"}):
         return None
-    try:
-        url = request.url.join(location)
-    except (httpx.InvalidURL, ValueError):
-        return None
-    if origin(url) != origin(request.url):
+    url = _join(request.url, location)
+    if url is None or origin(url) != origin(request.url):
         return None
     return build_request(request.method, url, request.headers, content, request.extensions)
 
 
-def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
-    """Return the request for a file at another origin: nothing of ours goes with it."""
+def _join(base: httpx.URL, location: str) -> httpx.URL | None:
+    """Return the URL that a redirect names; None where it names none that a request can have."""
     try:
-        url = request.url.join(response.headers.get("Location", ""))
+        url = base.join(location)
+        # Read here as httpx reads it when it sends: IDNA may refuse what parsing has let pass.
+        url.host  # noqa: B018
     except (httpx.InvalidURL, ValueError):
         return None
+    return url
+
+
+def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """Return the request for a file at another origin: nothing of ours goes with it."""
+    url = _join(request.url, response.headers.get("Location", ""))
+    if url is None or request.method != "GET" or not url.raw_host:
+        return None
     plain = url.scheme == "http" and request.url.scheme == "http"
-    if request.method != "GET" or not url.host or not (url.scheme == "https" or plain):
+    if not (url.scheme == "https" or plain):
         return None
     kept = [name for name in _KEPT if name in request.headers]
     headers = httpx.Headers({name: request.headers[name] for name in kept})
@@ -185,7 +250,7 @@ async def read_bounded(
                 raise _too_large(limit, request, operation)
             return response
         declared = response.headers.get("Content-Length", "")
-        if declared.isascii() and declared.isdigit():
+        if declared.isascii() and declared.isdigit() and len(declared) < 20:
             length = int(declared)
             if limit is not None and length > limit:
                 raise _too_large(limit, request, operation)
@@ -193,38 +258,89 @@ async def read_bounded(
                 # The protocol holds the server to the length it declared.
                 await response.aread()
                 return response
-        content = await _collect(response, limit, request, operation)
+        content, whole = await _collect(response, limit)
+        if not whole and limit is not None:
+            raise _too_large(limit, request, operation)
+    except (httpx.HTTPError, ResponseTooLargeError):
+        raise
+    except Exception as error:
+        failed = typed(error)
+        if failed is None:
+            raise
+        raise failed from error
     finally:
-        await response.aclose()
+        await close(response)
     return _copy(response, content)
 
 
-async def _collect(
-    response: httpx.Response, limit: int | None, request: PreparedRequest, operation: str
-) -> bytes:
+async def read_error(response: httpx.Response, limit: int | None) -> httpx.Response:
+    """Read the body of an error answer, up to 1 MiB or to `limit` bytes, and leave the rest.
+
+    Returns:
+        The response, read; its extensions have `CUT` where there was more.
+    """
+    most = _MAX_ERROR if limit is None else min(limit, _MAX_ERROR)
+    try:
+        if response.is_closed:
+            content, whole = response.content, len(response.content) <= most
+        else:
+            content, whole = await _collect(response, most)
+    except httpx.HTTPError:
+        raise
+    except Exception as error:
+        failed = typed(error)
+        if failed is None:
+            raise
+        raise failed from error
+    finally:
+        await close(response)
+    copy = _copy(response, content[:most])
+    if not whole:
+        copy.extensions[CUT] = most
+    return copy
+
+
+async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, bool]:
+    """Return the body, and whether it is no larger than `limit`; where it is, its beginning."""
     # One piece of memory that grows, and is handed over without a copy: many small ones would stay
     # with the process when they are free again, and for a large body there are a thousand.
     body = BytesIO()
     async for chunk in response.aiter_bytes():
         body.write(chunk)
         if limit is not None and body.tell() > limit:
-            raise _too_large(limit, request, operation)
-    return body.getvalue()
+            return body.getvalue(), False
+    return body.getvalue(), True
 
 
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
     """Return the same response with its body read, and so no longer compressed."""
-    dropped = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(k, v) for k, v in response.headers.multi_items() if k not in dropped]
     copy = httpx.Response(
         response.status_code,
-        headers=headers,
+        headers=headers_without(response, _OF_THE_BODY),
         content=content,
         request=response.request,
-        extensions=response.extensions,
+        extensions={**response.extensions},
     )
-    copy.elapsed = response.elapsed
+    with suppress(RuntimeError):  # a middleware's own answer took no time
+        copy.elapsed = response.elapsed
     return copy
+
+
+async def close(response: httpx.Response) -> None:
+    """Close an answer; that its connection breaks meanwhile no longer matters."""
+    try:
+        await response.aclose()
+    except Exception as error:
+        if not isinstance(error, httpx.HTTPError) and typed(error) is None:
+            raise
+
+
+def headers_without(response: httpx.Response, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer but those of these lower-case names.
+
+    As bytes: servers put characters outside ASCII into them, in whatever encoding.
+    """
+    return [(name, value) for name, value in response.headers.raw if name.lower() not in names]
 
 
 def _too_large(limit: int, request: PreparedRequest, operation: str) -> ResponseTooLargeError:
