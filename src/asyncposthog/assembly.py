@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from http.cookiejar import Cookie, CookieJar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -55,9 +56,34 @@ def http_builder(
         )
     limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=20)
     timeout = httpx.Timeout(None)  # every request carries its own
-    return lambda: httpx.AsyncClient(
-        transport=transport, http2=http2, limits=limits, timeout=timeout
-    )
+
+    def build() -> httpx.AsyncClient:
+        try:
+            return httpx.AsyncClient(
+                transport=transport,
+                http2=http2,
+                limits=limits,
+                timeout=timeout,
+                cookies=NoCookies(),
+            )
+        except Exception:
+            from .environment import explain
+
+            failed = explain()
+        # Outside of the handler: what was raised there may show a proxy's password.
+        raise failed
+
+    return build
+
+
+class NoCookies(CookieJar):
+    """A cookie jar that stays empty: the API needs none, and a stored one is never sent."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Do nothing."""
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """Do nothing."""
 
 
 def limiter_builder(
