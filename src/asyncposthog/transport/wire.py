@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final
@@ -40,7 +40,6 @@ _LARGE: Final = 1 << 20
 _KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """What a file store is told: no more than it needs to hand out a file, or a part of one."""
 _OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
-_EMPTY: Final = httpx.ByteStream(b"")
 _NO_AUTH: Final = httpx.Auth()
 """Does nothing: the credentials of a client that users gave us are not ours to send."""
 
@@ -71,6 +70,42 @@ def typed(error: Exception, client: httpx.AsyncClient | None = None) -> Exceptio
             suggestion="Keep it open as long as the AsyncPostHog that uses it.",
         )
     return None
+
+
+class _Piece:
+    """Gives one piece of bytes."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content: bytes | None = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, None
+        if content is None:
+            raise StopAsyncIteration
+        return content
+
+
+class _Body(httpx.ByteStream):
+    """The body of a request.
+
+    httpx's own is read by an async generator, which is left open when the connection breaks while
+    it is sent: Trio complains of that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._piece = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Piece(self._piece)
+
+
+_EMPTY: Final = _Body(b"")
 
 
 def origin(url: httpx.URL) -> tuple[str, bytes]:
@@ -226,7 +261,7 @@ def build_request(
             request.headers["Content-Length"] = "0"
         return request
     request = httpx.Request(
-        method, url, headers=headers, stream=httpx.ByteStream(content), extensions={**extensions}
+        method, url, headers=headers, stream=_Body(content), extensions={**extensions}
     )
     request.headers["Content-Length"] = str(len(content))
     request.read()
