@@ -114,16 +114,15 @@ ENDINGS: dict[str, Ending] = {
 
 
 def client(server: HostileServer, **settings: Any) -> Client:
-    return Client(
-        **{
-            "api_key": KEY,
-            "project_id": 1,
-            "host": server.url,
-            "clock": VirtualClock(),
-            "limits": False,
-            **settings,
-        }
-    )
+    chosen: dict[str, Any] = {
+        "api_key": KEY,
+        "project_id": 1,
+        "host": server.url,
+        "clock": VirtualClock(),
+        "limits": False,
+        **settings,
+    }
+    return Client(**chosen)
 
 
 async def _write(ph: Client, method: str) -> object:
