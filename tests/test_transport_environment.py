@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from asyncposthog import AsyncPostHog, ConnectionError  # noqa: A004
+from asyncposthog import AsyncPostHog, ConfigurationError, ConnectionError  # noqa: A004
 from tests.runtime_kit import KEY
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +77,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
 
 
 def tls() -> ssl.SSLContext:
@@ -121,3 +123,33 @@ async def test_hosts_that_need_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None
     with listening(None, ANSWER) as server:
         async with client(f"http://127.0.0.1:{server.port}") as ph:
             assert (await ph.feature_flags.get(7)).id == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SSL_CERT_FILE", "/no/such/file.pem", "names '/no/such/file.pem'"),
+        ("SSL_CERT_FILE", __file__, "no certificates can be read"),
+        ("SSL_CERT_FILE", "/", "Is a directory"),
+        ("SSLKEYLOGFILE", "/no/such/folder/keys.log", "cannot be written"),
+        ("ALL_PROXY", "socks5://user:hunter2@127.0.0.1:9", r"httpx\[socks\]"),
+        ("all_proxy", "socks5h://127.0.0.1:9", r"httpx\[socks\]"),
+        ("HTTPS_PROXY", "ftp://user:hunter2@127.0.0.1:9", "does not begin with"),
+        ("https_proxy", "http://user:hunter2@[::1", "is no address of a proxy"),
+        ("HTTP_PROXY", "::::", "is no address of a proxy"),
+        ("NO_PROXY", "[::1", "no host"),
+    ],
+)
+async def test_a_variable_that_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    async with client("https://127.0.0.1:9") as ph:
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            await ph.feature_flags.get(7)
+    assert caught.value.message.startswith(f"{name} in the environment")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    seen: BaseException | None = caught.value
+    while seen is not None:
+        assert "hunter2" not in f"{seen} {seen.args}"
+        seen = seen.__cause__ or seen.__context__
