@@ -210,6 +210,31 @@ async def test_the_project_is_looked_up_once() -> None:
         assert [r.url.path for r in server.requests].count("/api/users/@me/") == 2
 
 
+@pytest.mark.parametrize(
+    "id", [True, False, 0, -1, 1.5, "5", "../../users/@me", None, 10**30, [], {"id": 5}]
+)
+async def test_a_project_that_is_no_number_goes_into_no_path(id: Any) -> None:
+    server = Server(httpx.Response(200, json={"team": {"id": id}, "id": id}))
+    async with client(server, project_id=None) as ph:
+        with pytest.raises(ConfigurationError, match="does not tell which project"):
+            await ph.things.get(1)
+    assert {r.url.path for r in server.requests} == {"/api/users/@me/", "/api/projects/@current/"}
+
+
+@pytest.mark.parametrize(
+    "id", ["", "..", "../../users/@me", "a/b?c", "@current", "5", 5, True, None, "x" * 36]
+)
+async def test_an_organization_that_is_no_uuid_goes_into_no_path(id: Any) -> None:
+    server = Server(httpx.Response(200, json={"organization": {"id": id}, "id": id}))
+    async with client(server) as ph:
+        with pytest.raises(ConfigurationError, match="does not tell which organization"):
+            await ph.things.members()
+    assert {r.url.path for r in server.requests} == {
+        "/api/users/@me/",
+        "/api/organizations/@current/",
+    }
+
+
 async def test_the_organization_is_looked_up_once() -> None:
     server = Server(lambda r: ME if r.url.path == "/api/users/@me/" else OK)  # type: ignore[misc]
     async with client(server, project_id=None) as ph:

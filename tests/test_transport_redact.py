@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncposthog.failures import read_words
 from asyncposthog.transport.redact import Redactor, mask, mask_target
 
 
@@ -59,3 +60,46 @@ def test_encoded_forms() -> None:
     assert redact.clean(b'x abc"def/ghi y') == b"x *** y"
     # Too short to be told from ordinary text.
     assert redact("shrt") == "shrt"
+
+
+def _masked(target: str) -> str:
+    """Mask parameters one after the other, without a pattern."""
+    done = ""
+    while target:
+        name, equals, rest = target.partition("=")
+        start = max(name.rfind("?"), name.rfind("&")) + 1
+        opened = start > 0 or not done
+        done += name + equals
+        secret = any(word in name[start:].lower() for word in ("token", "secret", "apikey"))
+        if equals and opened and secret:
+            end = min((i for i in map(rest.find, "&#") if i >= 0), default=len(rest))
+            done, rest = done + "***", rest[end:]
+        target = rest
+    return done
+
+
+@given(st.lists(st.sampled_from(["token", "apikey", "a", "?", "&", "=", "#", "/", "SECRET"])))
+def test_targets_of_any_shape(parts: list[str]) -> None:
+    target = "".join(parts)
+    assert mask_target(target) == _masked(target)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["token", "bearer ", "bearer", "phx_", "?", "&a", "?a=", "=token=", "a&token", "secret_", " "],
+)  # fmt: skip
+def test_a_long_text_takes_no_longer_than_it_is(piece: str) -> None:
+    # Nothing here measures time: with a pattern that is not linear, this takes minutes.
+    text = piece * (300_000 // len(piece))
+    for target in (text, f"/?{text}", f"{text}=", f"bearer{text}"):
+        assert mask_target(target)
+        assert Redactor([]).clean(target.encode())
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<title>", "<h1>", "<script>", "<style", "<", "</title", "<title></title>", "<h1><b>"],
+)  # fmt: skip
+def test_a_long_page_takes_no_longer_than_it_is(piece: str) -> None:
+    words = read_words((piece * (1_000_000 // len(piece))).encode(), "text/html")
+    assert words.html
