@@ -107,7 +107,7 @@ class BaseClient:
             middleware: Async functions of `(request, call_next)`, run for every attempt.
             on_retry: Told before every wait; a function or an async function.
             http_client: Your own httpx client. It is not closed, and its own credentials, cookies
-                and headers are not used.
+                and headers are not used; httpx does put the cookies of answers into its jar.
             transport: An httpx transport for the client that is built.
             max_connections: Connections open at a time.
             http2: Speak HTTP/2; needs `asyncposthog[http2]`.
