@@ -7,8 +7,6 @@ from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
-
 from .errors import ConfigurationError
 from .transport.redact import mask
 
@@ -121,6 +119,8 @@ def _split(host: str) -> SplitResult:
 
 def _check_name(host: str, name: str) -> None:
     """Refuse a host name that could not be looked up, or that httpx does not take."""
+    import httpx  # not for a limiter that is used without a client
+
     if ":" not in name:  # an IPv6 address is checked by the parser
         labels = name.removesuffix(".").split(".")
         if len(name) > 253 or not all(0 < len(label) < 64 for label in labels):
