@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
+from types import TracebackType
 from typing import Generic, TypeVar, TypeVarTuple, cast
 
 import anyio
@@ -61,7 +61,7 @@ async def run_in_thread(
     Raises:
         Exception: What the function raised.
     """
-    if shield and isinstance(sys.exception(), GeneratorExit) and not _has_event_loop():
+    if shield and not _has_event_loop():
         # The event loop ended without this coroutine: there is nothing left to wait with.
         return function(*args)
     if not _is_asyncio():
@@ -122,8 +122,7 @@ class _Job(Generic[R]):
                 stopped = await self._wait()
                 if stopped is not None:
                     interrupt()
-            # anyio's own cancellation would be delivered again and again.
-            with anyio.CancelScope(shield=True):
+            with _Shield():
                 while not self._ended:
                     # Task.uncancel() is not called: the task stays as cancelled as it is.
                     stopped = _weightier(stopped, await self._wait())
@@ -166,6 +165,23 @@ class _Job(Generic[R]):
         finally:
             self._waiter = None
         return None
+
+
+class _Shield:
+    """Keeps anyio's cancellation away, which would be delivered in every cycle of the loop."""
+
+    def __enter__(self) -> None:
+        self._scope = anyio.CancelScope(shield=True)
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not GeneratorExit:  # then there is no task, without which a scope cannot be left
+            self._scope.__exit__(kind, error, traceback)
 
 
 async def _run_on_trio(
