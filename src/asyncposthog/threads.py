@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Generic, TypeVar, TypeVarTuple, cast
 
@@ -92,6 +92,8 @@ class _Job(Generic[R]):
         self._context = copy_context()
         self._call: Callable[[], R] | None = lambda: function(*args)
         self._thread = Thread(target=self._work, name="asyncposthog worker", daemon=False)
+        self._starting = Lock()
+        self._started = False
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._result: R | None = None
@@ -100,6 +102,9 @@ class _Job(Generic[R]):
     def _work(self) -> None:
         call, self._call = self._call, None
         assert call is not None
+        with self._starting:
+            if not self._started:
+                return
         try:
             self._result = self._context.run(call)
         except BaseException as error:
@@ -117,7 +122,11 @@ class _Job(Generic[R]):
         """Start the thread, and wait until it has ended."""
         stopped: BaseException | None = None
         try:
-            self._thread.start()
+            # The thread waits meanwhile: it would take the GIL from start(), which waits for it;
+            # and if start() is interrupted by a signal, the function never runs.
+            with self._starting:
+                self._thread.start()
+                self._started = True
             if interrupt is not None:
                 stopped = await self._wait()
                 if stopped is not None:
