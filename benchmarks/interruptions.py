@@ -325,7 +325,7 @@ async def _export(port: int, form: str, target: Path) -> None:
     ) as ph:
         job = ph.export.events(START, end_of(ROWS), engine="query", page_size=PAGE)
         if form == "parquet":
-            await job.to_parquet(target, rows_per_file=600, rows_per_group=300)
+            await job.to_parquet(target, rows_per_file=250, rows_per_group=250)
         elif form == "csv":
             await job.to_csv(target)
         else:
