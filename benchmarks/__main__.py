@@ -21,6 +21,7 @@ from benchmarks import (
     fleet,
     hogql,
     ingestion,
+    interruptions,
     limits,
 )
 from benchmarks.measure import Row
@@ -28,7 +29,9 @@ from benchmarks.measure import Row
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
     "client": client.rows,
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
-    "export": lambda: chain(export.rows(), export_rivals.rows(), export_memory.rows()),
+    "export": lambda: chain(
+        export.rows(), export_rivals.rows(), export_memory.rows(), interruptions.rows()
+    ),
     "limits": lambda: chain(limits.rows(), fleet.rows(), faults.rows()),
 }
 OUT = Path(__file__).resolve().parent / "out" / "results.json"

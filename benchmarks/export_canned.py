@@ -163,12 +163,15 @@ class _Connection(socketserver.StreamRequestHandler):
         server = self.server
         assert isinstance(server, _Server)
         while line := self.rfile.readline():
-            length = 0
+            length, cancels = 0, line.startswith(b"DELETE")
             while line not in {b"", b"\r\n"}:
                 name, _, value = line.partition(b":")
                 if name.lower() == b"content-length":
                     length = int(value)
                 line = self.rfile.readline()
+            if cancels:  # a query that nothing waits for any more
+                self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                continue
             page = _asked(server.rows, self.rfile.read(length))
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
             self.wfile.write(head + b"Content-Length: %d\r\n\r\n" % len(page))

@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
-
-import anyio
-from anyio import to_thread
+from typing import Any, TypeAlias
 
 from asyncposthog.errors import PostHogError
 from asyncposthog.executor import Executor
+from asyncposthog.threads import run_in_thread
 
 from .checkpoint import Checkpoint, check, load, save
 from .checksum import show
@@ -27,13 +25,8 @@ from .sinks.function import Receive, hand_over
 
 __all__ = ["Course", "OnProgress"]
 
-R = TypeVar("R")
-
 OnProgress: TypeAlias = Callable[[Progress], Awaitable[object] | object]
 """Told how far an export is; a function or an async function."""
-
-_GRACE: Final = 10.0
-"""Seconds for closing files after a cancellation."""
 
 
 @dataclass
@@ -65,15 +58,15 @@ class Course:
         began = clock.monotonic()
         identity = await self._identity()
         settled = self.request.settled(int(clock.time() * 1_000_000))
-        found = await _threaded(self._found, identity, settled)
+        found = await run_in_thread(self._found, identity, settled)
         self._resumed = found is not None and found.sink is not None
         self._checkpoint = found or Checkpoint(identity=identity, settled=settled)
         self._tally = Tally(**self._checkpoint.tally)
         if self._checkpoint.phase == "running":
-            await _threaded(self.sink.check, self._checkpoint.sink, found is not None)
+            await run_in_thread(self.sink.check, self._checkpoint.sink, found is not None)
             await self._export(began, on_progress, receive)
         state = self._checkpoint.sink or {}
-        files = await _threaded(self.sink.publish, state)
+        files = await run_in_thread(self.sink.publish, state)
         await self._done()
         return self._report(state, files, clock.monotonic() - began)
 
@@ -121,15 +114,15 @@ class Course:
         before = (self._checkpoint.sink or {}).get("rows", 0)
         complete = False
         try:
-            await _threaded(self._begin)
+            await run_in_thread(self._begin)
             engine = await self.request.engine(self.executor, self._checkpoint.settled, tally)
 
             async def consume(piece: Piece[Any]) -> None:
                 if isinstance(piece.content, Screened):
-                    piece = await _threaded(self._remember, piece)
+                    piece = await run_in_thread(self._remember, piece)
                 if receive is not None:
                     await hand_over(receive, piece.content)
-                await _threaded(self._take, piece)
+                await run_in_thread(self._take, piece)
                 if on_progress is not None:
                     progress = self._progress(clock.monotonic() - began, before)
                     result = on_progress(progress)
@@ -139,7 +132,7 @@ class Course:
             memory = self._memory
             prepare = sink.prepare if memory is None else memory.screened(sink.prepare)
             await engine.run(self._checkpoint.position, prepare, consume, tally)
-            await _threaded(self._finish)
+            await run_in_thread(self._finish)
             complete = True
         except PostHogError as error:
             if self._can_go_on and sink.rows:
@@ -149,8 +142,7 @@ class Course:
             raise
         finally:
             if not complete:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
-                    await _threaded(self._give_up)
+                await run_in_thread(self._give_up, shield=True)
 
     @property
     def _can_go_on(self) -> bool:
@@ -208,9 +200,9 @@ class Course:
             return
         self._checkpoint = self._checkpoint.at(phase="done")
         if self.named:
-            await _threaded(save, self.path, self._checkpoint)
+            await run_in_thread(save, self.path, self._checkpoint)
         else:
-            await _threaded(partial(self.path.unlink, missing_ok=True))
+            await run_in_thread(partial(self.path.unlink, missing_ok=True))
 
     def _progress(self, elapsed: float, before: int) -> Progress:
         tally = self._tally
@@ -244,8 +236,3 @@ class Course:
             resumed=self._resumed,
             notes=tuple(tally.notes),
         )
-
-
-async def _threaded(function: Callable[..., R], *args: Any) -> R:
-    """Run what blocks in a worker thread. It is waited for even if the task is cancelled."""
-    return await to_thread.run_sync(function, *args)
