@@ -105,7 +105,9 @@ def _page(value: object) -> bool:
         return False
     state = cast("dict[str, Any]", value)
     # A page that says nothing is the first: the list would be exported once more.
-    return bool(state["query"] or state["after"]) and all(map(_parameter, state["query"].values()))
+    if bool(state["query"]) == (state["after"] is not None):
+        return False
+    return all(map(_parameter, state["query"].values()))
 
 
 def _moment(value: object) -> bool:
