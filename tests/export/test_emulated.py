@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pytest
 
 from asyncposthog import AsyncPostHog, ExportError, Partition, Progress, QueryError, ServerError
 from asyncposthog.emulator import Emulator
+from asyncposthog.export import durable
 
 pytestmark = pytest.mark.anyio
 
@@ -312,10 +315,17 @@ async def test_outputs_that_exist_or_cannot_be_written(emulator: Emulator, tmp_p
     assert (tmp_path / "there.jsonl").read_bytes() == b"mine"
 
 
-async def test_a_full_disk(emulator: Emulator, tmp_path: Path) -> None:
-    (tmp_path / ".e.jsonl.partial").symlink_to("/dev/full")
+async def test_a_full_disk(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(FileIO):
+        def write(self, content: Any, /) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(durable, "FileIO", Full)
     async with AsyncPostHog.emulated(emulator) as ph:
         job = ph.export.events(START, UNTIL, engine="query")
         with pytest.raises(ExportError, match="no room left") as caught:
             await job.to_jsonl(tmp_path / "e.jsonl", checkpoint=False)
     assert "Make room" in str(caught.value)
+    assert os.listdir(tmp_path) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,8 @@ class FilesEngine:
     options: RequestOptions | None = None
     expected: int | None = None
     """How many rows there have to be at least, where they were counted."""
+    resumable: bool = True
+    """Whether another run may go on with the files."""
 
     def __post_init__(self) -> None:
         """Fail early where what reads the files is missing."""
@@ -78,26 +80,44 @@ class FilesEngine:
     ) -> None:
         """Get all rows behind a position.
 
-        Files that were fetched stay where they are if it fails, for another run to go on with.
+        Files that were fetched stay where they are if it fails, for another run to go on with, if
+        it is resumable.
         """
-        spool = await self._spool()
-        steps = FilesSteps(self, position, prepare, tally, spool)
-        try:
-            while pieces := await steps.advance():
-                for piece in pieces:
-                    await consume(piece)
-        finally:
-            steps.close()
-        await run_in_thread(spool.remove)
+        with ExitStack() as held:
+            spool = await self._spool(held) if self.resumable else None
+            steps = FilesSteps(self, position, prepare, tally, spool)
+            try:
+                while pieces := await steps.advance():
+                    for piece in pieces:
+                        await consume(piece)
+            except PostHogError as error:
+                if spool is not None and (isinstance(error, IncompleteError) or refused(error)):
+                    # Asking for the files again would not help.
+                    steps.close()
+                    await run_in_thread(spool.remove)
+                raise
+            finally:
+                steps.close()
+                tally.spooled = spool is not None and spool.holds_files
+            if spool is not None:
+                await run_in_thread(spool.remove)
+            tally.spooled = False
 
     def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> FilesSteps[T]:
         """Return the same pieces, to be had one step at a time."""
         return FilesSteps(self, position, prepare, tally, None)
 
-    async def _spool(self) -> Spool:
+    async def _spool(self, held: ExitStack) -> Spool:
         project = await self.executor.project()
         where = {"host": self.executor.settings.host, "project": project, **self.identity}
-        return await run_in_thread(partial(Spool.of, where))
+
+        def lock() -> Spool:
+            # Kept where it is released even if a cancellation loses the result.
+            spool = Spool.of(where)
+            held.callback(spool.release)
+            return spool
+
+        return await run_in_thread(lock)
 
     def jobs(self, spool: Spool, tally: Tally) -> list[Job]:
         """Return what has to be done."""
