@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .completion import complete_column, complete_parameter, complete_resource
 from .running import run
 
 if TYPE_CHECKING:
@@ -295,14 +296,32 @@ def hogql(
 
 @export.command("list")
 def list_(
-    resource: Annotated[str, typer.Argument(help="As in `asyncposthog resources`: cohorts, …")],
+    resource: Annotated[
+        str,
+        typer.Argument(
+            help="As in `asyncposthog resources`: cohorts, …", autocompletion=complete_resource
+        ),
+    ],
     ids: Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Query parameter."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME=VALUE",
+            help="Query parameter.",
+            autocompletion=complete_parameter,
+        ),
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Only this field.")
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "-c",
+            metavar="NAME[,NAME]",
+            help="Export only these fields. May be repeated.",
+            autocompletion=complete_column,
+        ),
     ] = None,
     out: Out = None,
     format: Form = ExportFormat.AUTO,
@@ -322,7 +341,12 @@ def list_(
         return method(*path, **keywords)
 
     def make(client: AsyncPostHog) -> Any:
-        return client.export.list(cursor(client), columns=column or None)
+        from .columns import check_columns, split_columns
+        from .operations import find_operation
+
+        columns = split_columns(column or ())
+        check_columns(find_operation(resource, "list"), columns)
+        return client.export.list(cursor(client), columns=columns or None)
 
     _export(resource, make, out, format, checkpoint, resume, dry_run, progress, cursor)
 
