@@ -317,7 +317,9 @@ def query(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--overwrite", "--force", help="Replace FILE if it exists.")
+    ] = False,
     mode: Annotated[
         QueryMode, typer.Option("--mode", help="blocking: at most 10 s; async: as a job.")
     ] = QueryMode.AUTO,

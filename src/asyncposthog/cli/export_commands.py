@@ -94,12 +94,21 @@ Engine = Annotated[
     typer.Option("--engine", help="query, or files: PostHog's own batch exports."),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="FILE|FOLDER", help="Where to. Default: stdout."),
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE|FOLDER",
+        help="Where to: x.jsonl, x.csv (also with .gz), x.parquet, or a folder. Default: stdout.",
+    ),
 ]
 Form = Annotated[
     ExportFormat,
     typer.Option("--format", help="auto: by the name; a folder gets Parquet, stdout JSON lines."),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what is there, once the export is complete."),
 ]
 Checkpoint = Annotated[
     Path | None,
@@ -128,6 +137,7 @@ def events(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -152,7 +162,7 @@ def events(
             engine=_engine(engine),
         )
 
-    _export("events", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("events", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -165,6 +175,7 @@ def persons(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -188,7 +199,7 @@ def persons(
             engine=_engine(engine),
         )
 
-    _export("persons", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("persons", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -201,6 +212,7 @@ def sessions(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -224,7 +236,7 @@ def sessions(
             engine=_engine(engine),
         )
 
-    _export("sessions", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("sessions", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -237,6 +249,7 @@ def groups(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -254,7 +267,7 @@ def groups(
             values=read_values(value or ()),
         )
 
-    _export("groups", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("groups", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -272,6 +285,7 @@ def hogql(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -291,7 +305,7 @@ def hogql(
             values=read_values(value or ()),
         )
 
-    _export("rows", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("rows", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command("list")
@@ -326,6 +340,7 @@ def list_(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -348,7 +363,7 @@ def list_(
         check_columns(find_operation(resource, "list"), columns)
         return client.export.list(cursor(client), columns=columns or None)
 
-    _export(resource, make, out, format, checkpoint, resume, dry_run, progress, cursor)
+    _export(resource, make, out, format, checkpoint, overwrite, resume, dry_run, progress, cursor)
 
 
 def _engine(engine: EngineChoice) -> Any:
@@ -358,9 +373,10 @@ def _engine(engine: EngineChoice) -> Any:
 def _export(
     what: str,
     make: Callable[[AsyncPostHog], Any],
-    out: Path | None,
+    out: str | None,
     format: ExportFormat,
     checkpoint: Path | None,
+    overwrite: bool,
     resume: bool,
     dry_run: bool,
     progress: ProgressFormat,
@@ -374,6 +390,7 @@ def _export(
             out=out,
             format=format.value,
             checkpoint=checkpoint,
+            overwrite=overwrite,
             resume=resume,
             dry_run=dry_run,
             progress=progress.value,

@@ -50,6 +50,7 @@ _IN_PYTHON: Final = (
     (re.compile(r"\bregion='(us|eu)'"), r"--region \1"),
     (re.compile(r"\bhost= or region="), "--host or --region"),
     (re.compile(r"\bproject_id\b"), "--project"),
+    (re.compile(r"\boverwrite=True\b"), "--overwrite"),
 )
 
 
@@ -77,7 +78,7 @@ def _read(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted.", None, codes.INTERRUPTED
     if isinstance(error, FileExistsError):
-        return str(error), None, codes.USAGE
+        return _for_command_line(str(error)), None, codes.USAGE
     if isinstance(error, ImportError):
         return str(error), None, codes.ERROR
     if isinstance(error, OSError):
