@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -105,7 +105,7 @@ class CrashError(BaseException):
 
 
 @contextmanager
-def crash_at(number: int) -> Iterator[list[str]]:
+def crash_at(number: int) -> Generator[list[str]]:
     """Let the process do nothing to files from the nth step on, as if it had been killed."""
     steps: list[str] = []
     usual: list[tuple[Any, str, Any]] = []
@@ -255,14 +255,12 @@ async def test_a_file_is_replaced_only_when_the_new_one_is_complete(
         assert path.read_bytes() == new
         assert set(seen) == {b"old"}
         with pytest.raises(RuntimeError):
-            await write(
-                path, overwrite=True, checkpoint=False, on_progress=lambda _: stop_at_once()
-            )
+            await write(path, overwrite=True, checkpoint=False, on_progress=stop_at_once)
     assert path.read_bytes() == new
     assert sorted(os.listdir(tmp_path)) == sorted([name, f"new-{name}"])
 
 
-def stop_at_once() -> None:
+def stop_at_once(progress: Progress) -> None:
     raise RuntimeError
 
 

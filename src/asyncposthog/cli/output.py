@@ -88,7 +88,7 @@ def show_object(data: Any, format: Format, columns: Sequence[str] = ()) -> None:
     missing = _Missing(columns, rows)
     if not (listed and form == "table"):
         picked = [_picked(row, columns) for row in rows]
-        data = picked if listed else picked[0]
+        data = cast("Any", picked) if listed else picked[0]
     if form == "table" and isinstance(data, Mapping):
         table(["field", "value"], cast("Mapping[str, Any]", data).items(), header=False)
     elif form == "table" and _is_rows(data):
