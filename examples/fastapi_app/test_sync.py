@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
+import httpx
 import pytest
 
 from asyncposthog.emulator import Emulator
 from examples.fastapi_app.app import app
-
-if TYPE_CHECKING:
-    from fastapi.testclient import TestClient
 
 # Newer versions of Starlette would rather have httpx2.
 pytestmark = pytest.mark.filterwarnings("ignore:Using .httpx. with")
@@ -20,18 +18,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using .httpx. with")
 @pytest.fixture
 def service(
     posthog_url: str, posthog_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
+) -> Iterator[httpx.Client]:
     from fastapi.testclient import TestClient
 
+    client: Any = TestClient(app)
     monkeypatch.setenv("POSTHOG_HOST", posthog_url)
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", posthog_emulator.key)
     monkeypatch.setenv("POSTHOG_PROJECT_ID", str(posthog_emulator.project_id))
     # As a context manager it runs the lifespan, and all requests in one event loop.
-    with TestClient(app) as http:
+    with client as http:
         yield http
 
 
-def test_cohorts(service: TestClient, posthog_emulator: Emulator) -> None:
+def test_cohorts(service: httpx.Client, posthog_emulator: Emulator) -> None:
     posthog_emulator.seed("cohorts", 3)
     assert len(service.get("/cohorts").json()) == 3
     made = posthog_emulator.add("cohorts", {"name": "Power users"})
@@ -39,7 +38,7 @@ def test_cohorts(service: TestClient, posthog_emulator: Emulator) -> None:
     assert service.get("/cohorts/404").status_code == 404
 
 
-def test_when_posthog_is_down(service: TestClient, posthog_emulator: Emulator) -> None:
+def test_when_posthog_is_down(service: httpx.Client, posthog_emulator: Emulator) -> None:
     posthog_emulator.fail(403, times=None)
     assert service.get("/cohorts").status_code == 503
     posthog_emulator.behave()

@@ -162,7 +162,7 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
         (("events", *RANGE, "--format", "parquet"), "Parquet cannot be written to stdout"),
         (("events", *RANGE, "--out", "x.parquet", "--format", "csv"), "named as Parquet, but CSV"),
         (("events", *RANGE, "--out", "x.csv", "--format", "parquet"), "or 'x.csv/' for a folder"),
-        (("events", *RANGE, "--out", "x/", "--format", "csv"), "leave out the slash"),
+        (("events", *RANGE, "--out", "x/", "--format", "csv"), "without a slash at the end"),
         (("events", *RANGE, "--out", "x.csv.zst"), "only .gz is written"),
         (("events", *RANGE, "--overwrite"), "--overwrite is for a file or a folder"),
         (("events", *RANGE, "--resume"), "cannot be resumed"),

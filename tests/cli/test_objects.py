@@ -140,6 +140,8 @@ def test_nested_resources_and_other_methods_are_called_by_name(program: Program)
         (("list", "xyzzy"), "`asyncposthog resources` lists all"),
         (("delete", "activity_log", "1", "--yes"), "It has: list."),
         (("call", "cohorts.lst"), "It has: "),
+        (("call", "cohorts"), "'cohorts' names no operation: that is RESOURCE.METHOD."),
+        (("query", "SELECT {x}"), "Give it with --value x=VALUE."),
         (
             ("get", "cohorts"),
             "cohorts.get takes one id, but none was given.\nUsage: asyncposthog get cohorts ID",

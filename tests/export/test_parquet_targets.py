@@ -357,6 +357,28 @@ async def test_names_of_other_formats_are_refused(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("", ValueError, "has no name"),
+        (".", ValueError, "names a folder"),
+        (b"x.csv", TypeError, "must be a str or a path of text, not bytes"),
+        (None, TypeError, "must be a str or a path, not NoneType"),
+    ],
+)
+async def test_what_is_no_name_is_refused(name: Any, error: type[Exception], words: str) -> None:
+    async with client(Server([])) as ph:
+        with pytest.raises(error, match=words):
+            await ph.export.events(START, END).to_csv(name)
+
+
+async def test_rows_are_counted_in_whole_numbers() -> None:
+    async with client(Server([])) as ph:
+        rows: Any = 1.5
+        with pytest.raises(TypeError, match="rows_per_group must be an int, not float"):
+            await ph.export.events(START, END).to_parquet("x.parquet", rows_per_group=rows)
+
+
 async def test_rows_per_file_is_for_folders() -> None:
     async with client(Server([])) as ph:
         with pytest.raises(ValueError, match=r"write to 'x.parquet/'"):

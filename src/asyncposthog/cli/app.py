@@ -315,7 +315,7 @@ def query(
         RowFormat, typer.Option("--format", help="auto: by --output's name, else as of a terminal.")
     ] = RowFormat.AUTO,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")
+        Path | None, typer.Option("--output", "--out", "-o", metavar="FILE", help="Write here.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--overwrite", "--force", help="Replace FILE if it exists.")

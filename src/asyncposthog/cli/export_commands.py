@@ -97,6 +97,7 @@ Out = Annotated[
     str | None,
     typer.Option(
         "--out",
+        "--output",
         "-o",
         metavar="FILE|FOLDER",
         help="Where to: x.jsonl, x.csv (also with .gz), x.parquet, or a folder. Default: stdout.",

@@ -53,6 +53,8 @@ _IN_PYTHON: Final = (
     (re.compile(r"\boverwrite=True\b"), "--overwrite"),
 )
 
+_UNBOUND: Final = re.compile(r"values has no '(\w+)'")
+
 
 def _for_command_line(suggestion: str) -> str:
     """Say in the program's words what the library says in Python's."""
@@ -85,7 +87,9 @@ def _read(error: BaseException) -> tuple[str, str | None, int]:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", None, codes.ERROR
     if isinstance(error, TypeError | ValueError):
-        return str(error), None, codes.USAGE
+        unbound = _UNBOUND.search(str(error))
+        advice = f"Give it with --value {unbound[1]}=VALUE." if unbound else None
+        return str(error), advice, codes.USAGE
     return (
         f"{type(error).__name__}: {error}",
         "This should not happen; --debug shows where it came from.",

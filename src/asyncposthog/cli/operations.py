@@ -38,6 +38,11 @@ def find_operation(resource: str, action: str) -> Operation:
         UsageProblem: There is none; the message has those of similar names.
     """
     wanted = resource.strip().replace("-", "_").replace("/", ".").strip(".")
+    if not wanted:
+        raise UsageProblem(
+            f"{action!r} names no operation: that is RESOURCE.METHOD.",
+            f"As {action}.list; `asyncposthog resources {action}` lists those of one resource.",
+        )
     try:
         return registry.find(f"{wanted}.{action}")
     except KeyError:

@@ -84,16 +84,16 @@ def show_object(data: Any, format: Format, columns: Sequence[str] = ()) -> None:
     """Write one answer."""
     form = form_of(format, "json")
     listed = isinstance(data, list)
-    rows = cast("list[Any]", data) if listed else [data]
+    rows: list[Any] = cast("list[Any]", data) if listed else [data]
     missing = _Missing(columns, rows)
     if not (listed and form == "table"):
-        picked = [_picked(row, columns) for row in rows]
-        data = cast("Any", picked) if listed else picked[0]
+        rows = [_picked(row, columns) for row in rows]
+        data = rows if listed else rows[0]
     if form == "table" and isinstance(data, Mapping):
         table(["field", "value"], cast("Mapping[str, Any]", data).items(), header=False)
     elif form == "table" and _is_rows(data):
-        chosen = list(columns) or columns_of(data)
-        table(chosen, ([dig(row, name) for name in chosen] for row in data), wrap=False)
+        chosen = list(columns) or columns_of(rows)
+        table(chosen, ([dig(row, name) for name in chosen] for row in rows), wrap=False)
     elif form == "jsonl" and isinstance(data, list):
         for item in cast("list[Any]", data):
             write(to_text(item) + "\n")

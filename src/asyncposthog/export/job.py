@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.executor import Executor
 
@@ -162,7 +162,11 @@ class ExportJob:
         from .sinks.parquet_targets import ParquetFileSink, ParquetReplacementSink
 
         for name, value in (("rows_per_file", rows_per_file), ("rows_per_group", rows_per_group)):
-            if value is not None and (isinstance(value, bool) or value < 1):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(cast("object", value), int):
+                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+            if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
         found = read_target(target, "parquet")
         if found.folder:

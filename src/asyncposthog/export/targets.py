@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 __all__ = ["Form", "Target", "form_of_name", "read_target"]
 
@@ -48,14 +48,19 @@ def read_target(given: str | os.PathLike[str], form: Form) -> Target:
         form: The format to write.
 
     Raises:
+        TypeError: It is no path of text.
         ValueError: The name is that of another format, or of a compression that is not written.
     """
+    if not isinstance(os.fspath(_path_like(given)), str):
+        raise TypeError(f"an output must be a str or a path of text, not {type(given).__name__}")
+    if not os.fspath(given):
+        raise ValueError("the output has no name: name a file or a folder, '.' for this one")
     path = Path(given)
-    if _is_folder(given):
+    if _is_folder(given) or not path.name:
         if form != "parquet":
             raise ValueError(
                 f"{os.fspath(given)!r} names a folder, and {_WORDS[form]} is written to one file: "
-                "leave out the slash at the end"
+                "name that, without a slash at the end"
             )
         return Target(path, folder=True)
     named, compression = _read(path)
@@ -76,6 +81,12 @@ def read_target(given: str | os.PathLike[str], form: Form) -> Target:
             "that, or a name without it"
         )
     return Target(path, folder=form == "parquet" and named is None)
+
+
+def _path_like(given: object) -> str | bytes | os.PathLike[str]:
+    if not isinstance(given, str | bytes | os.PathLike):
+        raise TypeError(f"an output must be a str or a path, not {type(given).__name__}")
+    return cast("str | bytes | os.PathLike[str]", given)
 
 
 def _is_folder(given: str | os.PathLike[str]) -> bool:
