@@ -301,11 +301,12 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
 
 def _clean(folder: Path) -> None:
     """Remove what workers left that died."""
-    for path in folder.glob(".part-*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for pattern in (".part-*", "..part-*"):  # attempts, and their partial files and locks
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _checked_folder(out: str | os.PathLike[str]) -> Path:
