@@ -112,6 +112,8 @@ def crash_at(number: int) -> Generator[list[str]]:
 
     def deadly(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
+            if str(args[0]).endswith("lock"):
+                return step(*args, **kwargs)  # the locks of a process go with it
             steps.append(name)
             if len(steps) >= number:
                 raise CrashError

@@ -27,20 +27,20 @@ pytestmark = pytest.mark.anyio
 async def test_a_target_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(events(100))
 
-    usual = Path.open
+    usual = os.open
 
-    def refuse(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if mode in {"r", "rb"}:
-            return usual(path, mode, *args, **kwargs)
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    def refuse(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return usual(path, flags, *args, **kwargs)
 
     def refuse_all(path: Path, **_: Any) -> Any:
-        return refuse(path, "w")
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     async with client(server) as ph:
         job = ph.export.events(START, END)
         monkeypatch.setattr(Path, "mkdir", refuse_all)
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
         for write, name in (("to_jsonl", "e.jsonl"), ("to_csv", "e.csv"), ("to_parquet", "e")):
             with pytest.raises(ExportError, match="Read-only file system") as caught:
                 await getattr(job, write)(tmp_path / name)

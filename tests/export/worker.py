@@ -34,18 +34,19 @@ def make_server(seed: int) -> Server:
 
 def die_when_published(when: str) -> None:
     """Let the process be killed once everything is written, around the renaming of the last."""
-    replace = Path.replace
+    replace = os.replace
 
-    def call(self: Path, target: Any) -> Any:
-        last = b'"phase":"finishing"' in self.read_bytes() or str(target).endswith(".jsonl")
+    def call(source: str, target: str, **folders: Any) -> None:
+        descriptor = os.open(source, os.O_RDONLY, dir_fd=folders.get("src_dir_fd"))
+        with open(descriptor, "rb") as file:
+            last = b'"phase":"finishing"' in file.read() or target.endswith(".jsonl")
         if last and when != "after":
             os.kill(os.getpid(), signal.SIGKILL)
-        result = replace(self, target)
+        replace(source, target, **folders)
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
-        return result
 
-    Path.replace = call  # type: ignore[method-assign,assignment]
+    os.replace = call  # type: ignore[assignment]
 
 
 def die_at(moment_: str) -> None:
@@ -76,7 +77,7 @@ def die_at(moment_: str) -> None:
     if name == "fsync":
         os.fsync = deadly(os.fsync)
     else:
-        Path.replace = deadly(Path.replace)  # type: ignore[method-assign]
+        os.replace = deadly(os.replace)
 
 
 async def export(form: str, target: str, seed: int) -> None:

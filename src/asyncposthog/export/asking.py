@@ -11,12 +11,13 @@ from uuid import uuid4
 
 import anyio
 import httpx
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 
 from asyncposthog.errors import DecodeError, PostHogError
 from asyncposthog.executor import Executor
 from asyncposthog.options import read_options
 from asyncposthog.registry.families import query as registry
+from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.middleware import CallNext
 from asyncposthog.transport.retry import OnRetry, RetryDetails
 from asyncposthog.types import OMIT, RequestOptions
@@ -83,7 +84,7 @@ class Asker:
             answers = [await self._send(body)]
             self._tally.received += len(answers[0])
             try:
-                return await to_thread.run_sync(_read, read, answers, limiter=self._reading)
+                return await run_in_thread(_read, read, answers, limiter=self._reading)
             except ShapeError as error:
                 if attempt == _MISREADS:
                     raise self._misread(error) from None

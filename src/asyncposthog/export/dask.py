@@ -24,14 +24,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import anyio
-from anyio import to_thread
 
 from asyncposthog.client import AsyncPostHog
 from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
+from asyncposthog.threads import run_in_thread
 
 from .checksum import MASK, show
 from .durable import sync_folder
@@ -137,7 +138,7 @@ async def export_events(
     distributed = _distributed()
     if format not in {"parquet", "jsonl", "csv"}:
         raise ValueError(f"format must be 'parquet', 'jsonl' or 'csv', not {format!r}")
-    folder = await to_thread.run_sync(_checked_folder, out)
+    folder = await run_in_thread(_checked_folder, out)
     began = time.monotonic()
     async with connect() as ph:
         _check_carries_no_key(connect, ph.settings.api_key.reveal())
@@ -152,7 +153,7 @@ async def export_events(
             page_size=page_size,
         )
         plan = await job.plan(partitions)
-    await to_thread.run_sync(partial(folder.mkdir, exist_ok=True))
+    await run_in_thread(partial(folder.mkdir, exist_ok=True))
     tasks = [Task(part, str(folder), format, connect) for part in plan]
     reports: list[Report] = []
     async with aclosing(_outcomes(distributed, client, tasks)) as outcomes:
@@ -162,7 +163,7 @@ async def export_events(
             reports.append(outcome.report)
             if on_part is not None:
                 on_part(len(reports), len(tasks), outcome.report)
-    await to_thread.run_sync(_clean, folder)
+    await run_in_thread(_clean, folder)
     return merged_report(reports, time.monotonic() - began)
 
 
@@ -240,25 +241,27 @@ async def _outcomes(
                     suggestion="See their logs; a part needs room for a few pages of rows.",
                 ) from None
     finally:
-        with anyio.CancelScope(shield=True):
-            if client.asynchronous:
+        if client.asynchronous:
+            with anyio.CancelScope(shield=True):
                 await client.cancel(futures, force=True)
-            else:
-                await to_thread.run_sync(partial(client.cancel, futures, force=True))
+        else:
+            await run_in_thread(partial(client.cancel, futures, force=True), shield=True)
 
 
 async def _completed(distributed: Any, client: Any, futures: list[Any]) -> AsyncIterator[Any]:
-    waiting = distributed.as_completed(futures)
     if client.asynchronous:
-        async for future in waiting:
+        async for future in distributed.as_completed(futures):
             yield future
-    else:
-        for _ in futures:
-            yield await to_thread.run_sync(next, waiting, abandon_on_cancel=True)
+        return
+    done: SimpleQueue[Any] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    for _ in futures:
+        yield await run_in_thread(done.get, interrupt=partial(done.put, None))
 
 
 async def _result(client: Any, future: Any) -> Outcome:
-    return await future if client.asynchronous else await to_thread.run_sync(future.result)
+    return await future if client.asynchronous else await run_in_thread(future.result)
 
 
 def _failed(outcome: Outcome) -> ExportError:
@@ -298,11 +301,12 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
 
 def _clean(folder: Path) -> None:
     """Remove what workers left that died."""
-    for path in folder.glob(".part-*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for pattern in (".part-*", "..part-*"):  # attempts, and their partial files and locks
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _checked_folder(out: str | os.PathLike[str]) -> Path:

@@ -54,6 +54,8 @@ class Tally:
     """Rows left out because they were there already."""
     expected: int | None = None
     """Rows that were counted beforehand."""
+    spooled: bool = False
+    """Whether downloaded files wait for another run of the export."""
     notes: list[str] = field(default_factory=list[str])
     """What is worth telling: why an engine was chosen, for one."""
 

@@ -248,6 +248,8 @@ class ExportJob:
         if ordered and isinstance(request, QueryRequest):
             # Where a file or a checkpoint is cut must not depend on what came first.
             request = replace(request, ordered=True)
+        if isinstance(request, QueryRequest):
+            request = replace(request, resumable=checkpoint is not None)
         return Course(self._executor, request, sink, checkpoint, named=named)
 
 

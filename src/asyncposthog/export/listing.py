@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from anyio import to_thread
 from pydantic_core import to_json
 
 from asyncposthog.executor import Executor, Fetcher
@@ -15,6 +13,7 @@ from asyncposthog.model import Model
 from asyncposthog.pagination import Cursor, Page
 from asyncposthog.pagination.cursor import call_of, through
 from asyncposthog.query.clickhouse import ColumnType
+from asyncposthog.threads import run_in_thread
 from asyncposthog.types import OMIT
 
 from .asking import begin_waiting, observed
@@ -123,7 +122,7 @@ class ListSteps(Generic[T]):
         if page.count is not None:
             self._tally.expected = page.count
         batch = self._batch(page)
-        content = await to_thread.run_sync(partial(self._prepare, batch))
+        content = await run_in_thread(self._prepare, batch)
         return [Piece(content, len(batch), batch.position(len(batch)))]
 
     def _batch(self, page: Page[Any]) -> Batch:

@@ -22,7 +22,7 @@ from asyncposthog.errors import ExportError
 
 from .batch import Batch
 from .checkpoint import Checkpoint, check, differences
-from .durable import clear_errors, write_atomically
+from .durable import clear_errors, create, read, reopen, write_atomically
 from .engine import Prepare
 from .moments import as_text, from_text
 
@@ -111,14 +111,25 @@ class Memory:
             keep_from: From which moment on rows have to be remembered.
         """
         self._folder = checkpoint.parent
-        self._stem = f"{checkpoint.name}.delivered-"
+        self._stem = self.stem(checkpoint)
         new = {"file": f"{self._stem}1", "base": 0, "size": 0, "until": None}
         self._state: dict[str, Any] = dict(state or new)
+        self._first = self._path
+        self._opened = False
         self._keep_from = keep_from
         self._until = None if self._state["until"] is None else from_text(self._state["until"])
         self._known = b""
         self._count = 0
         self._file: FileIO | None = None
+
+    @staticmethod
+    def stem(checkpoint: Path) -> str:
+        """Return what the names of its files begin with.
+
+        Args:
+            checkpoint: The path of the checkpoint.
+        """
+        return f"{checkpoint.name}.delivered-"
 
     @property
     def _path(self) -> Path:
@@ -132,15 +143,17 @@ class Memory:
         """
         base, size = self._state["base"], self._state["size"]
         with clear_errors(self._path):
-            self._file = self._path.open("r+b" if self._path.exists() else "w+b", buffering=0)
-            there = self._path.stat().st_size // _SIZE
+            exists = os.path.lexists(self._path)
+            self._file = reopen(self._path) if exists else create(self._path)
+            self._opened = True
+            there = os.fstat(self._file.fileno()).st_size // _SIZE
             if there < size:
                 raise ExportError(
                     f"{self._path} is not what the checkpoint says was written: it has {there:,} "
                     f"records of {size:,}.",
                     suggestion="It belongs to the checkpoint, and goes where that goes.",
                 )
-            self._known = self._path.read_bytes()[: base * _SIZE]
+            self._known = read(self._path, base * _SIZE)
             self._file.truncate(size * _SIZE)
             self._file.seek(size * _SIZE)
         self._count = base
@@ -200,7 +213,7 @@ class Memory:
         What this run had is still there: `clean` removes it.
         """
         with clear_errors(self._path):
-            content = self._path.read_bytes()[: self._state["size"] * _SIZE]
+            content = read(self._path, self._state["size"] * _SIZE)
             kept = _sorted(content, self._keep_from)
             number = int(self._state["file"].removeprefix(self._stem)) + 1
             self._state = {
@@ -220,10 +233,12 @@ class Memory:
                 path.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove what a run has begun that will not be gone on with."""
+        """Remove what a run has begun that will not be resumed."""
         self.close()
-        if self._until is None:
+        if self._path != self._first:
             self._path.unlink(missing_ok=True)
+        if self._opened and self._until is None:
+            self._first.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file."""

@@ -68,6 +68,8 @@ class QueryRequest:
     page_size: int = 50_000
     ordered: bool = True
     engine_name: EngineName = "auto"
+    resumable: bool = True
+    """Whether another run may go on with it: downloaded files are kept for that."""
     options: RequestOptions | None = None
 
     @property
@@ -99,7 +101,7 @@ class QueryRequest:
         end = now if self.until_now else self.end
         if self.settle or self.overlap:
             end = max(self.start, min(end, now - self.settle))
-        return {"end": as_text(end), "until": as_text(now)}
+        return {"from": None, "end": as_text(end), "until": as_text(now)}
 
     async def engine(self, executor: Executor, settled: Any, tally: Tally) -> Engine:
         """Return what gets the rows."""
@@ -144,6 +146,7 @@ class QueryRequest:
             page_size=self.page_size,
             options=self.options,
             expected=expected,
+            resumable=self.resumable,
         )
 
     def query_engine(self, executor: Executor, settled: Any) -> QueryEngine:
@@ -161,7 +164,7 @@ class QueryRequest:
 
     def _begin(self, settled: Any) -> int:
         """Return where it begins: later than asked for, where it goes on with another."""
-        return from_text(settled["from"]) if "from" in settled else self.start
+        return self.start if settled["from"] is None else from_text(settled["from"])
 
     def between(self, start: int, end: int) -> QueryRequest:
         """Return the same for a part of the range."""

@@ -91,14 +91,14 @@ async def encode_multipart(form: Multipart) -> tuple[bytes, str]:
 
 
 async def _read(part: FilePart) -> bytes:
-    from anyio import to_thread  # not before there is a file to read
+    from asyncposthog.threads import run_in_thread  # not before there is a file to read
 
     source = part.source
     if isinstance(source, bytes):
         return source
     if isinstance(source, os.PathLike):
-        return await to_thread.run_sync(Path(source).read_bytes)
-    content = await to_thread.run_sync(_read_open, source)
+        return await run_in_thread(Path(source).read_bytes)
+    content = await run_in_thread(_read_open, source)
     if not isinstance(content, bytes):
         raise TypeError(f"{part.filename}: the file gives text; open it in binary mode ('rb')")
     return content

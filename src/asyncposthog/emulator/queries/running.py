@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from threading import get_ident
 
 import anyio
-from anyio import to_thread
 
 from asyncposthog.emulator.queries.desk import desk_of
 from asyncposthog.emulator.state.world import Call
 from asyncposthog.emulator.web.messages import Answer, Later
 from asyncposthog.emulator.web.problems import Problem
+from asyncposthog.threads import run_in_thread
 
 __all__ = ["Run", "cancelled", "finished", "running"]
 
@@ -74,11 +74,7 @@ async def finished(answer: Answer, run: Run | None = None) -> Answer:
         run.later = later
         if run.stopped:
             raise cancelled()
-    try:
-        made = await to_thread.run_sync(later.run, abandon_on_cancel=True)
-    except anyio.get_cancelled_exc_class():
-        later.interrupt()
-        raise
+    made = await run_in_thread(later.run, interrupt=later.interrupt)
     answer.status, answer.content = made
     answer.later = None
     return answer

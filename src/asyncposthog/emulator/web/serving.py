@@ -12,11 +12,9 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.to_thread
-
 from asyncposthog.emulator.misbehaviour.faults import ConnectionDropped
 from asyncposthog.emulator.web.app import IN_PROCESS, App, Receive, Scope, Send
+from asyncposthog.threads import run_in_thread
 
 if TYPE_CHECKING:
     import httpx
@@ -199,5 +197,4 @@ async def serve(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> A
     try:
         yield server.url
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(server.stop)
+        await run_in_thread(server.stop, shield=True)

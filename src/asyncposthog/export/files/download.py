@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
-
-from anyio import to_thread
 
 from asyncposthog import errors
 from asyncposthog.errors import ExportError, PostHogError, StatusError
@@ -17,6 +16,7 @@ from asyncposthog.export.durable import clear_errors, partial_name, publish
 from asyncposthog.export.engine import Tally
 from asyncposthog.raw import StreamedResponse, stream
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
+from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.clock import Clock
 from asyncposthog.types import RequestOptions
 
@@ -56,24 +56,24 @@ async def fetch(
     unfinished = partial_name(path)
     fruitless = 0
     while True:
-        have = await to_thread.run_sync(_size, unfinished)
+        have = await run_in_thread(_size, unfinished)
         tally.requests += 1
         try:
             complete = await _attempt(resource, run, part, unfinished, have, tally, options)
         except (errors.ConnectionError, errors.TimeoutError, StatusError) as error:
-            if await to_thread.run_sync(_size, unfinished) <= have:
+            if await run_in_thread(_size, unfinished) <= have:
                 fruitless += 1
             if fruitless >= _TRIES or not _passing(error, have):
                 raise
             if isinstance(error, StatusError) and error.status == 416:
                 # It is not what we thought it was.
-                await to_thread.run_sync(partial(unfinished.unlink, missing_ok=True))
+                await run_in_thread(partial(unfinished.unlink, missing_ok=True))
             tally.retries += 1
             tally.waits += 1
             await clock.sleep(min(0.5 * 2**fruitless, 15.0))
             continue
         if complete:
-            await to_thread.run_sync(partial(publish, unfinished, path))
+            await run_in_thread(partial(publish, unfinished, path))
             return
         fruitless += 1
         if fruitless >= _TRIES:
@@ -110,15 +110,13 @@ async def _attempt(
             raise ExportError(
                 f"The file store answered with bytes from {start:,} on, not {have:,}."
             )
-        file = await to_thread.run_sync(_open, path, start)
-        try:
+        with ExitStack() as opened:
+            file = await run_in_thread(_open, path, start, opened)
             async for chunk in answer.aiter_bytes():
                 tally.received += len(chunk)
-                await to_thread.run_sync(_write, file, chunk, path)
-            await to_thread.run_sync(_sync, file, path)
-        finally:
-            file.close()
-    return whole is None or await to_thread.run_sync(_size, path) == whole
+                await run_in_thread(_write, file, chunk, path)
+            await run_in_thread(_sync, file, path)
+    return whole is None or await run_in_thread(_size, path) == whole
 
 
 def _size(path: Path) -> int:
@@ -134,9 +132,10 @@ def _extent(answer: StreamedResponse) -> tuple[int, int | None]:
     return 0, int(size) if size.isdigit() else None
 
 
-def _open(path: Path, start: int) -> IO[bytes]:
+def _open(path: Path, start: int, opened: ExitStack) -> IO[bytes]:
+    """Return the open file, which `opened` closes: a cancellation may lose what is returned."""
     with clear_errors(path):
-        file = path.open("r+b" if start else "wb", buffering=0)
+        file = opened.enter_context(path.open("r+b" if start else "wb", buffering=0))
         if start:
             file.truncate(start)
             file.seek(start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, Final, Generic, TypeVar
 from weakref import finalize
 
 import anyio
-from anyio import to_thread
 
 from asyncposthog.errors import ExportError, PostHogError, StatusError
 from asyncposthog.executor import Executor
@@ -20,6 +19,7 @@ from asyncposthog.export.engine import Consume, Piece, Prepare, Tally
 from asyncposthog.export.moments import as_text
 from asyncposthog.export.source import Source
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
+from asyncposthog.threads import run_in_thread
 from asyncposthog.types import RequestOptions
 
 from .job import Fetched, Job
@@ -56,6 +56,8 @@ class FilesEngine:
     options: RequestOptions | None = None
     expected: int | None = None
     """How many rows there have to be at least, where they were counted."""
+    resumable: bool = True
+    """Whether another run may go on with the files."""
 
     def __post_init__(self) -> None:
         """Fail early where what reads the files is missing."""
@@ -78,26 +80,44 @@ class FilesEngine:
     ) -> None:
         """Get all rows behind a position.
 
-        Files that were fetched stay where they are if it fails, for another run to go on with.
+        Files that were fetched stay where they are if it fails, for another run to go on with, if
+        it is resumable.
         """
-        spool = await self._spool()
-        steps = FilesSteps(self, position, prepare, tally, spool)
-        try:
-            while pieces := await steps.advance():
-                for piece in pieces:
-                    await consume(piece)
-        finally:
-            steps.close()
-        await to_thread.run_sync(spool.remove)
+        with ExitStack() as held:
+            spool = await self._spool(held) if self.resumable else None
+            steps = FilesSteps(self, position, prepare, tally, spool)
+            try:
+                while pieces := await steps.advance():
+                    for piece in pieces:
+                        await consume(piece)
+            except PostHogError as error:
+                if spool is not None and (isinstance(error, IncompleteError) or refused(error)):
+                    # Asking for the files again would not help.
+                    steps.close()
+                    await run_in_thread(spool.remove)
+                raise
+            finally:
+                steps.close()
+                tally.spooled = spool is not None and spool.holds_files
+            if spool is not None:
+                await run_in_thread(spool.remove)
+            tally.spooled = False
 
     def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> FilesSteps[T]:
         """Return the same pieces, to be had one step at a time."""
         return FilesSteps(self, position, prepare, tally, None)
 
-    async def _spool(self) -> Spool:
+    async def _spool(self, held: ExitStack) -> Spool:
         project = await self.executor.project()
         where = {"host": self.executor.settings.host, "project": project, **self.identity}
-        return await to_thread.run_sync(partial(Spool.of, where))
+
+        def lock() -> Spool:
+            # Kept where it is released even if a cancellation loses the result.
+            spool = Spool.of(where)
+            held.callback(spool.release)
+            return spool
+
+        return await run_in_thread(lock)
 
     def jobs(self, spool: Spool, tally: Tally) -> list[Job]:
         """Return what has to be done."""
@@ -190,9 +210,9 @@ class FilesSteps(Generic[T]):
         """Return the next piece; none at the end."""
         if self._merge is None:
             await self._begin()
-        piece = await to_thread.run_sync(self._next)
+        piece = await run_in_thread(self._next)
         if piece is None:
-            await to_thread.run_sync(self.close)
+            await run_in_thread(self.close)
             return []
         return [piece]
 
@@ -207,14 +227,19 @@ class FilesSteps(Generic[T]):
     async def _begin(self) -> None:
         engine, spool = self._engine, self._spool
         if spool is None:
-            passing = await to_thread.run_sync(Spool.passing)
-            self._remove = finalize(self, passing.remove)
+            passing = await run_in_thread(self._make_folder)
             paths = await self._fetch_or_leave(engine.jobs(passing, self._tally))
         else:
             paths = await engine.fetch(engine.jobs(spool, self._tally), self._tally)
         source = engine.source
         self._merge = Merge(paths, source.columns, source.json, self._position)
         self._batches = self._merge.batches(engine.page_size)
+
+    def _make_folder(self) -> Spool:
+        """Make the folder that goes away with this object, also if its task was cancelled."""
+        passing = Spool.passing()
+        self._remove = finalize(self, passing.remove)
+        return passing
 
     async def _fetch_or_leave(self, jobs: list[Job]) -> list[Path]:
         """Fetch the files; where that fails nobody will come back for them."""
@@ -225,11 +250,13 @@ class FilesSteps(Generic[T]):
             return paths
         finally:
             if not complete:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
-                    for job in jobs:
-                        with suppress(PostHogError):
-                            await job.abandon()
-                    await to_thread.run_sync(self._remove)
+                try:
+                    with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
+                        for job in jobs:
+                            with suppress(PostHogError):
+                                await job.abandon()
+                finally:
+                    await run_in_thread(self._remove, shield=True)
 
     def _next(self) -> Piece[T] | None:
         batch = next(self._batches, None)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from anyio import to_thread
 
 from asyncposthog.errors import ExportError, StatusError
 from asyncposthog.export.engine import Tally
 from asyncposthog.export.moments import as_text
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
+from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.clock import Clock
 from asyncposthog.types import OMIT, RequestOptions
 
@@ -75,13 +75,13 @@ class Job:
             if not path.exists():
                 await fetch(self.resource, run, part, path, self.tally, self.clock, self.options)
             async with self.gate:
-                counts[str(number)] = await to_thread.run_sync(self._put_in_order, path, ordered)
+                counts[str(number)] = await run_in_thread(self._put_in_order, path, ordered)
             note = {**note, "rows": counts}
-            await to_thread.run_sync(partial(self.folder.write, note))
-            await to_thread.run_sync(partial(path.unlink, missing_ok=True))
+            await run_in_thread(partial(self.folder.write, note))
+            await run_in_thread(partial(path.unlink, missing_ok=True))
         held = sum(rows for rows, _ in counts.values())
         if note["records"] is not None and held != note["records"]:
-            await to_thread.run_sync(self.folder.clear)
+            await run_in_thread(self.folder.clear)
             raise ExportError(
                 f"The run {run} says that it exported {note['records']:,} rows, and its files hold "
                 f"{held:,}.",
@@ -98,29 +98,29 @@ class Job:
 
     async def _finished(self) -> dict[str, Any]:
         """Wait for the run, an earlier one if there is any, and note its files."""
-        note = await to_thread.run_sync(self.folder.note)
+        note = await run_in_thread(self.folder.note)
         if "files" in note:
             return note
         known = note.get("id")
         state = None if known is None else await self._state(str(known))
         if known is None or state is None:
-            await to_thread.run_sync(self.folder.clear)
+            await run_in_thread(self.folder.clear)
             known = await self._start()
-            await to_thread.run_sync(partial(self.folder.write, {"id": known}))
+            await run_in_thread(partial(self.folder.write, {"id": known}))
         wait = _FIRST_WAIT
         while True:
             state = await self._state(str(known))
             if state is not None and state["status"] == "Completed":
                 break
             if state is None or state["status"] not in _UNDER_WAY:
-                await to_thread.run_sync(self.folder.clear)
+                await run_in_thread(self.folder.clear)
                 raise _failed(str(known), state)
             self.tally.waits += 1
             await self.clock.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_WAIT)
         files = [str(part) for part in state.get("files") or ()]
         note = {"id": known, "files": files, "records": state.get("records_completed")}
-        await to_thread.run_sync(partial(self.folder.write, note))
+        await run_in_thread(partial(self.folder.write, note))
         return note
 
     async def _start(self) -> str:

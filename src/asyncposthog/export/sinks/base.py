@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.engine import Piece
 from asyncposthog.export.report import FileReport
+from asyncposthog.export.shapes import Shape
 
 __all__ = ["Mark", "Sink"]
 
@@ -31,6 +33,21 @@ class Sink(Protocol[T]):
     @property
     def identity(self) -> Mapping[str, Any]:
         """What is written where, as JSON data: a checkpoint is good for no other."""
+        ...
+
+    @property
+    def target(self) -> Path | None:
+        """The file or folder that is written, which is locked meanwhile; None: there is none."""
+        ...
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the target is a folder."""
+        ...
+
+    @property
+    def shape(self) -> Shape:
+        """What a state looks like."""
         ...
 
     @property
@@ -96,6 +113,7 @@ class Sink(Protocol[T]):
         """Close what is open, after a failure.
 
         Args:
-            keep: Whether the export may go on later, from a checkpoint.
+            keep: Whether the export may go on later, from a checkpoint. If not, everything that
+                this run has written is removed, also what has its name already.
         """
         ...

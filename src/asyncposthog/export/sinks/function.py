@@ -10,6 +10,7 @@ from asyncposthog.export.batch import Batch
 from asyncposthog.export.checksum import MASK, key_sum
 from asyncposthog.export.engine import Piece
 from asyncposthog.export.report import FileReport
+from asyncposthog.export.shapes import function_state
 
 from .base import Mark
 
@@ -46,6 +47,9 @@ class FunctionSink:
             name: The function's.
         """
         self._name = name
+        self.target = None
+        self.is_folder = False
+        self.shape = function_state
         self.rows = 0
         self.checksum = 0
 

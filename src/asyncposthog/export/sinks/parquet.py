@@ -12,16 +12,26 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checksum import MASK, key_sum
-from asyncposthog.export.durable import clear_errors, partial_name, publish, sync_folder
+from asyncposthog.export.durable import (
+    clear_errors,
+    create,
+    make_folder,
+    partial_name,
+    publish,
+    refuse_link,
+    reopen,
+)
 from asyncposthog.export.engine import Piece
 from asyncposthog.export.heap import give_back
 from asyncposthog.export.report import FileReport
+from asyncposthog.export.shapes import parquet_state
 from asyncposthog.query.arrow import arrow_table, pyarrow_module
 
 from .base import Mark
@@ -72,6 +82,10 @@ class ParquetSink:
         self._files: list[dict[str, Any]] = []
         self._open: _File | None = None
         self._behind: Any = None
+        self._kept = 0
+        self.target = folder
+        self.is_folder = True
+        self.shape = parquet_state
         self.rows = 0
         self.checksum = 0
 
@@ -89,8 +103,8 @@ class ParquetSink:
         """Find out whether it could begin."""
         if self._folder.exists() and not self._folder.is_dir():
             raise FileExistsError(f"{self._folder} is no folder. Remove it, or choose another.")
+        found = self.leftovers()
         if state is None:
-            found = self.leftovers()
             if not ours and any(path.suffix == ".parquet" for path in found):
                 raise FileExistsError(
                     f"{self._folder} has Parquet files already, and they are not those of an "
@@ -111,12 +125,15 @@ class ParquetSink:
     def leftovers(self) -> list[Path]:
         """Return the files of exports that are in the folder, complete ones and others."""
         folders = [self._folder, *self._folder.glob("date=*")] if self._folder.is_dir() else []
-        return [
-            path
-            for folder in folders
-            for pattern in ("part-*.parquet", ".part-*.partial")
-            for path in folder.glob(pattern)
-        ]
+        found: list[Path] = []
+        for folder in folders:
+            if folder != self._folder:
+                refuse_link(folder)
+            for pattern in ("part-*.parquet", ".part-*.partial"):
+                found += folder.glob(pattern)
+        for path in found:
+            refuse_link(path)
+        return found
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Make the folder, and remove what was not safe."""
@@ -124,6 +141,7 @@ class ParquetSink:
             self._folder.mkdir(parents=True, exist_ok=True)
             if state is not None:
                 self._files = [dict(file) for file in state["files"]]
+                self._kept = len(self._files)
                 self.rows, self.checksum = state["rows"], state["sum"]
             known = {file["name"] for file in self._files}
             for path in self.leftovers():
@@ -131,7 +149,7 @@ class ParquetSink:
                     path.unlink()
             # Whether it can be written to is found out before anything is asked for.
             probe = partial_name(self._folder / "part-probe")
-            probe.write_bytes(b"")
+            create(probe).close()
             probe.unlink()
 
     def prepare(self, batch: Batch) -> Block:
@@ -183,11 +201,11 @@ class ParquetSink:
 
     def _begin_file(self, day: str | None) -> _File:
         folder = self._folder if day is None else self._folder / f"date={day}"
-        if not folder.exists():
-            folder.mkdir()
-            sync_folder(self._folder)
+        if day is not None:
+            make_folder(folder)
         number = sum(file["day"] == day for file in self._files)
-        self._open = _File(folder / f"part-{number:05d}.parquet", day, self._schema)
+        path = folder / f"part-{number:05d}.parquet"
+        self._open = _File(path, self._folder, day, self._schema)
         return self._open
 
     def _append(self, file: _File, block: Block, start: int, stop: int) -> None:
@@ -208,7 +226,7 @@ class ParquetSink:
         if file is None:
             return False
         size, digest = file.complete()
-        publish(partial_name(file.path), file.path)
+        publish(partial_name(file.path), file.path, self._folder)
         self._open = None
         self._files.append(
             {
@@ -253,22 +271,24 @@ class ParquetSink:
         )
 
     def close(self, *, keep: bool) -> None:
-        """Close the open file, and remove it: without its end it cannot be read.
-
-        Complete files stay, whether or not a checkpoint knows them.
-        """
+        """Close the open file, and remove it: without its end it cannot be read."""
+        written = {self._folder / file["name"] for file in self._files[self._kept :]}
         if self._open is not None:
+            written.add(self._open.path)
             self._open.discard()
             self._open = None
         if not keep:
-            with contextlib.suppress(OSError):  # it may have been there before, and not be empty
-                self._folder.rmdir()
+            for path in written:
+                path.unlink(missing_ok=True)
+            for folder in {path.parent for path in written} - {self._folder}:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
 
 
 class _File:
     """One file on its way."""
 
-    def __init__(self, path: Path, day: str | None, schema: Any) -> None:
+    def __init__(self, path: Path, below: Path, day: str | None, schema: Any) -> None:
         """Open it under another name."""
         from pyarrow import parquet
 
@@ -279,7 +299,8 @@ class _File:
         self._waiting: list[Any] = []
         self._held = 0
         self._partial = partial_name(path)
-        self._file = self._partial.open("wb")
+        self._below = below
+        self._file = BufferedWriter(create(self._partial, below))
         self._writer: Any = parquet.ParquetWriter(  # pyright: ignore[reportUnknownMemberType]
             self._file, schema, compression="zstd"
         )
@@ -312,8 +333,8 @@ class _File:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        with self._partial.open("rb") as file:
-            return self._partial.stat().st_size, file_digest(file, "sha256").hexdigest()
+        with reopen(self._partial, self._below) as file:
+            return os.fstat(file.fileno()).st_size, file_digest(file, "sha256").hexdigest()
 
     def discard(self) -> None:
         """Remove it."""

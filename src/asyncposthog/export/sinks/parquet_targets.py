@@ -13,12 +13,21 @@ import stat
 from collections.abc import Mapping
 from hashlib import file_digest
 from importlib import import_module
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.durable import clear_errors, partial_name, publish, sync_folder
+from asyncposthog.export.durable import (
+    clear_errors,
+    create,
+    make_folder,
+    partial_name,
+    publish,
+    reopen,
+    sync_folder,
+)
 from asyncposthog.export.engine import Piece
 from asyncposthog.export.report import FileReport
 from asyncposthog.query.arrow import pyarrow_module
@@ -37,6 +46,7 @@ class _HiddenSink:
 
     def __init__(self, target: Path, hidden: Path, sink: ParquetSink) -> None:
         self.target = target
+        self.shape = sink.shape
         self._hidden = hidden
         self._sink = sink
 
@@ -112,6 +122,7 @@ class ParquetFileSink(_HiddenSink):
         self._overwrite = overwrite
         self._partial = partial_name(path)
         self._merged: _Merged | None = None
+        self._published = False
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -196,6 +207,7 @@ class ParquetFileSink(_HiddenSink):
             if _size(self._partial) == size:
                 self._check_free("was made while the export ran")
                 publish(self._partial, self.target)
+                self._published = True
             with contextlib.suppress(OSError):  # it is not there, or belongs to another export
                 self._hidden.rmdir()
         found = _size(self.target)
@@ -220,6 +232,8 @@ class ParquetFileSink(_HiddenSink):
         if not keep:
             self._drop_hidden()
             self._partial.unlink(missing_ok=True)
+            if self._published and not self._overwrite:
+                self.target.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:
@@ -236,7 +250,7 @@ class _Merged:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "r+b")  # noqa: SIM115
+        self._file = BufferedWriter(create(path))
         self._writer: Any = None
         self.parts = 0
 
@@ -264,8 +278,8 @@ class _Merged:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        with self._path.open("rb") as file:
-            return self._path.stat().st_size, file_digest(file, "sha256").hexdigest()
+        with reopen(self._path) as file:
+            return os.fstat(file.fileno()).st_size, file_digest(file, "sha256").hexdigest()
 
     def close(self) -> None:
         """Close the file as it is."""
@@ -338,7 +352,8 @@ class ParquetReplacementSink(_HiddenSink):
                 for name in sorted(names):
                     waiting, place = self._hidden / name, self.target / name
                     if waiting.exists():
-                        place.parent.mkdir(exist_ok=True)
+                        if place.parent != self.target:
+                            make_folder(place.parent)
                         waiting.replace(place)
                         sync_folder(place.parent)
                 for path in self._old.leftovers():

@@ -15,10 +15,11 @@ from typing import Any, Final, Literal
 from asyncposthog.errors import ExportError
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checksum import MASK, key_sum
-from asyncposthog.export.durable import clear_errors, partial_name, publish
+from asyncposthog.export.durable import clear_errors, create, partial_name, publish, reopen
 from asyncposthog.export.encode import csv_header, csv_lines, json_lines
 from asyncposthog.export.engine import Piece
 from asyncposthog.export.report import FileReport
+from asyncposthog.export.shapes import text_state
 
 from .base import Mark
 
@@ -62,6 +63,10 @@ class TextSink:
         self._columns: tuple[str, ...] | None = None
         self._offset = 0
         self._digest = sha256()
+        self._published = False
+        self.target = path
+        self.is_folder = False
+        self.shape = text_state
         self.rows = 0
         self.checksum = 0
         self._waiting: list[Batch] = []
@@ -91,7 +96,7 @@ class TextSink:
     def _check_free(self, why: str) -> None:
         if self._overwrite and not self._path.is_dir():
             return
-        if self._path.exists():
+        if os.path.lexists(self._path):
             replaced = "." if self._path.is_dir() else ", or replace it with overwrite=True."
             raise FileExistsError(
                 f"{self._path} exists already, and {why}. Remove it, choose another name{replaced}"
@@ -101,9 +106,9 @@ class TextSink:
         """Open the file, cut back to what was safe."""
         with clear_errors(self._path):
             if state is None:
-                self._file = self._partial.open("wb", buffering=0)
+                self._file = create(self._partial)
                 return
-            self._file = self._partial.open("r+b", buffering=0)
+            self._file = reopen(self._partial)
             self._file.truncate(state["offset"])
             self._digest = file_digest(self._file, "sha256")
         if self._digest.hexdigest() != state["sha256"]:
@@ -222,12 +227,18 @@ class TextSink:
                 f"{self._path} is gone, which the checkpoint says is complete.",
                 suggestion="Remove the checkpoint to export it again.",
             )
-        with clear_errors(self._path):
-            if ours:
-                publish(self._partial, self._path)
-            size = self._path.stat().st_size
+        path = self._partial if ours else self._path
+        with clear_errors(path):
+            size = path.stat().st_size
         if size != state["offset"]:
-            raise ExportError(f"{self._path} has {size:,} bytes, not {state['offset']:,}.")
+            raise ExportError(
+                f"{path} has {size:,} bytes, not {state['offset']:,}.",
+                suggestion="Remove it and the checkpoint to export it again.",
+            )
+        if ours:
+            with clear_errors(self._path):
+                publish(self._partial, self._path)
+            self._published = True
         return (
             FileReport(
                 path=str(self._path),
@@ -238,8 +249,10 @@ class TextSink:
         )
 
     def close(self, *, keep: bool) -> None:
-        """Close the file; remove what nobody can go on with."""
+        """Close the file; remove it if no other run can go on with it."""
         if self._file is not None:
             self._file.close()
             if not keep:
                 self._partial.unlink(missing_ok=True)
+                if self._published and not self._overwrite:
+                    self._path.unlink(missing_ok=True)

@@ -1,0 +1,269 @@
+"""Blocking calls in worker threads that have always ended before the caller continues.
+
+`anyio.to_thread.run_sync` waits for its thread when an anyio scope is cancelled, but not when an
+asyncio task is: `task.cancel()`, `asyncio.timeout`, `asyncio.TaskGroup` and Ctrl-C all reach the
+caller's `finally` while the thread still runs, and what is closed there is then used by both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from threading import Thread
+from types import TracebackType
+from typing import Generic, TypeVar, TypeVarTuple, cast
+
+import anyio
+from anyio import CapacityLimiter, lowlevel, to_thread
+
+__all__ = ["run_in_thread"]
+
+R = TypeVar("R")
+Args = TypeVarTuple("Args")
+
+logger = logging.getLogger("asyncposthog")
+
+
+async def run_in_thread(
+    function: Callable[[*Args], R],
+    *args: *Args,
+    shield: bool = False,
+    limiter: CapacityLimiter | None = None,
+    interrupt: Callable[[], object] | None = None,
+) -> R:
+    """Run a blocking function in a worker thread, and return what it returns.
+
+    Once the function has started, this neither returns nor raises before it has ended, no matter
+    how often and by what means the task is cancelled. Cancellation of an asyncio task is raised
+    when the function has ended; if the function failed as well, its exception is the cause of the
+    cancellation. Cancellation by an anyio scope, or by trio, is raised at the next checkpoint, and
+    the result or the exception of the function comes first. A function whose task is cancelled
+    before it has started never runs.
+
+    The thread holds a token of the limiter until it has ended. It sees the context variables of
+    the caller.
+
+    A result may be lost to a cancellation: a function that opens something has to store it where
+    the caller's clean-up finds it.
+
+    Args:
+        function: What to run.
+        *args: Its arguments.
+        shield: Run the function even if the task is cancelled before it has started: for clean-up.
+            It does without a token of the limiter where none is free.
+        limiter: Limits how many threads run at a time; by default anyio's limiter of threads.
+        interrupt: Makes the function end soon. Called in the event loop when the task is
+            cancelled; cancellation by anyio or trio is then raised as soon as the function ends.
+
+    Raises:
+        Exception: What the function raised.
+    """
+    if shield and not _has_event_loop():
+        # The event loop ended without this coroutine: there is nothing left to wait with.
+        return function(*args)
+    if not _is_asyncio():
+        return await _run_on_trio(function, args, shield, limiter, interrupt)
+    job, tokens = _Job(function, args), limiter or to_thread.current_default_thread_limiter()
+    if shield:
+        # Without a single await before the thread starts.
+        tokens = tokens if tokens.available_tokens >= 1 else CapacityLimiter(1)
+        tokens.acquire_on_behalf_of_nowait(job)
+    else:
+        await tokens.acquire_on_behalf_of(job)
+    try:
+        return await job.run(interrupt)
+    finally:
+        if not job.loop.is_closed():
+            tokens.release_on_behalf_of(job)
+        del job  # its exception refers to this frame
+
+
+class _Job(Generic[R]):
+    """A function in a thread of its own, and an asyncio task that waits for it."""
+
+    # Not a thread of anyio's: one that is handed a call may or may not run it if the waiting
+    # future is cancelled, and keeps the process from ending if its event loop was not ended well.
+
+    def __init__(self, function: Callable[[*Args], R], args: tuple[*Args]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._call: Callable[[], R] | None = lambda: function(*args)
+        self._thread = Thread(target=self._work, name="asyncposthog worker", daemon=False)
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._result: R | None = None
+        self._error: BaseException | None = None
+
+    def _work(self) -> None:
+        call, self._call = self._call, None
+        assert call is not None
+        try:
+            self._result = self._context.run(call)
+        except BaseException as error:
+            self._error = error
+        del call
+        self._ended = True
+        with suppress(RuntimeError):  # the event loop is closed: the thread is joined instead
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def run(self, interrupt: Callable[[], object] | None) -> R:
+        """Start the thread, and wait until it has ended."""
+        stopped: BaseException | None = None
+        try:
+            self._thread.start()
+            if interrupt is not None:
+                stopped = await self._wait()
+                if stopped is not None:
+                    interrupt()
+            with _Shield():
+                while not self._ended:
+                    # Task.uncancel() is not called: the task stays as cancelled as it is.
+                    stopped = _weightier(stopped, await self._wait())
+        finally:
+            # At once, unless the coroutine was closed, or interrupted in between by a signal.
+            _join(self._thread)
+        error, self._error = self._error, None
+        result, self._result = self._result, None
+        try:
+            if stopped is None:
+                if error is not None:
+                    raise error
+                return cast("R", result)
+            if error is None:
+                raise stopped
+            if interrupt is None:
+                logger.warning(
+                    "a worker thread ended with %s while its task was cancelled",
+                    type(error).__name__,
+                )
+            raise stopped from error
+        finally:
+            del stopped, error  # they refer to this frame
+
+    async def _wait(self) -> BaseException | None:
+        """Wait for the end of the thread; return what the wait was ended by instead, if anything.
+
+        Raises:
+            GeneratorExit: The coroutine is closed, and must not wait again.
+        """
+        if self._ended:
+            return None
+        self._waiter = self.loop.create_future()
+        try:
+            await self._waiter
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            return error
+        finally:
+            self._waiter = None
+        return None
+
+
+class _Shield:
+    """Keeps anyio's cancellation away, which would be delivered in every cycle of the loop."""
+
+    def __enter__(self) -> None:
+        self._scope = anyio.CancelScope(shield=True)
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not GeneratorExit:  # then there is no task, without which a scope cannot be left
+            self._scope.__exit__(kind, error, traceback)
+
+
+async def _run_on_trio(
+    function: Callable[[*Args], R],
+    args: tuple[*Args],
+    shield: bool,
+    limiter: CapacityLimiter | None,
+    interrupt: Callable[[], object] | None,
+) -> R:
+    """Run a function in a thread of trio's, which no cancellation leaves behind."""
+    outcomes: list[tuple[R | None, BaseException | None]] = []
+
+    tokens = limiter or to_thread.current_default_thread_limiter()
+    if shield and tokens.available_tokens < 1:
+        tokens = CapacityLimiter(1)
+
+    async def call() -> None:
+        try:
+            outcomes.append((await to_thread.run_sync(function, *args, limiter=tokens), None))
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:
+            outcomes.append((None, error))
+
+    async def watch(interrupt: Callable[[], object]) -> None:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            if not outcomes:
+                interrupt()
+            raise
+
+    with anyio.CancelScope(shield=shield):
+        if interrupt is None:
+            await call()
+        else:
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch, interrupt)
+                await call()
+                group.cancel_scope.cancel()
+    result, error = outcomes.pop()
+    try:
+        if interrupt is not None:
+            await lowlevel.checkpoint_if_cancelled()
+        if error is not None:
+            raise error
+        return cast("R", result)
+    finally:
+        del error  # it refers to this frame
+
+
+def _is_asyncio() -> bool:
+    """Return whether this is a task of asyncio."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
+
+
+def _has_event_loop() -> bool:
+    """Return whether a task runs, of asyncio or of trio."""
+    try:
+        anyio.get_current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _weightier(first: BaseException | None, then: BaseException | None) -> BaseException | None:
+    """Return which of two exceptions to raise: Ctrl-C, or else the latest cancellation."""
+    if then is None or (first is not None and not isinstance(first, asyncio.CancelledError)):
+        return first
+    return then
+
+
+def _join(thread: Thread) -> None:
+    """Wait for the end of a thread without the event loop. Ctrl-C is raised afterwards."""
+    pressed: KeyboardInterrupt | None = None
+    while thread.ident is not None and thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            pressed = error
+    if pressed is not None:
+        raise pressed
