@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from asyncposthog import PermissionDeniedError
+from asyncposthog import PermissionDeniedError, registry
 from asyncposthog.advice import Facts
 from asyncposthog.operation import Operation
 from tests.runtime_kit import GET, QUERY
@@ -128,7 +129,7 @@ def test_an_unknown_key() -> None:
         (404, b"", {"path": "/api/projects/@current/x/"}, "'@current' follows the browser"),
         (404, b"<html><title>404</title>", {}, "is https://us.posthog.com the right host?"),
         (404, b"", {"path": "/api/projects/1/query/q/"}, "kept for 20 minutes"),
-        (405, b"", {"operation": replace(GET, method="DELETE")}, "use its delete() method"),
+        (405, b"", {"operation": replace(GET, method="DELETE")}, "delete() method sends that"),
         (405, b"", {"operation": replace(GET, method="PUT")}, "does not take PUT"),
         (413, b"", {}, "20 MiB"),
         (429, b"", {"headers": {"Retry-After": "37"}}, "Call again in 37 s"),
@@ -198,3 +199,40 @@ def test_every_answer_comes_with_advice(status: int) -> None:
 def test_backfills_are_no_queries() -> None:
     error = fail(429, envelope("too_many_concurrent_backfills", "No."))
     assert "queries" not in str(error)
+
+
+_ODD = envelope("odd", "Odd.")
+_BODIES: dict[int, list[Any]] = {
+    302: [b""],
+    400: [
+        _ODD,
+        envelope("invalid_input", "OFFSET is not supported"),
+        envelope("invalid_input", "Odd.", attr="name"),
+    ],
+    401: [_ODD],
+    402: [_ODD],
+    403: [b"", _ODD, envelope("permission_denied", "API key missing required scope 'x:read'")],
+    404: [b"", b"<html><title>No</title>", _ODD],
+    405: [b"", envelope("method_not_allowed", "Not allowed.")],
+    409: [_ODD],
+    413: [_ODD],
+    429: [_ODD, envelope("throttled", "Exceeded maximum concurrency limit: 3")],
+    500: [_ODD, b"<html><title>No</title>"],
+    504: [_ODD],
+    512: [_ODD],
+}
+
+
+@pytest.mark.parametrize("status", _BODIES)
+def test_no_suggestion_names_the_operation_that_was_called(status: int) -> None:
+    for operation in registry.operations():
+        called = re.compile(rf"\b{operation.name}\(|\b{re.escape(operation.id)}\b")
+        for body in _BODIES[status]:
+            error = fail(status, body, operation)
+            assert error.suggestion
+            assert not called.search(error.suggestion), operation.id
+
+
+def test_a_delete_that_posthog_refuses_says_so() -> None:
+    operation = registry.find("error_tracking.issues.delete")
+    assert "does not delete this object" in str(fail(405, b"", operation))

@@ -90,11 +90,6 @@ _LOOK: Final = (
 def _bad_request(answer: Answer, facts: Facts) -> str:
     if answer.attr:
         return f"Check the argument {answer.attr.replace('__', '.')}."
-    if "OFFSET" in (answer.detail or ""):
-        return (
-            "Page by key instead of OFFSET, as ph.query.stream() does: "
-            "WHERE (timestamp, uuid) > (…) ORDER BY both."
-        )
     if "/query/" in answer.operation.path:
         found = (a for words, a in _OF_QUERIES if words.search(answer.detail or ""))
         return next(found, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
@@ -102,6 +97,11 @@ def _bad_request(answer: Answer, facts: Facts) -> str:
 
 
 _OF_QUERIES: Final = (
+    (
+        re.compile("OFFSET"),
+        "Page by key instead of OFFSET, as ph.query.stream() does: WHERE (timestamp, uuid) > (…) "
+        "ORDER BY both.",
+    ),
     (
         re.compile(r"(?i)unable to resolve field|field not found|unknown (field|column)"),
         "There is no such column: an event's properties are properties.name, its person's "
@@ -229,7 +229,13 @@ def _not_found(answer: Answer, facts: Facts) -> str:
 
 def _not_allowed(answer: Answer, facts: Facts) -> str:
     if answer.request.method == "DELETE":
-        return 'This resource is deleted by PATCH {"deleted": true}: use its delete() method.'
+        if answer.operation.name == "delete":
+            # Where PATCH deletes, delete() sends it already.
+            return "PostHog does not delete this object through its API."
+        return (
+            'Where an object has a field "deleted", PATCH {"deleted": true} deletes it: the '
+            "resource's delete() method sends that."
+        )
     return f"The resource does not take {answer.request.method}."
 
 

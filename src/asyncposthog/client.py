@@ -168,11 +168,15 @@ class BaseClient:
 
     @property
     def rate_limits(self) -> RateLimits:
-        """How much of the key's rate limits is used, as far as this client knows. It prints."""
+        """How much of the key's rate limits is used, as far as this client knows. It prints.
+
+        `rate_limits["burst"]` works before the first request too, and with `limits=False`, where
+        nothing is counted: usage is zero then.
+        """
         from .limits.view import RateLimits
 
         budget = self._executor.transport.budget(self.settings.host, self.settings.api_key.reveal())
-        return RateLimits() if budget is None else budget.view()
+        return RateLimits(counted=False) if budget is None else budget.view()
 
     def with_options(
         self,

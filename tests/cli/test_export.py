@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pyarrow import parquet
 
 from asyncposthog.cli import main
 from tests.cli.kit import Ended, Terminal, environment, finish, served_model, start
@@ -85,6 +86,32 @@ def test_a_file_is_written_and_reported(program: Program, server: Server, tmp_pa
     assert "exists already" in again.err
 
 
+def test_parquet_is_one_file_where_the_name_says_so(program: Program, tmp_path: Path) -> None:
+    path, folder = tmp_path / "x.parquet", f"{tmp_path / 'y.parquet'}/"
+    ended = program("export", "events", *RANGE, "--out", str(path))
+    assert (ended.status, ended.err) == (0, "")
+    assert [file["path"] for file in ended.json["files"]] == [str(path)]
+    assert parquet.read_metadata(path).num_rows == 2_000
+    assert program("export", "events", *RANGE, "--out", folder).status == 0
+    assert sorted(os.listdir(folder)) == ["date=2026-01-01"]
+    assert sorted(os.listdir(tmp_path)) == ["x.parquet", "y.parquet"]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet", "x/"])
+def test_what_is_there_is_replaced_when_asked_for(
+    program: Program, tmp_path: Path, name: str
+) -> None:
+    command = ("export", "events", *RANGE, "--out", f"{tmp_path}/{name}")
+    assert program(*command, "--event", "signed up").status == 0
+    refused = program(*command)
+    assert refused.status == 2
+    assert "--overwrite" in refused.err
+    assert "overwrite=True" not in refused.err
+    replaced = program(*command, "--overwrite")
+    assert (replaced.status, replaced.err) == (0, "")
+    assert replaced.json["rows"] == 2_000
+
+
 def test_options_reach_the_query(program: Program, server: Server) -> None:
     ended = program(
         "export", "events", *RANGE, "--event", "signed up", "--event", "$pageview",
@@ -132,7 +159,12 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
         (("events", "--from", "yesterday", "--to", "2026-01-02"), "--from must be a day"),
         (("events", "--from", "2026-01-01"), "--to"),
         (("events", *RANGE, "--out", "rows.xlsx"), "says no format"),
-        (("events", *RANGE, "--format", "parquet"), "Parquet needs a folder"),
+        (("events", *RANGE, "--format", "parquet"), "Parquet cannot be written to stdout"),
+        (("events", *RANGE, "--out", "x.parquet", "--format", "csv"), "named as Parquet, but CSV"),
+        (("events", *RANGE, "--out", "x.csv", "--format", "parquet"), "or 'x.csv/' for a folder"),
+        (("events", *RANGE, "--out", "x/", "--format", "csv"), "without a slash at the end"),
+        (("events", *RANGE, "--out", "x.csv.zst"), "only .gz is written"),
+        (("events", *RANGE, "--overwrite"), "--overwrite is for a file or a folder"),
         (("events", *RANGE, "--resume"), "cannot be resumed"),
         (("events", *RANGE, "--out", "e.jsonl", "--resume"), "nothing to resume"),
         (("events", *RANGE, "--value", "n"), "NAME=VALUE"),

@@ -183,6 +183,7 @@ def test_files_are_written_by_their_names_and_never_over_others(
     assert "exists" in refused.err
     assert path.read_text() == "mine"
     assert program("query", "SELECT 1 LIMIT 1", "-o", str(path), "--force").status == 0
+    assert program("query", "SELECT 1 LIMIT 1", "--out", str(path), "--overwrite").status == 0
     assert path.read_text().startswith("event,n,at")
     for name in ("rows.xlsx", "no/such/rows.csv", "."):
         assert program("query", "SELECT 1 LIMIT 1", "-o", str(tmp_path / name)).status == 2

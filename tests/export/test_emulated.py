@@ -290,7 +290,7 @@ async def test_a_checkpoint_of_another_export_is_refused(
         with pytest.raises(ExportError, match="end was '2026-03-01 00"):
             await other.to_jsonl(tmp_path / "a.jsonl", checkpoint=checkpoint)
         with pytest.raises(ExportError, match="format was 'jsonl' and is 'csv'"):
-            await job.to_csv(tmp_path / "a.jsonl", checkpoint=checkpoint)
+            await job.to_csv(tmp_path / "a.csv", checkpoint=checkpoint)
         checkpoint.write_bytes(b"{}")
         with pytest.raises(ExportError, match="no checkpoint"):
             await job.to_jsonl(tmp_path / "a.jsonl", checkpoint=checkpoint)
@@ -298,6 +298,7 @@ async def test_a_checkpoint_of_another_export_is_refused(
 
 async def test_outputs_that_exist_or_cannot_be_written(emulator: Emulator, tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_bytes(b"mine")
+    (tmp_path / "there").write_bytes(b"mine")
     before = len(emulator.requests)
     async with AsyncPostHog.emulated(emulator) as ph:
         job = ph.export.events(START, UNTIL, engine="query")
@@ -306,7 +307,7 @@ async def test_outputs_that_exist_or_cannot_be_written(emulator: Emulator, tmp_p
         with pytest.raises(ExportError, match="cannot be written"):
             await job.to_jsonl(tmp_path / "no" / "folder.jsonl")
         with pytest.raises(FileExistsError, match="no folder"):
-            await job.to_parquet(tmp_path / "there.jsonl")
+            await job.to_parquet(tmp_path / "there")
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "part-00000.parquet").write_bytes(b"")
         with pytest.raises(FileExistsError, match="Parquet files already"):

@@ -18,6 +18,7 @@ from asyncposthog import (
     PostHogError,
     RateLimitError,
 )
+from asyncposthog.emulator import Emulator
 from asyncposthog.limits.limiter import RateLimiter
 from asyncposthog.limits.window import SLACK
 from benchmarks.virtual import LoopClock
@@ -157,6 +158,42 @@ async def test_limits_can_be_looked_at_before_any_request() -> None:
         "0 requests, 0 of them retries; 0 waited; 0 were refused (429)"
     )
     await ph.aclose()
+
+
+async def test_a_limit_that_was_not_used_yet_has_zero_usage() -> None:
+    async with client(Wire(), limits={"burst": (7, 60)}, query_slots=2) as ph:
+        burst = ph.rate_limits["burst"]
+        assert (burst.limit, burst.seconds, burst.used, burst.remaining) == (7, 60, 0, 7)
+        assert (burst.share, burst.reset, burst.waiting, burst.closed) == (7, 0, 0, 0)
+        assert ph.rate_limits["slots of project 1"].remaining == 2
+        assert ph.rate_limits["health_issue_refresh of project 2"].limit == 1
+        assert list(ph.rate_limits) == []
+        await ph.feature_flags.get(1)
+        assert ph.rate_limits["burst"].used == 1
+        assert ph.rate_limits["query"].used == 0
+
+
+async def test_an_unknown_limit_lists_those_there_are() -> None:
+    async with client(Wire()) as ph:
+        with pytest.raises(KeyError, match="did you mean 'burst'") as caught:
+            ph.rate_limits["brust"]
+        assert "api_queries_burst" in str(caught.value)
+        with pytest.raises(KeyError, match="use 'slots of project 1'"):
+            ph.rate_limits["slots"]
+        with pytest.raises(KeyError, match="no rate limit 'burst of project 1'"):
+            ph.rate_limits["burst of project 1"]
+
+
+async def test_limits_can_be_looked_at_on_an_emulator() -> None:
+    async with AsyncPostHog.emulated() as ph:
+        await ph.cohorts.list(limit=1)
+        assert ph.rate_limits["burst"].remaining == ph.rate_limits["burst"].limit == 480
+        assert str(ph.rate_limits) == (
+            "Rate limits are off (limits=False): requests are not counted."
+        )
+    async with AsyncPostHog.emulated(Emulator(rate_limits=True)) as ph:
+        await ph.cohorts.list(limit=1)
+        assert ph.rate_limits["burst"].used == 1
 
 
 async def test_a_deadline_that_cannot_be_met_fails_at_once() -> None:

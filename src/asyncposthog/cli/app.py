@@ -10,6 +10,15 @@ import typer
 
 from asyncposthog._version import __version__
 
+from .completion import (
+    complete_column,
+    complete_field,
+    complete_known_resource,
+    complete_operation,
+    complete_operations,
+    complete_parameter,
+    complete_resource,
+)
 from .export_commands import export
 from .running import perform, run
 from .session import session
@@ -64,10 +73,22 @@ class Region(StrEnum):
     EU = "eu"
 
 
-Resource = Annotated[str, typer.Argument(help="As in `asyncposthog resources`: cohorts, …")]
+Resource = Annotated[
+    str,
+    typer.Argument(
+        help="As in `asyncposthog resources`: cohorts, …", autocompletion=complete_resource
+    ),
+]
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")]
 Param = Annotated[
-    list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Query parameter.")
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        help="Query parameter.",
+        autocompletion=complete_parameter,
+    ),
 ]
 Field = Annotated[
     list[str] | None,
@@ -76,6 +97,7 @@ Field = Annotated[
         "-f",
         metavar="NAME=VALUE",
         help="Field of the body; JSON where the schema wants no text; a file as NAME=@PATH.",
+        autocompletion=complete_field,
     ),
 ]
 Data = Annotated[
@@ -88,7 +110,13 @@ Format = Annotated[
 ]
 Column = Annotated[
     list[str] | None,
-    typer.Option("--column", "-c", metavar="NAME", help="Show this field; dots lead inside."),
+    typer.Option(
+        "--column",
+        "-c",
+        metavar="NAME[,NAME]",
+        help="Show only these fields; dots lead inside. May be repeated.",
+        autocompletion=complete_column,
+    ),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Objects at most.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")]
@@ -128,7 +156,12 @@ def common(
 
 @app.command()
 def resources(
-    name: Annotated[str | None, typer.Argument(help="Show the operations of this one.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Show the operations of this one.", autocompletion=complete_known_resource
+        ),
+    ] = None,
     format: Format = ObjectFormat.AUTO,
 ) -> None:
     """List every resource and its methods."""
@@ -243,7 +276,12 @@ def delete(
 
 @app.command("call")
 def call_(
-    operation: Annotated[str, typer.Argument(help="RESOURCE.METHOD, as feature_flags.activity.")],
+    operation: Annotated[
+        str,
+        typer.Argument(
+            help="RESOURCE.METHOD, as feature_flags.activity.", autocompletion=complete_operation
+        ),
+    ],
     ids: Ids = None,
     param: Param = None,
     field: Field = None,
@@ -277,9 +315,11 @@ def query(
         RowFormat, typer.Option("--format", help="auto: by --output's name, else as of a terminal.")
     ] = RowFormat.AUTO,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")
+        Path | None, typer.Option("--output", "--out", "-o", metavar="FILE", help="Write here.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--overwrite", "--force", help="Replace FILE if it exists.")
+    ] = False,
     mode: Annotated[
         QueryMode, typer.Option("--mode", help="blocking: at most 10 s; async: as a job.")
     ] = QueryMode.AUTO,
@@ -318,7 +358,10 @@ app.add_typer(export)
 def doctor(
     operations: Annotated[
         list[str] | None,
-        typer.Argument(help="Operations you mean to call: 'feature_flags.*'."),
+        typer.Argument(
+            help="Operations you mean to call: 'feature_flags.*'.",
+            autocompletion=complete_operations,
+        ),
     ] = None,
     format: Format = ObjectFormat.AUTO,
 ) -> None:

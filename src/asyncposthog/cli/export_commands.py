@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .completion import complete_column, complete_parameter, complete_resource
 from .running import run
 
 if TYPE_CHECKING:
@@ -93,12 +94,22 @@ Engine = Annotated[
     typer.Option("--engine", help="query, or files: PostHog's own batch exports."),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="FILE|FOLDER", help="Where to. Default: stdout."),
+    str | None,
+    typer.Option(
+        "--out",
+        "--output",
+        "-o",
+        metavar="FILE|FOLDER",
+        help="Where to: x.jsonl, x.csv (also with .gz), x.parquet, or a folder. Default: stdout.",
+    ),
 ]
 Form = Annotated[
     ExportFormat,
     typer.Option("--format", help="auto: by the name; a folder gets Parquet, stdout JSON lines."),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what is there, once the export is complete."),
 ]
 Checkpoint = Annotated[
     Path | None,
@@ -127,6 +138,7 @@ def events(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -151,7 +163,7 @@ def events(
             engine=_engine(engine),
         )
 
-    _export("events", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("events", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -164,6 +176,7 @@ def persons(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -187,7 +200,7 @@ def persons(
             engine=_engine(engine),
         )
 
-    _export("persons", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("persons", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -200,6 +213,7 @@ def sessions(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -223,7 +237,7 @@ def sessions(
             engine=_engine(engine),
         )
 
-    _export("sessions", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("sessions", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -236,6 +250,7 @@ def groups(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -253,7 +268,7 @@ def groups(
             values=read_values(value or ()),
         )
 
-    _export("groups", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("groups", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command()
@@ -271,6 +286,7 @@ def hogql(
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -290,23 +306,42 @@ def hogql(
             values=read_values(value or ()),
         )
 
-    _export("rows", make, out, format, checkpoint, resume, dry_run, progress)
+    _export("rows", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
 
 
 @export.command("list")
 def list_(
-    resource: Annotated[str, typer.Argument(help="As in `asyncposthog resources`: cohorts, …")],
+    resource: Annotated[
+        str,
+        typer.Argument(
+            help="As in `asyncposthog resources`: cohorts, …", autocompletion=complete_resource
+        ),
+    ],
     ids: Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Query parameter."),
+        typer.Option(
+            "--param",
+            "-p",
+            metavar="NAME=VALUE",
+            help="Query parameter.",
+            autocompletion=complete_parameter,
+        ),
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option("--column", "-c", metavar="NAME", help="Only this field.")
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "-c",
+            metavar="NAME[,NAME]",
+            help="Export only these fields. May be repeated.",
+            autocompletion=complete_column,
+        ),
     ] = None,
     out: Out = None,
     format: Form = ExportFormat.AUTO,
     checkpoint: Checkpoint = None,
+    overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
     progress: Progress = ProgressFormat.AUTO,
@@ -322,9 +357,14 @@ def list_(
         return method(*path, **keywords)
 
     def make(client: AsyncPostHog) -> Any:
-        return client.export.list(cursor(client), columns=column or None)
+        from .columns import check_columns, split_columns
+        from .operations import find_operation
 
-    _export(resource, make, out, format, checkpoint, resume, dry_run, progress, cursor)
+        columns = split_columns(column or ())
+        check_columns(find_operation(resource, "list"), columns)
+        return client.export.list(cursor(client), columns=columns or None)
+
+    _export(resource, make, out, format, checkpoint, overwrite, resume, dry_run, progress, cursor)
 
 
 def _engine(engine: EngineChoice) -> Any:
@@ -334,9 +374,10 @@ def _engine(engine: EngineChoice) -> Any:
 def _export(
     what: str,
     make: Callable[[AsyncPostHog], Any],
-    out: Path | None,
+    out: str | None,
     format: ExportFormat,
     checkpoint: Path | None,
+    overwrite: bool,
     resume: bool,
     dry_run: bool,
     progress: ProgressFormat,
@@ -350,6 +391,7 @@ def _export(
             out=out,
             format=format.value,
             checkpoint=checkpoint,
+            overwrite=overwrite,
             resume=resume,
             dry_run=dry_run,
             progress=progress.value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from asyncposthog import AsyncPostHog
 from asyncposthog.errors import ExportError
 from asyncposthog.export.checkpoint import default_path
 from asyncposthog.export.encode import csv_header, csv_lines, json_lines
+from asyncposthog.export.targets import Form, Target, form_of_name, read_target
 
 from . import codes
 from .failures import UsageProblem
@@ -38,15 +40,17 @@ class Order:
 
     what: str
     """For people: `events`."""
-    out: Path | None = None
+    out: str | None = None
+    """As it was typed: a slash at its end means a folder."""
     format: ExportForm = "auto"
     checkpoint: Path | None = None
+    overwrite: bool = False
     resume: bool = False
     dry_run: bool = False
     progress: ProgressForm = "auto"
 
     @property
-    def form(self) -> str:
+    def form(self) -> Form:
         """How rows are written; a folder gets Parquet, and stdout JSON lines.
 
         Raises:
@@ -55,25 +59,39 @@ class Order:
         out, form = self.out, self.format
         if out is None:
             if form == "parquet":
-                raise UsageProblem("Parquet needs a folder.", "Give --out FOLDER.")
+                raise UsageProblem(
+                    "Parquet cannot be written to stdout.",
+                    "Give --out FILE.parquet or --out FOLDER.",
+                )
             return "jsonl" if form == "auto" else form
         if form != "auto":
             return form
-        suffix = (out.with_suffix("") if out.suffix == ".gz" else out).suffix
-        if suffix in {".jsonl", ".csv"}:
-            return suffix[1:]
-        if suffix == ".ndjson":
-            return "jsonl"
-        if not suffix:
-            return "parquet"
-        raise UsageProblem(f"{out}: the name says no format.", "Give --format.")
+        named = form_of_name(out)
+        if named is None and Path(out).suffix and not out.endswith(("/", os.sep)):
+            raise UsageProblem(
+                f"{out}: the name says no format.", "Give --format, or add a slash for a folder."
+            )
+        return named or "parquet"
+
+    @property
+    def target(self) -> Target | None:
+        """Where it goes; None: to stdout.
+
+        Raises:
+            UsageProblem: Format and output do not go together.
+        """
+        try:
+            return None if self.out is None else read_target(self.out, self.form)
+        except ValueError as error:
+            raise UsageProblem(f"--out {error}.") from None
 
     @property
     def noted(self) -> Path | None:
         """Where it is kept how far the export is."""
-        if self.checkpoint is not None or self.out is None:
+        target = self.target
+        if self.checkpoint is not None or target is None:
             return self.checkpoint
-        return default_path(self.out, self.form)
+        return default_path(target.path, "parquet" if target.folder else "jsonl")
 
     def check(self) -> None:
         """Refuse what does not go together.
@@ -82,6 +100,8 @@ class Order:
             UsageProblem: Nothing was sent.
         """
         noted = self.noted
+        if self.out is None and self.overwrite:
+            raise UsageProblem("--overwrite is for a file or a folder.", "Give --out.")
         if self.out is None and (noted or self.resume) and not self.dry_run:
             raise UsageProblem("What goes to stdout cannot be resumed.", "Give --out.")
         if self.resume and noted is not None and not noted.exists():
@@ -128,7 +148,12 @@ async def _run(order: Order, form: str, job: ExportJob, client: AsyncPostHog) ->
         if order.out is None:
             return await job.to(_Stdout(form), on_progress=on_progress)
         sink: Callable[..., Awaitable[Report]] = getattr(job, f"to_{form}")
-        return await sink(order.out, checkpoint=order.checkpoint, on_progress=on_progress)
+        return await sink(
+            order.out,
+            checkpoint=order.checkpoint,
+            overwrite=order.overwrite,
+            on_progress=on_progress,
+        )
 
 
 class _Stdout:
@@ -186,7 +211,7 @@ def _conclude(order: Order, report: Report) -> None:
         files = f"{counted(len(report.files), 'file')}, " if len(report.files) != 1 else ""
         told.append(f"{files}{_size(report.written)}")
     told.append(counted(report.requests, "request") + (", resumed" if report.resumed else ""))
-    where = "" if order.out is None else f"{order.out}: "
+    where = "" if order.out is None else f"{Path(order.out)}: "
     note(f"{where}{'; '.join(told)}.", style="green")
     for line in report.notes:
         note(line)

@@ -50,7 +50,10 @@ _IN_PYTHON: Final = (
     (re.compile(r"\bregion='(us|eu)'"), r"--region \1"),
     (re.compile(r"\bhost= or region="), "--host or --region"),
     (re.compile(r"\bproject_id\b"), "--project"),
+    (re.compile(r"\boverwrite=True\b"), "--overwrite"),
 )
+
+_UNBOUND: Final = re.compile(r"values has no '(\w+)'")
 
 
 def _for_command_line(suggestion: str) -> str:
@@ -77,14 +80,16 @@ def _read(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted.", None, codes.INTERRUPTED
     if isinstance(error, FileExistsError):
-        return str(error), None, codes.USAGE
+        return _for_command_line(str(error)), None, codes.USAGE
     if isinstance(error, ImportError):
         return str(error), None, codes.ERROR
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", None, codes.ERROR
     if isinstance(error, TypeError | ValueError):
-        return str(error), None, codes.USAGE
+        unbound = _UNBOUND.search(str(error))
+        advice = f"Give it with --value {unbound[1]}=VALUE." if unbound else None
+        return str(error), advice, codes.USAGE
     return (
         f"{type(error).__name__}: {error}",
         "This should not happen; --debug shows where it came from.",

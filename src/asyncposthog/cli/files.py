@@ -23,7 +23,7 @@ def check_new(path: Path, *, force: bool = False) -> None:
     if path.is_dir():
         raise UsageProblem(f"{path} is a folder.", "Give the name of a file.")
     if path.exists() and not force:
-        raise UsageProblem(f"{path} exists.", "Give another name, or --force to replace it.")
+        raise UsageProblem(f"{path} exists.", "Give another name, or --overwrite to replace it.")
     if not path.parent.is_dir():
         raise UsageProblem(f"There is no folder {path.parent}.")
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from asyncposthog import Cursor
 from asyncposthog.operation import Operation
 
+from .columns import check_columns, split_columns
 from .failures import UsageProblem
 from .operations import bind, find_operation, method_of, pairs, resources
 from .output import Format, form_of, show_object, show_objects
@@ -74,6 +75,8 @@ def _show_resource(known: dict[str, list[Operation]], name: str, format: Format)
 async def call(request: Request) -> None:
     """Perform an operation and show its answer."""
     operation = find_operation(request.resource, request.action)
+    columns = split_columns(request.columns)
+    check_columns(operation, columns)
     data = _data(request.data)
     params, fields = pairs(request.params, "--param"), pairs(request.fields, "--field")
     if request.action == "update" and not fields and data is None:
@@ -88,19 +91,25 @@ async def call(request: Request) -> None:
         elif operation.pagination is not None:
             _ask_for_few(operation, request.limit, keywords)
             items = cast("Cursor[Any]", method(*path, **keywords))
-            await show_objects(items, request.format, request.limit, request.columns)
+            await show_objects(items, request.format, request.limit, columns)
         else:
             answer = await client.raw(method, *path, **keywords)
-            _show(operation, answer.content, answer.json, request)
+            _show(operation, answer.content, answer.json, request.format, columns)
 
 
-def _show(operation: Operation, content: bytes, read: Callable[[], Any], request: Request) -> None:
+def _show(
+    operation: Operation,
+    content: bytes,
+    read: Callable[[], Any],
+    format: Format,
+    columns: Sequence[str],
+) -> None:
     if not content:
         succeeded(f"{operation.id}: done.")
     elif operation.result.kind in {"text", "bytes"}:
         write(content)
     else:
-        show_object(read(), request.format, request.columns)
+        show_object(read(), format, columns)
 
 
 def _ask_for_few(operation: Operation, limit: int | None, keywords: dict[str, Any]) -> None:
@@ -115,16 +124,18 @@ def _ask_for_few(operation: Operation, limit: int | None, keywords: dict[str, An
 async def remove(request: Request, *, sure: bool) -> None:
     """Delete an object, once somebody has said yes."""
     operation = find_operation(request.resource, request.action)
-    if not sure and not request.dry_run:
-        if not sys.stdin.isatty():
-            raise UsageProblem("Nobody is there to ask.", "Add --yes to delete without asking.")
-        if not ask(f"Delete {request.resource} {' '.join(request.ids)}?"):
-            raise UsageProblem("Nothing was deleted.")
+    params = pairs(request.params, "--param")
     async with session.client() as client:
         method = method_of(client, operation)
-        path, keywords = bind(
-            operation, method, request.ids, params=pairs(request.params, "--param")
-        )
+        path, keywords = bind(operation, method, request.ids, params=params)
+        if not sure and not request.dry_run:
+            if not sys.stdin.isatty():
+                raise UsageProblem(
+                    "Deleting has to be confirmed, and stdin is no terminal.",
+                    "Add --yes to delete without asking.",
+                )
+            if not ask(f"Delete {request.resource} {' '.join(request.ids)}?"):
+                raise UsageProblem("Nothing was deleted.")
         if request.dry_run:
             await _preview(client.dry_run(method, *path, **keywords))
         else:

@@ -17,7 +17,7 @@ from asyncposthog.operation import Operation
 from .failures import UsageProblem
 from .schemas import kinds_of, read_value
 
-__all__ = ["bind", "find_operation", "method_of", "pairs", "resources"]
+__all__ = ["bind", "find_operation", "method_of", "pairs", "resources", "usage"]
 
 _USUAL: Final = frozenset({"get", "list", "create", "update", "delete"})
 _PATH_KINDS: Final = {"integer": frozenset({"integer"})}
@@ -38,6 +38,11 @@ def find_operation(resource: str, action: str) -> Operation:
         UsageProblem: There is none; the message has those of similar names.
     """
     wanted = resource.strip().replace("-", "_").replace("/", ".").strip(".")
+    if not wanted:
+        raise UsageProblem(
+            f"{action!r} names no operation: that is RESOURCE.METHOD.",
+            f"As {action}.list; `asyncposthog resources {action}` lists those of one resource.",
+        )
     try:
         return registry.find(f"{wanted}.{action}")
     except KeyError:
@@ -119,10 +124,12 @@ def bind(
 
 
 def _path(operation: Operation, ids: Sequence[str]) -> tuple[Any, ...]:
-    wanted = [p for p in operation.parameters if p.where == "path"]
+    wanted = operation.path_parameters
     if len(ids) != len(wanted):
-        names = " ".join(p.python_name.upper() for p in wanted) or "no id"
-        raise UsageProblem(f"{operation.id} takes {names}, and {len(ids)} were given.")
+        raise UsageProblem(
+            f"{operation.id} takes {_number(len(wanted))}, but {_given(len(ids))}.",
+            f"Usage: {usage(operation)}",
+        )
     values: list[Any] = []
     for parameter, text in zip(wanted, ids, strict=True):
         if parameter.format == "uuid":
@@ -131,6 +138,22 @@ def _path(operation: Operation, ids: Sequence[str]) -> tuple[Any, ...]:
             read_value(parameter.python_name, text, _PATH_KINDS.get(parameter.type, {"string"}))
         )
     return tuple(values)
+
+
+def _number(count: int) -> str:
+    return {0: "no id", 1: "one id"}.get(count, f"{count} ids")
+
+
+def _given(count: int) -> str:
+    return {0: "none was given", 1: "one was given"}.get(count, f"{count} were given")
+
+
+def usage(operation: Operation) -> str:
+    """Return the command that calls an operation: `asyncposthog get cohorts ID`."""
+    ids = [p.python_name.upper() for p in operation.path_parameters]
+    if operation.name in _USUAL:
+        return " ".join(("asyncposthog", operation.name, operation.resource, *ids))
+    return " ".join(("asyncposthog", "call", operation.id, *ids))
 
 
 def _check_uuid(name: str, text: str) -> None:
@@ -231,7 +254,9 @@ def _check_required(
     if not missing:
         return
     if missing == ["body"]:
-        raise UsageProblem(f"{operation.id} needs a body.", "Give it with --data JSON.")
+        raise UsageProblem(
+            f"{operation.id} needs a body.", f"Give it with --data: {usage(operation)} --data JSON"
+        )
     queried = {p.python_name for p in operation.parameters}
     shown = [f"--{'param' if name in queried else 'field'} {name}=…" for name in missing]
     raise UsageProblem(f"{operation.id} needs {', '.join(missing)}.", f"Add {' '.join(shown)}.")

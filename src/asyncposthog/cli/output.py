@@ -43,9 +43,11 @@ async def show_objects(
     if form == "table":
         await _show_table(items, limit, columns)
         return
-    written = 0
+    written, missing = 0, _Missing(columns)
     async for item in items:
-        data = _picked(plain_data(item), columns)
+        data = plain_data(item)
+        missing.look(data)
+        data = _picked(data, columns)
         if form == "jsonl":
             write(to_text(data) + "\n")
         else:
@@ -55,6 +57,7 @@ async def show_objects(
             break
     if form == "json":
         write("\n]\n" if written else "[]\n")
+    missing.report()
 
 
 async def _show_table(items: AsyncIterable[Any], limit: int | None, columns: Sequence[str]) -> None:
@@ -71,7 +74,8 @@ async def _show_table(items: AsyncIterable[Any], limit: int | None, columns: Seq
         note("Nothing found.")
         return
     chosen = list(columns) or columns_of(rows)
-    table(chosen, ([dig(row, name) for name in chosen] for row in rows))
+    table(chosen, ([dig(row, name) for name in chosen] for row in rows), wrap=False)
+    _Missing(columns, rows).report()
     if more:
         note(f"The first {TABLE_ROWS} are shown: --limit N shows more, --format jsonl all of them.")
 
@@ -79,17 +83,23 @@ async def _show_table(items: AsyncIterable[Any], limit: int | None, columns: Seq
 def show_object(data: Any, format: Format, columns: Sequence[str] = ()) -> None:
     """Write one answer."""
     form = form_of(format, "json")
-    data = _picked(data, columns)
+    listed = isinstance(data, list)
+    rows: list[Any] = cast("list[Any]", data) if listed else [data]
+    missing = _Missing(columns, rows)
+    if not (listed and form == "table"):
+        rows = [_picked(row, columns) for row in rows]
+        data = rows if listed else rows[0]
     if form == "table" and isinstance(data, Mapping):
         table(["field", "value"], cast("Mapping[str, Any]", data).items(), header=False)
     elif form == "table" and _is_rows(data):
-        chosen = list(columns) or columns_of(data)
-        table(chosen, ([dig(row, name) for name in chosen] for row in data))
+        chosen = list(columns) or columns_of(rows)
+        table(chosen, ([dig(row, name) for name in chosen] for row in rows), wrap=False)
     elif form == "jsonl" and isinstance(data, list):
         for item in cast("list[Any]", data):
             write(to_text(item) + "\n")
     else:
         write(to_text(data, indent=None if form == "jsonl" else 2) + "\n")
+    missing.report()
 
 
 def _is_rows(data: Any) -> bool:
@@ -129,6 +139,38 @@ def dig(row: Any, name: str) -> Any:
         return found[name]
     head, _, rest = name.partition(".")
     return dig(found[head], rest) if rest and head in found else None
+
+
+class _Missing:
+    """Columns that no object has: what the schema leaves open cannot be checked beforehand."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Any] = ()) -> None:
+        self._columns = list(columns)
+        self._seen = False
+        for row in rows:
+            self.look(row)
+
+    def look(self, row: Any) -> None:
+        """Strike out the columns that an object has."""
+        if isinstance(row, Mapping):
+            self._seen = True
+            self._columns = [name for name in self._columns if not _has(row, name)]
+
+    def report(self) -> None:
+        """Print a note about those that are left, if there were objects."""
+        if self._seen and self._columns:
+            note(f"No object has {' or '.join(self._columns)}: empty.")
+
+
+def _has(row: Any, name: str) -> bool:
+    """Whether an object has a field; null is a value, and so is what would be below it."""
+    if row is None:
+        return True
+    if not isinstance(row, Mapping):
+        return False
+    found = cast("Mapping[str, Any]", row)
+    head, _, rest = name.partition(".")
+    return name in found or bool(rest and head in found and _has(found[head], rest))
 
 
 def _picked(data: Any, columns: Sequence[str]) -> Any:

@@ -10,7 +10,7 @@ from asyncposthog import registry
 
 from .failures import UsageProblem
 
-__all__ = ["kinds_of", "read_value"]
+__all__ = ["kinds_of", "read_value", "resolved"]
 
 _TYPES: Final[dict[type, str]] = {
     str: "string",
@@ -38,11 +38,12 @@ def kinds_of(component: str | None, field: str) -> frozenset[str]:
     """Return the JSON types that a field of a component takes; none where anything goes."""
     if component is None:
         return frozenset()
-    properties: Mapping[str, Any] = _resolved({"$ref": component}).get("properties", {})
+    properties: Mapping[str, Any] = resolved({"$ref": component}).get("properties", {})
     return _kinds(properties.get(field), 0)
 
 
-def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a schema, or the component that it refers to."""
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return schema
@@ -52,7 +53,7 @@ def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def _kinds(schema: Any, depth: int) -> frozenset[str]:
     if not isinstance(schema, Mapping) or depth > 8:
         return frozenset()
-    found = _resolved(cast("Mapping[str, Any]", schema))
+    found = resolved(cast("Mapping[str, Any]", schema))
     kind = found.get("type")
     if isinstance(kind, str):
         return frozenset({kind})

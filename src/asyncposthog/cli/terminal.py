@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ask",
     "counted",
+    "fitting_widths",
     "note",
     "on_terminal",
     "plain",
@@ -31,6 +32,12 @@ __all__ = [
 ]
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+_FIRST_WIDTH: Final = 80
+"""The width up to which the first column is never cut, whatever it holds."""
+_LEAST_WIDTH: Final = 8
+"""The width that every column keeps."""
+_GAP: Final = 3
 
 
 def plain(text: str) -> str:
@@ -98,8 +105,21 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[Any]], *, header: bool = True) -> None:
-    """Print a table, no wider than the terminal."""
+def table(
+    columns: Iterable[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    header: bool = True,
+    wrap: bool = True,
+) -> None:
+    """Print a table. It is wider than the terminal where ids and numbers need it: none is cut.
+
+    Args:
+        columns: The names of the columns.
+        rows: Their values.
+        header: Whether the names are shown above; else the first column holds names.
+        wrap: Whether other values are wrapped where the terminal is narrow, rather than cut.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -110,18 +130,61 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]], *, header: bool
         show_edge=False,
         pad_edge=False,
     )
-    listed = [list(row) for row in rows]
-    for place, column in enumerate(columns):
+    names, listed = list(columns), [list(row) for row in rows]
+    cells = [[Text(plain(cell(value))) for value in row] for row in listed]
+    titles = [Text(plain(name), style="bold") for name in names]
+    console, usual = stdout_console(), stdout_console().width
+    natural, whole = list[int](), list[bool]()
+    for place, (name, title) in enumerate(zip(names, titles, strict=True)):
+        sizes = [row[place].cell_len for row in cells]
+        natural.append(max([*sizes, title.cell_len] if header else sizes, default=1))
+        numeric = header and _numeric(row[place] for row in listed)
+        whole.append(numeric or _is_id(name) or (place == 0 and natural[0] <= _FIRST_WIDTH))
         grid.add_column(
-            Text(plain(column), style="bold"),
+            title,
             overflow="ellipsis",
-            no_wrap=place == 0,
+            no_wrap=whole[-1] or not wrap,
             style="" if header or place else "bold",
-            justify="right" if header and _numeric(row[place] for row in listed) else "left",
+            justify="right" if numeric else "left",
         )
-    for row in listed:
-        grid.add_row(*(Text(plain(cell(value))) for value in row))
-    stdout_console().print(grid)
+    gaps = (_GAP if header else _GAP - 1) * (len(names) - 1)
+    # What goes to a file or a program is never cut.
+    widths = fitting_widths(natural, whole, usual - gaps) if on_terminal() else natural
+    for column, width in zip(grid.columns, widths, strict=True):
+        column.width = width
+    for row in cells:
+        grid.add_row(*row)
+    console.width = max(usual, sum(widths) + gaps)
+    try:
+        console.print(grid)
+    finally:
+        console.width = usual
+
+
+def fitting_widths(natural: Sequence[int], whole: Sequence[bool], available: int) -> list[int]:
+    """Return the widths of columns: the widest of those that may be cut give way first.
+
+    Args:
+        natural: The widths that show everything.
+        whole: Which columns are never cut.
+        available: The width for all of them; exceeded where that is not enough.
+    """
+    left = available - sum(width for width, keep in zip(natural, whole, strict=True) if keep)
+    others = sorted(width for width, keep in zip(natural, whole, strict=True) if not keep)
+    limit = others[-1] if others else 0
+    for place, width in enumerate(others):
+        share = left // (len(others) - place)
+        if width > share:
+            limit = max(share, _LEAST_WIDTH)
+            break
+        left -= width
+    return [w if keep else min(w, limit) for w, keep in zip(natural, whole, strict=True)]
+
+
+def _is_id(name: str) -> bool:
+    """Whether a column holds what people copy to name an object."""
+    last = name.rpartition(".")[2].lower()
+    return last in {"id", "uuid"} or last.endswith(("_id", "_uuid"))
 
 
 def _numeric(values: Iterable[Any]) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.executor import Executor
 
@@ -19,10 +19,14 @@ from .report import Report
 from .request import QueryRequest, Request
 from .sinks.function import FunctionSink, Receive, check_receive
 from .sinks.text import TextSink
+from .targets import read_target
 
 __all__ = ["Batches", "ExportJob", "Rows"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
+
+_FILE_ROWS: Final = 500_000
+"""Rows of one file in a folder of Parquet files."""
 
 
 class ExportJob:
@@ -59,6 +63,7 @@ class ExportJob:
         path: StrPath,
         *,
         checkpoint: StrPath | bool | None = None,
+        overwrite: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to a file, one JSON object a line, `properties` as an object.
@@ -73,20 +78,24 @@ class ExportJob:
                 beside the file, and goes away with success; one that is named stays, and makes
                 asking again for what is done return its report. False: none; an interruption
                 leaves nothing behind.
+            overwrite: Whether a file that has the name is replaced. The old one stays as it is
+                until the new one is complete.
             on_progress: Told after every piece; a function or an async function.
 
         Raises:
-            FileExistsError: There is such a file, and it is not that of an interrupted run.
+            FileExistsError: There is such a file already, and `overwrite` is not set.
+            ValueError: The name is that of another format, such as `x.parquet`.
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed for good. What was written so far can be gone on with.
         """
-        return await self._write("jsonl", Path(path), checkpoint, on_progress)
+        return await self._write("jsonl", path, checkpoint, overwrite, on_progress)
 
     async def to_csv(
         self,
         path: StrPath,
         *,
         checkpoint: StrPath | bool | None = None,
+        overwrite: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Report:
         """Write the rows to a file as CSV with a header; null is empty, `properties` are JSON.
@@ -94,56 +103,85 @@ class ExportJob:
         Args:
             path: The file; see `to_jsonl`.
             checkpoint: See `to_jsonl`.
+            overwrite: See `to_jsonl`.
             on_progress: See `to_jsonl`.
 
         Raises:
-            FileExistsError: There is such a file, and it is not that of an interrupted run.
+            FileExistsError: There is such a file already, and `overwrite` is not set.
+            ValueError: The name is that of another format, such as `x.parquet`.
             ExportError: The file cannot be written, or the checkpoint is that of another export.
             PostHogError: A query failed for good. What was written so far can be gone on with.
         """
-        return await self._write("csv", Path(path), checkpoint, on_progress)
+        return await self._write("csv", path, checkpoint, overwrite, on_progress)
 
     async def to_parquet(
         self,
-        folder: StrPath,
+        target: StrPath,
         *,
-        rows_per_file: int = 500_000,
+        rows_per_file: int | None = None,
         rows_per_group: int = 25_000,
         checkpoint: StrPath | bool | None = None,
+        overwrite: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Report:
-        """Write the rows to Parquet files by day: `FOLDER/date=2026-01-31/part-00000.parquet`.
+        """Write the rows to one Parquet file, or to a folder of files by day.
 
-        Days are those of the time that the export is ordered by, in UTC; without a time, there
-        are no such folders. Columns have the Arrow types of their ClickHouse types, `properties`
-        is JSON as text; compression is zstd. Each file has its name once it is complete. A run
-        that was interrupted goes on behind the last complete file.
+        `to_parquet("events.parquet")` writes one file: a name that ends in `.parquet` or `.pq`.
+        Any other name is that of a folder, `to_parquet("events/")`, which gets files by day:
+        `events/date=2026-01-31/part-00000.parquet`. Days are those of the time that the export is
+        ordered by, in UTC; without a time, there are no such folders.
+
+        Columns have the Arrow types of their ClickHouse types, `properties` is JSON as text;
+        compression is zstd. Without rows, one file has the columns and no rows. Each file has its
+        name once it is complete. A run that was interrupted goes on behind the last complete file;
+        for one file, behind the last 100,000 rows, which are kept in `.NAME.parts` until then.
 
         Needs `pip install 'asyncposthog[parquet]'`.
 
         Args:
-            folder: Made if need be.
-            rows_per_file: After so many rows of a day, another file begins.
+            target: The file, whose folder has to exist; or a folder, which is made if need be.
+            rows_per_file: In a folder, after so many rows of a day another file begins; 500,000
+                by default.
             rows_per_group: Rows of a row group: so many wait in memory to be written.
-            checkpoint: Where it is kept how far the export is, by default `FOLDER/.checkpoint`;
-                see `to_jsonl`.
+            checkpoint: Where it is kept how far the export is, by default `.NAME.checkpoint`
+                beside the file, or `FOLDER/.checkpoint`; see `to_jsonl`.
+            overwrite: Whether a file that has the name is replaced, or the files of an earlier
+                export in the folder. They stay as they are until the export is complete; those of
+                a folder are then replaced one by one.
             on_progress: See `to_jsonl`.
 
         Raises:
-            FileExistsError: The folder has Parquet files that are not of an interrupted run.
+            FileExistsError: There is such a file already, or the folder has Parquet files, and
+                `overwrite` is not set.
+            ValueError: The name is that of another format, or a number is wrong.
             ExportError: A file cannot be written, or the checkpoint is that of another export.
             ImportError: pyarrow is not installed.
             PostHogError: A query failed for good. What was written so far can be gone on with.
         """
         from .sinks.parquet import ParquetSink
+        from .sinks.parquet_targets import ParquetFileSink, ParquetReplacementSink
 
         for name, value in (("rows_per_file", rows_per_file), ("rows_per_group", rows_per_group)):
-            if isinstance(value, bool) or value < 1:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(cast("object", value), int):
+                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+            if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-        path = Path(folder)
-        sink = ParquetSink(path, rows_per_file=rows_per_file, rows_per_group=rows_per_group)
-        course = self._course(sink, *_checkpoint(path, "parquet", checkpoint))
-        return await course.run(on_progress)
+        found = read_target(target, "parquet")
+        if found.folder:
+            rows = rows_per_file or _FILE_ROWS
+            make = ParquetReplacementSink if overwrite else ParquetSink
+            sink = make(found.path, rows_per_file=rows, rows_per_group=rows_per_group)
+        elif rows_per_file is not None:
+            raise ValueError(
+                f"rows_per_file is for a folder of files, and {str(found.path)!r} is one file: "
+                f"leave it out, or write to '{found.path}/'"
+            )
+        else:
+            sink = ParquetFileSink(found.path, rows_per_group=rows_per_group, overwrite=overwrite)
+        where = _checkpoint(found.path, "folder" if found.folder else "file", checkpoint)
+        return await self._course(sink, *where).run(on_progress)
 
     async def to(
         self,
@@ -192,11 +230,14 @@ class ExportJob:
     async def _write(
         self,
         form: Literal["jsonl", "csv"],
-        path: Path,
+        target: StrPath,
         checkpoint: StrPath | bool | None,
+        overwrite: bool,
         on_progress: OnProgress | None,
     ) -> Report:
-        course = self._course(TextSink(path, form), *_checkpoint(path, form, checkpoint))
+        path = read_target(target, form).path
+        sink = TextSink(path, form, overwrite=overwrite)
+        course = self._course(sink, *_checkpoint(path, "file", checkpoint))
         return await course.run(on_progress)
 
     def _course(
@@ -212,10 +253,12 @@ class ExportJob:
         return Course(self._executor, request, sink, checkpoint, named=named)
 
 
-def _checkpoint(output: Path, form: str, given: StrPath | bool | None) -> tuple[Path | None, bool]:
+def _checkpoint(
+    output: Path, kind: Literal["file", "folder"], given: StrPath | bool | None
+) -> tuple[Path | None, bool]:
     """Return where the checkpoint is, and whether the user named it."""
     if given is None or given is True:
-        return default_path(output, form), False
+        return default_path(output, "parquet" if kind == "folder" else "jsonl"), False
     return (None, False) if given is False else (Path(given), True)
 
 

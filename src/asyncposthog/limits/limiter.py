@@ -21,7 +21,7 @@ from .rules import WATCHED, Rule
 from .slots import SLOTS, read_slots
 from .store import Store
 from .ticking import Ticker
-from .view import BucketView, RateLimits, bucket_view
+from .view import BucketView, RateLimits, bucket_view, known_limits
 
 __all__ = ["KeyLimiter", "RateLimiter"]
 
@@ -61,6 +61,7 @@ class RateLimiter:
         self._buckets = read_limits(limits)
         self._plan: QueryPlan = read_plan(query_plan)
         self._slots = read_slots(query_slots)
+        self.known = known_limits(self._buckets, self._slots)
         self.ticker = Ticker(clock or SystemClock())
         self.store: Store = MemoryStore(self.ticker) if store is None else store
         self.queue = Queue(self.ticker)
@@ -191,4 +192,5 @@ class KeyLimiter:
             retries=self.retries,
             waits=waits,
             refused=self.refused,
+            known=self._limiter.known,
         )

@@ -173,20 +173,21 @@ class Merge:
         runs: list[_Run] = [_Run(ipc.open_file(file), behind) for file in self._files]
         self._runs: list[_Run] = [run for run in runs if run.advance()]
         self._last: tuple[int, str] | None = None
+        self._resumed = after is not None
         self.duplicates = 0
         """Rows that several files had."""
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield the rows in batches of about a size."""
+        """Yield the rows in batches of about a size; without rows, one that has the columns."""
         waiting: list[Any] = []
-        held = 0
+        held, empty = 0, not self._resumed
         for table in self._tables():
             waiting.append(table)
             held += table.num_rows
             if held >= size:
                 yield self._batch(waiting)
-                waiting, held = [], 0
-        if held:
+                waiting, held, empty = [], 0, False
+        if held or empty:
             yield self._batch(waiting)
 
     def close(self) -> None:
@@ -233,10 +234,12 @@ class Merge:
     def _batch(self, tables: list[Any]) -> Batch:
         pa = _module()
 
-        table = pa.concat_tables(tables)
-        times: list[str] = _moments(table[_TIME]).to_pylist()
-        keys: list[str] = table[_KEY].to_pylist()
-        values = [_as_json(table[name]) for name in self._columns]
+        times, keys = list[str](), list[str]()
+        values: list[list[Any]] = [[] for _ in self._columns]
+        if tables:
+            table = pa.concat_tables(tables)
+            times, keys = _moments(table[_TIME]).to_pylist(), table[_KEY].to_pylist()
+            values = [_as_json(table[name]) for name in self._columns]
 
         def position(count: int) -> Any:
             if not count:

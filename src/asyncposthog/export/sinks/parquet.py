@@ -36,7 +36,7 @@ from asyncposthog.query.arrow import arrow_table, pyarrow_module
 
 from .base import Mark
 
-__all__ = ["ParquetSink"]
+__all__ = ["Block", "ParquetSink", "release_memory"]
 
 _AT_ONCE: Final = 5_000
 """Rows turned into Arrow at a time: it takes more memory on the way than they do."""
@@ -59,13 +59,16 @@ class Block:
 class ParquetSink:
     """Writes files of at most so many rows below `date=2026-01-31/`."""
 
-    def __init__(self, folder: Path, *, rows_per_file: int, rows_per_group: int) -> None:
+    def __init__(
+        self, folder: Path, *, rows_per_file: int, rows_per_group: int, by_day: bool = True
+    ) -> None:
         """Open nothing yet.
 
         Args:
             folder: Made if need be.
             rows_per_file: After so many rows of a day, another file begins.
             rows_per_group: Rows of a row group: what a reader has in memory at a time.
+            by_day: Whether each day has a folder and files of its own.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -74,6 +77,7 @@ class ParquetSink:
         self._folder = folder
         self._file_rows = rows_per_file
         self._group_rows = min(rows_per_group, rows_per_file)
+        self._by_day = by_day
         self._schema: Any = None
         self._files: list[dict[str, Any]] = []
         self._open: _File | None = None
@@ -99,12 +103,13 @@ class ParquetSink:
         """Find out whether it could begin."""
         if self._folder.exists() and not self._folder.is_dir():
             raise FileExistsError(f"{self._folder} is no folder. Remove it, or choose another.")
-        found = self._leftovers()
+        found = self.leftovers()
         if state is None:
             if not ours and any(path.suffix == ".parquet" for path in found):
                 raise FileExistsError(
                     f"{self._folder} has Parquet files already, and they are not those of an "
-                    "export that was interrupted. Remove them, or choose another folder."
+                    "export that was interrupted. Remove them, choose another folder, or replace "
+                    "them with overwrite=True."
                 )
             return
         for file in state["files"]:
@@ -117,7 +122,7 @@ class ParquetSink:
                     suggestion="Remove the checkpoint and the folder to begin anew.",
                 )
 
-    def _leftovers(self) -> list[Path]:
+    def leftovers(self) -> list[Path]:
         """Return the files of exports that are in the folder, complete ones and others."""
         folders = [self._folder, *self._folder.glob("date=*")] if self._folder.is_dir() else []
         found: list[Path] = []
@@ -139,7 +144,7 @@ class ParquetSink:
                 self._kept = len(self._files)
                 self.rows, self.checksum = state["rows"], state["sum"]
             known = {file["name"] for file in self._files}
-            for path in self._leftovers():
+            for path in self.leftovers():
                 if path.relative_to(self._folder).as_posix() not in known:
                     path.unlink()
             # Whether it can be written to is found out before anything is asked for.
@@ -152,7 +157,7 @@ class ParquetSink:
         batch.check_columns()
         starts = range(0, len(batch), _AT_ONCE) or (0,)
         tables = deque(_table(batch.cut(at, at + _AT_ONCE)) for at in starts)
-        _release()
+        release_memory()
         # Not the batch itself: as Python has them, the rows are larger than the tables.
         schema = tables[0].schema
         return Block(schema, len(batch), tables, batch.keys, batch.times, batch.position)
@@ -162,7 +167,8 @@ class ParquetSink:
         block, mark = piece.content, None
         with clear_errors(self._folder):
             self._check_schema(block.schema)
-            for day, start, stop in _days(block.times, block.rows):
+            times = block.times if self._by_day else ()
+            for day, start, stop in _days(times, block.rows):
                 while start < stop:
                     file = self._file_of(day)
                     if file is None:
@@ -238,9 +244,16 @@ class ParquetSink:
     def _state(self) -> dict[str, Any]:
         return {"files": list(self._files), "rows": self.rows, "sum": self.checksum}
 
+    @property
+    def files(self) -> Sequence[Mapping[str, Any]]:
+        """The files that are complete."""
+        return self._files
+
     def finish(self) -> Mapping[str, Any]:
-        """Complete the last file."""
+        """Complete the last file. Without rows, one that has the columns and nothing else."""
         with clear_errors(self._folder):
+            if not self._files and self._open is None and self._schema is not None:
+                self._begin_file(None)
             self._complete()
         return self._state()
 
@@ -310,7 +323,7 @@ class _File:
         del whole
         self._writer.write_table(group, row_group_size=rows)
         del group
-        _release()
+        release_memory()
 
     def complete(self) -> tuple[int, str]:
         """Write and sync everything; return size and SHA-256."""
@@ -348,8 +361,8 @@ def _pool() -> Any:
     return pyarrow_module().system_memory_pool()
 
 
-def _release() -> None:
-    """Give back what is free."""
+def release_memory() -> None:
+    """Give back the memory that is free."""
     pyarrow_module().default_memory_pool().release_unused()
     give_back()
 

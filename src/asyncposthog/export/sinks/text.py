@@ -44,17 +44,21 @@ class Lines:
 class TextSink:
     """Writes lines to a file, which has another name until it is complete."""
 
-    def __init__(self, path: Path, form: Literal["jsonl", "csv"]) -> None:
+    def __init__(
+        self, path: Path, form: Literal["jsonl", "csv"], *, overwrite: bool = False
+    ) -> None:
         """Open nothing yet.
 
         Args:
             path: The file. With a name that ends in `.gz` it is compressed.
             form: What a line is.
+            overwrite: Whether a file that has the name is replaced.
         """
         self._path = path
+        self._overwrite = overwrite
         self._partial = partial_name(path)
         self._form: Literal["jsonl", "csv"] = form
-        self._gzip = path.suffix == ".gz"
+        self._gzip = path.suffix.lower() == ".gz"
         self._file: FileIO | None = None
         self._columns: tuple[str, ...] | None = None
         self._offset = 0
@@ -78,7 +82,7 @@ class TextSink:
         if state is None:
             self._check_free("is no export that was interrupted")
             return
-        if not self._partial.exists() and self._path.exists():
+        if not self._overwrite and not self._partial.exists() and self._path.exists():
             return  # published, but not noted: `publish` looks at its size
         self._check_free("was made while the export was interrupted")
         size = self._partial.stat().st_size if self._partial.exists() else -1
@@ -90,9 +94,12 @@ class TextSink:
             )
 
     def _check_free(self, why: str) -> None:
+        if self._overwrite and not self._path.is_dir():
+            return
         if os.path.lexists(self._path):
+            replaced = "." if self._path.is_dir() else ", or replace it with overwrite=True."
             raise FileExistsError(
-                f"{self._path} exists already, and {why}. Remove it, or choose another name."
+                f"{self._path} exists already, and {why}. Remove it, choose another name{replaced}"
             )
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
@@ -247,5 +254,5 @@ class TextSink:
             self._file.close()
             if not keep:
                 self._partial.unlink(missing_ok=True)
-                if self._published:
+                if self._published and not self._overwrite:
                     self._path.unlink(missing_ok=True)

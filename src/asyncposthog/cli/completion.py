@@ -1,0 +1,95 @@
+"""Words for shell completion: resources, operations, parameters and fields. Nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import typer
+
+from asyncposthog.operation import Operation
+
+__all__ = [
+    "complete_column",
+    "complete_field",
+    "complete_known_resource",
+    "complete_operation",
+    "complete_operations",
+    "complete_parameter",
+    "complete_resource",
+]
+
+
+def complete_resource(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the resources that have the command's method."""
+    action = ctx.info_name or ""
+    return _starting(incomplete, (op.resource for op in _operations() if op.name == action))
+
+
+def complete_known_resource(incomplete: str) -> list[str]:
+    """Return every resource."""
+    return _starting(incomplete, (op.resource for op in _operations()))
+
+
+def complete_operation(incomplete: str) -> list[str]:
+    """Return the operations."""
+    return _starting(incomplete, (op.id for op in _operations()))
+
+
+def complete_operations(incomplete: str) -> list[str]:
+    """Return the operations, and patterns for all of a resource."""
+    patterns = {f"{op.resource}.*" for op in _operations()}
+    return [*complete_operation(incomplete), *_starting(incomplete, patterns)]
+
+
+def complete_column(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the fields of the operation's objects; after a comma, for the next name."""
+    from .columns import field_names
+
+    operation = _operation(ctx)
+    if operation is None:
+        return []
+    before, comma, name = incomplete.rpartition(",")
+    return [f"{before}{comma}{found}" for found in _starting(name, field_names(operation, name))]
+
+
+def complete_parameter(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the query parameters of the operation, each with its equals sign."""
+    operation = _operation(ctx)
+    if operation is None:
+        return []
+    return _starting(incomplete, (f"{p.name}=" for p in operation.query_parameters))
+
+
+def complete_field(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the fields of the operation's body, each with its equals sign."""
+    operation = _operation(ctx)
+    body = None if operation is None else operation.body
+    if body is None or not body.flat:
+        return []
+    return _starting(incomplete, (f"{wire}=" for _, wire in body.fields))
+
+
+def _operation(ctx: typer.Context) -> Operation | None:
+    """Return the operation that was typed before; None where there is none."""
+    from .failures import UsageProblem
+    from .operations import find_operation
+
+    # While an option lacks its value, the parser has not yet put the arguments into `params`.
+    argument = next(iter(ctx.args), "")
+    resource, action = ctx.params.get("resource") or argument, ctx.info_name or ""
+    if "operation" in ctx.params:
+        resource, _, action = (ctx.params["operation"] or argument).rpartition(".")
+    try:
+        return find_operation(resource, action)
+    except UsageProblem:
+        return None
+
+
+def _operations() -> Iterator[Operation]:
+    from asyncposthog import registry
+
+    return registry.operations()
+
+
+def _starting(incomplete: str, words: Iterable[str]) -> list[str]:
+    return sorted({word for word in words if word.startswith(incomplete)})
