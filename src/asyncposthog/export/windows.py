@@ -139,6 +139,11 @@ class Planner(Generic[T]):
         """Whether everything was read and handed on."""
         return not self._tickets
 
+    @property
+    def first_waits(self) -> bool:
+        """Whether the first window in order is not being read, and everything waits for it."""
+        return bool(self._tickets) and self._tickets[0].state == "waiting"
+
     def take(self) -> Ticket[T] | None:
         """Return the first window that nobody reads, together with neighbours that hold little."""
         for index, ticket in enumerate(self._tickets):
