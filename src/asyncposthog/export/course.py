@@ -242,6 +242,8 @@ class Course:
             checksum=show(state["sum"]),
             files=files,
             resumed=self._resumed,
+            late=tally.late,
+            deleted=tally.deleted,
             notes=tuple(tally.notes),
         )
 

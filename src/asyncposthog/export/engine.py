@@ -54,6 +54,10 @@ class Tally:
     """Rows left out because they were there already."""
     expected: int | None = None
     """Rows that were counted beforehand."""
+    late: int = 0
+    """Rows beyond those, which a second count confirmed."""
+    deleted: int = 0
+    """Rows of those that were gone when they were read, which a second count confirmed."""
     notes: list[str] = field(default_factory=list[str])
     """What is worth telling: why an engine was chosen, for one."""
 

@@ -24,7 +24,6 @@ from anyio.abc import TaskGroup
 from asyncposthog.errors import QueryTooLargeError, ResponseTooLargeError
 
 from .engine import Consume, Piece
-from .source import Place
 from .windows import Planner, Ticket, Window
 
 __all__ = ["Reading", "Runner"]
@@ -40,8 +39,8 @@ class Reading(Generic[T]):
     """What reading a window once brought."""
 
     piece: Piece[T]
-    last: Place | None
-    """Where the next page begins; None: the window was read to its end."""
+    rest: Window | None
+    """The window behind the last row of the piece; None: it was read to its end."""
     size: int = 0
     """Bytes of the answer."""
 
@@ -161,10 +160,10 @@ class Runner(Generic[T]):
             self._fail(error)
         else:
             self._largest = max(self._largest, reading.size)
-            if reading.last is None:
+            if reading.rest is None:
                 planner.finish(ticket, reading.piece.rows, reading.piece)
             else:
-                planner.go_on(ticket, reading.last, reading.piece.rows, reading.piece)
+                planner.go_on(ticket, reading.rest, reading.piece.rows, reading.piece)
         finally:
             self._running -= 1
             if ticket.state == "taken":
