@@ -159,7 +159,7 @@ async def test_rows_that_a_replica_has_not_yet_are_waited_for() -> None:
 
 
 async def test_rows_that_the_server_had_twice_and_has_merged() -> None:
-    some = events(60)
+    once = events(60)
 
     def alter(ask: Ask, rows: list[Any]) -> list[Any]:
         if not ask.counts:
@@ -167,21 +167,29 @@ async def test_rows_that_the_server_had_twice_and_has_merged() -> None:
         # One replica has merged them, and the one that counts has not.
         return [[bucket, 60] for bucket, _ in rows] if "DISTINCT" in ask.sql else rows
 
-    server = Altered([*some, *some[:20]], alter=alter)
+    server = Altered([*once, *once[:20]], alter=alter)
     report, keys = await export(server)
-    assert keys == [row.uuid for row in sorted(some)]
+    assert keys == [row.uuid for row in sorted(once)]
     assert (report.rows, report.deleted) == (60, 20)
 
 
-@pytest.mark.parametrize(
-    "alter",
-    [
-        pytest.param(lambda rows: [], id="no rows at all"),
-        pytest.param(lambda rows: [row for row in rows if row[-1] < "8"], id="not the last"),
-        pytest.param(lambda rows: [row for row in rows if row[-1] >= "3"], id="not the first"),
-        pytest.param(lambda rows: [row for row in rows if row[-1][-1] != "7"], id="some"),
-    ],
-)
+def none(rows: list[Any]) -> list[Any]:
+    return []
+
+
+def not_the_last(rows: list[Any]) -> list[Any]:
+    return [row for row in rows if row[-1] < "8"]
+
+
+def not_the_first(rows: list[Any]) -> list[Any]:
+    return [row for row in rows if row[-1] >= "3"]
+
+
+def some(rows: list[Any]) -> list[Any]:
+    return [row for row in rows if row[-1][-1] != "7"]
+
+
+@pytest.mark.parametrize("alter", [none, not_the_last, not_the_first, some])
 @pytest.mark.parametrize("write", [False, True])
 async def test_rows_that_cannot_be_had_are_an_error(
     alter: Callable[[list[Any]], list[Any]], write: bool, tmp_path: Path
