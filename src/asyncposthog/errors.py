@@ -197,7 +197,7 @@ class ResponseTooLargeError(PostHogError):
 
 
 class ExportError(PostHogError):
-    """An export cannot begin or go on, for a reason that is not the server's."""
+    """An export cannot begin or go on, or the server does not return all of its rows."""
 
 
 class StatusError(PostHogError):

@@ -419,7 +419,9 @@ async def test_auto_asks_queries_for_what_they_can_do(server: Server, emulator: 
     async with connected(server, emulator) as ph:
         rows = [row async for row in ph.export.events(START, END, columns=COLUMNS)]
     assert (len(rows), emulator.requests) == (2_000, [])
-    assert len([ask for ask in server.asks if ask.counts]) == 1, "counted once"
+    counted = [ask.span for ask in server.asks if ask.counts]
+    assert len(counted) == 2, "counted once, and once behind the last bucket that has rows"
+    assert counted[0][0] < counted[1][0]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog, ExportError, RequestOptions
@@ -50,3 +51,24 @@ async def test_a_checkpoint_knows_of_what_a_list_was(tmp_path: Path) -> None:
         ):
             with pytest.raises(ExportError, match="project was 1 and is 2"):
                 await ph.export.list(other).to_jsonl(tmp_path / "b", checkpoint=state)
+
+
+async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params.get("offset", 0))
+        url = "https://us.posthog.com/api/projects/1/cohorts/?limit=10&offset=10"
+        items = [{"id": number} for number in range(offset, offset + 10)]
+        following = url if offset == 0 else None
+        return httpx.Response(200, json={"count": 23, "next": following, "results": items})
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        report = await ph.export.list(ph.cohorts.list(limit=10)).to_jsonl(tmp_path / "c.jsonl")
+    assert report.rows == 20
+    assert report.notes == (
+        "the server counted 23 items, and its pages had 20: items may have been made or deleted "
+        "meanwhile",
+    )
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        tail = ph.export.list(ph.cohorts.list(limit=10, offset=10))
+        assert (await tail.to_jsonl(tmp_path / "tail.jsonl")).notes == ()

@@ -243,7 +243,7 @@ async def _estimate_list(cursor: Cursor[Any]) -> None:
 
 
 async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
-    """Print the plan of an export and its cost. It takes one query."""
+    """Print the plan of an export and its cost. It takes one query or a few."""
     plan = await job.plan()
     parts: Sequence[Any] = list(plan)
     cost = {
@@ -277,4 +277,4 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
         if bucket.seconds > 0 and bucket.remaining < plan.requests:
             waits = -(-plan.requests // bucket.limit) * bucket.seconds
             note(f"{name} has {bucket.remaining:,} left: it takes {duration(waits)} at least.")
-    note("Nothing was exported; counting took one query.")
+    note("Nothing was exported; the rows were only counted.")

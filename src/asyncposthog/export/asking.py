@@ -87,9 +87,19 @@ class Asker:
                 return await run_in_thread(_read, read, answers, limiter=self._reading)
             except ShapeError as error:
                 if attempt == _MISREADS:
-                    raise self._misread(error) from None
+                    raise self.misread(error) from None
                 self._tally.retries += 1
         raise AssertionError
+
+    async def work(self, function: Callable[[], R]) -> R:
+        """Run a function in the worker thread that reads answers."""
+        return await to_thread.run_sync(function, limiter=self._reading)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before something is asked for again."""
+        self._tally.waits += 1
+        self._tally.waited += seconds
+        await self._executor.transport.clock.sleep(seconds)
 
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         # A function of its own, so that nothing keeps the response while it is read.
@@ -114,7 +124,8 @@ class Asker:
                 registry.CANCEL, (query_id,), None, None, OMIT, self._options
             )
 
-    def _misread(self, error: ShapeError) -> PostHogError:
+    def misread(self, error: ShapeError) -> PostHogError:
+        """Return the error for an answer that cannot be read."""
         return DecodeError(
             f"The server did not answer a query with rows: {error}.",
             operation=registry.CREATE.id,

@@ -297,5 +297,7 @@ class Course:
             checksum=show(state["sum"]),
             files=files,
             resumed=self._resumed,
+            late=tally.late,
+            deleted=tally.deleted,
             notes=tuple(tally.notes),
         )

@@ -293,6 +293,8 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
         written=sum(r.written for r in reports),
         duration=duration,
         checksum=show(sum(int(r.checksum, 16) for r in reports) & MASK),
+        late=sum(r.late for r in reports),
+        deleted=sum(r.deleted for r in reports),
         files=tuple(sorted((f for r in reports for f in r.files), key=lambda f: f.path)),
         resumed=any(r.resumed for r in reports),
         notes=tuple(dict.fromkeys(note for r in reports for note in r.notes)),

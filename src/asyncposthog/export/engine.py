@@ -56,6 +56,10 @@ class Tally:
     """Rows that were counted beforehand."""
     spooled: bool = False
     """Whether downloaded files wait for another run of the export."""
+    late: int = 0
+    """Rows beyond those, which a second count confirmed."""
+    deleted: int = 0
+    """Rows of those that were gone when they were read, which a second count confirmed."""
     notes: list[str] = field(default_factory=list[str])
     """What is worth telling: why an engine was chosen, for one."""
 

@@ -214,7 +214,7 @@ class ExportJob:
     async def plan(self, partitions: int | None = None) -> ExportPlan:
         """Return the parts that the export consists of, each to be run anywhere.
 
-        It takes one query, which counts the rows.
+        It takes one query or a few, which count the rows.
 
         Args:
             partitions: How many parts at most; by default, about a page of rows each.

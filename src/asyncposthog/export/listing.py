@@ -12,6 +12,7 @@ from asyncposthog.executor import Executor, Fetcher
 from asyncposthog.model import Model
 from asyncposthog.pagination import Cursor, Page
 from asyncposthog.pagination.cursor import call_of, through
+from asyncposthog.pagination.state import PageState
 from asyncposthog.query.clickhouse import ColumnType
 from asyncposthog.threads import run_in_thread
 from asyncposthog.types import OMIT
@@ -104,7 +105,10 @@ class ListSteps(Generic[T]):
         self._columns = engine.columns
         self._chosen = engine.columns is not None
         cursor, self._ended = engine.cursor, False
+        self._rows = 0 if _is_whole(cursor) else None
+        """Rows handed on, those of earlier runs included; None: unknown."""
         if position is not None:
+            self._rows = position.get("rows")
             self._columns = tuple(position["columns"])
             self._ended = position["next"] is None
             cursor = cursor if self._ended else cursor.resume(position["next"])
@@ -122,11 +126,27 @@ class ListSteps(Generic[T]):
         if page.count is not None:
             self._tally.expected = page.count
         batch = self._batch(page)
+        self._compare(page)
         content = await run_in_thread(self._prepare, batch)
         return [Piece(content, len(batch), batch.position(len(batch)))]
 
+    def _compare(self, page: Page[Any]) -> None:
+        """Note at the end where the list had another number of items than the server counted.
+
+        It is no error: items are made and deleted while a list is read page by page.
+        """
+        expected = self._tally.expected
+        if page.has_next or self._rows is None or expected is None or self._rows == expected:
+            return
+        self._tally.notes.append(
+            f"the server counted {expected:,} items, and its pages had {self._rows:,}: items may "
+            "have been made or deleted meanwhile"
+        )
+
     def _batch(self, page: Page[Any]) -> Batch:
         items = [_fields(item) for item in page.items]
+        if self._rows is not None:
+            self._rows += len(items)
         keys = tuple(map(_key, items))
         if self._columns is None:
             self._columns = tuple(dict.fromkeys(name for item in items for name in item))
@@ -134,7 +154,7 @@ class ListSteps(Generic[T]):
         if self._chosen:
             items = [{name: item.get(name) for name in columns} for item in items]
         known = set(columns)
-        place = {"next": page.state, "columns": columns}
+        place = {"next": page.state, "columns": columns, "rows": self._rows}
         return Batch(
             columns=columns,
             types=tuple(ColumnType("Unknown") for _ in columns),
@@ -144,6 +164,13 @@ class ListSteps(Generic[T]):
             unknown=tuple(sorted({n for item in items for n in item.keys() - known})),
             position=lambda n: place if n >= len(items) else None,
         )
+
+
+def _is_whole(cursor: Cursor[Any]) -> bool:
+    """Tell whether a list is read from its first page on, so that its count is that of its rows."""
+    start = cursor._start  # pyright: ignore[reportPrivateUsage]
+    arguments = [cursor.arguments.get(name) for name in ("offset", "page", "cursor")]
+    return start == PageState() and all(value in (None, OMIT, 0) for value in arguments)
 
 
 def _fields(item: Any) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from .moments import as_text, from_text
 from .source import KEY, TIME, Place, Source
 from .windows import Window
 
-__all__ = ["CrowdedKeyError", "Page", "ShapeError", "answer_rows", "parse", "read_page"]
+__all__ = [
+    "Answer", "CrowdedKeyError", "Page", "ShapeError", "answer_rows", "parse", "read_answer",
+    "read_page",
+]  # fmt: skip
 
 
 class ShapeError(ValueError):
@@ -34,11 +37,85 @@ class Page:
     batch: Batch
     """Its rows, without those that the next page will bring again."""
     last: Place | None
-    """Where the next page begins; None: the window is read to its end."""
-    received: int
-    """How many rows the server sent."""
+    """The row behind which the next page begins; None: the window was read to its end."""
+    kept: int
+    """How many of the rows that the server sent are in it."""
     duplicates: int = 0
     """Rows that were there twice, the same in every column, and are kept once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The rows that a server sent for a page, by column."""
+
+    source: Source
+    window: Window
+    limit: int
+    names: Sequence[str]
+    kinds: Sequence[ColumnType]
+    values: Sequence[Sequence[Any]]
+
+    @property
+    def received(self) -> int:
+        """How many rows the server sent."""
+        return len(self._keys)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of the columns that are handed on."""
+        return tuple(self.names[: -1 if self.source.time is None else -2])
+
+    @property
+    def full(self) -> bool:
+        """Whether it may have been cut short, by the number of its rows alone.
+
+        Such is a page of as many rows as were asked for, and also one of a round number, as from a
+        server that cuts at fewer rows than it was asked for.
+        """
+        return self.received >= self.limit or (self.received > 0 and self.received % 100 == 0)
+
+    @property
+    def _keys(self) -> Sequence[str]:
+        return self.values[-1]
+
+    @property
+    def _times(self) -> Sequence[str]:
+        return self.values[-2] if self.source.time is not None else ()
+
+    def page(self, *, cut: bool) -> Page:
+        """Return its rows as a page.
+
+        Args:
+            cut: Whether there may be more rows behind it. It then ends before the last key that it
+                has: all rows of one key come together on the next. Where all have one key, it is
+                whole, and the next begins behind that key.
+
+        Raises:
+            CrowdedKeyError: More rows than fit onto a page have one key.
+            ShapeError: Its rows are not in order, or not those that were asked for.
+        """
+        source, times, keys = self.source, self._times, self._keys
+        kept, last = self.received, None
+        if cut and kept:
+            kept = _before_last_key(times, keys)
+            if not kept and self.received >= self.limit:
+                place = f"{source.key} = {keys[0]!r}" + (f", {times[0]}" if times else "")
+                raise CrowdedKeyError(place)
+            kept = kept or self.received
+            last = _place(times, keys, kept - 1)
+            # Each page has to end behind the one before it, or the reading would never end.
+            if self.window.after is not None and last <= self.window.after:
+                raise ShapeError("its rows are not those behind the last one")
+        values: Sequence[Sequence[Any]] = self.values
+        if kept < self.received:
+            values = [column[:kept] for column in values]
+        duplicates = 0
+        if source.unique and len(set(values[-1])) < kept:
+            unique = _without_repeats(values)
+            duplicates = kept - len(unique)
+            values = [[column[i] for i in unique] for column in values] if duplicates else values
+        batch = _batch(source, self.window, self.names, self.kinds, values, last)
+        return Page(batch=batch, last=last, kept=kept, duplicates=duplicates)
 
 
 def parse(content: bytes) -> object:
@@ -77,12 +154,8 @@ def answer_rows(body: object) -> tuple[list[str], object, list[list[Any]]]:
     return cast("tuple[list[str], object, list[list[Any]]]", (columns, answer.get("types"), rows))
 
 
-def read_page(source: Source, window: Window, limit: int, body: object) -> Page:
+def read_answer(source: Source, window: Window, limit: int, body: object) -> Answer:
     """Read an answer.
-
-    A page that may have been cut short ends before the last key that it has: all rows of one key
-    come together on the next. Such is a page of `limit` rows, and also one of a round number, as
-    from a server that cuts at fewer rows than it was asked for.
 
     Args:
         source: What was asked for.
@@ -92,42 +165,31 @@ def read_page(source: Source, window: Window, limit: int, body: object) -> Page:
 
     Raises:
         ShapeError: It is none.
-        CrowdedKeyError: More rows than fit onto a page have one key.
     """
     names, types, rows = answer_rows(body)
     hidden = 1 if source.time is None else 2
     if names[-hidden:] != ([KEY] if source.time is None else [TIME, KEY]):
         raise ShapeError(f"its columns are {names!r:.200}")
     kinds = column_types(types, len(names))
-    received = len(rows)
     # Half the time of zip(*rows), which goes through all rows for each value.
     values: list[Sequence[Any]] = [list(map(itemgetter(at), rows)) for at in range(len(names))]
     del rows  # the values are needed by column from here on, and memory is dear
-    keys: Sequence[str] = values[-1]
-    times: Sequence[str] = values[-2] if source.time is not None else ()
-    if _not_text(keys) or _not_text(times):
+    if _not_text(values[-1]) or (source.time is not None and _not_text(values[-2])):
         raise ShapeError("its times and keys are not text")
-    kept, last = received, None
-    if received >= limit or (received and received % 100 == 0):
-        kept = _before_last_key(times, keys)
-        if not kept and received >= limit:
-            place = f"{source.key} = {keys[0]!r}" + (f", {times[0]}" if times else "")
-            raise CrowdedKeyError(place)
-        kept = kept or received
-        last = None if kept == received else _place(times, keys, kept - 1)
-    duplicates = 0
-    if kept < received:
-        values = [column[:kept] for column in values]
-    if source.unique and len(set(values[-1])) < kept:
-        unique = _without_repeats(values)
-        duplicates = kept - len(unique)
-        values = [[column[i] for i in unique] for column in values] if duplicates else values
-    return Page(
-        batch=_batch(source, window, names, kinds, values, last),
-        last=last,
-        received=received,
-        duplicates=duplicates,
+    return Answer(
+        source=source, window=window, limit=limit, names=names, kinds=kinds, values=values
     )
+
+
+def read_page(source: Source, window: Window, limit: int, body: object) -> Page:
+    """Read an answer as a page, of which there may be more where it is full.
+
+    Raises:
+        ShapeError: It is none.
+        CrowdedKeyError: More rows than fit onto a page have one key.
+    """
+    answer = read_answer(source, window, limit, body)
+    return answer.page(cut=answer.full)
 
 
 def _batch(

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from asyncposthog.errors import ExportError, PostHogError, QueryTooLargeError, StatusError
 from asyncposthog.executor import Executor
 from asyncposthog.types import RequestOptions
 
 from .asking import Asker
+from .counting import Counter
 from .engine import Consume, Piece, Prepare, Tally
-from .estimate import bucket_seconds, even_windows, fitted_windows
 from .moments import as_text, from_text
-from .page import CrowdedKeyError, Page, ShapeError, answer_rows, read_page
-from .runner import Reading, Runner
-from .source import Place, Source, histogram_query, page_query
+from .reading import WindowReader
+from .runner import Runner
+from .source import Place, Source
 from .windows import Planner, Window
 
 __all__ = ["QueryEngine"]
 
 T = TypeVar("T")
-
-_BUCKETS: Final = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +65,20 @@ class QueryEngine:
         if self.source.time is None:
             if position is None:
                 return [Window(0, 1)]
-            return [Window(0, 1, after)] if after is not None else []
+            return [Window(0, 1, after, received=None)] if after is not None else []
         if start >= self.end:
             return []
-        windows = await self._counted(asker, tally, start)
+        counter = Counter(asker, self.source, tally)
+        windows: list[Window] = []
         if after is not None:
-            first = windows[0]
-            windows[0] = Window(first.start, first.end, after, first.rows)
+            # How many rows of this moment were received is not known: it is not compared.
+            windows = [Window(start, start + 1, after, rows=0, alone=True, received=None)]
+            start += 1
+        if start < self.end:
+            # One below: a page that could be full has to be followed by another.
+            target = max(1, self.page_size - 1)
+            windows += await counter.windows(start, self.end, target, self.concurrency)
         return windows
-
-    async def _counted(self, asker: Asker, tally: Tally, start: int) -> list[Window]:
-        step = bucket_seconds(start, self.end)
-        sql, values = histogram_query(self.source, start, self.end, step, _BUCKETS)
-        try:
-            counts = await asker.ask(sql, values, _read_counts)
-        except QueryTooLargeError:
-            tally.notes.append("counting the rows beforehand was too much for the server")
-            return even_windows(start, self.end, self.concurrency)
-        if tally.expected is None:
-            tally.expected = sum(counts.values())
-        # One below: a page that could be full has to be followed by another.
-        return fitted_windows(start, self.end, counts, step, max(1, self.page_size - 1))
 
     def _asker(self, tally: Tally) -> Asker:
         return Asker(
@@ -154,9 +144,15 @@ class QuerySteps(Generic[T]):
                 windows = await engine.windows(self._asker, self._tally, self._position)
             self._planner: Planner[Piece[T]] = Planner(windows, engine.page_size)
             self._changed()
+            counter = Counter(self._asker, engine.source, self._tally)
+            # What could not be counted as a whole is not counted window by window either.
+            counter.available &= any(w.rows is not None for w in windows if w.received is not None)
+            reader = WindowReader(
+                self._asker, counter, engine.source, engine.page_size, self._prepare, self._tally
+            )
             self._runner = Runner(
                 self._planner,
-                self._read,
+                reader.read,
                 concurrency=engine.concurrency,
                 ordered=engine.ordered,
                 changed=self._changed,
@@ -173,56 +169,3 @@ class QuerySteps(Generic[T]):
         self._tally.windows = windows + planner.done
         self._tally.windows_total = windows + planner.total
         self._tally.splits = splits + planner.splits
-
-    async def _read(self, window: Window) -> Reading[T]:
-        source = self._engine.source
-        limit = window.limit or self._engine.page_size
-        sql, values = page_query(source, window.start, window.end, window.after, limit)
-
-        def read(body: object, size: int) -> tuple[Page, T, int]:
-            page = read_page(source, window, limit, body)
-            _check_names(page.batch.columns)
-            return page, self._prepare(page.batch), size
-
-        try:
-            page, content, size = await self._asker.ask(sql, values, read)
-        except CrowdedKeyError as error:
-            raise _crowded(error, limit) from None
-        except StatusError as error:
-            _explain(error, source)
-            raise
-        self._tally.duplicates += page.duplicates
-        batch = page.batch
-        return Reading(Piece(content, len(batch), batch.position(len(batch))), page.last, size)
-
-
-def _read_counts(body: object, _: int) -> dict[int, int]:
-    rows = answer_rows(body)[2]
-    if not all(len(row) == 2 and all(type(value) is int for value in row) for row in rows):
-        raise ShapeError("counts are not numbers")
-    return {int(bucket): int(count) for bucket, count in rows}
-
-
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse columns of one name: of two values, a reader of the rows would see one."""
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ExportError(
-            f"Two columns are named {twice!r}.", suggestion="Tell them apart with AS."
-        )
-
-
-def _crowded(error: CrowdedKeyError, limit: int) -> PostHogError:
-    return ExportError(
-        f"More than {limit:,} rows have the same key ({error}): there is no way to page past them.",
-        suggestion="Give hogql() a key that is unique, or narrow the export with where=.",
-    )
-
-
-def _explain(error: StatusError, source: Source) -> None:
-    """Say which column the server complains about, where its words tell."""
-    detail = error.detail or ""
-    names = [column for column in source.columns if column != "*" and column in detail]
-    if error.status == 400 and names:
-        note = f"The export asks for the column {max(names, key=len)!r}."
-        error.suggestion = f"{note} {error.suggestion}" if error.suggestion else note

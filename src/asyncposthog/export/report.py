@@ -71,5 +71,12 @@ class Report:
     files: tuple[FileReport, ...] = ()
     resumed: bool = False
     """Whether an earlier run had been interrupted, and this one went on from it."""
+    late: int = 0
+    """Rows beyond those that were counted beforehand: they arrived between counting and reading."""
+    deleted: int = 0
+    """Rows that were counted beforehand and were gone when they were read: deleted, or merged.
+
+    A second count confirmed it: where one does not, the export fails.
+    """
     notes: tuple[str, ...] = ()
     """What is worth knowing about how it went."""

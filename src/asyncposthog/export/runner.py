@@ -2,6 +2,14 @@
 
 At most `concurrency` are in flight, and no more than that wait to be handed on, fewer where they
 are large: a slow consumer stops the reading, and memory does not grow with the export.
+
+An export cannot stand still. Whatever is held waits for the first window in order, so that one may
+always be started, however much is held. After `_start`, therefore, at least one of these is true:
+the first result can be handed on; a window is being read, which ends; reading has failed. Each
+window that is read to its end, continued behind its last row or divided leaves less to read.
+Starting the first window does not exceed the bound of twice `concurrency` open windows either: a
+window becomes the first that is not started only when the one before it is handed on, or is
+itself divided or given back, and each of these closes one.
 """
 
 from __future__ import annotations
@@ -16,7 +24,6 @@ from anyio.abc import TaskGroup
 from asyncposthog.errors import QueryTooLargeError, ResponseTooLargeError
 
 from .engine import Consume, Piece
-from .source import Place
 from .windows import Planner, Ticket, Window
 
 __all__ = ["Reading", "Runner"]
@@ -32,8 +39,8 @@ class Reading(Generic[T]):
     """What reading a window once brought."""
 
     piece: Piece[T]
-    last: Place | None
-    """Where the next page begins; None: the window was read to its end."""
+    rest: Window | None
+    """The window behind the last row of the piece; None: it was read to its end."""
     size: int = 0
     """Bytes of the answer."""
 
@@ -96,12 +103,13 @@ class Runner(Generic[T]):
                 continue
             if self._failure is not None and self._running == 0:
                 raise self._failure
+            assert self._running, "nothing is being read, and nothing can be handed on"
             self._news = anyio.Event()
             await self._news.wait()
 
     @property
     def _ahead(self) -> int:
-        """How many windows may be in flight or wait to be handed on."""
+        """How many windows may be in flight or wait to be handed on; less after a large answer."""
         return self._concurrency + min(self._concurrency, _HELD // self._largest)
 
     async def step(self) -> list[Piece[T]]:
@@ -126,12 +134,17 @@ class Runner(Generic[T]):
         return pieces
 
     def _start(self, group: TaskGroup, ahead: int) -> None:
-        """Start reading as many windows as may be read now."""
+        """Start reading as many windows as may be read now, the first in order in any case.
+
+        `ahead` can have become smaller than what is held already: what is held then waits for the
+        first window, which must not wait for room in turn.
+        """
+        planner = self._planner
         while (
             self._failure is None
             and self._running < self._concurrency
-            and self._planner.open < ahead
-            and (ticket := self._planner.take()) is not None
+            and (planner.open < ahead or planner.first_waits)
+            and (ticket := planner.take()) is not None
         ):
             self._running += 1
             group.start_soon(self._work, ticket)
@@ -147,10 +160,10 @@ class Runner(Generic[T]):
             self._fail(error)
         else:
             self._largest = max(self._largest, reading.size)
-            if reading.last is None:
+            if reading.rest is None:
                 planner.finish(ticket, reading.piece.rows, reading.piece)
             else:
-                planner.go_on(ticket, reading.last, reading.piece.rows, reading.piece)
+                planner.go_on(ticket, reading.rest, reading.piece.rows, reading.piece)
         finally:
             self._running -= 1
             if ticket.state == "taken":

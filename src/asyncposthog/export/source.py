@@ -8,6 +8,7 @@ and JSON need not show a time exactly. All that varies goes in through placehold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ TIME: Final = "export_time"
 KEY: Final = "export_key"
 """The columns that every page has at its end, and that are not handed on."""
 
+_RANDOM: Final = re.compile(r"\b(?:rand|generateUUID|fuzzBits)\w*\s*\(", re.IGNORECASE)
 _RESERVED: Final = ("export_from", "export_to", "export_after", "export_after_key", "export_step")
 
 
@@ -51,6 +53,11 @@ class Source:
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     json: frozenset[str] = frozenset()
     """Columns, by their names in the answer, that hold JSON as text."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same rows are found each time: not where it is left to chance."""
+        return not any(map(_RANDOM.search, (self.table, self.time or "", self.key, *self.where)))
 
     def __post_init__(self) -> None:
         """Refuse placeholders that are ours.
@@ -103,9 +110,12 @@ def page_query(
 
 
 def histogram_query(
-    source: Source, start: int, end: int, step: int, limit: int
+    source: Source, start: int, end: int, step: int, limit: int, *, distinct: bool = False
 ) -> tuple[str, dict[str, Any]]:
-    """Return the query that counts the rows of every `step` seconds, by whole steps since 1970."""
+    """Return the query that counts the rows of every `step` seconds, by whole steps since 1970.
+
+    With `distinct`, those of one key count once.
+    """
     assert source.time is not None
     values = dict(source.values) | {
         "export_from": as_text(start),
@@ -113,9 +123,9 @@ def histogram_query(
         "export_step": step,
     }
     conditions = [f"(\n{condition}\n)" for condition in source.where] + _bounds(source.time)
+    rows = f"count(DISTINCT toString({source.key}))" if distinct else "count()"
     lines = [
-        f"SELECT intDiv(toUnixTimestamp({source.time}), {{export_step}}) AS bucket, "
-        "count() AS rows",
+        f"SELECT intDiv(toUnixTimestamp({source.time}), {{export_step}}) AS bucket, {rows} AS rows",
         f"FROM {source.table}",
         *_where(conditions),
         "GROUP BY bucket",

@@ -1,8 +1,10 @@
 """The windows of an export, as data: which to read next, and what follows from an answer. Pure.
 
 A window that came back full goes on behind its last row; what is left of it is cut into as many
-pieces as its density promises. One that was too much for the server is halved. Neighbours that
-hold little are read as one. Whatever is cut or merged, the windows cover the range, once.
+pieces as its density promises, unless its rows were counted: then it stays in one piece, so that
+what was received can be compared with that. One that was too much for the server is halved.
+Neighbours that hold little are read as one. Whatever is cut or merged, the windows cover the
+range, once.
 """
 
 from __future__ import annotations
@@ -42,7 +44,18 @@ class Window:
     limit: int | None = None
     """How many rows to ask for at a time, where fewer than usual are all the server can do."""
     alone: bool = False
-    """Whether it was part of one that was too much for the server, and stays apart."""
+    """Whether it stays apart: for one, because it was part of what was too much for the server."""
+    counted: int | None = None
+    """How many rows were counted between `origin` and `end`; None: they were not."""
+    origin: int | None = None
+    """Where those rows begin, if not at `start`."""
+    received: int | None = 0
+    """How many of them were received, up to `after`; None: unknown, an earlier run received them.
+    """
+    duplicates: int = 0
+    """How many of these are the same as the row before."""
+    repeated: int = 0
+    """How many rows behind `after` were on the last page already, and were left for the next."""
 
 
 def halves(window: Window) -> tuple[Window, Window] | None:
@@ -52,25 +65,29 @@ def halves(window: Window) -> tuple[Window, Window] | None:
     if middle <= start:
         return None
     rows = None if window.rows is None else window.rows / 2
+    # How the rows counted are divided is not known, nor how many before the middle were received.
+    received = 0 if window.after is None else None
     return (
-        replace(window, end=middle, rows=rows, alone=True),
+        replace(window, end=middle, rows=rows, alone=True, counted=None, received=received),
         Window(middle, window.end, rows=rows, limit=window.limit, alone=True),
     )
 
 
-def remainder(window: Window, last: Place, count: int, target: int) -> list[Window]:
-    """Return what is left of a window whose page was full.
+def remainder(window: Window, rest: Window, count: int, target: int) -> list[Window]:
+    """Return what is left of a window that was read as far as a row.
 
     Args:
         window: The window that was read.
-        last: The last row that was kept.
-        count: How many were.
+        rest: The same behind that row. Where it is not known how many rows it holds, it is divided.
+        count: How many rows were received.
         target: How many rows a window should hold.
     """
-    rest = replace(window, start=max(window.start, last.time), after=last, rows=None)
+    last = rest.after
+    assert last is not None
+    rest = replace(rest, start=max(window.start, last.time))
     took = last.time - window.start
     left = window.end - last.time
-    if took <= 0 or left <= 1:
+    if rest.rows is not None or took <= 0 or left <= 1:
         return [rest]
     expected = count * left / took
     if window.rows is not None:
@@ -85,14 +102,17 @@ def remainder(window: Window, last: Place, count: int, target: int) -> list[Wind
         Window(begin, end, rows=expected / pieces, limit=window.limit)
         for begin, end in itertools.pairwise(bounds)
     ]
-    return [replace(found[0], after=last), *found[1:]]
+    first = replace(rest, end=cuts[0], rows=expected / pieces, counted=None, received=None)
+    return [first, *found[1:]]
 
 
 def merged(windows: Sequence[Window]) -> Window:
     """Return neighbours as one window."""
     known = [w.rows for w in windows if w.rows is not None]
     rows = sum(known) if len(known) == len(windows) else None
-    return replace(windows[0], end=windows[-1].end, rows=rows)
+    counts = [w.counted for w in windows if w.counted is not None]
+    counted = sum(counts) if len(counts) == len(windows) else None
+    return replace(windows[0], end=windows[-1].end, rows=rows, counted=counted)
 
 
 @dataclass(slots=True, eq=False)
@@ -139,6 +159,11 @@ class Planner(Generic[T]):
         """Whether everything was read and handed on."""
         return not self._tickets
 
+    @property
+    def first_waits(self) -> bool:
+        """Whether the first window in order is not being read, and everything waits for it."""
+        return bool(self._tickets) and self._tickets[0].state == "waiting"
+
     def take(self) -> Ticket[T] | None:
         """Return the first window that nobody reads, together with neighbours that hold little."""
         for index, ticket in enumerate(self._tickets):
@@ -176,20 +201,28 @@ class Planner(Generic[T]):
         """Note that a window was read to its end, with so many rows."""
         ticket.state, ticket.result = "ready", result
         self.done += 1
-        length = ticket.window.end - ticket.window.start
-        self._rate = count / length if length > 0 else None
+        self._learn(ticket.window, count)
+
+    def go_on(self, ticket: Ticket[T], rest: Window, count: int, result: T) -> None:
+        """Note that so many rows of a window were read, and what there may be more of it."""
+        index = self._tickets.index(ticket)
+        parts = remainder(ticket.window, rest, count, self.target)
+        self._tickets[index + 1 : index + 1] = [Ticket(window) for window in parts]
+        ticket.state, ticket.result = "ready", result
+        if rest.rows == 0:
+            self._learn(ticket.window, count)
+        else:
+            self._grown = 1
+
+    def _learn(self, window: Window, count: int) -> None:
+        """Note how many rows a window had, for those of which nothing is known."""
+        length = window.end - window.start
+        if window.after is None:
+            self._rate = count / length if length > 0 else None
         if count * 4 < self.target:
             self._grown = min(self._grown * 2, _GROWTH)
         elif count * 2 > self.target:
             self._grown = max(1, self._grown // 2)
-
-    def go_on(self, ticket: Ticket[T], last: Place, count: int, result: T) -> None:
-        """Note that a window was read as far as a row, and that there may be more of it."""
-        index = self._tickets.index(ticket)
-        rest = remainder(ticket.window, last, count, self.target)
-        self._tickets[index + 1 : index + 1] = [Ticket(window) for window in rest]
-        ticket.state, ticket.result = "ready", result
-        self._grown = 1
 
     def halve(self, ticket: Ticket[T]) -> bool:
         """Replace a window that was too much for the server by its halves.
