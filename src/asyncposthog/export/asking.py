@@ -93,7 +93,7 @@ class Asker:
 
     async def work(self, function: Callable[[], R]) -> R:
         """Run a function in the worker thread that reads answers."""
-        return await to_thread.run_sync(function, limiter=self._reading)
+        return await run_in_thread(function, limiter=self._reading)
 
     async def pause(self, seconds: float) -> None:
         """Wait before something is asked for again."""
