@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from asyncposthog import AsyncPostHog, ExportError, RequestOptions
+from asyncposthog import AsyncPostHog, ExportError, PaginationWarning, RequestOptions
 from asyncposthog.emulator import Emulator
 
 pytestmark = pytest.mark.anyio
@@ -57,13 +57,15 @@ async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_p
     def answer(request: httpx.Request) -> httpx.Response:
         offset = int(request.url.params.get("offset", 0))
         url = "https://us.posthog.com/api/projects/1/cohorts/?limit=10&offset=10"
-        items = [{"id": number} for number in range(offset, offset + 10)]
+        items = [{"id": number} for number in range(offset, min(offset + 10, 20))]
         following = url if offset == 0 else None
         return httpx.Response(200, json={"count": 23, "next": following, "results": items})
 
     transport = httpx.MockTransport(answer)
     async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
-        report = await ph.export.list(ph.cohorts.list(limit=10)).to_jsonl(tmp_path / "c.jsonl")
+        job = ph.export.list(ph.cohorts.list(limit=10))
+        with pytest.warns(PaginationWarning, match="23"):
+            report = await job.to_jsonl(tmp_path / "c.jsonl")
     assert report.rows == 20
     assert report.notes == (
         "the server counted 23 items, and its pages had 20: items may have been made or deleted "

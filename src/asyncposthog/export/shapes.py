@@ -97,11 +97,12 @@ def _parameter(value: object) -> bool:
     return isinstance(value, str | int | float) or _texts(value)
 
 
-_page_fields = record({"query": is_object, "after": optional(text), "probing": _boolean})
+_page_fields = record({"query": is_object, "after": optional(text)})
+_page_that_overlaps = record({"query": is_object, "after": optional(text), "skip": _texts})
 
 
 def _page(value: object) -> bool:
-    if not _page_fields(value):
+    if not (_page_fields(value) or _page_that_overlaps(value)):
         return False
     state = cast("dict[str, Any]", value)
     # A page that says nothing is the first: the list would be exported once more.
@@ -122,7 +123,9 @@ settled_range: Final = record({"from": optional(_moment), "end": _moment, "until
 """What is decided when an export of queries or files begins."""
 query_position: Final = record({"time": _moment, "key": optional(text)})
 """Where an export of queries or files goes on."""
-list_position: Final = record({"columns": _texts, "next": optional(_page)})
+list_position: Final = record(
+    {"columns": _texts, "next": optional(_page), "rows": optional(count)}
+)
 """Where an export of a list goes on."""
 function_state: Final = record({"rows": count, "sum": _sum})
 """What the sink of a function has counted."""
