@@ -11,7 +11,14 @@ from uuid import UUID
 
 import httpx
 
-from .assembly import check_budget, check_hook, http_builder, limiter_builder, log_to_stderr
+from .assembly import (
+    check_budget,
+    check_hook,
+    connection_settings,
+    http_builder,
+    limiter_builder,
+    log_to_stderr,
+)
 from .config import Secret, Settings, change, resolve
 from .executor import Executor
 from .hosts import Region
@@ -143,8 +150,12 @@ class BaseClient:
             "headers": headers,
         }
         settings = resolve(arguments, os.environ)
+        build = http_builder(http_client, transport, max_connections, http2)
+        sharing, connections = connection_settings(http_client, transport, max_connections, http2)
         shared = Transport(
-            build=http_builder(http_client, transport, max_connections, http2),
+            build=build,
+            sharing=sharing,
+            max_connections=connections,
             owned=http_client is None,
             limiter=limiter_builder(limiter, limits, query_plan, query_slots, clock),
             limiter_owned=limiter is None,

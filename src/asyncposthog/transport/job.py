@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+import anyio
 import httpx
 
 from asyncposthog.config import KeyKind
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 
+from .client_pool import Lease
 from .limits import Budget, Passage
 from .middleware import Middleware
 from .redact import Redactor
@@ -57,6 +59,12 @@ class Job:
     """Told when an attempt goes on the wire."""
     overall: bool = False
     """Whether the deadline of the call ends the attempt before its own timeout does."""
+    scope: anyio.CancelScope | None = None
+    """What bounds the attempt."""
+    queued: int | None = None
+    """While the attempt waits for a connection: how many were waiting before it."""
+    held: list[Lease] = field(default_factory=list[Lease])
+    """Connections of streamed answers that nobody has been given yet."""
 
 
 def patience(job: Job) -> float | None:
