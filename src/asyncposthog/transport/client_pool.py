@@ -179,12 +179,10 @@ class ClientPool:
                 await self._close(self._condemned.pop())
 
     async def _close(self, what: _Closable) -> None:
-        try:
+        # A connection that fails while it is closed is closed; so is one whose closing is cut off
+        # by a native cancellation: httpcore and anyio close the socket before they first wait.
+        with suppress(Exception):
             await what.aclose()
-        except Exception:  # noqa: S110 - a connection that fails while it is closed is closed
-            pass
-        # Cut off by a native cancellation, it is closed as well: httpcore and anyio close the
-        # socket before they first wait.
 
     async def aclose(self) -> None:
         """Close every client, also those in use."""
@@ -252,7 +250,7 @@ class Lease:
             self._pool.close_soon(self._handshake)
         self._pool.give_back(self._pooled, intact)
         if self._pool.gate is not None:
-            self._pool.gate.release()
+            self._pool.gate.release(ended_well=intact)
 
     async def close(self) -> None:
         """Give back what was not given back, and close what is not to be used again."""
@@ -268,8 +266,9 @@ class HeldStream(httpx.AsyncByteStream):
         self._inner = inner
         self._lease = lease
         self._complete = False
-        token = current_token()
-        loop = getattr(token, "native_token", token)
+        token: Any = current_token()
+        loop: Any = getattr(token, "native_token", token)
+        # asyncio's name, and trio's.
         self._soon: Callable[[Callable[[], None]], object] = (
             getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
         )
@@ -299,7 +298,9 @@ class HeldStream(httpx.AsyncByteStream):
                 self._soon(partial(self._lease.end, intact=False))
 
 
-def connection_limit(transports: Iterable[httpx.AsyncBaseTransport | None], usual: int) -> int | None:
+def connection_limit(
+    transports: Iterable[httpx.AsyncBaseTransport | None], usual: int
+) -> int | None:
     """Return how many calls at a time the transports of others can take; None: any number.
 
     Args:

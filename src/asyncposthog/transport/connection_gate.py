@@ -8,6 +8,7 @@ cancelled call leaves nothing behind.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import anyio
@@ -22,12 +23,13 @@ class ConnectionGate:
     that loop, also while the caller is being cancelled: it does not wait.
     """
 
-    __slots__ = ("_free", "_waiters", "size")
+    __slots__ = ("_free", "_moved", "_waiters", "size")
 
     def __init__(self, size: int) -> None:
         """Start with all permits free."""
         self.size = size
         self._free = size
+        self._moved = -math.inf
         # A free permit and a waiter never exist at the same time: a permit that is released goes
         # straight to the first waiter, and a new call cannot overtake it. An OrderedDict because
         # waiters also leave from the middle: both ends and the middle are O(1).
@@ -50,24 +52,56 @@ class ConnectionGate:
         self._free -= 1
         return True
 
-    async def acquire(self) -> None:
-        """Wait for a permit. If the wait is cancelled, in whichever way, none is taken."""
+    async def acquire(self, patience: float | None = None) -> bool:
+        """Wait for a permit. If the wait is cancelled, in whichever way, none is taken.
+
+        A queue may be long and yet move: the wait ends without a permit only when nothing has
+        moved for some time.
+
+        Args:
+            patience: Seconds to wait since a permit last came back from a call that ended well;
+                None: any time.
+
+        Returns:
+            Whether there is a permit; if not, the place in the queue is lost.
+        """
         if self.try_acquire():
-            return
+            return True
         granted = anyio.Event()
         self._waiters[granted] = None
         try:
-            await granted.wait()
+            if patience is None:
+                await granted.wait()
+                return True
+            started = anyio.current_time()
+            while True:
+                until = max(started, self._moved) + patience
+                if until <= anyio.current_time():
+                    del self._waiters[granted]
+                    return False
+                with anyio.CancelScope(deadline=until):
+                    await granted.wait()
+                if granted.is_set():
+                    return True
         except BaseException:
             if granted.is_set():
                 # Cancelled between the release that chose us and our turn to run.
-                self.release()
+                self._pass_on()
             else:
-                del self._waiters[granted]
+                self._waiters.pop(granted, None)
             raise
 
-    def release(self) -> None:
-        """Give a permit back: to the first waiter, if there is one."""
+    def release(self, *, ended_well: bool = True) -> None:
+        """Give a permit back: to the first waiter, if there is one.
+
+        Args:
+            ended_well: Whether its call did, which gives those that wait more time.
+        """
+        if ended_well and self._waiters:
+            self._moved = anyio.current_time()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         if self._waiters:
             self._waiters.popitem(last=False)[0].set()
         else:

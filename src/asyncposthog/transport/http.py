@@ -402,12 +402,23 @@ class Transport:
         return response
 
     async def _wait_for_connection(self, job: Job, gate: ConnectionGate) -> None:
-        """Wait for a permit as long as an attempt may take; the attempt's own time starts then."""
+        """Wait for a permit; the attempt's own time starts when there is one.
+
+        The wait takes of the call's time. Without a deadline it goes on as long as calls are
+        answered: it ends when none was for as long as an attempt may take.
+
+        Raises:
+            TimeoutError: None was.
+        """
         job.queued = gate.waiting
-        await gate.acquire()
+        left = self._left(job)
+        job.overall = True  # until there is a permit, the deadline alone cancels
+        _set_deadline(job, inf if left is None else left)
+        if not await gate.acquire(patience(job)):
+            job.overall = False
+            raise self._interrupted(job)
         job.queued = None
-        if job.scope is not None:
-            job.scope.deadline = anyio.current_time() + self._bound(job)
+        _set_deadline(job, self._bound(job))
 
     def _lease(self, job: Job) -> Lease:
         """Return a client for an attempt that has a permit; without one, give that back."""
@@ -502,21 +513,24 @@ class Transport:
         queued = job.queued
         if queued is not None and self._gate is not None:
             text = (
-                f"No connection became free within the {name} of {seconds:g} s: other calls used "
-                f"all {self._gate.size:,} (max_connections), and {queued:,} were waiting before "
-                "this one. Nothing was sent."
+                f"No connection became free within the {name} of {seconds:g} s: all "
+                f"{self._gate.size:,} (max_connections) were in use, and {queued:,} other calls "
+                "waited before this one. It was not sent."
             )
             suggestion = (
-                "Make fewer calls at once, raise max_connections, or give it longer with "
+                "Make fewer calls at once, raise max_connections, or give them longer with "
                 f"options={{'{name}': …}}."
             )
-        error = TimeoutError(
-            text, operation=job.operation.id, request=info, suggestion=suggestion
-        )
+        error = TimeoutError(text, operation=job.operation.id, request=info, suggestion=suggestion)
         error.overall = job.overall
         if queued is not None:
             error.__cause__ = httpx.PoolTimeout("no connection became free")
         return error
+
+
+def _set_deadline(job: Job, seconds: float) -> None:
+    if job.scope is not None:
+        job.scope.deadline = anyio.current_time() + seconds
 
 
 async def _close_all(leases: list[Lease]) -> None:
