@@ -191,8 +191,14 @@ class ClientPool:
         self._current = None
         self._condemned.extend(pooled.client for pooled in self._all)
         self._all.clear()
+        cut_off: BaseException | None = None
         while self._condemned:
-            await self._close(self._condemned.pop())
+            try:
+                await self._close(self._condemned.pop())
+            except BaseException as error:
+                cut_off = error  # the others are closed all the same: it takes no time
+        if cut_off is not None:
+            raise cut_off
 
     def forget(self) -> None:
         """Drop every client without closing it: the event loop has gone, and its sockets too."""
