@@ -412,8 +412,9 @@ class Transport:
         """
         job.queued = gate.waiting
         left = self._left(job)
-        job.overall = True  # until there is a permit, the deadline alone cancels
-        _set_deadline(job, inf if left is None else left)
+        # Until there is a permit, the deadline alone cancels.
+        if _set_deadline(job, inf if left is None else left):
+            job.overall = left is not None
         if not await gate.acquire(patience(job)):
             job.overall = False
             raise self._interrupted(job)
@@ -528,9 +529,13 @@ class Transport:
         return error
 
 
-def _set_deadline(job: Job, seconds: float) -> None:
-    if job.scope is not None:
-        job.scope.deadline = anyio.current_time() + seconds
+def _set_deadline(job: Job, seconds: float) -> bool:
+    """Give an attempt so much time from now; return False if its time was over already."""
+    scope = job.scope
+    if scope is None or scope.cancel_called:
+        return False
+    scope.deadline = anyio.current_time() + seconds
+    return True
 
 
 async def _close_all(leases: list[Lease]) -> None:
