@@ -116,8 +116,9 @@ class BaseClient:
             http_client: Your own httpx client. It is not closed, and its own credentials, cookies
                 and headers are not used.
             transport: An httpx transport for the client that is built.
-            max_connections: Connections open at a time.
-            http2: Speak HTTP/2; needs `asyncposthog[http2]`.
+            max_connections: Calls that use a connection at a time; others wait, in order. A limit
+                of your own httpx client or transport counts instead, where it can be read.
+            http2: Speak HTTP/2, over a connection that calls share; needs `asyncposthog[http2]`.
             limits: Rate limits to stay within, as (requests, seconds) by bucket where they differ
                 from PostHog's usual ones: `{"burst": (960, 60)}`; None: the usual ones alone.
                 False: requests go without waiting for any.
