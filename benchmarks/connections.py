@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -84,7 +84,7 @@ def _none(name: str, count: int, unit: str = "") -> Row:
 
 
 @contextmanager
-def _serving() -> Iterator[str]:
+def _serving() -> Generator[str]:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER % SIZE], stdout=subprocess.PIPE, text=True
     ) as server:

@@ -8,7 +8,6 @@ import types
 import warnings
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -22,7 +21,6 @@ from tests.runtime_kit import KEY, Client
 
 pytestmark = pytest.mark.anyio
 
-CERTIFICATE = Path(__file__).parent / "data" / "loopback.pem"
 Mode = Literal["answer", "stall", "headers", "reset"]
 SIZE = 4
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 8\r\n\r\n"
@@ -102,12 +100,9 @@ async def serving() -> AsyncGenerator[Server]:
 
 
 def client(server: Server, scheme: str = "http", **settings: Any) -> Client:
-    return Client(
-        **{
-            "api_key": KEY, "project_id": 1, "host": f"{scheme}://127.0.0.1:{server.port}",
-            "limits": False, "max_connections": SIZE, "max_retries": 0, **settings,
-        }
-    )  # fmt: skip
+    usual: dict[str, Any] = {"max_connections": SIZE, "max_retries": 0, "limits": False}
+    host = f"{scheme}://127.0.0.1:{server.port}"
+    return Client(KEY, project_id=1, host=host, **{**usual, **settings})
 
 
 async def all_work(ph: Client) -> None:
