@@ -25,7 +25,7 @@ from anyio.lowlevel import current_token
 
 from .connection_gate import ConnectionGate
 
-__all__ = ["ClientPool", "HeldStream", "Lease", "Sharing", "connection_limit"]
+__all__ = ["ClientPool", "HeldStream", "Lease", "Sharing", "close_all", "connection_limit"]
 
 Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed"]
 """`exclusive`: a client has one call at a time. `multiplexed`: all calls share a client, which is
@@ -262,6 +262,12 @@ class Lease:
         """Give back what was not given back, and close what is not to be used again."""
         self.end(intact=False)
         await self._pool.sweep()
+
+
+async def close_all(leases: list[Lease]) -> None:
+    """Give back connections that no caller has been handed."""
+    while leases:
+        await leases.pop().close()
 
 
 class HeldStream(httpx.AsyncByteStream):

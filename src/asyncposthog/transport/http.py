@@ -17,23 +17,22 @@ from asyncposthog.errors import (
     EventLoopError,
     PostHogError,
     StatusError,
-    TimeoutError,  # noqa: A004
 )
 from asyncposthog.operation import Operation
 
-from .client_pool import ClientPool, HeldStream, Lease, Sharing
+from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
 from .faults import UNSENT, classify, translate, without_secrets
 from .files import encode_multipart
-from .job import Context, Job, patience, timeouts
+from .job import Context, Job, out_of_time, patience, send_with, set_deadline, timeouts
 from .limits import Budget, Limiter, Passage
 from .middleware import compose
 from .redact import mask_target
 from .request import PreparedRequest, request_info
 from .reserve import RetryBudget
 from .retry import Course, Policy, run
-from .wire import build_request, exchange, read_bounded
+from .wire import build_request, read_bounded
 
 __all__ = ["Transport"]
 
@@ -166,7 +165,7 @@ class Transport:
             self._running -= 1
             self._tell()
             if job is not None and job.held:
-                await _close_all(job.held)
+                await close_all(job.held)
 
     async def _held(self, job: Job, passage: Passage, repeatable: bool) -> httpx.Response:
         """Make a call that holds something for as long as it takes."""
@@ -295,7 +294,7 @@ class Transport:
             self._scopes.discard(scope)
         if job.held:
             # Middleware failed with an answer in hand: nobody else will close it.
-            await _close_all(job.held)
+            await close_all(job.held)
         try:
             raise failed
         finally:
@@ -373,7 +372,7 @@ class Transport:
                 passage.sent = True
             if job.on_sent is not None:
                 job.on_sent()
-            response = await self._exchange(job, request, lease, usual=usual)
+            response = await send_with(lease, job, request, usual=usual)
             if passage is not None:
                 await passage.answered(response.status_code)
             if not job.stream or response.status_code >= 300:
@@ -413,13 +412,13 @@ class Transport:
         job.queued = gate.waiting
         left = self._left(job)
         # Until there is a permit, the deadline alone cancels.
-        if _set_deadline(job, inf if left is None else left):
+        if set_deadline(job, inf if left is None else left):
             job.overall = left is not None
         if not await gate.acquire(patience(job)):
             job.overall = False
             raise self._interrupted(job)
         job.queued = None
-        _set_deadline(job, self._bound(job))
+        set_deadline(job, self._bound(job))
 
     def _lease(self, job: Job) -> Lease:
         """Return a client for an attempt that has a permit; without one, give that back."""
@@ -436,24 +435,6 @@ class Transport:
                 suggestion="Keep it open as long as the AsyncPostHog that uses it.",
             )
         return lease
-
-    async def _exchange(
-        self, job: Job, request: httpx.Request, lease: Lease, *, usual: bool
-    ) -> httpx.Response:
-        """Send a request with the client of a lease."""
-        download = job.operation.result.status == 302
-        if download:
-            lease.goes_abroad()
-        if download or request.url.scheme == "https":
-            lease.watch(request)
-        return await exchange(
-            lease.client,
-            request,
-            job.context.credentials,
-            content=job.request.content,
-            usual=usual,
-            download=download,
-        )
 
     def _note(self, job: Job, request: httpx.Request, began: float, outcome: str) -> None:
         """Write a line about an attempt: no header, no body, and no words of an exception."""
@@ -507,37 +488,4 @@ class Transport:
                 operation=job.operation.id,
                 request=info,
             )
-        name = "deadline" if job.overall else "timeout"
-        seconds = job.policy.deadline if job.overall else patience(job)
-        text = f"No complete answer within the {name} of {seconds:g} s."
-        suggestion = f"Give it longer with options={{'{name}': …}}, or ask for less."
-        queued = job.queued
-        if queued is not None and self._gate is not None:
-            text = (
-                f"No connection became free within the {name} of {seconds:g} s: all "
-                f"{self._gate.size:,} (max_connections) were in use, and {queued:,} other calls "
-                "waited before this one. It was not sent."
-            )
-            suggestion = (
-                "Make fewer calls at once, raise max_connections, or give them longer with "
-                f"options={{'{name}': …}}."
-            )
-        error = TimeoutError(text, operation=job.operation.id, request=info, suggestion=suggestion)
-        error.overall = job.overall
-        if queued is not None:
-            error.__cause__ = httpx.PoolTimeout("no connection became free")
-        return error
-
-
-def _set_deadline(job: Job, seconds: float) -> bool:
-    """Give an attempt so much time from now; return False if its time was over already."""
-    scope = job.scope
-    if scope is None or scope.cancel_called:
-        return False
-    scope.deadline = anyio.current_time() + seconds
-    return True
-
-
-async def _close_all(leases: list[Lease]) -> None:
-    while leases:
-        await leases.pop().close()
+        return out_of_time(job, None if self._gate is None else self._gate.size)
