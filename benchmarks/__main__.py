@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import (
     client,
+    connections,
     emulator,
     export,
     export_memory,
@@ -27,7 +28,7 @@ from benchmarks import (
 from benchmarks.measure import Row
 
 AREAS: dict[str, Callable[[], Iterator[Row]]] = {
-    "client": client.rows,
+    "client": lambda: chain(client.rows(), connections.rows()),
     "emulator": lambda: chain(emulator.rows(), ingestion.rows(), hogql.rows()),
     "export": lambda: chain(
         export.rows(), export_rivals.rows(), export_memory.rows(), interruptions.rows()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 from http.cookiejar import Cookie, CookieJar
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import httpx
 
 from .errors import ConfigurationError
+from .transport.client_pool import Sharing, connection_limit
 from .transport.clock import Clock
 from .transport.limits import Limiter
 from .transport.retry import OnRetry
@@ -18,7 +20,14 @@ from .transport.retry import OnRetry
 if TYPE_CHECKING:
     from .limits.buckets import Limits, QueryPlan
 
-__all__ = ["check_budget", "check_hook", "http_builder", "limiter_builder", "log_to_stderr"]
+__all__ = [
+    "check_budget",
+    "check_hook",
+    "connection_settings",
+    "http_builder",
+    "limiter_builder",
+    "log_to_stderr",
+]
 
 
 def http_builder(
@@ -54,14 +63,20 @@ def http_builder(
             "http2=True needs a package that is not installed.",
             suggestion="Run: pip install 'asyncposthog[http2]'.",
         )
-    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=20)
+    # Over HTTP/1.1 each call at a time has a client of its own, with one connection.
+    size = max_connections if http2 else 1
+    limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
     timeout = httpx.Timeout(None)  # every request carries its own
+    contexts: list[ssl.SSLContext] = []
 
     def build() -> httpx.AsyncClient:
         try:
+            if not contexts and transport is None:
+                contexts.append(httpx.create_ssl_context())  # slow, and the same for all
             return httpx.AsyncClient(
                 transport=transport,
                 http2=http2,
+                verify=contexts[0] if contexts else True,
                 limits=limits,
                 timeout=timeout,
                 cookies=NoCookies(),
@@ -84,6 +99,25 @@ class NoCookies(CookieJar):
 
     def set_cookie(self, cookie: Cookie) -> None:
         """Do nothing."""
+
+
+def connection_settings(
+    http_client: httpx.AsyncClient | None,
+    transport: httpx.AsyncBaseTransport | None,
+    max_connections: int,
+    http2: bool,
+) -> tuple[Sharing, int | None]:
+    """Return how calls share httpx clients, and how many may be sent at a time.
+
+    The limits of a client or transport of the user's own count where they can be read.
+    """
+    if http_client is not None:
+        mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
+        own = (getattr(http_client, "_transport", None), *mounts.values())
+        return "fixed", connection_limit(own, max_connections)
+    if transport is not None:
+        return "fixed", connection_limit((transport,), max_connections)
+    return ("multiplexed" if http2 else "exclusive"), max_connections
 
 
 def limiter_builder(

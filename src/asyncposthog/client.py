@@ -11,7 +11,14 @@ from uuid import UUID
 
 import httpx
 
-from .assembly import check_budget, check_hook, http_builder, limiter_builder, log_to_stderr
+from .assembly import (
+    check_budget,
+    check_hook,
+    connection_settings,
+    http_builder,
+    limiter_builder,
+    log_to_stderr,
+)
 from .config import Secret, Settings, change, resolve
 from .executor import Executor
 from .hosts import Region
@@ -109,8 +116,9 @@ class BaseClient:
             http_client: Your own httpx client. It is not closed, and its own credentials, cookies
                 and headers are not used; httpx does put the cookies of answers into its jar.
             transport: An httpx transport for the client that is built.
-            max_connections: Connections open at a time.
-            http2: Speak HTTP/2; needs `asyncposthog[http2]`.
+            max_connections: Calls that use a connection at a time; others wait, in order. A limit
+                of your own httpx client or transport counts instead, where it can be read.
+            http2: Speak HTTP/2, over a connection that calls share; needs `asyncposthog[http2]`.
             limits: Rate limits to stay within, as (requests, seconds) by bucket where they differ
                 from PostHog's usual ones: `{"burst": (960, 60)}`; None: the usual ones alone.
                 False: requests go without waiting for any.
@@ -143,8 +151,12 @@ class BaseClient:
             "headers": headers,
         }
         settings = resolve(arguments, os.environ)
+        build = http_builder(http_client, transport, max_connections, http2)
+        sharing, connections = connection_settings(http_client, transport, max_connections, http2)
         shared = Transport(
-            build=http_builder(http_client, transport, max_connections, http2),
+            build=build,
+            sharing=sharing,
+            max_connections=connections,
             owned=http_client is None,
             limiter=limiter_builder(limiter, limits, query_plan, query_slots, clock),
             limiter_owned=limiter is None,

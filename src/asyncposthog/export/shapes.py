@@ -123,9 +123,7 @@ settled_range: Final = record({"from": optional(_moment), "end": _moment, "until
 """What is decided when an export of queries or files begins."""
 query_position: Final = record({"time": _moment, "key": optional(text)})
 """Where an export of queries or files goes on."""
-list_position: Final = record(
-    {"columns": _texts, "next": optional(_page), "rows": optional(count)}
-)
+list_position: Final = record({"columns": _texts, "next": optional(_page), "rows": optional(count)})
 """Where an export of a list goes on."""
 function_state: Final = record({"rows": count, "sum": _sum})
 """What the sink of a function has counted."""

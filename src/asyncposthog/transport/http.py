@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from math import inf
+from typing import cast
 
 import anyio
 import httpx
@@ -16,21 +17,22 @@ from asyncposthog.errors import (
     EventLoopError,
     PostHogError,
     StatusError,
-    TimeoutError,  # noqa: A004
 )
 from asyncposthog.operation import Operation
 
+from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all
 from .clock import Clock, SystemClock
+from .connection_gate import ConnectionGate
 from .faults import UNSENT, classify, translate, without_secrets
 from .files import encode_multipart
-from .job import Context, Job, patience, timeouts
+from .job import Context, Job, out_of_time, patience, send_with, set_deadline, timeouts
 from .limits import Budget, Limiter, Passage
 from .middleware import compose
 from .redact import mask_target
 from .request import PreparedRequest, request_info
 from .reserve import RetryBudget
 from .retry import Course, Policy, run
-from .wire import CUT, build_request, exchange, read_bounded, read_error
+from .wire import CUT, build_request, close, read_bounded, read_error
 
 __all__ = ["Transport"]
 
@@ -45,29 +47,33 @@ class Transport:
         *,
         build: Callable[[], httpx.AsyncClient],
         owned: bool = True,
+        sharing: Sharing = "fixed",
+        max_connections: int | None = None,
         limiter: Callable[[], Limiter] | None = None,
         limiter_owned: bool = True,
         clock: Clock | None = None,
         retry_budget: int | None = None,
     ) -> None:
-        """Keep how the httpx client is made; it is made by the first call.
+        """Keep how httpx clients are made; the first one is made by the first call.
 
         Args:
-            build: Returns the httpx client.
+            build: Returns an httpx client.
             owned: Whether closing this closes that.
+            sharing: Whether each call has a client of its own.
+            max_connections: Calls that may use a connection at a time; None: no bound.
             limiter: Returns what decides when attempts may go; called for the first request.
             limiter_owned: Whether closing this closes that.
             clock: Time and chance.
             retry_budget: Repeats that all calls may make while none succeeds; None: no bound.
         """
-        self._build = build
+        self._pool = ClientPool(build, sharing, max_connections)
+        self._gate = self._pool.gate
         self._owned = owned
         self._make_limiter = limiter
         self._limiter: Limiter | None = None
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
         self._reserve = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
-        self._client: httpx.AsyncClient | None = None
         self._token: object = None
         self._closed = False
         self._cancelled = False
@@ -138,6 +144,7 @@ class Transport:
         self.check_open()
         self._check_loop()
         self._running += 1
+        job: Job | None = None
         try:
             if request.multipart is not None:
                 request = await self._read_files(request)
@@ -152,10 +159,13 @@ class Transport:
                 response = await self._course(job, repeatable)
             if stream:
                 self._streams += 1
+                job.held.clear()  # from now on it is the caller who closes it
             return response
         finally:
             self._running -= 1
             self._tell()
+            if job is not None and job.held:
+                await close_all(job.held)
 
     async def _held(self, job: Job, passage: Passage, repeatable: bool) -> httpx.Response:
         """Make a call that holds something for as long as it takes."""
@@ -208,10 +218,9 @@ class Transport:
             with anyio.move_on_after(5.0):
                 await self._quiet(streams=False)
         finally:
-            if self._owned and self._client is not None:
-                client, self._client = self._client, None
+            if self._owned:
                 with anyio.move_on_after(5.0, shield=True):
-                    await client.aclose()
+                    await self._pool.aclose()
             if self._limiter_owned and self._limiter is not None:
                 with anyio.move_on_after(5.0, shield=True):
                     await self._limiter.aclose()
@@ -220,7 +229,7 @@ class Transport:
         """Refuse new calls, after the event loop of the earlier ones, and all it held, has gone."""
         self._closed = self._cancelled = True
         if self._owned:
-            self._client = None
+            self._pool.forget()
 
     async def _quiet(self, *, streams: bool) -> None:
         """Wait until no call is under way, nor, if asked for, an answer being read."""
@@ -266,7 +275,8 @@ class Transport:
         # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
         # knows earlier than a deadline does that it cannot be met.
         bound = self._bound(job) if passage is None else inf
-        scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
+        scope = job.scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
+        job.queued = None
         self._scopes.add(scope)
         try:
             with scope:
@@ -282,6 +292,9 @@ class Transport:
             failed = self._interrupted(job)
         finally:
             self._scopes.discard(scope)
+        if job.held:
+            # Middleware failed with an answer in hand: nobody else will close it.
+            await close_all(job.held)
         try:
             raise failed
         finally:
@@ -343,20 +356,23 @@ class Transport:
         context = job.context
         verbose = logger.isEnabledFor(logging.DEBUG)
         began = self.clock.monotonic() if verbose else 0.0
-        passage, client = job.passage, self._http()
-        if passage is not None:
-            passage.sent = True
-        if job.on_sent is not None:
-            job.on_sent()
+        # The permit for a connection is taken last. Whoever holds one waits for nothing else, so
+        # that no two calls can wait for each other: not for a query slot, the limiter, middleware
+        # (which may make calls of its own), or the pause before a repeat. The limiter counts an
+        # admitted attempt as in flight from its admission to its answer, and forgets one that was
+        # not sent: waiting here after the admission cannot make it send too many.
+        if self._gate is not None and not self._gate.try_acquire():
+            await self._wait_for_connection(job, self._gate)
+        lease = self._lease(job)
+        passage = job.passage
+        response: httpx.Response | None = None
+        intact = False
         try:
-            response = await exchange(
-                client,
-                request,
-                context.credentials,
-                content=job.request.content,
-                usual=usual,
-                download=job.operation.result.status == 302,
-            )
+            if passage is not None:
+                passage.sent = True
+            if job.on_sent is not None:
+                job.on_sent()
+            response = await send_with(lease, job, request, usual=usual)
             if passage is not None:
                 await passage.answered(response.status_code)
             if response.status_code >= 300:
@@ -365,15 +381,62 @@ class Transport:
                 response = await read_bounded(
                     response, context.max_bytes, job.request, job.operation.id
                 )
+            else:
+                response.stream = HeldStream(cast("httpx.AsyncByteStream", response.stream), lease)
+                job.held.append(lease)
+            intact = True
         except BaseException as error:
             if passage is not None and isinstance(error, UNSENT):
                 passage.sent = False
             if verbose:
                 self._note(job, request, began, type(error).__name__)
+            if response is not None and not response.is_closed:
+                with anyio.CancelScope(shield=True):
+                    await close(response)
             raise
+        finally:
+            if not (intact and job.held and job.held[-1] is lease):
+                lease.end(intact)
+            await self._pool.sweep()
         if verbose:
             self._note(job, request, began, str(response.status_code))
         return response
+
+    async def _wait_for_connection(self, job: Job, gate: ConnectionGate) -> None:
+        """Wait for a permit; the attempt's own time starts when there is one.
+
+        The wait takes of the call's time. Without a deadline it goes on as long as calls are
+        answered: it ends when none was for as long as an attempt may take.
+
+        Raises:
+            TimeoutError: None was.
+        """
+        job.queued = gate.waiting
+        left = self._left(job)
+        # Until there is a permit, the deadline alone cancels.
+        if set_deadline(job, inf if left is None else left):
+            job.overall = left is not None
+        if not await gate.acquire(patience(job)):
+            job.overall = False
+            raise self._interrupted(job)
+        job.queued = None
+        set_deadline(job, self._bound(job))
+
+    def _lease(self, job: Job) -> Lease:
+        """Return a client for an attempt that has a permit; without one, give that back."""
+        try:
+            lease = self._pool.take(job.context.hosts.app)
+        except BaseException:
+            if self._gate is not None:
+                self._gate.release()
+            raise
+        if lease.client.is_closed:
+            lease.end(intact=True)
+            raise ClosedError(
+                "The http_client given to AsyncPostHog was closed.",
+                suggestion="Keep it open as long as the AsyncPostHog that uses it.",
+            )
+        return lease
 
     def _note(self, job: Job, request: httpx.Request, began: float, outcome: str) -> None:
         """Write a line about an attempt: no header, no body, and no words of an exception."""
@@ -388,19 +451,9 @@ class Transport:
             "no limit" if job.passage is None else job.passage.buckets,
         )
 
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = self._build()
-        if self._client.is_closed:
-            raise ClosedError(
-                "The http_client given to AsyncPostHog was closed.",
-                suggestion="Keep it open as long as the AsyncPostHog that uses it.",
-            )
-        return self._client
-
     def accept_encoding(self) -> str:
         """Return the compressions that the httpx client understands."""
-        return self._http().headers.get("Accept-Encoding", "identity")
+        return self._pool.sample.headers.get("Accept-Encoding", "identity")
 
     async def _failure(self, job: Job, response: httpx.Response) -> StatusError:
         # Most programs meet no error: what explains them is loaded when one comes.
@@ -440,13 +493,4 @@ class Transport:
                 operation=job.operation.id,
                 request=info,
             )
-        name = "deadline" if job.overall else "timeout"
-        seconds = job.policy.deadline if job.overall else patience(job)
-        error = TimeoutError(
-            f"No complete answer within the {name} of {seconds:g} s.",
-            operation=job.operation.id,
-            request=info,
-            suggestion=f"Give it longer with options={{'{name}': …}}, or ask for less.",
-        )
-        error.overall = job.overall
-        return error
+        return out_of_time(job, None if self._gate is None else self._gate.size)
