@@ -54,14 +54,15 @@ async def test_every_row_once_in_order() -> None:
     server.rows.sort(key=lambda row: (server.order(row, "timestamp"), row[0]))
     assert [row[2] for row in rows] == [row[2] for row in server.rows]
     assert rows[0][1] == START
-    assert len(server.asked) == 7  # 1,000 rows in pages of 160, one of each shared with the last
+    # 1,000 rows in pages of 160, one of each shared with the last, and a page that has no more.
+    assert len(server.asked) == 8
 
 
 async def test_what_is_sent() -> None:
     server = Table(EVENTS, events(30))
     sql = f"{SQL} WHERE event != {{e}} ; -- a comment"
     await read(server, sql, values={"e": "x"}, page_size=20, name="nightly")
-    first, second = server.asked
+    first, second, last = server.asked
     assert first["query"] == (
         "SELECT * FROM (\nSELECT uuid, timestamp, event FROM events WHERE event != {e}\n"
         ") ORDER BY uuid LIMIT 20"
@@ -69,6 +70,7 @@ async def test_what_is_sent() -> None:
     assert first["values"] == {"e": "x"}
     assert second["query"].endswith(") WHERE (uuid >= toUUID({_after_0})) ORDER BY uuid LIMIT 20")
     assert second["values"] == {"e": "x", "_after_0": str(UUID(int=20))}
+    assert last["values"] == {"e": "x", "_after_0": str(UUID(int=30))}
 
 
 async def test_a_composite_key() -> None:
@@ -101,7 +103,7 @@ async def test_pages_and_dicts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "requests"), [(0, 1), (1, 1), (19, 1), (20, 2), (21, 2), (39, 3)]
+    ("count", "requests"), [(0, 1), (1, 2), (19, 2), (20, 2), (21, 3), (39, 3)]
 )
 async def test_ends(count: int, requests: int) -> None:
     server = Table(EVENTS, events(count) if count else [])
@@ -112,9 +114,11 @@ async def test_ends(count: int, requests: int) -> None:
     assert pages[0].columns == tuple(EVENTS)
 
 
-async def test_a_server_that_gives_fewer_rows_than_asked_for() -> None:
-    server = Table(EVENTS, events(4500), most=2000)
-    assert len(await read(server, SQL)) == 4500
+@pytest.mark.parametrize("most", [2, 7, 100, 777, 2000])
+async def test_a_server_that_gives_fewer_rows_than_asked_for(most: int) -> None:
+    count = min(4500, 20 * most)
+    server = Table(EVENTS, events(count), most=most)
+    assert len(await read(server, SQL)) == count
 
 
 async def test_breaking_off_asks_for_no_more() -> None:
@@ -248,7 +252,7 @@ async def test_pages_that_are_too_much_are_made_smaller() -> None:
     server = Table(EVENTS, events(6000), before=refuse)
     assert len(await read(server, SQL, page_size=8000)) == 6000
     sizes = [int(node["query"].rpartition(" ")[2]) for node in server.asked]
-    assert sizes == [8000, 4000, 2000, 2000, 2000, 2000]
+    assert sizes == [8000, 4000, 2000, 2000, 2000, 2000, 2000]
     server = Table(EVENTS, events(10), before=always)
     with pytest.raises(QueryTooLargeError):
         await read(server, SQL)
@@ -303,7 +307,7 @@ async def test_each_page_is_computed_now() -> None:
         return await inner(request)
 
     await read(look, SQL, page_size=20, name="n")
-    assert [(r["refresh"], r["name"]) for r in requests] == [("force_blocking", "n")] * 2
+    assert [(r["refresh"], r["name"]) for r in requests] == [("force_blocking", "n")] * 3
 
 
 @given(

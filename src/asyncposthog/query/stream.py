@@ -160,13 +160,13 @@ class Pages:
         page = await self._ask()
         rows = cast("list[list[Any]]", page.results)
         keys = self._keys(page, rows)
-        # A server that gives fewer rows than were asked for cuts at a round number.
-        full = len(rows) >= self._size or (len(rows) > 1 and len(rows) % 1000 == 0)
         if keys and keys[0] == self._last:
             keys, rows = keys[1:], rows[1:]
             page.raw["results"] = rows
         self._check(keys)
-        self._done = not full or not rows
+        # A short page is not the end: a server or a proxy may return fewer rows than it was asked
+        # for. The end is a page that has no row behind the last one.
+        self._done = not rows
         if keys:
             self._last = keys[-1]
         if not rows and not first:
