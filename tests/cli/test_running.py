@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 import asyncposthog.cli
@@ -216,3 +217,18 @@ def test_a_key_is_asked_for_on_a_terminal_and_never_shown(pointed: None) -> None
         ended, seen = terminal.end()
         assert ended == status, seen
         assert not key or key not in seen
+
+
+def test_a_list_that_ends_below_its_count_draws_a_note(
+    program: Program, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def short(self: object, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"count": 5, "next": None, "results": []})
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", short)
+    ended = program("list", "cohorts")
+    assert ended.status == 0
+    note = [line for line in ended.err.splitlines() if "the server counts 5" in line]
+    assert len(note) == 1
+    assert note[0].startswith("Warning: cohorts.list: ")
+    assert "warnings.warn" not in ended.err

@@ -30,15 +30,13 @@ def perform(command: Callable[[], Any]) -> None:
     """
     import warnings
 
-    from asyncposthog import SchemaDrift
-
     from .session import redact, session
     from .terminal import note
 
-    # What the server sent is shown as it came: how it departs from the schema is no matter here.
-    warnings.simplefilter("ignore", SchemaDrift)
     try:
-        code = command()
+        with warnings.catch_warnings():
+            _show_warnings()
+            code = command()
     except (typer.Exit, typer.Abort, SystemExit):
         raise
     except BrokenPipeError:
@@ -54,6 +52,29 @@ def perform(command: Callable[[], Any]) -> None:
         raise typer.Exit(code) from None
     if code:
         raise typer.Exit(cast("int", code))
+
+
+def _show_warnings() -> None:
+    """Print warnings about lists as notes, without the source line Python adds to them."""
+    import warnings
+
+    from asyncposthog import PaginationWarning, SchemaDrift
+
+    from .session import redact
+    from .terminal import note
+
+    plain = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, PaginationWarning):
+            note(redact(f"Warning: {message}"))
+        else:
+            plain(message, category, *place, **more)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", PaginationWarning)
+    # What the server sent is shown as it came: how it departs from the schema is no matter here.
+    warnings.simplefilter("ignore", SchemaDrift)
 
 
 def tell(failure: Failure) -> int:
