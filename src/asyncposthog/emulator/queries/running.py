@@ -11,9 +11,9 @@ import anyio
 
 from asyncposthog.emulator.queries.desk import desk_of
 from asyncposthog.emulator.state.world import Call
+from asyncposthog.emulator.threads import run_in_thread
 from asyncposthog.emulator.web.messages import Answer, Later
 from asyncposthog.emulator.web.problems import Problem
-from asyncposthog.threads import run_in_thread
 
 __all__ = ["Run", "cancelled", "finished", "running"]
 

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncposthog.emulator.misbehaviour.faults import ConnectionDropped
+from asyncposthog.emulator.threads import run_in_thread
 from asyncposthog.emulator.web.app import IN_PROCESS, App, Receive, Scope, Send
-from asyncposthog.threads import run_in_thread
 
 if TYPE_CHECKING:
     import httpx
