@@ -50,7 +50,7 @@ bench: venv  ## Measure against the rivals and the targets
 
 docs: venv  ## Rewrite the reference tables and check the snippets of the documentation
 	@$(BIN)/python -m codegen generate
-	@$(BIN)/python -m pytest tests/test_documentation.py
+	@$(BIN)/python -m pytest tests/integration/test_documentation.py
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) .venv-* build dist .pytest_cache .ruff_cache .hypothesis benchmarks/out

@@ -21,7 +21,7 @@ FLOOR = "import httpx, pydantic\nclient = httpx.AsyncClient()\n"
 OFFICIAL = 'import posthog\nclient = posthog.Posthog("phc_x", host="http://127.0.0.1:9")\n'
 DECODE = """
 before = time.perf_counter()
-from asyncposthog.decode import decode
+from asyncposthog.decoding import decode
 from asyncposthog.registry.families import feature_flags
 decode(feature_flags.GET.result, b'{"id": 1, "key": "x"}', strict=False,
        operation=feature_flags.GET, media="application/json")

@@ -25,7 +25,7 @@ REQUESTS = 8_000
 
 FIRST = """
 import anyio, httpx
-from asyncposthog.emulator import Emulator
+from posthog_emulator import Emulator
 async def first():
     emulator = Emulator()
     headers = {"Authorization": "Bearer phx_emulator"}
@@ -35,8 +35,8 @@ async def first():
 anyio.run(first)
 """
 SERVER = """
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.web.serving import listen, make_server
+from posthog_emulator import Emulator
+from posthog_emulator.http.server import listen, make_server
 emulator, listener = Emulator(), listen()
 emulator.seed("cohorts", 100)
 print(listener.getsockname()[1], flush=True)

@@ -204,8 +204,8 @@ def _throughput(emulator: Box, folder: Path, *, latency: float, target: float) -
 
 def _cpu(emulator: Box, folder: Path) -> Row:
     """Decode and write one page, beside from_json and to_json of the same bytes."""
-    from asyncposthog.export.engine import Piece
-    from asyncposthog.export.page import parse, read_page
+    from asyncposthog.export.engines.base import Piece
+    from asyncposthog.export.engines.query_page import parse, read_page
     from asyncposthog.export.service import EVENTS as SOURCE
     from asyncposthog.export.sinks.text import TextSink
     from asyncposthog.export.source import page_query

@@ -73,8 +73,8 @@ def digest_of(uuids: list[str]) -> str:
 
 
 def _serve(events: int, ties: float, seed: int) -> None:
-    from asyncposthog.emulator import Emulator
-    from asyncposthog.emulator.web.serving import Served
+    from posthog_emulator import Emulator
+    from posthog_emulator.http.server import Served
 
     emulator = Emulator()
     emulator.demo(events=events, days=DAYS, until=END, ties=ties, seed=seed)

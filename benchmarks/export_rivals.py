@@ -22,10 +22,10 @@ import anyio
 import httpx
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.web.serving import served
 from benchmarks.export_box import END, KEY, START, box
 from benchmarks.measure import Row
+from posthog_emulator import Emulator
+from posthog_emulator.http.server import served
 
 __all__ = ["rows"]
 

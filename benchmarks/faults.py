@@ -15,8 +15,8 @@ import anyio
 import httpx
 
 from asyncposthog import AsyncPostHog, PostHogError
-from asyncposthog.emulator import Emulator, serve
 from benchmarks.measure import Row
+from posthog_emulator import Emulator, serve
 
 __all__ = ["rows"]
 

@@ -22,11 +22,11 @@ import anyio
 import uvicorn
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.emulator.throttling.throttles import Caller, Rate, Throttles
-from asyncposthog.limits.limiter import RateLimiter
-from asyncposthog.limits.redis import RedisStore
+from asyncposthog.rate_limits.limiter import RateLimiter
+from asyncposthog.rate_limits.stores.redis import RedisStore
 from benchmarks.measure import Row
-from tests.limits.redis_server import MISSING, binary, running
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, Throttles
+from tests.integration.redis.redis_server import MISSING, binary, running
 
 __all__ = ["rows"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from asyncposthog.emulator import Emulator
 from benchmarks.measure import Row
+from posthog_emulator import Emulator
 
 AREA = "emulator"
 EVENTS = 1_000_000

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 
-from asyncposthog.emulator import Emulator
 from benchmarks.measure import Row
+from posthog_emulator import Emulator
 
 __all__ = ["rows"]
 
@@ -29,8 +29,8 @@ DEMO_SECONDS = 30
 
 SERVER = """
 import sys
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.web.serving import listen, make_server
+from posthog_emulator import Emulator
+from posthog_emulator.http.server import listen, make_server
 emulator, listener = Emulator(), listen()
 emulator.world.events
 print(listener.getsockname()[1], flush=True)

@@ -20,15 +20,14 @@ from typing import Any
 import anyio
 
 from asyncposthog import AsyncPostHog, RateLimitError
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.throttling.throttles import Caller, Throttles
-from asyncposthog.limits.limiter import KeyLimiter, RateLimiter
-from asyncposthog.limits.passage import Passage
 from asyncposthog.operation import Operation
+from asyncposthog.rate_limits.limiter import KeyLimiter, Passage, RateLimiter
 from asyncposthog.registry import BUCKETS, find, operations
-from asyncposthog.transport.request import PreparedRequest
+from asyncposthog.transport.encoding.request import PreparedRequest
 from benchmarks.measure import Row
 from benchmarks.virtual import LoopClock, run
+from posthog_emulator import Emulator
+from posthog_emulator.rate_limits.rate_limits import Caller, Throttles
 
 AREA = "limits"
 HOURS = 2.0

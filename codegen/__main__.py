@@ -10,15 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from codegen import pipeline
-from codegen.drift import drift
-from codegen.errors import GenerationError
-from codegen.findings import SchemaError
-from codegen.names import dump_names, vanished
-from codegen.normalise import normalise
 from codegen.render.reference import reference
-from codegen.report import report
-from codegen.schema import dump, fetch, load
+
+from . import pipeline
+from .diagnostics import GenerationError, SchemaError
+from .drift import drift
+from .names import dump_names, vanished
+from .normalise import normalise
+from .report import report
+from .schema import dump, fetch, load
 
 _DIFF_LINES = 80
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from codegen.data import mapping
+from .json_access import mapping
 
 __all__ = ["argument", "component_of", "is_object", "references", "resolve", "result"]
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.findings import Finding
 from codegen.models.schemas import contradiction
 from codegen.normalise.walk import every, rewrite, sites
+
+from .diagnostics import Finding
 
 __all__ = ["drop_contradictions"]
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import yaml
 
-from codegen.surface import Released, Surface
+from .surface import Released, Surface
 
 __all__ = ["dump_names", "load_names", "vanished"]
 

@@ -17,10 +17,11 @@ from typing import Any, cast
 
 import yaml
 
-from codegen.annotations import references, resolve
-from codegen.data import properties, strings
-from codegen.findings import Finding
 from codegen.normalise.parameters import without_null
+
+from .annotations import references, resolve
+from .diagnostics import Finding
+from .json_access import properties, strings
 
 __all__ = [
     "OperationFacts",

@@ -15,8 +15,8 @@ from typing import Any, Final, NoReturn, cast
 
 import yaml
 
-from codegen.findings import SchemaError
-from codegen.normalise.pointers import child
+from .diagnostics import SchemaError
+from .json_access import child
 
 __all__ = ["parse"]
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codegen.banner import BANNER
-from codegen.defaults import drop_contradictions
-from codegen.errors import GenerationError
-from codegen.findings import Finding, SchemaError
-from codegen.models import ModelPlan, ModelSet, build_models
-from codegen.names import load_names
-from codegen.normalise import normalise
-from codegen.overrides import Overrides, apply, load_overrides
+from codegen.render.header import BANNER
 from codegen.render.package import package_files
 from codegen.render.registry import registry_files
 from codegen.render.services import service_files
-from codegen.schema import load
-from codegen.surface import Released, Surface, build_surface
+
+from .defaults import drop_contradictions
+from .diagnostics import Finding, GenerationError, SchemaError
+from .models import ModelPlan, ModelSet, build_models
+from .names import load_names
+from .normalise import normalise
+from .overrides import Overrides, apply, load_overrides
+from .schema import load
+from .surface import Released, Surface, build_surface
 
 __all__ = ["OWNED", "ROOT", "Generated", "build", "check_target", "read_owned", "write"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from codegen.pipeline import Generated
-from codegen.surface import Resource
+from .pipeline import Generated
+from .surface import Resource
 
 __all__ = ["report"]
 

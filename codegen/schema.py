@@ -10,10 +10,11 @@ from typing import Any, Final, cast
 
 import httpx
 
-from codegen.findings import SchemaError
-from codegen.normalise.pointers import MISSING, lookup, tokens
 from codegen.normalise.walk import references
-from codegen.parsing import parse
+
+from .diagnostics import SchemaError
+from .json_access import MISSING, lookup, tokens
+from .parsing import parse
 
 __all__ = ["dump", "fetch", "load"]
 

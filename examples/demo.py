@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 
 from asyncposthog import AsyncPostHog, PermissionDeniedError
-from asyncposthog.emulator import Emulator, serve
 from examples.export_demo import export_demo
+from posthog_emulator import Emulator, serve
 
 PERSONS = 5_000
 COHORTS = 250

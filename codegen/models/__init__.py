@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from codegen.errors import GenerationError
-from codegen.models.check import find_problems, query_nodes, spread_users
-from codegen.models.package import render_package, render_subpackage
-from codegen.models.plan import Kind, ModelPlan, ModelSet, Statistics
-from codegen.models.prepare import prepare
-from codegen.models.render import render_module
-from codegen.models.run import annotate
-from codegen.models.split import split
-from codegen.models.types import Typed, is_untyped, type_shapes
+from codegen.diagnostics import GenerationError
+
+from .check import find_problems, query_nodes, spread_users
+from .dcg import annotate
+from .ir import Kind, ModelPlan, ModelSet, Statistics
+from .package import render_package, render_subpackage
+from .prepare import prepare
+from .render import render_module
+from .split import split
+from .types import Typed, is_untyped, type_shapes
 
 __all__ = ["GenerationError", "ModelPlan", "ModelSet", "Statistics", "build_models"]
 

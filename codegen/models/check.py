@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from codegen.findings import Finding
-from codegen.models.plan import ModelPlan
-from codegen.models.schemas import (
+from codegen.diagnostics import Finding
+
+from .ir import ModelPlan
+from .schemas import (
     Schema,
     alternatives,
     children,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from codegen.banner import BANNER
+from codegen.render.header import BANNER
 
 __all__ = ["render_package", "render_subpackage"]
 

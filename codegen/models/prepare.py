@@ -11,16 +11,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
-from codegen.errors import GenerationError
-from codegen.findings import Finding
-from codegen.models.fields import field_names, settle_names
-from codegen.models.ledger import Ledger, Place
-from codegen.models.plan import ModelPlan
-from codegen.models.schemas import Schema, alternatives, escape, resolve
-from codegen.models.shapes import Field, Prepared, Shape, ShapeKind, Value
-from codegen.models.tags import find_tags, literal_values
-from codegen.models.translate import Translator
+from codegen.diagnostics import Finding, GenerationError
 from codegen.naming import words
+
+from .fields import field_names, settle_names
+from .ir import Field, ModelPlan, Prepared, Shape, ShapeKind, Value
+from .schemas import Schema, alternatives, escape, resolve
+from .tags import find_tags, literal_values
+from .translate import Translator
+from .type_registry import Ledger, Place
 
 __all__ = ["prepare"]
 

@@ -12,9 +12,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from codegen.banner import BANNER
-from codegen.models.split import Module
-from codegen.models.types import OURS, Typed, call, subscript
+from codegen.render.header import BANNER
+
+from .split import Module
+from .types import OURS, Typed, call, subscript
 
 __all__ = ["render_module", "summary"]
 

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from codegen.models.graph import circles, reachable
-from codegen.models.types import Typed
+from codegen.graph import circles, reachable
 from codegen.naming import words
+
+from .types import Typed
 
 __all__ = ["Module", "split"]
 

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from codegen.findings import Finding
-from codegen.models.fields import field_name
-from codegen.models.schemas import (
+from codegen.diagnostics import Finding
+
+from .fields import field_name
+from .ir import Value
+from .schemas import (
     REF,
     Schema,
     alternatives,
@@ -18,7 +20,6 @@ from codegen.models.schemas import (
     escape,
     resolve,
 )
-from codegen.models.shapes import Value
 
 __all__ = ["Discriminator", "Tags", "find_tags", "literal_values"]
 

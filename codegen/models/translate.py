@@ -6,17 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from codegen.models.ledger import Ledger, Place, reference
-from codegen.models.schemas import (
-    Schema,
-    alternatives,
-    closed_values,
-    component_of,
-    resolve,
-    types_of,
-)
-from codegen.models.shapes import Value
-from codegen.models.tags import Tags, literal_values
+from .ir import Value
+from .schemas import Schema, alternatives, closed_values, component_of, resolve, types_of
+from .tags import Tags, literal_values
+from .type_registry import Ledger, Place, reference
 
 __all__ = ["Translator"]
 

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from codegen.models.read import Annotations, flatten, join
-from codegen.models.shapes import Shape, Value
+from .dcg import Annotations, flatten, join
+from .ir import Shape, Value
 
 __all__ = [
     "OURS",

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from codegen.findings import Finding, SchemaError
+from codegen.diagnostics import Finding, SchemaError
+from codegen.json_access import as_mapping, child
 
 from .discriminators import settle
-from .habits import inherit_read_only
+from .drf_quirks import inherit_read_only
 from .operations import paths
-from .pointers import as_mapping, child
 from .schemas import Schemas
 
 __all__ = ["Normalised", "normalise"]

@@ -10,12 +10,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from .habits import open_nulls
-from .hoisting import PREFIX, declared, hoist
+from codegen.json_access import child
+
+from .drf_quirks import open_nulls
+from .inline_variants import PREFIX, declared, hoist
 from .keywords import NULL, Schema, is_null, split
 from .naming import joined, pascal
 from .parameters import is_parameter, without_null
-from .pointers import child
 from .unions import NOT_OBJECTS, union
 from .values import type_of
 from .walk import every, rewrite, sites

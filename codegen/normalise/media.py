@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from codegen.json_access import as_mapping, child
+
 from .context import Context
 from .keywords import Schema, branches, split
-from .pointers import as_mapping, child
 from .references import Target
 from .unions import union
 from .walk import bare

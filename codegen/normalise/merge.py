@@ -11,9 +11,10 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from codegen.json_access import child
+
 from .context import Context
 from .keywords import BLANK, Schema, is_null, split
-from .pointers import child
 from .unions import tagged, union
 from .values import matches
 from .walk import bare

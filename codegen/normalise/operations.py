@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from codegen.json_access import as_mapping, as_sequence, as_text, child
+
 from .keywords import Schema
 from .media import body, responses
 from .parameters import parameters
-from .pointers import as_mapping, as_sequence, as_text, child
 from .references import Target, follow
 from .schemas import Schemas
 from .security import security

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from codegen.json_access import as_mapping, as_text, child, tokens
+
 from .context import Context
 from .keywords import Schema, is_null, split
-from .pointers import as_mapping, as_text, child, tokens
 from .references import Target
 from .unions import union
 

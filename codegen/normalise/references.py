@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from codegen.findings import SchemaError
-
-from .pointers import MISSING, as_mapping, as_text, child, lookup, tokens
+from codegen.diagnostics import SchemaError
+from codegen.json_access import MISSING, as_mapping, as_text, child, lookup, tokens
 
 __all__ = ["Target", "follow"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from codegen.findings import Finding, SchemaError
+from codegen.diagnostics import Finding, SchemaError
+from codegen.json_access import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
 
 from .keywords import BLANK, FLAGS, LOST, NULL, PROSE, Schema, is_null, split
 from .merge import Merger
 from .naming import joined, plain_names
-from .pointers import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
 from .typed import typed
 from .unions import NOT_OBJECTS, lifted, taggable, tagged, union
 from .walk import direct

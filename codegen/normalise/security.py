@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from .pointers import as_mapping, as_sequence, as_text, child
+from codegen.json_access import as_mapping, as_sequence, as_text, child
 
 __all__ = ["security"]
 

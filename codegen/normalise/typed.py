@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from codegen.json_access import as_mapping, as_sequence, as_text, child
+
 from .context import Context
 from .keywords import APPLICABLE, BLANK, NULL, Schema
-from .pointers import as_mapping, as_sequence, as_text, child
 from .values import allowed, matches, type_of, unique
 
 __all__ = ["typed"]

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from codegen.json_access import as_sequence, child
+
 from .context import Context
-from .pointers import as_sequence, child
 
 __all__ = ["allowed", "matches", "type_of", "unique"]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+from codegen.json_access import child
+
 from .keywords import PROSE, Schema
-from .pointers import child
 
 __all__ = [
     "METHODS",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from codegen.render.text import sentence
 from codegen.surface.tree import Method
+
+from .text import sentence
 
 __all__ = ["describe", "headline"]
 

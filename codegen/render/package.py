@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codegen.banner import BANNER
+from .header import BANNER
 
 __all__ = ["package_files"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from codegen.banner import BANNER
 from codegen.surface.tree import Method, Surface
+
+from .header import BANNER
 
 __all__ = ["reference"]
 

@@ -8,8 +8,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from codegen.annotations import references
-from codegen.banner import BANNER
 from codegen.surface.tree import Method, Resource, Surface
+
+from .header import BANNER
 
 __all__ = ["constants", "registry_files"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from codegen.banner import BANNER
-from codegen.render.describe import describe
-from codegen.render.registry import constants
-from codegen.render.text import docstring
 from codegen.surface.tree import Argument, Method, Resource, Surface
+
+from .describe import describe
+from .header import BANNER
+from .registry import constants
+from .text import docstring
 
 __all__ = ["service_files"]
 
@@ -43,7 +44,7 @@ def _module(resource: Resource) -> str:
     imports.append("")
     if has_methods:
         imports.append(f"from ..registry.families import {resource.family} as registry")
-    imports.append("from asyncposthog.resource import Resource")
+    imports.append("from asyncposthog.core.resource import Resource")
     types = [name for name in _TYPES if _uses(body, name)]
     if types:
         imports.append(f"from asyncposthog.types import {', '.join(types)}")
@@ -162,7 +163,7 @@ def _index(surface: Surface) -> str:
         "from typing import TYPE_CHECKING",
         "",
         "if TYPE_CHECKING:",
-        "    from asyncposthog.executor import Executor",
+        "    from asyncposthog.core.executor import Executor",
     ]
     lines += [f"    from .{r.family} import {r.class_name}" for r in surface.resources]
     lines += [

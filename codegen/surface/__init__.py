@@ -1,7 +1,7 @@
 """The surface stage: a normalised, patched document to resources and methods."""
 
-from codegen.surface.build import Released, build_surface
-from codegen.surface.tree import Argument, LeftOut, Method, Resource, Surface
+from .build import Released, build_surface
+from .tree import Argument, LeftOut, Method, Resource, Surface
 
 __all__ = [
     "Argument",

@@ -7,11 +7,12 @@ from typing import Any
 
 from asyncposthog.operation import Body, Parameter
 from codegen.annotations import argument, component_of, is_object, references, resolve
-from codegen.data import mapping, objects, properties, strings
+from codegen.json_access import mapping, objects, properties, strings
 from codegen.naming import python_name
 from codegen.overrides import OperationFacts
-from codegen.surface.hoist import Components
-from codegen.surface.tree import Argument
+
+from .inline_schemas import Components
+from .tree import Argument
 
 _BODY_NAMES = frozenset({"registry"})
 """Names that the body of a method uses, beside those of its own arguments."""

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from asyncposthog.operation import Body, Operation, Pagination, Root
 from codegen.annotations import references, resolve
-from codegen.data import mapping, objects, properties, strings
-from codegen.findings import Finding
+from codegen.diagnostics import Finding
+from codegen.json_access import child, mapping, objects, properties, strings
 from codegen.naming import (
     Route,
     class_names,
@@ -26,20 +26,14 @@ from codegen.naming import (
     path_problem,
     resource_class,
 )
-from codegen.normalise.pointers import child
 from codegen.overrides import OperationFacts, Overrides, facts_for
-from codegen.surface.answers import Answer, answer_of, declared_answer
-from codegen.surface.arguments import (
-    Names,
-    body_of,
-    field_arguments,
-    parameter_arguments,
-    parameters_of,
-)
-from codegen.surface.hoist import Components
-from codegen.surface.paging import is_list, paging
-from codegen.surface.tree import Argument, LeftOut, Method, Resource, Surface
-from codegen.surface.usage import usage
+
+from .arguments import Names, body_of, field_arguments, parameter_arguments, parameters_of
+from .inline_schemas import Components
+from .paging import is_list, paging
+from .responses import Answer, answer_of, declared_answer
+from .tree import Argument, LeftOut, Method, Resource, Surface
+from .usage import usage
 
 __all__ = ["Released", "build_surface"]
 

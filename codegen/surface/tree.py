@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asyncposthog.operation import Operation
-from codegen.findings import Finding
+from codegen.diagnostics import Finding
 
 __all__ = ["Argument", "LeftOut", "Method", "Resource", "Surface"]
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.emulator import Emulator
-from examples.fastapi_app.app import app, client
+from posthog_emulator import Emulator
+
+from .app import app, client
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from examples.fastapi_app.app import app
+from posthog_emulator import Emulator
+
+from .app import app
 
 # Newer versions of Starlette would rather have httpx2.
 pytestmark = pytest.mark.filterwarnings("ignore:Using .httpx. with")

@@ -11,6 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from asyncposthog.core.raw_response import Preview, RawResponse, StreamedResponse
+    from asyncposthog.query.execution import QueryProgress
+    from asyncposthog.query.result import QueryResult, TruncatedResultWarning
+    from asyncposthog.query.stream import QueryStream
+    from asyncposthog.rate_limits.limiter import RateLimiter
+    from asyncposthog.rate_limits.status import BucketView, RateLimits
+    from asyncposthog.rate_limits.stores.redis import RedisStore
+    from asyncposthog.transport.clock import Clock, testing
+    from asyncposthog.transport.limiter import Limiter
+    from asyncposthog.transport.middleware import CallNext, Middleware, observe
+    from asyncposthog.transport.retry import OnRetry, RetryDetails
+
     from . import models
     from .client import AsyncPostHog
     from .config import Secret, Settings
@@ -46,19 +58,8 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from .export import Export, ExportJob, ExportPlan, Partition, Progress, Report
-    from .limits.limiter import RateLimiter
-    from .limits.redis import RedisStore
-    from .limits.view import BucketView, RateLimits
     from .operation import Operation
     from .pagination import Cursor, Page
-    from .query.progress import QueryProgress
-    from .query.result import QueryResult, TruncatedResultWarning
-    from .query.stream import QueryStream
-    from .raw import Preview, RawResponse, StreamedResponse
-    from .transport.clock import Clock, testing
-    from .transport.limits import Limiter
-    from .transport.middleware import CallNext, Middleware, observe
-    from .transport.retry import OnRetry, RetryDetails
     from .types import JSON, OMIT, FileInput, Id, Omit, RequestOptions, Timestamp
 
 __all__ = [
@@ -169,17 +170,17 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "ValidationError",
     ),
     ".export": ("Export", "ExportJob", "ExportPlan", "Partition", "Progress", "Report"),
-    ".limits.limiter": ("RateLimiter",),
-    ".limits.redis": ("RedisStore",),
-    ".limits.view": ("BucketView", "RateLimits"),
+    ".rate_limits.limiter": ("RateLimiter",),
+    ".rate_limits.stores.redis": ("RedisStore",),
+    ".rate_limits.status": ("BucketView", "RateLimits"),
     ".operation": ("Operation",),
     ".pagination": ("Cursor", "Page"),
-    ".query.progress": ("QueryProgress",),
+    ".query.execution": ("QueryProgress",),
     ".query.result": ("QueryResult", "TruncatedResultWarning"),
     ".query.stream": ("QueryStream",),
-    ".raw": ("Preview", "RawResponse", "StreamedResponse"),
+    ".core.raw_response": ("Preview", "RawResponse", "StreamedResponse"),
     ".transport.clock": ("Clock", "testing"),
-    ".transport.limits": ("Limiter",),
+    ".transport.limiter": ("Limiter",),
     ".transport.middleware": ("CallNext", "Middleware", "observe"),
     ".transport.retry": ("OnRetry", "RetryDetails"),
     ".types": ("JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestamp"),

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import httpx
 
-from .assembly import (
+from asyncposthog.core.executor import Executor
+from asyncposthog.core.factories import (
     check_budget,
     check_hook,
     connection_settings,
@@ -19,25 +20,26 @@ from .assembly import (
     limiter_builder,
     log_to_stderr,
 )
+from asyncposthog.core.namespaces import Services
+from asyncposthog.core.owner import Roots
+from asyncposthog.transport.clock import Clock
+from asyncposthog.transport.http import Transport
+from asyncposthog.transport.limiter import Limiter
+from asyncposthog.transport.middleware import Middleware, check_middleware
+from asyncposthog.transport.retry import OnRetry
+
 from .config import Secret, Settings, change, resolve
-from .executor import Executor
 from .hosts import Region
 from .options import read_options
-from .roots import Roots
-from .services import Services
-from .transport.clock import Clock
-from .transport.http import Transport
-from .transport.limits import Limiter
-from .transport.middleware import Middleware, check_middleware
-from .transport.retry import OnRetry
 from .types import OMIT, FileInput, Omit, RequestOptions
 
 if TYPE_CHECKING:
+    from asyncposthog.core.raw_response import Preview, RawResponse, StreamedResponse
+    from asyncposthog.rate_limits.limits import Limits, QueryPlan
+    from asyncposthog.rate_limits.status import RateLimits
+    from posthog_emulator import Emulator
+
     from .doctor import Diagnosis
-    from .emulator import Emulator
-    from .limits.buckets import Limits, QueryPlan
-    from .limits.view import RateLimits
-    from .raw import Preview, RawResponse, StreamedResponse
 
 __all__ = ["AsyncPostHog", "BaseClient"]
 
@@ -185,7 +187,7 @@ class BaseClient:
         `rate_limits["burst"]` works before the first request too, and with `limits=False`, where
         nothing is counted: usage is zero then.
         """
-        from .limits.view import RateLimits
+        from asyncposthog.rate_limits.status import RateLimits
 
         budget = self._executor.transport.budget(self.settings.host, self.settings.api_key.reveal())
         return RateLimits(counted=False) if budget is None else budget.view()
@@ -287,10 +289,10 @@ class BaseClient:
             PostHogError: The call failed.
             TypeError, ValueError: An argument cannot be sent.
         """
-        from . import adhoc
+        from .core import untyped
 
         executor = self._executor
-        operation, given = adhoc.adhoc(method, path, executor.settings.host, files)
+        operation, given = untyped.adhoc(method, path, executor.settings.host, files)
         if query:
             given.update(query)
         if headers:
@@ -300,9 +302,9 @@ class BaseClient:
             }
         chosen = executor.defaults if options is None else read_options(options, executor.defaults)
         if files:
-            body = adhoc.form(body, files)
+            body = untyped.form(body, files)
         response = await executor.perform(operation, (), given, None, body, chosen)
-        return adhoc.read(operation, response)
+        return untyped.read(operation, response)
 
     async def raw(
         self, method: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -316,7 +318,7 @@ class BaseClient:
             PostHogError: The call failed.
             TypeError: It is no generated method.
         """
-        from .raw import raw
+        from asyncposthog.core.raw_response import raw
 
         return await raw(method, args, kwargs)
 
@@ -332,7 +334,7 @@ class BaseClient:
             PostHogError: The call failed.
             TypeError: It is no generated method.
         """
-        from .raw import stream
+        from asyncposthog.core.raw_response import stream
 
         return stream(method, args, kwargs)
 
@@ -344,7 +346,7 @@ class BaseClient:
         Raises:
             TypeError, ValueError: An argument could not be sent.
         """
-        from .raw import preview
+        from asyncposthog.core.raw_response import preview
 
         return await preview(method, args, kwargs)
 
@@ -412,7 +414,7 @@ class AsyncPostHog(Services, BaseClient):
         Raises:
             ImportError: `asyncposthog[emulator]` is not installed.
         """
-        from .emulator import Emulator
+        from posthog_emulator import Emulator
 
         chosen = Emulator() if emulator is None else emulator
         pointing: dict[str, Any] = {

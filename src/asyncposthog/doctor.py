@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
+from asyncposthog.core.executor import Executor
+from asyncposthog.core.owner import ME
+
 from .config import KeyKind
 from .errors import (
     AuthenticationError,
@@ -16,10 +19,8 @@ from .errors import (
     PermissionDeniedError,
     PostHogError,
 )
-from .executor import Executor
 from .hosts import CLOUD, Region
 from .operation import Operation, Parameter, Result
-from .roots import ME
 
 __all__ = ["Check", "Diagnosis", "diagnose"]
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
-from .transport.redact import mask
+from .redact import mask
 
 __all__ = ["CLOUD", "Hosts", "Region", "region_hosts", "resolve_host"]
 

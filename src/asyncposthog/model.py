@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from .fields import complete_fields, wire_name
-from .leniency import accept_deviations
+from asyncposthog.modeling.lenient_schema import accept_deviations
+from asyncposthog.modeling.pydantic_fields import complete_fields, wire_name
 
 __all__ = ["Model", "python_names"]
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from asyncposthog.transport.retry import Policy
+
 from .config import Settings, check_option
-from .transport.retry import Policy
 from .types import RequestOptions
 
 __all__ = ["CallOptions", "defaults", "read_options"]

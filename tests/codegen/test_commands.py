@@ -17,7 +17,8 @@ from codegen.__main__ import main
 from codegen.drift import drift
 from codegen.normalise import normalise
 from codegen.schema import dump
-from tests.codegen.normalising import TEXT, document, ref
+
+from .normalise_helpers import TEXT, document, ref
 
 THING: dict[str, Any] = {"type": "object", "properties": {"name": TEXT, "more": {}}}
 PATH = "/api/projects/{project_id}/things/"

@@ -16,10 +16,11 @@ import pytest
 from asyncposthog.model import Model
 from codegen import pipeline
 from codegen.__main__ import main
-from codegen.findings import SchemaError
+from codegen.diagnostics import SchemaError
 from codegen.overrides import Overrides
 from codegen.surface import Released
-from tests.codegen.hostile import TEXT, P, Package, document, get, obj, post, query, ref, run
+
+from .hostile_schemas import TEXT, P, Package, document, get, obj, post, query, ref, run
 
 Generate = Callable[[Any], Package]
 X, ITEM = f"{P}/x/", f"{P}/x/{{id}}/"

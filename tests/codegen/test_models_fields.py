@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from codegen.errors import GenerationError
-from tests.codegen.modelling import NULL, NUMBER, TEXT, build, obj, package, ref
+from codegen.diagnostics import GenerationError
+
+from .model_helpers import NULL, NUMBER, TEXT, build, obj, package, ref
 
 RENAMED = {
     "dateRange": "date_range",

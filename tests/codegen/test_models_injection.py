@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codegen.errors import GenerationError
+from codegen.diagnostics import GenerationError
 from codegen.models import ModelSet
-from codegen.models.read import read_annotations
-from tests.codegen.modelling import build, obj, package, ref
+from codegen.models.dcg import read_annotations
+
+from .model_helpers import build, obj, package, ref
 
 PAYLOADS = [
     '"',

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from codegen.banner import BANNER
-from tests.codegen.modelling import NUMBER, TEXT, Package, build, obj, package, ref
+from codegen.render.header import BANNER
+
+from .model_helpers import NUMBER, TEXT, Package, build, obj, package, ref
 
 SCHEMAS: dict[str, Any] = {
     "Flag": obj(by=ref("User"), s=ref("Status"), filters=obj(a=TEXT)),

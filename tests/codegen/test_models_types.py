@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 import pytest
 from pydantic import ValidationError
 
-from codegen.errors import GenerationError
-from tests.codegen.modelling import NULL, NUMBER, TEXT, build, obj, package, ref
+from codegen.diagnostics import GenerationError
+
+from .model_helpers import NULL, NUMBER, TEXT, build, obj, package, ref
 
 STATUS = {"type": "string", "enum": ["on", "off"]}
 BLANK = {"const": "", "type": "string"}

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_origin
 
 import pytest
 
-from tests.codegen.modelling import NULL, NUMBER, REF, TEXT, Package, obj, package, ref
+from .model_helpers import NULL, NUMBER, REF, TEXT, Package, obj, package, ref
 
 
 def kind(*values: Any, **more: Any) -> dict[str, Any]:

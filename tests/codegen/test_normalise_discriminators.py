@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.codegen.normalising import NULL, REF, TEXT, nullable, ref, run
+from .normalise_helpers import NULL, REF, TEXT, nullable, ref, run
 
 CAT = {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}}}
 DOG = {"type": "object", "properties": {"kind": {"enum": ["dog", "wolf"]}}, "required": ["kind"]}

@@ -14,7 +14,8 @@ from referencing import Registry, Resource
 
 from codegen.normalise import normalise
 from codegen.schema import dump
-from tests.codegen.normalising import REF, TEXT, all_schemas, check, document, operation
+
+from .normalise_helpers import REF, TEXT, all_schemas, check, document, operation
 
 PINNED = Path(__file__).parents[2] / "openapi" / "posthog.json"
 METHODS = ("get", "put", "post", "patch", "delete")

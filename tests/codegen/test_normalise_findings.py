@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from codegen.findings import SchemaError
-from tests.codegen.normalising import TEXT, nullable, reasons, ref, run
+from codegen.diagnostics import SchemaError
+
+from .normalise_helpers import TEXT, nullable, reasons, ref, run
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,8 @@ from typing import Any
 import pytest
 
 from codegen.schema import dump
-from tests.codegen.normalising import (
-    BLANK,
-    NULL,
-    REF,
-    TEXT,
-    form,
-    nullable,
-    operation,
-    ref,
-    run,
-)
+
+from .normalise_helpers import BLANK, NULL, REF, TEXT, form, nullable, operation, ref, run
 
 BOTH = {
     "scalar": (

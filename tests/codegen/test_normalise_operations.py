@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from codegen.findings import SchemaError
-from tests.codegen.normalising import NULL, TEXT, nullable, ref, run
+from codegen.diagnostics import SchemaError
+
+from .normalise_helpers import NULL, TEXT, nullable, ref, run
 
 PROJECT = {"in": "path", "name": "project_id", "required": True, "schema": TEXT}
 JSON = "application/json"

@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from codegen.normalise import normalise
 from codegen.schema import dump
-from tests.codegen.normalising import REF, check, document, operation
+
+from .normalise_helpers import REF, check, document, operation
 
 NAMES = ("A", "B", "C")
 scalars = st.sampled_from(["", "a", "b", 0, 1, -1, True, False, 1.5])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.codegen.normalising import BLANK, NULL, ROLE, TEXT, USER, form, nullable, ref, run
+from .normalise_helpers import BLANK, NULL, ROLE, TEXT, USER, form, nullable, ref, run
 
 SINGLE = {
     "several types": (

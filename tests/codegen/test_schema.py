@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codegen.findings import SchemaError
+from codegen.diagnostics import SchemaError
 from codegen.parsing import parse
 from codegen.schema import dump, fetch, load
 

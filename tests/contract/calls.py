@@ -10,8 +10,9 @@ from typing import Any
 
 from asyncposthog import registry
 from asyncposthog.operation import Operation, Parameter
-from tests.contract.document import components, operation_of, projected, resolve
-from tests.contract.samples import sample
+
+from .document import components, operation_of, projected, resolve
+from .samples import sample
 
 __all__ = ["Call", "body_schema", "described", "maximal", "minimal", "nulls"]
 

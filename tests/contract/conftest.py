@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import respx
 
-from tests.contract.server import Server
+from .server import Server
 
 
 @pytest.fixture

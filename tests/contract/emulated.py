@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 
 from asyncposthog import registry
-from asyncposthog.emulator import Emulator
 from asyncposthog.operation import Operation
-from tests.contract.document import operation_of, projected
-from tests.contract.samples import problems
-from tests.emulator.calling import Caller
+from posthog_emulator import Emulator
+from tests.emulator.request_builder import Caller
+
+from .document import operation_of, projected
+from .samples import problems
 
 __all__ = ["DEVIATIONS", "Judged", "judged"]
 

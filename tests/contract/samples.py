@@ -12,8 +12,8 @@ from faker import Faker
 from jsf import JSF
 from openapi_schema_validator import OAS31Validator
 
-from tests.contract.document import Direction, closure
-from tests.contract.narrowing import Choice, narrowed
+from .document import Direction, closure
+from .json_narrowing import Choice, narrowed
 
 __all__ = ["problems", "sample"]
 

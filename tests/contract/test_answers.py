@@ -14,10 +14,11 @@ import pytest
 from asyncposthog import Page, models, registry
 from asyncposthog.model import Model
 from asyncposthog.operation import Operation
-from tests.contract.calls import described, minimal
-from tests.contract.document import projected, resolve
-from tests.contract.samples import sample
-from tests.contract.wire import client, method
+
+from .calls import described, minimal
+from .document import projected, resolve
+from .samples import sample
+from .wire import client, method
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncposthog import registry
-from tests.contract.emulated import DEVIATIONS, judged
+
+from .emulated import DEVIATIONS, judged
 
 pytestmark = pytest.mark.anyio
 

@@ -17,19 +17,10 @@ import pytest
 
 from asyncposthog import OMIT, PostHogError, registry
 from asyncposthog.operation import Operation
-from tests.contract.calls import Call, body_schema, described, maximal, minimal, nulls
-from tests.contract.document import document
-from tests.contract.wire import (
-    HOST,
-    KEY,
-    ORGANIZATION,
-    PROJECT,
-    Sent,
-    client,
-    form_of,
-    method,
-    understood,
-)
+
+from .calls import Call, body_schema, described, maximal, minimal, nulls
+from .document import document
+from .wire import HOST, KEY, ORGANIZATION, PROJECT, Sent, client, form_of, method, understood
 
 pytestmark = pytest.mark.anyio
 

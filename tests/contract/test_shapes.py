@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from asyncposthog import OMIT, models, registry
+from asyncposthog.core.resource import Resource, executor_of
 from asyncposthog.operation import Operation, Parameter, Result
-from asyncposthog.resource import Resource, executor_of
-from tests.contract.server import ORGANIZATION, Server, connect
+
+from .server import ORGANIZATION, Server, connect
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from asyncposthog import models
-from tests.contract.server import Server, connect
+
+from .server import Server, connect
 
 pytestmark = pytest.mark.anyio
 

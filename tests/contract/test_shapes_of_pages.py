@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from asyncposthog import models
-from tests.contract.server import Server, connect
+
+from .server import Server, connect
 
 pytestmark = pytest.mark.anyio
 

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from asyncposthog import DecodeError, registry
-from asyncposthog.decode import decode
+from asyncposthog.decoding import decode
 from asyncposthog.operation import Operation, Result
 from codegen import pipeline
 from codegen.names import load_names
-from tests.contract.document import closure, components
-from tests.contract.narrowing import Unsatisfiable
-from tests.contract.samples import sample
-from tests.contract.test_answers import declared, differs, plain
+
+from .document import closure, components
+from .json_narrowing import Unsatisfiable
+from .samples import sample
+from .test_answers import declared, differs, plain
 
 OPERATION = Operation(id="contract.variants", method="GET", path="/api/")
 

@@ -20,7 +20,8 @@ from openapi_core.validation.request.validators import V31RequestBodyValidator
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
 from asyncposthog import AsyncPostHog
-from tests.contract.document import small
+
+from .document import small
 
 __all__ = [
     "HOST",

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from tests.emulator import small
+from posthog_emulator import Emulator
+
+from . import widget_api
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def emulator() -> Emulator:
 @pytest.fixture
 def tiny() -> Emulator:
     """An emulator of a few hand-written operations."""
-    return Emulator(small.OPERATIONS, small.SCHEMAS)
+    return Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
 
 
 def client(emulator: Emulator, key: str | None = "phx_emulator") -> httpx.AsyncClient:

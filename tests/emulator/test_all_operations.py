@@ -6,12 +6,13 @@ import httpx
 import pytest
 
 from asyncposthog import registry
-from asyncposthog.emulator import FIDELITY, Emulator
-from asyncposthog.emulator.schemas.synthesis import Style
-from asyncposthog.emulator.specials import REFUSALS, SPECIALS
-from asyncposthog.emulator.state.world import ORGANIZATIONS, PROJECTS, USERS
 from asyncposthog.operation import Operation
-from tests.emulator.calling import Caller
+from posthog_emulator import FIDELITY, Emulator
+from posthog_emulator.handler_table import REFUSALS, SPECIALS
+from posthog_emulator.schema.sampling import Style
+from posthog_emulator.state import ORGANIZATIONS, PROJECTS, USERS
+
+from .request_builder import Caller
 
 OPERATIONS = {operation.id: operation for operation in registry.operations()}
 FAMILIES = sorted({operation.id.partition(".")[0] for operation in OPERATIONS.values()})

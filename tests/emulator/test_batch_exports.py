@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.exports.intervals import Rhythm
+from posthog_emulator import Emulator
+from posthog_emulator.features.batch_exports.schedule import Rhythm
 
 pytestmark = pytest.mark.anyio
 

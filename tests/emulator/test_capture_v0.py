@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator, public
-from asyncposthog.emulator.capture import v0, v1
+from posthog_emulator import Emulator, extra_routes
+from posthog_emulator.features.capture import legacy, v1
 
 pytestmark = pytest.mark.anyio
 
@@ -280,9 +280,11 @@ async def test_recordings_are_taken_and_not_kept(
 
 
 def test_each_path_is_known_where_it_is_loaded_from() -> None:
-    later = {path for routes in (v0.ROUTES, v1.ROUTES) for path in routes}
-    assert all(public.find(f"{path}/") is not None for path in later)
+    later = {path for routes in (legacy.ROUTES, v1.ROUTES) for path in routes}
+    assert all(extra_routes.find(f"{path}/") is not None for path in later)
     assert all(
-        public.find(path) is routes[path] for routes in (v0.ROUTES, v1.ROUTES) for path in routes
+        extra_routes.find(path) is routes[path]
+        for routes in (legacy.ROUTES, v1.ROUTES)
+        for path in routes
     )
-    assert public.find("/capture/more/") is None
+    assert extra_routes.find("/capture/more/") is None

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
+from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from tests.emulator.timing import VirtualTime
+from posthog_emulator import Emulator
+
+from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncposthog.emulator import FIDELITY, Emulator
-from tests.emulator import small
+from posthog_emulator import FIDELITY, Emulator
+
+from . import widget_api
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ async def made(http: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 
 async def test_a_new_object_echoes_what_was_sent_and_holds_what_the_server_sets() -> None:
     clock = datetime(2026, 5, 1, 12, tzinfo=UTC)
-    emulator = Emulator(small.OPERATIONS, small.SCHEMAS, clock=lambda: clock)
+    emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, clock=lambda: clock)
     async with httpx.AsyncClient(
         transport=emulator.transport(),
         base_url="http://emulator",
@@ -239,7 +240,7 @@ async def test_the_filters_of_a_list(tiny: Emulator, tiny_http: httpx.AsyncClien
 
 async def test_the_same_seed_makes_the_same_ids() -> None:
     def ids(seed: int) -> list[str]:
-        emulator = Emulator(small.OPERATIONS, small.SCHEMAS, seed=seed)
+        emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, seed=seed)
         widget = emulator.add("widgets")["id"]
         return [part["id"] for part in emulator.seed("widgets.parts", 3, parents=[widget])]
 
@@ -261,7 +262,7 @@ STEPS = st.lists(
 async def test_any_sequence_of_calls_keeps_the_counts_right(
     steps: list[tuple[str, int]],
 ) -> None:
-    emulator = Emulator(small.OPERATIONS, small.SCHEMAS)
+    emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     expected: dict[int, tuple[str, bool]] = {}
     headers = {"Authorization": f"Bearer {emulator.key}"}
     async with httpx.AsyncClient(

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator, serve
-from tests.emulator.conftest import client
+from posthog_emulator import Emulator, serve
+
+from .conftest import client
 
 pytestmark = pytest.mark.anyio
 

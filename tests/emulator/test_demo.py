@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asyncposthog.emulator import Emulator
+from posthog_emulator import Emulator
 
 UNTIL = datetime(2026, 6, 1, 12, tzinfo=UTC)
 EVENTS = 30_000

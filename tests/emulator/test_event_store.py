@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from asyncposthog.emulator.events.store import EventStore
-from asyncposthog.emulator.events.types import detected
+from posthog_emulator.features.events.property_types import detected
+from posthog_emulator.features.events.store import EventStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ import httpx
 import pyarrow.parquet as parquet
 import pytest
 
-from asyncposthog.emulator import Emulator, serve
+from posthog_emulator import Emulator, serve
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from posthog.feature_flags import match_feature_flag_properties
 
-from asyncposthog.emulator import Emulator
+from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
 

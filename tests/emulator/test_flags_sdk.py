@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 from posthog import Posthog
 
-from asyncposthog.emulator import Emulator, serve
+from posthog_emulator import Emulator, serve
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from posthog import AsyncPosthog, Posthog
 
-from asyncposthog.emulator import Emulator, served
+from posthog_emulator import Emulator, served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncposthog.emulator import Emulator
-from tests.emulator import small
+from posthog_emulator import Emulator
+
+from . import widget_api
 
 pytestmark = pytest.mark.anyio
 
@@ -271,7 +272,7 @@ async def test_everything_at_once(tiny: Emulator, tiny_http: httpx.AsyncClient) 
 async def test_going_through_the_pages_meets_each_live_object_once(
     made: int, dropped: set[int], limit: int, name: str
 ) -> None:
-    emulator = Emulator(small.OPERATIONS, small.SCHEMAS)
+    emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     expected = emulator.seed(name, made, lambda index: {"deleted": index in dropped})
     live = {
         item["id"]

@@ -10,8 +10,9 @@ import anyio
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from tests.emulator.timing import VirtualTime
+from posthog_emulator import Emulator
+
+from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from tests.emulator.hogql.asking import EVENTS, uuid
-from tests.emulator.timing import VirtualTime
+from posthog_emulator import Emulator
+from tests.emulator.hogql.hogql_client import EVENTS, uuid
+
+from .virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import FIDELITY, Emulator
+from posthog_emulator import FIDELITY, Emulator
 
 pytestmark = pytest.mark.anyio
 Connect = Callable[..., httpx.AsyncClient]

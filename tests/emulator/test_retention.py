@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.events import people, store
-from asyncposthog.emulator.events.store import EventStore
-from asyncposthog.emulator.exports import objects
-from asyncposthog.emulator.queries import desk
-from asyncposthog.emulator.queries.desk import desk_of
-from asyncposthog.emulator.retention import BoundedCache, BoundedLog
-from asyncposthog.emulator.web import recording
+from posthog_emulator import Emulator
+from posthog_emulator.features.batch_exports import object_store
+from posthog_emulator.features.events import store
+from posthog_emulator.features.events.store import EventStore
+from posthog_emulator.features.persons import store as people
+from posthog_emulator.features.query import state as desk
+from posthog_emulator.features.query.state import desk_of
+from posthog_emulator.http import recorder as recording
+from posthog_emulator.retention import BoundedCache, BoundedLog
 
 QUERY = "/api/projects/1/query/"
 Connect = Callable[..., httpx.AsyncClient]
@@ -200,8 +201,8 @@ def test_duckdb_is_bounded_and_leaves_no_folder_where_it_runs(
 
 
 def test_files_of_exports_are_deleted_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "_MOST_BYTES", 2500)
-    kept = objects.Objects()
+    monkeypatch.setattr(object_store, "_MOST_BYTES", 2500)
+    kept = object_store.Objects()
     paths = [kept.path(f"run{number}/file") for number in range(5)]
     for number, path in enumerate(paths):
         path.write_bytes(b"x" * 1000)

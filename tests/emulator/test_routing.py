@@ -5,9 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from asyncposthog.emulator.web.routing import Router
-from tests.emulator import small
+from posthog_emulator import Emulator
+from posthog_emulator.rest.router import Router
+
+from . import widget_api
 
 NOT_FOUND = {
     "type": "invalid_request",
@@ -95,7 +96,7 @@ async def test_a_multi_segment_placeholder_takes_slashes(
 
 
 def test_the_longest_match_of_a_multi_segment_placeholder_gives_way() -> None:
-    match = Router(small.OPERATIONS).find("/api/projects/1/files/a/b/history/")
+    match = Router(widget_api.OPERATIONS).find("/api/projects/1/files/a/b/history/")
     assert match is not None
     assert match.values == ("1", "a/b")
 

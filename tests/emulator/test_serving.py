@@ -11,8 +11,9 @@ import anyio
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator, serve
-from tests.emulator import small
+from posthog_emulator import Emulator, serve
+
+from . import widget_api
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +75,7 @@ async def test_nothing_is_left_behind_by_a_block_that_is_cancelled(tiny: Emulato
 
 
 async def test_two_at_once_on_ports_of_their_own(tiny: Emulator) -> None:
-    other = Emulator(small.OPERATIONS, small.SCHEMAS)
+    other = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     other.seed("widgets", 2)
     async with serve(tiny) as first, serve(other) as second:
         assert first != second

@@ -9,7 +9,7 @@ from threading import Event
 import anyio
 import pytest
 
-from asyncposthog.emulator.threads import run_in_thread
+from posthog_emulator.threads import run_in_thread
 
 
 class Work:

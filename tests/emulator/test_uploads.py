@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.emulator import Emulator, Upload
-from asyncposthog.emulator.web.forms import read_form
-from asyncposthog.emulator.web.messages import Request
-from asyncposthog.emulator.web.problems import Problem
+from posthog_emulator import Emulator, Upload
+from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.forms import read_form
+from posthog_emulator.http.messages import Request
 
 pytestmark = pytest.mark.anyio
 

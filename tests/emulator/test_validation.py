@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from tests.emulator import small
+from posthog_emulator import Emulator
+
+from . import widget_api
 
 pytestmark = pytest.mark.anyio
 Connect = Callable[..., httpx.AsyncClient]
@@ -244,4 +245,4 @@ async def test_a_body_none_is_declared_for_is_only_noted(
 def test_a_missing_jsonschema_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jsonschema", None)
     with pytest.raises(ImportError, match=r"asyncposthog\[emulator\]"):
-        Emulator(small.OPERATIONS, small.SCHEMAS)
+        Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program; `sys.argv` by default.
 
     Returns:
-        The exit status, one of `asyncposthog.cli.codes`.
+        The exit status, one of `asyncposthog.cli.exit_codes`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     missing = [name for name in ("typer", "rich") if find_spec(name) is None]

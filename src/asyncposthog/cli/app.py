@@ -20,7 +20,7 @@ from .completion import (
     complete_resource,
 )
 from .export_commands import export
-from .running import perform, run
+from .runner import perform, run
 from .session import session
 
 __all__ = ["OWN_OPTIONS", "app"]
@@ -386,7 +386,7 @@ def emulator(context: typer.Context) -> None:
     """Serve a small PostHog on this machine until Ctrl-C. `emulator --help` lists its options."""
 
     def serve() -> int:
-        from asyncposthog.emulator.command import main
+        from posthog_emulator.cli import main
 
         return main(context.args, "asyncposthog emulator")
 

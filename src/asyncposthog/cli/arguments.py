@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 
 __all__ = ["check_no_secrets", "hoist", "secrets_of"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from asyncposthog.operation import Operation
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 from .schemas import resolved
 
 __all__ = ["check_columns", "field_names", "split_columns"]

@@ -71,7 +71,7 @@ def complete_field(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _operation(ctx: typer.Context) -> Operation | None:
     """Return the operation that was typed before; None where there is none."""
-    from .failures import UsageProblem
+    from .error_messages import UsageProblem
     from .operations import find_operation
 
     # While an option lacks its value, the parser has not yet put the arguments into `params`.

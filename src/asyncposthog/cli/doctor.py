@@ -6,7 +6,7 @@ from typing import Final
 
 from asyncposthog import Check, Diagnosis
 
-from . import codes
+from . import exit_codes
 from .output import Format, form_of
 from .session import session
 from .terminal import to_text, write
@@ -48,8 +48,8 @@ async def examine(operations: list[str] | None, format: Format) -> int:
 def _status(diagnosis: Diagnosis) -> int:
     wrong = {check.name for check in diagnosis.checks if check.ok is False}
     if wrong & _OF_KEY:
-        return codes.AUTH
-    return codes.ERROR if wrong else codes.OK
+        return exit_codes.AUTH
+    return exit_codes.ERROR if wrong else exit_codes.OK
 
 
 def _as_data(check: Check) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from .completion import complete_column, complete_parameter, complete_resource
-from .running import run
+from .runner import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -384,7 +384,7 @@ def _export(
     cursor: Callable[[AsyncPostHog], Any] | None = None,
 ) -> None:
     async def work() -> int:
-        from .exporting import Order, carry_out
+        from .export import Order, carry_out
 
         order = Order(
             what=what,

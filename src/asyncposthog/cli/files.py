@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 
 __all__ = ["check_new", "whole_file"]
 

@@ -13,7 +13,7 @@ from asyncposthog import Cursor
 from asyncposthog.operation import Operation
 
 from .columns import check_columns, split_columns
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 from .operations import bind, find_operation, method_of, pairs, resources
 from .output import Format, form_of, show_object, show_objects
 from .session import session

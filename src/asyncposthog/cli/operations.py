@@ -14,7 +14,7 @@ from uuid import UUID
 from asyncposthog import registry
 from asyncposthog.operation import Operation
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 from .schemas import kinds_of, read_value
 
 __all__ = ["bind", "find_operation", "method_of", "pairs", "resources", "usage"]

@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import codes
+from . import exit_codes
 from .app import OWN_OPTIONS, app
 from .arguments import check_no_secrets, hoist
-from .failures import Failure, UsageProblem
-from .running import tell
+from .error_messages import Failure, UsageProblem
+from .runner import tell
 from .session import session
 
 __all__ = ["execute"]
@@ -21,15 +21,17 @@ def execute(arguments: Sequence[str]) -> int:
     try:
         check_no_secrets(arguments, os.environ)
     except UsageProblem as error:
-        return tell(Failure(str(error), error.suggestion, codes.USAGE))
+        return tell(Failure(str(error), error.suggestion, exit_codes.USAGE))
     session.arguments, session.parting = tuple(arguments), ()
     try:
         app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
     except SystemExit as ended:
         code = ended.code
-        status = code if isinstance(code, int) else codes.OK if code is None else codes.ERROR
+        status = (
+            code if isinstance(code, int) else exit_codes.OK if code is None else exit_codes.ERROR
+        )
     else:
-        status = codes.OK
+        status = exit_codes.OK
     return _flush(status)
 
 
@@ -40,5 +42,5 @@ def _flush(status: int) -> int:
     except BrokenPipeError:
         # Python would complain when it closes stdout itself.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return codes.BROKEN_PIPE
+        return exit_codes.BROKEN_PIPE
     return status

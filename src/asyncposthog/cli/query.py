@@ -16,14 +16,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pydantic_core import to_json
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 from .files import check_new, whole_file
 from .session import session
 from .terminal import note, on_terminal, stderr_console, succeeded, table, to_text
 from .values import read_values
 
 if TYPE_CHECKING:
-    from asyncposthog.query.progress import QueryProgress
+    from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult
 
 __all__ = ["Question", "RowFormat", "ask", "read_text"]

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from asyncposthog import registry
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 
 __all__ = ["kinds_of", "read_value", "resolved"]
 

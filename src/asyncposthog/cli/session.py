@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .arguments import secrets_of
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 from .terminal import note
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ session: Final = Session()
 
 def redact(text: str) -> str:
     """Mask the keys in use, and whatever looks like one."""
-    from asyncposthog.transport.redact import Redactor
+    from asyncposthog.redact import Redactor
 
     return Redactor([*secrets_of(os.environ), *_asked])(text)
 

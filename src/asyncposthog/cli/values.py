@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
-from .failures import UsageProblem
+from .error_messages import UsageProblem
 
 __all__ = ["moment", "read_values"]
 

@@ -7,7 +7,7 @@ from .destinations import Destination
 from .job import ExportJob
 from .partition import ExportPlan, Partition
 from .report import FileReport, Progress, Report
-from .schedule import Backfill, BackfillProgress, ScheduledExport
+from .scheduled import Backfill, BackfillProgress, ScheduledExport
 from .service import Export
 
 __all__ = [

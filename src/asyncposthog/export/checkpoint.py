@@ -12,10 +12,10 @@ from typing import Any, Final, Literal, cast
 from pydantic_core import from_json, to_json
 
 from asyncposthog.errors import ExportError
+from asyncposthog.export.engines.base import Tally
 
-from .durable import clear_errors, read, write_atomically
-from .engine import Tally
-from .shapes import Shape, is_object, nothing, optional, record, tally_state
+from .atomic_files import clear_errors, read, write_atomically
+from .checkpoint_schema import Shape, is_object, nothing, optional, record, tally_state
 
 __all__ = [
     "Checkpoint",

@@ -34,8 +34,8 @@ from asyncposthog.client import AsyncPostHog
 from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
 from asyncposthog.threads import run_in_thread
 
+from .atomic_files import sync_folder
 from .checksum import MASK, show
-from .durable import sync_folder
 from .job import ExportJob
 from .partition import Partition
 from .report import FileReport, Report
@@ -63,8 +63,8 @@ async def from_environment() -> AsyncGenerator[AsyncPostHog]:
     Raises:
         ConfigurationError: One of them is missing or malformed.
     """
-    from asyncposthog.limits.limiter import RateLimiter
-    from asyncposthog.limits.redis import RedisStore
+    from asyncposthog.rate_limits.limiter import RateLimiter
+    from asyncposthog.rate_limits.stores.redis import RedisStore
 
     url = os.environ.get(REDIS_VARIABLE)
     if not url:

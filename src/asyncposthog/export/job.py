@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from asyncposthog.executor import Executor
+from asyncposthog.core.executor import Executor
+from asyncposthog.export.engines.base import Steps, Tally
+from asyncposthog.export.sinks.callback import FunctionSink, Receive, check_receive
+from asyncposthog.export.sinks.text import TextSink
 
 from .batch import Batch
 from .checkpoint import default_path
-from .course import Course, OnProgress
-from .engine import Steps, Tally
 from .partition import ExportPlan, make_plan
 from .report import Report
 from .request import QueryRequest, Request
-from .sinks.function import FunctionSink, Receive, check_receive
-from .sinks.text import TextSink
+from .run import Course, OnProgress
 from .targets import read_target
 
 __all__ = ["Batches", "ExportJob", "Rows"]
@@ -158,8 +158,11 @@ class ExportJob:
             ImportError: pyarrow is not installed.
             PostHogError: A query failed for good. What was written so far can be gone on with.
         """
-        from .sinks.parquet import ParquetSink
-        from .sinks.parquet_targets import ParquetFileSink, ParquetReplacementSink
+        from asyncposthog.export.sinks.parquet import ParquetSink
+        from asyncposthog.export.sinks.parquet_targets import (
+            ParquetFileSink,
+            ParquetReplacementSink,
+        )
 
         for name, value in (("rows_per_file", rows_per_file), ("rows_per_group", rows_per_group)):
             if value is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock as Mutex
 from typing import Final
 
-from .durable import open_or_create, read
+from .atomic_files import open_or_create, read
 
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import overload
 
-from asyncposthog.executor import Executor
+from asyncposthog.core.executor import Executor
+from asyncposthog.export.engines.base import Tally
 
-from .engine import Tally
-from .moments import to_datetime
 from .request import QueryRequest
+from .timestamps import to_datetime
 from .windows import Window, merged
 
 __all__ = ["ExportPlan", "Partition", "make_plan"]

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from asyncposthog.executor import Executor
+from asyncposthog.core.executor import Executor
+from asyncposthog.export.engines.base import Engine, Tally
+from asyncposthog.export.engines.query import QueryEngine
 from asyncposthog.types import RequestOptions
 
-from .engine import Engine, Tally
-from .moments import as_text, from_text
-from .querying import QueryEngine
 from .source import Source
+from .timestamps import as_text, from_text
 
 if TYPE_CHECKING:
-    from .files.engine import FilesEngine
+    from asyncposthog.export.engines.files.engine import FilesEngine
 
 __all__ = ["EngineName", "QueryRequest", "Request"]
 
@@ -108,11 +108,11 @@ class QueryRequest:
         query = self.query_engine(executor, settled)
         if self.engine_name == "query" or self.source.kind != "events":
             return query
-        from .files.plan import unsupported
+        from asyncposthog.export.engines.files.plan import unsupported
 
         if unsupported(self.source) is not None:
             return query
-        from .files.choice import AutoEngine
+        from asyncposthog.export.engines.files.choice import AutoEngine
 
         def files(expected: int | None = None) -> FilesEngine:
             return self.files_engine(executor, settled, expected)
@@ -134,7 +134,7 @@ class QueryRequest:
         Raises:
             ImportError: pyarrow is not installed.
         """
-        from .files.engine import FilesEngine
+        from asyncposthog.export.engines.files.engine import FilesEngine
 
         return FilesEngine(
             executor=executor,

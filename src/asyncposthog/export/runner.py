@@ -22,8 +22,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncposthog.errors import QueryTooLargeError, ResponseTooLargeError
+from asyncposthog.export.engines.base import Consume, Piece
 
-from .engine import Consume, Piece
 from .windows import Planner, Ticket, Window
 
 __all__ = ["Reading", "Runner"]

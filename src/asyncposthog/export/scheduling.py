@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from asyncposthog.executor import Executor
+from asyncposthog.core.executor import Executor
 from asyncposthog.types import JSON, RequestOptions
 
 if TYPE_CHECKING:
     from .destinations import Destination
-    from .schedule import Interval, Model, ScheduledExport
-    from .schedule import OnProgress as OnBackfill
+    from .scheduled import Interval, Model, ScheduledExport
+    from .scheduled import OnProgress as OnBackfill
 
 __all__ = ["Scheduling"]
 
@@ -75,7 +75,7 @@ class Scheduling:
             TypeError, ValueError: An argument is wrong.
             PostHogError: A call failed.
         """
-        from .schedule import schedule
+        from .scheduled import schedule
 
         handle = await schedule(
             self._executor,

@@ -7,20 +7,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from asyncposthog.executor import Executor, Fetcher
+from asyncposthog.core.executor import Executor, Fetcher
+from asyncposthog.export.engines.listing import ListRequest
 from asyncposthog.pagination import Cursor
 from asyncposthog.pagination.cursor import fetch_of
-from asyncposthog.query.sql import sketch
+from asyncposthog.query.sql_scan import sketch
 from asyncposthog.query.values import bind
 from asyncposthog.types import RequestOptions
 
 from .job import ExportJob
-from .listing import ListRequest
-from .moments import as_micros, as_seconds
 from .partition import Partition
 from .request import EngineName, QueryRequest
 from .scheduling import Scheduling
 from .source import Source
+from .timestamps import as_micros, as_seconds
 
 __all__ = ["Export"]
 
@@ -395,7 +395,7 @@ class Export(Scheduling):
         if engine not in {"auto", "query", "files"}:
             raise ValueError(f"engine must be 'auto', 'query' or 'files', not {engine!r}")
         if engine == "files":
-            from .files.plan import unsupported
+            from asyncposthog.export.engines.files.plan import unsupported
 
             why = unsupported(source)
             if why is not None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from .moments import as_text
+from .timestamps import as_text
 
 __all__ = ["KEY", "TIME", "Place", "Source", "histogram_query", "page_query"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .cursor import Cursor, cursor
 from .page import Page
+from .paginator import Fetch
 from .state import PageState
-from .walk import Fetch
 
 __all__ = ["Cursor", "Fetch", "Page", "PageState", "cursor"]

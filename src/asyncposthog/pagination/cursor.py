@@ -10,10 +10,10 @@ from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
 from .page import Page
+from .paginator import Fetch, Mark, Step, Walk
+from .prefetch import gather, plan
 from .state import Call, PageState
 from .strategies import STRATEGIES
-from .walk import Fetch, Mark, Step, Walk
-from .window import gather, plan
 
 __all__ = ["Cursor", "Items", "Pages", "call_of", "cursor", "fetch_of", "through"]
 

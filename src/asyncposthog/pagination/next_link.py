@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel
 
 from asyncposthog.operation import Operation
-from asyncposthog.transport.redact import mask_target
+from asyncposthog.redact import mask_target
 
 from .state import Call, PageState, failure
 

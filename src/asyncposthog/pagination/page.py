@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from asyncposthog.model import Model
 
+from .paginator import Step, Walk
 from .state import PageState
-from .walk import Step, Walk
 
 __all__ = ["Page"]
 
@@ -104,7 +104,10 @@ class Page(Collection[T], Generic[T]):
 
     def _repr_html_(self) -> str:
         """Show the first items as a table, in a notebook."""
-        from asyncposthog.notebook import MAX_ROWS, html_table  # only notebooks use it
+        from .html_table import (
+            MAX_ROWS,  # only notebooks use it
+            html_table,  # only notebooks use it
+        )
 
         rows = [_fields(item) for item in self.items[:MAX_ROWS]]
         columns = list(dict.fromkeys(name for row in rows for name in row))

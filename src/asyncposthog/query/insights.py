@@ -14,10 +14,9 @@ from asyncposthog.registry.families import insights as registry
 from asyncposthog.resources.insights import Insights
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .progress import OnProgress
+from .execution import OnProgress, Step, check_timeout, object_of, run_of
 from .request import Mode, check_refresh, cut_at, plan_of
 from .result import QueryResult, warn_if_cut
-from .run import Step, check_timeout, object_of, run_of
 
 __all__ = ["InsightsService"]
 

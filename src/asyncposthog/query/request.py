@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel
 
-from .sql import DEFAULT_LIMIT, MAX_LIMIT, Sketch, sketch
+from .sql_scan import DEFAULT_LIMIT, MAX_LIMIT, Sketch, sketch
 from .values import bind
 
 __all__ = ["Mode", "Plan", "Refresh", "check_name", "check_refresh", "cut_at", "plan", "plan_of"]

@@ -12,7 +12,7 @@ from asyncposthog.errors import SchemaDrift, clip
 
 from .clickhouse import ColumnType, column_types
 from .convert import convert_column
-from .sql import MAX_LIMIT
+from .sql_scan import MAX_LIMIT
 
 if TYPE_CHECKING:
     import pandas
@@ -299,7 +299,10 @@ class QueryResult(Sequence[Row]):
 
     def _repr_html_(self) -> str:
         """Show the first rows as a table, in a notebook."""
-        from asyncposthog.notebook import MAX_ROWS, html_table  # only notebooks use it
+        from asyncposthog.pagination.html_table import (
+            MAX_ROWS,  # only notebooks use it
+            html_table,  # only notebooks use it
+        )
 
         try:
             count, rows = len(self), self._lists[:MAX_ROWS]

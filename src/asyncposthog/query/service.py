@@ -13,11 +13,10 @@ from asyncposthog.registry.families import query as registry
 from asyncposthog.resources.query import Query
 from asyncposthog.types import OMIT, RequestOptions
 
-from .progress import OnProgress
+from .execution import OnProgress, Step, check_timeout, object_of, run_of
 from .request import Mode, Plan, Refresh, check_name, check_refresh, cut_at, plan, plan_of
 from .result import QueryResult, warn_if_cut
-from .run import Step, check_timeout, object_of, run_of
-from .sql import MAX_LIMIT
+from .sql_scan import MAX_LIMIT
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

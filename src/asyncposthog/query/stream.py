@@ -12,7 +12,7 @@ from asyncposthog.types import RequestOptions
 
 from .clickhouse import ColumnType
 from .result import QueryResult, Row
-from .sql import MAX_LIMIT, sketch
+from .sql_scan import MAX_LIMIT, sketch
 from .values import bind
 
 if TYPE_CHECKING:

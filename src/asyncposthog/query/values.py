@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, Final, cast
 from uuid import UUID
 
-from .sql import Placeholder, Sketch, sketch
+from .sql_scan import Placeholder, Sketch, sketch
 
 __all__ = ["bind"]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncposthog.executor import Executor
+    from asyncposthog.core.executor import Executor
 
     from .actions import Actions
     from .activity_log import ActivityLog

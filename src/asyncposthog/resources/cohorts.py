@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from asyncposthog.resource import Resource
+from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
 from ..registry.families import cohorts as registry

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from asyncposthog.resource import Resource
+from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Omit, RequestOptions
 
 from ..registry.families import evaluation_runs as registry

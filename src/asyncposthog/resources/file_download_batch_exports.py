@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from asyncposthog.resource import Resource
+from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions, Timestamp
 
 from ..registry.families import file_download_batch_exports as registry

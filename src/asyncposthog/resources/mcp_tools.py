@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from asyncposthog.resource import Resource
+from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, RequestOptions
 
 from ..registry.families import mcp_tools as registry

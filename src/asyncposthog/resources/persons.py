@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from asyncposthog.resource import Resource
+from asyncposthog.core.resource import Resource
 from asyncposthog.types import JSON, OMIT, Id, Omit, RequestOptions
 
 from ..registry.families import persons as registry

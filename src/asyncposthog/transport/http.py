@@ -12,27 +12,22 @@ import anyio
 import httpx
 from anyio.lowlevel import current_token
 
-from asyncposthog.errors import (
-    ClosedError,
-    EventLoopError,
-    PostHogError,
-    StatusError,
-)
+from asyncposthog.errors import ClosedError, EventLoopError, PostHogError, StatusError
 from asyncposthog.operation import Operation
+from asyncposthog.redact import mask_target
+from asyncposthog.transport.encoding.multipart import encode_multipart
+from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
+from .call import Context, Job, out_of_time, patience, send_with, set_deadline, timeouts
 from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
-from .faults import UNSENT, classify, translate, without_secrets
-from .files import encode_multipart
-from .job import Context, Job, out_of_time, patience, send_with, set_deadline, timeouts
-from .limits import Budget, Limiter, Passage
+from .errors import UNSENT, classify, translate, without_secrets
+from .exchange import CUT, build_request, close, read_bounded, read_error
+from .limiter import Budget, Limiter, Passage
 from .middleware import compose
-from .redact import mask_target
-from .request import PreparedRequest, request_info
-from .reserve import RetryBudget
 from .retry import Course, Policy, run
-from .wire import CUT, build_request, close, read_bounded, read_error
+from .retry_budget import RetryBudget
 
 __all__ = ["Transport"]
 
@@ -245,7 +240,7 @@ class Transport:
         return PreparedRequest(request.method, request.target, headers, content)
 
     async def _repeat(self, job: Job, repeatable: bool, first: PostHogError) -> httpx.Response:
-        from asyncposthog.failures import runs_query
+        from asyncposthog.errors.from_response import runs_query
 
         course = Course(
             policy=job.policy,
@@ -457,8 +452,8 @@ class Transport:
 
     async def _failure(self, job: Job, response: httpx.Response) -> StatusError:
         # Most programs meet no error: what explains them is loaded when one comes.
-        from asyncposthog.advice import Facts
-        from asyncposthog.failures import failure
+        from asyncposthog.errors.from_response import failure
+        from asyncposthog.errors.suggestions import Facts
 
         context, hosts = job.context, job.context.hosts
         if not response.is_closed:  # a middleware's own

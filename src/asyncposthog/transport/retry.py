@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from asyncposthog.errors import Attempt, PostHogError, RequestInfo
 
 from .clock import Clock
-from .reserve import RetryBudget
+from .retry_budget import RetryBudget
 
 __all__ = [
     "Course",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.hogql.asking import Asker
+from .hogql_client import Asker
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.hogql.asking import Asker
+from .hogql_client import Asker
 
 AT = "toDateTime64('2026-02-03 04:05:06.789', 3)"
 DAY = "toDate('2026-02-28')"
@@ -192,8 +192,8 @@ def test_a_function_that_is_refused(ask: Asker, expression: str) -> None:
 
 
 def test_every_function_is_tried() -> None:
-    from asyncposthog.emulator.hogql import functions
-    from asyncposthog.emulator.hogql.functions.table import AGGREGATES, FUNCTIONS, SPECIAL
+    from posthog_emulator.hogql import functions
+    from posthog_emulator.hogql.functions.table import AGGREGATES, FUNCTIONS, SPECIAL
 
     functions.load()
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from asyncposthog.emulator import Emulator
-from tests.emulator.hogql.asking import EVENTS, Asker
-from tests.emulator.timing import VirtualTime
+from posthog_emulator import Emulator
+from tests.emulator.virtual_time import VirtualTime
+
+from .hogql_client import EVENTS, Asker
 
 pytestmark = pytest.mark.anyio
 

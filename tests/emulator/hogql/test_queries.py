@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.hogql.asking import EVENTS, Asker
+from .hogql_client import EVENTS, Asker
 
 
 @pytest.fixture(scope="module")

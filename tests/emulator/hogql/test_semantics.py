@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.hogql.asking import Asker
+from .hogql_client import Asker
 
 NUMBERS = [
     # `/` gives fractions, intDiv cuts towards zero, the remainder has the dividend's sign.

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from asyncposthog.emulator.events.store import EventStore
-from tests.emulator.hogql.asking import NOW, Asker, uuid
+from posthog_emulator.features.events.store import EventStore
+
+from .hogql_client import NOW, Asker, uuid
 
 ROWS = (
     "(SELECT 1 AS g, 10 AS v, 'a' AS t, toInt('5') AS n UNION ALL SELECT 1, 20, 'b', NULL "

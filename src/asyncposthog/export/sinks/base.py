@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engine import Piece
+from asyncposthog.export.checkpoint_schema import Shape
+from asyncposthog.export.engines.base import Piece
 from asyncposthog.export.report import FileReport
-from asyncposthog.export.shapes import Shape
 
 __all__ = ["Mark", "Sink"]
 

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.batch import Batch
-from asyncposthog.export.checksum import MASK, key_sum
-from asyncposthog.export.durable import (
+from asyncposthog.export.atomic_files import (
     clear_errors,
     create,
     make_folder,
@@ -28,10 +26,12 @@ from asyncposthog.export.durable import (
     refuse_link,
     reopen,
 )
-from asyncposthog.export.engine import Piece
-from asyncposthog.export.heap import give_back
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.checkpoint_schema import parquet_state
+from asyncposthog.export.checksum import MASK, key_sum
+from asyncposthog.export.engines.base import Piece
+from asyncposthog.export.malloc import give_back
 from asyncposthog.export.report import FileReport
-from asyncposthog.export.shapes import parquet_state
 from asyncposthog.query.arrow import arrow_table, pyarrow_module
 
 from .base import Mark

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.batch import Batch
-from asyncposthog.export.durable import (
+from asyncposthog.export.atomic_files import (
     clear_errors,
     create,
     make_folder,
@@ -28,7 +27,8 @@ from asyncposthog.export.durable import (
     reopen,
     sync_folder,
 )
-from asyncposthog.export.engine import Piece
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.engines.base import Piece
 from asyncposthog.export.report import FileReport
 from asyncposthog.query.arrow import pyarrow_module
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from asyncposthog.errors import ExportError
+from asyncposthog.export.atomic_files import clear_errors, create, partial_name, publish, reopen
 from asyncposthog.export.batch import Batch
+from asyncposthog.export.checkpoint_schema import text_state
 from asyncposthog.export.checksum import MASK, key_sum
-from asyncposthog.export.durable import clear_errors, create, partial_name, publish, reopen
 from asyncposthog.export.encode import csv_header, csv_lines, json_lines
-from asyncposthog.export.engine import Piece
+from asyncposthog.export.engines.base import Piece
 from asyncposthog.export.report import FileReport
-from asyncposthog.export.shapes import text_state
 
 from .base import Mark
 

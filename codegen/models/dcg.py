@@ -1,0 +1,128 @@
+"""The one place that calls datamodel-code-generator."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from datamodel_code_generator import InputFileType, OpenAPIScope, PythonVersion, generate
+from datamodel_code_generator.enums import DataModelType
+from datamodel_code_generator.format import DatetimeClassType, Formatter
+
+__all__ = ["Annotations", "annotate", "flatten", "join", "read_annotations"]
+
+PRESET = "standard-py311-20261027"
+"""A dated preset never changes, whatever the generator's own defaults become."""
+
+
+def annotate(document: Mapping[str, Any]) -> Annotations:
+    """Have the generator type every property of a document of tokens.
+
+    Returns:
+        Annotations by property token, by type token.
+    """
+    if not document["components"]["schemas"]:
+        return {}  # the generator takes it for an error
+    source = generate(
+        document,
+        input_file_type=InputFileType.OpenAPI,
+        output_model_type=DataModelType.PydanticV2BaseModel,
+        preset=PRESET,
+        target_python_version=PythonVersion.PY_311,
+        openapi_scopes=[OpenAPIScope.Schemas],
+        formatters=[Formatter.BUILTIN],
+        base_class="model.Model",
+        output_datetime_class=DatetimeClassType.Datetime,
+        use_annotated=True,
+        disable_timestamp=True,
+        strict_refs=True,
+    )
+    if not isinstance(source, str):
+        raise TypeError("datamodel-code-generator returned no single module")
+    return read_annotations(source)
+
+
+Annotations: TypeAlias = Mapping[str, Mapping[str, ast.expr]]
+
+
+def read_annotations(source: str) -> dict[str, dict[str, ast.expr]]:
+    """Return the annotation of each field, by class and field.
+
+    Raises:
+        ValueError: The text holds something other than imports and plain classes.
+    """
+    classes: dict[str, dict[str, ast.expr]] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            classes[node.name] = dict(_fields(node))
+        elif not isinstance(node, ast.ImportFrom | ast.Expr):
+            raise ValueError(f"line {node.lineno}: unexpected {type(node).__name__}")
+        elif isinstance(node, ast.Expr) and not _is_rebuild(node.value):
+            raise ValueError(f"line {node.lineno}: unexpected expression")
+    return classes
+
+
+def _is_rebuild(node: ast.expr) -> bool:
+    """Whether it is `X.model_rebuild()`: dropped, because it would build models twice."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "model_rebuild"
+    )
+
+
+def _fields(node: ast.ClassDef) -> list[tuple[str, ast.expr]]:
+    found: list[tuple[str, ast.expr]] = []
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            found.append((statement.target.id, _checked(_without_field(statement.annotation))))
+        elif not isinstance(statement, ast.Assign | ast.Pass):
+            raise ValueError(f"line {statement.lineno}: unexpected {type(statement).__name__}")
+    return found
+
+
+def _without_field(annotation: ast.expr) -> ast.expr:
+    """Unwrap `Annotated[T, Field(...)]`, which the generator writes around null."""
+    if (
+        isinstance(annotation, ast.Subscript)
+        and isinstance(annotation.value, ast.Name)
+        and annotation.value.id == "Annotated"
+        and isinstance(annotation.slice, ast.Tuple)
+    ):
+        return annotation.slice.elts[0]
+    return annotation
+
+
+def _checked(annotation: ast.expr) -> ast.expr:
+    allowed = (
+        ast.Name,
+        ast.Subscript,
+        ast.Tuple,
+        ast.BinOp,
+        ast.BitOr,
+        ast.Load,
+    )
+    for node in ast.walk(annotation):
+        is_none = isinstance(node, ast.Constant) and node.value is None
+        if not is_none and not isinstance(node, allowed):
+            raise ValueError(f"unexpected {type(node).__name__} in {ast.unparse(annotation)}")
+    return annotation
+
+
+def flatten(annotation: ast.expr) -> list[ast.expr]:
+    """Return the members of a union written with `|`, at any nesting."""
+    if isinstance(annotation, ast.BinOp):
+        return [*flatten(annotation.left), *flatten(annotation.right)]
+    return [annotation]
+
+
+def join(members: list[ast.expr]) -> ast.expr:
+    """Write a union: every member once, and `Any` alone."""
+    unique = list({ast.dump(member): member for member in members}.values())
+    if any(isinstance(member, ast.Name) and member.id == "Any" for member in unique):
+        return ast.Name("Any", ast.Load())
+    joined = unique[0]
+    for member in unique[1:]:
+        joined = ast.BinOp(joined, ast.BitOr(), member)
+    return joined

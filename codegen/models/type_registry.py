@@ -1,0 +1,119 @@
+"""The tokens handed out, and what each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.diagnostics import Finding
+
+from .ir import Shape, Value
+from .schemas import Schema
+
+__all__ = ["Ledger", "Place", "reference"]
+
+_MANY_VALUES = 24
+"""An inline enum with more values gets a name, so that it is written once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the schema being read stands."""
+
+    owner: str
+    """The component it is in."""
+    pointer: str
+    name: str
+    """The class name an object found here would get."""
+    variant: bool = False
+    """Whether it is one of several objects in a union."""
+    root: bool = True
+    """Whether it is the component itself."""
+
+    @property
+    def component(self) -> str:
+        """The component it is; empty for anything inside one."""
+        return self.owner if self.root else ""
+
+    def below(self, pointer: str, name: str = "", *, variant: bool = False) -> Place:
+        """Go deeper: `name` is added to the class name."""
+        return Place(self.owner, self.pointer + pointer, self.name + name, variant, root=False)
+
+
+class Ledger:
+    """Every type of the document of tokens."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        """Start with the class names that components have."""
+        self.shapes: dict[str, Shape] = {}
+        self.bodies: dict[str, dict[str, Any]] = {}
+        """The object schemas datamodel-code-generator sees, by token."""
+        self.findings: list[Finding] = []
+        self._taken = set(taken)
+        self._long: dict[tuple[Value, ...], str] = {}
+
+    def reserve(self) -> str:
+        """Hand out a token; what it stands for is added later."""
+        token = f"T{len(self.bodies)}"
+        self.bodies[token] = {"type": "object"}
+        return token
+
+    def add(self, shape: Shape, properties: Mapping[str, Schema]) -> None:
+        """Say what a token stands for.
+
+        A field with a tag is handed over as required, so that its type does not admit `None`.
+        """
+        self.shapes[shape.token] = shape
+        self.bodies[shape.token] = {
+            "type": "object",
+            "properties": dict(properties),
+            "required": [f.token for f in shape.fields if f.required or f.tag is not None],
+        }
+
+    def add_root(self, shape: Shape, schema: Schema) -> None:
+        """Say that a token stands for a type that is no class."""
+        self.add(shape, {"root": schema})
+        self.bodies[shape.token]["required"] = ["root"]
+
+    def choice(self, values: tuple[Value, ...], place: Place) -> Schema:
+        """Refer to a Literal that is written out where it is used, unless it is long."""
+        if values in self._long:
+            return reference(self._long[values])
+        token = self.reserve()
+        long = len(values) > _MANY_VALUES
+        if long:
+            self._long[values] = token
+        shape = Shape(
+            token=token,
+            kind="enum" if long else "choice",
+            name=self.unique(place.name) if long else "",
+            owner=place.owner,
+            values=values,
+        )
+        self.add(shape, {})
+        return reference(token)
+
+    def discriminated(self, variants: Iterable[str], by: str, place: Place) -> Schema:
+        """Refer to a union of tokens told apart by a field, written out where it is used."""
+        token = self.reserve()
+        shape = Shape(token=token, kind="union", name="", owner=place.owner, discriminator=by)
+        self.add_root(shape, {"anyOf": [reference(variant) for variant in variants]})
+        return reference(token)
+
+    def unique(self, wanted: str) -> str:
+        """Take a class name, with a number where it is taken."""
+        name, number = wanted, 2
+        while name in self._taken:
+            name, number = f"{wanted}{number}", number + 1
+        self._taken.add(name)
+        return name
+
+    def finding(self, place: Place, reason: str) -> None:
+        """Note what is represented more loosely than the schema has it."""
+        self.findings.append(Finding(place.pointer, reason))
+
+
+def reference(token: str) -> Schema:
+    """Refer to a token."""
+    return {"$ref": f"#/components/schemas/{token}"}

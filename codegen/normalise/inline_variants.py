@@ -1,0 +1,89 @@
+"""Inline alternatives of a discriminated union become components, with readable names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from codegen.json_access import lookup, tokens
+
+from .keywords import Schema, split
+from .naming import joined
+from .walk import rewrite, sites
+
+__all__ = ["PREFIX", "declared", "hoist"]
+
+PREFIX = "#/components/schemas/"
+_PATH_PARTS = 3  # "paths", the path, the method
+
+
+def declared(
+    schema: Mapping[str, Any], name: str, components: Mapping[str, Schema]
+) -> list[Any] | None:
+    """Return the values an object schema leaves its property `name`, or None for any."""
+    return _values(schema.get("properties", {}).get(name, {}), components, set())
+
+
+def hoist(document: dict[str, Any]) -> None:
+    """Give every inline alternative of a discriminated union a component of its own, in place."""
+    components: dict[str, Schema] = document["components"]["schemas"]
+
+    def change(schema: Schema, at: str) -> Schema:
+        if "discriminator" not in schema:
+            return schema
+        variants = list(schema["oneOf"])
+        for index, variant in enumerate(variants):
+            if variant.get("type") == "object":
+                values = declared(variant, schema["discriminator"]["propertyName"], components)
+                label = "".join(map(str, values or ())) or f"Variant{index + 1}"
+                name = joined([*_trail(document, at), label], components)
+                components[name] = variant
+                variants[index] = {"$ref": PREFIX + name}
+        return schema | {"oneOf": variants}
+
+    for at, holder, key in list(sites(document)):
+        holder[key] = rewrite(holder[key], change, at)
+
+
+def _values(
+    schema: Mapping[str, Any], components: Mapping[str, Schema], seen: set[str]
+) -> list[Any] | None:
+    core, _ = split(schema)
+    if "const" in core:
+        return [core["const"]]
+    if "enum" in core:
+        return list(core["enum"])
+    if "$ref" in core:
+        name = core["$ref"].removeprefix(PREFIX)
+        return None if name in seen else _values(components[name], components, seen | {name})
+    if "anyOf" not in core:
+        return [] if core == {"type": "null"} else None
+    found: list[Any] = []
+    for branch in core["anyOf"]:
+        values = _values(branch, components, seen)
+        if values is None:
+            return None
+        found += values
+    return found
+
+
+def _trail(document: Mapping[str, Any], at: str) -> list[str]:
+    """Return the names on the way to a schema: component or operation, then properties."""
+    path = tokens(at)
+    if path[0] == "components":
+        names, rest = [path[2]], path[3:]
+    else:
+        operation = lookup(document, path[:_PATH_PARTS])
+        names = [operation.get("operationId") or f"{path[2]} {path[1]}"]
+        if path[3] == "parameters":
+            names.append(lookup(document, path[:5])["name"])
+        else:
+            names.append({"requestBody": "Request"}.get(path[3], "Response"))
+        rest = path[path.index("schema", 3) + 1 :]
+    position = 0
+    while position < len(rest):
+        if rest[position] == "properties":
+            names.append(rest[position + 1])
+            position += 1
+        position += 1
+    return names

@@ -1,0 +1,162 @@
+"""OpenTelemetry: a span and a measurement for every attempt, and metrics of the rate limits.
+
+It needs `asyncposthog[otel]`, and does nothing unless it is asked to:
+
+    ph = AsyncPostHog(middleware=[telemetry.trace()])
+    telemetry.watch(ph)
+
+Names and attributes are OpenTelemetry's own for HTTP clients. A span never holds a header, a
+query, a body, or an id from a path, and nothing of it is sent to PostHog.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from asyncposthog.errors import ConfigurationError
+from asyncposthog.transport.middleware import CallNext, Middleware
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+    from opentelemetry.trace import TracerProvider
+
+    from asyncposthog.client import BaseClient
+
+__all__ = ["trace", "watch"]
+
+_SCOPE = "asyncposthog"
+
+
+def trace(
+    tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+) -> Middleware:
+    """Return middleware that makes a span for every attempt and measures how long it takes.
+
+    The span is named after method and path template; retries are siblings, numbered by
+    `http.request.resend_count`. The metric is `http.client.request.duration`, in seconds.
+
+    Args:
+        tracer_provider: Where spans go; None: the process's own.
+        meter_provider: Where measurements go; None: the process's own.
+
+    Raises:
+        ConfigurationError: OpenTelemetry is not installed.
+    """
+    _check()
+    from opentelemetry import metrics
+    from opentelemetry import trace as tracing
+    from opentelemetry.trace import SpanKind, Status, StatusCode
+
+    tracer = tracing.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+    meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
+    duration = meter.create_histogram(
+        "http.client.request.duration", "s", "How long attempts take."
+    )
+
+    async def handle(request: httpx.Request, call_next: CallNext) -> httpx.Response:
+        call: dict[str, Any] = request.extensions.get("asyncposthog", {})
+        attributes = _attributes(request, call)
+        name = f"{request.method} {attributes['url.template']}"
+        began = time.perf_counter()
+        with tracer.start_as_current_span(
+            name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False,
+            set_status_on_exception=False,
+        ) as span:  # fmt: skip
+            if call.get("attempt", 1) > 1:
+                span.set_attribute("http.request.resend_count", call["attempt"] - 1)
+            try:
+                response = await call_next(request)
+            except BaseException as error:
+                # Only its type: the text may name a host or a path.
+                attributes["error.type"] = type(error).__qualname__
+                raise
+            else:
+                attributes["http.response.status_code"] = response.status_code
+                if response.status_code >= 400:
+                    attributes["error.type"] = str(response.status_code)
+                return response
+            finally:
+                span.set_attributes(attributes)
+                if "error.type" in attributes:
+                    span.set_status(Status(StatusCode.ERROR))
+                duration.record(time.perf_counter() - began, attributes)
+
+    return handle
+
+
+def watch(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
+    """Offer the client's rate limits as metrics, read when metrics are collected.
+
+    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.closed` (seconds).
+    Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.refused` (429s). The
+    client is not kept alive by this.
+
+    Args:
+        client: Whose `rate_limits` are read.
+        meter_provider: Where measurements go; None: the process's own.
+
+    Raises:
+        ConfigurationError: OpenTelemetry is not installed.
+    """
+    _check()
+    from opentelemetry import metrics
+    from opentelemetry.metrics import Observation
+
+    meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
+    watched = weakref.ref(client)
+
+    def gauge(name: str, unit: str, text: str) -> None:
+        def read(options: CallbackOptions) -> Iterable[Observation]:
+            alive = watched()
+            if alive is None:
+                return []
+            buckets = alive.rate_limits.buckets.items()
+            return [Observation(getattr(b, name), {"bucket": label}) for label, b in buckets]
+
+        meter.create_observable_gauge(f"posthog.client.rate_limit.{name}", [read], unit, text)
+
+    def counter(name: str, text: str) -> None:
+        def read(options: CallbackOptions) -> Iterable[Observation]:
+            alive = watched()
+            return [] if alive is None else [Observation(getattr(alive.rate_limits, name))]
+
+        label = f"posthog.client.rate_limit.{name}"
+        meter.create_observable_counter(label, [read], "{request}", text)
+
+    counter("requests", "Requests that were let go.")
+    counter("retries", "Those of them that were repeats.")
+    counter("waits", "Requests that had to wait.")
+    counter("refused", "Requests that the server answered with 429.")
+    gauge("remaining", "{request}", "Requests that may go at once.")
+    gauge("waiting", "{request}", "Requests that wait.")
+    gauge("closed", "s", "Seconds for which nothing goes, after a 429.")
+
+
+def _attributes(request: httpx.Request, call: dict[str, Any]) -> dict[str, str | int]:
+    url = request.url
+    attributes: dict[str, str | int] = {
+        "http.request.method": request.method,
+        "server.address": url.host,
+        "server.port": url.port or (443 if url.scheme == "https" else 80),
+        "url.scheme": url.scheme,
+        "url.template": "(ad hoc)",
+    }
+    operation = call.get("operation")
+    if operation and operation != "request":
+        attributes["url.template"] = call["path"]
+        attributes["posthog.operation"] = operation
+    return attributes
+
+
+def _check() -> None:
+    if find_spec("opentelemetry") is None:
+        raise ConfigurationError(
+            "OpenTelemetry is not installed.",
+            suggestion="Run: pip install 'asyncposthog[otel]'.",
+        )

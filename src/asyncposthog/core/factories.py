@@ -1,0 +1,188 @@
+"""What a client is made of: checked when it is built, and made when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from http.cookiejar import Cookie, CookieJar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, cast
+
+import httpx
+
+from asyncposthog.errors import ConfigurationError
+from asyncposthog.transport.client_pool import Sharing, connection_limit
+from asyncposthog.transport.clock import Clock
+from asyncposthog.transport.limiter import Limiter
+from asyncposthog.transport.retry import OnRetry
+
+if TYPE_CHECKING:
+    from asyncposthog.rate_limits.limits import Limits, QueryPlan
+
+__all__ = [
+    "check_budget",
+    "check_hook",
+    "connection_settings",
+    "http_builder",
+    "limiter_builder",
+    "log_to_stderr",
+]
+
+
+def http_builder(
+    http_client: httpx.AsyncClient | None,
+    transport: httpx.AsyncBaseTransport | None,
+    max_connections: int,
+    http2: bool,
+) -> Callable[[], httpx.AsyncClient]:
+    """Check how the httpx client is made, and return a function that makes it."""
+    if http_client is not None:
+        if not isinstance(cast("object", http_client), httpx.AsyncClient):
+            raise TypeError(
+                f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
+            )
+        if transport is not None or http2:
+            raise ConfigurationError(
+                "http_client was given together with transport or http2.",
+                suggestion="Configure the http_client itself.",
+            )
+        return lambda: http_client
+    if transport is not None and not isinstance(
+        cast("object", transport), httpx.AsyncBaseTransport
+    ):
+        raise TypeError(
+            f"transport must be an httpx.AsyncBaseTransport, not {type(transport).__name__}"
+        )
+    if isinstance(max_connections, bool) or not isinstance(cast("object", max_connections), int):
+        raise TypeError(f"max_connections must be an int, not {type(max_connections).__name__}")
+    if max_connections < 1:
+        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections}.")
+    if http2 and transport is None and find_spec("h2") is None:
+        raise ConfigurationError(
+            "http2=True needs a package that is not installed.",
+            suggestion="Run: pip install 'asyncposthog[http2]'.",
+        )
+    # Over HTTP/1.1 each call at a time has a client of its own, with one connection.
+    size = max_connections if http2 else 1
+    limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
+    timeout = httpx.Timeout(None)  # every request carries its own
+    contexts: list[ssl.SSLContext] = []
+
+    def build() -> httpx.AsyncClient:
+        try:
+            if not contexts and transport is None:
+                contexts.append(httpx.create_ssl_context())  # slow, and the same for all
+            return httpx.AsyncClient(
+                transport=transport,
+                http2=http2,
+                verify=contexts[0] if contexts else True,
+                limits=limits,
+                timeout=timeout,
+                cookies=NoCookies(),
+            )
+        except Exception:
+            from asyncposthog.transport.environment import explain
+
+            failed = explain()
+        # Outside of the handler: what was raised there may show a proxy's password.
+        raise failed
+
+    return build
+
+
+class NoCookies(CookieJar):
+    """A cookie jar that stays empty: the API needs none, and a stored one is never sent."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Do nothing."""
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """Do nothing."""
+
+
+def connection_settings(
+    http_client: httpx.AsyncClient | None,
+    transport: httpx.AsyncBaseTransport | None,
+    max_connections: int,
+    http2: bool,
+) -> tuple[Sharing, int | None]:
+    """Return how calls share httpx clients, and how many may be sent at a time.
+
+    The limits of a client or transport of the user's own count where they can be read.
+    """
+    if http_client is not None:
+        mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
+        own = (getattr(http_client, "_transport", None), *mounts.values())
+        return "fixed", connection_limit(own, max_connections)
+    if transport is not None:
+        return "fixed", connection_limit((transport,), max_connections)
+    return ("multiplexed" if http2 else "exclusive"), max_connections
+
+
+def limiter_builder(
+    limiter: Limiter | None,
+    limits: Limits | Literal[False] | None,
+    query_plan: QueryPlan,
+    query_slots: int,
+    clock: Clock | None,
+) -> Callable[[], Limiter] | None:
+    """Check how the limiter is made, and return a function that makes it."""
+    usual = (query_plan, query_slots) == ("auto", 3)
+    if limits is False and not usual:
+        raise ConfigurationError(
+            "limits=False was given together with query_plan or query_slots.",
+            suggestion="Leave limits out: the usual ones hold then.",
+        )
+    if limiter is not None:
+        if limits or not usual:
+            raise ConfigurationError(
+                "limiter was given together with limits, query_plan or query_slots.",
+                suggestion="Configure the limiter itself: RateLimiter(limits=…).",
+            )
+        if not callable(getattr(limiter, "budget", None)):
+            raise TypeError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
+        return lambda: limiter
+    if limits is False:
+        return None
+
+    def make() -> Limiter:
+        # Not imported before the first request.
+        from asyncposthog.rate_limits.limiter import RateLimiter
+
+        return RateLimiter(
+            limits=limits, query_plan=query_plan, query_slots=query_slots, clock=clock
+        )
+
+    if limits is None and usual:
+        return make
+    made = make()
+    return lambda: made
+
+
+def check_hook(hook: OnRetry | None) -> OnRetry | None:
+    """Refuse an `on_retry` that cannot be called."""
+    if hook is not None and not callable(hook):
+        raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
+    return hook
+
+
+def check_budget(size: object) -> int | None:
+    """Refuse a `retry_budget` that is no number of repeats."""
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"retry_budget must be an int or None, not {type(size).__name__}")
+    if size < 0:
+        raise ConfigurationError(f"retry_budget must be 0 or more, not {size}.")
+    return size
+
+
+def log_to_stderr() -> None:
+    """Show the log on stderr, unless the program has set up logging itself."""
+    logger = logging.getLogger("asyncposthog")
+    logger.setLevel(logging.DEBUG)
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)

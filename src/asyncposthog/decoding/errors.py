@@ -1,0 +1,157 @@
+"""How answers that are not what they should be are reported."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from asyncposthog.errors import DecodeError, RequestInfo, SchemaDrift, clip
+from asyncposthog.modeling.mismatches import Deviation, dotted
+from asyncposthog.modeling.unions import KNOWN_VARIANT
+from asyncposthog.operation import Operation
+from asyncposthog.redact import mask
+
+__all__ = [
+    "callers_level", "departs", "deviation", "is_html", "not_json", "relevant", "unreadable",
+    "warn_of_drift",
+]  # fmt: skip
+
+_SHOWN: Final = 20
+"""Deviations listed in one message."""
+
+_AROUND: Final = 80
+"""Characters shown before and after the place where an answer stops being JSON."""
+
+_POSITION: Final = re.compile(r"line (\d+) column (\d+)")
+_HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+_PLUMBING: Final = ("asyncposthog", "anyio", "tenacity", "contextlib")
+
+_KINDS: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def is_html(content: bytes, media: str) -> bool:
+    """Whether an answer is a web page."""
+    return media.lower().startswith(("text/html", "application/xhtml")) or bool(
+        _HTML.match(content)
+    )
+
+
+def unreadable(operation: Operation, message: str, suggestion: str) -> DecodeError:
+    """Make the error for an answer that cannot be read at all."""
+    return DecodeError(
+        message,
+        operation=operation.id,
+        request=RequestInfo(operation.method, operation.path),
+        suggestion=suggestion,
+    )
+
+
+def not_json(operation: Operation, content: bytes, media: str, reason: str) -> DecodeError:
+    """Make the error for an answer that is no JSON, or no whole JSON."""
+    if is_html(content, media):
+        return unreadable(
+            operation,
+            f"The answer is a web page, not data: {_excerpt(content, 0)!r}",
+            "A login page or a proxy answered in PostHog's place. Check `host`, and whether "
+            "the network needs a sign-in.",
+        )
+    kind = media.partition(";")[0].strip() or "no content type"
+    if not content.strip():
+        return unreadable(
+            operation,
+            f"The answer is empty ({kind})",
+            "The connection may have been cut short. Trying again may help.",
+        )
+    return unreadable(
+        operation,
+        f"The answer ({kind}, {len(content)} bytes) is not JSON: {reason}, near "
+        f"{_excerpt(content, _offset(content, reason))!r}",
+        "It may have been cut short or replaced on its way. The raw response shows all of it.",
+    )
+
+
+def departs(operation: Operation, found: Sequence[Deviation]) -> DecodeError:
+    """Make the error of strict decoding: every place where an answer departs from the schema."""
+    listed = "; ".join(str(d) for d in found[:_SHOWN])
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    places = "1 place" if len(found) == 1 else f"{len(found)} places"
+    return unreadable(
+        operation,
+        f"The answer departs from the schema in {places}: {listed}{more}",
+        "Without `strict`, it is read as far as possible.",
+    )
+
+
+def relevant(error: ValidationError) -> list[dict[str, Any]]:
+    """Return pydantic's errors, without those that only point at others."""
+    details: list[Any] = error.errors(include_url=False, include_context=False)
+    return [d for d in details if d["type"] != KNOWN_VARIANT]
+
+
+def deviation(path: tuple[str | int, ...], detail: dict[str, Any]) -> Deviation:
+    """Say what is wrong at a place, without showing the value."""
+    value: object = detail["input"]
+    kind = _KINDS.get(type(value), type(value).__name__)
+    message = str(detail["msg"]).removesuffix(".")
+    return Deviation(path, f"{message[:1].lower()}{message[1:]}, got {kind}")
+
+
+def warn_of_drift(operation: Operation, found: Iterable[Deviation]) -> None:
+    """Warn once for each field, at the line of the caller's own code.
+
+    Positions in lists are left out of the text, so that Python's own filter shows a field once.
+    """
+    level = callers_level()
+    fields = {dotted(d.path, positions=False) or "the whole answer": d for d in found}
+    for field, what in fields.items():
+        message = (
+            f"{operation.id}: {field} departs from the schema ({what.reason}); "
+            "its value is handed over as it came"
+        )
+        warnings.warn(SchemaDrift(mask(message)), stacklevel=level)
+
+
+def callers_level() -> int:
+    """Return the stack level of the first frame that is not ours, as `warnings.warn` counts."""
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    level = 1
+    while frame.f_back is not None:
+        module: str = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in _PLUMBING:
+            break
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def _offset(content: bytes, reason: str) -> int:
+    """Return the position that a parser's message names by line and column."""
+    found = _POSITION.search(reason)
+    if found is None:
+        return 0
+    line, column = int(found[1]), int(found[2])
+    start = 0
+    for _ in range(line - 1):
+        start = content.find(b"\n", start) + 1
+    return start + column
+
+
+def _excerpt(content: bytes, position: int) -> str:
+    # Masked with room on both sides: a key at the edge must not lose what it is known by.
+    start = max(0, position - 4 * _AROUND)
+    text = mask(content[start : position + 4 * _AROUND].decode("utf-8", "replace"))
+    middle = min(position - start, len(text))
+    return clip(text[max(0, middle - _AROUND) : middle + _AROUND], 2 * _AROUND)

@@ -1,0 +1,183 @@
+"""Reading an answer whose values do not all fit: the rest is parsed, those are kept raw.
+
+The values that pydantic complains about are cut out of the JSON, what remains is read, and the raw
+values are put where they belong. Nothing is lost, and everything that fits is typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from asyncposthog.model import python_names
+from asyncposthog.modeling.mismatches import Deviation
+
+from .adapters import Adapter
+from .errors import deviation, relevant
+
+__all__ = ["locate", "salvage"]
+
+Path: TypeAlias = tuple[str | int, ...]
+
+_ROUNDS: Final = 32
+"""Tries before the whole answer is handed over raw. Each cuts more than the one before."""
+
+
+def salvage(
+    adapter: Adapter, content: bytes, error: ValidationError
+) -> tuple[Any, list[Deviation]]:
+    """Read what can be read.
+
+    Args:
+        adapter: What reads the answer.
+        content: The answer; it has to be JSON.
+        error: What reading it as a whole has raised.
+
+    Returns:
+        The value, and the places where raw data stands in it.
+    """
+    data = from_json(content)
+    found: dict[Path, Deviation] = {}
+    cuts: set[Path] = set()
+    for _ in range(_ROUNDS):
+        complaints: dict[Path, dict[str, Any]] = {}
+        for detail in relevant(error):  # a union complains once for each of its branches
+            complaints.setdefault(locate(detail["loc"], data), detail)
+        above = {place[:n] for place in complaints for n in range(len(place))}
+        for place, detail in complaints.items():
+            # Where one branch of a union refuses the whole and another only a part of it, the part
+            # goes first. If that does not help, the next round comes for the whole.
+            if place not in above and _exists(data, place):
+                path = _cut(data, place)
+                cuts.add(path)
+                found.setdefault(path, deviation(path, detail))
+        if () in cuts:
+            break
+        try:
+            value = adapter.validate(to_json(data, inf_nan_mode="constants"))
+        except ValidationError as next_error:
+            error = next_error
+            continue
+        original = from_json(content)
+        kept = _outermost(cuts)
+        for path in kept:
+            value = _put_back(value, path, original)
+        return value, [found[path] for path in kept]
+    whole = found.get((), Deviation((), "no part of it can be read as declared"))
+    return _constructed(adapter.annotation, from_json(content)), [whole]
+
+
+def locate(location: Iterable[str | int], data: Any) -> Path:
+    """Return the path of an error's location in JSON data, without the names of union branches."""
+    path: list[str | int] = []
+    for part in location:
+        if _holds(data, part):
+            data = data[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, dict):
+        return part in data
+    return isinstance(data, list) and isinstance(part, int) and part < len(cast("Any", data))
+
+
+def _cut(data: Any, path: Path) -> Path:
+    """Remove the value at a path, or the nearest above it that can be removed."""
+    while path:
+        container = _at(data, path[:-1])
+        last: Any = path[-1]
+        if isinstance(container, dict) and last in container:
+            del container[last]
+            return path
+        if isinstance(container, list) and container[last] is not None:
+            container[last] = None  # lists take null, and the others keep their positions
+            return path
+        path = path[:-1]
+    return path
+
+
+def _at(data: Any, path: Path) -> Any:
+    for part in path:
+        if not _holds(data, part):
+            return None
+        data = data[part]
+    return data
+
+
+def _exists(data: Any, path: Path) -> bool:
+    """Whether nothing above a path was cut."""
+    return not path or _holds(_at(data, path[:-1]), path[-1])
+
+
+def _outermost(paths: set[Path]) -> list[Path]:
+    """Return the paths that do not lie below another one."""
+    return sorted(
+        (p for p in paths if not any(p[:n] in paths for n in range(len(p)))),
+        key=lambda p: [str(part) for part in p],
+    )
+
+
+def _put_back(value: Any, path: Path, original: Any) -> Any:
+    """Put the raw value at a path, or above it where the parsed value cannot take it."""
+    while path:
+        target = value
+        for part in path[:-1]:
+            target = _step(target, part)
+        if _put(target, path[-1], _at(original, path)):
+            return value
+        path = path[:-1]
+    return original
+
+
+def _step(value: Any, part: str | int) -> Any:
+    value = _below_root(value)
+    if isinstance(value, BaseModel):
+        return getattr(value, python_names(type(value)).get(str(part), str(part)), None)
+    return _at(value, (part,))
+
+
+def _put(target: Any, part: str | int, raw: Any) -> bool:
+    target = _below_root(target)
+    if isinstance(target, BaseModel):
+        _set(target, str(part), raw)
+    elif isinstance(target, dict) or (isinstance(target, list) and isinstance(part, int)):
+        cast("Any", target)[part] = raw
+    else:
+        return False
+    return True
+
+
+def _below_root(value: Any) -> Any:
+    while isinstance(value, BaseModel) and type(value).__pydantic_root_model__:
+        value = vars(value)["root"]
+    return value
+
+
+def _set(model: BaseModel, wire: str, raw: Any) -> None:
+    """Set a field or an unknown one, past every validation."""
+    name = python_names(type(model)).get(wire)
+    if name is not None:
+        vars(model)[name] = raw
+        model.__pydantic_fields_set__.add(name)
+    elif model.__pydantic_extra__ is not None:
+        model.__pydantic_extra__[wire] = raw
+
+
+def _constructed(annotation: Any, data: Any) -> Any:
+    """Return the raw data as an unchecked instance, where it is an object and one is due."""
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return data
+    cls: type[BaseModel] = annotation
+    if cls.__pydantic_root_model__ or not isinstance(data, dict):
+        return data
+    instance = cls.model_construct()
+    for name in cls.model_fields:
+        vars(instance).setdefault(name, None)
+    for wire, raw in cast("dict[str, Any]", data).items():
+        _set(instance, wire, raw)
+    return instance

@@ -1,1 +1,0 @@
-"""All that an emulator knows: held, saved, and put forward in time."""

@@ -1,0 +1,1 @@
+"""Tolerant pydantic types: what response models accept beyond their annotations."""

@@ -1,0 +1,240 @@
+"""Which variant of a union an object is, where its tag does not tell.
+
+All of a model's fields may be absent when it is read, so nearly every object fits every variant:
+what the schema requires is held against the object here, before pydantic-core reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from .mismatches import deviations
+from .pydantic_fields import alias_value, complete_fields, wire_name
+
+__all__ = [
+    "KNOWN_VARIANT",
+    "Annotation",
+    "Chooser",
+    "Fallback",
+    "Schema",
+]
+
+KNOWN_VARIANT: Final = "known_variant"
+"""The type of the error that only says: look at the errors of the variant itself."""
+
+Schema: TypeAlias = dict[str, Any]
+Annotation: TypeAlias = Callable[[], Any]
+
+
+class Chooser:
+    """Names the variant of which an object has everything required; None leaves it to the rest.
+
+    A variant whose constants the object contradicts is out. Of several that are complete, the one
+    that knows the most of the object's names wins, then the one whose own objects fit best, then
+    the first.
+    """
+
+    __slots__ = ("_annotation", "_dicts", "_outlines", "_tag", "_variants")
+
+    __name__: Final = "Chooser"  # pydantic-core shows it
+
+    def __init__(
+        self,
+        variants: Mapping[str, type[BaseModel] | str],
+        annotation: Annotation,
+        *,
+        tag: str | None,
+        dicts: bool,
+    ) -> None:
+        """Choose among variants.
+
+        Args:
+            variants: Each by the name to return: a class, or the reference of one that is
+                still being built.
+            annotation: Finds the classes behind references.
+            tag: What tells the variants apart; where it is there, it was tried before.
+            dicts: Whether an object in which nothing is known has another place.
+        """
+        self._variants = variants
+        self._annotation = annotation
+        self._tag = tag
+        self._dicts = dicts
+        self._outlines: Sequence[_Variant] | None = None
+
+    def __call__(self, value: object) -> str | None:
+        """Return the name of a variant."""
+        if not isinstance(value, dict) or self._tag in value:
+            return None
+        data = cast("dict[str, object]", value)
+        if self._outlines is None:
+            self._outlines = self._outline()
+        fits = [
+            (variant[2].known(data), variant)
+            for variant in self._outlines
+            if not variant[2].contradicts(data)
+        ]
+        complete = [(len(known), v) for known, v in fits if v[2].required <= known]
+        most = max((count for count, _ in complete), default=0)
+        best = [variant for count, variant in complete if count == most]
+        if not best or (self._dicts and data and not most):
+            return None
+        if len(best) == 1:
+            return best[0][0]
+        # Where no incomplete variant knows as much, pydantic is sure to take one of these, and
+        # tells them apart by the types of their fields.
+        if self._tag is None and sum(len(known) >= most for known, _ in fits) == len(best):
+            return None
+        return _nearest(data, best)
+
+    def _outline(self) -> Sequence[_Variant]:
+        found: list[_Variant] = []
+        for name, variant in self._variants.items():
+            if isinstance(variant, str):
+                models = _models(self._annotation(), set())
+                match = next((model for model in models if _refers(variant, model)), None)
+                if match is None:
+                    return ()  # not to be decided without knowing all of them
+                variant = match
+            found.append((name, variant, _outline(variant)))
+        return tuple(found)
+
+
+def _nearest(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
+    """Return the variant that departs the least from its schema: objects in it may tell."""
+    nearest: tuple[int, str] | None = None
+    for name, cls, _ in variants:
+        try:
+            count = len(deviations(cls.model_validate(data)))
+        except ValidationError:
+            continue
+        if nearest is None or count < nearest[0]:
+            nearest = count, name
+        if not count:
+            break
+    return nearest[1] if nearest else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """What tells a model from others."""
+
+    names: Mapping[str, str]
+    """The field of each name on the wire or in Python."""
+    required: frozenset[str]
+    constants: tuple[tuple[str, tuple[object, ...]], ...]
+    """The name on the wire of every field with a closed list of values."""
+
+    def known(self, data: dict[str, object]) -> frozenset[str]:
+        return frozenset(self.names[name] for name in data if name in self.names)
+
+    def contradicts(self, data: dict[str, object]) -> bool:
+        return any(name in data and data[name] not in values for name, values in self.constants)
+
+
+_Variant: TypeAlias = tuple[str, type[BaseModel], _Outline]
+
+# A cache of pure results. A class that goes away takes its entry with it.
+_OUTLINE: Final = "__asyncposthog_outline__"
+
+
+def _outline(cls: type[BaseModel]) -> _Outline:
+    outline: _Outline | None = cls.__dict__.get(_OUTLINE)
+    if outline is None:
+        complete_fields(cls)
+        fields = {name: (wire_name(name, field), field) for name, field in cls.model_fields.items()}
+        closed = ((wire, alias_value(field.annotation)) for wire, field in fields.values())
+        outline = _Outline(
+            names={name: name for name in fields} | {wire: n for n, (wire, _) in fields.items()},
+            required=frozenset(name for name, (_, f) in fields.items() if f.is_required()),
+            constants=tuple(
+                (wire, get_args(annotation))
+                for wire, annotation in closed
+                if getattr(annotation, "__origin__", None) is Literal
+            ),
+        )
+        setattr(cls, _OUTLINE, outline)
+    return outline
+
+
+def _refers(reference: str, cls: type[BaseModel]) -> bool:
+    # pydantic's way to name a class; were it to change, such a union would be read as without us.
+    return reference.startswith(f"{cls.__module__}.{cls.__qualname__}:{id(cls)}")
+
+
+def _models(annotation: Any, seen: set[int]) -> Iterator[type[BaseModel]]:
+    """Yield the models in an annotation, which may be recursive."""
+    if id(annotation) in seen:
+        return
+    seen.add(id(annotation))
+    annotation = alias_value(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument, seen)
+
+
+class Fallback:
+    """Takes a dict that is of no known variant, and only such a dict."""
+
+    __slots__ = ("_annotation", "_discriminator", "_known", "_unions")
+
+    def __init__(
+        self, discriminator: Any, unions: tuple[Schema, ...], annotation: Annotation
+    ) -> None:
+        """Take what none of the unions has a tag for."""
+        self._discriminator = discriminator
+        self._unions = unions
+        self._annotation = annotation
+        self._known: frozenset[Any] | None = None
+
+    def __call__(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Return the dict.
+
+        Raises:
+            PydanticCustomError: It has the tag of a known variant.
+        """
+        name = self._discriminator
+        if isinstance(name, str):
+            tag = value.get(name)
+            if isinstance(tag, str | int) and tag in self._tags(name):
+                raise PydanticCustomError(
+                    KNOWN_VARIANT, "The value is of a known variant, and does not fit it"
+                )
+        return value
+
+    def _tags(self, name: str) -> frozenset[Any]:
+        # Only now, when the first value does not fit: pydantic may have put off telling the
+        # variants apart until it had seen all of them.
+        if self._known is None:
+            tagged = next((u for u in self._unions if u["type"] == "tagged-union"), None)
+            self._known = frozenset(
+                _tags(self._annotation(), name) if tagged is None else tagged["choices"]
+            )
+        return self._known
+
+
+def _tags(annotation: Any, discriminator: str) -> Iterable[Any]:
+    """Yield the values of the discriminating field of every model in an annotation."""
+    annotation = alias_value(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        complete_fields(annotation)
+        for name, field in annotation.model_fields.items():
+            if discriminator in (name, wire_name(name, field)):
+                yield from _literals(field.annotation)
+        return
+    for argument in get_args(annotation):
+        yield from _tags(argument, discriminator)
+
+
+def _literals(annotation: Any) -> Iterable[Any]:
+    annotation = alias_value(annotation)
+    for argument in get_args(annotation):
+        if getattr(annotation, "__origin__", None) is Literal:
+            yield argument
+        else:
+            yield from _literals(argument)

@@ -1,0 +1,1 @@
+"""Storage of rate-limit windows: in memory, or shared through Redis."""

@@ -1,0 +1,1 @@
+"""Encode arguments into URL paths, query strings, headers and bodies."""

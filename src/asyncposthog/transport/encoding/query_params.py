@@ -1,0 +1,159 @@
+"""Query strings and header values: typed arguments become text, one way for each type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from typing import Final, cast
+from urllib.parse import quote, quote_plus
+from uuid import UUID
+
+from asyncposthog.operation import Operation, Parameter
+from asyncposthog.types import OMIT
+
+from .json_body import encode_json, is_model, iso
+
+__all__ = ["encode_headers", "encode_query"]
+
+_AT_LEAST: Final = {"limit": 1, "page_size": 1, "page": 1, "offset": 0}
+_encode = partial(quote, safe="")
+_encode_name = partial(quote_plus, safe="$[]")
+
+# A cache of pure results: the query parameters of an operation by name.
+_tables: dict[str, tuple[Operation, dict[str, Parameter]]] = {}
+
+
+def _table(operation: Operation) -> dict[str, Parameter]:
+    found = _tables.get(operation.id)
+    if found is None or found[0] is not operation:
+        table = {p.name: p for p in operation.parameters if p.where == "query"}
+        found = _tables[operation.id] = (operation, table)
+    return found[1]
+
+
+def encode_query(operation: Operation, query: Mapping[str, object]) -> str:
+    """Return the query string, without its `?`; empty when nothing is to be sent.
+
+    Names are those of the wire. Parameters the operation does not declare pass as well.
+
+    Raises:
+        TypeError: A value is None, or of a type that has no form in a query.
+        ValueError: A value is out of range, or a datetime without a zone.
+    """
+    table = _table(operation)
+    pairs: list[str] = []
+    for name, value in query.items():
+        if value is OMIT:
+            continue
+        if name in _AT_LEAST:
+            _check_range(operation, name, value)
+        for text in _texts(operation, name, table.get(name), value):
+            try:
+                pairs.append(f"{_encode_name(name)}={text}")
+            except UnicodeEncodeError:
+                raise ValueError(f"{operation.id}: {name!a} is no parameter name") from None
+    return "&".join(pairs)
+
+
+def encode_headers(operation: Operation, headers: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the header parameters of a call as text."""
+    result: list[tuple[str, str]] = []
+    for name, value in headers.items():
+        if value is OMIT:
+            continue
+        text = _text(f"{operation.id}: the header {name}", value)
+        if not text.isascii() or any(c in text for c in "\r\n\0"):
+            raise ValueError(
+                f"{operation.id}: the header {name} has line breaks or characters outside ASCII"
+            )
+        result.append((name, text))
+    return result
+
+
+def _texts(
+    operation: Operation, name: str, parameter: Parameter | None, value: object
+) -> Iterator[str]:
+    """Yield the encoded values of a parameter: one for each time it is repeated."""
+    what = f"{operation.id}: {parameter.python_name if parameter else name}"
+    if value is None:
+        raise TypeError(f"{what} is None, which has no form in a query; leave it out")
+    if parameter is not None and parameter.presence:
+        if not isinstance(value, bool):
+            raise TypeError(f"{what} must be True or False, not {type(value).__name__}")
+        # The server only looks whether the parameter is there: false must not be sent.
+        if value:
+            yield "true"
+        return
+    if isinstance(value, list | tuple | set | frozenset):
+        items = list(cast("list[object]", value))
+        kind = parameter.type if parameter else "array"
+        if kind not in {"array", "any"}:
+            yield _quoted(what, _json(what, items))
+        elif not items:
+            raise ValueError(f"{what} is empty, which has no form in a query; leave it out")
+        elif parameter is None or parameter.explode:
+            for item in items:
+                yield _quoted(what, _item(what, item))
+        else:
+            yield ",".join(_joinable(what, _item(what, item)) for item in items)
+        return
+    yield _quoted(what, _item(what, value))
+
+
+def _item(what: str, value: object) -> str:
+    if isinstance(value, Mapping | list) or is_model(value):
+        return _json(what, cast("object", value))
+    return _text(what, value)
+
+
+def _json(what: str, value: object) -> str:
+    return encode_json(value, what).decode()
+
+
+def _joinable(what: str, text: str) -> str:
+    if "," in text:
+        raise ValueError(f"{what} has an item with a comma ({text[:80]!r}): items are joined by it")
+    return _quoted(what, text)
+
+
+def _quoted(what: str, text: str) -> str:
+    try:
+        return _encode(text)
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half of a surrogate pair, which is no character") from None
+
+
+def _text(what: str, value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | UUID):
+        return str(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{what} is {value}, which is no number to a server")
+        return repr(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return iso(value, what)
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{what} cannot be sent as text: it is {type(value).__name__}")
+
+
+def _check_range(operation: Operation, name: str, value: object) -> None:
+    least = _AT_LEAST[name]
+    if isinstance(value, str):
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{operation.id}: {name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{operation.id}: {name} must be {least} or more, not {value}")

@@ -1,0 +1,160 @@
+"""A call becomes a request: pure, apart from uploads, which are read when they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+from urllib.parse import unquote_plus
+
+from asyncposthog.errors import RequestInfo
+from asyncposthog.operation import Operation
+from asyncposthog.redact import mask
+from asyncposthog.types import OMIT
+
+from .json_body import encode_json, is_model, jsonable
+from .multipart import FilePart, Multipart, check_file
+from .path import build_path
+from .query_params import encode_headers, encode_query
+
+__all__ = ["PreparedRequest", "prepare", "request_info"]
+
+_JSON = ("Content-Type", "application/json")
+_LONGEST: Final = 64_000
+"""Bytes of path and query that can be sent: httpx takes 65,536 for the whole URL."""
+_NONE: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A request ready to be sent, as often as needed. It holds no credentials."""
+
+    method: str
+    target: str
+    """Path and query, encoded, below the host."""
+    headers: tuple[tuple[str, str], ...] = ()
+    content: bytes | None = None
+    multipart: Multipart | None = None
+
+
+def request_info(request: PreparedRequest) -> RequestInfo:
+    """Return what exceptions and hooks may know of a request."""
+    return RequestInfo(request.method, mask(request.target.partition("?")[0]))
+
+
+def prepare(
+    operation: Operation,
+    root: str | None,
+    path: tuple[object, ...] = (),
+    query: Mapping[str, object] | None = None,
+    headers: Mapping[str, object] | None = None,
+    body: object = OMIT,
+    extra_body: Mapping[str, object] | None = None,
+) -> PreparedRequest:
+    """Check and encode the arguments of a call.
+
+    Args:
+        operation: What is called.
+        root: The project or organization that fills the first placeholder of the path.
+        path: Positional arguments.
+        query: Query parameters, by their names on the wire.
+        headers: Header parameters, by their names on the wire.
+        body: What to send; a dict of wire names where the body is flat.
+        extra_body: Fields merged into a JSON object.
+
+    Raises:
+        TypeError: An argument is of a type that cannot be sent.
+        ValueError: An argument is out of range, or would address something else.
+    """
+    target = build_path(operation, root, path)
+    if query:
+        text = encode_query(operation, query)
+        if text:
+            target = f"{target}?{text}"
+    if len(target) > _LONGEST:
+        raise _too_long(operation, target)
+    lines = tuple(encode_headers(operation, headers)) if headers else _NONE
+    if body is OMIT and operation.fixed_body is None and not extra_body:
+        return PreparedRequest(operation.method, target, lines)
+    if operation.body is not None and operation.body.media == "multipart":
+        form = _form(operation, body, extra_body)
+        return PreparedRequest(operation.method, target, lines, multipart=form)
+    content = _json(operation, body, extra_body)
+    return PreparedRequest(operation.method, target, (*lines, _JSON), content)
+
+
+def _too_long(operation: Operation, target: str) -> ValueError:
+    """Return the error for a path and query that no URL can hold."""
+    parts = target.partition("?")
+    sizes: dict[str, int] = {}
+    for pair in parts[2].split("&"):
+        name = unquote_plus(pair.partition("=")[0])
+        sizes[name] = sizes.get(name, 0) + len(pair)
+    longest = max(sizes, key=lambda name: sizes[name])
+    where = f"its query, {longest[:80]!r} above all" if parts[2] else "its path"
+    return ValueError(
+        f"{operation.id}: path and query are {len(target):,} bytes long, and a URL can have "
+        f"{_LONGEST:,}: shorten {where}"
+    )
+
+
+def _json(operation: Operation, body: object, extra: Mapping[str, object] | None) -> bytes:
+    if operation.method in {"GET", "HEAD"}:
+        raise TypeError(f"{operation.id}: a {operation.method} request has no body")
+    if operation.fixed_body is not None:
+        body = {**operation.fixed_body, **_object(operation, body)}
+    if extra:
+        body = {**_object(operation, body), **extra}
+    if operation.body is not None and operation.body.booleans:
+        _check_booleans(operation, operation.body.booleans, _object(operation, body))
+    return encode_json(body, f"{operation.id}: body")
+
+
+def _check_booleans(
+    operation: Operation, names: tuple[str, ...], body: Mapping[str, object]
+) -> None:
+    """Refuse what the server would take for true: text that says "false" deletes events."""
+    for name in names:
+        value = body.get(name, OMIT)
+        if value is not OMIT and not isinstance(value, bool):
+            found = type(value).__name__
+            raise TypeError(f"{operation.id}: {name} must be True or False, not {found}")
+
+
+def _object(operation: Operation, body: object) -> Mapping[str, object]:
+    """Return the body as a mapping that can be merged."""
+    if body is OMIT:
+        return {}
+    if is_model(body):
+        body = jsonable(body, f"{operation.id}: body")
+    if isinstance(body, Mapping):
+        return cast("Mapping[str, object]", body)
+    raise TypeError(
+        f"{operation.id}: options['body'] needs a JSON object to be merged into, "
+        f"and the body is a {type(body).__name__}"
+    )
+
+
+def _form(operation: Operation, body: object, extra: Mapping[str, object] | None) -> Multipart:
+    assert operation.body is not None
+    values = {**_object(operation, body), **(extra or {})}
+    fields: list[tuple[str, str]] = []
+    files: list[FilePart] = []
+    for name, value in values.items():
+        if value is OMIT:
+            continue
+        what = f"{operation.id}: {name}"
+        many = cast("list[object]", value) if isinstance(value, list) else [value]
+        if name in operation.body.files:
+            files += [check_file(name, one, what) for one in many if one is not None]
+        else:
+            fields += [(name, _field(one, what)) for one in many]
+    return Multipart(tuple(fields), tuple(files))
+
+
+def _field(value: object, what: str) -> str:
+    """Return a form field as Django reads it: null is empty, objects are JSON."""
+    plain = jsonable(value, what)
+    if plain is None:
+        return ""
+    return plain if isinstance(plain, str) else encode_json(plain, what).decode()

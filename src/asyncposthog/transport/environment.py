@@ -1,0 +1,124 @@
+"""Why no HTTP client could be built: which variable of the environment is wrong.
+
+httpx reads proxies and certificates from the environment. What it raises when one of them is wrong
+does not name the variable, and may show a proxy's password.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Final
+from urllib.request import getproxies_environment
+
+import httpx
+
+from asyncposthog.errors import ConfigurationError
+
+__all__ = ["explain"]
+
+_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
+
+
+def explain() -> ConfigurationError:
+    """Return the error that names the variable because of which httpx builds no client."""
+    for check in (_key_log, _certificates, _proxies):
+        found = check()
+        if found is not None:
+            return found
+    return ConfigurationError(
+        "No HTTP client can be built from the proxies and certificates in the environment.",
+        suggestion="Check NO_PROXY, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE.",
+    )
+
+
+def _key_log() -> ConfigurationError | None:
+    path = os.environ.get("SSLKEYLOGFILE")
+    if not path:
+        return None
+    try:
+        with open(path, "ab"):
+            return None
+    except (OSError, ValueError) as error:
+        return _wrong("SSLKEYLOGFILE", f"names {path!r}, which cannot be written: {_said(error)}")
+
+
+def _certificates() -> ConfigurationError | None:
+    for name, load in _LOADERS.items():
+        path = os.environ.get(name)
+        if not path:
+            continue
+        try:
+            load(path)
+        except (OSError, ValueError) as error:  # ssl.SSLError among them
+            return _wrong(
+                name, f"names {path!r}, from which no certificates can be read: {_said(error)}"
+            )
+        break  # httpx does not look at the folder where there is a file
+    return None
+
+
+def _load_file(path: str) -> None:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+
+
+def _load_folder(path: str) -> None:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(capath=path)
+
+
+_LOADERS: Final[dict[str, Callable[[str], None]]] = {
+    "SSL_CERT_FILE": _load_file,
+    "SSL_CERT_DIR": _load_folder,
+}
+
+
+def _proxies() -> ConfigurationError | None:
+    proxies = getproxies_environment()
+    for scheme in ("http", "https", "all"):
+        address = proxies.get(scheme)
+        reason = address and _refused(address)
+        if reason:
+            return _wrong(_spelling(f"{scheme}_proxy"), reason)
+    if proxies.get("no"):
+        return _wrong(
+            _spelling("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"
+        )
+    return None
+
+
+def _refused(address: str) -> str | None:
+    """Say what is wrong with a proxy's address, without showing it: it may hold a password."""
+    kind = address.partition("://")[0].lower() if "://" in address else "http"
+    if kind not in _SCHEMES:
+        return "does not begin with http://, https:// or socks5://"
+    if kind.startswith("socks") and find_spec("socksio") is None:
+        return (
+            "names a SOCKS proxy, for which a package is missing. Run: pip install 'httpx[socks]'"
+        )
+    try:
+        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
+        named = bool(proxy.url.host)
+    except (httpx.InvalidURL, ValueError):
+        return "is no address of a proxy, such as http://proxy.example.org:3128"
+    return None if named else "names no host"
+
+
+def _spelling(name: str) -> str:
+    """Return the name of a variable as the environment has it; the lower-case one counts."""
+    return name if os.environ.get(name) else name.upper()
+
+
+def _wrong(name: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} in the environment {what}.",
+        suggestion=(
+            f"Correct {name}, or unset it. An http_client of your own with trust_env=False looks "
+            "at none of these variables."
+        ),
+    )
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

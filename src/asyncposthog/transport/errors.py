@@ -1,0 +1,154 @@
+"""What goes wrong below HTTP, in our words; and answers made safe to keep."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final, cast
+
+import httpx
+
+from asyncposthog.errors import (
+    ConnectionError,  # noqa: A004
+    PostHogError,
+    QueryError,
+    RequestInfo,
+    StatusError,
+    TimeoutError,  # noqa: A004
+    clip,
+)
+from asyncposthog.redact import Redactor, mask_target
+from asyncposthog.transport.encoding.request import PreparedRequest
+
+from .exchange import headers_without
+from .retry import Failure
+
+__all__ = ["UNSENT", "classify", "translate", "without_secrets"]
+
+UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""With these the server never got the request."""
+_HOPELESS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_DEEPEST: Final = 16
+"""Causes of causes that are kept: a chain may lead back to itself."""
+
+
+def translate(
+    error: httpx.HTTPError, base: str, redact: Redactor, operation: str, info: RequestInfo
+) -> PostHogError:
+    """Return our exception for one of httpx, with a copy of that as its cause.
+
+    Raise it after the handler, so that httpx's own exception, which holds the request and its
+    credentials, is not kept as the context.
+    """
+    if isinstance(error, httpx.ConnectTimeout):
+        text = f"Could not connect to {base} in time."
+    elif isinstance(error, httpx.PoolTimeout):
+        text = "No connection became free in time: too many calls at once."
+    elif isinstance(error, httpx.TimeoutException):
+        text = f"{base} did not answer in time."
+    else:
+        said = redact(mask_target(str(error))) or type(error).__name__
+        text = f"The connection to {base} failed: {clip(said)}"
+    kind = TimeoutError if isinstance(error, httpx.TimeoutException) else ConnectionError
+    suggestion = None
+    if _is_certificate(error):
+        suggestion = (
+            "The server's certificate is not trusted: set SSL_CERT_FILE to the certificate "
+            "authority's file, or pass an http_client that trusts it."
+        )
+    elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        suggestion = "Check the network, the proxy settings, and host= or region=."
+    ours = kind(text, operation=operation, request=info, suggestion=suggestion)
+    ours.__cause__ = _copied(error, redact)
+    return ours
+
+
+def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseException | None:
+    """Return an exception and its causes with nothing but their kinds and words.
+
+    Requests and stack frames, where the credentials are, stay behind.
+    """
+    if depth > _DEEPEST:
+        return None
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            again = (_copied(one, redact, depth + 1) for one in group.exceptions)
+            copy = group.derive([one for one in again if one is not None])
+        else:
+            words = (redact(a) if isinstance(a, str) else a for a in error.args)
+            copy = type(error).__new__(type(error), *words)
+            if isinstance(copy, httpx.HTTPError):
+                httpx.HTTPError.__init__(copy, *copy.args[:1])
+    except Exception:
+        # A foreign class may refuse to be made this way; the message above says what happened.
+        return None
+    earlier = error.__cause__ or error.__context__
+    copy.__cause__ = None if earlier is None else _copied(earlier, redact, depth + 1)
+    return copy
+
+
+def _is_certificate(error: BaseException | None) -> bool:
+    seen: set[int] = set()  # a chain may lead back to itself
+    while error is not None and id(error) not in seen:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def classify(error: PostHogError) -> Failure:
+    """Tell the retry loop what is known of a failure."""
+    if isinstance(error, QueryError) and error.status == 500:
+        # The query ran and failed, whoever asks for it again.
+        return Failure(kind="final")
+    if isinstance(error, StatusError):
+        return Failure(
+            kind="status",
+            status=error.status,
+            retry_after=error.retry_after,
+            undone=_is_refusal(error),
+        )
+    if isinstance(error, TimeoutError) and error.overall:
+        return Failure(kind="final")
+    if not isinstance(error, TimeoutError | ConnectionError):
+        return Failure(kind="final")
+    cause = error.__cause__
+    if isinstance(cause, _HOPELESS) or _is_certificate(cause):
+        return Failure(kind="final")
+    if isinstance(cause, UNSENT):
+        return Failure(kind="unsent")
+    return Failure(kind="broken", timed_out=isinstance(error, TimeoutError))
+
+
+def _is_refusal(error: StatusError) -> bool:
+    """Tell whether an answer proves that nothing was done.
+
+    PostHog's throttle is asked before the view runs, and says when it lets the call in; too many
+    backfills or downloads are counted before another one begins. Any other 429 may come from the
+    view itself, as may a 503: a database or ClickHouse gives up after the object was written. And a
+    proxy before the server answers either when it has lost the server in the middle of a request.
+    """
+    if error.status != 429 or error.type is None:
+        return False
+    if error.code == "throttled":
+        return error.retry_after is not None
+    return (error.code or "").startswith("too_many_concurrent_")
+
+
+_UNKEPT: Final = frozenset(
+    {b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"}
+)
+
+
+def without_secrets(
+    response: httpx.Response, request: PreparedRequest, base: str, redact: Redactor
+) -> httpx.Response:
+    """Return an answer that may be kept, printed and pickled: no request headers, no keys."""
+    url = redact(mask_target(base + request.target))
+    return httpx.Response(
+        response.status_code,
+        headers=[(name, redact.clean(v)) for name, v in headers_without(response, _UNKEPT)],
+        content=redact.clean(response.content),
+        request=httpx.Request(request.method, url),
+    )

@@ -1,0 +1,386 @@
+"""One request on the wire: credentials, redirects, and a bound on the size of answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from io import BytesIO
+from typing import Any, Final
+
+import anyio
+import httpx
+
+from asyncposthog.config import Secret
+from asyncposthog.errors import ClosedError, ResponseTooLargeError
+from asyncposthog.redact import Unpicklable
+from asyncposthog.transport.encoding.request import PreparedRequest, request_info
+
+__all__ = [
+    "CUT",
+    "Credentials",
+    "build_request",
+    "close",
+    "exchange",
+    "headers_without",
+    "origin",
+    "read_bounded",
+    "read_error",
+    "typed",
+]
+
+CUT: Final = "asyncposthog.cut"
+"""The extension of an error answer whose body was cut."""
+_MAX_ERROR: Final = 1 << 20
+"""Bytes that are read of the body of an error answer."""
+_MAX_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LARGE: Final = 1 << 20
+"""Bytes from which on a body is collected in one piece."""
+_KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
+"""What a file store is told: no more than it needs to hand out a file, or a part of one."""
+_OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_NO_AUTH: Final = httpx.Auth()
+"""Does nothing: the credentials of a client that users gave us are not ours to send."""
+
+
+_FOREIGN: Final = (
+    OSError,  # ssl.SSLError among them
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What httpx lets pass of the layers below it."""
+
+
+def typed(error: Exception, client: httpx.AsyncClient | None = None) -> Exception | None:
+    """Return the exception to raise for one that httpx has let pass; None: it is not of the wire.
+
+    Args:
+        error: What was raised while a request was sent, or its answer read.
+        client: What sent it; httpx raises a `RuntimeError` when it was closed meanwhile.
+    """
+    if isinstance(error, httpx.InvalidURL | UnicodeError):  # a host name that IDNA does not allow
+        return httpx.UnsupportedProtocol(str(error))
+    if isinstance(error, _FOREIGN):
+        return httpx.ReadError(str(error) or type(error).__name__)
+    if isinstance(error, RuntimeError) and client is not None and client.is_closed:
+        return ClosedError(
+            "The http_client given to AsyncPostHog was closed while the call was running.",
+            suggestion="Keep it open as long as the AsyncPostHog that uses it.",
+        )
+    return None
+
+
+class _Piece:
+    """Gives one piece of bytes."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content: bytes | None = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, None
+        if content is None:
+            raise StopAsyncIteration
+        return content
+
+
+class _Body(httpx.ByteStream):
+    """The body of a request.
+
+    httpx's own is read by an async generator, which is left open when the connection breaks while
+    it is sent: Trio complains of that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._piece = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Piece(self._piece)
+
+
+_EMPTY: Final = _Body(b"")
+
+
+def origin(url: httpx.URL) -> tuple[str, bytes]:
+    """Return what two URLs of one origin have in common: scheme, host and port."""
+    return url.scheme, url.netloc
+
+
+class _Signed(Unpicklable, httpx.Headers):
+    """Headers with the key among them."""
+
+
+class Credentials(Unpicklable):
+    """The key, and where it may go. A request holds it only while it is on the wire.
+
+    Afterwards neither an exception nor a response kept by a user can give it away.
+    """
+
+    __slots__ = ("_headers", "_origins", "_value")
+
+    def __init__(self, secret: Secret, bases: Iterable[str], headers: httpx.Headers) -> None:
+        """Know the key, the base URLs it may be sent to, and the headers most requests have."""
+        self._value = f"Bearer {secret.reveal()}"
+        self._origins = frozenset(origin(httpx.URL(base)) for base in bases)
+        self._headers = _Signed(headers)
+        self._headers["Authorization"] = self._value
+
+    def sign(self, request: httpx.Request, usual: bool) -> httpx.Headers:
+        """Return the request's headers with the key, if it goes where the key may go.
+
+        Args:
+            request: What is about to be sent.
+            usual: Whether it has the usual headers and goes to the usual host.
+        """
+        if usual:
+            return self._headers.copy()
+        if "Authorization" in request.headers or origin(request.url) not in self._origins:
+            return request.headers
+        headers = request.headers.copy()
+        headers["Authorization"] = self._value
+        return headers
+
+
+async def exchange(
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    credentials: Credentials,
+    *,
+    content: bytes | None,
+    usual: bool,
+    download: bool = False,
+) -> httpx.Response:
+    """Send a request and return the answer, its body not read yet.
+
+    Redirects are followed within the origin alone; any other is returned as it is, but for a
+    download, which goes on without the key and never comes back with it.
+
+    Args:
+        client: What sends it. Its own credentials, headers and cookies are not used.
+        request: What to send.
+        credentials: Added to it for the time it takes.
+        content: The request's body, to be sent again after a redirect.
+        usual: Whether it has the usual headers and goes to the usual host.
+        download: Whether the answer may be a redirect to a file store of another origin.
+    """
+    abroad = False
+    for _ in range(_MAX_REDIRECTS):
+        headers = request.headers if abroad else credentials.sign(request, usual)
+        response = await _send(client, request, headers)
+        if response.status_code not in _REDIRECTS:
+            return response
+        target = None if abroad else _redirect(request, response, content)
+        if target is None and download:
+            target, abroad = _elsewhere(request, response), True
+        if target is None:
+            return response
+        await close(response)
+        request = target
+    headers = request.headers if abroad else credentials.sign(request, usual)
+    return await _send(client, request, headers)
+
+
+async def _send(
+    client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers
+) -> httpx.Response:
+    bare = request.headers
+    request.headers = headers
+    try:
+        return await client.send(request, stream=True, auth=_NO_AUTH, follow_redirects=False)
+    except httpx.HTTPError:
+        raise
+    except Exception as error:
+        failed = typed(error, client)
+        if failed is None:
+            raise
+        raise failed from error
+    finally:
+        request.headers = bare
+
+
+def _redirect(
+    request: httpx.Request, response: httpx.Response, content: bytes | None
+) -> httpx.Request | None:
+    """Return the request a redirect asks for, or None if it must not be followed."""
+    location = response.headers.get("Location")
+    # 301, 302 and 303 turn other methods into GET, which would drop what was to be written.
+    if not location or (response.status_code < 307 and request.method not in {"GET", "HEAD"}):
+        return None
+    url = _join(request.url, location)
+    if url is None or origin(url) != origin(request.url):
+        return None
+    return build_request(request.method, url, request.headers, content, request.extensions)
+
+
+def _join(base: httpx.URL, location: str) -> httpx.URL | None:
+    """Return the URL that a redirect names; None where it names none that a request can have."""
+    try:
+        url = base.join(location)
+        # Read here as httpx reads it when it sends: IDNA may refuse what parsing has let pass.
+        url.host  # noqa: B018
+    except (httpx.InvalidURL, ValueError):
+        return None
+    return url
+
+
+def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """Return the request for a file at another origin: nothing of ours goes with it."""
+    url = _join(request.url, response.headers.get("Location", ""))
+    if url is None or request.method != "GET" or not url.raw_host:
+        return None
+    plain = url.scheme == "http" and request.url.scheme == "http"
+    if not (url.scheme == "https" or plain):
+        return None
+    kept = [name for name in _KEPT if name in request.headers]
+    headers = httpx.Headers({name: request.headers[name] for name in kept})
+    headers["Host"] = url.netloc.decode("ascii")
+    headers["Accept"] = "*/*"
+    return build_request("GET", url, headers, None, request.extensions)
+
+
+def build_request(
+    method: str,
+    url: httpx.URL | str,
+    headers: httpx.Headers,
+    content: bytes | None,
+    extensions: Mapping[str, Any],
+) -> httpx.Request:
+    """Return a request. `headers` hold its `Host` already, which spares httpx much of its work."""
+    if content is None:
+        request = httpx.Request(
+            method, url, headers=headers, stream=_EMPTY, extensions={**extensions}
+        )
+        if method in {"POST", "PUT", "PATCH"}:
+            request.headers["Content-Length"] = "0"
+        return request
+    request = httpx.Request(
+        method, url, headers=headers, stream=_Body(content), extensions={**extensions}
+    )
+    request.headers["Content-Length"] = str(len(content))
+    request.read()
+    return request
+
+
+async def read_bounded(
+    response: httpx.Response, limit: int | None, request: PreparedRequest, operation: str
+) -> httpx.Response:
+    """Read a body, refusing one larger than `limit` bytes before it fills the memory.
+
+    Returns:
+        The response, read; a copy of it where it was compressed.
+
+    Raises:
+        ResponseTooLargeError: It is larger.
+    """
+    try:
+        if response.is_closed:
+            if limit is not None and len(response.content) > limit:
+                raise _too_large(limit, request, operation)
+            return response
+        declared = response.headers.get("Content-Length", "")
+        if declared.isascii() and declared.isdigit() and len(declared) < 20:
+            length = int(declared)
+            if limit is not None and length > limit:
+                raise _too_large(limit, request, operation)
+            if length <= _LARGE and "Content-Encoding" not in response.headers:
+                # The protocol holds the server to the length it declared.
+                await response.aread()
+                return response
+        content, whole = await _collect(response, limit)
+        if not whole and limit is not None:
+            raise _too_large(limit, request, operation)
+    except (httpx.HTTPError, ResponseTooLargeError):
+        raise
+    except Exception as error:
+        failed = typed(error)
+        if failed is None:
+            raise
+        raise failed from error
+    finally:
+        await close(response)
+    return _copy(response, content)
+
+
+async def read_error(response: httpx.Response, limit: int | None) -> httpx.Response:
+    """Read the body of an error answer, up to 1 MiB or to `limit` bytes, and leave the rest.
+
+    Returns:
+        The response, read; its extensions have `CUT` where there was more.
+    """
+    most = _MAX_ERROR if limit is None else min(limit, _MAX_ERROR)
+    try:
+        if response.is_closed:
+            content, whole = response.content, len(response.content) <= most
+        else:
+            content, whole = await _collect(response, most)
+    except httpx.HTTPError:
+        raise
+    except Exception as error:
+        failed = typed(error)
+        if failed is None:
+            raise
+        raise failed from error
+    finally:
+        await close(response)
+    copy = _copy(response, content[:most])
+    if not whole:
+        copy.extensions[CUT] = most
+    return copy
+
+
+async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, bool]:
+    """Return the body, and whether it is no larger than `limit`; where it is, its beginning."""
+    # One piece of memory that grows, and is handed over without a copy: many small ones would stay
+    # with the process when they are free again, and for a large body there are a thousand.
+    body = BytesIO()
+    async for chunk in response.aiter_bytes():
+        body.write(chunk)
+        if limit is not None and body.tell() > limit:
+            return body.getvalue(), False
+    return body.getvalue(), True
+
+
+def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
+    """Return the same response with its body read, and so no longer compressed."""
+    copy = httpx.Response(
+        response.status_code,
+        headers=headers_without(response, _OF_THE_BODY),
+        content=content,
+        request=response.request,
+        extensions={**response.extensions},
+    )
+    with suppress(RuntimeError):  # a middleware's own answer took no time
+        copy.elapsed = response.elapsed
+    return copy
+
+
+async def close(response: httpx.Response) -> None:
+    """Close an answer; that its connection breaks meanwhile no longer matters."""
+    try:
+        await response.aclose()
+    except Exception as error:
+        if not isinstance(error, httpx.HTTPError) and typed(error) is None:
+            raise
+
+
+def headers_without(response: httpx.Response, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer but those of these lower-case names.
+
+    As bytes: servers put characters outside ASCII into them, in whatever encoding.
+    """
+    return [(name, value) for name, value in response.headers.raw if name.lower() not in names]
+
+
+def _too_large(limit: int, request: PreparedRequest, operation: str) -> ResponseTooLargeError:
+    return ResponseTooLargeError(
+        f"The answer is larger than {limit:,} bytes.",
+        operation=operation,
+        request=request_info(request),
+        suggestion="Ask for less, read it with `ph.stream(...)`, or raise max_response_bytes.",
+    )

@@ -1,0 +1,101 @@
+"""What people make of a product's events: flags, cohorts, insights, a dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posthog_emulator.fixtures import Happenings
+
+__all__ = ["furnish"]
+
+_FLAGS: Sequence[dict[str, Any]] = (
+    {
+        "key": "new-onboarding",
+        "name": "The shorter onboarding",
+        "filters": {
+            "groups": [{"properties": [], "rollout_percentage": 100}],
+            "multivariate": {
+                "variants": [
+                    {"key": "control", "rollout_percentage": 50},
+                    {"key": "test", "rollout_percentage": 50},
+                ]
+            },
+        },
+    },
+    {
+        "key": "assistant",
+        "name": "The writing assistant",
+        "filters": {"groups": [{"properties": [], "rollout_percentage": 60}]},
+    },
+    {
+        "key": "team-reports",
+        "name": "Reports, for those who pay",
+        "filters": {
+            "groups": [
+                {
+                    "properties": [
+                        {"key": "plan", "type": "person", "value": ["team"], "operator": "exact"}
+                    ],
+                    "rollout_percentage": 100,
+                }
+            ]
+        },
+    },
+)
+
+
+def _person(key: str, value: Any, operator: str = "exact") -> dict[str, Any]:
+    one = {"key": key, "type": "person", "value": value, "operator": operator}
+    return {"properties": {"type": "OR", "values": [{"type": "AND", "values": [one]}]}}
+
+
+_COHORTS: Sequence[dict[str, Any]] = (
+    {"name": "Paying", "filters": _person("plan", "team")},
+    {"name": "On a phone", "filters": _person("$device_type", "Mobile")},
+)
+
+
+def _trend(event: str, math: str) -> dict[str, Any]:
+    return {
+        "kind": "TrendsQuery",
+        "interval": "day",
+        "dateRange": {"date_from": "-30d"},
+        "series": [{"kind": "EventsNode", "event": event, "math": math}],
+    }
+
+
+_STEPS = ("signup started", "signed up", "project created", "purchase completed")
+_INSIGHTS: Mapping[str, dict[str, Any]] = {
+    "Visitors a day": _trend("$pageview", "dau"),
+    "Sign-ups a day": _trend("signed up", "total"),
+    "Uses of the assistant": _trend("assistant used", "total"),
+    "From visit to purchase": {
+        "kind": "FunnelsQuery",
+        "dateRange": {"date_from": "-90d"},
+        "series": [{"kind": "EventsNode", "event": step} for step in _STEPS],
+    },
+    "Income by week": {
+        "kind": "HogQLQuery",
+        "query": (
+            "SELECT toStartOfWeek(timestamp) AS week, sum(properties.amount) AS income "
+            "FROM events WHERE event = 'purchase completed' GROUP BY week ORDER BY week"
+        ),
+    },
+}
+
+
+def furnish(emulator: Happenings, project_id: int | None = None) -> None:
+    """Put the flags, cohorts, insights and the dashboard of the demo into a project."""
+    for fields in _FLAGS:
+        emulator.add("feature_flags", {**fields, "active": True}, project_id=project_id)
+    for fields in _COHORTS:
+        emulator.add("cohorts", {**fields, "is_static": False}, project_id=project_id)
+    dashboard = emulator.add("dashboards", {"name": "Paperboat"}, project_id=project_id)
+    for name, query in _INSIGHTS.items():
+        emulator.add(
+            "insights",
+            {"name": name, "query": query, "saved": True, "dashboards": [dashboard["id"]]},
+            project_id=project_id,
+        )

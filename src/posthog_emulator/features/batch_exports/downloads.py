@@ -1,0 +1,317 @@
+"""Files asked for: made in a while, and fetched from an object store."""
+
+from __future__ import annotations
+
+import importlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from posthog_emulator.http.errors import Problem, invalid, not_found, permission_denied, required
+from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.json_types import as_object
+from posthog_emulator.rest.pagination import paged
+from posthog_emulator.rest.store import Row
+from posthog_emulator.state import Call, Handler, World
+
+from . import files
+from .hogql import duckdb_query
+from .object_store import objects_of, other_origin
+
+__all__ = ["HANDLERS"]
+
+_RANGE: Final = timedelta(days=7)
+_UNLISTED: Final = 0.25
+"""For what part of the time it took, a run that is complete does not list its files yet."""
+_STARTING: Final = 0.1
+_SIZE: Final = 1024
+_NO_HOGQL: Final = "HogQL batch exports are not enabled for this team."
+
+
+@dataclass(slots=True)
+class _Download:
+    """One run."""
+
+    selection: files.Selection
+    format: str
+    compression: str | None
+    max_bytes: int | None
+    began: datetime
+    cancelled: bool = False
+    error: str | None = None
+    made: dict[str, Path] | None = None
+    """The files by id, in order; None until it is over."""
+    records: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.cancelled or self.error is not None or self.made is not None
+
+
+@dataclass(slots=True)
+class _Downloads:
+    """The runs, by id."""
+
+    runs: dict[str, _Download] = field(default_factory=dict[str, _Download])
+
+
+def _runs(world: World) -> dict[str, _Download]:
+    held: _Downloads | None = world.notes.get("downloads")
+    if held is None:
+        held = world.notes["downloads"] = _Downloads()
+    return held.runs
+
+
+def _status(world: World, row: Row) -> str:
+    """The status of a run by now; what has become due by now is done."""
+    run = _runs(world).get(row.key)
+    if run is None:
+        return str(row.data.get("status"))
+    share = _share(world, run)
+    if not run.over and share >= 1:
+        _finish(world, row.key, run)
+    if run.cancelled:
+        status = "Cancelled"
+    elif run.error is not None:
+        status = "Failed"
+    elif run.made is not None:
+        status = "Completed"
+    else:
+        status = "Starting" if share < _STARTING else "Running"
+    row.data["status"] = status
+    return status
+
+
+def _share(world: World, run: _Download) -> float:
+    """How much of its time a run has had."""
+    seconds = world.settings.export_seconds
+    passed = (world.settings.clock() - run.began).total_seconds()
+    return passed / seconds if seconds > 0 else 2.0
+
+
+def _finish(world: World, key: str, run: _Download) -> None:
+    run.error = world.settings.export_error
+    if run.error is not None:
+        return
+    objects, selection = objects_of(world), run.selection
+    ending = files.COMPRESSIONS[run.format][run.compression]
+    name = f"{selection.start.isoformat()}-{selection.end.isoformat()}"
+
+    def path(part: int) -> Path:
+        return objects.path(f"batch-exports/{key}/{name}-{part:04d}{ending}")
+
+    try:
+        paths, run.records = files.write(
+            world.events,
+            selection,
+            format=run.format,
+            compression=run.compression,
+            max_bytes=run.max_bytes,
+            path=path,
+        )
+    except _duckdb_error() as error:
+        # Only a query of somebody's own can fail for what is in the rows.
+        run.error = str(error).partition("\n")[0]
+        return
+    objects.prune(paths)
+    run.made = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
+
+
+def _create(call: Call) -> Answer:
+    call.locate()
+    world, body = call.world, as_object(call.body)
+    selection = _selection(call, body)
+    file = as_object(body.get("file"))
+    kind, compression = file.get("format") or "Parquet", file.get("compression")
+    if compression not in files.COMPRESSIONS[kind]:
+        known = ", ".join(name for name in files.COMPRESSIONS[kind] if name)
+        raise invalid(
+            f"Compression '{compression}' is not supported for '{kind}'; use one of: {known}",
+            "file__compression",
+        )
+    if kind == "JSONLines" and compression == "brotli":
+        raise invalid("The emulator writes no JSONLines with brotli.", "file__compression")
+    active = [row for row in call.bucket if _status(world, row) in {"Starting", "Running"}]
+    if len(active) >= world.settings.export_slots:
+        raise Problem(
+            429,
+            type="server_error",
+            code="too_many_concurrent_file_downloads",
+            detail="Too many concurrent file download batch exports for this team.",
+        )
+    key = world.uuid()
+    limit = files.mebibytes(file.get("max_size_mb", _SIZE))
+    run = _Download(selection, kind, compression, limit, world.settings.clock())
+    _runs(world)[key] = run
+    world.store.put(call.address, key, {"id": key, "status": "Starting"})
+    return json_answer(call.operation.result.status, {"id": key})
+
+
+def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
+    model = body["model"]
+    if model == "hogql":
+        _check_hogql(call, body)
+    elif body.get("hogql_query") is not None:
+        raise invalid("'hogql_query' is only supported when 'model' is 'hogql'")
+    start, end = (_moment(body.get(f"data_interval_{edge}")) for edge in ("start", "end"))
+    if start is None or end is None:
+        raise invalid(
+            "'data_interval_start' and 'data_interval_end' are required. Provide both bounds."
+        )
+    if start > end:
+        raise invalid("'data_interval_end' must occur after 'data_interval_start'")
+    if end - start > _RANGE:
+        raise invalid("data interval range too big. Choose an interval of at most seven days.")
+    now = call.world.settings.clock()
+    for name, moment in (("start", start), ("end", end)):
+        if moment > now:
+            given = moment.isoformat()
+            raise invalid(f"The provided 'data_interval_{name}' ({given}) is in the future")
+    include, exclude = body.get("include") or (), body.get("exclude") or ()
+    query = None
+    if model == "hogql":
+        bounds = {"data_interval_start": _text(start), "data_interval_end": _text(end)}
+        query = duckdb_query(call, body["hogql_query"], bounds)
+    return files.Selection(int(call.values[0]), model, start, end, include, exclude, query=query)
+
+
+def _check_hogql(call: Call, body: Mapping[str, Any]) -> None:
+    if not call.world.settings.hogql_exports:
+        raise permission_denied(_NO_HOGQL)
+    if not body.get("hogql_query"):
+        raise required("hogql_query")
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _moment(text: Any) -> datetime | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(str(text))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _list(call: Call) -> Answer:
+    call.locate()
+    rows = sorted(call.bucket, key=lambda row: row.sequence, reverse=True)
+    for row in rows:
+        _status(call.world, row)
+    return paged(call, rows)
+
+
+def _get(call: Call) -> Answer:
+    world, row = call.world, call.row()
+    status, run = _status(world, row), _runs(world).get(row.key)
+    shown: dict[str, Any] = {"status": status}
+    if status == "Completed":
+        listed = list(_listed(world, run))
+        if run is not None and run.records and not listed:
+            shown["status"] = "Running"
+        else:
+            shown |= {"files": listed, "records_completed": 0 if run is None else run.records}
+    elif run is not None and run.error is not None:
+        shown["error"] = run.error
+    return json_answer(call.operation.result.status, shown)
+
+
+def _listed(world: World, run: _Download | None) -> dict[str, Path]:
+    """The files that can be seen by now."""
+    if run is None or run.made is None or _share(world, run) < 1 + _UNLISTED:
+        return {}
+    return run.made
+
+
+def _cancel(call: Call) -> Answer:
+    row = _run_row(call)
+    status, run = _status(call.world, row), _runs(call.world).get(row.key)
+    if status not in {"Starting", "Running"}:
+        raise invalid(f"Cannot cancel a run that is in '{status}' status")
+    if run is not None:
+        run.cancelled = True
+    row.data["status"] = "Cancelled"
+    return json_answer(call.operation.result.status, {"status": "Cancelled"})
+
+
+def _run_row(call: Call) -> Row:
+    """The run that an action's path names."""
+    call.locate(2)
+    row = call.world.store.bucket(f"/api/projects/{call.values[0]}/{_NAME}/").find(call.values[1])
+    if row is None:
+        raise not_found()
+    return row
+
+
+_NAME: Final = "file_download_batch_exports"
+
+
+def _download(call: Call) -> Answer:
+    world, row = call.world, _run_row(call)
+    status, run = _status(world, row), _runs(world).get(row.key)
+    if status in {"Starting", "Running"}:
+        raise invalid("Batch export run is still in progress")
+    if status == "Cancelled":
+        raise invalid("Batch export run was cancelled")
+    if status != "Completed":
+        raise invalid("Batch export run has failed")
+    path = _part(_listed(world, run), call.values[2] if len(call.values) > 2 else None)
+    objects, settings = objects_of(world), world.settings
+    address = objects.address(
+        str(path.relative_to(objects.folder)),
+        other_origin(call.request),
+        settings.clock(),
+        settings.download_url_seconds,
+    )
+    return Answer(302, headers=[("Location", address), ("Cache-Control", "no-store")])
+
+
+def _part(listed: Mapping[str, Path], named: str | None) -> Path:
+    if named is not None:
+        try:
+            by_id = listed.get(str(uuid.UUID(named)))
+        except ValueError:
+            pass
+        else:
+            if by_id is None:
+                raise not_found()
+            return by_id
+    try:
+        index = int(named or 0)
+    except ValueError:
+        raise invalid(f"Invalid file id or index: '{named}'") from None
+    if not 0 <= index < len(listed):
+        raise not_found(f"No files with index {index}")
+    return list(listed.values())[index]
+
+
+def _count_rows(call: Call) -> Answer:
+    call.locate()
+    body, now = as_object(call.body), call.world.settings.clock()
+    _check_hogql(call, body)
+    query = duckdb_query(call, body["hogql_query"], {})
+    selection = files.Selection(int(call.values[0]), "hogql", now, now, query=query)
+    try:
+        counted = files.count(call.world.events, selection)
+    except _duckdb_error() as error:
+        raise invalid(str(error).partition("\n")[0]) from None
+    return json_answer(call.operation.result.status, {"count": counted})
+
+
+def _duckdb_error() -> type[Exception]:
+    return importlib.import_module("duckdb").Error
+
+
+HANDLERS: Mapping[str, Handler] = {
+    f"{_NAME}.create": _create,
+    f"{_NAME}.list": _list,
+    f"{_NAME}.get": _get,
+    f"{_NAME}.cancel": _cancel,
+    f"{_NAME}.download": _download,
+    f"{_NAME}.download_part": _download,
+    f"{_NAME}.count_rows": _count_rows,
+}

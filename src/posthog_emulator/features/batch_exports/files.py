@@ -1,0 +1,220 @@
+"""Files of exported rows, as DuckDB writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from posthog_emulator.features.events.store import EventStore
+
+__all__ = ["COMPRESSIONS", "LOOKBACK", "Selection", "count", "mebibytes", "write"]
+
+LOOKBACK: Final = timedelta(days=4)
+"""How much older than their arrival events may be to be exported with the others of that time."""
+
+COMPRESSIONS: Final[Mapping[str, Mapping[str | None, str]]] = {
+    "Parquet": {
+        None: ".parquet",
+        **dict.fromkeys(("zstd", "gzip", "brotli", "lz4", "snappy"), ".parquet"),
+    },
+    "JSONLines": {None: ".jsonl", "gzip": ".jsonl.gz", "brotli": ".jsonl.br"},
+}
+"""How files are called, by format and compression."""
+
+_MIB: Final = 1024 * 1024
+_MOMENT: Final = "strftime({0} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00') AS {0}"
+
+_EVENTS: Final = """
+SELECT e.uuid::VARCHAR AS uuid, e.timestamp AT TIME ZONE 'UTC' AS timestamp,
+       e.created_at AT TIME ZONE 'UTC' AS created_at, e.event,
+       nullif(e.properties, '') AS properties, e.distinct_id, e.elements_chain,
+       p.properties AS person_properties, e.person_id::VARCHAR AS person_id
+FROM events e LEFT JOIN persons p ON p.team_id = e.team_id AND p.id = e.person_id
+WHERE e.team_id = $team AND {when}
+  AND (len($include) = 0 OR list_contains($include, e.event))
+  AND NOT list_contains($exclude, e.event)
+ORDER BY e.created_at, e.timestamp, e.uuid
+"""
+_ARRIVED: Final = (
+    "e.created_at >= $start AND e.created_at < $end "
+    "AND e.timestamp >= $oldest AND e.timestamp < $newest"
+)
+_HAPPENED: Final = "e.timestamp >= $start AND e.timestamp < $end"
+_PERSONS: Final = """
+SELECT d.team_id::BIGINT AS team_id, d.distinct_id, p.id::VARCHAR AS person_id, p.properties,
+       0::BIGINT AS person_distinct_id_version, p.version AS person_version,
+       p.created_at AT TIME ZONE 'UTC' AS created_at, false AS is_deleted
+FROM persons p JOIN person_distinct_ids d ON d.team_id = p.team_id AND d.person_id = p.id
+LEFT JOIN person_records r ON r.team_id = p.team_id AND r.id = p.id
+WHERE p.team_id = $team AND p.created_at < $end
+  AND greatest(p.created_at, coalesce(r.last_seen_at, p.created_at)) >= date_trunc('hour', $start)
+ORDER BY p.created_at, p.id, d.distinct_id
+"""
+_SESSIONS: Final = """
+SELECT e.session_id, e.session_id AS session_id_v7, any_value(e.team_id)::BIGINT AS team_id,
+       arg_min(e.distinct_id, e.timestamp) AS distinct_id,
+       min(e.timestamp) AT TIME ZONE 'UTC' AS start_timestamp,
+       max(e.timestamp) AT TIME ZONE 'UTC' AS end_timestamp,
+       count(DISTINCT e.properties ->> '$."$current_url"')::BIGINT AS num_uniq_urls,
+       arg_min(e.properties ->> '$."$current_url"', e.timestamp) AS entry_current_url,
+       arg_min(e.properties ->> '$."$pathname"', e.timestamp) AS entry_pathname,
+       arg_max(e.properties ->> '$."$current_url"', e.timestamp) AS end_current_url,
+       arg_max(e.properties ->> '$."$pathname"', e.timestamp) AS end_pathname,
+       count(*) FILTER (e.event = '$pageview')::BIGINT AS pageview_count,
+       count(*) FILTER (e.event = '$autocapture')::BIGINT AS autocapture_count,
+       count(*) FILTER (e.event = '$screen')::BIGINT AS screen_count,
+       date_diff('second', min(e.timestamp), max(e.timestamp))::BIGINT AS session_duration,
+       date_diff('second', min(e.timestamp), max(e.timestamp))::BIGINT AS duration
+FROM events e WHERE e.team_id = $team AND e.session_id <> ''
+GROUP BY e.session_id
+HAVING greatest(max(e.created_at), max(e.timestamp)) >= $start
+   AND greatest(max(e.created_at), max(e.timestamp)) < $end
+ORDER BY start_timestamp, session_id
+"""
+_OBJECTS: Final = frozenset({"properties", "person_properties"})
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows are to be exported."""
+
+    team_id: int
+    model: str
+    """`events`, `persons`, `sessions` or `hogql`."""
+    start: datetime
+    """From this moment on, of arrival: not the moment events say they are of."""
+    end: datetime
+    """Before this one."""
+    include: Sequence[str] = ()
+    """Names of events; all when empty."""
+    exclude: Sequence[str] = ()
+    past: bool = False
+    """Whether the moments are those events say they are of, as they are for backfills."""
+
+    query: str | None = None
+    """What DuckDB is asked for `hogql`."""
+
+    def sql(self) -> tuple[str, dict[str, Any]]:
+        """The query, and its parameters."""
+        if self.query is not None:
+            return self.query, {}
+        start, end = _naive(self.start), _naive(self.end)
+        values: dict[str, Any] = {"team": self.team_id, "start": start, "end": end}
+        if self.model == "persons":
+            return _PERSONS, values
+        if self.model == "sessions":
+            return _SESSIONS, values
+        values |= {"include": list(self.include), "exclude": list(self.exclude)}
+        if self.past:
+            return _EVENTS.format(when=_HAPPENED), values
+        values |= {"oldest": start - LOOKBACK, "newest": end + timedelta(days=1)}
+        return _EVENTS.format(when=_ARRIVED), values
+
+
+def count(store: EventStore, selection: Selection) -> int:
+    """How many rows there are."""
+    sql, values = selection.sql()
+    cursor = store.cursor()
+    try:
+        counted = cursor.execute(f"SELECT count(*) FROM ({sql})", values).fetchall()  # noqa: S608
+        return int(counted[0][0])
+    finally:
+        cursor.close()
+
+
+def write(
+    store: EventStore,
+    selection: Selection,
+    *,
+    format: str,
+    compression: str | None,
+    max_bytes: int | None,
+    path: Callable[[int], Path],
+) -> tuple[list[Path], int]:
+    """Write the rows to files.
+
+    Args:
+        store: Where they are.
+        selection: Which.
+        format: `Parquet` or `JSONLines`.
+        compression: One of those that go with the format.
+        max_bytes: About how large a file may become before another is begun; None: one file.
+        path: Gives the path of the n-th file.
+
+    Returns:
+        The files, in order, and the number of rows. No rows make no file.
+    """
+    sql, values = selection.sql()
+    cursor = store.cursor()
+    try:
+        cursor.execute(f"CREATE OR REPLACE TEMP TABLE exported AS {sql}", values)
+        rows = int(cursor.execute("SELECT count(*) FROM exported").fetchall()[0][0])
+        if not rows:
+            return [], 0
+        objects = _OBJECTS if selection.query is None else frozenset[str]()
+        shown = _columns(cursor, objects) if format == "JSONLines" else "*"
+        _copy(cursor, shown, "", path(0), format, compression)
+        size = path(0).stat().st_size
+        parts = 1 if max_bytes is None else -(-size // max_bytes)
+        if parts > 1:
+            share = -(-rows // parts)
+            parts = -(-rows // share)
+            for part in range(parts):
+                piece = f"LIMIT {share} OFFSET {part * share}"
+                _copy(cursor, shown, piece, path(part), format, compression)
+        return [path(part) for part in range(parts)], rows
+    finally:
+        cursor.execute("DROP TABLE IF EXISTS exported")
+        cursor.close()
+
+
+def _copy(
+    cursor: duckdb.DuckDBPyConnection,
+    shown: str,
+    piece: str,
+    path: Path,
+    format: str,
+    compression: str | None,
+) -> None:
+    if format == "Parquet":
+        options = f"FORMAT parquet, COMPRESSION {compression or 'uncompressed'}"
+    else:
+        options = f"FORMAT json, COMPRESSION {compression or 'none'}"
+    rows = f"SELECT {shown} FROM exported {piece}"  # noqa: S608
+    target = str(path).replace("'", "''")
+    cursor.execute(f"COPY ({rows}) TO '{target}' ({options})")
+
+
+def _columns(cursor: duckdb.DuckDBPyConnection, objects: Collection[str]) -> str:
+    """The columns as JSONLines have them: objects as objects, moments as ISO 8601."""
+    described = cursor.execute("DESCRIBE exported").fetchall()
+    shown: list[str] = []
+    for own, kind, *_ in described:
+        name = quoted(own)
+        if own in objects:
+            shown.append(f"{name}::JSON AS {name}")
+        elif kind == "TIMESTAMP WITH TIME ZONE":
+            shown.append(_MOMENT.format(name))
+        else:
+            shown.append(name)
+    return ", ".join(shown)
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def mebibytes(given: int | None) -> int | None:
+    """The size in bytes; None and zero are no limit."""
+    return given * _MIB if given else None

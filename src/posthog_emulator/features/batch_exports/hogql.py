@@ -1,0 +1,37 @@
+"""HogQL whose rows are wanted as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from posthog_emulator.features.query.endpoint import session_of
+from posthog_emulator.features.query.runner import context_of
+from posthog_emulator.http.errors import Problem
+from posthog_emulator.state import Call
+
+from .files import quoted
+
+__all__ = ["duckdb_query"]
+
+
+def duckdb_query(call: Call, sql: str, values: Mapping[str, Any]) -> str:
+    """The query for DuckDB, its columns by their names.
+
+    Args:
+        call: The request.
+        sql: HogQL; every column needs an alias.
+        values: The constants of its placeholders.
+
+    Raises:
+        Problem: It is refused.
+    """
+    from posthog_emulator.hogql.problems import HogQLError
+    from posthog_emulator.hogql.translate import whole
+
+    try:
+        query = whole(sql, context_of(session_of(call, "export"), {"values": values}))
+    except HogQLError as error:
+        raise Problem(error.status, code=error.code, detail=error.detail) from None
+    columns = [f"c{n} AS {quoted(name)}" for n, (name, _) in enumerate(query.columns)]
+    return f"SELECT {', '.join(columns)} FROM ({query.sql}) AS q"  # noqa: S608

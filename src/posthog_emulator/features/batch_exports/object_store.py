@@ -1,0 +1,188 @@
+"""An object store of another origin: signed addresses that expire, ranges, and no credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode
+from xml.sax.saxutils import escape
+
+from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.retention import MIB
+from posthog_emulator.state import World
+
+if TYPE_CHECKING:
+    from posthog_emulator.emulator import Emulator
+
+__all__ = ["BELOW", "Objects", "objects_of", "other_origin"]
+
+_MOST_BYTES: Final = 1024 * MIB
+_PREFIX: Final = "/batch-export-downloads/"
+_STAMP: Final = "%Y%m%dT%H%M%SZ"
+_SIGNATURE: Final = "X-Amz-Signature"
+_RANGE: Final = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_TWINS: Final = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
+_ELSEWHERE: Final = "object-store.localhost"
+
+
+def other_origin(request: Request) -> str:
+    """Scheme and host of the object store, seen from where a request came in.
+
+    The very same socket under another name where there is one, so that no second is needed.
+    """
+    host, colon, port = request.host.rpartition(":")
+    if not colon or not port.isdigit():
+        host, port = request.host, ""
+    name = _TWINS.get(host, _ELSEWHERE)
+    return f"{request.scheme}://{name}{f':{port}' if port else ''}"
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Objects:
+    """Files in a directory that goes away with this object, and the key that signs addresses."""
+
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="asyncposthog-")))
+    secret: bytes = b"emulated"
+    _end: object = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Arrange for the directory to be removed."""
+        self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    def path(self, key: str) -> Path:
+        """Where an object is, or is to be put."""
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def prune(self, latest: Collection[Path]) -> None:
+        """Delete the oldest objects where all of them take too much of the disk.
+
+        Args:
+            latest: Objects that stay.
+        """
+        objects = [(path.stat(), path) for path in self.folder.rglob("*") if path.is_file()]
+        excess = sum(stat.st_size for stat, _ in objects) - _MOST_BYTES
+        for stat, path in sorted(objects, key=lambda one: one[0].st_mtime_ns):
+            if excess <= 0:
+                return
+            if path not in latest:
+                path.unlink(missing_ok=True)
+                excess -= stat.st_size
+
+    def address(self, key: str, origin: str, now: datetime, seconds: float) -> str:
+        """A signed address of an object.
+
+        Args:
+            key: The object's.
+            origin: Scheme and host of the store.
+            now: The moment.
+            seconds: How long it is good for.
+        """
+        path = _PREFIX + key
+        query = {
+            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+            "X-Amz-Date": now.astimezone(UTC).strftime(_STAMP),
+            "X-Amz-Expires": str(int(seconds)),
+            "X-Amz-SignedHeaders": "host",
+            "response-content-disposition": f'attachment; filename="{Path(key).name}"',
+        }
+        query[_SIGNATURE] = self.signature(path, origin.partition("://")[2], query)
+        return f"{origin}{quote(path)}?{urlencode(query)}"
+
+    def signature(self, path: str, host: str, query: Mapping[str, str]) -> str:
+        """The signature of an address."""
+        signed = {name: text for name, text in query.items() if name != _SIGNATURE}
+        message = "\n".join([path, host, *(f"{name}={signed[name]}" for name in sorted(signed))])
+        return hmac.new(self.secret, message.encode(), hashlib.sha256).hexdigest()
+
+
+def objects_of(world: World) -> Objects:
+    """The object store of an emulator."""
+    held = world.notes.get("objects")
+    if held is None:
+        held = world.notes["objects"] = Objects()
+    return held
+
+
+def _serve(emulator: Emulator, request: Request) -> Answer:
+    """Hand an object out, as an object store does."""
+    if request.method not in {"GET", "HEAD"}:
+        return _refusal(405, "MethodNotAllowed", "The specified method is not allowed.")
+    if "authorization" in request.headers:
+        return _refusal(
+            400,
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+            "Signature query string parameter or the Authorization header should be specified",
+        )
+    objects, query = objects_of(emulator.world), dict(request.query)
+    if _SIGNATURE not in query:
+        return _refusal(403, "AccessDenied", "Access Denied")
+    expected = objects.signature(request.path, request.host, query)
+    if not hmac.compare_digest(expected, query[_SIGNATURE]):
+        detail = "The request signature we calculated does not match the signature you provided."
+        return _refusal(403, "SignatureDoesNotMatch", detail)
+    made = datetime.strptime(query["X-Amz-Date"], _STAMP).replace(tzinfo=UTC)
+    ends = made + timedelta(seconds=int(query["X-Amz-Expires"]))
+    if emulator.world.settings.clock() >= ends:
+        return _refusal(403, "AccessDenied", "Request has expired")
+    path = objects.folder / request.path.removeprefix(_PREFIX)
+    if not path.is_file():
+        return _refusal(404, "NoSuchKey", "The specified key does not exist.")
+    return _content(request, path, query.get("response-content-disposition", ""))
+
+
+def _content(request: Request, path: Path, disposition: str) -> Answer:
+    stat = path.stat()
+    version = f"{path.name}/{stat.st_mtime_ns}/{stat.st_size}".encode()
+    tag = f'"{hashlib.sha256(version).hexdigest()[:32]}"'
+    headers = [
+        ("ETag", tag),
+        ("Accept-Ranges", "bytes"),
+        ("Last-Modified", format_datetime(datetime.fromtimestamp(stat.st_mtime, UTC), usegmt=True)),
+        ("Content-Disposition", disposition),
+    ]
+    wanted = request.headers.get("if-match")
+    if wanted is not None and wanted not in {tag, "*"}:
+        detail = "At least one of the pre-conditions you specified did not hold"
+        return _refusal(412, "PreconditionFailed", detail)
+    size, media = stat.st_size, "binary/octet-stream"
+    asked = request.headers.get("range")
+    match = None if asked is None else _RANGE.fullmatch(asked.strip())
+    if match is None or not (match[1] or match[2]):
+        return Answer(200, path.read_bytes(), media, headers)
+    if match[1]:
+        first, last = int(match[1]), min(int(match[2] or size), size - 1)
+    else:
+        first, last = max(0, size - int(match[2])), size - 1
+    if first >= size or first > last:
+        answer = _refusal(416, "InvalidRange", "The requested range is not satisfiable")
+        answer.headers.append(("Content-Range", f"bytes */{size}"))
+        return answer
+    with path.open("rb") as file:
+        file.seek(first)
+        piece = file.read(last - first + 1)
+    return Answer(206, piece, media, [*headers, ("Content-Range", f"bytes {first}-{last}/{size}")])
+
+
+def _refusal(status: int, code: str, message: str) -> Answer:
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    )
+    return text_answer(status, body, "application/xml")
+
+
+BELOW = {_PREFIX: _serve}
+"""By what a path begins with, as `public` wants them."""

@@ -1,0 +1,336 @@
+"""The API of exports on a schedule, of their runs and of their backfills."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from posthog_emulator.http.errors import Problem, invalid, not_found
+from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.json_types import as_object
+from posthog_emulator.rest.handlers import item_answer
+from posthog_emulator.rest.pagination import paged
+from posthog_emulator.rest.store import Row
+from posthog_emulator.state import Call, Handler
+
+from . import schedule, validation
+from .schedule import Rhythm
+
+__all__ = ["HANDLERS"]
+
+_WEEK: Final = timedelta(days=7)
+_RELATIVE: Final = re.compile(r"-([0-9]+)([dhwm])")
+_UNITS: Final = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "w": timedelta(weeks=1),
+    "m": timedelta(days=30),
+}
+_HIDDEN: Final = "Workflows"
+_EARLIEST: Final = "Backfilling from the beginning of time is not enabled for this team."
+_DESCRIBED: Final = ("name", "model", "interval", "filters", "start_at", "end_at", "timezone",
+                     "offset_day", "offset_hour", "paused")  # fmt: skip
+
+
+def _export(call: Call) -> Row:
+    """The export the path names, brought to what it is by now."""
+    project = call.values[0]
+    row = call.world.store.bucket(schedule.EXPORTS.format(project)).find(call.values[1])
+    if row is None:
+        raise not_found()
+    schedule.advance(call.world, project, row)
+    return row
+
+
+def _shown(call: Call, row: Row) -> Answer:
+    """One export, without its secrets."""
+    bare = Row(row.key, copy.deepcopy(row.data), row.sequence)
+    config = as_object(as_object(bare.data.get("destination")).get("config"))
+    for name in validation.SECRETS & config.keys():
+        del config[name]
+    return item_answer(call, bare)
+
+
+def _list(call: Call) -> Answer:
+    call.locate()
+    shown: list[Row] = []
+    for row in sorted(call.bucket, key=lambda one: one.sequence, reverse=True):
+        destination = as_object(row.data.get("destination"))
+        if destination.get("type") == _HIDDEN:
+            continue
+        schedule.advance(call.world, call.values[0], row)
+        config = {
+            name: value
+            for name, value in as_object(destination.get("config")).items()
+            if name not in validation.SECRETS
+        }
+        bare = {**row.data, "destination": {**destination, "config": config}}
+        shown.append(Row(row.key, bare, row.sequence))
+    return paged(call, shown)
+
+
+def _create(call: Call) -> Answer:
+    call.locate()
+    body = as_object(call.body)
+    validation.check_new(body)
+    sent = {name: body[name] for name in _DESCRIBED if name in body}
+    fields: dict[str, Any] = {
+        "model": "events",
+        "filters": None,
+        "paused": False,
+        "timezone": "UTC",
+        "offset_day": 0 if body["interval"] == "week" else None,
+        "offset_hour": 0 if body["interval"] in {"day", "week"} else None,
+        "start_at": None,
+        "end_at": None,
+        "last_paused_at": None,
+        "schema": None,
+        "latest_runs": [],
+        **{name: value for name, value in sent.items() if value is not None},
+        "destination": _destination({}, as_object(body["destination"])),
+    }
+    world = call.world
+    row = world.insert(call.collection, call.address, fields, call.project_id)
+    schedule.schedule(world, row)
+    return _shown(call, row)
+
+
+def _destination(held: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    config = validation.merged(held.get("config") or {}, given.get("config") or {})
+    integration = given.get("integration_id", given.get("integration", held.get("integration")))
+    kind = given.get("type", held.get("type"))
+    return {"type": kind, "config": config, "integration": integration}
+
+
+def _get(call: Call) -> Answer:
+    return _shown(call, _export(call))
+
+
+def _update(call: Call) -> Answer:
+    row, body = _export(call), as_object(call.body)
+    validation.check_update(row.data, body)
+    changes = {name: body[name] for name in _DESCRIBED if name in body and name != "paused"}
+    if "destination" in body:
+        held = as_object(row.data.get("destination"))
+        changes["destination"] = _destination(held, as_object(body["destination"]))
+    row.data |= changes
+    if isinstance(body.get("paused"), bool):
+        _pause_or_not(call, row, paused=body["paused"])
+    row.data["last_updated_at"] = call.world.now()
+    return _shown(call, row)
+
+
+def _delete(call: Call) -> Answer:
+    row = _export(call)
+    store, address = call.world.store, schedule.EXPORTS.format(call.values[0])
+    del store.bucket(address).rows[row.key]
+    for below in [one for one in store.buckets if one.startswith(f"{address}{row.key}/")]:
+        del store.buckets[below]
+    return Answer(call.operation.result.status)
+
+
+def _pause_or_not(call: Call, row: Row, *, paused: bool) -> None:
+    if bool(row.data.get("paused")) == paused:
+        return
+    row.data["paused"] = paused
+    if paused:
+        row.data["last_paused_at"] = call.world.now()
+    else:
+        schedule.schedule(call.world, row)
+
+
+def _pause(call: Call) -> Answer:
+    row = _export(call)
+    _pause_or_not(call, row, paused=True)
+    return json_answer(call.operation.result.status, {"paused": True})
+
+
+def _unpause(call: Call) -> Answer:
+    row = _export(call)
+    missed = schedule.read(row.data.get("last_paused_at")) if row.data.get("paused") else None
+    _pause_or_not(call, row, paused=False)
+    if as_object(call.body).get("backfill") is True and missed is not None:
+        rhythm, now = Rhythm.of(row.data), call.world.settings.clock()
+        _backfill(call, row, rhythm.before(missed), now)
+    return json_answer(call.operation.result.status, {"paused": False})
+
+
+def _bucket(call: Call, name: str) -> str:
+    return f"{schedule.EXPORTS.format(call.values[0])}{_export(call).key}/{name}/"
+
+
+def _runs_list(call: Call) -> Answer:
+    address = _bucket(call, "runs")
+    call.locate()
+    ordering = call.request.value("ordering") or ""
+    by_interval = ordering.lstrip("-") == "data_interval_start"
+    names = ("start", "end") if by_interval else ("after", "before")
+    now = call.world.settings.clock()
+    since = _bound(call, names[0], now) or now - _WEEK
+    until = _bound(call, names[1], now) or now
+    statuses = set(call.query("status"))
+    first, last = (
+        ("data_interval_start", "data_interval_end") if by_interval else ("created_at",) * 2
+    )
+    kept = [
+        row
+        for row in call.world.store.bucket(address)
+        if _within(row, first, last, since, until)
+        and (not statuses or row.data.get("status") in statuses)
+    ]
+    return paged(call, kept)
+
+
+def _within(row: Row, first: str, last: str, since: datetime, until: datetime) -> bool:
+    begins, ends = schedule.read(row.data.get(first)), schedule.read(row.data.get(last))
+    return begins is not None and ends is not None and since <= begins and ends <= until
+
+
+def _bound(call: Call, name: str, now: datetime) -> datetime | None:
+    text = call.request.value(name)
+    if not text:
+        return None
+    relative = _RELATIVE.fullmatch(text)
+    if relative is not None:
+        return now - int(relative[1]) * _UNITS[relative[2]]
+    try:
+        return schedule.read(text)
+    except ValueError:
+        raise invalid("Enter a valid date or a relative one like -7d.", name) from None
+
+
+def _nested(call: Call, name: str) -> Row:
+    row = call.world.store.bucket(_bucket(call, name)).find(call.values[2])
+    if row is None:
+        raise not_found()
+    return row
+
+
+def _run_get(call: Call) -> Answer:
+    return item_answer(call, _nested(call, "runs"))
+
+
+def _run_cancel(call: Call) -> Answer:
+    row = _nested(call, "runs")
+    status = row.data.get("status")
+    if status not in schedule.ACTIVE:
+        raise invalid(f"Cannot cancel a run that is in '{status}' status")
+    return schedule.cancelled(call.world, row)
+
+
+def _run_retry(call: Call) -> Answer:
+    run, row = _nested(call, "runs"), _export(call)
+    end = schedule.read(run.data.get("data_interval_end")) or call.world.settings.clock()
+    start = schedule.read(run.data.get("data_interval_start")) or end
+    key = _backfill(call, row, start, end, [(start, end)])
+    return json_answer(call.operation.result.status, {"backfill_id": key})
+
+
+def _backfill_create(call: Call) -> Answer:
+    row, body = _export(call), as_object(call.body)
+    rhythm, now = Rhythm.of(row.data), call.world.settings.clock()
+    if body.get("start_at") is None:
+        raise invalid(_EARLIEST)
+    _check_slots(call)
+    start = validation.edge_of(body["start_at"], rhythm)
+    end = now
+    if body.get("end_at") is not None:
+        end = validation.edge_of(body["end_at"], rhythm)
+        if start >= end:
+            raise invalid("The initial backfill datetime 'start_at' must be before 'end_at'")
+        if end > now:
+            raise invalid(f"The provided 'end_at' ({end.isoformat()}) is in the future")
+    key = _backfill(call, row, start, end)
+    return json_answer(call.operation.result.status, {"backfill_id": key})
+
+
+def _check_slots(call: Call) -> None:
+    world, project = call.world, call.values[0]
+    slots, active = world.settings.export_slots, 0
+    for export in world.store.bucket(schedule.EXPORTS.format(project)):
+        schedule.advance(world, project, export)
+        address = f"{schedule.EXPORTS.format(project)}{export.key}/backfills/"
+        for backfill in world.store.bucket(address):
+            active += backfill.data.get("status") in schedule.ACTIVE
+    if active >= slots:
+        raise Problem(
+            429,
+            type="server_error",
+            code="too_many_concurrent_backfills",
+            detail=f"This team already has {slots} batch export backfills running. "
+            "Wait for some to finish or cancel them before creating more.",
+        )
+
+
+def _backfill(
+    call: Call,
+    row: Row,
+    start: datetime,
+    end: datetime,
+    stretches: list[tuple[datetime, datetime]] | None = None,
+) -> str:
+    world = call.world
+    if stretches is None:
+        stretches = list(Rhythm.of(row.data).stretches(start, end))
+    key, now = world.uuid(), world.now()
+    data: dict[str, Any] = {
+        "id": key,
+        "batch_export": row.key,
+        "team": int(call.values[0]),
+        "status": "Starting",
+        "start_at": schedule.written(start),
+        "end_at": schedule.written(end),
+        "adjusted_start_at": None,
+        "created_at": now,
+        "last_updated_at": now,
+        "finished_at": None,
+        "total_records_count": None,
+        "progress": None,
+    }
+    address = f"{schedule.EXPORTS.format(call.values[0])}{row.key}/backfills/"
+    world.store.put(address, key, data)
+    schedule.begin(world, key, stretches)
+    return key
+
+
+def _backfills_list(call: Call) -> Answer:
+    address = _bucket(call, "backfills")
+    call.locate()
+    return paged(call, list(call.world.store.bucket(address)))
+
+
+def _backfill_get(call: Call) -> Answer:
+    return item_answer(call, _nested(call, "backfills"))
+
+
+def _backfill_cancel(call: Call) -> Answer:
+    row = _nested(call, "backfills")
+    status = row.data.get("status")
+    if status not in schedule.ACTIVE:
+        raise invalid(f"Cannot cancel a backfill that is in '{status}' status")
+    return schedule.cancelled(call.world, row, call.world.store.bucket(_bucket(call, "runs")))
+
+
+HANDLERS: Mapping[str, tuple[Handler, bool]] = {
+    "batch_exports.list": (_list, True),
+    "batch_exports.create": (_create, False),
+    "batch_exports.get": (_get, True),
+    "batch_exports.update": (_update, False),
+    "batch_exports.replace": (_update, False),
+    "batch_exports.delete": (_delete, True),
+    "batch_exports.pause": (_pause, True),
+    "batch_exports.unpause": (_unpause, True),
+    "batch_exports.runs.list": (_runs_list, True),
+    "batch_exports.runs.get": (_run_get, True),
+    "batch_exports.runs.cancel": (_run_cancel, True),
+    "batch_exports.runs.retry": (_run_retry, True),
+    "batch_exports.backfills.list": (_backfills_list, True),
+    "batch_exports.backfills.create": (_backfill_create, True),
+    "batch_exports.backfills.get": (_backfill_get, True),
+    "batch_exports.backfills.cancel": (_backfill_cancel, True),
+}
+"""By operation id, each with whether its body is checked against the schema first: the schema does
+not know the newer destinations and models."""

@@ -1,0 +1,194 @@
+"""What a batch export may look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+from posthog_emulator.http.errors import Problem, invalid, permission_denied, required
+from posthog_emulator.json_types import as_object
+
+from .schedule import LENGTHS, WEEKDAYS, Rhythm
+
+__all__ = ["SECRETS", "check_new", "check_update", "edge_of", "merged"]
+
+SECRETS: Final = frozenset(
+    {"aws_access_key_id", "aws_secret_access_key", "password", "private_key", "private_key_id",
+     "private_key_passphrase", "token", "token_uri", "client_email", "user"}
+)  # fmt: skip
+"""Fields of a destination's configuration that are kept and never shown."""
+
+_INTEGRATED: Final = frozenset(
+    {"AwsS3", "S3Compatible", "Snowflake", "Postgres", "Redshift", "BigQuery", "Databricks",
+     "AzureBlob"}
+)  # fmt: skip
+_OTHERS: Final = frozenset({"HTTP", "NoOp", "Workflows"})
+_HTTP_URLS: Final = frozenset(
+    {"https://us.i.posthog.com/batch/", "https://eu.i.posthog.com/batch/"}
+)
+_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "AwsS3": ("bucket_name", "region", "prefix"),
+    "S3Compatible": ("bucket_name", "prefix"),
+    "BigQuery": ("dataset_id", "table_id"),
+    "Postgres": ("database", "schema", "table_name"),
+    "Redshift": ("database", "schema", "table_name"),
+    "Snowflake": ("database", "warehouse", "schema", "table_name"),
+    "Databricks": ("http_path", "catalog", "schema", "table_name"),
+    "AzureBlob": ("container_name", "prefix"),
+    "HTTP": ("url",),
+}
+_MODELS: Final = ("events", "persons", "sessions", "hogql")
+
+
+def check_new(body: Mapping[str, Any]) -> None:
+    """Whether a batch export may be created.
+
+    Raises:
+        Problem: It may not.
+    """
+    for name in ("name", "destination", "interval"):
+        if body.get(name) in (None, ""):
+            raise required(name)
+    destination = as_object(body["destination"])
+    kind = destination.get("type")
+    if kind == "S3":
+        raise invalid(
+            "Destination type 'S3' can no longer be created. Use 'AwsS3' or 'S3Compatible'.",
+            "destination__type",
+        )
+    if kind not in _INTEGRATED | _OTHERS:
+        raise invalid(f'"{kind}" is not a valid choice.', "destination__type", "invalid_choice")
+    config = as_object(destination.get("config"))
+    _check_destination(str(kind), destination, config)
+    _check_schedule(body)
+    model = body.get("model") or "events"
+    _check_model(str(model), body)
+    if kind == "HTTP" and model != "events":
+        raise invalid("HTTP batch exports only support the events model")
+
+
+def check_update(held: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Whether a batch export may be changed so.
+
+    Raises:
+        Problem: It may not.
+    """
+    model = held.get("model") or "events"
+    if body.get("model") not in (None, "", model):
+        raise invalid(
+            "Changing models is not supported. Create a new batch export instead.", "model"
+        )
+    if "destination" in body:
+        destination = as_object(body["destination"])
+        own = as_object(held.get("destination"))
+        kind = own.get("type")
+        if destination.get("type", kind) != kind:
+            raise invalid(
+                f"Cannot change destination type from '{kind}' to '{destination['type']}'. "
+                "Delete this batch export and create a new one with the new destination type.",
+                "destination",
+            )
+        if "integration_id" in destination and destination["integration_id"] is None:
+            _check_destination(str(kind), destination, as_object(own.get("config")))
+    _check_schedule({**held, **body}, body)
+    _check_model(str(model), {**body})
+
+
+def _check_destination(
+    kind: str, destination: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    if kind in _INTEGRATED:
+        given = destination.get("integration_id", destination.get("integration"))
+        if given is None:
+            raise invalid(f"Integration is required for {kind} batch exports", "destination")
+    missing = [name for name in _NEEDED.get(kind, ()) if name not in config]
+    if missing:
+        raise invalid(
+            f"Configuration missing required field: '{missing[0]}'", "destination__config"
+        )
+    empty = [
+        name
+        for name in _NEEDED.get(kind, ())
+        if isinstance(config[name], str) and not config[name].strip()
+    ]
+    if empty:
+        raise invalid(f"The following inputs are empty: {empty}", "destination")
+    if kind == "HTTP" and config.get("url") not in _HTTP_URLS:
+        raise invalid(f"Invalid destination URL: {config.get('url')}", "destination")
+
+
+def _check_schedule(whole: Mapping[str, Any], sent: Mapping[str, Any] | None = None) -> None:
+    given, interval = (whole if sent is None else sent), whole["interval"]
+    if interval not in LENGTHS:
+        raise invalid(f'"{interval}" is not a valid choice.', "interval", "invalid_choice")
+    day, hour = given.get("offset_day"), given.get("offset_hour")
+    if day is not None and interval != "week":
+        raise invalid("offset_day is not applicable for non-weekly intervals", "offset_day")
+    if hour is not None and interval not in {"day", "week"}:
+        raise invalid("offset_hour is not applicable for non-daily/weekly intervals", "offset_hour")
+    for name, value, most in (("offset_day", day, 6), ("offset_hour", hour, 23)):
+        if value is not None and not 0 <= value <= most:
+            side = "greater than or equal to 0" if value < 0 else f"less than or equal to {most}"
+            raise invalid(f"Ensure this value is {side}.", name, "max_value")
+
+
+def _check_model(model: str, body: Mapping[str, Any]) -> None:
+    if model not in _MODELS:
+        raise invalid(f'"{model}" is not a valid choice.', "model", "invalid_choice")
+    if model == "hogql":
+        raise permission_denied("HogQL batch exports are not enabled for this team.")
+    for name, only in (("filters", "events"), ("hogql_query", "hogql")):
+        if body.get(name) is not None and model != only:
+            raise invalid(f"'{name}' is only supported for '{only}' not '{model}' model", name)
+
+
+def merged(held: Any, given: Any) -> Any:
+    """A configuration with changes, which go as deep as they say."""
+    if not isinstance(held, Mapping) or not isinstance(given, Mapping):
+        return given
+    out = dict(as_object(held))
+    for name, value in as_object(given).items():
+        out[name] = merged(out.get(name), value)
+    return out
+
+
+def edge_of(text: Any, rhythm: Rhythm) -> datetime:
+    """A backfill's beginning or end, as its interval wants it written.
+
+    Raises:
+        Problem: It is written in another way.
+    """
+    if not rhythm.dated:
+        try:
+            moment = datetime.fromisoformat(str(text))
+        except ValueError:
+            raise invalid(f"Input {text} is not a valid ISO formatted datetime.") from None
+        if moment.tzinfo is None:
+            raise invalid(f"Input {text} is naive.")
+        return moment
+    day = _day(str(text))
+    weekday = day.isoweekday() % 7
+    if rhythm.interval == "week" and weekday != rhythm.offset_day:
+        raise invalid(
+            f"Input {text} is not on the correct day of the week for this batch export. "
+            f"{text} is a {WEEKDAYS[weekday]} but this batch export is configured to run "
+            f"weekly on {WEEKDAYS[rhythm.offset_day]}."
+        )
+    return rhythm.begins(day)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        pass
+    problem: Problem = invalid(f"Input '{text}' is not a valid ISO formatted date.")
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise problem from None
+    raise invalid(
+        f"{problem.detail} Daily or weekly batch export backfills expect only the date component, "
+        "but a time was included."
+    )

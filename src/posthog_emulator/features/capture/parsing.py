@@ -1,0 +1,191 @@
+"""Project tokens: checked for shape, and looked up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pydantic_core import to_json
+
+from posthog_emulator.features.events.ingest import Event
+from posthog_emulator.json_types import as_object, is_array, is_object
+from posthog_emulator.state import PROJECTS
+from posthog_emulator.timestamps import parsed
+
+from .errors import Refusal, unparsable
+
+if TYPE_CHECKING:
+    from posthog_emulator.state import World
+
+__all__ = ["FUTURE", "Batch", "project_of", "read_batch", "shape_problem"]
+
+_MAX_TOKEN_LENGTH = 64
+
+
+def shape_problem(token: str) -> str | None:
+    """What is wrong with the look of a token; None if nothing is."""
+    if not token:
+        return "empty"
+    if "\0" in token:
+        return "null_byte"
+    if not token.isascii():
+        return "not_ascii"
+    if len(token) > _MAX_TOKEN_LENGTH:
+        return "too_long"
+    return "personal_api_key" if token.startswith("phx_") else None
+
+
+def project_of(world: World, token: str) -> int | None:
+    """The project with a token; None where nobody has it."""
+    for row in world.store.bucket(PROJECTS):
+        held: Any = row.data.get("api_token")
+        if held == token and not row.deleted:
+            return int(row.data["id"])
+    return None
+
+
+_MAX_NAME_LENGTH = 200
+FUTURE = 23 * 3_600_000_000
+"""How far ahead of the server's clock an event may be; what is further is put at now."""
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one request holds."""
+
+    token: str
+    events: list[Event]
+
+
+def read_batch(
+    value: Any,
+    *,
+    now: int,
+    uuid: Callable[[], str],
+    sent_at: int | None = None,
+    engage: bool = False,
+) -> Batch:
+    """Read a request's JSON: one event, an array of them, or an envelope with a `batch`.
+
+    Args:
+        value: The JSON.
+        now: The server's clock, in microseconds since 1970.
+        uuid: Makes a UUID, for events without one.
+        sent_at: The client's clock when it sent them, if the query says so.
+        engage: Whether they came to `/engage`, where no event has a name.
+
+    Raises:
+        Refusal: 400 or 401; one bad event spoils the lot.
+    """
+    token: str | None = None
+    raw: Any = [value]
+    if is_array(value):
+        raw = value
+    elif is_object(value):
+        if "batch" in value:
+            raw = value["batch"]
+            token = _token(value)
+        if isinstance(value.get("sent_at"), str):
+            sent_at = parsed(value["sent_at"])
+    if not is_array(raw):
+        raise unparsable("invalid type: batch must be a sequence")
+    if not raw:
+        raise Refusal(400, "request holds no event")
+    if token is None:
+        token = _shared_token(raw)
+    skew = 0 if sent_at is None else now - sent_at
+    return Batch(token, [_event(one, now, skew, uuid, engage=engage) for one in raw])
+
+
+def _token(holder: dict[str, Any]) -> str | None:
+    for name in ("token", "api_key", "$token"):
+        found = holder.get(name)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _shared_token(events: list[Any]) -> str:
+    tokens: set[str] = set()
+    for event in events:
+        if not is_object(event):
+            raise unparsable("data did not match any form of event")
+        token = _token(event)
+        if token is None:
+            token = _token(as_object(event.get("properties")))
+        if token is None:
+            raise Refusal(401, "event submitted without an api_key")
+        tokens.add(token)
+    if len(tokens) > 1:
+        raise Refusal(401, "batch submitted with inconsistent api_key values")
+    return tokens.pop()
+
+
+def _event(raw: Any, now: int, skew: int, make_uuid: Callable[[], str], *, engage: bool) -> Event:
+    if not is_object(raw):
+        raise unparsable("data did not match any form of event")
+    name = "$identify" if engage else raw.get("event")
+    if not isinstance(name, str):
+        raise unparsable("missing field `event`")
+    if not name:
+        raise Refusal(400, "event submitted with an empty event name")
+    properties: Any = raw.get("properties")
+    if properties is None:
+        properties = {}
+    elif not is_object(properties):
+        raise unparsable("invalid type: properties must be a map")
+    distinct_id = raw.get("distinct_id")
+    if type(distinct_id) is not str or not distinct_id:
+        distinct_id = _distinct_id(raw, properties)
+    uuid = raw.get("uuid")
+    if uuid is None or uuid == "":
+        uuid = make_uuid()
+    elif type(uuid) is not str or not _UUID.fullmatch(uuid):
+        uuid = _uuid(uuid)
+    for field in ("$set", "$set_once"):
+        if field in raw and is_object(raw[field]):
+            properties[field] = {**as_object(properties.get(field)), **raw[field]}
+    return Event(
+        name[:_MAX_NAME_LENGTH],
+        distinct_id[:_MAX_NAME_LENGTH],
+        _timestamp(raw, properties, now, skew),
+        uuid,
+        properties,
+        properties.get("$process_person_profile") is not False,
+    )
+
+
+def _distinct_id(raw: dict[str, Any], properties: dict[str, Any]) -> str:
+    found = raw.get("distinct_id", raw.get("$distinct_id"))
+    if found is None:
+        found = properties.get("distinct_id", properties.get("$distinct_id"))
+    if found is None:
+        raise Refusal(400, "event submitted without a distinct_id")
+    text = found if isinstance(found, str) else to_json(found).decode()
+    if not text:
+        raise Refusal(400, "event submitted with an empty distinct_id")
+    return text
+
+
+def _uuid(value: Any) -> str:
+    try:
+        return str(UUID(value))
+    except (ValueError, AttributeError, TypeError):
+        raise unparsable("invalid uuid") from None
+
+
+def _timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, skew: int) -> int:
+    given = raw.get("timestamp")
+    at: int | None = None
+    if isinstance(given, str):
+        at = parsed(given)
+        if at is not None and skew and properties.get("$ignore_sent_at") is not True:
+            at += skew
+    if at is None:
+        offset = raw.get("offset")
+        at = now - int(offset * 1000) if isinstance(offset, int | float) else now
+    return at if at <= now + FUTURE else now

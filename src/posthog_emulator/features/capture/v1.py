@@ -1,0 +1,260 @@
+"""`/i/v1/analytics/events`: every event has an answer of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pydantic_core import from_json, to_json
+
+from posthog_emulator.features.events.ingest import Event, is_illegal
+from posthog_emulator.http.messages import Answer, Request, json_answer
+from posthog_emulator.json_types import is_array, is_object
+from posthog_emulator.timestamps import micros
+
+from .errors import Refusal
+from .legacy import is_over
+from .parsing import FUTURE, project_of, shape_problem
+from .payload import inflated
+
+if TYPE_CHECKING:
+    from posthog_emulator.emulator import Emulator
+
+__all__ = ["ROUTES"]
+
+_LIMIT = 20 << 20
+_MESSAGE = 1_000_000
+_LONGEST = 200
+_REQUIRED = (
+    "posthog-sdk-info", "posthog-attempt", "posthog-request-id", "posthog-request-timestamp",
+    "content-type", "user-agent",
+)  # fmt: skip
+_BEARER = re.compile(r"^Bearer\s+(\S+)\s*$", re.IGNORECASE)
+_FLAGS = ("cookieless_mode", "disable_skew_correction", "process_person_profile")
+_MOVED = {"cookieless_mode": "$cookieless_mode", "product_tour_id": "$product_tour_id"}
+
+
+class _Refused(Exception):
+    """The whole request is turned away, with a status, a tag and a description."""
+
+    def __init__(self, status: int, tag: str, description: str) -> None:
+        super().__init__(description)
+        self.status, self.tag, self.description = status, tag, description
+
+    def answer(self) -> Answer:
+        body = {
+            "error": self.tag,
+            "error_description": self.description,
+            "error_uri": "https://posthog.com/docs/api",
+        }
+        after = [("Retry-After", "1")] if self.status in {429, 500, 503} else []
+        return json_answer(self.status, body, after)
+
+
+class _Dropped(Exception):
+    """One event is not taken in; the message says why."""
+
+
+def _capture(emulator: Emulator, request: Request) -> Answer:
+    if request.method != "POST":
+        return Answer(405, headers=[("Allow", "POST")])
+    try:
+        results = _take(emulator, request)
+    except _Refused as refused:
+        return refused.answer()
+    again = any(result["result"] == "retry" for result in results.values())
+    return json_answer(200, {"results": results}, [("Retry-After", "1")] if again else [])
+
+
+def _take(emulator: Emulator, request: Request) -> dict[str, Any]:
+    world, token, sent = emulator.world, _token(request), _sent(request)
+    content = _content(request)
+    batch = _batch(content)
+    limited = world.settings.quota_limited
+    if "events" in limited:
+        raise _Refused(429, "billing_limit_exceeded", "The billing limit was exceeded.")
+    store = world.events
+    now = store.now()
+    library = _library(request)
+    results: dict[str, Any] = {}
+    events: list[Event] = []
+    for uuid, raw in batch:
+        try:
+            event = _event(uuid, raw, now, now - sent)
+            event.properties.update(library)
+            if len(content) > _MESSAGE and len(to_json(event.properties)) > _MESSAGE:
+                raise _Dropped("event_too_big")
+            if is_over(event.event, limited):
+                raise _Dropped("billing_limit_exceeded")
+        except _Dropped as dropped:
+            results[uuid] = {"result": "drop", "details": str(dropped)}
+            continue
+        if world.settings.losing > 0:
+            world.settings.losing -= 1
+            results[uuid] = {"result": "retry", "details": "not_persisted"}
+            continue
+        events.append(event)
+        results[uuid] = {"result": "ok"}
+        if is_illegal(event.distinct_id):
+            results[uuid] = {"result": "warning", "details": "person_processing_disabled"}
+    project = project_of(world, token)
+    if project is not None and events:
+        store.ingest(project, events, captured=True)
+    return results
+
+
+def _library(request: Request) -> dict[str, str]:
+    """The SDK's name and version, which the server puts on every event."""
+    name, _, version = request.headers["posthog-sdk-info"].partition("/")
+    return {"$lib": name, "$lib_version": version}
+
+
+def _token(request: Request) -> str:
+    found = _BEARER.match(request.headers.get("authorization", ""))
+    if found is None:
+        raise _Refused(401, "invalid_api_token", "A project token is needed: Bearer phc_...")
+    problem = shape_problem(found[1])
+    if problem is not None:
+        raise _Refused(401, "invalid_api_token", f"The project token is not valid: {problem}")
+    return found[1]
+
+
+def _sent(request: Request) -> int:
+    """The client's clock; every header it must come with is checked."""
+    missing = [name for name in _REQUIRED if not request.headers.get(name)]
+    if missing:
+        raise _Refused(400, "missing_required_headers", f"missing headers: {', '.join(missing)}")
+    sent = _zoned(request.headers["posthog-request-timestamp"])
+    if sent is None:
+        text = "PostHog-Request-Timestamp is no RFC 3339 timestamp"
+        raise _Refused(400, "invalid_header_value", text)
+    if not re.fullmatch(r"[1-9]\d{0,8}", request.headers["posthog-attempt"]):
+        raise _Refused(400, "invalid_header_value", "PostHog-Attempt is no number from 1 on")
+    return sent
+
+
+def _content(request: Request) -> bytes:
+    if not request.headers["content-type"].lower().startswith("application/json"):
+        raise _Refused(415, "unsupported_media_type", "Content-Type must be application/json")
+    content, packing = request.content, request.headers.get("content-encoding", "").lower()
+    try:
+        if packing == "gzip":
+            content = inflated(content, 31, _LIMIT)
+        elif packing == "deflate":
+            content = inflated(content, 15, _LIMIT)
+        elif packing not in {"", "identity"}:
+            text = f"The emulator does not unpack Content-Encoding {packing!r}"
+            raise _Refused(415, "unsupported_content_encoding", text)
+    except Refusal as refusal:
+        tag = "payload_too_large" if refusal.status == 413 else "invalid_payload"
+        raise _Refused(refusal.status, tag, refusal.text) from None
+    if len(content) > _LIMIT:
+        raise _Refused(413, "payload_too_large", f"the body is over {_LIMIT} bytes")
+    return content
+
+
+def _batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The events by their UUIDs."""
+    try:
+        body = from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise _Refused(400, "invalid_payload", f"failed to parse body: {error}") from None
+    events = body.get("batch") if is_object(body) else None
+    if not is_object(body) or not is_array(events):
+        raise _Refused(400, "invalid_payload", "the body must be an object with a batch")
+    if _zoned(body.get("created_at")) is None:
+        raise _Refused(400, "invalid_payload", "created_at must be an RFC 3339 timestamp")
+    if not events:
+        raise _Refused(400, "empty_batch", "the batch holds no event")
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if not is_object(event):
+            raise _Refused(400, "invalid_payload", "an event must be an object")
+        uuid = _uuid(event.get("uuid"))
+        if uuid in found:
+            raise _Refused(400, "duplicate_event_uuid", f"two events have the uuid {uuid}")
+        found[uuid] = event
+    return list(found.items())
+
+
+def _uuid(value: Any) -> str:
+    if value is None or value == "":
+        raise _Refused(400, "missing_event_uuid", "an event has no uuid")
+    try:
+        return str(UUID(value))
+    except (ValueError, AttributeError, TypeError):
+        raise _Refused(400, "invalid_event_uuid", "an event's uuid is none") from None
+
+
+def _event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
+    name, distinct_id = raw.get("event"), raw.get("distinct_id")
+    if not isinstance(name, str) or not name:
+        raise _Dropped("missing_event_name")
+    if len(name) > _LONGEST:
+        raise _Dropped("event_name_too_long")
+    if not isinstance(distinct_id, str) or not distinct_id:
+        raise _Dropped("missing_distinct_id")
+    if len(distinct_id) > _LONGEST:
+        raise _Dropped("distinct_id_too_large")
+    at = _zoned(raw.get("timestamp"))
+    if at is None:
+        raise _Dropped("invalid_event_timestamp")
+    given: Any = raw.get("properties", {})
+    if not is_object(given):
+        raise _Dropped("malformed_event_properties")
+    options = _options(raw.get("options"))
+    properties = dict(given)
+    for field in ("session_id", "window_id"):
+        if isinstance(raw.get(field), str):
+            properties[f"${field}"] = raw[field]
+    for option, field in _MOVED.items():
+        if options.get(option) is not None:
+            properties[field] = options[option]
+    personal = options.get("process_person_profile")
+    if personal is not None:
+        properties["$process_person_profile"] = personal
+    if not options.get("disable_skew_correction"):
+        at += skew
+    return Event(
+        name, distinct_id, at if at <= now + FUTURE else now, uuid, properties,
+        properties.get("$process_person_profile") is not False,
+    )  # fmt: skip
+
+
+def _options(given: Any) -> dict[str, Any]:
+    """The options, their flags as booleans whatever they were written as."""
+    if given is None:
+        return {}
+    if not is_object(given):
+        raise _Dropped("invalid_options")
+    options = dict(given)
+    for name in _FLAGS:
+        value = options.get(name)
+        if isinstance(value, str) and value.lower() in {"true", "false"}:
+            options[name] = value.lower() == "true"
+        elif value in (0, 1):
+            options[name] = bool(value)
+        elif value is not None:
+            raise _Dropped("invalid_options")
+    return options
+
+
+def _zoned(text: Any) -> int | None:
+    """The microseconds of an RFC 3339 text, which names its zone."""
+    if not isinstance(text, str):
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else micros(at)
+
+
+ROUTES: Mapping[str, Callable[[Emulator, Request], Answer]] = {
+    "/i/v1/ai/events": _capture,
+    "/i/v1/analytics/events": _capture,
+}
+"""By path, without the slash at its end."""

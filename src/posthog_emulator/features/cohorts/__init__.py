@@ -1,0 +1,1 @@
+"""Cohorts: endpoints and membership."""

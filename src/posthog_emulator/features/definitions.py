@@ -1,0 +1,103 @@
+"""Property definitions: of events unless something else is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
+
+from posthog_emulator.features.events.ingest import Discovery
+from posthog_emulator.features.events.store import EventStore
+from posthog_emulator.http.messages import Answer
+from posthog_emulator.operation_handler import Special
+from posthog_emulator.persistence import EVENTS_FILE
+from posthog_emulator.rest.filters import chosen
+from posthog_emulator.rest.pagination import paged
+from posthog_emulator.state import Call
+from posthog_emulator.timestamps import iso
+
+if TYPE_CHECKING:
+    from posthog_emulator.rest.store import Row
+    from posthog_emulator.state import World
+
+__all__ = ["PERSONS", "SPECIALS", "event_store", "property_scope"]
+
+
+def _list(call: Call) -> Answer:
+    call.locate()
+    scope = call.request.value("type") or "event"
+    named = {name for value in call.query("properties") for name in value.split(",") if name}
+    project = int(call.values[0])
+    rows = [
+        row
+        for row in chosen(call)
+        if property_scope(project, row) == scope and (not named or row.data["name"] in named)
+    ]
+    return paged(call, rows)
+
+
+SPECIALS: Mapping[str, Special] = {"property_definitions.list": Special(_list)}
+
+
+PERSONS = "/api/projects/{}/persons/"
+_SCOPES = {"event_property": "event", "person_property": "person", "group_property": "group"}
+
+
+def event_store(world: World) -> EventStore:
+    """The event store of an emulator."""
+    settings = world.settings
+    store = EventStore(
+        None if world.folder is None else world.folder / EVENTS_FILE,
+        clock=lambda: settings.clock(),
+        number=lambda: world.number(PERSONS),
+        found=lambda discovery: _note(world, discovery),
+        seed=settings.seed,
+        keep=world.keep,
+    )
+    numbers = world.store.numbers
+    numbers[PERSONS] = max(numbers[PERSONS], store.numbered)
+    return store
+
+
+def property_scope(team_id: int, row: Row) -> str:
+    """Whose property a definition is of: `event`, `person` or `group`."""
+    name = row.data.get("name")
+    for kind, scope in _SCOPES.items():
+        if row.key == _id(team_id, kind, str(name)):
+            return scope
+    return "event"
+
+
+def _id(team_id: int, kind: str, name: str) -> str:
+    return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
+
+
+def _note(world: World, found: Discovery) -> None:
+    """Enter something new into the listing where the API shows it."""
+    name, fields = _entry(found)
+    collection = world.plans.collections.get(f"/api/projects/{{}}/{name}/")
+    if collection is None:
+        return
+    address = f"/api/projects/{found.team_id}/{name}/"
+    index = found.kind == "group_type"
+    key = str(found.index) if index else _id(found.team_id, found.kind, found.name)
+    row = world.store.bucket(address).rows.get(key)
+    if row is not None:
+        row.data.update(fields)
+        return
+    own = {} if index else {"id": key}
+    if found.kind == "event":
+        own["created_at"] = iso(found.at)
+    world.insert(collection, address, {**fields, **own}, found.team_id)
+
+
+def _entry(found: Discovery) -> tuple[str, dict[str, Any]]:
+    if found.kind == "event":
+        return "event_definitions", {"name": found.name, "last_seen_at": iso(found.at)}
+    if found.kind == "group_type":
+        return "groups_types", {"group_type": found.name, "group_type_index": found.index}
+    return "property_definitions", {
+        "name": found.name,
+        "property_type": found.type,
+        "is_numerical": found.type == "Numeric",
+    }

@@ -1,0 +1,222 @@
+"""Collections of the API whose objects are in the event store: looked at as if they were rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from posthog_emulator.features.groups import Group
+from posthog_emulator.features.persons.repository import PersonDesk
+from posthog_emulator.features.persons.serializers import (
+    COLUMNS,
+    event_row,
+    group_row,
+    member_row,
+    person_row,
+)
+from posthog_emulator.features.persons.store import Person
+from posthog_emulator.json_types import as_object
+from posthog_emulator.rest.store import Bucket, Row
+from posthog_emulator.timestamps import micros, parsed
+
+from .store import EventStore
+
+if TYPE_CHECKING:
+    from posthog_emulator.state import World
+
+__all__ = ["Members", "window"]
+
+_PLACES = re.compile(r"/api/projects/(\d+)/(?:cohorts/(\d+)/)?(events|persons|groups)/")
+
+
+def window(world: World, address: str) -> Bucket | None:
+    """The bucket at an address, if the event store has what belongs there."""
+    match = _PLACES.fullmatch(address)
+    if match is None:
+        return None
+    project, cohort, name = match.groups()
+    template = f"/api/projects/{{}}/{'cohorts/{}/' if cohort else ''}{name}/"
+    if template not in world.plans.collections:
+        return None
+    store, team_id = world.events, int(project)
+    if cohort is not None:
+        return Members(store, team_id, int(cohort)) if name == "persons" else None
+    return _WINDOWS[name](store, team_id)
+
+
+class _Window(Bucket):
+    """A bucket that keeps nothing itself."""
+
+    def __init__(self, store: EventStore, team_id: int) -> None:
+        super().__init__()
+        self.store = store
+        self.team_id = team_id
+
+    def moment(self, text: Any) -> int:
+        """When something is said to have been; now, if nothing is said."""
+        if text is None:
+            return self.store.now()
+        at = parsed(text) if isinstance(text, str) else micros(text)
+        if at is None:
+            raise ValueError(f"{text!r} is no ISO 8601 timestamp")
+        return at
+
+
+class _Events(_Window):
+    def __iter__(self) -> Iterator[Row]:
+        rows = self.store.read(
+            f"SELECT {COLUMNS} FROM events WHERE team_id = ? ORDER BY rowid",  # noqa: S608
+            [self.team_id],
+        )
+        return (event_row(columns) for columns in rows)
+
+    def find(self, value: str, key_field: str | None = None) -> Row | None:
+        try:
+            uuid = str(UUID(value))
+        except ValueError:
+            return None
+        rows = self.store.read(
+            f"SELECT {COLUMNS} FROM events WHERE team_id = ? AND uuid = ?::UUID LIMIT 1",  # noqa: S608
+            [self.team_id, uuid],
+        )
+        return event_row(rows[0]) if rows else None
+
+    def put(self, row: Row) -> Row:
+        data = row.data
+        given: dict[str, Any] = {
+            "event": data.get("event") or "$pageview",
+            "distinct_id": data.get("distinct_id"),
+            "timestamp": data.get("timestamp"),
+            "uuid": data.get("id"),
+            "properties": data.get("properties") or {},
+        }
+        (uuid,) = self.store.append(self.team_id, [given])
+        found = self.find(uuid)
+        return row if found is None else found
+
+    def remove(self, key: str) -> None:
+        self.store.write(
+            "DELETE FROM events WHERE team_id = ? AND uuid = ?::UUID", [self.team_id, key]
+        )
+
+
+class _Persons(_Window):
+    @property
+    def desk(self) -> PersonDesk:
+        return PersonDesk(self.store, self.team_id)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (person_row(person) for person in self.desk.everybody())
+
+    def find(self, value: str, key_field: str | None = None) -> Row | None:
+        try:
+            named = value if value.isascii() and value.isdigit() else str(UUID(value))
+        except ValueError:
+            return None
+        person = self.desk.find(named)
+        return None if person is None else person_row(person)
+
+    def put(self, row: Row) -> Row:
+        data = row.data
+        seen = data.get("last_seen_at")
+        person = Person(
+            int(data["id"]),
+            str(UUID(str(data["uuid"]))),
+            self.moment(data.get("created_at")),
+            [str(one) for one in data.get("distinct_ids") or ()],
+            dict(as_object(data.get("properties"))),
+            identified=bool(data.get("is_identified")),
+            name=data.get("name") or None,
+            last_seen_at=None if seen is None else self.moment(seen),
+        )
+        self.desk.put(person)
+        return person_row(person)
+
+    def remove(self, key: str) -> None:
+        person = self.desk.find(key)
+        if person is not None:
+            self.desk.remove(person, events=False, keep=False)
+
+
+class Members(_Persons):
+    """The persons of a static cohort."""
+
+    def __init__(self, store: EventStore, team_id: int, cohort_id: int) -> None:
+        super().__init__(store, team_id)
+        self.cohort_id = cohort_id
+
+    def __iter__(self) -> Iterator[Row]:
+        rows = self.store.read(
+            "SELECT person_id::VARCHAR FROM cohort_people WHERE team_id = ? AND cohort_id = ? "
+            "ORDER BY rowid",
+            [self.team_id, self.cohort_id],
+        )
+        return (member_row(one) for one in self.desk.with_uuids(uuid for (uuid,) in rows))
+
+    def find(self, value: str, key_field: str | None = None) -> Row | None:
+        return next((r for r in self if value in (r.key, r.data["uuid"])), None)
+
+    def put(self, row: Row) -> Row:
+        uuid = str(row.data["uuid"])
+        known = self.desk.with_uuids([uuid])
+        if known:
+            kept = member_row(known[0])
+        else:
+            super().put(Row(row.key, {**row.data, "id": self.store.number()}, 0))
+            kept = member_row(self.desk.with_uuids([uuid])[0])
+        self.admit([uuid])
+        return kept
+
+    def remove(self, key: str) -> None:
+        found = self.find(key)
+        if found is not None:
+            self.dismiss(found.data["uuid"])
+
+    def admit(self, uuids: list[str]) -> None:
+        """Let persons in, each once."""
+        self.store.write(
+            "INSERT INTO cohort_people SELECT ?, ?, u FROM (SELECT DISTINCT unnest(?::UUID[]) AS u)"
+            " WHERE u NOT IN (SELECT person_id FROM cohort_people WHERE team_id = ? "
+            "AND cohort_id = ?) ORDER BY u",
+            [self.team_id, self.cohort_id, uuids, self.team_id, self.cohort_id],
+        )
+
+    def dismiss(self, uuid: str) -> None:
+        """Take a person out."""
+        self.store.write(
+            "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?::UUID",
+            [self.team_id, self.cohort_id, uuid],
+        )
+
+
+class _Groups(_Window):
+    def __iter__(self) -> Iterator[Row]:
+        with self.store.lock:
+            groups = list(self.store.project(self.team_id).groups)
+        return (group_row(group, number) for number, group in enumerate(groups, 1))
+
+    def find(self, value: str, key_field: str | None = None) -> Row | None:
+        return next((row for row in self if value in (row.key, row.data["group_key"])), None)
+
+    def put(self, row: Row) -> Row:
+        data = row.data
+        group = Group(
+            int(data["group_type_index"]),
+            str(data["group_key"]),
+            self.moment(data.get("created_at")),
+            dict(as_object(data.get("group_properties"))),
+        )
+        with self.store.lock:
+            project = self.store.project(self.team_id)
+            project.groups.put(group)
+            project.types.note("group", group.properties)
+        return group_row(group, row.sequence)
+
+
+_WINDOWS: dict[str, type[_Events | _Persons | _Groups]] = {
+    "events": _Events,
+    "persons": _Persons,
+    "groups": _Groups,
+}

@@ -1,0 +1,285 @@
+"""One event in the form the store takes in, and how a plain dict becomes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import UUID
+
+from pydantic_core import to_json
+
+from posthog_emulator.features.groups import Groups
+from posthog_emulator.features.persons.store import People, Person
+from posthog_emulator.json_types import as_object, is_array, is_object
+from posthog_emulator.timestamps import micros, parsed
+
+from .property_types import PropertyTypes, Scope
+from .tables import GROUP_TYPES
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["Discovery", "Event", "Project", "event_from", "is_illegal"]
+
+
+class Event(NamedTuple):
+    """An event whose name, distinct id, time and UUID have been made out."""
+
+    event: str
+    distinct_id: str
+    timestamp: int
+    """Microseconds since 1970."""
+    uuid: str
+    properties: dict[str, Any]
+    """With `$set` and `$set_once` inside."""
+    personal: bool = True
+    """Whether it may make and change a person."""
+
+
+def event_from(given: Mapping[str, Any], uuid: str, now: int) -> Event:
+    """Read an event as users of the emulator write it.
+
+    Args:
+        given: `event`, and perhaps `distinct_id`, `timestamp` (a `datetime` or ISO 8601 text),
+            `uuid`, `properties`.
+        uuid: The UUID, when it has none.
+        now: The time, when it has none.
+
+    Raises:
+        ValueError: The name is missing, or something is of another type.
+    """
+    name, at = given.get("event"), given.get("timestamp")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"an event needs a name in 'event', not {name!r}")
+    properties: Any = given.get("properties") or {}
+    if not is_object(properties):
+        raise ValueError(f"the properties of {name!r} must be a dict, not {properties!r}")
+    own = str(given.get("uuid") or uuid)
+    try:
+        own = str(UUID(own))
+        to_json([name, given.get("distinct_id"), properties], inf_nan_mode="null")
+    except ValueError as error:
+        raise ValueError(f"{name!r} cannot be an event: {error}") from None
+    moment = now if at is None else micros(at) if isinstance(at, datetime) else parsed(str(at))
+    if moment is None:
+        raise ValueError(f"the timestamp of {name!r} must be ISO 8601, not {at!r}")
+    return Event(
+        name,
+        str(given.get("distinct_id") or ""),
+        moment,
+        own,
+        dict(properties),
+        properties.get("$process_person_profile") is not False,
+    )
+
+
+_HOUR = 3_600_000_000
+_MERGES = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
+_NO_UPDATES = frozenset({"$exception", "$$heatmap"})
+_NO_GROUPS: tuple[str, ...] = ("",) * GROUP_TYPES
+_ILLEGAL = frozenset(
+    {
+        "anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email",
+        "undefined", "true", "false", "null", "none", "nan", "0", "[object object]", "nil", "",
+        "00000000-0000-0000-0000-000000000000",
+    }
+)  # fmt: skip
+_QUOTES = re.compile(r"""^(["'])(.*)\1$""", re.DOTALL)
+
+
+def is_illegal(distinct_id: str) -> bool:
+    """Whether a distinct id stands for nobody: `null`, `undefined`, `guest` and their like."""
+    bare = distinct_id.strip()
+    quoted = _QUOTES.match(bare)
+    return (quoted[2] if quoted else bare).strip().lower() in _ILLEGAL
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Something a project has not had before; of events, also that one has come again."""
+
+    team_id: int
+    kind: Literal["event", "event_property", "person_property", "group_property", "group_type"]
+    name: str
+    at: int
+    type: str | None = None
+    """Of a property."""
+    index: int | None = None
+    """Of a group type."""
+
+
+class Project:
+    """What events have brought about in one project.
+
+    Args:
+        team_id: The project.
+        connection: Where it is kept.
+        number: Gives the next person's number.
+        found: Told of everything new.
+        asleep: Whether DuckDB may have persons of it.
+    """
+
+    def __init__(
+        self,
+        team_id: int,
+        connection: duckdb.DuckDBPyConnection,
+        number: Callable[[], int],
+        found: Callable[[Discovery], None],
+        *,
+        asleep: bool,
+    ) -> None:
+        self.team_id = team_id
+        self.people = People(team_id, connection, number, asleep=asleep)
+        self.groups = Groups(team_id, connection)
+        self.types = PropertyTypes(team_id, connection, self._property_found)
+        self._found = found
+        self._seen: dict[str, int] = {}
+        self._now = 0
+
+    def take(self, events: Iterable[Event], now: int) -> list[tuple[Any, ...]]:
+        """Let events happen.
+
+        Args:
+            events: The events, in the order they came.
+            now: The moment they came.
+
+        Returns:
+            Their rows for the table `events`.
+        """
+        self._now = now
+        batch = list(events)
+        self.people.wake({event.distinct_id for event in batch})
+        return [self._row(event) for event in batch]
+
+    def _row(self, event: Event) -> tuple[Any, ...]:
+        name, distinct_id, timestamp, uuid, properties, personal = event
+        self.note(name, timestamp, properties)
+        person_id = self._person_id(event) if personal else self._impersonal(distinct_id)
+        groups = _NO_GROUPS
+        if "$groups" in properties:
+            groups = self._groups(properties)
+        if name == "$groupidentify":
+            self._identify_group(properties, timestamp)
+        get = properties.get
+        return (
+            self.team_id,
+            uuid,
+            name,
+            distinct_id,
+            person_id,
+            timestamp,
+            self._now,
+            to_json(properties, inf_nan_mode="null"),
+            get("$elements_chain") or "",
+            _text(get("$session_id")),
+            _text(get("$window_id")),
+            *groups,
+        )
+
+    def note(self, name: str, at: int, properties: Mapping[str, Any]) -> None:
+        """Take in that there is such an event, with such properties."""
+        seen = self._seen.get(name)
+        if seen is None or at >= seen + _HOUR:
+            self._seen[name] = at
+            self._found(Discovery(self.team_id, "event", name, at))
+        self.types.note("event", properties)
+
+    def _impersonal(self, distinct_id: str) -> str:
+        known = self.people.known(distinct_id)
+        return known.uuid if known is not None else self.people.nobody(distinct_id)
+
+    def _person_id(self, event: Event) -> str:
+        people, distinct_id, properties = self.people, event.distinct_id, event.properties
+        person = people.known(distinct_id)
+        if person is None and is_illegal(distinct_id):
+            return people.nobody(distinct_id)
+        if event.event in _MERGES:
+            person = self._merged(event)
+        elif person is None:
+            person = people.make(distinct_id, event.timestamp)
+        people.saw(person, event.timestamp)
+        if (
+            "$set" in properties or "$set_once" in properties or "$unset" in properties
+        ) and event.event not in _NO_UPDATES:
+            self._change(person, properties)
+        return person.uuid
+
+    def _merged(self, event: Event) -> Person:
+        field = "$anon_distinct_id" if event.event == "$identify" else "alias"
+        other = _text(event.properties.get(field))[:200]
+        people, own = self.people, event.distinct_id
+        if not other or other == own or is_illegal(other):
+            return people.find(own) or people.make(own, event.timestamp)
+        force = event.event == "$merge_dangerously"
+        return people.merge(other, own, event.timestamp, force=force)
+
+    def _change(self, person: Person, properties: Mapping[str, Any]) -> None:
+        given, once = as_object(properties.get("$set")), as_object(properties.get("$set_once"))
+        unset = properties.get("$unset")
+        names = unset if is_array(unset) else [unset] if isinstance(unset, str) else []
+        self.people.change(person, given, once, [str(name) for name in names])
+        self.types.note("person", given)
+        if once:
+            self.types.note("person", once)
+
+    def _groups(self, properties: dict[str, Any]) -> tuple[str, ...]:
+        columns: list[str] = [*_NO_GROUPS]
+        for kind, key in as_object(properties["$groups"]).items():
+            index = self.group_index(kind)
+            if index is not None and key is not None:
+                columns[index] = properties[f"$group_{index}"] = _text(key)
+        return tuple(columns)
+
+    def _identify_group(self, properties: Mapping[str, Any], at: int) -> None:
+        kind, key = properties.get("$group_type"), properties.get("$group_key")
+        given: Any = properties.get("$group_set", {})
+        if not kind or key is None or not is_object(given):
+            return
+        index = self.group_index(_text(kind))
+        if index is not None:
+            self.groups.identify(index, _text(key), given, at)
+            self.types.note("group", given)
+
+    def group_index(self, type: str) -> int | None:
+        """The index of a group type, which is made if need be; None: there are five others."""
+        known = self.groups.types.get(type)
+        if known is not None:
+            return known
+        index = self.groups.index(type)
+        if index is not None:
+            self._found(Discovery(self.team_id, "group_type", type, self._now, index=index))
+        return index
+
+    def _property_found(self, scope: Scope, name: str, type: str | None) -> None:
+        kinds: Mapping[str, Any] = {
+            "event": "event_property",
+            "person": "person_property",
+            "group": "group_property",
+        }
+        if scope in kinds:
+            self._found(Discovery(self.team_id, kinds[scope], name, self._now, type))
+
+    def reload(self) -> None:
+        """Forget what is known of DuckDB's tables, because they were filled directly."""
+        self.people.sleep()
+        self.groups.load()
+
+    @property
+    def pending(self) -> bool:
+        """Whether DuckDB is behind."""
+        return self.people.pending or self.groups.pending or self.types.pending
+
+    def flush(self) -> None:
+        """Write to DuckDB what has changed; the events themselves are there already."""
+        self.people.flush()
+        self.groups.flush()
+        self.types.flush()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else to_json(value).decode()

@@ -1,0 +1,75 @@
+"""Flags on the private API: definitions, payloads, and who gets what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from posthog_emulator.http.errors import Problem, invalid, not_found, required
+from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.json_types import as_object, is_object
+from posthog_emulator.operation_handler import Special
+from posthog_emulator.state import Call, fill
+
+from .lookup import FLAGS
+from .responses import definitions, definitions_answer
+from .routes import evaluated
+
+__all__ = ["SPECIALS"]
+
+
+def _project(call: Call) -> int:
+    return int(call.values[0])
+
+
+def _local_evaluation(call: Call) -> Answer:
+    world = call.world
+    if "feature_flags" in world.settings.quota_limited:
+        detail = "You have exceeded your feature flag request quota"
+        raise Problem(402, code="payment_required", detail=detail)
+    cohorts = call.request.value("send_cohorts") is not None
+    return definitions_answer(call.request, definitions(world, _project(call), cohorts=cohorts))
+
+
+def _remote_config(call: Call) -> Answer:
+    named = call.values[1]
+    bucket = call.world.store.bucket(fill(FLAGS, call.values[:1]))
+    row = bucket.find(named, "key") or bucket.find(named)
+    if row is None or row.deleted:
+        raise not_found()
+    # The payload is JSON text, and goes out as a JSON string of that text.
+    payloads = as_object(as_object(row.data.get("filters")).get("payloads"))
+    return json_answer(call.operation.result.status, payloads.get("true"))
+
+
+def _evaluation_reasons(call: Call) -> Answer:
+    distinct_id, groups = call.request.value("distinct_id"), call.request.value("groups")
+    if not distinct_id:
+        raise required("distinct_id")
+    try:
+        named: Any = json.loads(groups or "{}")
+    except ValueError:
+        named = None
+    if not is_object(named):
+        raise invalid("Invalid groups parameter", "groups")
+    asked = {"distinct_id": distinct_id, "groups": named}
+    shown = {
+        key: {
+            "value": evaluation.value,
+            "evaluation": {
+                "reason": evaluation.reason,
+                "condition_index": evaluation.condition,
+                "description": evaluation.description,
+            },
+        }
+        for key, (_, evaluation) in evaluated(call.world, _project(call), asked).items()
+    }
+    return json_answer(call.operation.result.status, shown)
+
+
+SPECIALS: Mapping[str, Special] = {
+    "feature_flags.local_evaluation": Special(_local_evaluation),
+    "feature_flags.remote_config": Special(_remote_config),
+    "feature_flags.evaluation_reasons": Special(_evaluation_reasons),
+}

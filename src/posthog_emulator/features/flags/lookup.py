@@ -1,0 +1,178 @@
+"""What the emulator's state has to say about flags: the flags, and whom they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from posthog_emulator.json_types import as_object, is_object
+from posthog_emulator.state import PROJECTS, World, fill
+
+from .conditions import Unevaluable
+from .evaluator import Evaluator, Subject
+
+if TYPE_CHECKING:
+    from posthog_emulator.features.persons.store import Person
+
+__all__ = [
+    "COHORTS",
+    "FLAGS",
+    "cohorts_of",
+    "evaluator",
+    "flags_of",
+    "group_types",
+    "project_of",
+    "remember",
+    "subject_of",
+]
+
+FLAGS = "/api/projects/{}/feature_flags/"
+COHORTS = "/api/projects/{}/cohorts/"
+_MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
+_BEFORE = "/flags/{}/before/"
+"""Where the state keeps who somebody was before, by distinct id and flag."""
+
+
+def project_of(world: World, token: str) -> int | None:
+    """The project with a token; None: there is none."""
+    for row in world.store.bucket(PROJECTS):
+        if not row.deleted and row.data.get("api_token") == token:
+            return int(row.data["id"])
+    return None
+
+
+def flags_of(world: World, project_id: int) -> list[dict[str, Any]]:
+    """The flags of a project that are not deleted."""
+    return [
+        row.data
+        for row in world.store.bucket(fill(FLAGS, [str(project_id)]))
+        if not row.deleted and not row.data.get("deleted")
+    ]
+
+
+def cohorts_of(world: World, project_id: int) -> dict[str, dict[str, Any]]:
+    """The cohorts of a project that are not deleted, by id."""
+    return {
+        str(row.data["id"]): row.data
+        for row in world.store.bucket(fill(COHORTS, [str(project_id)]))
+        if not row.deleted
+    }
+
+
+def group_types(world: World, project_id: int) -> dict[int, str]:
+    """The names of a project's group types, by index."""
+    types = world.events.project(project_id).groups.types
+    return {index: name for name, index in types.items()}
+
+
+def evaluator(world: World, subject: Subject, flags: Iterable[Mapping[str, Any]]) -> Evaluator:
+    """What evaluates flags at this moment."""
+    return Evaluator(flags, subject, world.settings.clock())
+
+
+def subject_of(world: World, project_id: int, asked: Mapping[str, Any]) -> Subject:
+    """Who a request is about: what is known of them, and what the request says over it.
+
+    Args:
+        world: The emulator's state.
+        project_id: The project.
+        asked: `distinct_id`, and perhaps `person_properties`, `groups`, `group_properties`,
+            `device_id` and `$anon_distinct_id`, as in a request for flags.
+    """
+    distinct_id = str(asked["distinct_id"])
+    person = world.events.project(project_id).people.find(distinct_id)
+    stored = {} if person is None else person.properties
+    given = as_object(asked.get("person_properties"))
+    device = asked.get("device_id") or asked.get("$device_id") or given.get("$device_id")
+    before = asked.get("$anon_distinct_id")
+    return Subject(
+        distinct_id,
+        {"distinct_id": distinct_id, **stored, **given},
+        _groups(world, project_id, asked),
+        None if device is None else str(device),
+        None if before is None else str(before),
+        _earlier(world, project_id, person),
+        _membership(world, project_id, None if person is None else person.uuid),
+    )
+
+
+def remember(world: World, project_id: int, asked: Mapping[str, Any]) -> None:
+    """Keep who a known person was before, for flags with experience continuity, once for each.
+
+    Args:
+        world: The emulator's state.
+        project_id: The project.
+        asked: A request for flags, as for `subject_of`.
+    """
+    distinct_id, before = str(asked["distinct_id"]), asked.get("$anon_distinct_id")
+    person = world.events.project(project_id).people.find(distinct_id)
+    if before is None or person is None:
+        return
+    known = _earlier(world, project_id, person)
+    fresh = {
+        str(flag["key"]): str(before)
+        for flag in flags_of(world, project_id)
+        if flag.get("ensure_experience_continuity")
+        and flag.get("active", True)
+        and flag["key"] not in known
+    }
+    if fresh:
+        held = world.store.ones.setdefault(_BEFORE.format(project_id), {})
+        held[distinct_id] = {**held.get(distinct_id, {}), **fresh}
+
+
+def _earlier(world: World, project_id: int, person: Person | None) -> dict[str, str]:
+    held: Mapping[str, dict[str, str]] = world.store.ones.get(_BEFORE.format(project_id), {})
+    found: dict[str, str] = {}
+    for one in person.distinct_ids if person is not None and held else ():
+        found = {**held.get(one, {}), **found}
+    return found
+
+
+def _groups(
+    world: World, project_id: int, asked: Mapping[str, Any]
+) -> dict[int, tuple[str, Mapping[str, Any]]]:
+    known = world.events.project(project_id).groups
+    given = as_object(asked.get("group_properties"))
+    found: dict[int, tuple[str, Mapping[str, Any]]] = {}
+    for name, value in as_object(asked.get("groups")).items():
+        index, key = known.types.get(name), str(value)
+        if index is None or not key:
+            continue
+        group = known.find(index, key)
+        stored = {} if group is None else group.properties
+        found[index] = (key, {"$group_key": key, **stored, **as_object(given.get(name))})
+    return found
+
+
+def _membership(
+    world: World, project_id: int, person: str | None
+) -> Callable[[str], bool | Mapping[str, Any]]:
+    cohorts = cohorts_of(world, project_id)
+
+    def belongs(cohort_id: str) -> bool | Mapping[str, Any]:
+        cohort = cohorts.get(cohort_id)
+        if cohort is None:
+            raise Unevaluable(f"There is no cohort {cohort_id}")
+        rule = as_object(cohort.get("filters")).get("properties")
+        if not cohort.get("is_static"):
+            from posthog_emulator.features.cohorts import membership as found_by
+
+            if is_object(rule) and not found_by.behaves(cohort["filters"]):
+                return rule
+            found_by.renew(world, str(project_id))
+            problem = found_by.cohorts_of(world, str(project_id)).problems.get(int(cohort_id))
+            if problem is not None:
+                raise Unevaluable(f"The members of the cohort are not known. {problem}")
+        if person is None:
+            return False
+        listed = world.store.bucket(fill(_MEMBERS, [str(project_id), cohort_id]))
+        if any(person in (row.data.get("uuid"), row.data.get("id")) for row in listed):
+            return True
+        found = world.events.read(
+            "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
+            [project_id, int(cohort_id), person],
+        )
+        return bool(found)
+
+    return belongs

@@ -1,0 +1,211 @@
+"""Evaluated flags in each of the forms that clients ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.json_types import as_object, is_object
+from posthog_emulator.state import World
+
+from .evaluator import Evaluation
+from .lookup import cohorts_of, flags_of, group_types
+
+__all__ = ["Evaluated", "body", "definitions", "definitions_answer", "payload_of"]
+
+Evaluated = Mapping[str, tuple[Mapping[str, Any], Evaluation]]
+"""Flags and what they came to, by key."""
+
+_CONFIG: Mapping[str, Any] = {
+    "supportedCompression": ["gzip", "gzip-js"],
+    "sessionRecording": False,
+    "capturePerformance": False,
+    "autocapture_opt_out": False,
+    "surveys": False,
+    "toolbarParams": {},
+    "isAuthenticated": False,
+    "siteApps": [],
+    "defaultIdentifiedOnly": True,
+}
+"""What `config=true` adds: the settings of a project that has turned nothing on."""
+
+
+def body(evaluated: Evaluated, version: int, *, decide: bool, config: bool) -> dict[str, Any]:
+    """What is answered, but for the id and the time.
+
+    Args:
+        evaluated: The flags.
+        version: The form asked for by `v`.
+        decide: Whether it was asked at `/decide`, whose numbers mean other forms.
+        config: Whether to add the project's settings.
+    """
+    failed = any(evaluation.failed for _, evaluation in evaluated.values())
+    form = version if not decide else {4: 2}.get(version, min(version, 3) - 4)
+    shown: dict[str, Any]
+    if form >= 3:
+        shown = {"flags": {key: _typed(*one) for key, one in evaluated.items()}}
+    elif form == 2:
+        shown = {"flags": {key: _detailed(*one) for key, one in evaluated.items()}}
+    else:
+        shown = _plain(evaluated, form)
+    return {**(_CONFIG if config else {}), "errorsWhileComputingFlags": failed, **shown}
+
+
+def _plain(evaluated: Evaluated, form: int) -> dict[str, Any]:
+    """The forms of old: -3 a list of keys, -2 a map of what is on, else a map of all."""
+    values = {key: evaluation.value for key, (_, evaluation) in evaluated.items()}
+    on = {key: value for key, value in values.items() if value is not False}
+    if form == -3:
+        return {"featureFlags": list(on)}
+    if form == -2:
+        return {"featureFlags": on}
+    payloads = {key: payload_of(*one) for key, one in evaluated.items()}
+    return {
+        "featureFlags": values,
+        "featureFlagPayloads": {k: text for k, text in payloads.items() if text is not None},
+    }
+
+
+def payload_of(flag: Mapping[str, Any], evaluation: Evaluation) -> Any:
+    """The payload that goes with a value: JSON text as it was stored."""
+    if not evaluation.enabled:
+        return None
+    payloads = as_object(as_object(flag.get("filters")).get("payloads"))
+    return payloads.get(evaluation.variant or "true")
+
+
+def _record(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "key": flag["key"],
+        "reason": {
+            "code": evaluation.reason,
+            "condition_index": evaluation.condition,
+            "description": evaluation.description,
+        },
+        "metadata": {
+            "id": flag.get("id"),
+            "version": flag.get("version") or 0,
+            "description": None,
+            "payload": payload_of(flag, evaluation),
+            "has_experiment": bool(flag.get("experiment_set")),
+        },
+    }
+    if evaluation.failed:
+        record["failed"] = True
+    return record
+
+
+def _detailed(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    about = {"enabled": evaluation.enabled, "variant": evaluation.variant}
+    return {**_record(flag, evaluation), **about}
+
+
+def _typed(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    record = _record(flag, evaluation)
+    record["value"] = None if evaluation.failed else evaluation.value
+    record["metadata"] |= {
+        "config_version": 1,
+        "rule_type": None,
+        "rule_id": None,
+        "variant_key": evaluation.variant,
+    }
+    return record
+
+
+_SHOWN = (
+    "id", "name", "key", "filters", "deleted", "active", "ensure_experience_continuity",
+    "has_encrypted_payloads", "version", "evaluation_runtime", "bucketing_identifier",
+)  # fmt: skip
+
+
+def definitions(world: World, project_id: int, *, cohorts: bool) -> dict[str, Any]:
+    """Every flag of a project, its group types, and the filters of its cohorts.
+
+    Args:
+        world: The emulator's state.
+        project_id: The project.
+        cohorts: Whether to add the cohorts.
+    """
+    flags = flags_of(world, project_id)
+    keys = {str(flag.get("id")): str(flag["key"]) for flag in flags}
+    needs = {str(flag["key"]): _needs(flag, keys) for flag in flags}
+    return {
+        "flags": [_shown(flag, keys, needs, project_id) for flag in flags],
+        "group_type_mapping": {
+            str(index): name for index, name in sorted(group_types(world, project_id).items())
+        },
+        "cohorts": _rules(world, project_id) if cohorts else {},
+    }
+
+
+def definitions_answer(request: Request, body: Mapping[str, Any]) -> Answer:
+    """Answer with definitions, or with nothing where the client has them already."""
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = [("ETag", tag), ("Cache-Control", "private, must-revalidate")]
+    held = {mark.strip() for mark in request.headers.get("if-none-match", "").split(",")}
+    if held & {tag, tag.removeprefix("W/"), "*"}:
+        return Answer(304, headers=headers)
+    return Answer(200, content, headers=headers)
+
+
+def _shown(
+    flag: Mapping[str, Any], keys: Mapping[str, str], needs: Mapping[str, list[str]], team: int
+) -> dict[str, Any]:
+    shown = {name: flag.get(name) for name in _SHOWN}
+    filters = as_object(json.loads(json.dumps(flag.get("filters") or {})))
+    for condition in filters.get("groups") or ():
+        for test in as_object(condition).get("properties") or ():
+            if as_object(test).get("type") == "flag":
+                test["key"] = keys.get(str(test.get("key")), str(test.get("key")))
+                test["dependency_chain"] = _chain(test["key"], needs)
+    return {
+        **shown,
+        "filters": filters,
+        "deleted": bool(flag.get("deleted")),
+        "active": bool(flag.get("active", True)),
+        "team_id": team,
+        "evaluation_contexts": flag.get("evaluation_contexts") or [],
+    }
+
+
+def _needs(flag: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
+    """The keys of the flags a flag depends on."""
+    return [
+        keys.get(str(test.get("key")), str(test.get("key")))
+        for condition in as_object(flag.get("filters")).get("groups") or ()
+        for test in as_object(condition).get("properties") or ()
+        if as_object(test).get("type") == "flag"
+    ]
+
+
+def _chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
+    """The flags to evaluate for one, itself the last; empty where they go in circles."""
+    chain: list[str] = []
+    above: list[str] = []
+
+    def visit(one: str) -> bool:
+        if one in above:
+            return False
+        if one in chain:
+            return True
+        above.append(one)
+        sound = all(visit(other) for other in needs.get(one, ()))
+        above.pop()
+        chain.append(one)
+        return sound
+
+    return chain if visit(key) else []
+
+
+def _rules(world: World, project_id: int) -> dict[str, Any]:
+    """The filters of the cohorts that filters make; nobody can evaluate the others."""
+    rules: dict[str, Any] = {}
+    for key, cohort in cohorts_of(world, project_id).items():
+        rule = as_object(cohort.get("filters")).get("properties")
+        if not cohort.get("is_static") and is_object(rule):
+            rules[key] = rule
+    return rules

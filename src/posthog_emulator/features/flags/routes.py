@@ -1,0 +1,188 @@
+"""The endpoints of flags: evaluation for everybody, definitions for those with a key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from posthog_emulator.accounts import Key, candidate
+from posthog_emulator.http.errors import Problem, not_found, permission_denied
+from posthog_emulator.http.messages import Answer, Request, json_answer, text_answer
+from posthog_emulator.json_types import is_array, is_object
+from posthog_emulator.state import World
+
+from .lookup import evaluator, flags_of, project_of, remember, subject_of
+from .responses import Evaluated, body, definitions, definitions_answer
+
+if TYPE_CHECKING:
+    from posthog_emulator.emulator import Emulator
+
+__all__ = ["ROUTES", "evaluated"]
+
+_NO_KEY = "No API token provided. Please include a valid API token in your request."
+_BAD_KEY = (
+    "The provided API key is invalid or has expired. Please check your API key and try again."
+)
+_NO_ID = "The distinct_id field is missing from the request. Please include a valid identifier."
+_EMPTY_ID = "The distinct_id field cannot be empty. Please provide a valid identifier."
+_SCOPE = "feature_flag:read"
+_QUOTA = ["feature_flags"]
+
+
+class _Refused(Exception):
+    """A refusal in plain text, as this service writes them."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.answer = text_answer(status, text)
+
+
+def evaluated(
+    world: World, project_id: int, asked: Mapping[str, Any], keys: Iterable[str] | None = None
+) -> Evaluated:
+    """The flags of a project, evaluated for who a request is about.
+
+    Args:
+        world: The emulator's state.
+        project_id: The project.
+        asked: The request, as for `subject_of`.
+        keys: Which flags; all by default.
+    """
+    flags = {str(flag["key"]): flag for flag in flags_of(world, project_id)}
+    judge = evaluator(world, subject_of(world, project_id, asked), flags.values())
+    wanted = flags if keys is None else {key: flags[key] for key in keys if key in flags}
+    return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
+
+
+def _flags(emulator: Emulator, request: Request) -> Answer:
+    if request.method == "OPTIONS":
+        return Answer(204, headers=[("Allow", "GET, POST, OPTIONS")])
+    if request.method != "POST":
+        return text_answer(405, "Method not allowed")
+    try:
+        return _evaluation(emulator.world, request)
+    except _Refused as refused:
+        return refused.answer
+
+
+def _evaluation(world: World, request: Request) -> Answer:
+    asked = _read(request)
+    token = asked.get("token") or asked.get("api_key") or request.value("token")
+    if not isinstance(token, str) or not token:
+        raise _Refused(401, _NO_KEY)
+    project_id = project_of(world, token)
+    if project_id is None:
+        raise _Refused(401, _BAD_KEY)
+    if asked.get("distinct_id") is None:
+        raise _Refused(400, _NO_ID)
+    if asked["distinct_id"] == "":
+        raise _Refused(400, _EMPTY_ID)
+    decide = request.path.startswith("/decide")
+    quota = "feature_flags" in world.settings.quota_limited
+    found: Evaluated = {}
+    if not quota:
+        remember(world, project_id, asked)
+        found = evaluated(world, project_id, asked, _wanted(asked))
+    if (request.value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
+        found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
+    version, config = request.value("v") or "1", request.value("config") in {"true", "1"}
+    number = int(version) if version.isascii() and version.isdigit() else 1
+    answer: dict[str, Any] = {
+        **body(found, max(1, number), decide=decide, config=config),
+        "requestId": world.uuid(),
+        "evaluatedAt": int(world.settings.clock().timestamp() * 1000),
+    }
+    if quota:
+        answer["quotaLimited"] = _QUOTA
+    return json_answer(200, answer)
+
+
+def _wanted(asked: Mapping[str, Any]) -> list[str] | None:
+    keys = asked.get("flag_keys_to_evaluate")
+    return [str(key) for key in keys] if is_array(keys) else None
+
+
+def _read(request: Request) -> dict[str, Any]:
+    """The request's JSON object, however it was packed."""
+    try:
+        content = _unpacked(request)
+        read = json.loads(content)
+    except (ValueError, EOFError, OSError, zlib.error, RecursionError):
+        raise _Refused(400, "Failed to decode request: invalid JSON") from None
+    if not is_object(read):
+        raise _Refused(400, "Failed to decode request: expected an object")
+    return read
+
+
+def _unpacked(request: Request) -> bytes:
+    content = request.content
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    if content.startswith(b"data="):
+        packed = parse_qs(content.decode())["data"][0].replace(" ", "+")
+        try:
+            content = base64.b64decode(packed, validate=True)
+        except binascii.Error:
+            content = packed.encode()
+    return content
+
+
+def _definitions(emulator: Emulator, request: Request) -> Answer:
+    world = emulator.world
+    if request.method not in {"GET", "HEAD"}:
+        allowed = [("Allow", "GET, HEAD, OPTIONS")]
+        return Answer(204 if request.method == "OPTIONS" else 405, headers=allowed)
+    found = candidate(request, None)
+    key = None if found is None else world.accounts.keys.get(found[0])
+    project_id = project_of(world, request.value("token") or "")
+    if key is None or project_id is None:
+        return text_answer(401, _NO_KEY if found is None else _BAD_KEY)
+    if not _allowed(key, project_id):
+        return text_answer(403, f"API key missing required scope '{_SCOPE}'")
+    if "feature_flags" in world.settings.quota_limited:
+        return _over_quota()
+    return definitions_answer(request, definitions(world, project_id, cohorts=True))
+
+
+def _allowed(key: Key, project_id: int) -> bool:
+    return key.holds(_SCOPE) and (key.projects is None or project_id in key.projects)
+
+
+def _over_quota() -> Answer:
+    detail = "You have exceeded your feature flag request quota"
+    return Problem(402, code="payment_required", detail=detail).answer()
+
+
+def _local_evaluation(emulator: Emulator, request: Request) -> Answer:
+    """The path of old, at which projects go by their token alone."""
+    world = emulator.world
+    try:
+        key = world.accounts.authenticate(request, None)
+        token = request.value("token")
+        account = world.accounts.account.project_id
+        project_id = account if token is None else project_of(world, token)
+        if project_id is None:
+            raise not_found("Project not found.")
+        if not _allowed(key, project_id):
+            raise permission_denied(f"API key missing required scope '{_SCOPE}'")
+    except Problem as problem:
+        return problem.answer()
+    if "feature_flags" in world.settings.quota_limited:
+        return _over_quota()
+    cohorts = request.value("send_cohorts") is not None
+    return definitions_answer(request, definitions(world, project_id, cohorts=cohorts))
+
+
+ROUTES = {
+    "/flags": _flags,
+    "/decide": _flags,
+    "/flags/definitions": _definitions,
+    "/api/feature_flag/local_evaluation": _local_evaluation,
+}
+"""By path, as `public` wants them."""

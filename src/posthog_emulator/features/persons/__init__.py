@@ -1,0 +1,1 @@
+"""Persons: storage, endpoints, serialization."""

@@ -1,0 +1,118 @@
+"""What the persons API does to the persons of one project, each under the store's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from posthog_emulator.features.events.store import EventStore
+
+from .store import Person
+
+__all__ = ["PersonDesk"]
+
+
+class PersonDesk:
+    """The persons of a project, for whoever is not an event.
+
+    Args:
+        store: The event store.
+        team_id: The project.
+    """
+
+    def __init__(self, store: EventStore, team_id: int) -> None:
+        self._store = store
+        self._team_id = team_id
+        self._people = store.project(team_id).people
+
+    def find(self, named: str) -> Person | None:
+        """The person with a number or a UUID."""
+        with self._store.lock:
+            if named.isascii() and named.isdigit():
+                return self._people.by_number(int(named))
+            found = self._people.by_uuid([named.lower()])
+            return found[0] if found else None
+
+    def with_distinct_ids(self, distinct_ids: Iterable[str]) -> list[Person]:
+        """Whoever has one of these distinct ids, each once."""
+        with self._store.lock:
+            found = [self._people.find(one) for one in distinct_ids]
+        return list({person.uuid: person for person in found if person is not None}.values())
+
+    def with_uuids(self, uuids: Iterable[str]) -> list[Person]:
+        """Persons by UUID, in the same order."""
+        with self._store.lock:
+            return self._people.by_uuid(uuids)
+
+    def put(self, person: Person) -> None:
+        """Take in somebody who did not come by an event."""
+        with self._store.lock:
+            self._people.add(person)
+            self._store.project(self._team_id).types.note("person", person.properties)
+
+    def change(self, uuid: str, properties: Mapping[str, Any], unset: Sequence[str] = ()) -> None:
+        """Set and unset properties of a person, who may have gone in the meantime."""
+        with self._store.lock:
+            for person in self._people.by_uuid([uuid]):
+                self._people.change(person, properties, None, unset)
+                self._store.project(self._team_id).types.note("person", properties)
+
+    def remove(self, person: Person, *, events: bool, keep: bool) -> None:
+        """Delete a person, or its events, or both."""
+        if events:
+            self._store.write(
+                "DELETE FROM events WHERE team_id = ? AND (person_id = ?::UUID "
+                "OR distinct_id IN (SELECT unnest(?::VARCHAR[])))",
+                [self._team_id, person.uuid, person.distinct_ids],
+            )
+        if not keep:
+            with self._store.lock:
+                self._people.remove(person)
+
+    def split(self, person: Person, kept: list[str]) -> None:
+        """Leave a person some of its distinct ids; each other becomes somebody, with its events."""
+        with self._store.lock:
+            made = self._people.split(person, kept)
+            self._store.write(
+                "UPDATE events SET person_id = m.new FROM "
+                "(SELECT unnest(?::VARCHAR[]) AS own, unnest(?::UUID[]) AS new) m "
+                "WHERE events.team_id = ? AND events.distinct_id = m.own",
+                [[one.distinct_ids[0] for one in made], [one.uuid for one in made], self._team_id],
+            )
+
+    def listed(
+        self, conditions: Sequence[str], values: Sequence[Any], limit: int | None, offset: int
+    ) -> list[Person]:
+        """A page of persons, the latest made first.
+
+        Args:
+            conditions: SQL about `p` (persons) and `r` (person_records), all to hold.
+            values: For its placeholders, in order.
+            limit: How many at most; None for all.
+            offset: How many to pass over.
+        """
+        where = " AND ".join(["p.team_id = ?", *conditions])
+        rows = self._store.read(
+            "SELECT p.id::VARCHAR FROM persons p JOIN person_records r ON r.id = p.id "  # noqa: S608
+            f"WHERE {where} ORDER BY p.created_at DESC, r.number DESC LIMIT ? OFFSET ?",
+            [self._team_id, *values, limit, offset],
+        )
+        return self.with_uuids(uuid for (uuid,) in rows)
+
+    def counted(self, conditions: Sequence[str], values: Sequence[Any]) -> int:
+        """How many persons meet conditions, given as for `listed`."""
+        where = " AND ".join(["p.team_id = ?", *conditions])
+        rows = self._store.read(
+            "SELECT count(*) FROM persons p JOIN person_records r ON r.id = p.id "  # noqa: S608
+            f"WHERE {where}",
+            [self._team_id, *values],
+        )
+        return rows[0][0]
+
+    def everybody(self) -> list[Person]:
+        """All of them, in the order they were made."""
+        rows = self._store.read(
+            "SELECT id::VARCHAR FROM person_records WHERE team_id = ? ORDER BY number",
+            [self._team_id],
+        )
+        return self.with_uuids(uuid for (uuid,) in rows)

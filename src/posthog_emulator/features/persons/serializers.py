@@ -1,0 +1,87 @@
+"""Events, persons and groups as the API shows them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from posthog_emulator.features.groups import Group
+from posthog_emulator.rest.store import Row
+from posthog_emulator.timestamps import iso
+
+from .store import Person
+
+__all__ = ["COLUMNS", "event_row", "group_row", "member_row", "person_row"]
+
+COLUMNS = (
+    "uuid::VARCHAR, event, distinct_id, properties, epoch_us(timestamp), elements_chain, rowid"
+)
+"""Of the table `events`: what `event_row` takes."""
+_CALLED_BY = ("email", "Email", "name", "Name", "username", "Username", "UserName")
+
+
+def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) -> Row:
+    """An event, from `COLUMNS`."""
+    uuid, name, distinct_id, properties, timestamp, elements_chain, number = columns
+    data: dict[str, Any] = {
+        "id": uuid,
+        "distinct_id": distinct_id,
+        "properties": json.loads(properties),
+        "event": name,
+        "timestamp": iso(timestamp),
+        "person": person,
+        "elements": [],
+        "elements_chain": elements_chain,
+    }
+    return Row(uuid, data, number)
+
+
+def person_row(person: Person) -> Row:
+    """A person."""
+    data = {
+        "id": person.number,
+        "name": person.name or _called(person),
+        "distinct_ids": list(person.distinct_ids),
+        "properties": dict(person.properties),
+        "created_at": _utc(person.created_at),
+        "uuid": person.uuid,
+        "last_seen_at": None if person.last_seen_at is None else _utc(person.last_seen_at),
+    }
+    return Row(str(person.number), data, person.number)
+
+
+def member_row(person: Person) -> Row:
+    """A person as a cohort's listing has it."""
+    data = person_row(person).data
+    own: dict[str, Any] = {
+        "type": "person",
+        "id": person.uuid,
+        "is_identified": person.identified,
+        "matched_recordings": [],
+        "value_at_data_point": None,
+    }
+    return Row(person.uuid, {**data, **own}, person.number)
+
+
+def _called(person: Person) -> str:
+    """What to call a person that has no name of its own."""
+    for name in _CALLED_BY:
+        value = person.properties.get(name)
+        if value:
+            return str(value)
+    return person.distinct_ids[0] if person.distinct_ids else ""
+
+
+def group_row(group: Group, number: int) -> Row:
+    """A group."""
+    data = {
+        "group_type_index": group.index,
+        "group_key": group.key,
+        "group_properties": dict(group.properties),
+        "created_at": _utc(group.created_at),
+    }
+    return Row(f"{group.index}/{group.key}", data, number)
+
+
+def _utc(value: int) -> str:
+    return iso(value).replace("+00:00", "Z")

@@ -1,0 +1,318 @@
+"""The endpoint: when a query is run, when its answer is an old one, and when it becomes a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from posthog_emulator.features.cohorts.membership import cohorts_of, renew
+from posthog_emulator.http.errors import invalid, not_found, required
+from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.json_types import as_object
+from posthog_emulator.state import PROJECTS, Call, fill
+
+from .dispatch import compute, inner_query
+from .result import encoded, with_first
+from .runner import Session, Work
+from .state import FRESH, KEPT, LAZY, Cached, Desk, Job, cache_key, desk_of, mode_of, stamp
+
+__all__ = ["Plan", "cancel", "create", "log", "plan", "session_of", "status", "status_of"]
+
+_BACKGROUND: Final = frozenset({"async", "lazy_async", "force_async"})
+_FIELDS: Final = frozenset(
+    {"async", "client_query_id", "filters_override", "limit_context", "name", "query", "refresh",
+     "variables_override", "personal_api_key"}
+)  # fmt: skip
+_VARIABLES: Final = "/api/projects/{}/insight_variables/"
+_UNHEEDED: Final = ("filters_override", "variables_override", "limit_context")
+
+
+class Plan:
+    """A query about to be answered in one of the modes.
+
+    Args:
+        call: The request.
+        query: The query, as it was sent.
+        mode: `blocking`, `async` and so on.
+        id: The id of the job, should it become one; the cache key by default.
+    """
+
+    def __init__(
+        self, call: Call, query: Mapping[str, Any], mode: str, id: str | None = None
+    ) -> None:
+        self.inner = inner_query(query)
+        self.plain = self.inner["kind"] == "HogQLMetadata"
+        """Whether its answer is not kept, and says nothing of that."""
+        self.team = call.values[0]
+        self.key = cache_key(query, self.team)
+        self.mode = mode
+        self.id = id or self.key
+        self.desk = desk_of(call.world)
+        self.now = call.world.settings.clock()
+        self.session = session_of(call, self.id, self.inner)
+        self._seconds = call.world.settings.query_seconds
+
+    def compute(self) -> Cached:
+        """Run it, and keep the result."""
+        made = Cached(compute(self.session, self.inner), self.now, self.key)
+        self.desk.keep(self.team, made)
+        return made
+
+    def known(self) -> tuple[Cached | None, Job | None]:
+        """The result there is to answer with, and the job that will make a new one."""
+        if self.plain or self.mode == "force_blocking":
+            return None, None
+        if self.mode == "force_async":
+            return None, self._job(again=True)
+        found = self.desk.fresh(
+            self.team, self.key, self.now, LAZY if self.mode == "lazy_async" else FRESH
+        )
+        if found is not None or self.mode == "blocking":
+            return found, None
+        stale = self.desk.fresh(self.team, self.key, self.now, timedelta(days=7))
+        if self.mode == "async_except_on_cache_miss" and stale is None:
+            return None, None
+        return stale, self._job(again=False)
+
+    def _job(self, *, again: bool) -> Job:
+        known = self.desk.job(self.team, self.id, self.now)
+        if known is not None and not again:
+            return known
+        due = self.now + timedelta(seconds=self._seconds)
+        job = Job(self.id, self.team, self.key, self.compute, self.now, due)
+        self.desk.add(job, self.now)
+        return job
+
+
+def session_of(call: Call, id: str, query: Any = "cohort") -> Session:
+    """What a query of a call is run with, gathered under the emulator's lock.
+
+    Args:
+        call: The request.
+        id: The query's id, for the log.
+        query: The query; one that speaks of cohorts sees those of now.
+    """
+    world, settings = call.world, call.world.settings
+    desk, now = desk_of(world), settings.clock()
+
+    def note(entry: dict[str, Any]) -> None:
+        desk.log.append({"id": id, "team": call.values[0], "at": now, **entry})
+
+    project = world.store.bucket(PROJECTS).find(call.values[0])
+    told = {} if project is None else project.data
+    if told.get("timezone") not in (None, "UTC"):
+        raise invalid(
+            f"The emulator answers queries of projects in UTC, not in {told['timezone']}."
+        )
+    if "cohort" in json.dumps([query, told.get("test_account_filters")], default=str).lower():
+        renew(world, call.values[0])
+    cohorts = cohorts_of(world, call.values[0])
+    variables = world.store.bucket(fill(_VARIABLES, [call.values[0]]))
+    world.events  # noqa: B018 (made under the lock)
+    return Session(
+        team_id=int(call.values[0]),
+        now=now,
+        store=lambda: world.events,
+        cohorts=cohorts.names,
+        cohort_problems=cohorts.problems,
+        canned=list(desk.canned),
+        offset_allowed=settings.offset_allowed,
+        max_rows_scanned=settings.max_rows_scanned,
+        max_result_bytes=settings.max_result_bytes,
+        log=note,
+        test_accounts=told.get("test_account_filters"),
+        variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
+    )
+
+
+def plan(call: Call) -> Plan:
+    """Read a request to run a query.
+
+    Raises:
+        Problem: 400, it is none.
+    """
+    body = as_object(call.body)
+    for name in sorted(body.keys() - _FIELDS):
+        raise invalid(f"Unexpected field '{name}'.", name)
+    for name in _UNHEEDED:
+        if body.get(name):
+            raise invalid(f"The emulator does not apply {name}.", name)
+    if "query" not in body:
+        raise required("query")
+    query = body["query"]
+    # The query is looked at below, against its own kind: the union of all kinds takes long.
+    outer = {**body, "query": {"kind": "HogQLQuery", "query": ""}}
+    problem = call.world.validators.problem("QueryRequest", outer, "request")
+    if problem is not None:
+        raise problem
+    if not isinstance(query, dict):
+        raise invalid("Invalid data. Expected a dictionary.", "query")
+    given: dict[str, Any] = as_object(body["query"])
+    kind = given.get("kind")
+    if call.operation.id == "query.create_for_kind" and kind is None:
+        given = {**given, "kind": call.values[-1]}
+    elif kind is None:
+        raise required("query__kind")
+    inner = inner_query(given)
+    problem = call.world.validators.problem(inner["kind"], inner, "request")
+    if problem is not None:
+        problem.attr = f"query__{problem.attr}" if problem.attr else "query"
+        raise problem
+    task = body.get("client_query_id") or call.world.uuid().replace("-", "")
+    return Plan(call, given, mode_of(body), str(task))
+
+
+def create(call: Call) -> Answer:
+    """`POST query/`."""
+    made = plan(call)
+    found, job = made.known()
+    if job is not None and job.settled(made.now) and job.start < made.now:
+        # The id was used before: it is that query's answer, not this one's.
+        return Answer(200, later=_Ending(job))
+    if job is not None:
+        status = _status(job, complete=False)
+        if found is not None:
+            return _answer(202, found.result.body({**found.fields(cached=True), **status}))
+        cache = {} if made.mode == "force_async" else {"cache_key": made.key}
+        return json_answer(202, {**cache, **status})
+    if found is not None:
+        return _answer(200, found.result.body(found.fields(cached=True)))
+
+    def make() -> tuple[int, bytes]:
+        computed = made.compute()
+        return 200, computed.result.body({} if made.plain else computed.fields(cached=False))
+
+    return Answer(200, later=Work(made.session, make))
+
+
+def _answer(status: int, content: bytes) -> Answer:
+    return Answer(status, content)
+
+
+def _status(job: Job, *, complete: bool, **more: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "id": job.id,
+        "team_id": int(job.team),
+        "query_async": True,
+        "insight_id": job.insight,
+        "dashboard_id": None,
+        "error": False,
+        "error_message": None,
+        "complete": complete,
+        "start_time": stamp(job.start),
+        "pickup_time": stamp(job.start) if complete else None,
+        "end_time": stamp(job.due) if complete else None,
+        "expiration_time": stamp(job.start + KEPT),
+        "task_id": job.id,
+        "labels": None,
+    }
+    return {"query_status": {**fields, "results": None, **more}}
+
+
+def status_of(job: Job) -> dict[str, Any]:
+    """The status of a job that was just begun."""
+    return _status(job, complete=False)
+
+
+def status(call: Call) -> Answer:
+    """`GET query/{id}/`."""
+    desk, now = desk_of(call.world), call.world.settings.clock()
+    job = desk.job(call.values[0], call.values[-1], now)
+    if job is None:
+        raise not_found(f"Query {call.values[-1]} not found for team {call.values[0]}")
+    asked = call.request.value("show_progress") or call.request.value("showProgress") or ""
+    progress = asked.lower() in {"true", "1"}
+    if not job.settled(now):
+        return json_answer(202, _status(job, complete=False, **_progress(job, now, desk, progress)))
+    return Answer(200, later=_Ending(job))
+
+
+class _Ending:
+    """The end of a job, which goes on when whoever looks at it does not wait."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def run(self) -> tuple[int, bytes]:
+        """Make status and body."""
+        return _finished(self._job)
+
+    def interrupt(self) -> None:
+        """Do nothing."""
+
+
+def _progress(job: Job, now: Any, desk: Desk, asked: bool) -> dict[str, Any]:
+    if not asked:
+        return {}
+    whole = max((job.due - job.start).total_seconds(), 0.001)
+    share = min((now - job.start).total_seconds() / whole, 1)
+    return {
+        "query_progress": {
+            "bytes_read": round(share * 1_000_000),
+            "rows_read": round(share * 10_000),
+            "estimated_rows_total": 10_000,
+            "time_elapsed": round(share * whole),
+            "active_cpu_time": round(share * whole * 1_000_000),
+        }
+    }
+
+
+def _finished(job: Job) -> tuple[int, bytes]:
+    """Status and body of a job that has ended, run now if it was not yet."""
+    job.finish()
+    if job.stopped:
+        body = _status(job, complete=True, error=True, error_message="Query was cancelled")
+        return 400, encoded(body)
+    if job.problem is not None:
+        hidden = job.problem.status == 500
+        body = _status(
+            job,
+            complete=True,
+            error=True,
+            error_message=None if hidden else job.problem.detail,
+        )
+        return 500 if hidden else 400, encoded(body)
+    done = job.done
+    if done is None:
+        raise AssertionError("a job that ended has a result")
+    whole = done.result.body(done.fields(cached=False))
+    fields = _status(job, complete=True)["query_status"]
+    del fields["results"]
+    return 200, b'{"query_status":' + with_first("results", whole, fields) + b"}"
+
+
+def cancel(call: Call) -> Answer:
+    """`DELETE query/{id}/`."""
+    desk, now = desk_of(call.world), call.world.settings.clock()
+    key = (call.values[0], call.values[-1])
+    only = (call.request.value("dequeue_only") or "").lower() in {"true", "1"}
+    job = desk.job(*key, now)
+    run = desk.runs.get(key)
+    if job is not None and (job.settled(now) or job.stopped):
+        return json_answer(200, {"message": "Query already complete"})
+    if job is not None:
+        job.stopped = True
+        return json_answer(200, {"message": "Query task revoked"})
+    if only:
+        return json_answer(200, {"message": "Query task revoked, if it was waiting"})
+    if run is not None:
+        run.stop()
+    return json_answer(200, {"message": "Cancelled query on clickhouse"})
+
+
+_LOG: Final = ("query_id", "query", "query_start_time", "query_duration_ms", "result_rows")
+
+
+def log(call: Call) -> Answer:
+    """`GET query/{id}/log/`: what ran under an id in the last day."""
+    now = call.world.settings.clock()
+    rows = [
+        [entry["id"], entry["query"], stamp(entry["at"]), round(entry["seconds"] * 1000),
+         entry["rows"]]
+        for entry in desk_of(call.world).log
+        if (entry["team"], entry["id"]) == (call.values[0], call.values[1])
+        and now - entry["at"] < timedelta(days=1)
+    ]  # fmt: skip
+    return json_answer(200, {"columns": list(_LOG), "results": rows, "hasMore": False})

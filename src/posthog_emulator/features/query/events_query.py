@@ -1,0 +1,205 @@
+"""EventsQuery: columns of events, as the activity page asks for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from posthog_emulator.http.errors import invalid
+from posthog_emulator.json_types import as_object, is_array
+
+from .filters import bound
+from .properties import Values, property_tests, written
+from .result import Result, encoded
+from .runner import Session, run_hogql
+from .unknown_fields import HARMLESS, refuse_more
+
+if TYPE_CHECKING:
+    from posthog_emulator.hogql.pieces import Expression
+
+__all__ = ["run_events"]
+
+_KNOWN: Final = frozenset(
+    {"kind", "select", "where", "orderBy", "after", "before", "event", "events", "limit",
+     "offset", "properties", "fixedProperties", "filterTestAccounts", "personId", "tags",
+     "version", "modifiers"}
+)  # fmt: skip
+_STAR: Final = (
+    "uuid", "event", "properties", "timestamp", "team_id", "distinct_id", "elements_chain",
+    "created_at",
+)  # fmt: skip
+_ROWS: Final = 100
+_MOST: Final = 50_000
+
+
+def run_events(session: Session, query: Mapping[str, Any]) -> Result:
+    """Compute an EventsQuery.
+
+    Raises:
+        Problem: 400, it asks for what is not computed.
+    """
+    from posthog_emulator.hogql.problems import HogQLError
+
+    refuse_more(query, _KNOWN, "EventsQuery")
+    refuse_more(as_object(query.get("modifiers")), HARMLESS, "EventsQuery.modifiers")
+    asked = _texts(query, "select") or ["*"]
+    values = Values()
+    try:
+        columns = [_column(text) for text in asked]
+        sql = _sql(session, query, asked, columns, values)
+    except HogQLError as error:
+        raise invalid(error.detail, None, error.code) from None
+    limit, skipped = _page(query)
+    sql += f" LIMIT {limit + 1} OFFSET {skipped}"
+    found = run_hogql(session, sql, values.known, offset=True, most=_MOST + 1)
+    rows: list[list[Any]] = json.loads(found.rows)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    _dress(session, asked, rows)
+    named = [c.name or text for c, text in zip(columns, asked, strict=True)]
+    head: dict[str, Any] = {
+        "columns": named,
+        "types": [kind for _, kind in found.head["types"]],
+        "hasMore": more,
+        "limit": limit,
+        "offset": skipped,
+        "hogql": found.head["hogql"],
+        "timings": [],
+        "modifiers": {},
+        "error": None,
+        "nextCursor": _cursor(query, asked, rows) if more else None,
+    }
+    return Result(encoded(rows), head, len(rows))
+
+
+def _texts(query: Mapping[str, Any], name: str) -> list[str]:
+    given: Any = query.get(name)
+    return [str(one) for one in given] if is_array(given) else []
+
+
+def _page(query: Mapping[str, Any]) -> tuple[int, int]:
+    limit, skipped = query.get("limit"), query.get("offset")
+    limit = _ROWS if limit is None else int(limit)
+    if limit < 0 or (skipped or 0) < 0:
+        raise invalid("limit and offset must not be negative.")
+    return min(limit or _ROWS, _MOST), int(skipped or 0)
+
+
+def _called(text: str) -> str:
+    return text.split("--")[0].strip()
+
+
+def _column(text: str) -> Expression:
+    from posthog_emulator.hogql.pieces import expression
+
+    if _called(text) == "person_display_name":
+        raise invalid("The emulator does not compute `person_display_name` of EventsQuery.")
+    if text == "*":
+        return expression(f"tuple({', '.join(_STAR)})")
+    return expression("distinct_id" if _called(text) == "person" else text)
+
+
+def _sql(
+    session: Session,
+    query: Mapping[str, Any],
+    asked: Sequence[str],
+    columns: Sequence[Expression],
+    values: Values,
+) -> str:
+    from posthog_emulator.hogql.pieces import expression, sort_key
+
+    tests = [expression(text) for text in _texts(query, "where")]
+    where = [test.text for test in tests if not test.aggregates]
+    where += _tests(session, query, values)
+    having = [test.text for test in tests if test.aggregates]
+    totals = [column for column in columns if column.aggregates]
+    keys = [sort_key(text) for text in _texts(query, "orderBy")]
+    if query.get("orderBy") is None:
+        keys = [_order(asked, columns, totals)]
+    shown = ", ".join(column.text for column in columns)
+    sql = f"SELECT {shown} FROM events WHERE {' AND '.join(where)}"  # noqa: S608
+    groups = [column.inner for column in columns if not column.aggregates]
+    if totals and groups:
+        sql += f" GROUP BY {', '.join(groups)}"
+    if having:
+        sql += f" HAVING {' AND '.join(having)}"
+    return f"{sql} ORDER BY {', '.join(keys)}" if keys else sql
+
+
+def _order(
+    asked: Sequence[str], columns: Sequence[Expression], totals: Sequence[Expression]
+) -> str:
+    if "count()" in asked:
+        return "count() DESC"
+    if totals:
+        return f"{totals[0].inner} DESC"
+    return "timestamp DESC" if "timestamp" in asked else f"{columns[0].inner} ASC"
+
+
+def _tests(session: Session, query: Mapping[str, Any], values: Values) -> list[str]:
+    tests = property_tests(query.get("properties"), values)
+    tests += property_tests(query.get("fixedProperties"), values)
+    names = [name for name in (query.get("event"), *_texts(query, "events")) if name]
+    if names:
+        tests.append(f"event IN {values.add(names)}")
+    if query.get("personId"):
+        tests.append(f"person_id = toUUID({values.add(str(query['personId']))})")
+    if query.get("filterTestAccounts"):
+        tests += property_tests(session.test_accounts, values)
+    now = session.now.astimezone(UTC)
+    before = query.get("before")
+    end = now + timedelta(seconds=5) if before is None else bound(before, now)
+    tests.append(f"timestamp < {values.add(written(end))}")
+    after = query.get("after") or "-24h"
+    if after != "all":
+        tests.append(f"timestamp > {values.add(written(bound(after, now)))}")
+    return tests
+
+
+def _dress(session: Session, asked: Sequence[str], rows: list[list[Any]]) -> None:
+    """Make objects of the columns that are whole events or persons."""
+    for place, text in enumerate(asked):
+        if text == "*":
+            for row in rows:
+                row[place] = _event(row[place])
+        elif _called(text) == "person":
+            persons = _persons(session, {row[place] for row in rows})
+            for row in rows:
+                row[place] = {**persons.get(row[place], {}), "distinct_id": row[place]}
+
+
+def _event(columns: Sequence[Any]) -> dict[str, Any]:
+    event = dict(zip(_STAR, columns, strict=True))
+    properties = json.loads(event["properties"])
+    bare = properties.get("$process_person_profile") is False
+    if properties.get("$session_id"):
+        properties["$has_recording"] = False  # none is kept
+    return {**event, "properties": properties, "person_mode": "propertyless" if bare else "full"}
+
+
+def _persons(session: Session, distinct_ids: set[str]) -> dict[str, dict[str, Any]]:
+    rows = session.store().read(
+        "SELECT d.distinct_id, p.id::VARCHAR, strftime(p.created_at, '%Y-%m-%dT%H:%M:%S.%fZ'), "
+        "p.properties FROM person_distinct_ids d JOIN persons p ON p.id = d.person_id "
+        "AND p.team_id = d.team_id WHERE d.team_id = ? AND d.distinct_id IN "
+        "(SELECT unnest(?::VARCHAR[]))",
+        [session.team_id, sorted(distinct_ids)],
+    )
+    return {
+        distinct_id: {"uuid": uuid, "created_at": at, "properties": json.loads(properties)}
+        for distinct_id, uuid, at, properties in rows
+    }
+
+
+def _cursor(query: Mapping[str, Any], asked: Sequence[str], rows: list[list[Any]]) -> str | None:
+    """The moment of the last row, when rows are in the order of their moments."""
+    order = _texts(query, "orderBy")
+    by_time = order[0].split()[0] == "timestamp" if order else "timestamp" in asked
+    if not by_time or not rows:
+        return None
+    if "*" in asked:
+        return str(rows[-1][asked.index("*")]["timestamp"])
+    place = next((n for n, text in enumerate(asked) if _called(text) == "timestamp"), None)
+    return None if place is None else str(rows[-1][place])

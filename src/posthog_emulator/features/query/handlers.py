@@ -1,0 +1,51 @@
+"""Queries and what they are saved as, which are really computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from posthog_emulator.http.messages import Answer
+from posthog_emulator.operation_handler import Special
+from posthog_emulator.state import Call
+
+__all__ = ["SPECIALS"]
+
+
+def _create(call: Call) -> Answer:
+    from . import endpoint
+
+    return endpoint.create(call)
+
+
+def _status(call: Call) -> Answer:
+    from . import endpoint
+
+    return endpoint.status(call)
+
+
+def _cancel(call: Call) -> Answer:
+    from . import endpoint
+
+    return endpoint.cancel(call)
+
+
+def _log(call: Call) -> Answer:
+    from . import endpoint
+
+    return endpoint.log(call)
+
+
+def _insight(call: Call) -> Answer:
+    from . import saved_insights as insights
+
+    return insights.get(call)
+
+
+SPECIALS: Mapping[str, Special] = {
+    "query.create": Special(_create, validates=False),
+    "query.create_for_kind": Special(_create, validates=False),
+    "query.get": Special(_status),
+    "query.cancel": Special(_cancel),
+    "query.log": Special(_log),
+    "insights.get": Special(_insight),
+}

@@ -1,0 +1,50 @@
+"""HogQLMetadata: whether a query is one, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from posthog_emulator.http.errors import Problem, invalid
+
+from .result import Result, encoded
+from .runner import Session, check_hogql
+from .unknown_fields import refuse_more
+
+__all__ = ["run_metadata"]
+
+_KNOWN: Final = frozenset(
+    {"kind", "language", "query", "filters", "variables", "tags", "version", "modifiers", "debug"}
+)
+
+
+def run_metadata(session: Session, query: Mapping[str, Any], given: Mapping[str, Any]) -> Result:
+    """Look at a query.
+
+    Args:
+        session: What it would be run with.
+        query: The HogQLMetadata.
+        given: What its filters and variables make of its placeholders.
+
+    Raises:
+        Problem: 400, it is of a language, or asks for something, that is not looked at.
+    """
+    from posthog_emulator.hogql.problems import HogQLError
+
+    refuse_more(query, _KNOWN, "HogQLMetadata")
+    language, text = query.get("language"), str(query.get("query"))
+    if language not in {"hogQL", "hogQLExpr"}:
+        raise invalid(f"The emulator looks at hogQL and hogQLExpr only, not at {language}.")
+    told: str | None = None
+    try:
+        if language == "hogQLExpr":
+            from posthog_emulator.hogql.pieces import expression
+
+            check_hogql(session, f"SELECT {expression(text).text} FROM events", **given)  # noqa: S608
+        else:
+            check_hogql(session, text, **given)
+    except (HogQLError, Problem) as error:
+        told = error.detail
+    errors = [] if told is None else [{"message": told, "start": 0, "end": len(text), "fix": None}]
+    head: dict[str, Any] = {"isValid": told is None, "query": text, "warnings": [], "notices": []}
+    return Result(encoded(errors), head, field="errors")

@@ -1,0 +1,262 @@
+"""HogQL, run over the event store: in any thread, with what was gathered for it under the lock."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from posthog_emulator.http.errors import Problem, invalid
+
+from .result import Result
+from .stubs import Canned, canned_result
+
+if TYPE_CHECKING:
+    from posthog_emulator.features.events.store import EventStore
+    from posthog_emulator.hogql.context import Context
+    from posthog_emulator.hogql.translate import Translation
+
+__all__ = ["Session", "Work", "check_hogql", "context_of", "run_hogql"]
+
+
+@dataclass(slots=True)
+class Session:
+    """What the queries of one project are run with."""
+
+    team_id: int
+    now: datetime
+    store: Callable[[], EventStore]
+    cohorts: Mapping[int, str]
+    """Names by number."""
+    canned: list[Canned]
+    cohort_problems: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Why the members of a cohort are not known."""
+    offset_allowed: bool = False
+    max_rows_scanned: int | None = None
+    max_result_bytes: int | None = None
+    log: Callable[[dict[str, Any]], object] = lambda _: None
+    connection: Any = None
+    stopped: bool = False
+    test_accounts: Any = None
+    """The project's filters of internal users."""
+    variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    """Insight variables, by id."""
+
+    def interrupt(self) -> None:
+        """Stop what runs."""
+        self.stopped = True
+        if self.connection is not None:
+            self.connection.interrupt()
+
+
+class Work:
+    """The rest of an answer.
+
+    Args:
+        session: What it is run with.
+        make: Makes status and body.
+    """
+
+    def __init__(self, session: Session, make: Callable[[], tuple[int, bytes]]) -> None:
+        self._session = session
+        self._make = make
+
+    def run(self) -> tuple[int, bytes]:
+        """Make status and body."""
+        return self._make()
+
+    def interrupt(self) -> None:
+        """Give up."""
+        self._session.interrupt()
+
+
+def run_hogql(
+    session: Session,
+    sql: str,
+    values: Mapping[str, Any],
+    *,
+    most: int | None = None,
+    offset: bool = False,
+    **more: Any,
+) -> Result:
+    """Run a query.
+
+    Args:
+        session: What it is run with.
+        sql: The query.
+        values: The constants of its placeholders.
+        most: Rows beyond which its LIMIT is not heeded; those of the server by default.
+        offset: Whether it may say OFFSET, whatever the settings.
+        more: `filter`, `date_range` and `variable` of `hogql.context.Context`.
+
+    Raises:
+        Problem: It is refused, or fails.
+    """
+    from posthog_emulator.hogql.problems import HogQLError
+    from posthog_emulator.hogql.translate import MOST_ROWS
+
+    began = perf_counter()
+    chosen = next((canned for canned in reversed(session.canned) if canned.fits(sql)), None)
+    try:
+        if chosen is not None:
+            result = canned_result(chosen, sql, values)
+        else:
+            result = _run(
+                session,
+                sql,
+                {"values": values, **more},
+                most=most or MOST_ROWS,
+                offset=offset or session.offset_allowed,
+            )
+    except HogQLError as error:
+        raise Problem(error.status, code=error.code, detail=error.detail) from None
+    session.log({"query": sql, "seconds": perf_counter() - began, "rows": result.count})
+    if session.max_result_bytes is not None and len(result.rows) > session.max_result_bytes:
+        raise Problem(513)
+    return result
+
+
+def context_of(session: Session, given: Mapping[str, Any]) -> Context:
+    """What a query's meaning depends on: the session, and the rest by its names."""
+    from posthog_emulator.hogql.context import Context
+
+    types = session.store().read(
+        "SELECT scope, name, type FROM property_types WHERE team_id = ?", [session.team_id]
+    )
+    return Context(
+        team_id=session.team_id,
+        now=session.now.astimezone(UTC),
+        property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
+        cohorts=session.cohorts,
+        cohort_problems=session.cohort_problems,
+        **given,
+    )
+
+
+def check_hogql(session: Session, sql: str, **given: Any) -> None:
+    """Translate a query without running it.
+
+    Args:
+        session: What it would be run with.
+        sql: The query.
+        given: What is not the session's of `hogql.context.Context`.
+
+    Raises:
+        HogQLError: It is refused.
+    """
+    from posthog_emulator.hogql.translate import translate
+
+    translate(sql, context_of(session, given), offset=session.offset_allowed)
+
+
+def _run(
+    session: Session, sql: str, given: Mapping[str, Any], *, most: int, offset: bool
+) -> Result:
+    from posthog_emulator.hogql.output import row_json
+    from posthog_emulator.hogql.translate import DEFAULT_ROWS, translate
+
+    store = session.store()
+    translation = translate(sql, context_of(session, given), offset=offset, most=most)
+    columns = translation.query.columns
+    row = row_json([kind for _, kind in columns])
+    statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
+    table = _executed(session, store, statement, translation)
+    paged = translation.paged
+    cut = table.num_rows > DEFAULT_ROWS
+    if paged and cut:
+        table = table.slice(0, DEFAULT_ROWS)
+    head: dict[str, Any] = {
+        "columns": [name for name, _ in columns],
+        "types": [[name, str(kind)] for name, kind in columns],
+        "hasMore": cut if paged else None,
+        "limit": DEFAULT_ROWS if paged else None,
+        "offset": 0 if paged else None,
+        "query": sql,
+        "hogql": translation.query.text,
+        "clickhouse": None,
+        "error": None,
+        "timings": [],
+        "modifiers": {},
+        "metadata": None,
+        "explain": None,
+    }
+    return Result(_joined(table), head, table.num_rows)
+
+
+def _executed(session: Session, store: EventStore, sql: str, translation: Translation) -> Any:
+    duckdb = importlib.import_module("duckdb")
+    connection = session.connection = store.cursor()
+    try:
+        if session.stopped:
+            raise Problem(500, code="error", detail="ClickHouse error while executing query.")
+        _check_scan(session, connection, translation)
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.Error as error:
+        raise _problem(duckdb, error) from None
+    finally:
+        session.connection = None
+        connection.close()
+
+
+def _check_scan(session: Session, connection: Any, translation: Translation) -> None:
+    """Refuse what reads too many events, as the server does by its own estimate."""
+    most = session.max_rows_scanned
+    if most is None:
+        return
+    rows = sum(connection.execute(scan).fetchall()[0][0] for scan in translation.scans)
+    if rows > most:
+        seconds = max(11, round(10 * rows / max(most, 1)))
+        raise Problem(
+            512,
+            detail=f"Estimated query execution time ({seconds} seconds) is too long. "
+            "Try reducing its scope by changing the time range.",
+        )
+
+
+def _joined(table: Any) -> bytes:
+    """The rows' texts, one after the other as they lie in memory, as one JSON array."""
+    pyarrow = importlib.import_module("pyarrow")
+    column = table.column(0)
+    if not pyarrow.types.is_large_string(column.type):
+        column = column.cast(pyarrow.large_string())
+    pieces: list[Any] = []
+    for chunk in column.chunks:
+        if len(chunk):
+            offsets: Any = memoryview(chunk.buffers()[1]).cast("q")
+            start, end = offsets[chunk.offset], offsets[chunk.offset + len(chunk)]
+            pieces.append(memoryview(chunk.buffers()[2])[start:end])
+    if pieces:
+        pieces[-1] = pieces[-1][:-1]  # the last comma
+    return b"".join([b"[", *pieces, b"]"])
+
+
+_TOLD = re.compile(r"must appear in the GROUP BY clause")
+
+
+def _problem(duckdb: Any, error: Exception) -> Problem:
+    """What ClickHouse would say to what DuckDB says."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, duckdb.InterruptException):
+        return Problem(500, code="error", detail="ClickHouse error while executing query.")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Problem(513)
+    if _TOLD.search(str(error)):
+        return invalid(
+            "A column is not under aggregate function and not in GROUP BY.",
+            None,
+            "not_an_aggregate",
+        )
+    if "Division by zero" in text:
+        return invalid("Division by zero", None, "illegal_division")
+    if "Sizes of arrays differ" in text:
+        return invalid("Arrays have different sizes.", None, "sizes_of_arrays_dont_match")
+    if isinstance(error, duckdb.ConversionException):
+        return invalid(text, None, "cannot_parse_text")
+    return invalid(
+        f"The emulator cannot run its translation of this query: {text} "
+        "Give its rows yourself with emulator.on_query()."
+    )

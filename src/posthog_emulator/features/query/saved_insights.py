@@ -1,0 +1,87 @@
+"""Saved insights: their results, computed and kept as those of any query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from posthog_emulator.http.errors import invalid
+from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.json_types import as_object
+from posthog_emulator.operation_handler import Special
+from posthog_emulator.rest.handlers import item_answer
+from posthog_emulator.state import Call
+
+from .endpoint import Plan, status_of
+from .result import encoded
+from .runner import Work
+from .state import Cached
+
+__all__ = ["SPECIALS", "get"]
+
+_MODES: Final = frozenset(
+    {"force_cache", "blocking", "async", "lazy_async", "async_except_on_cache_miss",
+     "force_blocking", "force_async"}
+)  # fmt: skip
+_TRUE: Final = frozenset({"true", "1"})
+_SHOWN: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_range", "timezone")
+
+
+def get(call: Call) -> Answer:
+    """`GET insights/{id}/?refresh=`: the insight, with its result where there is one."""
+    row = call.row()
+    plain = item_answer(call, row)
+    query = as_object(row.data.get("query"))
+    asked = call.request.value("refresh") or "force_cache"
+    mode = "force_blocking" if asked.lower() in _TRUE else asked
+    mode = "force_cache" if mode.lower() in {"false", "0"} else mode
+    if mode not in _MODES:
+        raise invalid(f'"{asked}" is not a valid choice.', "refresh", "invalid_choice")
+    if not query:
+        return plain
+    if mode == "force_cache":
+        # Here it does not compute, other than for queries.
+        try:
+            plan = Plan(call, query, "blocking")
+        except Exception as error:
+            if getattr(error, "status", None) == 400:
+                return plain
+            raise
+        found, job = plan.known()[0], None
+    else:
+        plan = Plan(call, query, mode)
+        found, job = plan.known()
+    if job is not None:
+        job.insight = int(row.key) if row.key.isdigit() else None
+        status = status_of(job)
+        return _with(plain, found, {**status, "is_cached": found is not None}, cached=True)
+    if found is not None or mode == "force_cache":
+        return _with(plain, found, {}, cached=True)
+
+    def make() -> tuple[int, bytes]:
+        answer = _with(plain, plan.compute(), {}, cached=False)
+        return answer.status, answer.content
+
+    return Answer(plain.status, headers=plain.headers, later=Work(plan.session, make))
+
+
+def _with(plain: Answer, found: Cached | None, more: dict[str, Any], *, cached: bool) -> Answer:
+    """The insight with a result in it."""
+    body = json.loads(plain.content)
+    fields: dict[str, Any] = {"result": None}
+    if found is not None:
+        fields = {**found.fields(cached=cached), "result": json.loads(found.result.rows)}
+        fields |= {name: found.result.head[name] for name in _SHOWN if name in found.result.head}
+    fields |= more
+    body |= {name: value for name, value in fields.items() if name in body}
+    return Answer(plain.status, encoded(body), headers=plain.headers)
+
+
+def _suggestions(call: Call) -> Answer:
+    call.fidelity = "schema"
+    call.locate()
+    return json_answer(call.operation.result.status, [])
+
+
+SPECIALS: Mapping[str, Special] = {"insights.create_suggestions": Special(_suggestions)}

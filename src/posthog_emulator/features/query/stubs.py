@@ -1,0 +1,101 @@
+"""Rows given by hand, for queries that cannot be translated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, TypeAlias, cast
+from uuid import UUID
+
+from .result import Result, encoded
+
+__all__ = ["Canned", "Pattern", "Rows", "canned_result"]
+
+Rows: TypeAlias = "Iterable[Sequence[Any] | Mapping[str, Any]]"
+Pattern: TypeAlias = "str | re.Pattern[str] | Callable[[str], bool]"
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Canned:
+    """The answer to every query that a pattern fits."""
+
+    pattern: Pattern
+    rows: Rows | Callable[[str, Mapping[str, Any]], Rows]
+    columns: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+
+    def fits(self, sql: str) -> bool:
+        """Whether a query is meant; spaces and line breaks are all alike."""
+        if not isinstance(self.pattern, str | re.Pattern):
+            return self.pattern(sql)
+        flat = _SPACE.sub(" ", sql).strip()
+        if isinstance(self.pattern, re.Pattern):
+            return self.pattern.search(sql) is not None or self.pattern.search(flat) is not None
+        if _SPACE.sub(" ", self.pattern).strip() in flat:
+            return True
+        try:
+            return re.search(self.pattern, flat) is not None
+        except re.error:
+            return False
+
+
+def canned_result(canned: Canned, sql: str, values: Mapping[str, Any]) -> Result:
+    """The rows given for a query, as its answer.
+
+    Raises:
+        ValueError: The rows are not alike, or have not as many columns as were named.
+    """
+    given = canned.rows(sql, values) if callable(canned.rows) else canned.rows
+    rows = list(given)
+    first = rows[0] if rows else ()
+    columns = canned.columns
+    if columns is None and isinstance(first, Mapping):
+        columns = tuple(str(name) for name in first)
+    made: list[list[Any]] = []
+    for row in rows:
+        values_of = list(row.values()) if isinstance(row, Mapping) else list(row)
+        if isinstance(row, Mapping) and columns is not None:
+            values_of = [row.get(name) for name in columns]
+        made.append(values_of)
+    width = len(columns) if columns is not None else len(made[0]) if made else 0
+    names = columns or tuple(f"column_{number}" for number in range(1, width + 1))
+    if any(len(row) != width for row in made) or (canned.types and len(canned.types) != width):
+        raise ValueError(f"rows, columns and types of on_query must have one length, as {width}")
+    types = canned.types or tuple(_type([row[n] for row in made]) for n in range(width))
+    head = {
+        "columns": list(names),
+        "types": [list(pair) for pair in zip(names, types, strict=True)],
+        "hasMore": None,
+        "limit": None,
+        "offset": None,
+    }
+    plain = [[_json(value) for value in row] for row in made]
+    return Result(encoded(plain), head, len(plain))
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date | UUID | Decimal):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in cast("list[Any]", value)]
+    return value
+
+
+_TYPES: tuple[tuple[type[Any], str], ...] = (
+    (bool, "Bool"), (int, "Int64"), (float, "Float64"), (datetime, "DateTime64(6, 'UTC')"),
+    (date, "Date"), (UUID, "UUID"),
+)  # fmt: skip
+
+
+def _type(values: list[Any]) -> str:
+    present = [value for value in values if value is not None]
+    if not present:
+        return "Nullable(Nothing)"
+    name = next((text for kind, text in _TYPES if isinstance(present[0], kind)), "String")
+    return name if len(present) == len(values) else f"Nullable({name})"

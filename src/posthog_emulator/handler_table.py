@@ -1,0 +1,38 @@
+"""Operations that do more, or other, than their kind.
+
+To teach the emulator one more, write a handler and enter it here under the operation's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from posthog_emulator.features.batch_exports import handlers as exports
+from posthog_emulator.features.cohorts import handlers as cohorts
+from posthog_emulator.features.events import handlers as events
+from posthog_emulator.features.flags import handlers as flags
+from posthog_emulator.features.persons import handlers as persons
+from posthog_emulator.features.query import handlers as queries
+from posthog_emulator.features.query import saved_insights as insights
+
+from .features import definitions, groups, misc
+from .operation_handler import Special
+
+__all__ = ["REFUSALS", "SPECIALS", "Special"]
+
+SPECIALS: Mapping[str, Special] = {
+    **cohorts.SPECIALS,
+    **definitions.SPECIALS,
+    **events.SPECIALS,
+    **groups.SPECIALS,
+    **persons.SPECIALS,
+    **misc.SPECIALS,
+    **exports.SPECIALS,
+    **queries.SPECIALS,
+    **flags.SPECIALS,
+    **insights.SPECIALS,
+}
+"""By operation id."""
+
+REFUSALS: Mapping[tuple[str, str], str] = persons.REFUSALS
+"""Sentences for methods the server refuses with advice, by method and path template."""

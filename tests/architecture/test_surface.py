@@ -1,0 +1,143 @@
+"""Resources and registry belong together, and every method follows the same rules."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from collections.abc import Iterator
+from functools import cache, cached_property
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+import asyncposthog
+from asyncposthog import OMIT, AsyncPostHog, registry
+from asyncposthog.client import BaseClient
+from asyncposthog.core.resource import Resource
+from asyncposthog.operation import Operation
+from asyncposthog.resources import Resources
+
+OPERATIONS = tuple(registry.operations())
+
+
+@cache
+def methods() -> dict[str, Any]:
+    """Return every generated method by its public name."""
+    client = AsyncPostHog("phx_guard", project_id=1)
+    found: dict[str, Any] = {}
+    for name, member in _members(Resources):
+        assert isinstance(member, cached_property), name
+        found |= _methods(getattr(client, name), name)
+    return found
+
+
+def _methods(resource: Resource, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, member in _members(_generated(type(resource))):
+        if isinstance(member, cached_property):
+            found |= _methods(getattr(resource, name), f"{path}.{name}")
+        else:
+            assert isinstance(member, FunctionType), f"{path}.{name}"
+            found[f"{path}.{name}"] = getattr(resource, name)
+    return found
+
+
+def _generated(kind: type) -> type:
+    """Return the generated class behind a service."""
+    return next(
+        base for base in kind.__mro__ if base.__module__.startswith("asyncposthog.resources.")
+    )
+
+
+def _members(owner: type) -> Iterator[tuple[str, Any]]:
+    return ((name, member) for name, member in vars(owner).items() if not name.startswith("_"))
+
+
+def test_every_method_has_its_operation_and_every_operation_its_method() -> None:
+    assert sorted(methods()) == sorted(operation.id for operation in OPERATIONS)
+    assert len(OPERATIONS) > 1000
+
+
+def test_every_family_is_listed_and_every_operation_is_found() -> None:
+    assert {operation.id.split(".")[0] for operation in OPERATIONS} == set(registry.FAMILIES)
+    assert [registry.find(operation.id) for operation in OPERATIONS] == list(OPERATIONS)
+    with pytest.raises(KeyError):
+        registry.find("feature_flags.lst")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.id)
+def test_signature(operation: Operation) -> None:
+    parameters = list(inspect.signature(methods()[operation.id]).parameters.values())
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    rest = parameters[len(positional) :]
+    assert [p.name for p in positional] == [p.python_name for p in operation.path_parameters]
+    assert all(p.default is p.empty for p in positional)
+    assert all(p.kind is p.KEYWORD_ONLY for p in rest)
+    assert (rest[-1].name, rest[-1].default) == ("options", None)
+    arguments = rest[:-1]
+    if operation.pagination is not None:
+        assert (arguments[-1].name, arguments[-1].default) == ("concurrency", 1)
+        arguments = arguments[:-1]
+    assert all(p.default is OMIT or p.default is p.empty for p in arguments)
+    required = [p.default is p.empty for p in arguments]
+    assert required == sorted(required, reverse=True), "what is required comes first"
+    assert {p.name for p in arguments} == set(_named(operation))
+    assert not any(keyword.iskeyword(p.name) or p.name.startswith("_") for p in parameters)
+
+
+def _named(operation: Operation) -> Iterator[str]:
+    yield from (p.python_name for p in operation.parameters if p.where != "path")
+    if operation.fixed_body is None and operation.body is not None:
+        yield from (python for python, _ in operation.body.fields)
+        if not operation.body.flat:
+            yield "body"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.id)
+def test_docstring(operation: Operation) -> None:
+    text = " ".join((inspect.getdoc(methods()[operation.id]) or "").split())
+    first = text.partition(". ")[0]
+    assert 3 < len(first) < 200
+    assert f"`{operation.method} {operation.path}`" in text
+    assert all(f"`{scope}`" in text for scope in operation.scopes)
+    assert all(f"`{bucket}`" in text for bucket in operation.buckets)
+
+
+def test_methods_that_page_return_cursors_and_the_others_are_coroutines() -> None:
+    for operation in OPERATIONS:
+        method = methods()[operation.id]
+        pages = operation.pagination is not None
+        assert inspect.iscoroutinefunction(method) is not pages, operation.id
+        assert inspect.signature(method).return_annotation.startswith("Cursor[") is pages
+
+
+def test_no_name_shadows_another() -> None:
+    assert not set(registry.FAMILIES) & set(dir(BaseClient))
+    assert not set(registry.FAMILIES) & {"models", "resources", "registry"}
+    for operation in OPERATIONS:
+        *resources, name = operation.id.split(".")
+        assert not {*resources[1:], name} & set(dir(Resource)), operation.id
+        assert not keyword.iskeyword(name), operation.id
+    below = {operation.resource for operation in OPERATIONS}
+    assert not below & {operation.id for operation in OPERATIONS}
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    names = list(asyncposthog.__all__)
+    assert len(set(names)) == len(names)
+    groups = [[n for n in names if test(n)] for test in (str.isupper, _is_class, _is_plain)]
+    assert names == [name for group in groups for name in sorted(group)]
+    for name in names:
+        assert getattr(asyncposthog, name) is not None
+    assert set(names) <= set(dir(asyncposthog))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = asyncposthog.Nothing
+
+
+def _is_class(name: str) -> bool:
+    return name[0].isupper() and not name.isupper()
+
+
+def _is_plain(name: str) -> bool:
+    return not name[0].isupper()

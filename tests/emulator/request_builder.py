@@ -1,0 +1,173 @@
+"""A valid request for any operation, made from its own description."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from asyncposthog.operation import Operation, Parameter
+from posthog_emulator import Emulator
+from posthog_emulator.rest.plans import Step
+from posthog_emulator.schema.sampling import Style, Synthesiser
+from posthog_emulator.state import World, fill
+
+UUID = "018f0000-0000-7000-8000-0000000000ff"
+FORMATS = {"uuid": UUID, "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01"}
+TYPES = {"integer": "1", "number": "1", "boolean": "true", "object": "{}"}
+
+_EXPORT: dict[str, Any] = {
+    "name": "to the lake",
+    "interval": "hour",
+    "destination": {"type": "NoOp", "config": {}},
+}
+HOGQL: dict[str, Any] = {"query": {"kind": "HogQLQuery", "query": "SELECT 1"}}
+
+BODIES: dict[str, dict[str, Any]] = {
+    "batch_exports.create": _EXPORT,
+    "batch_exports.replace": _EXPORT,
+    "batch_exports.update": {"name": "renamed"},
+    "batch_exports.backfills.create": {"start_at": "2026-01-01T00:00:00Z"},
+    "file_download_batch_exports.create": {
+        "model": "events",
+        "file": {"format": "Parquet", "compression": "zstd"},
+        "data_interval_start": "2026-01-01T00:00:00Z",
+        "data_interval_end": "2026-01-02T00:00:00Z",
+    },
+    "cohorts.add_persons_to_static_cohort": {"person_ids": [UUID]},
+    "cohorts.remove_person_from_static_cohort": {"person_id": UUID},
+    "logs.query": {"query": {"limit": 1}},
+    "persons.bulk_delete": {"ids": [UUID]},
+    "query.create": HOGQL,
+    "query.create_for_kind": HOGQL,
+    "persons.split": {"main_distinct_id": "a"},
+    "persons.update_property": {"key": "a", "value": 1},
+}
+"""Bodies of operations whose rules no schema can say."""
+
+STATES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("batch_exports.backfills.create", "batch_exports.replace", "batch_exports.update"),
+        _EXPORT,
+    ),
+    "cohorts.persons": {"is_static": True},
+    "cohorts.add_persons_to_static_cohort": {"is_static": True},
+    "cohorts.remove_person_from_static_cohort": {"is_static": True},
+    "batch_exports.runs.cancel": {"status": "Running"},
+    "batch_exports.backfills.cancel": {"status": "Running"},
+    "file_download_batch_exports.cancel": {"status": "Running"},
+    "file_download_batch_exports.download": {"status": "Completed"},
+    "file_download_batch_exports.download_part": {"status": "Completed"},
+}
+"""What operations need the object to be like that they are about."""
+
+
+_MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
+
+
+class Caller:
+    """Makes requests for an emulator's operations, and the objects they are about."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        checker = emulator.world.validators.checker
+        styles: tuple[Style, ...] = ("rich", "bare")
+        self._synthesisers = {
+            style: Synthesiser(emulator.world.catalogue, "request", style, checker)
+            for style in styles
+        }
+
+    def request(self, operation: Operation, style: Style) -> httpx.Request:
+        """A valid request: with every field, or with the required ones only."""
+        world, project = self._emulator.world, self._emulator.project_id
+        if any(p.name == "group_key" and p.required for p in operation.query_parameters):
+            self._emulator.add("groups", {"group_type_index": 1, "group_key": "1"})
+        more: dict[str, Any] = {}
+        body = self._body(operation, style)
+        if operation.body is not None and operation.body.media == "multipart":
+            files = operation.body.files
+            more["files"] = {
+                **{name: (None, _text(value)) for name, value in (body or {}).items()},
+                **dict.fromkeys(files, ("a.txt", b"content")),
+            }
+        elif body is not None:
+            more["json"] = body
+        path = self._path(operation)
+        if operation.id == "cohorts.remove_person_from_static_cohort":
+            persons = path.replace("remove_person_from_static_cohort", "persons")
+            world.insert(world.plans.collections[_MEMBERS], persons, {"uuid": UUID}, project)
+        return httpx.Request(
+            operation.method,
+            f"http://emulator{path}",
+            params=[(p.name, _value(p)) for p in operation.query_parameters if p.required],
+            headers={"Authorization": f"Bearer {self._emulator.key}"},
+            **more,
+        )
+
+    def before(self, operation: Operation) -> list[httpx.Request]:
+        """What has to be asked for first, so that there is what a request is about."""
+        if operation.id != "query.get":
+            return []
+        job = {**HOGQL, "client_query_id": "1", "refresh": "force_async"}
+        headers = {"Authorization": f"Bearer {self._emulator.key}"}
+        url = "http://emulator/api/projects/1/query/"
+        return [httpx.Request("POST", url, json=job, headers=headers)]
+
+    def _body(self, operation: Operation, style: Style) -> Any:
+        if operation.fixed_body is not None:
+            return dict(operation.fixed_body)
+        if operation.id in BODIES:
+            return BODIES[operation.id]
+        if operation.body is None or operation.body.schema is None:
+            return None
+        return self._synthesisers[style].component(operation.body.schema)
+
+    def _path(self, operation: Operation) -> str:
+        world = self._emulator.world
+        declared = {parameter.name: parameter for parameter in operation.path_parameters}
+        path, parents = operation.path, list[str]()
+        segments = [s for s in operation.path.split("/") if s[:1] in ("{", "@")]
+        for segment, step in zip(segments, world.plans.of(operation).steps, strict=True):
+            state = STATES.get(operation.id, {})
+            value, key = self._item(world, step, parents, declared.get(segment[1:-1]), state)
+            parents.append(key)
+            if segment.startswith("{"):
+                path = path.replace(segment, quote(value, safe=""), 1)
+        return path
+
+    def _item(
+        self,
+        world: World,
+        step: Step,
+        parents: list[str],
+        parameter: Parameter | None,
+        state: dict[str, Any],
+    ) -> tuple[str, str]:
+        """What to put at a placeholder, and the key of what it stands for."""
+        account = world.accounts.account
+        own = {
+            "/api/projects/": str(account.project_id),
+            "/api/organizations/": account.organization_id,
+            "/api/users/": account.user_uuid,
+        }.get(step.template)
+        if own is not None:
+            return own, own
+        collection = world.plans.collections.get(step.template)
+        if collection is None:
+            value = _value(parameter) if parameter is not None else "1"
+            return value, value
+        given = {step.key_field: "thing"} if step.key_field else dict(state)
+        row = world.insert(collection, fill(step.template, parents), given, account.project_id)
+        return ("thing" if step.key_field else row.key), row.key
+
+
+def _value(parameter: Parameter) -> str:
+    if parameter.enum:
+        return str(parameter.enum[0])
+    return TYPES.get(parameter.type) or FORMATS.get(parameter.format or "", "1")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

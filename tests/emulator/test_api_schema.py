@@ -1,0 +1,67 @@
+"""What all emulators of an API share, and what each has for itself."""
+
+from __future__ import annotations
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import httpx
+import pytest
+
+from posthog_emulator import Emulator
+from posthog_emulator.api_schema import of_registry
+from posthog_emulator.schema.catalogue import Catalogue
+from posthog_emulator.schema.sampling import Synthesiser
+
+from .conftest import client
+
+PATHS = (
+    "/api/projects/1/cohorts/",
+    "/api/projects/1/insights/",
+    "/api/projects/1/health_issues/summary/",
+    "/api/users/@me/",
+)
+
+
+def test_the_registry_is_understood_once() -> None:
+    one, other = Emulator(), Emulator()
+    assert one.world.plans is other.world.plans is of_registry().plans
+    assert one.world.store is not other.world.store
+    assert gc.isenabled()
+
+
+@pytest.mark.anyio
+async def test_nothing_of_one_is_seen_by_the_other() -> None:
+    one, other = Emulator(), Emulator()
+    made = one.add("insights")
+    made["tags"] = ["changed"]
+    one.add("cohorts")["filters"] = {"properties": {"type": "OR"}}
+    assert other.items("insights") == []
+    assert other.add("insights")["tags"] != ["changed"]
+    async with client(other) as http:
+        assert (await http.get("/api/projects/1/cohorts/")).json()["count"] == 0
+
+
+def test_a_default_is_not_the_schemas_own() -> None:
+    schemas = {"A": {"type": "object", "properties": {"b": {"type": "array", "default": ["c"]}}}}
+    maker = Synthesiser(Catalogue(schemas), "response", "plain")
+    schema = {"$ref": "#/components/schemas/A"}
+    maker.value(schema)["b"].append("d")
+    assert maker.value(schema) == {"b": ["c"]}
+
+
+def test_many_begin_at_once() -> None:
+    async def asked() -> list[bytes]:
+        emulator = Emulator()
+        emulator.freeze("2026-03-01T12:00:00Z")
+        emulator.seed("insights", 2)
+        async with client(emulator) as http:
+            answers: list[httpx.Response] = [await http.get(path) for path in PATHS]
+        assert {answer.status_code for answer in answers} == {200}
+        return [answer.content for answer in answers]
+
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(anyio.run, asked) for _ in range(12)]
+        found = [one.result() for one in running]
+    assert all(one == found[0] for one in found)

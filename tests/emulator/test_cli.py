@@ -1,0 +1,139 @@
+"""`python -m posthog_emulator`, as a user types it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import httpx
+import pytest
+
+from posthog_emulator import Emulator
+from posthog_emulator.cli import main, run
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One event loop is enough here: the emulator runs in a process of its own."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def running(
+    *options: str,
+) -> AsyncGenerator[tuple[anyio.abc.Process, httpx.AsyncClient]]:
+    """Start the command, and connect to it by what it says."""
+    command = [sys.executable, "-m", "posthog_emulator", "--port", "0", *options]
+    async with await anyio.open_process(command, stderr=None) as process:
+        try:
+            assert process.stdout is not None
+            told = b""
+            while told.count(b"\n") < 3:
+                told += await process.stdout.receive()
+            of = dict(line.split("=") for line in told.decode().split())
+            key = {"Authorization": f"Bearer {of['POSTHOG_PERSONAL_API_KEY']}"}
+            url = f"{of['POSTHOG_HOST']}/api/projects/{of['POSTHOG_PROJECT_ID']}/"
+            async with httpx.AsyncClient(base_url=url, headers=key, timeout=60) as http:
+                yield process, http
+        except BaseException:
+            process.kill()  # it is waited for
+            raise
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_it_serves_until_it_is_told_to_end_and_keeps_what_there_is(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    box = str(tmp_path / "box")
+    options = ["--project-id", "7", "--data", box, "--seed", "demo", "--events", "1_000"]
+    async with running(*options, "--rate-limits") as (process, http):
+        assert (await http.post("cohorts/", json={"name": "mine"})).status_code == 201
+        process.send_signal(how)
+        assert await process.wait() == 0
+    with Emulator(path=box, project_id=7) as emulator:
+        assert "mine" in [cohort["name"] for cohort in emulator.items("cohorts")]
+        assert emulator.world.events.read("SELECT count(*) FROM events") == [(1000,)]
+    # What has been filled is not filled again.
+    async with running(*options) as (process, http):
+        assert "mine" in (await http.get("cohorts/")).text
+        process.send_signal(how)
+        assert await process.wait() == 0
+    with Emulator(path=box, project_id=7) as emulator:
+        assert emulator.world.events.read("SELECT count(*) FROM events") == [(1000,)]
+
+
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (
+        "",
+        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another port, or 0 for any free one\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port=70000"], "--port: a port is a whole number from 0 to 65535, not '70000'"),
+        (["--port=-1"], "--port: a port is a whole number from 0"),
+        (["--port=many"], "not 'many'"),
+        (["--project-id=0"], "--project-id: the number of a project is a whole number of at least"),
+        (["--seed", "apple"], "'apple' (choose from"),
+        (["--seed", "demo", "--events", "0"], "--events: a number of events is a whole number"),
+        (["--seed", "demo", "--events", "many"], "--events"),
+        (["--sing"], "--sing"),
+    ],
+    ids=str,
+)
+def test_what_it_does_not_understand(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_events_need_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "0", "--events", "5"]) == 1
+    assert "needs a seed: --seed demo" in capsys.readouterr().err
+
+
+def test_a_seed_there_is_not() -> None:
+    with pytest.raises(ValueError, match="no seed 'apple'; there are: demo"):
+        run(0, seed="apple")
+
+
+def test_a_folder_that_is_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Emulator(path=tmp_path):
+        assert main(["--port", "0", "--data", str(tmp_path)]) == 1
+    assert "in use by another emulator" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.json").write_text("mine", encoding="utf-8")
+    assert main(["--port", "0", "--data", str(tmp_path)]) == 1
+    assert "move it away to start afresh" in capsys.readouterr().err
+
+
+def test_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"], prog="asyncposthog emulator")
+    said = capsys.readouterr().out
+    assert said.startswith("usage: asyncposthog emulator")
+    assert "--data DIR" in said

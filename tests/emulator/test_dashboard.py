@@ -1,0 +1,155 @@
+"""The page at `/`: what is in it, and that a real browser shows it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+
+from posthog_emulator import Emulator, served
+
+from . import widget_api
+from .conftest import client
+
+START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Page(HTMLParser):
+    """The text of each element of interest, and every address the document points to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.cells: list[list[str]] = []
+        self.pointers: list[str] = []
+        self.bars = 0
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in {"meta", "link"}:
+            self.open.append(tag)
+        self.bars += tag == "rect"
+        self.pointers += [value or "" for name, value in attrs if name in {"href", "src"}]
+        if tag == "tr":
+            self.cells.append([])
+        if tag in {"td", "th"}:
+            self.cells[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag, attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & {*self.open}:
+            self.cells[-1][-1] += data
+
+
+async def got(emulator: Emulator) -> str:
+    async with client(emulator, key=None) as http:
+        answer = await http.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    return answer.text
+
+
+@pytest.mark.anyio
+async def test_an_empty_one(tiny: Emulator) -> None:
+    page = Page(await got(tiny))
+    assert page.open == []
+    assert page.pointers == ["data:,"]
+    assert page.bars == 0
+
+
+@pytest.mark.anyio
+async def test_resources_requests_events_and_limits(tiny: Emulator) -> None:
+    emulator = Emulator(rate_limits=True)
+    emulator.freeze(START)
+    emulator.seed("cohorts", 1234)
+    async with client(emulator) as http:
+        flag = (await http.post("/api/projects/1/feature_flags/", json={"key": "a"})).json()
+        await http.patch(f"/api/projects/1/feature_flags/{flag['id']}/", json={"deleted": True})
+        emulator.fail(503)
+        await http.get("/api/projects/1/cohorts/")
+        emulator.drop()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get("/api/projects/1/cohorts/")
+    for minutes, count in ((0, 3), (1, 5), (7, 1)):
+        emulator.travel(timedelta(minutes=minutes))
+        happened = [{"event": "e", "distinct_id": f"p{n}"} for n in range(count)]
+        emulator.world.events.append(1, happened)
+    text = await got(emulator)
+    page = Page(text)
+    assert page.open == []
+    assert ["cohorts", "1,234", ""] in page.cells
+    assert ["feature_flags", "0", "1"] in page.cells
+    requests = [row[1:4] for row in page.cells if row[0].startswith("12:0")]
+    assert requests == [
+        ["GET", "dropped", "/api/projects/1/cohorts/"],
+        ["GET", "503", "/api/projects/1/cohorts/"],
+        ["PATCH", "200", f"/api/projects/1/feature_flags/{flag['id']}/feature_flags.delete"],
+        ["POST", "201", "/api/projects/1/feature_flags/feature_flags.create"],
+    ]
+    assert page.bars == 3
+    for name, value in (("Events", "9"), ("Persons", "5"), ("Requests", "4")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in text
+    assert "5 events 8 minutes before the end" in text
+    (sustained,) = [row for row in page.cells if row[0].startswith("sustained")]
+    assert sustained[1].strip() == "2 / 4,800"
+    assert "phx_emulator" not in text
+    assert Page(await got(tiny)).cells != page.cells
+
+
+@pytest.mark.anyio
+async def test_what_happened_long_ago_is_shown_as_the_last_hour(tiny: Emulator) -> None:
+    tiny.freeze(START)
+    tiny.world.events.append(1, [{"event": "e", "distinct_id": "a"}])
+    tiny.travel(timedelta(days=30))
+    text = await got(tiny)
+    assert "1 events in the last minute" in text
+    assert "12:01" in text
+
+
+@pytest.mark.anyio
+async def test_everything_is_escaped(tiny: Emulator) -> None:
+    evil = "<script>alert(1)</script>"
+    tiny.world.accounts.account = type(tiny.world.accounts.account)(project_name=evil)
+    async with client(tiny) as http:
+        await http.get(f"/api/{evil}/&quot;/", headers={"x": evil})
+        await http.request("<B>", "/api/projects/1/widgets/")
+    text = await got(tiny)
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "&lt;B&gt;" in text
+    assert Page(text).open == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+def test_a_real_browser_shows_it(tmp_path: Path) -> None:
+    emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
+    emulator.seed("widgets", 7)
+    emulator.world.events.append(1, [{"event": "e", "distinct_id": "a"}])
+    picture = tmp_path / "page.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+    with served(emulator) as url:
+        shown = subprocess.run(
+            [str(CHROMIUM), *options, "--dump-dom", f"{url}/"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        subprocess.run(
+            [str(CHROMIUM), *options, "--window-size=900,900", f"--screenshot={picture}", url],
+            capture_output=True, timeout=120,
+        )  # fmt: skip
+    page = Page(shown.stdout.removeprefix("<!DOCTYPE html>"))
+    assert ["widgets", "7", ""] in page.cells
+    assert page.bars == 1
+    assert picture.stat().st_size > 10_000

@@ -1,0 +1,133 @@
+"""A request may say itself how it is to go wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from posthog_emulator import Emulator, serve
+from posthog_emulator.faults.mutations import NEW_FIELD
+
+pytestmark = pytest.mark.anyio
+
+WIDGETS = "/api/projects/1/widgets/"
+
+
+async def ask(http: httpx.AsyncClient, query: Any = None, **wishes: str) -> httpx.Response:
+    headers = {f"X-Emulator-{name}": wish for name, wish in wishes.items()}
+    return await http.get(WIDGETS, params=query, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "after"),
+    [("503", 503, None), ("429; retry-after=2", 429, "2"), ("512", 512, None)],
+)
+async def test_a_failure(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, wish: str, status: int, after: str | None
+) -> None:
+    answer = await ask(tiny_http, Fail=wish)
+    assert (answer.status_code, answer.headers.get("retry-after")) == (status, after)
+    assert answer.json().keys() == {"type", "code", "detail", "attr"}
+    assert (await ask(tiny_http)).status_code == 200
+
+
+async def test_a_page_of_html_after_all_was_done(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    answer = await tiny_http.post(
+        WIDGETS, json={"name": "a"}, headers={"X-Emulator-Fail": "502; html; after"}
+    )
+    assert (answer.status_code, answer.text[:6]) == (502, "<html>")
+    assert [item["name"] for item in tiny.items("widgets")] == ["a"]
+
+
+async def test_latency(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    tiny.settings.sleep = sleep
+    await ask(tiny_http, Latency="0.5")
+    await ask(tiny_http, Latency="uniform 1 2", Seed="3")
+    assert slept[0] == 0.5
+    assert 1 <= slept[1] <= 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "error"),
+    [
+        ("drop", httpx.RemoteProtocolError),
+        ("reset", httpx.ReadError),
+        ("cut", httpx.RemoteProtocolError),
+        ("reset-after", httpx.ReadError),
+    ],
+)
+async def test_broken_connections(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, wish: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await ask(tiny_http, Break=wish)
+    async with serve(tiny) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        http.headers = tiny_http.headers
+        with pytest.raises(error):
+            await ask(http, Break=wish)
+        assert (await ask(http)).status_code == 200
+
+
+async def test_broken_bodies(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    whole = (await ask(tiny_http)).content
+    assert (await ask(tiny_http, Break="truncate")).content == whole[: len(whole) // 2]
+    assert (await ask(tiny_http, Break="html")).status_code == 502
+    garbled = await ask(tiny_http, Break="garble", Seed="1")
+    with pytest.raises(ValueError, match=r".+"):
+        garbled.json()
+    assert (await ask(tiny_http)).content == whole
+
+
+async def test_drift_links_and_pages(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    tiny.seed("widgets", 6)
+    drifted = (await ask(tiny_http, {"limit": 3}, Drift="extra, missing", Links="foreign")).json()
+    assert all(NEW_FIELD in row for row in drifted["results"])
+    assert drifted["next"].startswith("https://posthog.invalid/")
+    rows = [
+        [r["id"] for r in (await ask(tiny_http, query, Pages="duplicate")).json()["results"]]
+        for query in ({"limit": 3}, {"limit": 3, "offset": 3})
+    ]
+    assert rows == [[1, 2, 3], [1, 2, 3]]
+    everything = await ask(tiny_http, Drift="all", Links="all", Pages="all", Latency="0")
+    assert everything.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"Fail": "often"},
+        {"Fail": "700"},
+        {"Fail": "503; loudly"},
+        {"Latency": "long"},
+        {"Break": "dance"},
+        {"Drift": "extinct"},
+        {"Links": ""},
+        {"Pages": "torn"},
+        {"Seed": "apple"},
+    ],
+    ids=str,
+)
+async def test_what_is_not_understood_is_refused(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, wish: dict[str, str]
+) -> None:
+    answer = await ask(tiny_http, **wish)
+    (name,) = wish
+    assert answer.status_code == 400
+    assert answer.json()["attr"] == f"x-emulator-{name.lower()}"
+    assert answer.json()["detail"].startswith("The emulator does not understand the header")
+    assert tiny.requests[-1].status == 400
+
+
+async def test_a_seed_is_a_number(tiny_http: httpx.AsyncClient) -> None:
+    answer = await tiny_http.get(WIDGETS, headers={"X-Emulator-Seed": "x"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].endswith("x-emulator-seed: it is a whole number, not 'x'")

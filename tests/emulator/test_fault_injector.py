@@ -1,0 +1,270 @@
+"""Misbehaviour by chance, in this process and on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import httpx
+import pytest
+from anyio import to_thread
+
+from posthog_emulator import Emulator, serve
+from posthog_emulator.faults.faults import MISBEHAVIOURS, Fault, Misbehaviour, Plan
+
+pytestmark = pytest.mark.anyio
+
+WIDGETS = "/api/projects/1/widgets/"
+STATUSES: tuple[Misbehaviour, ...] = ("429", "500", "502", "503", "504")
+
+
+def drawn(plan: Plan, count: int) -> list[Fault | None]:
+    return [plan.draw() for _ in range(count)]
+
+
+class Stalls:
+    """Stands for a sleep: notes what was there at the time, and lets no time pass."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self.seen: list[tuple[float, int]] = []
+        emulator.settings.sleep = self
+
+    async def __call__(self, seconds: float) -> None:
+        self.seen.append((seconds, len(self._emulator.items("widgets"))))
+
+
+# --- The plan ---------------------------------------------------------------------------------
+
+
+def test_a_seed_always_gives_the_same() -> None:
+    first, again, other = (drawn(Plan(0.2, MISBEHAVIOURS, seed), 500) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
+def test_the_rate(rate: float) -> None:
+    plan = Plan(rate, MISBEHAVIOURS, 1)
+    wrong = sum(fault is not None for fault in drawn(plan, 5000))
+    assert wrong == pytest.approx(5000 * rate, rel=0.1)
+    assert plan.counts.total() == wrong
+    assert set(plan.counts) == (set(MISBEHAVIOURS) if rate else set[str]())
+
+
+def test_the_rate_does_not_change_what_happens_to_those_that_go_wrong() -> None:
+    all_wrong, some_wrong = (drawn(Plan(rate, MISBEHAVIOURS, 1), 500) for rate in (1.0, 0.3))
+    pairs = [(a, b) for a, b in zip(all_wrong, some_wrong, strict=True) if b is not None]
+    assert pairs
+    assert all(a == b for a, b in pairs)
+
+
+@pytest.mark.parametrize("kind", ["429", "503"])
+def test_what_says_that_nothing_was_done_is_right(kind: Misbehaviour) -> None:
+    faults = [fault for fault in drawn(Plan(1, [kind], 1), 200) if fault is not None]
+    assert {fault.moment for fault in faults} == {"before"}
+
+
+@pytest.mark.parametrize("kind", [*STATUSES, "html"])
+def test_some_say_when_to_come_back_and_some_do_not(kind: Misbehaviour) -> None:
+    faults = [fault for fault in drawn(Plan(1, [kind], 1), 200) if fault is not None]
+    assert {dict(fault.headers).get("Retry-After") for fault in faults} == {None, "1"}
+
+
+@pytest.mark.parametrize(
+    ("rate", "kinds", "message"),
+    [
+        (-0.1, ["500"], "rate must be from 0 to 1"),
+        (1.1, ["500"], "rate must be from 0 to 1"),
+        (0.2, ["501"], r"not \['501'\]"),
+        (0.2, [], "not none"),
+    ],
+)
+def test_a_plan_there_is_not(tiny: Emulator, rate: float, kinds: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny.misbehave(rate, kinds)
+
+
+# --- In this process ----------------------------------------------------------------------------
+
+
+async def outcomes(http: httpx.AsyncClient, count: int) -> list[str]:
+    """What becomes of so many creations."""
+    seen: list[str] = []
+    for number in range(count):
+        try:
+            answer = await http.post(WIDGETS, json={"name": f"w{number}"})
+        except httpx.TransportError as error:
+            seen.append(type(error).__name__)
+        else:
+            text = answer.text if answer.headers["content-type"] == "text/html" else ""
+            seen.append(f"{answer.status_code}{' html' * text.startswith('<html>')}")
+    return seen
+
+
+@pytest.mark.parametrize("kind", STATUSES)
+async def test_statuses(tiny: Emulator, tiny_http: httpx.AsyncClient, kind: Misbehaviour) -> None:
+    tiny.misbehave(1, [kind])
+    assert await outcomes(tiny_http, 20) == [kind] * 20
+    done = len(tiny.items("widgets"))
+    assert done == 0 if kind in {"429", "503"} else 0 < done < 20
+
+
+async def test_pages_of_a_proxy(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    tiny.misbehave(1, ["html"])
+    answers = [await tiny_http.get(WIDGETS) for _ in range(40)]
+    assert {answer.status_code for answer in answers} == {500, 502, 503, 504}
+    assert all(answer.text.startswith("<html>") for answer in answers)
+    assert all(answer.headers["content-type"].startswith("text/html") for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("reset", "ReadError"), ("drop", "RemoteProtocolError")]
+)
+async def test_lost_connections(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, kind: Misbehaviour, error: str
+) -> None:
+    tiny.misbehave(1, [kind])
+    assert await outcomes(tiny_http, 20) == [error] * 20
+    assert 0 < len(tiny.items("widgets")) < 20
+    assert {request.status for request in tiny.requests} == {0}
+    assert {request.operation for request in tiny.requests} == {None, "widgets.create"}
+
+
+async def test_truncated_answers(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    tiny.misbehave(1, ["truncate"])
+    assert set(await outcomes(tiny_http, 20)) == {"RemoteProtocolError", "201"}
+    assert len(tiny.items("widgets")) == 20
+
+
+async def test_stalls_before_after_and_within(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
+    stalls = Stalls(tiny)
+    tiny.settings.stall = 7
+    tiny.misbehave(1, ["stall"])
+    assert await outcomes(tiny_http, 20) == ["201"] * 20
+    assert {seconds for seconds, _ in stalls.seen} == {7}
+    stored = [count - number for number, (_, count) in enumerate(stalls.seen)]
+    assert set(stored) == {0, 1}
+
+
+async def test_it_goes_on_until_it_is_told_to_behave(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    plan = tiny.misbehave(1, ["500"])
+    tiny.fail(418)
+    assert await outcomes(tiny_http, 3) == ["418", "500", "500"]
+    assert plan.counts == {"500": 2}
+    tiny.behave()
+    assert await outcomes(tiny_http, 1) == ["201"]
+    tiny.misbehave(1, ["500"])
+    tiny.reset()
+    assert await outcomes(tiny_http, 1) == ["201"]
+
+
+async def test_the_same_requests_go_wrong_in_every_run(
+    tiny: Emulator, tiny_http: httpx.AsyncClient
+) -> None:
+    Stalls(tiny)
+    runs: list[list[str]] = []
+    for seed in (1, 1, 2):
+        tiny.reset()
+        tiny.misbehave(0.5, seed=seed)
+        runs.append(await outcomes(tiny_http, 50))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+# --- On the wire --------------------------------------------------------------------------------
+
+KEY = {"Authorization": "Bearer phx_emulator"}
+
+
+@pytest.fixture
+def client() -> Callable[[str], httpx.AsyncClient]:
+    def make(url: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, headers=KEY, timeout=60)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("reset", {"ReadError"}),
+        ("drop", {"RemoteProtocolError"}),
+        ("truncate", {"RemoteProtocolError", "201"}),
+        ("stall", {"201"}),
+        ("502", {"502"}),
+    ],
+)
+async def test_on_a_socket(
+    tiny: Emulator,
+    client: Callable[[str], httpx.AsyncClient],
+    kind: Misbehaviour,
+    expected: set[str],
+) -> None:
+    Stalls(tiny)
+    tiny.misbehave(1, [kind])
+    async with serve(tiny) as url, client(url) as http:
+        assert set(await outcomes(http, 20)) == expected
+        tiny.behave()
+        assert await outcomes(http, 1) == ["201"]
+    assert tiny.app.connections == {}
+
+
+async def test_a_reset_is_one(tiny: Emulator) -> None:
+    tiny.misbehave(1, ["reset"])
+    async with serve(tiny) as url:
+        # What the socket itself said is not told by every anyio: asked without it.
+        with (
+            httpx.Client(base_url=url, headers=KEY, timeout=60) as http,
+            pytest.raises(httpx.ReadError) as caught,
+        ):
+            await to_thread.run_sync(http.get, WIDGETS)
+    chain: BaseException | None = caught.value
+    while chain is not None and not isinstance(chain, ConnectionResetError):
+        chain = chain.__cause__ or chain.__context__
+    assert isinstance(chain, ConnectionResetError)
+
+
+async def test_the_loss_of_an_answer_that_has_no_body(
+    tiny: Emulator, client: Callable[[str], httpx.AsyncClient]
+) -> None:
+    seeded = tiny.seed("widgets", 1)[0]["id"]
+    path = f"{WIDGETS}{seeded}/parts/"
+    async with serve(tiny) as url, client(url) as http:
+        for seed in range(10):
+            tiny.behave()
+            part = (await http.post(path, json={"name": "p"})).json()["id"]
+            tiny.misbehave(1, ["truncate"], seed)
+            try:
+                answer = await http.delete(f"{path}{part}/")
+            except httpx.RemoteProtocolError:
+                break
+            assert answer.status_code == 204
+        else:
+            raise AssertionError("no answer was lost")
+    assert tiny.items("widgets.parts", parents=[seeded]) == []
+
+
+async def test_under_another_server_a_connection_is_only_closed(tiny: Emulator) -> None:
+    tiny.misbehave(1, ["reset"])
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": WIDGETS,
+        "query_string": b"",
+        "headers": [],
+        "client": ["203.0.113.1", 1],
+    }
+    await tiny.app(scope, receive, cast("Any", send))
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert sent[0]["headers"] == [(b"content-length", b"1")]

@@ -1,0 +1,157 @@
+"""Every kind of misbehaviour there is, by a call and by a header: the same, and again the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from posthog_emulator import Emulator
+
+from . import widget_api
+from .conftest import client
+
+pytestmark = pytest.mark.anyio
+
+WIDGETS = "/api/projects/1/widgets/"
+START = "2026-03-01T12:00:00Z"
+Told = Callable[[Emulator, int], object]
+
+SAME: dict[str, tuple[Told, dict[str, str]]] = {
+    "fixed latency": (lambda e, _: e.latency(0.5), {"Latency": "0.5"}),
+    "bursts": (
+        lambda e, _: e.bursts(2, every=5, retry_after=1),
+        {"Fail": "429; retry-after=1; burst=2/5"},
+    ),
+    "one status": (lambda e, _: e.fail(504, times=None), {"Fail": "504"}),
+    "one code": (
+        lambda e, _: e.fail(402, code="payment_required", times=None),
+        {"Fail": "402; code=payment_required"},
+    ),
+    "dropped": (lambda e, _: e.drop(times=None), {"Break": "drop"}),
+    "dropped late": (lambda e, _: e.drop(times=None, after=True), {"Break": "drop-after"}),
+    "reset": (lambda e, _: e.drop(times=None, reset=True), {"Break": "reset"}),
+    "reset late": (
+        lambda e, _: e.drop(times=None, reset=True, after=True),
+        {"Break": "reset-after"},
+    ),
+    "truncated": (lambda e, _: e.truncate(times=None), {"Break": "truncate"}),
+    "cut": (lambda e, _: e.truncate(times=None, cut=True), {"Break": "cut"}),
+    "html": (lambda e, _: e.html(502, times=None), {"Break": "html"}),
+    "html of any status": (lambda e, _: e.html(503, times=None), {"Fail": "503; html"}),
+    "http links": (lambda e, s: e.links("http", seed=s), {"Links": "http"}),
+    "foreign links": (lambda e, s: e.links("foreign", seed=s), {"Links": "foreign"}),
+    "wrong previous": (lambda e, s: e.links("previous", seed=s), {"Links": "previous"}),
+    "loops": (lambda e, s: e.links("loop", seed=s), {"Links": "loop"}),
+    "duplicate pages": (lambda e, s: e.pages("duplicate", seed=s), {"Pages": "duplicate"}),
+    "overlapping pages": (lambda e, s: e.pages("overlap", seed=s), {"Pages": "overlap"}),
+}
+"""Where there is nothing to be drawn."""
+
+CHANCE: dict[str, tuple[Told, dict[str, str]]] = {
+    "uniform latency": (
+        lambda e, s: e.latency("uniform 0.1 0.5", seed=s),
+        {"Latency": "uniform 0.1 0.5"},
+    ),
+    "normal latency": (
+        lambda e, s: e.latency("normal 0.3 0.1", seed=s),
+        {"Latency": "normal 0.3 0.1"},
+    ),
+    "lognormal latency": (
+        lambda e, s: e.latency("lognormal 0.2 0.6", seed=s),
+        {"Latency": "lognormal 0.2 0.6"},
+    ),
+    "error rates": (
+        lambda e, s: e.error_rates({500: 0.3, 503: 0.3}, seed=s),
+        {"Fail": "500; rate=0.3, 503; rate=0.3"},
+    ),
+    "invalid JSON": (lambda e, s: e.garble(times=None, seed=s), {"Break": "garble"}),
+    "missing fields": (lambda e, s: e.drift("missing", seed=s), {"Drift": "missing"}),
+    "nulls": (lambda e, s: e.drift("null", seed=s), {"Drift": "null"}),
+    "other types": (lambda e, s: e.drift("mistyped", seed=s), {"Drift": "mistyped"}),
+    "shuffled pages": (lambda e, s: e.pages("shuffle", seed=s), {"Pages": "shuffle"}),
+    "reordered lists": (lambda e, s: e.pages("reorder", seed=s), {"Pages": "reorder"}),
+}
+"""Where a seed decides."""
+
+DRAWN_ALIKE: dict[str, tuple[Told, dict[str, str]]] = {
+    "extra fields": (lambda e, s: e.drift("extra", seed=s), {"Drift": "extra"}),
+    "new enum values": (lambda e, s: e.drift("enum", seed=s), {"Drift": "enum"}),
+}
+"""Drawn, but of so little that two seeds may agree."""
+
+EVERY = {**SAME, **CHANCE, **DRAWN_ALIKE}
+
+
+async def met(told: Told | None = None, wish: dict[str, str] | None = None, seed: int = 1) -> Any:
+    """What a client meets that asks for the same twelve pages."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS, sleep=sleep)
+    emulator.freeze(START)
+    emulator.seed("widgets", 9, {"kind": "round", "size": 1, "tags": ["a"]})
+    if told is not None:
+        told(emulator, seed)
+    headers = {f"X-Emulator-{name}": text for name, text in (wish or {}).items()}
+    if wish is not None:
+        headers["X-Emulator-Seed"] = str(seed)
+    found: list[Any] = []
+    async with client(emulator) as http:
+        http.base_url = httpx.URL("https://emulator")
+        for number in range(12):
+            query = {"limit": 3, "offset": number % 3 * 3}
+            try:
+                answer = await http.get(WIDGETS, params=query, headers=headers)
+            except httpx.TransportError as error:
+                found.append(type(error).__name__)
+            else:
+                after = answer.headers.get("retry-after")
+                found.append((answer.status_code, after, answer.content))
+    return found, slept
+
+
+@pytest.mark.parametrize("kind", EVERY)
+async def test_a_call_and_a_header_do_the_same(kind: str) -> None:
+    told, wish = EVERY[kind]
+    by_call, by_header = await met(told, seed=3), await met(wish=wish, seed=3)
+    assert by_call != await met()
+    assert by_call == await met(told, seed=3)
+    assert by_header == await met(wish=wish, seed=3)
+    if kind != "error rates":
+        assert by_header == by_call
+    else:
+        # One lot for all statuses here, one for each there.
+        for found, _ in (by_call, by_header):
+            assert {status for status, _, _ in found} == {200, 500, 503}
+
+
+@pytest.mark.parametrize("kind", CHANCE)
+async def test_another_seed_is_another_course(kind: str) -> None:
+    told, wish = CHANCE[kind]
+    for way in ({"told": told}, {"wish": wish}):
+        courses = [await met(**way, seed=seed) for seed in range(1, 5)]  # type: ignore[arg-type]
+        assert any(course != courses[0] for course in courses[1:])
+
+
+@pytest.mark.parametrize("kind", SAME)
+async def test_without_chance_a_seed_changes_nothing(kind: str) -> None:
+    told, wish = SAME[kind]
+    assert await met(told, seed=1) == await met(told, seed=2) == await met(wish=wish, seed=5)
+
+
+async def test_bursts_by_header_come_after_good_ones() -> None:
+    found, _ = await met(wish={"Fail": "429; retry-after=1; burst=2/5"})
+    statuses = [one[0] for one in found]
+    assert statuses == [200, 200, 200, 429, 429, 200, 200, 200, 429, 429, 200, 200]
+
+
+async def test_a_stall_by_header_and_by_plan() -> None:
+    _, slept = await met(wish={"Break": "stall"})
+    assert slept == [0.2] * 12
+    _, slept = await met(lambda e, s: e.misbehave(1, ["stall"], s))
+    assert slept == [0.2] * 12

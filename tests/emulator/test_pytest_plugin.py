@@ -1,0 +1,131 @@
+"""The pytest plugin, as a project that uses it sees it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+USES = """
+import pytest
+from asyncposthog import AsyncPostHog, ClosedError, NotFoundError
+
+kept = []
+
+async def use(posthog, posthog_emulator):
+    flag = await posthog.feature_flags.create(key="beta", active=True)
+    assert (await posthog.feature_flags.get(flag.id)).key == "beta"
+    with pytest.raises(NotFoundError):
+        await posthog.cohorts.get(404)
+    assert [r.status for r in posthog_emulator.requests.matching(path="*/cohorts/*")] == [404]
+    kept.append(posthog)
+"""
+ANYIO = """
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    return request.param
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("again", range(2))
+async def test_anyio(posthog, posthog_emulator, again):
+    await use(posthog, posthog_emulator)
+"""
+STRICT = """
+@pytest.mark.asyncio
+@pytest.mark.parametrize("again", range(2))
+async def test_strict(posthog, posthog_emulator, again):
+    await use(posthog, posthog_emulator)
+"""
+AUTO = """
+@pytest.mark.parametrize("again", range(2))
+async def test_auto(posthog, posthog_emulator, again):
+    await use(posthog, posthog_emulator)
+"""
+NEITHER = """
+import asyncio
+
+@pytest.mark.parametrize("again", range(2))
+def test_neither(posthog, posthog_emulator, again):
+    asyncio.run(use(posthog, posthog_emulator))
+"""
+CLOSED = """
+def test_the_clients_are_closed():
+    assert len(kept) == {count}
+    for client in kept:
+        with pytest.raises(ClosedError):
+            client.feature_flags.get(1).send(None)
+"""
+MORE = """
+import json, threading, urllib.request
+
+seen = []
+
+@pytest.mark.parametrize("number", range(3))
+def test_each_has_its_own(posthog_emulator, number):
+    assert posthog_emulator.items("cohorts") == []
+    posthog_emulator.seed("cohorts", 1 + number)
+    seen.append(posthog_emulator)
+    assert len(set(map(id, seen))) == number + 1
+
+class TestOptions:
+    @pytest.fixture
+    def posthog_emulator_options(self, tmp_path):
+        return {"project_id": 7, "path": tmp_path / "box"}
+
+    def test_are_those_of_the_emulator(self, posthog, posthog_emulator):
+        assert posthog_emulator.project_id == posthog.settings.project_id == 7
+        posthog_emulator.save()
+
+def test_a_url_for_others(posthog_url, posthog_emulator):
+    request = urllib.request.Request(
+        posthog_url + "/api/projects/1/cohorts/",
+        headers={"Authorization": "Bearer " + posthog_emulator.key},
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["count"] == 0
+
+def test_nothing_is_left_of_it():
+    assert not [t for t in threading.enumerate() if "asyncposthog" in t.name]
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "count"),
+    [
+        (ANYIO + STRICT + CLOSED.format(count=6) + MORE, ["-o", "asyncio_mode=strict"], 13),
+        (AUTO + CLOSED.format(count=2), ["-o", "asyncio_mode=auto"], 3),
+        (NEITHER + CLOSED.format(count=2), ["-p", "no:asyncio", "-p", "no:anyio"], 3),
+    ],
+    ids=["strict and anyio", "auto", "neither"],
+)
+def test_under_every_way_of_running_coroutines(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    options: list[str],
+    count: int,
+) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makepyfile(USES + source)
+    if "no:asyncio" not in options:
+        options = [*options, "-o", "asyncio_default_fixture_loop_scope=function"]
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+    result.assert_outcomes(passed=count)
+
+
+def test_unused_it_costs_next_to_nothing() -> None:
+    program = (
+        "import pytest, sys; before = set(sys.modules); import posthog_emulator.pytest_plugin; "
+        "new = set(sys.modules) - before; "
+        "print(*sorted(new))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert told.stderr == ""
+    loaded = told.stdout.split()
+    assert "posthog_emulator.pytest_plugin" in loaded
+    assert not {"asyncposthog.client", "posthog_emulator.emulator", "httpx", "pydantic"} & {*loaded}
+    assert len(loaded) < 10

@@ -1,0 +1,394 @@
+"""The server's rate limits, as tables and against a plain model of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, Refusal, Throttles, Usage
+
+RATES: Mapping[str, Rate] = {
+    "fast": Rate(2, 10),
+    "slow": Rate(5, 100),
+    "team": Rate(2, 10, "team"),
+    "user": Rate(2, 10, "user"),
+    "organization": Rate(2, 10, "organization"),
+    "item": Rate(2, 10, "item"),
+    "unknown": Rate(None, 60),
+}
+ME = Caller("phx_me", user="7", team="1", organization="o", item="i")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def throttles(clock: Clock) -> Throttles:
+    return Throttles(clock, RATES)
+
+
+def used(throttles: Throttles, subject: str | int = "phx_me") -> dict[str, int]:
+    return {bucket: usage.used for bucket, usage in throttles.usage(subject).items()}
+
+
+@pytest.mark.parametrize(
+    ("moments", "wait"),
+    [
+        ((0, 0), 10),
+        ((0, 5), 10),
+        ((0, 9.5), 10),
+        ((2, 3), 10),
+    ],
+)
+def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
+    throttles: Throttles, clock: Clock, moments: tuple[float, float], wait: float
+) -> None:
+    start = clock.now
+    for moment in moments:
+        clock.now = start + moment
+        assert throttles.admit(["fast"], ME) is None
+    refusal = throttles.admit(["fast"], ME)
+    expected = math.ceil(wait - (moments[1] - moments[0]))
+    assert refusal == Refusal(("fast",), expected)
+
+
+@pytest.mark.parametrize(
+    ("later", "wait"), [(0, 10), (0.1, 10), (8.9, 2), (9, 1), (9.75, 1), (9.999999, 1)]
+)
+def test_the_wait_is_in_whole_seconds_rounded_up(
+    throttles: Throttles, clock: Clock, later: float, wait: int
+) -> None:
+    throttles.admit(["fast"], ME)
+    throttles.admit(["fast"], ME)
+    clock.now += later
+    refusal = throttles.admit(["fast"], ME)
+    assert refusal is not None
+    assert refusal.wait == wait
+
+
+def test_an_entry_leaves_when_it_is_as_old_as_the_window(
+    throttles: Throttles, clock: Clock
+) -> None:
+    throttles.admit(["fast"], ME)
+    throttles.admit(["fast"], ME)
+    clock.now += 10
+    assert throttles.admit(["fast"], ME) is None
+    assert used(throttles) == {"fast": 1}
+
+
+@pytest.mark.parametrize(
+    ("wait", "detail"),
+    [
+        (1, "Request was throttled. Expected available in 1 second."),
+        (2, "Request was throttled. Expected available in 2 seconds."),
+        (3600, "Request was throttled. Expected available in 3600 seconds."),
+        (None, "Request was throttled."),
+    ],
+)
+def test_the_sentence(wait: int | None, detail: str) -> None:
+    assert Refusal(("fast",), wait).detail == detail
+
+
+def test_a_refused_request_is_charged_to_the_siblings_only(throttles: Throttles) -> None:
+    for _ in range(2):
+        assert throttles.admit(["fast", "slow"], ME) is None
+    for _ in range(3):
+        assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast",), 10)
+    assert used(throttles) == {"fast": 2, "slow": 5}
+    assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast", "slow"), 100)
+    assert used(throttles) == {"fast": 2, "slow": 5}
+
+
+def test_the_longest_wait_counts_whichever_comes_first(throttles: Throttles) -> None:
+    for _ in range(5):
+        throttles.admit(["slow"], ME)
+    for _ in range(2):
+        throttles.admit(["fast"], ME)
+    assert throttles.admit(["slow", "fast"], ME) == Refusal(("slow", "fast"), 100)
+    assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast", "slow"), 100)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "other", "shared"),
+    [
+        ("fast", Caller("phx_me", user="8", team="2", organization="p", item="j"), True),
+        ("fast", Caller("phx_other", user="7", team="1", organization="o", item="i"), False),
+        ("team", Caller("phx_other", user="8", team="1", organization="p", item="j"), True),
+        ("team", Caller("phx_me", user="7", team="2", organization="o", item="i"), False),
+        ("user", Caller("phx_other", user="7", team="2", organization="p", item="j"), True),
+        ("user", Caller("phx_me", user="8", team="1", organization="o", item="i"), False),
+        ("organization", Caller("phx_other", user="8", organization="o"), True),
+        ("organization", Caller("phx_me", user="7", team="1", organization="p"), False),
+        ("item", Caller("phx_other", user="8", team="1", item="i"), True),
+        ("item", Caller("phx_me", user="7", team="1", organization="o", item="j"), False),
+        ("item", Caller("phx_me", user="7", team="2", organization="o", item="i"), False),
+    ],
+)
+def test_whom_a_bucket_is_for(
+    throttles: Throttles, bucket: str, other: Caller, shared: bool
+) -> None:
+    throttles.admit([bucket], ME)
+    throttles.admit([bucket], ME)
+    assert (throttles.admit([bucket], other) is not None) is shared
+
+
+@pytest.mark.parametrize(
+    ("bucket", "caller", "same"),
+    [
+        ("team", Caller("phx_a", user="7"), Caller("phx_b", user="7")),
+        ("organization", Caller("phx_a", user="7"), Caller("phx_a", user="8")),
+        ("item", Caller("phx_a", team="1"), Caller("phx_a", team="2")),
+        ("item", Caller("phx_a", item="i"), Caller("phx_a", item="j")),
+    ],
+)
+def test_what_stands_in_where_the_path_does_not_say(
+    throttles: Throttles, bucket: str, caller: Caller, same: Caller
+) -> None:
+    throttles.admit([bucket], caller)
+    throttles.admit([bucket], caller)
+    assert throttles.admit([bucket], same) is not None
+
+
+def test_a_bucket_of_unknown_rate_refuses_nothing(throttles: Throttles) -> None:
+    for _ in range(1000):
+        assert throttles.admit(["unknown"], ME) is None
+    assert used(throttles) == {}
+
+
+def test_a_project_with_another_rate(throttles: Throttles, clock: Clock) -> None:
+    throttles.override("fast", 1, 3, 20)
+    throttles.override("slow", "1", None)
+    elsewhere = Caller("phx_me", team="2")
+    for _ in range(3):
+        assert throttles.admit(["fast", "slow"], ME) is None
+    assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast",), 20)
+    assert used(throttles) == {"fast": 3}
+    clock.now += 20
+    assert throttles.admit(["fast"], elsewhere) is None
+    assert throttles.admit(["fast"], elsewhere) is None
+    assert throttles.admit(["fast"], elsewhere) == Refusal(("fast",), 10)
+
+
+def test_a_bucket_that_holds_more_than_it_should_names_no_wait(throttles: Throttles) -> None:
+    throttles.override("fast", 1, 5)
+    for _ in range(5):
+        throttles.admit(["fast"], ME)
+    throttles.override("fast", 1, 2)
+    assert throttles.admit(["fast"], ME) == Refusal(("fast",), None)
+    assert throttles.usage("phx_me")["fast"].remaining == 0
+
+
+def test_a_request_that_counts_more_than_once(throttles: Throttles, clock: Clock) -> None:
+    assert throttles.admit(["slow", "fast"], ME, {"slow": 3}) is None
+    assert used(throttles) == {"slow": 3, "fast": 1}
+    clock.now += 40
+    # There is room for two, so the wait for the oldest is divided by three.
+    assert throttles.admit(["slow"], ME, {"slow": 3}) == Refusal(("slow",), 20)
+    assert throttles.admit(["slow"], ME, {"slow": 2}) is None
+    assert throttles.admit(["team"], ME, {"team": 3}) == Refusal(("team",), 4)
+
+
+def test_usage(throttles: Throttles, clock: Clock) -> None:
+    throttles.admit(["fast", "slow", "team"], ME)
+    clock.now += 4
+    assert throttles.usage("phx_me") == {"fast": Usage(2, 1, 1, 6.0), "slow": Usage(5, 1, 4, 96.0)}
+    assert throttles.usage(1) == {"team": Usage(2, 1, 1, 6.0)}
+    assert throttles.usage("phx_other") == {}
+    clock.now += 6
+    assert throttles.usage("phx_me")["fast"] == Usage(2, 0, 2, 0.0)
+
+
+def test_clearing(throttles: Throttles) -> None:
+    throttles.override("fast", 1, 1)
+    throttles.use_elsewhere(["fast"], ME, 1.0)
+    throttles.admit(["fast"], ME)
+    throttles.clear()
+    assert used(throttles) == {}
+    assert [throttles.admit(["fast"], ME) is None for _ in range(3)] == [True, True, False]
+
+
+def test_no_key_is_kept_or_shown(throttles: Throttles) -> None:
+    throttles.admit(["fast"], ME)
+    assert "phx_me" not in repr(ME)
+    assert "phx_me" not in repr(vars(throttles))
+
+
+@pytest.mark.parametrize("requests", [0, -1])
+def test_a_rate_that_is_none(throttles: Throttles, requests: int) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        throttles.override("fast", 1, requests)
+    with pytest.raises(ValueError, match="must be positive"):
+        throttles.override("fast", 1, 1, requests)
+
+
+def test_a_bucket_there_is_not(throttles: Throttles) -> None:
+    with pytest.raises(KeyError, match="no bucket 'x'"):
+        throttles.admit(["x"], ME)
+    with pytest.raises(KeyError, match="no bucket 'x'"):
+        throttles.override("x", 1, 1)
+    with pytest.raises(KeyError, match="no bucket 'x'"):
+        throttles.use_elsewhere(["x"], ME, 0.5)
+
+
+# --- A stranger -------------------------------------------------------------------------------
+
+
+def test_a_stranger_uses_a_share_of_the_tightest_and_charges_all(
+    throttles: Throttles, clock: Clock
+) -> None:
+    # Half of 5 in 100 s is one every 40 s, the first of them now.
+    throttles.use_elsewhere(["fast", "slow"], ME, 0.5)
+    seen: list[int] = []
+    for _ in range(6):
+        seen.append(used(throttles)["slow"])
+        clock.now += 20
+    assert seen == [1, 1, 2, 2, 3, 2]
+    assert used(throttles)["fast"] == 1
+
+
+def test_a_stranger_who_asks_for_more_than_there_is(throttles: Throttles, clock: Clock) -> None:
+    throttles.use_elsewhere(["fast"], ME, 2.5)
+    clock.now += 9
+    assert throttles.usage("phx_me")["fast"] == Usage(2, 2, 0, 1.0)
+    assert throttles.admit(["fast"], ME) == Refusal(("fast",), 1)
+
+
+def test_a_stranger_charges_whom_we_name(throttles: Throttles) -> None:
+    throttles.use_elsewhere(["fast"], Caller("phx_other", team="1"), 1.0)
+    assert used(throttles) == {}
+    assert used(throttles, "phx_other") == {"fast": 1}
+
+
+def test_a_stranger_is_replaced_and_sent_away(throttles: Throttles, clock: Clock) -> None:
+    throttles.use_elsewhere(["slow"], ME, 1.0)
+    throttles.use_elsewhere(["slow"], ME, 0.2)
+    clock.now += 90
+    assert used(throttles) == {"slow": 2}
+    throttles.use_elsewhere(["slow"], ME, 0)
+    clock.now += 100
+    assert used(throttles) == {"slow": 0}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "share"), [("fast", -0.1), ("unknown", 0.5), ("fast", math.nan)]
+)
+def test_a_share_there_is_not(throttles: Throttles, bucket: str, share: float) -> None:
+    with pytest.raises(ValueError, match="no share"):
+        throttles.use_elsewhere([bucket], ME, share)
+
+
+# --- Against a plain model --------------------------------------------------------------------
+
+VIEWS = (("fast", "slow"), ("slow",), ("team", "fast"), ("unknown", "fast"), ("item", "team"))
+CALLERS = (
+    Caller("a", team="1", item="x"),
+    Caller("b", team="1", item="y"),
+    Caller("a", team="2", item="x"),
+)
+PLAIN_KEYS: Mapping[str, Callable[[Caller], object]] = {
+    "key": lambda caller: caller.key,
+    "team": lambda caller: caller.team,
+    "item": lambda caller: (caller.team, caller.item),
+}
+
+
+class Plain:
+    """The algorithm, as its description reads: newest first, everything looked at every time."""
+
+    def __init__(self) -> None:
+        self.history: dict[tuple[str, Any], list[float]] = {}
+
+    def admit(self, buckets: tuple[str, ...], caller: Caller, now: float) -> int | None:
+        waits: list[float] = []
+        for bucket in buckets:
+            rate = RATES[bucket]
+            if rate.requests is None:
+                continue
+            key = (bucket, PLAIN_KEYS[rate.per](caller))
+            history = [t for t in self.history.get(key, []) if t > now - rate.seconds]
+            if len(history) < rate.requests:
+                history.insert(0, now)
+            else:
+                waits.append(rate.seconds - (now - history[-1]))
+            self.history[key] = history
+        return math.ceil(max(waits)) if waits else None
+
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 60).map(lambda n: n / 4), st.sampled_from(VIEWS), st.sampled_from(CALLERS)
+    ),
+    max_size=80,
+)
+
+
+@given(steps)
+def test_it_is_the_plain_model(steps: list[tuple[float, tuple[str, ...], Caller]]) -> None:
+    clock, plain = Clock(), Plain()
+    throttles = Throttles(clock, RATES)
+    for pause, view, caller in steps:
+        clock.now += pause
+        refusal = throttles.admit(view, caller)
+        assert (None if refusal is None else refusal.wait) == plain.admit(view, caller, clock.now)
+    kept = {b: len(t) for (b, w), t in plain.history.items() if w == "a"}
+    shown = used(throttles, "a")
+    assert set(shown) == set(kept)
+    assert all(shown[bucket] <= kept[bucket] for bucket in kept)
+
+
+@given(steps)
+def test_no_window_ever_holds_more_than_the_limit(
+    steps: list[tuple[float, tuple[str, ...], Caller]],
+) -> None:
+    clock = Clock()
+    throttles = Throttles(clock, RATES)
+    charged: dict[tuple[str, str], list[float]] = {}
+    for pause, view, caller in steps:
+        clock.now += pause
+        refusal = throttles.admit(view, caller)
+        refused = () if refusal is None else refusal.buckets
+        for bucket in set(view) - set(refused):
+            whose = caller.subject(RATES[bucket].per)
+            charged.setdefault((bucket, whose), []).append(clock.now)
+    for (bucket, _), times in charged.items():
+        rate = RATES[bucket]
+        if rate.requests is not None:
+            for start in times:
+                inside = [t for t in times if start <= t < start + rate.seconds]
+                assert len(inside) <= rate.requests
+
+
+@given(steps, st.floats(0.1, 3.0))
+def test_waiting_as_told_is_enough_when_nobody_else_comes(
+    steps: list[tuple[float, tuple[str, ...], Caller]], share: float
+) -> None:
+    clock = Clock()
+    throttles = Throttles(clock, RATES)
+    throttles.use_elsewhere(["fast"], CALLERS[0], share)
+    for pause, view, caller in steps:
+        clock.now += pause
+        refusal = throttles.admit(view, caller)
+    throttles.use_elsewhere(["fast"], CALLERS[0], 0)
+    for view in VIEWS:
+        refusal = throttles.admit(view, CALLERS[0])
+        if refusal is not None:
+            assert refusal.wait is not None
+            clock.now += refusal.wait
+            # What was charged by the refused attempt may have filled a sibling meanwhile.
+            again = throttles.admit(refusal.buckets, CALLERS[0])
+            assert again is None

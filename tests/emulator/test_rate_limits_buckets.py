@@ -1,0 +1,99 @@
+"""The server's own buckets: their rates, and which of them a request is charged to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asyncposthog import registry
+from asyncposthog.operation import Operation
+from posthog_emulator.rate_limits.rate_limits import (
+    Caller,
+    QueryPlan,
+    Rate,
+    Refusal,
+    Throttles,
+    charged_buckets,
+    costs,
+)
+
+ME = Caller("phx_me", team="1")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_the_buckets_are_those_of_the_registry(clock: Clock) -> None:
+    throttles = Throttles(clock)
+    assert throttles.rates["burst"] == Rate(480, 60)
+    assert throttles.rates["sustained"] == Rate(4800, 3600)
+    assert throttles.rates["organization_invite_burst"] == Rate(50, 3600, "organization")
+    assert throttles.rates["feature_flag_remote_config"].requests == 600
+    assert throttles.rates["batch_exports_count_rows_burst"].requests is None
+    assert throttles.rates.keys() == registry.BUCKETS.keys()
+    assert all(set(o.buckets) <= throttles.rates.keys() for o in registry.operations())
+
+
+def test_hammering_through_refusals_burns_the_hour(clock: Clock) -> None:
+    throttles = Throttles(clock)
+    answered = 0
+    for _ in range(4800):
+        answered += throttles.admit(("burst", "sustained"), ME) is None
+    assert answered == 480
+    clock.now += 60
+    refusal = throttles.admit(("burst", "sustained"), ME)
+    assert refusal == Refusal(("sustained",), 3540)
+
+
+HOGQL = {"query": {"kind": "HogQLQuery", "query": "select 1"}}
+TRENDS = {"query": {"kind": "TrendsQuery"}}
+CURRENT = ("api_queries_burst", "api_queries_sustained")
+CLICKHOUSE = ("clickhouse_burst", "clickhouse_sustained")
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "current", "legacy"),
+    [
+        ("query.create", HOGQL, CURRENT, ("query",)),
+        ("query.create", TRENDS, CURRENT, CLICKHOUSE),
+        ("query.create", None, CURRENT, CLICKHOUSE),
+        ("query.create", [HOGQL], CURRENT, CLICKHOUSE),
+        ("query.create", {"query": "select 1"}, CURRENT, CLICKHOUSE),
+        ("query.create_for_kind", HOGQL, CURRENT, ("query",)),
+        ("query.get", None, CURRENT, CLICKHOUSE),
+        ("query.cancel", None, CURRENT, CLICKHOUSE),
+        ("query.log", None, CURRENT, CLICKHOUSE),
+        ("query.draft_sql", None, ("ai_burst", "ai_sustained"), ("ai_burst", "ai_sustained")),
+        ("endpoints.run", HOGQL, CURRENT, CURRENT),
+        ("cohorts.list", None, ("burst", "sustained"), ("burst", "sustained")),
+        ("persons.list", None, ("clickhouse_burst",), ("clickhouse_burst",)),
+    ],
+)
+def test_both_plans(
+    operation: str, body: Any, current: tuple[str, ...], legacy: tuple[str, ...]
+) -> None:
+    plans: dict[QueryPlan, tuple[str, ...]] = {"current": current, "legacy": legacy}
+    for plan, buckets in plans.items():
+        assert charged_buckets(registry.find(operation), body, plan) == buckets
+
+
+@pytest.mark.parametrize(
+    ("body", "cost"),
+    [([{}, {}, {}], 3), ([], 1), ({"target_email": "a"}, None), (None, None)],
+)
+def test_invitations_are_counted_one_by_one(body: Any, cost: int | None) -> None:
+    operation: Operation = registry.find("organizations.invites.bulk")
+    expected = {} if cost is None else dict.fromkeys(operation.buckets[:2], cost)
+    assert costs(operation.buckets, body) == expected
+    assert costs(("burst", "sustained"), body) == {}

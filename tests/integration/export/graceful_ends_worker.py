@@ -1,0 +1,85 @@
+"""An export in a process of its own, to be interrupted: HOW URL FORM TARGET CHECKPOINT.
+
+It ends with 130 after Ctrl-C, with 3 where it was cancelled or timed out, with 4 and a message
+where it was refused, and otherwise with 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+from asyncposthog import AsyncPostHog, ExportError
+from tests.unit.export.fake_query_api import START, micros, moment
+
+DAY = 86_400_000_000
+
+
+async def export(url: str, form: str, target: str, checkpoint: str) -> None:
+    given: Any = {"default": None, "none": False}.get(checkpoint, checkpoint)
+    async with AsyncPostHog("phx_x", host=url, project_id=1, limits=False) as ph:
+        if form == "list":
+            job = ph.export.list(ph.cohorts.list(limit=30))
+            await job.to_parquet(target, rows_per_file=7, checkpoint=given)
+            return
+        end = moment(micros(START) + 3 * DAY)
+        job = ph.export.events(START, end, page_size=30, concurrency=1, engine="query")
+        if form == "parquet":
+            await job.to_parquet(target, rows_per_file=10, checkpoint=given)
+        else:
+            await job.to_jsonl(target, checkpoint=given)
+
+
+async def ended_by(how: str, arguments: list[str]) -> int:
+    """Export until a line arrives on standard input, and then end it natively."""
+    loop = asyncio.get_running_loop()
+    told = loop.create_task(asyncio.to_thread(sys.stdin.readline))
+    if how == "timeout":
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as scope:
+                told.add_done_callback(lambda _: scope.reschedule(loop.time()))
+                await export(*arguments)
+            return 0
+        return 3
+    if how == "group":
+
+        async def fail() -> None:
+            await told
+            raise KeyError
+
+        with suppress(BaseExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+                await export(*arguments)
+        return 3
+    task = loop.create_task(export(*arguments))
+    told.add_done_callback(lambda _: task.cancel())
+    with suppress(asyncio.CancelledError):
+        await task
+        return 0
+    return 3
+
+
+def main(how: str, url: str, form: str, target: str, checkpoint: str) -> int:
+    arguments = url, form, target, checkpoint
+    try:
+        if how == "trio":
+            trio.run(export, *arguments)
+        elif how in {"plain", "asyncio"}:
+            asyncio.run(export(*arguments))
+        else:
+            return asyncio.run(ended_by(how, list(arguments)))
+    except KeyboardInterrupt:
+        return 130
+    except (ExportError, FileExistsError) as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

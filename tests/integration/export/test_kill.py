@@ -1,0 +1,94 @@
+"""A process that is killed at any instant leaves what the next one goes on with, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from pyarrow import parquet
+
+from . import worker
+
+ROOT = Path(__file__).parents[3]
+
+
+def killed(form: str, target: Path, moment: str, seed: int) -> bool:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.integration.export.worker",
+            form,
+            str(target),
+            moment,
+            str(seed),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
+    return done.returncode != 0
+
+
+def digest(target: Path) -> dict[str, str]:
+    """Return everything that an export left, by name."""
+    paths = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
+    return {
+        str(p.relative_to(target.parent)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
+    }
+
+
+FORMS = {"jsonl": "e.jsonl", "gzip": "e.jsonl.gz", "csv": "e.csv", "parquet": "events"}
+MOMENTS = {
+    "jsonl": ["fsync:6:after", "replace:2", "fsync:17", "replace:9:after"],
+    "gzip": ["fsync:3", "replace:5:after"],
+    "csv": ["fsync:1", "replace:5:after"],
+    "parquet": ["fsync:4", "replace:2", "replace:5:after"],
+}
+"""Before and after data, a checkpoint, or the name of a file became durable."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_killed_again_and_again(form: str, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    anyio.run(worker.export, form, str(whole / FORMS[form]), 0)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    target = broken / FORMS[form]
+    deaths = 0
+    for seed, moment in enumerate(MOMENTS[form]):
+        if not killed(form, target, moment, seed + 1):
+            break
+        deaths += 1
+    else:
+        anyio.run(worker.export, form, str(target), 9)
+    assert deaths >= 2
+    assert digest(target) == digest(whole / FORMS[form])
+    assert os.listdir(broken) == [FORMS[form]]
+
+
+@pytest.mark.parametrize(
+    ("form", "moment"),
+    [("jsonl", "replace:last"), ("jsonl", "replace:last:after"), ("parquet", "replace:last:after")],
+)
+def test_killed_around_the_end(form: str, moment: str, tmp_path: Path) -> None:
+    target = tmp_path / FORMS[form]
+    assert killed(form, target, moment, 0)
+    anyio.run(worker.export, form, str(target), 1)
+    assert os.listdir(tmp_path) == [FORMS[form]]
+    rows = (
+        target.read_bytes().count(b"\n")
+        if form == "jsonl"
+        else sum(parquet.read_metadata(p).num_rows for p in target.rglob("*.parquet"))
+    )
+    assert rows == worker.COUNT

@@ -1,0 +1,259 @@
+"""Two exports to one target, or with one checkpoint: one gets an error at once, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
+
+from asyncposthog import ExportError
+from asyncposthog.export import ExportJob, Report, locks
+from asyncposthog.export.locks import FileLock
+from tests.unit.export.fake_query_api import START, Ask, Server, client, events, micros, moment
+
+from . import graceful_ends_worker as ends_worker
+from .holding_server import HoldingServer, everything, holding_server, process
+from .test_graceful_ends import TARGETS
+
+COUNT = 60
+END = moment(micros(START) + 86_400_000_000)
+
+
+@pytest.fixture
+def server() -> Generator[HoldingServer]:
+    with holding_server() as server:
+        yield server
+
+
+Write: TypeAlias = Callable[[ExportJob], Awaitable[Report]]
+
+
+class Pair:
+    """Two exports in one event loop: the second begins while the first awaits its rows."""
+
+    def __init__(self) -> None:
+        self.held = anyio.Event()
+        self.released = anyio.Event()
+        self.model = Server(events(COUNT))
+
+    async def __call__(self, request: Any) -> Any:
+        answer = await self.model(request)
+        if not self.held.is_set():
+            self.held.set()
+            await self.released.wait()
+        return answer
+
+    async def run(self, first: Write, second: Write) -> tuple[Report, ExportError | None]:
+        """Return the report of the first, and what the second was refused with."""
+        reports: list[Report] = []
+        error: ExportError | None = None
+        async with client(self) as ph:
+            job = ph.export.events(START, END, engine="query")
+
+            async def begin() -> None:
+                reports.append(await first(job))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(begin)
+                await self.held.wait()
+                try:
+                    await second(job)
+                except ExportError as caught:
+                    error = caught
+                self.released.set()
+        return reports[0], error
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("checkpoint", [None, False], ids=["default", "none"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+async def test_two_exports_to_one_target(
+    form: str, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "one" / TARGETS[form]
+    target.parent.mkdir()
+    (tmp_path / "link").symlink_to(target.parent)
+    monkeypatch.chdir(tmp_path)
+    spellings = [target, Path("one") / target.name, tmp_path / "link" / ".." / "one" / target.name]
+    for spelling in (*spellings, tmp_path / "link" / target.name):
+
+        async def write(job: Any, path: Path = target) -> Report:
+            return await getattr(job, f"to_{form}")(path, checkpoint=checkpoint)
+
+        pair = Pair()
+        report, error = await pair.run(write, partial(write, path=spelling))
+        assert error is not None
+        assert "another export that is running (process" in error.message
+        assert "Wait until that has ended" in str(error)
+        assert report.rows == COUNT
+        # Two counts and a page: what one export alone asks for.
+        assert len(pair.model.asks) == 3, "the second has asked for nothing"
+        found = everything(target.parent)
+        assert len(found) == 1, found.keys()
+        for path in target.parent.rglob("*.*"):
+            if path.is_file():
+                path.unlink()
+
+
+@pytest.mark.anyio
+async def test_one_checkpoint_for_two_targets(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first, error = await Pair().run(
+        lambda job: job.to_jsonl(tmp_path / "a.jsonl", checkpoint=state),
+        lambda job: job.to_csv(tmp_path / "b.csv", checkpoint=tmp_path / "." / "state"),
+    )
+    assert first.rows == COUNT
+    assert error is not None
+    assert f"The checkpoint {state} is used by another export" in error.message
+    assert sorted(os.listdir(tmp_path)) == ["a.jsonl", "state"]
+    # Also where the checkpoint is the default one of the other, and where rows go to functions.
+    _, error = await Pair().run(
+        lambda job: job.to_jsonl(tmp_path / "c.jsonl"),
+        lambda job: job.to(print, checkpoint=tmp_path / ".c.jsonl.checkpoint"),
+    )
+    assert error is not None
+    async with client(Server(events(COUNT))) as ph:
+        job = ph.export.events(START, END)
+        with pytest.raises(ExportError, match="both the output and the checkpoint"):
+            await job.to_jsonl(tmp_path / "d", checkpoint=tmp_path / "." / "d")
+
+
+@pytest.mark.parametrize("checkpoint", ["default", "none"])
+def test_two_processes_and_one_that_was_killed(
+    server: HoldingServer, checkpoint: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "e.jsonl"
+    arguments = (server.url, "jsonl", str(target), checkpoint)
+    server.hold(2)
+    with process("plain", *arguments) as first:
+        server.wait()
+        before = everything(tmp_path)
+        requests = server.requests
+        with process("plain", *arguments) as second:
+            words, _ = second.communicate()
+            assert second.returncode == 4, words
+        assert words.startswith("ExportError: ")
+        assert f"(process {first.pid} on " in words
+        assert everything(tmp_path) == before
+        assert server.requests == requests
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert any(name.endswith(".lock") for name in everything(tmp_path))
+    server.released.set()
+    anyio.run(ends_worker.export, *arguments)
+    assert os.listdir(tmp_path) == ["e.jsonl"]
+    assert target.read_bytes().count(b"\n") == 90
+
+
+@pytest.mark.anyio
+async def test_the_lock_is_released_however_an_export_ends(tmp_path: Path) -> None:
+    def fault(ask: Ask) -> None:
+        raise KeyError
+
+    async with client(Server(events(COUNT), fault=fault)) as ph:
+        job = ph.export.events(START, END)
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                await job.to_jsonl(tmp_path / "e.jsonl")
+            with pytest.raises(KeyError):
+                await job.to_parquet(tmp_path / "e")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "e").write_text("mine")
+    async with client(Server(events(COUNT))) as ph:
+        job = ph.export.events(START, END)
+        with pytest.raises(FileExistsError):
+            await job.to_jsonl(tmp_path / "e")
+        with pytest.raises(FileExistsError, match="is no folder"):
+            await job.to_parquet(tmp_path / "e")
+    assert everything(tmp_path) == {"e": b"mine"}
+
+
+def test_a_lock_is_of_one_at_a_time_while_its_file_comes_and_goes(tmp_path: Path) -> None:
+    path, inside, failures, taken = tmp_path / ".lock", [0], list[int](), [0]
+
+    def work() -> None:
+        for _ in range(300):
+            lock = FileLock.take(path)
+            if lock is None:
+                continue
+            inside[0] += 1
+            if inside[0] != 1:
+                failures.append(inside[0])
+            taken[0] += 1
+            inside[0] -= 1
+            lock.release()
+            lock.release()
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert taken[0] > 0
+    assert not path.exists()
+
+
+def test_a_lock_file_that_was_removed_in_between_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, usual, removed = tmp_path / ".lock", locks._lock, list[int]()
+
+    def lock(descriptor: int) -> bool:
+        """Lock the file, which its holder has removed since it was opened, and another has made."""
+        if not removed:
+            removed.append(os.fstat(descriptor).st_ino)
+            path.unlink()
+            path.touch()
+        return usual(descriptor)
+
+    monkeypatch.setattr(locks, "_lock", lock)
+    taken = FileLock.take(path)
+    assert taken is not None
+    assert path.read_text().startswith(f"process {os.getpid()} on ")
+    assert FileLock.take(path) is None
+    taken.release()
+    assert not path.exists()
+
+
+FORKED = """
+import os, sys, pathlib
+from asyncposthog.export.locks import FileLock
+path = pathlib.Path(sys.argv[1])
+lock = FileLock.take(path)
+read, write = os.pipe()
+if os.fork() == 0:
+    os.close(write)
+    lock.release()  # it is not the child's
+    assert path.exists() and FileLock.take(path) is None
+    os.write(1, b"forked ")
+    os.read(read, 1)  # until the parent has died
+    again = FileLock.take(path)
+    os.write(1, b"free" if again else b"taken")
+    os._exit(0)
+os.close(read)
+os._exit(int(os.read(os.dup(0), 1) == b"?"))
+"""
+
+
+def test_a_forked_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKED, str(tmp_path / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdin is not None
+        assert parent.stdout.read(7) == b"forked "
+        parent.kill()
+        assert parent.stdout.read() == b"free"

@@ -1,0 +1,83 @@
+"""What an export keeps in memory does not grow with it, and large pages leave no trace in files."""
+
+from __future__ import annotations
+
+import gc
+import json
+import random
+import tracemalloc
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.unit.export.fake_query_api import START, Event, Server, client, micros, moment
+
+WIDE = 4_000
+"""Characters of a row's properties."""
+PAGE = 50
+
+
+def wide_events(count: int) -> list[Event]:
+    """Events of which none resembles another, two at each moment."""
+    dice = random.Random(5)
+    return [
+        Event(
+            micros(START) + number // 2 * 1_000,
+            f"00000000-0000-7000-8000-{number:012x}",
+            properties=json.dumps({"n": number, "noise": dice.randbytes(WIDE // 2).hex()}),
+        )
+        for number in range(count)
+    ]
+
+
+async def export(pages: int, form: str, folder: Path, *, traced: bool = False) -> float:
+    """Return how many pages of text an export had in memory at most, beyond what there was."""
+    server, most = Server(wide_events(pages * PAGE)), 0
+    async with client(server) as ph:
+        job = ph.export.events(START, moment(server.rows[-1].time + 1), page_size=PAGE)
+        target = folder / f"{pages}-{traced}"
+        gc.collect()
+        if traced:
+            tracemalloc.start()
+        try:
+            if form == "jsonl":
+                report = await job.to_jsonl(target, checkpoint=False)
+            else:
+                report = await job.to_parquet(target, rows_per_group=2 * PAGE, checkpoint=False)
+            if traced:
+                most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert report.rows == pages * PAGE
+    assert len(server.pages) >= pages
+    return most / (PAGE * WIDE)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_memory_does_not_grow_with_the_rows(form: str, tmp_path: Path) -> None:
+    anyio.run(export, 2, form, tmp_path)  # what is loaded once, and kept
+    traced = partial(export, form=form, folder=tmp_path, traced=True)
+    # In so many pages, chance has filled all that may be in memory at once.
+    few, many = anyio.run(traced, 20), anyio.run(traced, 40)
+    assert many < 1.5 * few
+    assert many < 15
+
+
+def test_large_row_groups_do_not_show_how_pages_were_cut(tmp_path: Path) -> None:
+    server = Server(wide_events(1_500))
+    found = set[tuple[str | None, ...]]()
+
+    async def write(page_size: int) -> None:
+        async with client(server) as ph:
+            job = ph.export.events(START, moment(server.rows[-1].time + 1), page_size=page_size)
+            report = await job.to_parquet(
+                tmp_path / str(page_size), rows_per_file=1_100, rows_per_group=550
+            )
+        assert report.rows == 1_500
+        found.add(tuple(file.sha256 for file in report.files))
+
+    for page_size in (130, 700, 50_000):
+        anyio.run(write, page_size)
+    assert len(found) == 1

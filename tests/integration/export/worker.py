@@ -1,0 +1,130 @@
+"""An export in a process of its own, which kills itself at a chosen moment.
+
+`python worker.py FORMAT TARGET MOMENT…`: it ends with SIGKILL at the moment, and otherwise with 0.
+The moment is a number of calls of one of the steps at which a file changes, as `fsync:3`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from asyncposthog.export.sinks import text
+from tests.unit.export.fake_query_api import (
+    START,
+    Ask,
+    Server,
+    client,
+    events,
+    micros,
+    moment,
+    refusal,
+)
+
+COUNT = 1_200
+
+
+def make_server(seed: int) -> Server:
+    """Answer with other windows in every run: splits come where the seed has them."""
+
+    def fault(ask: Ask) -> httpx.Response | None:
+        return refusal(504) if (ask.number * 7 + seed) % 5 == 0 and ask.counts else None
+
+    # Three days, so that days and files are cut in the middle of pages.
+    return Server(events(COUNT, ties=7, spread=3 * 86_400_000_000), fault=fault)
+
+
+def die_when_published(when: str) -> None:
+    """Let the process be killed once everything is written, around the renaming of the last."""
+    replace = os.replace
+
+    def call(source: str, target: str, **folders: Any) -> None:
+        descriptor = os.open(source, os.O_RDONLY, dir_fd=folders.get("src_dir_fd"))
+        with open(descriptor, "rb") as file:
+            last = b'"phase":"finishing"' in file.read() or target.endswith(".jsonl")
+        if last and when != "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target, **folders)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = call  # type: ignore[assignment]
+
+
+def die_at(moment_: str) -> None:
+    """Let the process be killed at the nth call of a step, before or after it."""
+    if moment_ == "never":
+        return
+    name, _, rest = moment_.partition(":")
+    number, _, when = rest.partition(":")
+    if number == "last":
+        # The one that gives the output its name, or notes the end.
+        die_when_published(when)
+        return
+    left = int(number)
+
+    def deadly(step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0 and when != "after":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = step(*args, **kwargs)
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return call
+
+    if name == "fsync":
+        os.fsync = deadly(os.fsync)
+    else:
+        os.replace = deadly(os.replace)
+
+
+async def export(form: str, target: str, seed: int) -> None:
+    end = moment(micros(START) + 3 * 86_400_000_000)
+    page = 41 + seed
+    async with client(make_server(seed)) as ph:
+        job = ph.export.events(START, end, page_size=page)
+        if form == "parquet":
+            report = await job.to_parquet(target, rows_per_file=150, rows_per_group=40)
+        elif form == "csv":
+            report = await job.to_csv(target)
+        else:
+            report = await job.to_jsonl(target)
+    assert report.rows == COUNT
+    print(report.checksum, report.resumed)
+
+
+LATE = sorted(events(600, spread=3 * 3_600_000_000))
+"""Of three hours; every fourth arrives only after the export of its hour."""
+
+
+async def export_late(target: str, seed: int) -> None:
+    """Export until the hour that the file's name tells."""
+    hour = int(Path(target).stem)
+    end = micros(START) + hour * 3_600_000_000
+    there = [row for n, row in enumerate(LATE) if row.time < end - n % 4 // 3 * 3_600_000_000]
+    server = Server(there if hour < 3 else LATE)
+    async with client(server) as ph:
+        job = ph.export.events(START, moment(end), overlap=3_600, page_size=29 + seed)
+        await job.to_jsonl(target, checkpoint=Path(target).with_name("state"))
+
+
+# A few thousand rows are to be several members of a gzip file, as millions are.
+text._MEMBER = 150
+
+if __name__ == "__main__":
+    die_at(sys.argv[3])
+    if sys.argv[1] == "late":
+        anyio.run(export_late, sys.argv[2], int(sys.argv[4]))
+    else:
+        anyio.run(export, sys.argv[1], sys.argv[2], int(sys.argv[4]))

@@ -1,0 +1,100 @@
+"""Stores on one Redis whose time a test moves by hand.
+
+It stands still otherwise, but for a millisecond whenever it is asked for: no two things are done
+at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from hashlib import sha1
+from itertools import count
+from typing import Any, Final, cast
+
+from asyncposthog.rate_limits.limits import Rule
+from asyncposthog.rate_limits.stores.redis import RedisStore
+from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+
+from .redis_server import Server
+
+__all__ = ["SLOT", "WINDOW", "Fleet", "fleet"]
+
+WINDOW: Final = Rule("host/key/burst", "burst", 4, 60.0)
+SLOT: Final = Rule("host/project 1/slots", "slots", 3, 0.0)
+_prefixes = (f"test-{number}" for number in count())
+_TIME: Final = "redis.call('TIME')"
+_HAND: Final = "{0, redis.call('INCRBY', 'hand:' .. clock, 1000)}"
+
+
+class Fleet:
+    """Several stores, each standing for a process: nothing but Redis connects them."""
+
+    def __init__(self, server: Server, admin: Any) -> None:
+        self.server = server
+        self.admin = admin
+        self.prefix = next(_prefixes)
+        self.stores: list[RedisStore] = []
+        self.pass_time(1_000_000.0)
+
+    def store(self, **options: Any) -> RedisStore:
+        """Start another process, so to speak."""
+        options.setdefault("timeout", 30.0)
+        store = RedisStore(self.server.url, prefix=self.prefix, **options)
+        # The script as it is, except that it asks a key for the time, and not the machine.
+        link = store._terms.link
+        assert link._script.count(_TIME) == 1
+        link._script = link._script.replace(_TIME, _HAND)
+        link._sha = sha1(link._script.encode(), usedforsecurity=False).hexdigest()
+        self.stores.append(store)
+        return store
+
+    def windows(self, *rules: Rule, **options: Any) -> RedisWindows:
+        """Let another process draw on some budgets."""
+        return self.store(**options).windows(rules)
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock of the server."""
+        self.admin.incrby(f"hand:{self._clock}", round(seconds * 1_000_000))
+
+    def set_back(self, seconds: float) -> None:
+        """Set the clock of the server back."""
+        self.pass_time(-seconds)
+
+    def now(self) -> float:
+        """Return the time that the script saw last."""
+        values = cast("list[str]", self.admin.hmget(self._clock, ["last", "shift"]))
+        return sum(map(float, values))
+
+    def names(self) -> Iterator[str]:
+        """Return every key there is."""
+        return self.admin.scan_iter(match=f"{{{self.prefix}}}:*")
+
+    @property
+    def _clock(self) -> str:
+        return f"{{{self.prefix}}}:clock"
+
+
+@asynccontextmanager
+async def fleet(server: Server) -> AsyncGenerator[Fleet]:
+    """Make stores, and close them."""
+    with server.client() as admin:
+        members = Fleet(server, admin)
+        try:
+            yield members
+        finally:
+            for store in members.stores:
+                await store.aclose()
+
+
+async def fly(windows: RedisWindows, *tickets: int) -> None:
+    """Take a place for each ticket."""
+    for ticket in tickets:
+        assert await windows.acquire(ticket) == 0.0
+
+
+async def fill(windows: RedisWindows, *tickets: int) -> None:
+    """Make requests that are answered at once."""
+    await fly(windows, *tickets)
+    for ticket in tickets:
+        await windows.settle(ticket)

@@ -1,0 +1,173 @@
+"""A process that makes requests through the limiter, as fast as it is let.
+
+It writes a line for each: when the server, if there were one, would have noted it. That clock is
+the machine's, and has nothing to do with the limiter's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import anyio
+
+from asyncposthog.rate_limits.limiter import RateLimiter
+from asyncposthog.rate_limits.limits import Rule, Usage
+from asyncposthog.rate_limits.stores.base import Store, Windows
+from asyncposthog.rate_limits.stores.redis import RedisStore
+from asyncposthog.rate_limits.wait_queue import Lane
+
+__all__ = ["Job"]
+
+
+@dataclass
+class Job:
+    """What a worker does. It begins when it reads a line."""
+
+    name: str
+    url: str
+    prefix: str
+    rules: Sequence[tuple[str, int, float]]
+    tasks: int = 4
+    requests: int | None = None
+    """After how many it ends; None: it goes on until it is killed."""
+    options: dict[str, object] = field(default_factory=lambda: {"timeout": 30.0})
+    skew: float = 0.0
+    """Seconds by which its clock is wrong."""
+    lag: float = 0.0
+    """Seconds that it is away from Redis."""
+    patience: float | None = None
+    """At most how many seconds it waits before it gives up, and tries again a little longer."""
+    hang: bool = False
+    """Whether it never finishes a request."""
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Skewed:
+    """A wrong clock."""
+
+    def __init__(self, skew: float) -> None:
+        self._skew = skew
+        self.random = random.random
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._skew
+
+    def time(self) -> float:
+        return time.time() + self._skew
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+class Far:
+    """Windows that are far away."""
+
+    def __init__(self, near: Windows, lag: float) -> None:
+        self._near = near
+        self._lag = lag
+        self.rules = near.rules
+
+    async def acquire(self, ticket: int) -> float:
+        await anyio.sleep(self._lag)
+        return await self._near.acquire(ticket)
+
+    async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
+        await self._near.settle(ticket, uncharged=uncharged)
+
+    async def release(self, ticket: int) -> None:
+        await self._near.release(ticket)
+
+    async def close(self, index: int, seconds: float, *, learn: bool) -> None:
+        await self._near.close(index, seconds, learn=learn)
+
+    async def usage(self) -> tuple[Usage, ...]:
+        return await self._near.usage()
+
+    def peek(self) -> tuple[Usage, ...]:
+        return self._near.peek()
+
+    def idle(self) -> bool:
+        return self._near.idle()
+
+    async def forecast(self, ahead: int) -> tuple[float, int]:
+        return await self._near.forecast(ahead)
+
+
+class FarStore:
+    """A store that is far away."""
+
+    def __init__(self, near: Store, lag: float) -> None:
+        self._near = near
+        self._lag = lag
+
+    def windows(self, rules: Sequence[Rule]) -> Windows:
+        return Far(self._near.windows(rules), self._lag)
+
+    async def aclose(self) -> None:
+        await self._near.aclose()
+
+
+class Worker:
+    def __init__(self, job: Job) -> None:
+        clock = Skewed(job.skew)
+        store: Store = RedisStore(job.url, prefix=job.prefix, clock=clock, **job.options)  # type: ignore[arg-type]
+        if job.lag:
+            store = FarStore(store, job.lag)
+        self._job = job
+        self._limiter = RateLimiter(clock=clock, store=store)
+        self._left = float("inf") if job.requests is None else job.requests
+
+    async def run(self) -> None:
+        rules = tuple(Rule(f"host/key/{n}", n, limit, secs) for n, limit, secs in self._job.rules)
+        lane = self._limiter.lane(rules)
+        await lane.windows.usage()
+        os.write(1, b"ready\n")
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        async with anyio.create_task_group() as group:
+            for _ in range(self._job.tasks):
+                group.start_soon(self._work, lane)
+        await self._limiter.aclose()
+        os.write(1, b"done\n")
+
+    async def _work(self, lane: Lane) -> None:
+        patience = self._job.patience
+        while self._left > 0:
+            delay = None if patience is None else random.random() * patience
+            with anyio.move_on_after(delay) as scope:
+                await self._request(lane)
+            if patience is not None and scope.cancelled_caught:
+                patience *= 1.05  # else a machine may be too slow for it, for ever
+
+    async def _request(self, lane: Lane) -> None:
+        queue = self._limiter.queue
+        ticket = await queue.enter(lane)
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(random.random() * 0.004)
+                self._left -= 1
+                os.write(1, f"{time.monotonic()!r}\n".encode())
+                await anyio.sleep(random.random() * 0.004)
+                if self._job.hang:
+                    await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await lane.windows.settle(ticket)
+            queue.changed(lane)
+
+
+def main() -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    anyio.run(Worker(Job(**json.loads(sys.argv[1]))).run)
+
+
+if __name__ == "__main__":
+    main()

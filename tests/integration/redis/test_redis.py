@@ -1,0 +1,386 @@
+"""One process, and several, drawing on windows in Redis; time is moved by hand."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from asyncposthog.rate_limits.adaptive import pace, share
+from asyncposthog.rate_limits.limits import WATCHED, Rule, Usage
+from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+from tests.helpers.fake_transport import VirtualClock
+
+from .helpers import SLOT, WINDOW, fill, fleet, fly
+from .redis_server import Server
+
+pytestmark = pytest.mark.anyio
+STAY = WINDOW.seconds + SLACK
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def used(windows: RedisWindows) -> list[tuple[int, int]]:
+    return [(usage.used, usage.flying) for usage in await windows.usage()]
+
+
+async def test_a_window_is_shared_by_all_processes(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        first, second = them.windows(WINDOW), them.windows(WINDOW)
+        await fill(first, 1, 2)
+        await fill(second, 1)
+        await fly(first, 3)
+        assert await used(second) == [(3, 1)]
+        assert await second.acquire(2) > 0
+        them.pass_time(STAY)
+        assert await used(second) == [(0, 1)]
+        assert await second.acquire(2) == 0.0
+
+
+async def test_all_windows_or_none(redis_server: Server) -> None:
+    hour = Rule("host/key/sustained", "sustained", 2, 3600.0)
+    async with fleet(redis_server) as them:
+        both, minute = them.windows(WINDOW, hour), them.windows(WINDOW)
+        await fill(both, 1, 2)
+        assert await both.acquire(3) > 0
+        assert await used(both) == [(2, 0), (2, 0)]
+        await fill(minute, 1, 2)
+        assert await used(both) == [(4, 0), (2, 0)]
+
+
+async def test_the_wait_ends_when_a_place_comes_free(redis_server: Server) -> None:
+    rule = Rule("host/key/short", "short", 2, 3.0)
+    async with fleet(redis_server) as them:
+        one, other = them.windows(rule), them.windows(rule)
+        await fill(one, 1)
+        them.pass_time(1.0)
+        await fill(other, 1)
+        first, second = await one.acquire(2), await other.acquire(2)
+        # Each is told of its own place, the second of that which comes free a second later.
+        assert 1.5 < first < 2.1
+        assert 2.5 < second < 3.1
+        them.pass_time(first)
+        assert await other.acquire(2) > 0
+        assert await one.acquire(2) == 0.0
+
+
+async def test_who_waits_for_long_asks_now_and_then(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        one, other = them.windows(WINDOW), them.windows(WINDOW)
+        await fly(one, 1, 2, 3, 4)
+        assert 0 < await other.acquire(1) <= 0.25
+        for ticket in (1, 2, 3, 4):
+            await one.settle(ticket)
+        assert await other.acquire(1) == 5.0
+
+
+async def test_a_refused_request_is_not_counted_where_it_was_refused(redis_server: Server) -> None:
+    hour = Rule("host/key/sustained", "sustained", 9, 3600.0)
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW, hour)
+        await fly(windows, 1, 2)
+        await windows.settle(1, uncharged=0)
+        await windows.settle(2, uncharged=1)
+        assert await used(windows) == [(1, 0), (1, 0)]
+
+
+async def test_slots_count_what_is_in_flight(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        one, other = them.windows(SLOT), them.windows(SLOT)
+        await fly(one, 1, 2)
+        await fly(other, 1)
+        assert 0 < await one.acquire(3) <= 0.25
+        await other.settle(1)
+        assert await used(one) == [(0, 2)]
+        assert await one.acquire(3) == 0.0
+
+
+async def test_rules_with_one_key_may_name_different_limits(redis_server: Server) -> None:
+    watched = Rule(WINDOW.key, WINDOW.name, 10**9, WINDOW.seconds)
+    async with fleet(redis_server) as them:
+        strict, lax = them.windows(WINDOW), them.windows(watched)
+        await fill(lax, *range(6))
+        assert await strict.acquire(1) > 0
+        assert await lax.acquire(7) == 0.0
+        assert (await strict.usage())[0].limit == 4
+
+
+async def test_without_rules_everything_goes_and_nothing_is_asked(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows()
+        await fill(windows, *range(50))
+        await windows.release(99)
+        assert await windows.usage() == ()
+        assert await windows.forecast(10) == (0.0, 0)
+        assert list(them.names()) == []
+
+
+async def test_a_closed_window_is_closed_for_everybody(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        one, other = them.windows(WINDOW), them.windows(WINDOW)
+        await one.close(0, 3.0, learn=False)
+        await one.close(0, 1.0, learn=False)
+        wait = await other.acquire(1)
+        assert 2.5 < wait <= 3.0
+        them.pass_time(3.0)
+        assert await other.acquire(1) == 0.0
+        assert (await one.usage())[0].share == WINDOW.limit
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, float("nan")])
+async def test_a_closure_of_no_time_closes_nothing(redis_server: Server, seconds: float) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await windows.close(0, seconds, learn=True)
+        assert await windows.acquire(1) == 0.0
+
+
+async def test_an_endless_closure_ends_after_a_day(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await windows.close(0, float("inf"), learn=False)
+        assert (await windows.usage())[0].closed == pytest.approx(86400, abs=5)
+        them.pass_time(86400)
+        assert await windows.acquire(1) == 0.0
+
+
+async def test_what_one_process_learned_holds_for_all(redis_server: Server) -> None:
+    rule = Rule("host/key/shared", "shared", 100, 60.0)
+    async with fleet(redis_server) as them:
+        one, other = them.windows(rule), them.windows(rule)
+        await fill(one, *range(30))
+        await fill(other, *range(20))
+        await one.close(0, 2.0, learn=True)
+        share = (await other.usage())[0].share
+        assert 40 < share < 50
+        them.pass_time(5.0)
+        assert 0 < await other.acquire(20) <= 5.0
+
+
+async def test_shares_grow_as_they_do_in_memory(redis_server: Server) -> None:
+    rule = Rule("host/key/shared", "shared", 480, 60.0)
+    async with fleet(redis_server) as them:
+        windows = them.windows(rule, lease=80000.0)
+        await fill(windows, *range(120))
+        await fly(windows, *range(200, 300))  # it is made use of all the time
+        await windows.close(0, 2.0, learn=True)
+        since, full = them.now() + 2.0, pace(rule.seconds, 0)
+        them.pass_time(2.0)
+        shares: list[int] = []
+        for _ in range(20):
+            them.pass_time(full / 7.0)
+            shares.append((await windows.usage())[0].share)
+            assert shares[-1] == share(480, 120, them.now() - since, full)
+        assert shares == sorted(shares)
+        assert shares[0] < 120 < shares[-1]
+
+
+async def test_forecast(redis_server: Server) -> None:
+    rule = Rule("host/key/forecast", "forecast", 2, 10.0)
+    async with fleet(redis_server) as them:
+        one, other = them.windows(rule), them.windows(rule)
+        assert await one.forecast(0) == (0.0, 0)
+        await fill(one, 1)
+        them.pass_time(4.0)
+        await fill(other, 1)
+        stay = rule.seconds + SLACK
+        assert await one.forecast(0) == (pytest.approx(stay - 4.0, abs=1), 0)
+        assert await one.forecast(1) == (pytest.approx(stay, abs=1), 0)
+        assert await one.forecast(2) == (pytest.approx(2 * stay - 4.0, abs=1), 0)
+        # Others that wait go first.
+        assert await one.acquire(3) > 0
+        assert await other.forecast(0) == (pytest.approx(stay, abs=1), 0)
+        assert await one.forecast(0) == (pytest.approx(stay - 4.0, abs=1), 0)
+
+
+async def test_forecast_names_the_window_that_makes_it_wait(redis_server: Server) -> None:
+    hour = Rule("host/key/sustained", "sustained", 2, 3600.0)
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW, hour)
+        await fill(windows, 1, 2)
+        assert await windows.forecast(0) == (pytest.approx(3600, abs=2), 1)
+
+
+async def test_peek_is_what_redis_said_last(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        one, other = them.windows(WINDOW), them.windows(WINDOW)
+        assert one.peek() == (Usage(4, 4, 0, 0, 0.0, 0.0),)
+        await fill(one, 1)
+        await fill(other, 1, 2)
+        assert one.peek()[0].used == 1
+        await one.usage()
+        assert one.peek()[0].used == 3
+        assert one.peek()[0].reset <= STAY
+
+
+async def test_idle_means_nothing_held_and_nobody_waiting(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        assert windows.idle()
+        await fly(windows, 1, 2, 3, 4)
+        assert not windows.idle()
+        for ticket in (1, 2, 3, 4):
+            await windows.settle(ticket)
+        assert windows.idle()
+        assert await windows.acquire(5) > 0
+        assert not windows.idle()
+        await windows.release(5)
+        assert windows.idle()
+
+
+async def test_a_ticket_is_settled_once_and_release_takes_any(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await fly(windows, 1, 2)
+        await windows.release(1)
+        await windows.release(1)
+        await windows.settle(1)
+        await windows.release(77)
+        await windows.settle(2)
+        await windows.settle(2)
+        await windows.release(2)
+        assert await used(windows) == [(1, 0)]
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_cancelled_acquire_leaves_nothing(redis_server: Server, steps: int) -> None:
+    async with fleet(redis_server) as them:
+        windows, other = them.windows(WINDOW), them.windows(WINDOW)
+        await windows.usage()
+        done = False
+
+        async def ask() -> None:
+            nonlocal done
+            await windows.acquire(1)
+            done = True
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        await windows.release(1)
+        assert await used(other) == [(0, 0)], f"{done=}"
+        assert windows.idle()
+        await fly(other, 1, 2, 3, 4)
+
+
+async def test_an_acquire_that_comes_after_its_release_takes_nothing(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await windows.usage()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await windows.acquire(1)
+        assert scope.cancelled_caught
+        await windows.release(1)
+        for key in them.names():
+            assert them.admin.pttl(key) > 0, key
+        # As if the network had kept it until now.
+        assert await windows.acquire(1) > 0
+        assert await used(windows) == [(0, 0)]
+
+
+async def test_an_acquire_whose_answer_was_lost_takes_one_place(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await fly(windows, 1, 2, 3, 4)
+        await fly(windows, 4)
+        assert await used(windows) == [(0, 4)]
+
+
+async def test_a_forgotten_script_is_sent_again(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await fill(windows, 1)
+        them.admin.script_flush()
+        await fill(windows, 2)
+        assert await used(windows) == [(2, 0)]
+
+
+async def test_time_goes_on_when_the_server_clock_is_set_back(redis_server: Server) -> None:
+    async with fleet(redis_server) as them:
+        windows = them.windows(WINDOW)
+        await fill(windows, 1, 2, 3, 4)
+        before = them.now()
+        them.set_back(3600.0)
+        assert await windows.acquire(5) > 0
+        assert await used(windows) == [(4, 0)]
+        assert them.now() > before
+        them.pass_time(STAY)
+        assert await windows.acquire(5) == 0.0
+
+
+async def test_memory_is_bounded_and_everything_expires(redis_server: Server) -> None:
+    hour = Rule("host/key/sustained", "sustained", 40, 3600.0)
+    async with fleet(redis_server) as them:
+        ticket, windows = 0, them.windows(WINDOW, hour, SLOT)
+        for _ in range(8):
+            windows = them.windows(WINDOW, hour, SLOT)
+            for _ in range(3):
+                ticket += 1
+                assert await windows.acquire(ticket) == 0.0
+                await windows.settle(ticket)
+            await windows.close(0, 1.0, learn=True)
+            ticket += 1
+            assert await windows.acquire(ticket) > 0
+            await windows.release(ticket)
+            them.pass_time(1800.0)
+        await windows.usage()
+        keys = list(them.names())
+        assert len(keys) <= 2 + 5 * 3
+        for key in keys:
+            assert them.admin.pttl(key) > 0, key
+        sizes = [them.admin.zcard(key) for key in keys if them.admin.type(key) == "zset"]
+        assert max(sizes) <= 6
+
+
+async def test_one_prefix_is_one_budget(redis_server: Server) -> None:
+    async with fleet(redis_server) as them, fleet(redis_server) as strangers:
+        await fill(them.windows(WINDOW), 1, 2, 3, 4)
+        assert await strangers.windows(WINDOW).acquire(1) == 0.0
+
+
+async def test_a_watched_window_counts_and_holds_nobody_back(redis_server: Server) -> None:
+    watched = Rule(WINDOW.key, WINDOW.name, WATCHED, WINDOW.seconds)
+    async with fleet(redis_server) as them:
+        one, other = them.windows(watched), them.windows(WINDOW)
+        await fill(one, 1, 2, 3, 4, 5)
+        assert await used(other) == [(5, 0)]
+        await one.close(0, 50.0, learn=False)
+        assert await other.acquire(1) == pytest.approx(5.0)  # at most until it asks again
+        assert (await other.forecast(0))[0] == pytest.approx(STAY, abs=0.1)
+        await fill(one, 6)
+        assert (await one.forecast(0))[0] == 0.0
+        assert [usage.closed for usage in await one.usage()] == [0.0]
+
+
+async def test_a_slot_is_held_while_its_query_waits_for_something_else(
+    redis_server: Server,
+) -> None:
+    clock = VirtualClock()
+    async with fleet(redis_server) as them:
+        store = them.store(clock=clock, slot_lease=600.0)
+        slots, minute = store.windows([SLOT]), store.windows([WINDOW])
+        await fly(slots, 1, 2, 3)
+        await fill(minute, *range(11, 15))
+        for _ in range(100):
+            # It waits for the rate, for longer than the lease, and asks now and then.
+            clock.now += 60.0
+            them.pass_time(60.0)
+            await minute.acquire(15)
+            await minute.release(15)
+        other = them.windows(SLOT)
+        assert await used(other) == [(0, 3)]
+        assert await other.acquire(1) > 0
+        for ticket in (1, 2, 3):
+            await slots.settle(ticket)
+        await fly(other, 1, 2, 3)
+        await minute.acquire(16)
+        # What it gave back, it does not ask for again.
+        clock.now += 600.0
+        await minute.acquire(17)
+        assert await used(other) == [(0, 3)]

@@ -1,0 +1,109 @@
+"""Whatever several processes do, the books balance and nothing is ever over its limit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TypeAlias
+
+import anyio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncposthog.rate_limits.limits import Rule
+from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+
+from .helpers import Fleet, fleet
+from .redis_server import Server
+
+RULES = (
+    Rule("host/key/burst", "burst", 6, 60.0),
+    Rule("host/key/sustained", "sustained", 9, 200.0),
+)
+LANES = (RULES, RULES[:1], RULES[1:])
+LEASE = 40.0
+
+Step: TypeAlias = tuple[str, int, float]
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("acquire"), st.integers(0, 8), st.just(0.0)),
+        st.tuples(st.just("acquire"), st.integers(0, 8), st.just(0.0)),
+        st.tuples(st.just("settle"), st.integers(0, 20), st.just(0.0)),
+        st.tuples(st.just("refused"), st.integers(0, 20), st.just(0.0)),
+        st.tuples(st.just("release"), st.integers(0, 20), st.just(0.0)),
+        st.tuples(st.just("gone"), st.integers(0, 20), st.just(0.0)),
+        st.tuples(st.just("forget"), st.integers(0, 20), st.just(0.0)),
+        st.tuples(st.just("pass"), st.just(0), st.floats(0.0, 70.0)),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+class Books:
+    """Three processes with three lanes each, and what they hold."""
+
+    def __init__(self, them: Fleet) -> None:
+        self._them = them
+        stores = [them.store(lease=LEASE) for _ in range(3)]
+        self._lanes = [store.windows(rules) for store in stores for rules in LANES]
+        self._held: list[tuple[RedisWindows, int]] = []
+        self._waiting: dict[RedisWindows, int] = {}
+        self._ticket = 0
+
+    async def act(self, step: Step) -> None:
+        what, number, seconds = step
+        if what == "acquire":
+            lane = self._lanes[number]
+            self._ticket += 1
+            ticket = self._waiting.pop(lane, self._ticket)
+            if await lane.acquire(ticket):
+                self._waiting[lane] = ticket
+            else:
+                self._held.append((lane, ticket))
+        elif what == "pass":
+            self._them.pass_time(seconds)
+        elif what == "gone" and self._waiting:
+            lane = list(self._waiting)[number % len(self._waiting)]
+            await lane.release(self._waiting.pop(lane))
+        elif what != "gone" and self._held:
+            lane, ticket = self._held.pop(number % len(self._held))
+            if what == "settle":
+                await lane.settle(ticket)
+            elif what == "refused":
+                await lane.settle(ticket, uncharged=0)
+            elif what == "release":
+                await lane.release(ticket)
+
+    async def check(self) -> None:
+        admin, prefix = self._them.admin, f"{{{self._them.prefix}}}"
+        usages = await self._lanes[0].usage()
+        for rule, usage in zip(RULES, usages, strict=True):
+            assert usage.used + usage.flying <= rule.limit
+            listed = [
+                member
+                for part in ("log", "flights")
+                for member in admin.zrange(f"{prefix}:{rule.key}:{part}", 0, -1)
+            ]
+            assert len(listed) == len(set(listed)) == usage.used + usage.flying
+            counted = admin.hgetall(f"{prefix}:{rule.key}:holders")
+            processes = Counter(str(member).partition(".")[0] for member in listed)
+            assert {name: int(count) for name, count in counted.items()} == dict(processes)
+        for key in self._them.names():
+            assert admin.pttl(key) > 0, key
+
+
+def test_the_books_balance(redis_server: Server) -> None:
+    @settings(max_examples=20)
+    @given(steps)
+    def balance(story: list[Step]) -> None:
+        anyio.run(_live, redis_server, story)
+
+    balance()
+
+
+async def _live(server: Server, story: list[Step]) -> None:
+    async with fleet(server) as them:
+        books = Books(them)
+        for step in story:
+            await books.act(step)
+            await books.check()

@@ -1,0 +1,406 @@
+"""Redis goes away and comes back. Real servers are killed and frozen; no test waits for a clock.
+
+Whatever is measured by the clock of such a server may be a minute late, and has hours to go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from asyncposthog.rate_limits.limits import Rule
+from asyncposthog.rate_limits.stores.redis import RedisStore
+from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+
+from .helpers import SLOT, WINDOW, fill, fly
+from .redis_server import Server
+
+pytestmark = pytest.mark.anyio
+RULE = Rule("host/key/dozen", "dozen", 12, 60.0)
+HOURS = Rule("host/key/dozen", "dozen", 12, 7200.0)
+TIMEOUT = 30.0
+"""Seconds: no server that runs needs so long to answer."""
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose time a test may move on, past what it waits for in vain."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": Loop}
+
+
+async def in_vain(*calls: Any) -> list[Any]:
+    """Make calls of which none is answered within the timeout; return what became of them."""
+    results: list[Any] = []
+
+    async def wait(call: Any) -> None:
+        results.append(await call)
+
+    async with anyio.create_task_group() as group:
+        for call in calls:
+            group.start_soon(wait, call)
+        await anyio.wait_all_tasks_blocked()
+        cast("Loop", asyncio.get_running_loop()).ahead += TIMEOUT
+    return results
+
+
+class Hands:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.random = random.random
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("a store never sleeps")
+
+
+class Client:
+    """A process: its clock, its store, and what it logs."""
+
+    def __init__(self, url: str, log: pytest.LogCaptureFixture, **options: Any) -> None:
+        self.clock = Hands()
+        options.setdefault("timeout", TIMEOUT)
+        self.store = RedisStore(url, clock=self.clock, **options)
+        self._log = log
+
+    def windows(self, *rules: Rule) -> RedisWindows:
+        return self.store.windows(rules)
+
+    @property
+    def lines(self) -> list[str]:
+        return [r.getMessage() for r in self._log.records if r.name == "asyncposthog"]
+
+
+@asynccontextmanager
+async def process(
+    server: Server | str, log: pytest.LogCaptureFixture, **options: Any
+) -> AsyncGenerator[Client]:
+    log.set_level(logging.INFO, logger="asyncposthog")
+    client = Client(server if isinstance(server, str) else server.url, log, **options)
+    with anyio.fail_after(10 * TIMEOUT):  # nothing hangs
+        try:
+            yield client
+        finally:
+            await client.store.aclose()
+
+
+async def grab(windows: RedisWindows, first: int) -> int:
+    taken = 0
+    while await windows.acquire(first + taken) == 0.0:
+        taken += 1
+    return taken
+
+
+async def test_open_each_process_keeps_to_its_part(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one, process(private_redis, caplog) as two:
+        first, second = one.windows(RULE), two.windows(RULE)
+        await fill(first, 1, 2, 3)
+        await fill(second, 1)
+        await first.usage()
+        private_redis.kill()
+        # Two processes were seen: each takes a third, as if there were one more.
+        assert await grab(first, 10) == 1  # three of four were taken before
+        assert first.peek()[0].limit == 4
+        await second.usage()
+        assert await grab(second, 10) == 3
+        assert len([line for line in one.lines if "away" in line]) == 2  # one each
+        assert "its part of each limit" in one.lines[0]
+
+
+async def test_open_a_known_number_of_processes(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(private_redis, caplog, processes=2) as one:
+        windows = one.windows(RULE)
+        assert await grab(windows, 1) == 6
+
+
+async def test_open_a_redis_that_never_was(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(private_redis, caplog) as one:
+        windows, slots = one.windows(RULE), one.windows(SLOT)
+        assert await grab(windows, 1) == 3
+        assert await grab(slots, 1) == 1
+        assert [line for line in one.lines if "away" in line] == one.lines[:1]
+        assert len(one.lines) == 1
+
+
+async def test_open_waits_end_with_the_window_or_with_a_look_at_redis(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(private_redis, caplog) as one:
+        windows = one.windows(RULE)
+        await fill(windows, 1, 2, 3)
+        assert 0 < await windows.acquire(4) <= 5.0
+        assert await windows.forecast(0) == (pytest.approx(60, abs=0.1), 0)
+        one.clock.now += 60.1
+        assert await windows.acquire(4) == 0.0
+
+
+async def test_what_was_done_meanwhile_is_told_when_redis_is_back(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with (
+        process(private_redis, caplog, lease=86400.0) as one,
+        process(private_redis, caplog) as two,
+    ):
+        windows = one.windows(HOURS, Rule("host/key/day", "day", 100, 86400.0))
+        await fly(windows, 1, 2)
+        private_redis.kill()
+        await windows.settle(1)
+        await fly(windows, 3, 4, 5)
+        await windows.settle(3)
+        await windows.release(4)
+        await windows.close(0, 3600.0, learn=False)
+        assert not windows.idle()
+        one.clock.now += 1800.0
+        private_redis.start()
+        # 2 and 5 are still in flight; this Redis had never heard of either.
+        assert await windows.acquire(6) > 0
+        assert any("is back, after 1800.0 s" in line for line in one.lines)
+        usage = (await two.windows(HOURS).usage())[0]
+        assert (usage.used, usage.flying) == (2, 2)
+        assert usage.reset == pytest.approx(5400, abs=60)
+        assert usage.closed == pytest.approx(1800, abs=60)
+        await windows.settle(5)
+        await windows.settle(2)
+        usage = (await two.windows(HOURS).usage())[0]
+        assert (usage.used, usage.flying) == (4, 0)
+        assert len(one.lines) == 2
+        await windows.release(6)
+        assert windows.idle()
+
+
+async def test_what_was_let_go_meanwhile_has_a_lease_from_then_on(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(private_redis, caplog, lease=1000.0) as one:
+        windows = one.windows(RULE)
+        await fly(windows, 1)
+        one.clock.now += 400.0
+        private_redis.start()
+        assert (await windows.usage())[0].flying == 1
+        with private_redis.client() as admin:
+            admin.hincrbyfloat("{asyncposthog}:clock", "shift", 600.0)
+        assert (await windows.usage())[0].used == 1
+
+
+async def test_back_again_each_keeps_to_its_part_until_all_have_noticed(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one, process(private_redis, caplog) as two:
+        first, second = one.windows(RULE), two.windows(RULE)
+        await fill(first, 1)
+        await fill(second, 1)
+        await first.usage()
+        private_redis.kill()
+        assert await grab(first, 10) == 3
+        private_redis.start()
+        one.clock.now += 0.2
+        await first.usage()
+        assert len(one.lines) == 2
+        assert 0 < await first.acquire(20) < 0.3
+        one.clock.now += 0.2
+        assert await grab(first, 20) == 8
+
+
+async def test_a_redis_that_forgot_everything_is_told_again(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one:
+        windows, slots = one.windows(HOURS), one.windows(SLOT)
+        await fly(slots, 1, 2)
+        await fill(windows, 1, 2, 3)
+        await fly(windows, 4, 5, 6)
+        await windows.settle(5, uncharged=0)
+        await windows.release(6)
+        one.clock.now += 1800.0
+        with private_redis.client() as admin:
+            admin.flushall()
+        await windows.usage()
+        usage = (await windows.usage())[0]
+        assert (usage.used, usage.flying) == (3, 1)
+        assert usage.reset == pytest.approx(5400, abs=60)
+        assert (await slots.usage())[0].flying == 2
+        await slots.settle(1)
+        await windows.settle(4)
+        assert (await slots.usage())[0].flying == 1
+        assert (await windows.usage())[0].used == 4
+        assert one.lines == []
+
+
+async def test_a_slot_given_back_meanwhile_is_free_when_redis_is_back(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one, process(private_redis, caplog) as two:
+        slots = one.windows(SLOT)
+        await fly(slots, 1, 2, 3)
+        private_redis.freeze()
+        await in_vain(slots.settle(1))
+        await slots.release(2)
+        private_redis.thaw()
+        one.clock.now += 10.0
+        await slots.usage()
+        assert (await two.windows(SLOT).usage())[0].flying == 1
+
+
+async def test_a_frozen_redis_is_away(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one:
+        windows = one.windows(WINDOW)
+        await fill(windows, 1)
+        private_redis.freeze()
+        # More than there are connections.
+        await in_vain(*(windows.acquire(ticket) for ticket in range(10, 60)))
+        assert "TimeoutError" in one.lines[0]
+        assert len(one.lines) == 1
+        private_redis.thaw()
+        one.clock.now += 10.0
+        await windows.usage()
+        assert "is back" in one.lines[1]
+
+
+async def test_closed_nothing_goes_until_it_is_back(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog, on_failure="closed") as one:
+        windows = one.windows(WINDOW)
+        await fly(windows, 1)
+        private_redis.kill()
+        await windows.settle(1)
+        for _ in range(20):
+            assert 0 < await windows.acquire(2) <= 5.0
+            one.clock.now += 1.0
+        assert await windows.forecast(0) == (0.0, 0)
+        assert "requests wait" in one.lines[0]
+        private_redis.start()
+        one.clock.now += 10.0
+        assert await windows.acquire(2) == 0.0
+        usage = (await windows.usage())[0]
+        assert (usage.used, usage.flying) == (1, 1)
+        assert len(one.lines) == 2
+
+
+async def test_an_acquire_that_was_given_up_while_redis_was_frozen_takes_nothing(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog, on_failure="closed") as one:
+        windows = one.windows(SLOT)
+        await windows.usage()
+        private_redis.freeze()
+        (wait,) = await in_vain(windows.acquire(1))
+        assert wait > 0
+        await windows.release(1)
+        private_redis.thaw()  # it runs the command now
+        one.clock.now += 10.0
+        assert (await windows.usage())[0].flying == 0
+        assert windows.idle()
+
+
+async def test_it_is_looked_for_less_and_less_often(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(private_redis, caplog, on_failure="closed") as one:
+        windows = one.windows(WINDOW)
+        pauses: list[float] = []
+        for ticket in range(12):
+            pauses.append(await windows.acquire(ticket))
+            one.clock.now += pauses[-1]
+        assert pauses[0] <= 0.1
+        assert 2.5 <= pauses[-1] <= 5.0
+
+
+async def test_something_that_accepts_and_never_answers(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        async with process(url, caplog) as one:
+            assert await in_vain(one.windows(WINDOW).acquire(1)) == [0.0]
+            assert "TimeoutError" in one.lines[0]
+
+
+async def test_a_host_that_does_not_exist(caplog: pytest.LogCaptureFixture) -> None:
+    async with process("redis://user:hunter2@host.invalid", caplog) as one:
+        assert await one.windows(WINDOW).acquire(1) == 0.0
+        assert one.lines[0].startswith("Redis at redis://host.invalid:6379 is away")
+    assert "hunter2" not in caplog.text
+
+
+async def test_connections_that_the_server_closed_are_replaced_silently(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one:
+        windows = one.windows(WINDOW)
+        await fill(windows, 1)
+        with private_redis.client() as admin:
+            admin.client_kill_filter(_type="normal", skipme=True)
+        await fill(windows, 2)
+        assert (await windows.usage())[0].used == 2
+        assert one.lines == []
+
+
+async def test_a_read_only_replica_is_away(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one:
+        windows = one.windows(RULE)
+        await fill(windows, 1)
+        with private_redis.client() as admin:
+            admin.replicaof("127.0.0.1", "1")
+            assert await windows.acquire(2) == 0.0
+            assert "is away" in one.lines[0]
+            admin.replicaof("NO", "ONE")
+        one.clock.now += 10.0
+        assert (await windows.usage())[0].flying == 1
+        assert len(one.lines) == 2
+
+
+async def test_a_password_that_changes_while_it_runs_does_not_end_an_open_client(
+    private_redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    private_redis.start()
+    async with process(private_redis, caplog) as one:
+        windows = one.windows(WINDOW)
+        await fill(windows, 1)
+        with private_redis.client() as admin:
+            admin.config_set("requirepass", "hunter2")
+            admin.execute_command("AUTH", "hunter2")
+            admin.client_kill_filter(_type="normal", skipme=True)
+        one.clock.now += 60.1
+        assert await windows.acquire(2) == 0.0
+        assert "AuthenticationError" in one.lines[0]

@@ -1,0 +1,155 @@
+"""One process alone gets from Redis what it gets from memory, whatever it does."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncposthog.rate_limits.limits import Rule, Usage
+from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.stores.memory import MemoryStore, MemoryWindows
+from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+
+from .helpers import Fleet, fleet
+from .redis_server import Server
+
+MINUTE = Rule("host/key/burst", "burst", 20, 60.0)
+HOUR = Rule("host/key/sustained", "sustained", 30, 3600.0)
+SLOTS = Rule("host/project 1/slots", "slots", 3, 0.0)
+
+Step: TypeAlias = tuple[str, int, float]
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("acquire"), st.integers(1, 9), st.just(0.0)),
+        st.tuples(st.just("settle"), st.integers(1, 9), st.just(0.0)),
+        st.tuples(st.just("refused"), st.integers(0, 2), st.just(0.0)),
+        st.tuples(st.just("release"), st.integers(1, 3), st.just(0.0)),
+        st.tuples(st.just("close"), st.integers(0, 2), st.floats(0.25, 90.0)),
+        st.tuples(st.just("learn"), st.integers(0, 2), st.floats(0.25, 20.0)),
+        st.tuples(st.just("pass"), st.just(0), st.floats(0.0, 400.0)),
+        st.tuples(st.just("forecast"), st.integers(0, 60), st.just(0.0)),
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+class Hands:
+    """A clock that is set by hand, to what Redis has just said."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def random(self) -> float:
+        return random.random()
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("a store never sleeps")
+
+
+class Both:
+    """The same done to both, at the same time; they must agree."""
+
+    def __init__(self, them: Fleet, hands: Hands, rules: Sequence[Rule]) -> None:
+        self._them = them
+        self._hands = hands
+        self._memory: MemoryWindows = MemoryStore(Ticker(hands)).windows(rules)
+        self._redis: RedisWindows = them.windows(*rules, lease=80000.0, slot_lease=80000.0)
+        self._rules = rules
+        self._flying: list[int] = []
+        self._ticket = 0
+        self._learned = False
+
+    async def act(self, step: Step) -> None:
+        what, number, seconds = step
+        if what == "acquire":
+            for _ in range(number):
+                await self._acquire()
+        elif what == "pass":
+            self._them.pass_time(seconds)
+        elif what == "forecast":
+            theirs = await self._redis.forecast(number)
+            self._synchronise()
+            assert theirs[0] == pytest.approx((await self._memory.forecast(number))[0], abs=1e-4)
+        elif what in ("close", "learn"):
+            index = number % len(self._rules)
+            self._learned = self._learned or what == "learn"
+            await self._redis.close(index, seconds, learn=what == "learn")
+            self._synchronise()
+            await self._memory.close(index, seconds, learn=what == "learn")
+        else:
+            refused = number % len(self._rules) if what == "refused" else None
+            for ticket in self._flying[: 1 if what == "refused" else number]:
+                await self._finish(ticket, refused, free=what == "release")
+        await self._compare()
+
+    async def _acquire(self) -> None:
+        self._ticket += 1
+        theirs = await self._redis.acquire(self._ticket)
+        self._synchronise()
+        ours = await self._memory.acquire(self._ticket)
+        assert bool(theirs) == bool(ours), (theirs, ours)
+        if not ours:
+            self._flying.append(self._ticket)
+            return
+        await self._redis.release(self._ticket)
+        assert theirs <= min(ours, 5.0) + 1e-4
+        if ours < math.inf and not self._learned:
+            assert theirs == pytest.approx(min(ours, 5.0), abs=1e-4)
+
+    async def _finish(self, ticket: int, refused: int | None, *, free: bool) -> None:
+        self._flying.remove(ticket)
+        if free:
+            await self._redis.release(ticket)
+            self._synchronise()
+            await self._memory.release(ticket)
+        else:
+            await self._redis.settle(ticket, uncharged=refused)
+            self._synchronise()
+            await self._memory.settle(ticket, uncharged=refused)
+
+    async def _compare(self) -> None:
+        theirs = await self._redis.usage()
+        self._synchronise()
+        ours = await self._memory.usage()
+        assert [_whole(usage) for usage in theirs] == [_whole(usage) for usage in ours]
+        for one, other in zip(theirs, ours, strict=True):
+            assert one.reset == pytest.approx(other.reset, abs=1e-4)
+            assert one.closed == pytest.approx(other.closed, abs=1e-4)
+
+    def _synchronise(self) -> None:
+        self._hands.now = self._them.now()
+
+
+def _whole(usage: Usage) -> tuple[int, int, int, int]:
+    return usage.limit, usage.share, usage.used, usage.flying
+
+
+@pytest.mark.parametrize("rules", [(MINUTE,), (MINUTE, HOUR), (SLOTS,), (HOUR, SLOTS)])
+def test_redis_and_memory_agree(redis_server: Server, rules: tuple[Rule, ...]) -> None:
+    @settings(max_examples=25)
+    @given(steps)
+    def agree(story: list[Step]) -> None:
+        anyio.run(_live, redis_server, rules, story)
+
+    agree()
+
+
+async def _live(server: Server, rules: tuple[Rule, ...], story: list[Step]) -> None:
+    async with fleet(server) as them:
+        both = Both(them, Hands(), rules)
+        for step in story:
+            await both.act(step)

@@ -1,0 +1,218 @@
+"""Real processes on a real Redis, judged by the emulator's own limits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+
+from asyncposthog.rate_limits.limits import Rule
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, Throttles
+
+from .helpers import fleet
+from .redis_server import Server
+from .redis_worker import Job
+
+ROOT = Path(__file__).resolve().parents[3]
+PAIR = (("burst", 40, 0.5), ("sustained", 100, 2.0))
+
+
+class Process:
+    """A worker."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.name = job.name
+        self._out = folder / f"{job.name}.out"
+        self._err = folder / f"{job.name}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            command = [sys.executable, "-m", "tests.integration.redis.redis_worker", job.dumps()]
+            self._popen = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=out, stderr=err
+            )
+
+    @property
+    def lines(self) -> list[str]:
+        return self._out.read_text().splitlines()
+
+    @property
+    def times(self) -> list[float]:
+        return [float(line) for line in self.lines if line[0].isdigit()]
+
+    @property
+    def log(self) -> str:
+        return self._err.read_text()
+
+    def begin(self) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(b"go\n")
+        self._popen.stdin.flush()
+
+    def check(self) -> None:
+        assert self._popen.poll() in (None, 0), self.log
+
+    def kill(self) -> None:
+        self._popen.kill()
+        self._popen.wait()
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
+
+def wait_until(what: Callable[[], bool], processes: Sequence[Process] = ()) -> None:
+    """Wait as long as it takes on a slow machine; a minute is for ever."""
+    for _ in range(3000):
+        if what():
+            return
+        for process in processes:
+            process.check()
+        time.sleep(0.02)
+    raise AssertionError([(len(process.times), process.log) for process in processes])
+
+
+@contextmanager
+def workers(folder: Path, *jobs: Job, begin: bool = True) -> Generator[list[Process]]:
+    """Start processes, and let them begin together unless told otherwise."""
+    with ExitStack() as stack:
+        processes: list[Process] = []
+        for job in jobs:
+            processes.append(Process(job, folder))
+            stack.callback(processes[-1].kill)
+        for process in processes:
+            wait_until(lambda p=process: "ready" in p.lines, processes)
+        for process in processes if begin else ():
+            process.begin()
+        yield processes
+
+
+def refusals(rules: Sequence[tuple[str, int, float]], times: Sequence[float]) -> int:
+    """Count the requests that the server would have refused."""
+    now = [0.0]
+    rates = {name: Rate(limit, seconds) for name, limit, seconds in rules}
+    server = Throttles(lambda: now[0], rates)
+    refused = 0
+    for now[0] in sorted(times):
+        refused += server.admit(rates, Caller("phx_1")) is not None
+    return refused
+
+
+def total(processes: Sequence[Process]) -> int:
+    return sum(len(process.times) for process in processes)
+
+
+def least(processes: Sequence[Process]) -> int:
+    return min(len(process.times) for process in processes)
+
+
+def every(processes: Sequence[Process]) -> list[float]:
+    return [moment for process in processes for moment in process.times]
+
+
+def test_four_processes_with_wrong_clocks_keep_to_one_budget(
+    redis_server: Server, tmp_path: Path
+) -> None:
+    jobs = [Job(f"w{i}", redis_server.url, "budget", PAIR, tasks=8, skew=i * 1e5) for i in range(4)]
+    with workers(tmp_path, *jobs) as processes:
+        # However late the machine lets one of them begin: it gets its turns.
+        wait_until(lambda: total(processes) >= 250 and least(processes) >= 15, processes)
+    assert refusals(PAIR, every(processes)) == 0
+    for process in processes:
+        assert process.log == ""
+
+
+def test_a_process_far_from_redis_gets_its_part(redis_server: Server, tmp_path: Path) -> None:
+    rules = (("burst", 40, 0.5),)
+    jobs = [
+        Job(f"w{i}", redis_server.url, "far", rules, tasks=8, lag=0.0 if i else 0.006)
+        for i in range(3)
+    ]
+    with workers(tmp_path, *jobs) as processes:
+        # The machine may keep one of them from running for a while, which is made up for.
+        wait_until(
+            lambda: total(processes) >= 200 and least(processes) >= 0.5 * total(processes) / 3,
+            processes,
+        )
+    assert refusals(rules, every(processes)) == 0
+
+
+def test_waiters_that_give_up_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
+    rules = (("burst", 30, 0.5),)
+    jobs = [
+        Job(f"w{i}", redis_server.url, "cancelled", rules, tasks=10, requests=30, patience=0.05)
+        for i in range(3)
+    ]
+    with workers(tmp_path, *jobs) as processes:
+        wait_until(lambda: all("done" in p.lines for p in processes), processes)
+    assert refusals(rules, every(processes)) == 0
+    rule = Rule("host/key/burst", "burst", 30, 0.5)
+
+    async def look() -> None:
+        async with fleet(redis_server) as them:
+            them.prefix = "cancelled"
+            windows = them.windows(rule)
+            assert (await windows.usage())[0].flying == 0
+            them.pass_time(1.0)
+            assert [await windows.acquire(ticket) for ticket in range(30)] == [0.0] * 30
+
+    anyio.run(look)
+
+
+def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path: Path) -> None:
+    rules = (("slots", 3, 0.0),)
+
+    def job(name: str, *, hang: bool) -> Job:
+        options: dict[str, object] = {"slot_lease": 1000.0, "timeout": 30.0}
+        return Job(name, redis_server.url, "killed", rules, 3, hang=hang, options=options)
+
+    jobs = job("holder", hang=True), job("waiter", hang=True), job("last", hang=False)
+    with workers(tmp_path, *jobs, begin=False) as (holder, waiter, last):
+        holder.begin()
+        wait_until(lambda: total([holder]) == 3, [holder])
+        # It stands in the queue, in front of the last.
+        waiter.begin()
+        with redis_server.client() as admin:
+            queue = "{killed}:host/key/slots:waiters"
+            wait_until(lambda: admin.hlen(queue) == 1, [waiter])
+            last.begin()
+            wait_until(lambda: admin.hlen(queue) == 2, [last])
+            assert total([waiter, last]) == 0
+            for process in (waiter, holder):
+                process.kill()
+            admin.hincrbyfloat("{killed}:clock", "shift", 1000.0)
+            wait_until(lambda: total([last]) >= 20, [last])
+
+
+def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -> None:
+    rules = (("burst", 60, 0.6),)
+    private_redis.start()
+
+    def job(name: str, on_failure: str) -> Job:
+        options: dict[str, object] = {"on_failure": on_failure, "timeout": 30.0}
+        return Job(name, private_redis.url, on_failure, rules, tasks=8, options=options)
+
+    jobs = [job("open1", "open"), job("open2", "open"), job("shut1", "closed")]
+    with workers(tmp_path, *jobs) as processes:
+        opened, closed = processes[:2], processes[2:]
+        wait_until(lambda: total(opened) >= 90 and total(closed) >= 90, processes)
+        private_redis.kill()
+        wait_until(lambda: all("is away (" in p.log for p in processes), processes)
+        during, held = total(opened), total(closed)
+        wait_until(lambda: total(opened) >= during + 90, processes)  # more than two windows
+        assert total(closed) - held <= 8  # what was let go before
+        private_redis.start()
+        wait_until(lambda: all("is back, after" in p.log for p in processes), processes)
+        after, again = total(opened), total(closed)
+        wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
+    # Right after the failure, those who had done little come on top of those who had done much;
+    # right after the return, each may take a place before the others have told what they did, and
+    # all that is left if one of them does not get to run for so long.
+    assert refusals(rules, every(opened)) <= len(opened) + 2 * (rules[0][1] // 3)
+    assert refusals(rules, every(closed)) <= len(closed)
+    for process in processes:
+        assert len(process.times) >= 20
+        away, back = process.log.splitlines()
+        assert "is away (ConnectionError)" in away
+        assert "is back, after" in back

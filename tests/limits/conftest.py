@@ -1,7 +1,0 @@
-"""One Redis for the whole folder."""
-
-from __future__ import annotations
-
-from tests.limits.redis_server import private_redis, redis_server
-
-__all__ = ["private_redis", "redis_server"]

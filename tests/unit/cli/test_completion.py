@@ -1,0 +1,73 @@
+"""What a shell is offered: resources, operations, parameters and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.architecture.subprocesses import told
+
+from .helpers import Ended
+
+Program = Callable[..., Ended]
+
+
+@pytest.fixture
+def complete(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Ask for completions as bash does, of the last word of a line."""
+
+    def ask(line: str) -> list[str]:
+        words = line.split(" ")
+        monkeypatch.setenv("_ASYNCPOSTHOG_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        ended = program()
+        assert ended.err == ""
+        return ended.out.split()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("asyncposthog list coho", ["cohorts"]),
+        ("asyncposthog get error_tracking.iss", ["error_tracking.issues"]),
+        ("asyncposthog resources coho", ["cohorts"]),
+        ("asyncposthog create activity_l", []),
+        ("asyncposthog call cohorts.act", ["cohorts.activity"]),
+        ("asyncposthog doctor cohorts.li", ["cohorts.list"]),
+        ("asyncposthog doctor cohorts.*", ["cohorts.*"]),
+        ("asyncposthog list cohorts -c is_", ["is_calculating", "is_static"]),
+        ("asyncposthog list cohorts -c id,is_s", ["id,is_static"]),
+        ("asyncposthog list cohorts -c created_by.em", ["created_by.email"]),
+        ("asyncposthog get cohorts 1 --column nam", ["name"]),
+        ("asyncposthog call cohorts.list -c nam", ["name"]),
+        ("asyncposthog call users.me -c emai", ["email"]),
+        ("asyncposthog list feature_flags -p act", ["active="]),
+        ("asyncposthog create feature_flags -f ke", ["key="]),
+        ("asyncposthog export list coho", ["cohorts"]),
+        ("asyncposthog export list cohorts -c is_s", ["is_static"]),
+        ("asyncposthog list xyzzy -c i", []),
+    ],
+)
+def test_words_that_are_offered(
+    complete: Callable[[str], list[str]], line: str, offered: list[str]
+) -> None:
+    assert complete(line) == offered
+
+
+def test_completing_imports_neither_the_client_nor_models() -> None:
+    loaded = told(
+        "import contextlib, io, json, os, sys\n"
+        "os.environ.update(_ASYNCPOSTHOG_COMPLETE='complete_bash', COMP_CWORD='4',\n"
+        "    COMP_WORDS='asyncposthog list cohorts -c na')\n"
+        "from asyncposthog.cli import main\n"
+        "out = io.StringIO()\n"
+        "with contextlib.redirect_stdout(out): main([])\n"
+        "assert out.getvalue().split() == ['name'], out.getvalue()\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    heavy = {"httpx", "rich", "asyncposthog.client", "asyncposthog.models", "asyncposthog.model"}
+    assert not heavy & set(loaded)  # typer itself may import pydantic

@@ -1,0 +1,117 @@
+"""What is shown of an export on its way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+
+from asyncposthog import RateLimits
+from asyncposthog.cli.progress import budget, drawn, duration, facts, watch
+from asyncposthog.rate_limits.status import BucketView
+
+
+@dataclass(frozen=True)
+class Numbers:
+    rows: int = 600_000
+    expected: int | None = 1_000_000
+    windows: int = 12
+    windows_total: int = 20
+    requests: int = 13
+    waits: int = 0
+    elapsed: float = 10.0
+    rows_before: int = 100_000
+
+
+def bucket(limit: int, seconds: float, remaining: int) -> BucketView:
+    return BucketView(
+        limit=limit, seconds=seconds, share=limit, used=limit - remaining,
+        remaining=remaining, reset=0, waiting=0, closed=0,
+    )  # fmt: skip
+
+
+LIMITS = RateLimits(
+    buckets={
+        "api_queries_burst": bucket(240, 60, 200),
+        "api_queries_sustained": bucket(2400, 3600, 1000),
+        "slots of project 1": bucket(3, 0, 0),
+    }
+)
+
+
+def test_rate_and_time_left_are_those_of_this_run() -> None:
+    shown = facts(Numbers(), LIMITS)
+    assert shown.rate == 50_000
+    assert shown.left == 8
+    assert shown.fraction == 0.6
+    later = facts(Numbers(), LIMITS, since=10)
+    assert later.rate == 25_000
+    assert later.left == 16
+
+
+def test_without_a_count_the_windows_tell_how_far_it_is() -> None:
+    shown = facts(Numbers(expected=None), None)
+    assert shown.fraction == 0.6
+    assert shown.left == pytest.approx(20 / 3)
+    assert shown.budget is None
+
+
+def test_an_estimate_that_was_too_low_is_no_more_than_all() -> None:
+    shown = facts(Numbers(rows=1_200_000), None)
+    assert (shown.fraction, shown.expected, shown.left) == (1.0, 1_200_000, 0)
+
+
+def test_nothing_known_yet_is_no_division_by_zero() -> None:
+    for numbers in (
+        Numbers(0, None, 0, 0, 0, 0, 0.0, 0),
+        Numbers(0, 0, 0, 1, 1, 0, 0.0, 0),
+    ):
+        shown = facts(numbers, RateLimits())
+        assert (shown.rate, shown.left, shown.budget) == (0, None, None)
+
+
+def test_the_budget_is_that_of_the_window_nearest_to_its_end() -> None:
+    assert budget(LIMITS) == "1,000/2,400 an hour"
+    odd = RateLimits(buckets={"x": bucket(10, 300, 4)})
+    assert budget(odd) == "4/10 in 300 s"
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0, 7.4, 61, 3725)] == ["0:00", "0:07", "1:01", "1:02:05"]
+
+
+def test_two_lines_are_drawn() -> None:
+    from rich.console import Console
+
+    console = Console(width=120, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(drawn("events", facts(Numbers(waits=2), LIMITS)))
+    first, second = captured.get().splitlines()
+    assert first.startswith("events ━")
+    assert "60% 600,000 of about 1,000,000 rows" in first
+    assert second == (
+        "50,000 rows/s · windows 12/20 · 13 requests, 2 waits · "
+        "budget 1,000/2,400 an hour · 0:10, 0:08 to go"
+    )
+
+
+def test_programs_get_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with watch("json", "events", lambda: LIMITS) as told:
+        assert told is not None
+        for rows in range(100_000, 600_000, 100_000):
+            told(replace(Numbers(), rows=rows))
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    assert (lines[0]["rows"], lines[-1]["rows"]) == (100_000, 500_000)
+    assert lines[-1]["budget"] == "1,000/2,400 an hour"
+
+
+@pytest.mark.parametrize("form", ["none", "auto"])
+def test_nobody_is_bothered_where_no_terminal_is(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with watch("none" if form == "none" else "auto", "events", RateLimits) as told:
+        assert told is None
+    assert capsys.readouterr() == ("", "")

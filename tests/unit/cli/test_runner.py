@@ -1,0 +1,235 @@
+"""How the program starts and ends: statuses, keys, terminals, pipes, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+import asyncposthog.cli
+from asyncposthog import __version__, testing
+from posthog_emulator import Emulator
+from tests.architecture.subprocesses import told
+
+from .helpers import Ended, Terminal, closed_early, environment, finish, held, start
+
+Program = Callable[..., Ended]
+
+KEY = "phx_" + "Zq3" * 12
+
+
+def test_help_names_every_command_and_status(program: Program) -> None:
+    ended = program("--help")
+    assert ended.status == 0
+    for word in ("resources", "list", "delete", "doctor", "emulator", "130 interrupted"):
+        assert word in ended.out
+    assert program("list", "-h").status == 0
+    nothing = program()
+    assert (nothing.status, nothing.out) == (2, "")
+    assert "Commands:" in nothing.err
+
+
+def test_the_version(program: Program) -> None:
+    assert program("--version").out == f"asyncposthog {__version__}\n"
+
+
+def test_help_imports_neither_the_client_nor_what_draws_tables() -> None:
+    loaded = told(
+        "import contextlib, io, json, sys\n"
+        "from asyncposthog.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()): main(['--help'])\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    assert "typer" in loaded
+    assert not {"httpx", "pydantic", "asyncposthog.client", "rich", "duckdb"} & set(loaded)
+
+
+@pytest.mark.parametrize("missing", [("typer",), ("rich",), ("typer", "rich")])
+def test_a_missing_extra_is_one_clear_line(
+    missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find(name: str) -> object | None:
+        return None if name in missing else object()
+
+    monkeypatch.setattr(asyncposthog.cli, "find_spec", find)
+    assert asyncposthog.cli.main(["--version"]) == 1
+    wanted = f"needs {' and '.join(missing)}: pip install 'asyncposthog[cli]'"
+    assert wanted in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "cohorts", "--api-key", "x"),
+        ("--api_key=x", "list", "cohorts"),
+        ("list", "cohorts", "--token", KEY),
+        ("list", "cohorts", KEY),
+        ("list", "cohorts", "-p", f"search={KEY}"),
+        ("create", "cohorts", "-d", f'{{"name": "{KEY}"}}'),
+        ("create", "cohorts", "--", f"Bearer {KEY}"),
+    ],
+)
+def test_a_key_among_the_arguments_is_refused(
+    program: Program, emulator: Emulator, arguments: tuple[str, ...]
+) -> None:
+    sent = len(emulator.requests)
+    ended = program(*arguments)
+    assert ended.status == 2
+    assert "POSTHOG_PERSONAL_API_KEY" in ended.err
+    assert KEY not in ended.out + ended.err
+    assert len(emulator.requests) == sent
+
+
+def test_the_key_in_use_is_known_whatever_it_looks_like(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "an-old-unprefixed-key")
+    ended = program("list", "cohorts", "-p", "search=an-old-unprefixed-key")
+    assert ended.status == 2
+    assert "an-old-unprefixed-key" not in ended.err
+
+
+def test_no_key_and_a_wrong_key(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", KEY)
+    wrong = program("list", "cohorts")
+    assert wrong.status == 4
+    assert "401" in wrong.err
+    assert "`asyncposthog doctor`" in wrong.err
+    assert KEY not in wrong.err
+    assert KEY not in program("list", "cohorts", "--debug").err
+    monkeypatch.delenv("POSTHOG_PERSONAL_API_KEY")
+    none = program("list", "cohorts")
+    assert none.status == 4
+    assert none.err.startswith("There is no API key.\nSet POSTHOG_PERSONAL_API_KEY.")
+
+
+def test_an_error_of_the_server_is_a_message_and_advice(program: Program) -> None:
+    ended = program("get", "cohorts", "987654")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.splitlines()[0].startswith("404 not_found")
+    assert "Check the id" in ended.err
+    assert "Traceback" not in ended.err
+    assert "Traceback" in program("--debug", "get", "cohorts", "987654").err
+
+
+def test_a_host_that_is_not_there(program: Program) -> None:
+    with testing():
+        ended = program("list", "cohorts", "--host", "http://127.0.0.1:1")
+    assert ended.status == 1
+    assert "--host or --region" in ended.err
+
+
+def test_common_options_may_stand_anywhere(program: Program, emulator: Emulator) -> None:
+    for arguments in (
+        ("--project", "1", "list", "cohorts"),
+        ("list", "--project=1", "cohorts"),
+        ("list", "cohorts", "--project", "1"),
+    ):
+        assert program(*arguments).status == 0
+    assert program("list", "cohorts", "--project").status == 2
+    assert program("list", "cohorts", "--project", "x").status == 2
+    assert program("list", "--", "--debug").status == 2
+    assert program("frobnicate").status == 2
+
+
+def test_doctor_says_what_is_right_and_what_is_wrong(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = program("doctor")
+    assert fine.status == 0
+    assert fine.json["ok"]
+    assert {check["name"] for check in fine.json["checks"]} >= {"key", "host", "project", "scopes"}
+    assert fine.json["limits"]["burst"]["limit"] == 480
+    table = program("doctor", "cohorts.*", "--format", "table").out
+    assert "ok    key: phx_***" in table
+    assert "bucket" in table
+    assert program("doctor", "xyzzy.*").status == 2
+    assert program("doctor", "--project", "77").status == 1
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", KEY)
+    wrong = program("doctor")
+    assert wrong.status == 4
+    assert not wrong.json["ok"]
+    assert KEY not in wrong.out + wrong.err
+
+
+def test_a_reader_that_goes_away_is_no_error(pointed: None, emulator: Emulator) -> None:
+    emulator.seed("annotations", 400)
+    process = start("list", "annotations")
+    closed_early(process).close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=300) == 141
+    process.stderr.close()
+
+
+def test_ctrl_c_ends_at_once_and_quietly(pointed: None, emulator: Emulator) -> None:
+    with held(emulator) as arrived:
+        process = start("list", "cohorts")
+        assert arrived.wait(300)
+        process.send_signal(signal.SIGINT)
+        ended = finish(process)
+    assert (ended.status, ended.out, ended.err) == (130, "", "Interrupted.\n")
+
+
+def test_a_terminal_gets_tables_in_colour(pointed: None, emulator: Emulator) -> None:
+    emulator.seed("cohorts", 2)
+    status, seen = Terminal("list", "cohorts", "-c", "id", env=environment(TERM="xterm")).end()
+    assert status == 0
+    assert "\x1b[1m" in seen
+    assert "─" in seen
+    env = environment(TERM="xterm", NO_COLOR="1")
+    _, plain = Terminal("get", "cohorts", "77777", env=env).end()
+    assert "404" in plain
+    assert "\x1b[31m" not in plain
+    _, red = Terminal("get", "cohorts", "77777", env=environment(TERM="xterm")).end()
+    assert "\x1b[1;31m" in red
+
+
+def test_what_acts_on_a_terminal_is_made_harmless(pointed: None, program: Program) -> None:
+    name = "\x1b]0;owned\x07\x1b[2J"
+    made = program("create", "cohorts", "-d", json.dumps({"name": name})).json
+    _, seen = Terminal(
+        "get", "cohorts", str(made["id"]), "-c", "name", env=environment(TERM="xterm")
+    ).end()
+    assert "owned" in seen
+    assert "\x1b]0;" not in seen
+    assert "\x1b[2J" not in seen
+
+
+def test_deleting_asks_on_a_terminal(pointed: None, program: Program) -> None:
+    number = str(program("create", "cohorts", "-f", "name=Doomed").json["id"])
+    for answer, status in (("n\n", 2), ("y\n", 0)):
+        terminal = Terminal("delete", "cohorts", number, env=environment(TERM="dumb"))
+        terminal.read_until(f"Delete cohorts {number}? [y/N]")
+        terminal.type(answer)
+        assert terminal.end()[0] == status
+    assert program("get", "cohorts", number).json["deleted"] is True
+
+
+def test_a_key_is_asked_for_on_a_terminal_and_never_shown(pointed: None) -> None:
+    env = environment(POSTHOG_PERSONAL_API_KEY=None, TERM="dumb")
+    for key, status in (("phx_emulator", 0), (KEY, 4), ("", 2)):
+        terminal = Terminal("list", "cohorts", "--debug", env=env)
+        terminal.read_until("not shown")
+        terminal.type(key + "\n")
+        ended, seen = terminal.end()
+        assert ended == status, seen
+        assert not key or key not in seen
+
+
+def test_a_list_that_ends_below_its_count_draws_a_note(
+    program: Program, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def short(self: object, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"count": 5, "next": None, "results": []})
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", short)
+    ended = program("list", "cohorts")
+    assert ended.status == 0
+    note = [line for line in ended.err.splitlines() if "the server counts 5" in line]
+    assert len(note) == 1
+    assert note[0].startswith("Warning: cohorts.list: ")
+    assert "warnings.warn" not in ended.err

@@ -1,0 +1,293 @@
+"""Random exports in virtual time. `python -m tests.unit.export.simulation COUNT [FIRST_SEED]`.
+
+Everything between a plan and the rows that are handed on is the real thing. What it asks is a model
+of the server without HTTP and threads, whose answers take time and have a size, both made up. An
+export that waits while nothing can happen any more ends with an error: see `benchmarks.virtual`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import anyio
+
+from asyncposthog.core.executor import Executor
+from asyncposthog.errors import DecodeError, PostHogError, QueryTooLargeError, ResponseTooLargeError
+from asyncposthog.export.batch import Batch
+from asyncposthog.export.engines.base import Piece, Tally
+from asyncposthog.export.engines.query import QueryEngine, QuerySteps
+from asyncposthog.export.engines.query_page import ShapeError
+from asyncposthog.export.query_client import Asker
+from asyncposthog.export.source import Source
+from benchmarks.virtual import run as run_virtually
+
+from .fake_query_api import START, micros, read, text
+
+__all__ = ["Plan", "plan_of", "simulate"]
+
+R = TypeVar("R")
+Key = tuple[int, str]
+
+BEGIN = micros(START)
+DAY = 86_400_000_000
+LARGEST = 512 * 1024 * 1024
+"""Bytes of an answer from which on the client refuses it."""
+FAILURES = 20
+MOST_QUERIES = 5_000
+"""An export that sends more does not end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One export and its server."""
+
+    seed: int = 0
+    count: int = 100
+    ties: int = 1
+    spread: int = DAY
+    """Microseconds that the rows are spread over."""
+    crowded: bool = False
+    """Whether most rows are at the beginning."""
+    row_bytes: int = 1_000
+    page: int = 50
+    concurrency: int = 3
+    ordered: bool = True
+    stepwise: bool = False
+    cut: int = 0
+    """How many rows the server sends at most; 0: as many as were asked for."""
+    slow_span: int = 0
+    """Microseconds from which on a page is too slow for the server; 0: never."""
+    slow_rows: int = 0
+    """Rows from which on a page is too slow for the server; 0: never."""
+    uncounted: bool = False
+    """Whether counting is too much for the server."""
+    failures: float = 0.0
+    """How often a query fails for good, and the export is run again; at most `FAILURES` times."""
+    latency: float = 1.0
+    consumer: float = 0.0
+    """Seconds that a piece takes its consumer at most."""
+    late: float = 0.0
+    """How often a row arrives before a query is answered."""
+    deleted: float = 0.0
+    """How often a row is deleted before a query is answered."""
+
+
+def plan_of(seed: int) -> Plan:
+    """Return a random plan."""
+    dice = random.Random(seed)
+    cut = dice.choice([0, 0, 0, 0, 1, 3, 17, 100])
+    changes = dice.choice(["", "", "late", "deleted"]) if not cut else ""
+    ordered = dice.random() < 0.8
+    spread = dice.choice([1, 7, 50, 3_000, 1_000_000, 60_000_000, DAY])
+    return Plan(
+        seed=seed,
+        count=dice.choice([0, 1, 20, 100, 250]) + dice.randrange(20),
+        ties=dice.choice([1, 1, 2, 5]),
+        spread=spread,
+        crowded=dice.random() < 0.5,
+        row_bytes=dice.choice([10, 10_000, 300_000, 1_000_000, 2_500_000]),
+        page=dice.randrange(8, 120),
+        concurrency=dice.randrange(1, 6),
+        ordered=ordered,
+        stepwise=dice.random() < 0.3,
+        cut=cut,
+        slow_span=dice.choice([0, 0, 0, 1 + spread // dice.randrange(1, 50)]),
+        slow_rows=dice.choice([0, 0, 0, 30]),
+        uncounted=dice.random() < 0.15,
+        failures=dice.choice([0, 0, 0.02, 0.1]) if ordered else 0,
+        latency=dice.choice([0.0, 1.0, 5.0]),
+        consumer=dice.choice([0.0, 0.0, 1.0, 20.0]),
+        late=0.3 if changes == "late" else 0.0,
+        deleted=0.3 if changes == "deleted" else 0.0,
+    )
+
+
+@dataclass
+class Model:
+    """The server of one export."""
+
+    plan: Plan
+    queries: int = 0
+    failed: int = 0
+    rows: list[Key] = field(default_factory=list[Key])
+    gone: set[Key] = field(default_factory=set[Key])
+
+    def __post_init__(self) -> None:
+        """Make the rows."""
+        plan = self.plan
+        self.dice = random.Random(plan.seed)
+        times = [self.time() for _ in range(-(-plan.count // plan.ties))]
+        made = [time for time in times for _ in range(plan.ties)][: plan.count]
+        self.rows = sorted((time, f"{number:06x}") for number, time in enumerate(made))
+        self.first = list(self.rows)
+
+    def time(self) -> int:
+        chance = self.dice.random() ** (3 if self.plan.crowded else 1)
+        return BEGIN + int(chance * self.plan.spread)
+
+    def change(self) -> None:
+        """Let a row arrive or go, by chance."""
+        if self.dice.random() < self.plan.late:
+            insort(self.rows, (self.time(), f"{self.dice.getrandbits(48):012x}"))
+        if self.rows and self.dice.random() < self.plan.deleted:
+            self.gone.add(self.rows.pop(self.dice.randrange(len(self.rows))))
+
+    def answer(self, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """Return an answer and its size."""
+        self.queries += 1
+        assert self.queries < MOST_QUERIES, "an export that does not end"
+        plan = self.plan
+        start, end = read(values["export_from"]), read(values["export_to"])
+        first, last = bisect_left(self.rows, (start, "")), bisect_left(self.rows, (end, ""))
+        if "GROUP BY bucket" in sql:
+            if plan.uncounted:
+                raise QueryTooLargeError("too many rows to count")
+            step = values["export_step"] * 1_000_000
+            counts = Counter(time // step for time, _ in self.rows[first:last])
+            found: list[list[Any]] = [list(pair) for pair in sorted(counts.items())]
+            return self._body(["bucket", "rows"], found, 20)
+        if "export_after" in values:
+            after = (read(values["export_after"]), values["export_after_key"] + "\0")
+            first = max(first, bisect_left(self.rows, after))
+        limit = int(re.findall(r"LIMIT (\d+)", sql)[0])
+        span_is_slow = plan.slow_span and end - start > plan.slow_span
+        rows_are_slow = plan.slow_rows and last - first > plan.slow_rows
+        if end - start > 1 and (span_is_slow or rows_are_slow):
+            raise QueryTooLargeError("too slow")
+        page = self.rows[first : min(last, first + limit)]
+        names = ["uuid", "export_time", "export_key"]
+        return self._body(names, [[key, text(time), key] for time, key in page], plan.row_bytes)
+
+    def _body(self, names: list[str], rows: list[list[Any]], size: int) -> tuple[Any, int]:
+        rows = rows[: self.plan.cut] if self.plan.cut else rows
+        size = int(len(rows) * size * self.dice.uniform(0.5, 1.5))
+        if size > LARGEST:
+            raise ResponseTooLargeError("too large")
+        types = [[name, "UInt64" if name in {"bucket", "rows"} else "String"] for name in names]
+        return {"columns": names, "types": types, "results": rows}, size
+
+
+class Queries:
+    """What takes the place of an `Asker`."""
+
+    def __init__(self, model: Model, tally: Tally) -> None:
+        self.model = model
+        self.tally = tally
+
+    async def ask(self, sql: str, values: Mapping[str, Any], read: Callable[[Any, int], R]) -> R:
+        model, plan = self.model, self.model.plan
+        await anyio.sleep(model.dice.random() ** 4 * plan.latency)
+        model.change()
+        if model.failed < FAILURES and model.dice.random() < plan.failures:
+            model.failed += 1
+            raise PostHogError("by chance")
+        body, size = model.answer(sql, values)
+        await anyio.sleep(model.dice.random() ** 4 * plan.latency)
+        return read(body, size)
+
+    async def work(self, function: Callable[[], R]) -> R:
+        return function()
+
+    async def pause(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    def misread(self, error: ShapeError) -> PostHogError:
+        return DecodeError(str(error))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedEngine(QueryEngine):
+    """Reads from a model."""
+
+    model: Model
+
+    def asker(self, tally: Tally) -> Asker:
+        """Return what asks the model."""
+        return cast("Asker", Queries(self.model, tally))
+
+
+SOURCE = Source(
+    kind="events", table="events", columns=("uuid",), time="events.timestamp", key="events.uuid"
+)
+
+
+def _rows(batch: Batch) -> list[Key]:
+    return [(read(time), key) for time, key in zip(batch.times, batch.keys, strict=True)]
+
+
+async def _export(model: Model) -> tuple[list[Key], Tally]:
+    """Export everything, as often as it takes; return the rows as they were handed on."""
+    plan = model.plan
+    engine = SimulatedEngine(
+        executor=cast("Executor", None),
+        source=SOURCE,
+        start=BEGIN,
+        end=BEGIN + plan.spread + 1,
+        concurrency=plan.concurrency,
+        page_size=plan.page,
+        ordered=plan.ordered,
+        model=model,
+    )
+    found: list[Key] = []
+    position: Any = None
+    tally = Tally()
+
+    async def consume(piece: Piece[list[Key]]) -> None:
+        nonlocal position
+        await anyio.sleep(model.dice.random() * plan.consumer)
+        found.extend(piece.content)
+        position = piece.position
+
+    while True:
+        steps = QuerySteps(engine, position, _rows, tally)
+        try:
+            runner = await steps.begin()
+            if not plan.stepwise:
+                await runner.run(consume)
+                return found, tally
+            while pieces := await steps.advance():
+                for piece in pieces:
+                    await consume(piece)
+            return found, tally
+        except PostHogError as error:
+            if str(error) != "by chance":
+                raise
+
+
+def simulate(plan: Plan) -> None:
+    """Run one export; raise AssertionError or RuntimeError if it does not end as it should."""
+    model = Model(plan)
+    found, tally = run_virtually(_export, model)
+    assert len(set(found)) == len(found), "rows are there twice"
+    if plan.ordered:
+        assert found == sorted(found), "rows are not in order"
+    if plan.late or plan.deleted:
+        # What was there all the time is there, and nothing that never was.
+        assert set(model.first) - model.gone <= set(found) <= {*model.first, *model.rows}
+    else:
+        assert sorted(found) == model.rows, "rows are missing"
+        assert (tally.late, tally.deleted) == (0, 0)
+
+
+def main(count: int, first: int = 0) -> int:
+    """Run so many random exports; return how many did not end as they should."""
+    wrong = 0
+    for seed in range(first, first + count):
+        try:
+            simulate(plan_of(seed))
+        except (AssertionError, RuntimeError, PostHogError, ExceptionGroup) as error:
+            wrong += 1
+            print(f"seed {seed}: {type(error).__name__}: {error}\n  {plan_of(seed)}", flush=True)
+    print(f"{count:,} exports, {wrong} of them did not end with exactly the right rows")
+    return wrong
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*map(int, sys.argv[1:])) > 0)

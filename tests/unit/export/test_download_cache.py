@@ -1,0 +1,222 @@
+"""Folders of downloaded files: whose they are, how long they stay, and what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncposthog import ExportError
+from asyncposthog.export.engines.files import choice
+from asyncposthog.export.engines.files.cache import Spool
+from posthog_emulator import Emulator
+
+from .fake_query_api import Server, events
+from .test_files import (
+    COLUMNS,
+    DOWNLOADS,
+    END,
+    START,
+    compact,
+    connected,
+    emulator,
+    left,
+    server,
+    spool,
+)
+
+__all__ = ["emulator", "server", "spool"]
+
+HOLDER = """
+import sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from asyncposthog.export.engines.files.cache import Spool
+held = [Spool.of({"n": 1}), Spool.passing()]
+for one in held:
+    one.folder.mkdir(exist_ok=True)
+    print(one.folder, flush=True)
+input()
+"""
+
+
+def root(spool: Path) -> Path:
+    (found,) = [path for path in spool.iterdir() if path.name.startswith("asyncposthog-files-")]
+    return found
+
+
+def age(folder: Path, hours: float) -> None:
+    then = time.time() - hours * 3_600
+    os.utime(folder, (then, then))
+
+
+def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(spool)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as holder:
+        assert holder.stdout is not None
+        one, passing = (Path(holder.stdout.readline().strip()) for _ in range(2))
+        age(one, 1_000)
+        age(passing, 1_000)
+        Spool.of({"n": 2}).remove()
+        assert one.exists(), "it is in use, however old it is"
+        assert passing.exists()
+        holder.kill()
+        holder.wait()
+    Spool.of({"n": 2}).remove()
+    assert not one.exists()
+    assert not passing.exists()
+    assert os.listdir(root(spool)) == []
+
+
+def test_what_can_be_resumed_stays_for_a_day(spool: Path) -> None:
+    first = Spool.of({"n": 1})
+    first.job(0).write({"id": "x"})
+    first.release()
+    age(first.folder, 20)
+    other = Spool.of({"n": 2})
+    assert first.folder.exists()
+    again = Spool.of({"n": 1})
+    assert again.folder == first.folder
+    assert again.job(0).note() == {"id": "x"}
+    beside = Spool.of({"n": 1})
+    assert beside.folder != again.folder, "another export of the same rows has its own"
+    for one in (again, beside):
+        one.release()
+    age(first.folder, 25)
+    Spool.passing().remove()
+    assert not first.folder.exists()
+    other.remove()
+    assert os.listdir(root(spool)) == []
+
+
+def test_the_folder_is_this_user_s_alone(spool: Path) -> None:
+    held = Spool.passing()
+    for folder in (root(spool), held.folder):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    held.remove()
+    folder = root(spool)
+    folder.chmod(0o777)
+    Spool.passing().remove()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.rmdir()
+    (spool / "elsewhere").mkdir()
+    folder.symlink_to(spool / "elsewhere")
+    with pytest.raises(ExportError, match="belongs to another user, or is no folder"):
+        Spool.of({})
+    assert os.listdir(spool / "elsewhere") == []
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("checkpoint", [None, False], ids=["default", "none"])
+async def test_interrupted_while_files_are_made(
+    checkpoint: Any, server: Server, emulator: Emulator, spool: Path, tmp_path: Path
+) -> None:
+    """Before there is a row: what was made and fetched is found again, or nothing is left."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    fetched = 0
+
+    def stop(request: Any) -> None:
+        nonlocal fetched
+        if request.url.host == "object-store.localhost":
+            fetched += 1
+            raise Interrupted
+
+    async with connected(server, emulator, stop) as ph:
+        job = ph.export.events(START, END, columns=COLUMNS, engine="files")
+        with pytest.raises(Interrupted):
+            await job.to_jsonl(folder / "e.jsonl", checkpoint=checkpoint)
+    assert fetched == 1
+    if checkpoint is False:
+        assert (os.listdir(folder), left(spool)) == ([], [])
+    else:
+        assert os.listdir(folder) == [".e.jsonl.checkpoint"]
+    made = len(emulator.items("file_download_batch_exports"))
+    emulator.travel(3_600)
+    async with connected(server, emulator) as ph:
+        job = ph.export.events(START, END, columns=COLUMNS, engine="files")
+        assert (await job.to_jsonl(folder / "e.jsonl", checkpoint=checkpoint)).rows == 2_000
+    if checkpoint is None:
+        assert len(emulator.items("file_download_batch_exports")) == made
+    assert (os.listdir(folder), left(spool)) == (["e.jsonl"], [])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_cancelled_natively_while_files_are_made(
+    server: Server, emulator: Emulator, spool: Path, tmp_path: Path
+) -> None:
+    emulator.settings.export_seconds = 1e6
+    async with connected(server, emulator) as ph:
+        job = ph.export.events(START, END, columns=COLUMNS, engine="files")
+        for checkpoint in (False, None):
+            emulator.requests.clear()
+            task = asyncio.ensure_future(job.to_jsonl(tmp_path / "e.jsonl", checkpoint=checkpoint))
+            while not any(one.path.startswith(DOWNLOADS) for one in emulator.requests):
+                await anyio.lowlevel.checkpoint()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            names = set(os.listdir(tmp_path)) - {"spool"}
+            assert names == (set() if checkpoint is False else {".e.jsonl.checkpoint"})
+            assert bool(left(spool)) == (checkpoint is None)
+        emulator.settings.export_seconds = 0
+        assert (await job.to_jsonl(tmp_path / "e.jsonl")).rows == 2_000
+    assert left(spool) == []
+
+
+@pytest.mark.anyio
+async def test_two_exports_of_the_same_rows_at_a_time(
+    server: Server, emulator: Emulator, spool: Path, tmp_path: Path
+) -> None:
+    async with connected(server, emulator) as ph:
+        job = ph.export.events(START, END, columns=COLUMNS, engine="files")
+        async with anyio.create_task_group() as group:
+            for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+                group.start_soon(job.to_jsonl, tmp_path / name)
+    found = {(tmp_path / name).read_bytes() for name in ("a.jsonl", "b.jsonl", "c.jsonl")}
+    assert len(found) == 1
+    assert found.pop().count(b"\n") == 2_000
+    assert left(spool) == []
+
+
+@pytest.mark.anyio
+async def test_files_that_were_not_enough_are_removed(
+    server: Server,
+    emulator: Emulator,
+    spool: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "MANY", 10)
+    late = Server([*server.rows, *map(compact, events(10, seed=9))])
+    stop = False
+
+    def look(request: Any) -> None:
+        nonlocal stop
+        stop = stop or request.url.host == "object-store.localhost"
+        if stop and request.url.path.endswith("/query/"):
+            raise Interrupted
+
+    async with connected(late, emulator, look) as ph:
+        job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
+        with pytest.raises(Interrupted):
+            await job.to_jsonl(tmp_path / "e.jsonl")
+    assert left(spool) == []
+    assert os.listdir(tmp_path) == ["spool"]

@@ -1,0 +1,78 @@
+"""Exports of lists: their report, and what a checkpoint knows of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from asyncposthog import AsyncPostHog, ExportError, PaginationWarning, RequestOptions
+from posthog_emulator import Emulator
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_report_of_a_list(tmp_path: Path) -> None:
+    emulator = Emulator()
+    emulator.seed("cohorts", 45)
+    async with AsyncPostHog.emulated(emulator) as ph:
+        job = ph.export.list(ph.cohorts.list(limit=10))
+        report = await job.to_jsonl(tmp_path / "cohorts.jsonl")
+        assert (report.rows, report.requests, report.retries, report.waits) == (45, 5, 0, 0)
+        assert report.received > report.written > 45
+        wide = ph.export.list(ph.cohorts.list(limit=45), columns=["name"])
+        assert (await wide.to_parquet(tmp_path / "cohorts")).checksum == report.checksum
+        emulator.fail(503, times=2)
+        again = await job.to_csv(tmp_path / "cohorts.csv")
+        assert (again.checksum, again.requests, again.retries) == (report.checksum, 7, 2)
+        assert (again.waits, again.waited > 0) == (2, True)
+        await ph.cohorts.create(name="one more")
+        more = await job.to_jsonl(tmp_path / "more.jsonl")
+        assert more.checksum != report.checksum
+
+
+async def test_a_checkpoint_knows_of_what_a_list_was(tmp_path: Path) -> None:
+    emulator = Emulator()
+    cohorts = [cohort["id"] for cohort in emulator.seed("cohorts", 2)]
+    options: RequestOptions = {"project_id": 2}
+    async with AsyncPostHog.emulated(emulator) as ph:
+        state = tmp_path / "state"
+        first, second = (ph.cohorts.persons(cohort) for cohort in cohorts)
+        await ph.export.list(first).to_jsonl(tmp_path / "a", checkpoint=state)
+        await ph.export.list(first).to_jsonl(tmp_path / "a", checkpoint=state)
+        with pytest.raises(ExportError, match=r"ids was \[\d+\]"):
+            await ph.export.list(second).to_jsonl(tmp_path / "a", checkpoint=state)
+        state = tmp_path / "another"
+        await ph.export.list(ph.cohorts.list()).to_jsonl(tmp_path / "b", checkpoint=state)
+        for other in (
+            ph.cohorts.list(options=options),
+            ph.with_options(project_id=2).cohorts.list(),
+        ):
+            with pytest.raises(ExportError, match="project was 1 and is 2"):
+                await ph.export.list(other).to_jsonl(tmp_path / "b", checkpoint=state)
+
+
+async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params.get("offset", 0))
+        url = "https://us.posthog.com/api/projects/1/cohorts/?limit=10&offset=10"
+        items = [{"id": number} for number in range(offset, min(offset + 10, 20))]
+        following = url if offset == 0 else None
+        return httpx.Response(200, json={"count": 23, "next": following, "results": items})
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        job = ph.export.list(ph.cohorts.list(limit=10))
+        with pytest.warns(PaginationWarning, match="23"):
+            report = await job.to_jsonl(tmp_path / "c.jsonl")
+    assert report.rows == 20
+    assert report.notes == (
+        "the server counted 23 items, and its pages had 20: items may have been made or deleted "
+        "meanwhile",
+    )
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        tail = ph.export.list(ph.cohorts.list(limit=10, offset=10))
+        with pytest.warns(PaginationWarning, match="23"):
+            report = await tail.to_jsonl(tmp_path / "tail.jsonl")
+    assert report.notes == ()

@@ -1,0 +1,462 @@
+"""Pages that do not fit together: every item comes, or an error or a warning says otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncposthog import AsyncPostHog, PaginationError, PaginationWarning
+from asyncposthog.pagination import cursor
+from tests.helpers.paged_servers import (
+    CursorServer,
+    EventServer,
+    Fixed,
+    NumberServer,
+    OffsetServer,
+    PersonsServer,
+    Server,
+    drain,
+    listing,
+    operation,
+    page_of,
+    things,
+)
+
+both_loops = pytest.mark.anyio
+side_by_side = pytest.mark.parametrize("concurrency", [1, 4])
+
+
+@contextlib.contextmanager
+def noticed() -> Generator[list[str]]:
+    """Collect the texts of the warnings about pages."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield texts
+    assert {w.category for w in caught} <= {PaginationWarning}
+    texts += [str(w.message).removeprefix("things.list: ") for w in caught]
+
+
+class Leaping(OffsetServer):
+    """Leaves a page out, once."""
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        answer = super().answer(query, body)
+        if int(query.get("offset", 0)) == 40:
+            answer["next"] = self.link({**query, "limit": 10, "offset": 60})
+        return answer
+
+
+class Capped(OffsetServer):
+    """Gives less than was asked for, and computes `next` from what was asked for."""
+
+    largest = 10
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        answer = super().answer(query, body)
+        limit = int(query.get("limit", 100))
+        target = int(query.get("offset", 0)) + limit
+        more = target < len(self.items)
+        answer["next"] = self.link({**query, "limit": limit, "offset": target}) if more else None
+        return answer
+
+
+@both_loops
+@side_by_side
+async def test_a_next_that_skips_a_page_is_an_error_that_names_it(concurrency: int) -> None:
+    seen: list[Any] = []
+    listed = cursor(
+        Leaping(things(95)), operation("offset"), {"limit": 10}, concurrency=concurrency
+    )
+    with pytest.raises(PaginationError, match=r"from offset 40 .* at offset 60, .* page of 10"):
+        await drain(listed, seen)
+    assert seen == things(50)
+
+
+@both_loops
+async def test_a_page_followed_by_hand_refuses_it_as_well() -> None:
+    page = await listing(Leaping(things(95)), operation("offset"), {"limit": 10, "offset": 40})
+    with pytest.raises(PaginationError, match="skips items"):
+        await page.next_page()
+    with pytest.raises(PaginationError, match="skips items"):
+        _ = page.has_next
+
+
+@both_loops
+@side_by_side
+async def test_a_next_computed_from_a_limit_that_the_server_lowered_loses_nothing(
+    concurrency: int,
+) -> None:
+    server = Capped(things(95))
+    listed = cursor(server, operation("offset"), {"limit": 30}, concurrency=concurrency)
+    assert await listed.collect() == things(95)
+
+
+@both_loops
+async def test_where_items_have_no_id_such_a_gap_is_a_warning() -> None:
+    server = Capped([{"name": "x"}] * 95)
+    with noticed() as texts:
+        await listing(server, operation("offset"), {"limit": 30}).collect()
+    assert [text.partition(":")[0] for text in texts] == [
+        "a page ended at offset 10, and the next one begins at 30",
+        "the list ended after 35 items, and the server counts 95",
+    ]
+
+
+@settings(deadline=None)
+@given(
+    number=st.integers(0, 60),
+    hidden=st.sets(st.integers(0, 59)),
+    cap=st.integers(1, 20),
+    limit=st.integers(1, 20),
+    counted=st.booleans(),
+    concurrency=st.integers(1, 4),
+)
+def test_servers_that_cap_and_filter_give_every_item_once_or_it_is_noticed(
+    number: int, hidden: set[int], cap: int, limit: int, counted: bool, concurrency: int
+) -> None:
+    class Hiding(Capped):
+        largest = cap
+        with_count = counted
+
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            answer = super().answer(query, body)
+            answer["results"] = [i for i in answer["results"] if i["id"] not in hidden]
+            return answer
+
+    shown = [i for i in things(number) if i["id"] not in hidden]
+    listed = cursor(
+        Hiding(things(number)), operation("offset"), {"limit": limit}, concurrency=concurrency
+    )
+    with noticed() as texts:
+        found = anyio.run(listed.collect)
+    assert found == [i for i in shown if i in found]
+    if cap >= limit or (counted and not hidden):
+        assert found == shown
+    elif counted and found != shown:
+        assert texts
+
+
+@both_loops
+@side_by_side
+@pytest.mark.parametrize("make", [OffsetServer, PersonsServer])
+async def test_where_next_is_null_and_the_count_says_more_the_rest_is_asked_for(
+    make: type[Server], concurrency: int
+) -> None:
+    class Ending(make):  # pyright: ignore[reportUntypedBaseClass]
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            answer: dict[str, Any] = super().answer(query, body)
+            return {**answer, "count": len(self.items), "next": None}
+
+    style = "offset" if make is OffsetServer else "persons"
+    listed = cursor(
+        Ending(things(25)),
+        operation(style),
+        {"limit": 10},
+        concurrency=concurrency if style == "offset" else 1,
+    )
+    assert await listed.collect() == things(25)
+
+
+@both_loops
+@side_by_side
+async def test_a_list_that_ends_before_its_count_draws_a_warning(concurrency: int) -> None:
+    class Overcounting(OffsetServer):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            return {**super().answer(query, body), "count": 30}
+
+    server = Overcounting(things(25))
+    listed = cursor(server, operation("offset"), {"limit": 10}, concurrency=concurrency)
+    with pytest.warns(
+        PaginationWarning, match="after 25 items, and the server counts 30"
+    ) as caught:
+        assert await listed.collect() == things(25)
+    assert len(caught) == 1
+
+
+@both_loops
+async def test_a_server_that_ignores_the_offset_gives_nothing_twice() -> None:
+    class Whole(Server):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            return {"count": 9, "next": None, "results": self.items}
+
+    with pytest.warns(PaginationWarning, match="after 5 items, and the server counts 9"):
+        assert await listing(Whole(things(5)), operation("offset")).collect() == things(5)
+    nameless = [{"name": n} for n in range(5)]
+    with pytest.warns(PaginationWarning, match="after 5 items, and the server counts 9"):
+        assert await listing(Whole(nameless), operation("offset")).collect() == nameless
+
+
+@both_loops
+@pytest.mark.parametrize("count", ["count", "total_count"])
+async def test_numbered_pages_and_cursors_that_end_early_draw_a_warning(count: str) -> None:
+    numbered = Fixed(
+        page_of(1, 2, next="?page=2", **{count: 6}), page_of(3, next=None, **{count: 6})
+    )
+    with pytest.warns(PaginationWarning, match="after 3 items, and the server counts 6"):
+        await listing(numbered, operation("page")).collect()
+    linked = Fixed(
+        page_of(1, 2, next="?cursor=a", **{count: 4}), page_of(3, next=None, **{count: 4})
+    )
+    with pytest.warns(PaginationWarning, match="after 3 items, and the server counts 4"):
+        await listing(linked, operation("cursor")).collect()
+
+
+@both_loops
+async def test_a_part_of_a_list_is_not_compared_with_the_count_of_all() -> None:
+    server = NumberServer(things(10))
+    assert await listing(server, operation("page"), {"page": 2}).collect() == things(10)[4:]
+    page = await listing(server, operation("page"))
+    assert page.state is not None
+    resumed = listing(server, operation("page")).resume(page.state)
+    assert await resumed.collect() == things(10)[4:]
+    assert await listing(OffsetServer(things(9)), operation("offset"), {"offset": 4}).collect()
+    assert await listing(OffsetServer(things(30)), operation("offset")).collect(3) == things(3)
+
+
+@both_loops
+@side_by_side
+async def test_rows_deleted_between_pages_are_noticed_by_the_count(concurrency: int) -> None:
+    class Shrinking(OffsetServer):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            answer = super().answer(query, body)
+            if len(self.queries) == 2:
+                del self.items[:3]
+            return answer
+
+    server = Shrinking(things(45))
+    listed = cursor(server, operation("offset"), {"limit": 10}, concurrency=concurrency)
+    with noticed() as texts:
+        found = await listed.collect()
+    assert found != things(45)
+    changed = [text for text in texts if text.startswith("the count changed from 45 to 42")]
+    assert len(changed) == 1
+
+
+@both_loops
+async def test_a_list_by_offset_that_continues_by_a_cursor_is_not_asked_for_offsets() -> None:
+    server = Fixed(page_of(1, 2, next="?cursor=a", count=3), page_of(3, next=None, count=3))
+    page = await listing(server, operation("offset"))
+    assert [item["id"] async for item in page] == [1, 2, 3]
+    assert page.state is not None
+    assert len(await listing(server, operation("offset")).resume(page.state).collect()) == 1
+    assert [set(query) for query in server.queries] == [set(), {"cursor"}, {"cursor"}]
+
+
+@both_loops
+async def test_rows_added_in_front_are_noticed_by_the_ids_that_come_again() -> None:
+    class Growing(OffsetServer):
+        with_count = False
+
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            answer = super().answer(query, body)
+            self.items = [{"id": f"new {len(self.queries)}"}, *self.items]
+            return answer
+
+    with pytest.warns(PaginationWarning, match="1 of the items of a page were on the page before"):
+        await listing(Growing(things(25)), operation("offset"), {"limit": 10}).collect()
+
+
+@both_loops
+async def test_a_warning_names_the_operation_comes_once_and_from_the_line_of_the_caller() -> None:
+    class Jumpy(OffsetServer):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            return {**super().answer(query, body), "count": 100 + len(self.queries)}
+
+    listed = listing(Jumpy(things(95)), operation("offset"), {"limit": 10})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async for _ in listed:
+            pass
+    texts = [str(w.message) for w in caught]
+    assert [text[: text.index(" from")] for text in texts[:1]] == ["things.list: the count changed"]
+    assert "the list ended after 95 items" in texts[1]
+    assert [w.filename for w in caught] == [__file__] * 2
+
+
+@both_loops
+@side_by_side
+async def test_warnings_can_be_made_errors_and_the_iteration_goes_on_after_one(
+    concurrency: int,
+) -> None:
+    class Jumpy(OffsetServer):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            count = 96 if query.get("offset") else 95
+            return {**super().answer(query, body), "count": count}
+
+    server = Jumpy(things(95))
+    iteration = aiter(cursor(server, operation("offset"), {"limit": 10}, concurrency=concurrency))
+    seen: list[Any] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PaginationWarning)
+        for reason in ("count changed from 95 to 96", "after 95 items, and the server counts 96"):
+            with pytest.raises(PaginationWarning, match=reason):
+                await drain(iteration, seen)
+        await drain(iteration, seen)
+    assert seen == things(95)
+
+
+# Events: `before` is exclusive, and the server's `next` skips what shares the last timestamp.
+
+
+def tied(ages: list[int]) -> list[dict[str, Any]]:
+    """Events so many microseconds old, the newest first."""
+    last = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        {"id": f"e{n}", "timestamp": (last - timedelta(microseconds=age)).isoformat()}
+        for n, age in enumerate(sorted(ages))
+    ]
+
+
+class Events(EventServer):
+    """Newest or oldest first; gives no more than `largest` on a page."""
+
+    largest = 1000
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        limit = min(int(query.get("limit", 100)), self.largest)
+        ascending = query.get("orderBy") == '["timestamp"]'
+        name = "after" if ascending else "before"
+        bound = query.get(name)
+        rows = self.items[::-1] if ascending else self.items
+        if bound is not None:
+            edge = datetime.fromisoformat(bound)
+            keep: Callable[[datetime], bool] = edge.__lt__ if ascending else edge.__gt__
+            rows = [e for e in rows if keep(datetime.fromisoformat(e["timestamp"]))]
+        page = rows[:limit]
+        more = len(rows) > limit and not self.says_end_early
+        link = self.link({**query, name: page[-1]["timestamp"]}) if more else None
+        return {"results": page, "next": link}
+
+
+@settings(deadline=None)
+@given(
+    ages=st.lists(st.integers(0, 12), max_size=40),
+    limit=st.integers(1, 12),
+    ascending=st.booleans(),
+    early=st.booleans(),
+)
+def test_events_that_share_a_timestamp_all_come_and_once(
+    ages: list[int], limit: int, ascending: bool, early: bool
+) -> None:
+    server = Events(tied(ages))
+    server.says_end_early = early
+    query = {"limit": limit, **({"orderBy": '["timestamp"]'} if ascending else {})}
+    found = anyio.run(cursor(server, operation("events"), query).collect)
+    assert found == (server.items[::-1] if ascending else server.items)
+
+
+@both_loops
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_tie_larger_than_the_largest_page_is_an_error(early: bool) -> None:
+    server = Events(tied([0, 1, *([5] * 12), 6, 7]))
+    server.largest = 6
+    server.says_end_early = early
+    found: list[Any] = []
+    if early:  # asked for as many as the server gives at most
+        found = await listing(server, operation("events"), {"limit": 20}).collect(6)
+        assert found == server.items[:6]
+        return
+    with pytest.raises(PaginationError, match=r"More events share the timestamp .* \(6\)"):
+        await drain(listing(server, operation("events"), {"limit": 6}), found)
+    assert found == server.items[: len(found)]
+
+
+@both_loops
+async def test_a_list_of_tied_events_can_be_resumed_at_any_page() -> None:
+    items = tied([0, 0, 0, 1, 1, 2, 2, 2, 2, 3])
+    seen: list[Any] = []
+    state: Any = {}
+    while state is not None:
+        listed = listing(Events(items), operation("events"), {"limit": 3}).resume(state)
+        page = await listed
+        seen += page
+        state = json.loads(json.dumps(page.state))
+    assert seen == items
+
+
+@both_loops
+async def test_an_event_stored_twice_hides_no_tie() -> None:
+    items = tied([0, 1, 1, 1, 2])
+    items[2]["id"] = items[1]["id"]
+    found = await listing(Events(items), operation("events"), {"limit": 3}).collect()
+    assert {e["id"] for e in found} == {e["id"] for e in items}
+
+
+@both_loops
+async def test_ties_that_cannot_be_asked_for_again_draw_a_warning() -> None:
+    ordered = Fixed(
+        {"results": tied([0, 1]), "next": "?before=2026-01-01"}, {"results": [], "next": None}
+    )
+    with pytest.warns(PaginationWarning, match="share a timestamp"):
+        await listing(ordered, operation("events"), {"orderBy": '["event"]'}).collect()
+    nameless = [{"timestamp": e["timestamp"]} for e in tied([0, 1, 2])]
+    with pytest.warns(PaginationWarning, match="share a timestamp"):
+        await listing(Events(nameless), operation("events"), {"limit": 2}).collect()
+
+
+# Pages are async-iterable: this page's items, and those of every page after it.
+
+
+@both_loops
+async def test_a_page_can_be_iterated_like_the_list_it_came_from() -> None:
+    server = OffsetServer(things(25))
+    listed = listing(server, operation("offset"), {"limit": 10})
+    assert [item async for item in await listed] == things(25)
+    assert len(server.queries) == 3
+    page = await (await listed).next_page()
+    assert page is not None
+    assert [item async for item in page] == things(25)[10:]
+    assert [item async for item in page] == things(25)[10:]
+    assert list(page) == things(20)[10:]
+
+
+@both_loops
+async def test_an_iteration_over_a_page_goes_on_after_an_error() -> None:
+    class Failing(CursorServer):
+        broken = True
+
+        async def __call__(self, query: Mapping[str, Any] | None, body: Any) -> bytes:
+            if query and "cursor" in query and self.broken:
+                raise ConnectionResetError("gone")
+            return await super().__call__(query, body)
+
+    server = Failing(things(8))
+    iteration = aiter(await listing(server, operation("cursor")))
+    seen: list[Any] = []
+    with pytest.raises(ConnectionResetError):
+        await drain(iteration, seen)
+    server.broken = False
+    await drain(iteration, seen)
+    assert seen == things(8)
+
+
+@both_loops
+async def test_through_a_client() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params.get("offset", 0))
+        ids = range(offset, min(offset + 2, 5))
+        link = f"{request.url.copy_set_param('offset', offset + 2)}" if offset < 3 else None
+        if request.url.params.get("offset") == "1":
+            link = f"{request.url.copy_set_param('offset', 9)}"
+        rows = [{"id": n, "name": f"c{n}"} for n in ids]
+        return httpx.Response(200, json={"count": 5, "next": link, "results": rows})
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*departs from the schema")
+        async with AsyncPostHog(
+            "phx_x", project_id=1, transport=httpx.MockTransport(answer), region="us"
+        ) as ph:
+            assert [c.id async for c in await ph.cohorts.list(limit=2)] == [0, 1, 2, 3, 4]
+            with pytest.raises(PaginationError, match=r"cohorts\.list"):
+                await ph.cohorts.list(limit=2, offset=1).collect()

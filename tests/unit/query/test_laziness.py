@@ -1,0 +1,39 @@
+"""What a query brings in, and what it does not."""
+
+from __future__ import annotations
+
+from tests.architecture.subprocesses import told
+
+CLIENT = """
+import json, sys
+from asyncposthog import AsyncPostHog
+AsyncPostHog("phx_x", project_id=1)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+QUERY = """
+import anyio, httpx, json, sys
+from asyncposthog import AsyncPostHog
+
+BODY = {"results": [["2026-01-01", 1]], "columns": ["d", "n"], "types": ["Date", "UInt8"]}
+
+async def main():
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=BODY))
+    async with AsyncPostHog("phx_x", project_id=1, transport=transport) as ph:
+        return (await ph.query("SELECT d, n FROM t LIMIT 5")).dicts()
+
+assert len(anyio.run(main)) == 1
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_client_brings_in_no_queries() -> None:
+    loaded = told(CLIENT)
+    assert [name for name in loaded if name.startswith("asyncposthog.query")] == []
+
+
+def test_a_query_brings_in_no_models_and_no_extras() -> None:
+    loaded = set(told(QUERY))
+    assert "asyncposthog.query.service" in loaded
+    assert not loaded & {"pyarrow", "pandas", "polars", "numpy", "asyncposthog.resources.insights"}
+    assert [name for name in loaded if name.startswith("asyncposthog.models")] == []

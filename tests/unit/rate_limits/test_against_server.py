@@ -1,0 +1,223 @@
+"""The limiter and a naive model of the server, driven together."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncposthog.errors import RateLimitError
+from asyncposthog.operation import Operation
+from asyncposthog.rate_limits.limiter import KeyLimiter
+
+from .helpers import Server, budget, operation, passage, refusal, run
+
+BOTH = operation("burst", "sustained")
+
+
+@dataclass
+class Plan:
+    """What is going to happen: when requests come, how long they are on their way, and so on."""
+
+    burst: tuple[int, float]
+    hour: tuple[int, float]
+    arrivals: list[float]
+    seed: int
+    slowest: float
+    cancelled: float = 0.0
+    unsent: float = 0.0
+    went: list[int] = field(default_factory=list[int])
+
+
+async def client(plan: Plan, limits: KeyLimiter, server: Server, called: Operation) -> None:
+    """Send every request of a plan, as its arrival comes."""
+    chance = random.Random(plan.seed)
+
+    async def one(number: int, arrival: float, there: float, back: float, fate: float) -> None:
+        await anyio.sleep(arrival)
+        with anyio.CancelScope() as scope:
+            if fate < plan.cancelled:
+                scope.deadline = anyio.current_time() + chance.uniform(0, 100)
+            async with passage(limits, called) as entered:
+                if fate > 1.0 - plan.unsent:
+                    await anyio.sleep(there)
+                    plan.went.append(number)
+                    return
+                entered.sent = True
+                await anyio.sleep(there)
+                refused = server.ask()
+                await anyio.sleep(back)
+                assert refused is None, (anyio.current_time(), refused)
+                await entered.answered(200)
+                plan.went.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number, arrival in enumerate(plan.arrivals):
+            there, back = chance.uniform(0, plan.slowest), chance.uniform(0, plan.slowest)
+            tasks.start_soon(one, number, arrival, there, back, chance.random())
+
+
+async def scenario(plan: Plan) -> None:
+    limits = budget(limits={"burst": plan.burst, "sustained": plan.hour})
+    server = Server(plan.burst, plan.hour)
+    await client(plan, limits, server, BOTH)
+    assert server.refused == 0
+    if not plan.cancelled:
+        assert sorted(plan.went) == list(range(len(plan.arrivals)))  # nobody is lost
+    view = limits.view()
+    for bucket in view.buckets.values():
+        assert bucket.waiting == 0
+    # Nothing stays in flight, and nobody leads or waits.
+    assert all(
+        u.flying == 0 for lane in limits._limiter.lanes.values() for u in lane.windows.peek()
+    )
+    assert not limits.queue._lanes
+    assert limits.queue._leader is None
+
+
+plans = st.builds(
+    Plan,
+    burst=st.tuples(st.integers(1, 6), st.floats(1.0, 60.0)),
+    hour=st.tuples(st.integers(1, 20), st.floats(10.0, 3600.0)),
+    arrivals=st.lists(st.floats(0, 200), max_size=40),
+    seed=st.integers(0, 2**32),
+    slowest=st.floats(0, 80),
+    cancelled=st.sampled_from([0.0, 0.0, 0.4]),
+    unsent=st.sampled_from([0.0, 0.3]),
+)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(plan=plans)
+@settings(max_examples=40, deadline=None)
+def test_never_over_the_budget_and_nobody_lost(backend: str, plan: Plan) -> None:
+    plan.went.clear()
+    run(backend, scenario, plan)
+
+
+async def saturated(burst: tuple[int, float], hour: tuple[int, float], seconds: float) -> float:
+    """Return the part of the server's budget that endless demand uses."""
+    limits = budget(limits={"burst": burst, "sustained": hour})
+    server, chance = Server(burst, hour), random.Random(1)
+
+    async def work() -> None:
+        while True:
+            async with passage(limits, BOTH) as entered:
+                entered.sent = True
+                await anyio.sleep(chance.uniform(0.01, 0.2))
+                assert server.ask() is None
+                await anyio.sleep(chance.uniform(0.01, 0.4))
+
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(12):
+                tasks.start_soon(work)
+    granted = min(limit * seconds / span for limit, span in (burst, hour))
+    return len(server.admitted) / granted
+
+
+@pytest.mark.parametrize(
+    ("backend", "burst", "hour"),
+    [
+        ("asyncio", (48, 60), (480, 3600)),
+        ("trio", (24, 60), (120, 3600)),
+        ("asyncio", (12, 60), (10**6, 3600)),
+    ],
+)
+def test_the_whole_budget_is_used(
+    backend: str, burst: tuple[int, float], hour: tuple[int, float]
+) -> None:
+    assert run(backend, saturated, burst, hour, 7200.0) >= 0.99
+
+
+async def starving(seed: int) -> None:
+    """Calls of several kinds share a window: each kind's longest wait is near the fair one."""
+    limits = budget(limits={"burst": (10, 60), "llm_prompt_publish_burst": (30, 60)})
+    kinds = [operation("burst"), operation("burst", "llm_prompt_publish_burst")]
+    chance, waits = random.Random(seed), dict[int, list[float]]()
+
+    async def one(kind: int, arrival: float) -> None:
+        await anyio.sleep(arrival)
+        async with passage(limits, kinds[kind]) as entered:
+            entered.sent = True
+            waits.setdefault(kind, []).append(anyio.current_time() - arrival)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(200):
+            tasks.start_soon(one, int(number % 10 == 0), chance.uniform(0, 600))
+    assert len(waits[0]) == 180
+    assert len(waits[1]) == 20
+    assert abs(max(waits[0]) - max(waits[1])) <= 180
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=8, deadline=None)
+def test_no_kind_of_call_starves(backend: str, seed: int) -> None:
+    run(backend, starving, seed)
+
+
+@dataclass
+class Shared:
+    """What came of sharing a key."""
+
+    ours: int = 0
+    refused: int = 0
+    theirs: int = 0
+
+
+async def sharing(limit: int, part: float, seconds: float, seed: int) -> Shared:
+    """Work with endless demand beside a stranger who uses a part of the key, now and then."""
+    limits, server = budget(limits={"burst": (limit, 60)}), Server((limit, 60))
+    chance, result = random.Random(seed), Shared()
+    called = operation("burst")
+
+    async def stranger() -> None:
+        while True:
+            await anyio.sleep(chance.expovariate(part * limit / 60))
+            result.theirs += server.ask() is None
+
+    async def work() -> None:
+        while True:
+            way = passage(limits, called)
+            try:
+                async with way as entered:
+                    entered.sent = True
+                    await anyio.sleep(chance.uniform(0.01, 0.2))
+                    wait = server.ask()
+                    await anyio.sleep(chance.uniform(0.01, 0.3))
+                    if wait is not None:
+                        result.refused += 1
+                        raise refusal(wait)
+                    result.ours += 1
+            except RateLimitError:
+                continue
+
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stranger)
+            await anyio.sleep(60)
+            for _ in range(8):
+                tasks.start_soon(work)
+    return result
+
+
+@pytest.mark.parametrize(("backend", "seed"), [("asyncio", 1), ("trio", 2)])
+def test_a_stranger_with_half_of_the_key(backend: str, seed: int) -> None:
+    seconds = 1500.0
+    result = run(backend, sharing, 240, 0.5, seconds + 60, seed)
+    rest = 240 * seconds / 60 - result.theirs * seconds / (seconds + 60)
+    assert result.ours >= 0.9 * rest
+    assert result.refused <= 0.02 * (result.ours + result.refused)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_stranger_with_all_of_the_key(backend: str) -> None:
+    # Refused again and again, we keep to every Retry-After and are not pushed out.
+    result = run(backend, sharing, 60, 3.0, 1800.0, 3)
+    assert result.ours > 30
+    assert result.refused <= 8 * 1800 / 2

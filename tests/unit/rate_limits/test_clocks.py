@@ -1,0 +1,90 @@
+"""Clocks that are not what they should be."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from asyncposthog import testing
+from asyncposthog.rate_limits.limiter import RateLimiter
+from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.transport.clock import SystemClock
+
+from .helpers import BASE, KEY, anyio_backend, call, operation
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+
+
+class HandClock:
+    """A clock that a test sets, and whose sleep moves it as far as it is told."""
+
+    def __init__(self, part: float = 1.0) -> None:
+        self.now = 1000.0
+        self.part = part
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def random(self) -> float:
+        return 0.5
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds * self.part
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_time_does_not_run_backwards() -> None:
+    clock = HandClock()
+    ticker = Ticker(clock)
+    assert ticker.now() == 1000.0
+    clock.now = 400.0
+    assert ticker.now() == 1000.0
+    clock.now = 403.0
+    assert ticker.now() == 1003.0
+    clock.now = 402.0
+    assert ticker.now() == 1003.0
+
+
+async def test_a_clock_set_back_costs_no_more_than_a_window() -> None:
+    clock = HandClock()
+    limits = RateLimiter(clock=clock, limits={"burst": (2, 60)}).budget(BASE, KEY)
+    called = operation("burst")
+    await call(limits, called)
+    clock.now -= 500.0
+    await call(limits, called)
+    await call(limits, called)
+    assert sum(clock.slept) == pytest.approx(60.05)
+    assert limits.view()["burst"].used == 1
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5])
+async def test_a_sleep_that_is_none_is_taken_for_one(part: float) -> None:
+    clock = HandClock(part)
+    limits = RateLimiter(clock=clock, limits={"burst": (3, 60)}).budget(BASE, KEY)
+    for _ in range(30):
+        await call(limits, operation("burst"))
+    assert sum(clock.slept) == pytest.approx(9 * 60.05)
+
+
+async def test_the_tests_of_an_application_do_not_wait() -> None:
+    limits = RateLimiter(clock=SystemClock(), limits={"burst": (3, 60)}).budget(BASE, KEY)
+    with testing():
+        for _ in range(20):
+            await call(limits, operation("burst"))
+    assert limits.requests == 20
+
+
+async def test_a_sleep_that_ends_a_little_early_is_finished() -> None:
+    clock = HandClock(0.99999)
+    limits = RateLimiter(clock=clock, limits={"burst": (1, 60)}).budget(BASE, KEY)
+    for _ in range(2):
+        await call(limits, operation("burst"))
+    assert clock.now >= 1060.05
+    assert len(clock.slept) <= 3

@@ -1,0 +1,164 @@
+"""The client against the emulator with its limits on: written apart, they have to agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from asyncposthog import AsyncPostHog
+from benchmarks.virtual import LoopClock
+from posthog_emulator import Emulator
+
+from .helpers import run
+
+
+def emulator(**settings: Any) -> Emulator:
+    def clock() -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=anyio.current_time())
+
+    made = Emulator(rate_limits=True, clock=clock, sleep=anyio.sleep)
+    for name, value in settings.items():
+        setattr(made.settings, name, value)
+    return made
+
+
+def client(server: Emulator, **settings: Any) -> AsyncPostHog:
+    return AsyncPostHog.emulated(server, clock=LoopClock(), limits=None, **settings)
+
+
+def statuses(server: Emulator) -> Counter[int | None]:
+    return Counter(request.status for request in server.requests)
+
+
+async def gather(size: int, call: Any) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(size):
+            tasks.start_soon(call)
+
+
+async def minute() -> None:
+    server = emulator()
+    async with client(server) as ph:
+        await gather(500, lambda: ph.raw(ph.cohorts.list))
+    assert statuses(server) == {200: 500}
+    assert 60 <= anyio.current_time() <= 61
+
+
+def test_the_minute_is_kept_to() -> None:
+    run("asyncio", minute)
+
+
+async def buckets() -> None:
+    server = emulator()
+    async with client(server) as ph:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gather, 250, lambda: ph.raw(ph.persons.list))
+            tasks.start_soon(gather, 250, lambda: ph.raw(ph.insights.list))
+            tasks.start_soon(gather, 20, lambda: ph.raw(ph.cohorts.list))
+            tasks.start_soon(
+                gather, 70, lambda: ph.raw(ph.events.values, key="x", event_name=["x"])
+            )
+        used = server.throttles.usage(server.key)
+    assert set(statuses(server)) == {200}
+    assert {"burst", "clickhouse_burst", "event_values_burst"} <= set(used)
+    view = ph.rate_limits
+    for name, usage in used.items():
+        assert view[name].limit == usage.limit
+        assert view[name].used >= usage.used
+
+
+def test_each_operation_has_its_own_buckets() -> None:
+    run("trio", buckets)
+
+
+class Flying:
+    """Middleware, behind the limiter: how many queries are on the wire at a time."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def __call__(self, request: httpx.Request, call_next: Any) -> httpx.Response:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            return await call_next(request)
+        finally:
+            self.now -= 1
+
+
+async def ask(ph: AsyncPostHog, size: int) -> None:
+    """Ask so many different questions at once, and look at every answer."""
+    answers: list[int] = []
+
+    async def one(number: int) -> None:
+        result = await ph.query("SELECT {n}", {"n": number})
+        answers.append(result.scalar())
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(size):
+            tasks.start_soon(one, number)
+    assert sorted(answers) == list(range(size))
+
+
+async def current() -> None:
+    server, flying = emulator(query_seconds=9.0), Flying()
+    async with client(server, middleware=[flying]) as ph:
+        await ask(ph, 30)
+        assert ph.rate_limits["slots of project 1"].used == 0
+    assert statuses(server) == {200: 30}
+    assert flying.most == 3
+    assert anyio.current_time() == 90  # three at a time, and never an idle slot
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_queries_of_the_current_plan(backend: str) -> None:
+    run(backend, current)
+
+
+async def legacy(plan: str) -> None:
+    server, flying = emulator(query_plan="legacy", query_seconds=5.0), Flying()
+    settings = {"query_plan": plan, "max_retry_after": 4000.0, "middleware": [flying]}
+    async with client(server, **settings) as ph:
+        await ask(ph, 300)
+        assert ph.rate_limits["query"].limit == 120
+        assert ph.rate_limits["slots of project 1"].used == 0
+    answers = statuses(server)
+    assert answers[200] == 300
+    # Where the plan has to be found out: the one that did, and those in flight with it.
+    assert answers[429] <= (0 if plan == "legacy" else 3)
+    assert answers.total() == answers[200] + answers[429]
+    assert flying.most == 3
+    # Two hours until the last sixty may go, three at a time.
+    assert 7200 <= anyio.current_time() <= 7320
+
+
+@pytest.mark.parametrize(("backend", "plan"), [("asyncio", "legacy"), ("trio", "auto")])
+def test_queries_of_the_legacy_plan(backend: str, plan: str) -> None:
+    run(backend, legacy, plan)
+
+
+async def stranger() -> None:
+    server = emulator()
+    async with client(server, max_retry_after=4000.0) as ph:
+        server.use_elsewhere("burst", "sustained", share=0.5)
+        await anyio.sleep(60)
+        with anyio.move_on_after(420):
+            await gather(8, lambda: forever(ph))
+    answers = statuses(server)
+    assert answers[429] <= 0.02 * answers.total()
+    assert answers[200] >= 0.9 * 240 * 7
+
+
+def test_a_stranger_with_the_key() -> None:
+    run("trio", stranger)
+
+
+async def forever(ph: AsyncPostHog) -> None:
+    while True:
+        await ph.raw(ph.cohorts.list)
+        await anyio.sleep(0.1)

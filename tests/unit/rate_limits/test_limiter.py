@@ -1,0 +1,292 @@
+"""One budget for each key and host."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from asyncposthog import RateLimitError
+from asyncposthog.rate_limits.limiter import _LANES, KeyLimiter
+from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.registry import find
+
+from .helpers import BASE, KEY, anyio_backend, budget, call, limiter, operation, passage, refusal
+
+__all__ = ["anyio_backend"]
+
+pytestmark = pytest.mark.anyio
+STAY = 60.0 + SLACK
+ONE = {"burst": (1, 60), "sustained": (100, 3600)}
+
+
+async def failing(limits: KeyLimiter, error: Exception, after: float = 0.0) -> None:
+    """Make a request that fails on the way."""
+
+    async def attempt() -> None:
+        async with passage(limits, operation("burst")) as entered:
+            entered.sent = True
+            await anyio.sleep(after)
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        await attempt()
+    assert caught.value is error
+
+
+async def test_one_budget_for_each_key_and_host() -> None:
+    limits = limiter(limits=ONE)
+    own = limits.budget(BASE, KEY)
+    assert limits.budget(BASE, KEY) is own
+    called = operation("burst")
+    assert await call(own, called) == 0.0
+    assert await call(limits.budget(BASE, "phx_other"), called) == 0.0
+    assert await call(limits.budget("https://eu.posthog.com", KEY), called) == 0.0
+    assert await call(limits.budget(BASE, KEY), called) == STAY
+
+
+async def test_the_key_itself_is_not_kept() -> None:
+    limits = limiter()
+    own = limits.budget(BASE, KEY)
+    await call(own, operation("burst"))
+    assert KEY not in repr(vars(limits)) + repr(own.view()) + repr([
+        rule for rules in limits.lanes for rule in rules
+    ])  # fmt: skip
+
+
+async def test_all_windows_or_none() -> None:
+    limits = budget(limits={"burst": (2, 60), "sustained": (3, 3600)})
+    both, burst = operation("burst", "sustained"), operation("burst")
+    for _ in range(3):
+        await call(limits, both)
+    assert anyio.current_time() == STAY
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call, limits, both)
+        await anyio.sleep(1)
+        # What waits for the hour takes nothing of the minute.
+        assert await call(limits, burst) == STAY + 1
+        assert limits.view()["burst"].used == 2
+    assert anyio.current_time() == 3600 + SLACK
+
+
+async def test_what_never_left_costs_nothing() -> None:
+    limits = budget(limits=ONE)
+    for _ in range(5):
+        async with passage(limits, operation("burst")):
+            await anyio.sleep(1)
+    assert limits.view()["burst"].used == 0
+    assert anyio.current_time() == 5.0
+
+
+async def test_a_place_that_comes_back_is_handed_on() -> None:
+    limits = budget(limits=ONE)
+    async with anyio.create_task_group() as tasks:
+        async with passage(limits, operation("burst")):
+            tasks.start_soon(call, limits, operation("burst"))
+            await anyio.sleep(3)
+            assert limits.view()["burst"].waiting == 1
+        await anyio.sleep(1)
+        assert limits.view()["burst"].waiting == 0
+        assert limits.view()["burst"].used == 1
+
+
+async def test_what_failed_on_the_way_is_charged() -> None:
+    limits = budget(limits=ONE)
+    await failing(limits, ConnectionError(), after=2.0)
+    assert await call(limits, operation("burst")) == 2 + STAY
+
+
+async def test_what_was_cancelled_on_the_way_is_charged() -> None:
+    limits = budget(limits=ONE)
+    with anyio.move_on_after(2):
+        async with passage(limits, operation("burst")) as entered:
+            entered.sent = True
+            await anyio.sleep_forever()
+    assert limits.view()["burst"].used == 1
+    assert await call(limits, operation("burst")) == 2 + STAY
+
+
+async def test_a_long_body_does_not_hold_the_place() -> None:
+    limits = budget(limits=ONE)
+    async with anyio.create_task_group() as tasks:
+
+        async def download() -> None:
+            async with passage(limits, operation("burst")) as entered:
+                entered.sent = True
+                await anyio.sleep(1)
+                await entered.answered(200)
+                await anyio.sleep(1000)
+
+        tasks.start_soon(download)
+        await anyio.sleep(0.5)
+        assert await call(limits, operation("burst")) == 1 + STAY
+
+
+async def test_paths_outside_of_the_api_are_free() -> None:
+    limits = budget(limits=ONE)
+    for _ in range(100):
+        await call(limits, operation("burst", path="/batch/"))
+    assert anyio.current_time() == 0
+    assert not limits.view().buckets
+
+
+@pytest.mark.parametrize(
+    ("id", "same", "other", "label"),
+    [
+        ("warehouse_saved_queries.run", 5, 6, "saved_query of object projects 1 "),
+        ("subscriptions.test_delivery", 5, None, "subscription_test_delivery of project 1"),
+        ("organizations.invites.create", None, None, "organization_invite_burst of organization o"),
+    ],
+)
+async def test_whose_budget_it_is(id: str, same: int, other: int | None, label: str) -> None:
+    called = find(id)
+    bucket = called.buckets[0]
+    limits = budget(limits={bucket: (1, 60)})
+    path = called.path.replace("{organization_id}", "o-7")
+    first = path.replace("{project_id}", "1").replace("{id}", str(same))
+    await call(limits, called, target=first)
+    if other is not None:
+        # Another object has a budget of its own.
+        await call(limits, called, target=first.replace(f"/{same}/", f"/{other}/"))
+    else:
+        elsewhere = first.replace("/projects/1/", "/projects/2/").replace("o-7", "o-8")
+        await call(limits, called, target=elsewhere)
+    assert anyio.current_time() == 0
+    assert await call(limits, called, target=first) == STAY
+    assert any(name.startswith(label) for name in limits.view())
+
+
+async def test_two_actions_on_one_object_share_its_budget() -> None:
+    limits = budget(limits={"materialization": (1, 60)})
+    base = "/api/projects/1/warehouse_saved_queries/9"
+    await call(limits, find("warehouse_saved_queries.materialize"), target=f"{base}/materialize/")
+    revert = find("warehouse_saved_queries.revert_materialization")
+    assert await call(limits, revert, target=f"{base}/revert_materialization/") == STAY
+
+
+async def test_keys_of_one_project_share_what_the_project_has() -> None:
+    limits = limiter(limits={"subscription_test_delivery": (1, 60)})
+    called = find("subscriptions.test_delivery")
+    await call(limits.budget(BASE, KEY), called, target="/api/projects/1/subscriptions/1/x/")
+    other = limits.budget(BASE, "phx_other")
+    assert await call(other, called, target="/api/projects/1/subscriptions/2/x/") == STAY
+
+
+async def test_budgets_of_single_objects_do_not_pile_up() -> None:
+    shared = limiter(limits={"saved_query": (1, 60)})
+    limits = shared.budget(BASE, KEY)
+    called = find("warehouse_saved_queries.run")
+    target = ""
+    for number in range(4 * _LANES):
+        target = f"/api/projects/1/warehouse_saved_queries/{number}/run/"
+        await call(limits, called, target=target)
+        await anyio.sleep(1)
+        assert len(shared.lanes) <= _LANES
+    # What still counts is not forgotten.
+    went = await call(limits, called, target=target)
+    assert went == pytest.approx(4 * _LANES - 1 + STAY)
+
+
+async def test_waits_for_single_objects_are_counted_for_good() -> None:
+    limits = budget(limits={"saved_query": (1, 60)})
+    called = find("warehouse_saved_queries.run")
+    for number in range(2 * _LANES):
+        target = f"/api/projects/1/warehouse_saved_queries/{number}/run/"
+        await call(limits, called, target=target)
+        if number < 5:
+            await call(limits, called, target=target)
+        assert limits.view().waits == min(number + 1, 5)
+        await anyio.sleep(61)
+
+
+async def test_ad_hoc_requests_draw_on_the_right_budget() -> None:
+    limits = budget(limits={"clickhouse_burst": (1, 60)})
+    await call(limits, find("persons.list"), target="/api/projects/1/persons/")
+    adhoc = operation(id="request", path="/api/projects/1/persons/", buckets=("burst",))
+    assert await call(limits, adhoc) == STAY
+    unknown = operation(id="request", path="/api/projects/1/unheard_of/", buckets=("burst",))
+    assert await call(limits, unknown) == STAY
+    assert set(limits.view()) == {"burst", "clickhouse_burst"}
+
+
+async def test_a_deadline_that_cannot_be_met() -> None:
+    limits = budget(limits=ONE)
+    await call(limits, operation("burst"))
+    with pytest.raises(RateLimitError) as caught:
+        await call(limits, operation("burst"), within=10.0)
+    error = caught.value
+    assert anyio.current_time() == 0.0
+    assert str(error) == (
+        "The rate limit burst (1 in 60 s) leaves no room before the deadline: the call could go "
+        "in 60.0 s. [x.y, GET /api/projects/1/burst/]\n"
+        "Give the call a longer deadline, or call again after that."
+    )
+    assert error.retry_after == pytest.approx(STAY)
+    assert error.status is None
+
+
+async def test_repeats_keep_their_place() -> None:
+    limits = budget(limits=ONE)
+    called = operation("burst")
+    order: list[str] = []
+
+    async def one(name: str, delay: float) -> None:
+        await anyio.sleep(delay)
+        await call(limits, called)
+        order.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        twice = passage(limits, called)
+        async with twice as entered:
+            entered.sent = True
+        tasks.start_soon(one, "first", 1)
+        tasks.start_soon(one, "second", 2)
+        await anyio.sleep(5)
+        async with twice:
+            order.append("again")
+    assert order == ["again", "first", "second"]
+    assert limits.view().retries == 1
+
+
+async def test_the_view() -> None:
+    limits = budget(limits={"burst": (3, 60), "sustained": (100, 3600)})
+    assert not limits.view().buckets
+    called = operation("burst", "sustained")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            await call(limits, called)
+        tasks.start_soon(lambda: call(limits, called, latency=5.0))
+        for _ in range(4):
+            tasks.start_soon(call, limits, called)
+        await anyio.sleep(2)
+        view = limits.view()
+        assert set(view) == {"burst", "sustained"}
+        assert len(view) == 2
+        burst = view["burst"]
+        assert (burst.limit, burst.seconds, burst.share) == (3, 60, 3)
+        assert (burst.used, burst.remaining, burst.waiting) == (3, 0, 4)
+        assert burst.reset == pytest.approx(STAY - 2)
+        assert view["sustained"].remaining == 97
+        assert (view.requests, view.retries, view.waits, view.refused) == (3, 0, 4, 0)
+        table = str(view).splitlines()
+        assert table[0].startswith("bucket      used  limit  share  waiting   reset  closed")
+        assert table[1].split() == ["burst", "3", "3", "3", "4", "58s", "0s"]
+        assert table[-1] == "3 requests, 0 of them retries; 4 waited; 0 were refused (429)"
+
+
+async def test_long_waits_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    limits = budget(limits={"burst": (1, 60), "sustained": (2, 3600)})
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(call, limits, operation("burst", "sustained"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "rate limits (burst, sustained): calls wait for 3540 s",
+        "rate limits (burst, sustained): calls wait for 3540 s",
+    ]
+
+
+async def test_a_user_error_in_the_block_is_passed_on() -> None:
+    limits = budget()
+    await failing(limits, ZeroDivisionError())
+    assert limits.view()["burst"].used == 1
+    await failing(limits, refusal(5.0))
+    assert limits.view().refused == 1

@@ -1,0 +1,117 @@
+"""Many waiters: what they cost, counted rather than timed."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import anyio
+import pytest
+
+from asyncposthog.rate_limits.stores.memory import MemoryWindows
+from asyncposthog.rate_limits.wait_queue import Lane, Waiter
+
+from .helpers import Waiting, run
+
+
+class Counting:
+    """Windows that count how often they are asked."""
+
+    def __init__(self, windows: MemoryWindows) -> None:
+        self._windows = windows
+        self.asked = 0
+
+    async def acquire(self, ticket: int) -> float:
+        self.asked += 1
+        return await self._windows.acquire(ticket)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._windows, name)
+
+
+def waiters() -> int:
+    """Count what is left of those who waited."""
+    gc.collect()
+    return sum(isinstance(thing, Waiter) for thing in gc.get_objects())
+
+
+async def crowd(size: int) -> None:
+    waiting, limit = Waiting(), size // 4
+    inner = waiting.lane(("burst", limit, 60.0)).windows
+    assert isinstance(inner, MemoryWindows)
+    windows = Counting(inner)
+    lane: Lane = Lane(windows)  # type: ignore[arg-type]
+    went: list[int] = []
+
+    async def one(number: int) -> None:
+        ticket = await waiting.queue.enter(lane)
+        went.append(number)
+        await windows.settle(ticket)
+        waiting.queue.changed(lane)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(size):
+            tasks.start_soon(one, number)
+        await anyio.sleep(1)
+        assert len(lane) == size - limit
+    assert len(went) == size
+    assert sorted(went) == list(range(size))
+    # Each of them asks once when it comes and once when it goes; the rest is one question a round.
+    assert windows.asked <= 2 * size + 3 * 4
+    assert not waiting.queue._lanes
+    assert waiters() == 0
+
+
+@pytest.mark.parametrize(("backend", "size"), [("asyncio", 8000), ("trio", 4000)])
+def test_many_waiters(backend: str, size: int) -> None:
+    run(backend, crowd, size)
+
+
+async def apart(lanes: int, each: int) -> None:
+    waiting = Waiting()
+    asked: list[Counting] = []
+
+    async def one(lane: Lane) -> None:
+        ticket = await waiting.queue.enter(lane)
+        await anyio.sleep(ticket % 7)
+        await lane.windows.settle(ticket)
+        waiting.queue.changed(lane)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(lanes):
+            inner = waiting.lane((f"project {number}", 1, 60.0)).windows
+            assert isinstance(inner, MemoryWindows)
+            asked.append(Counting(inner))
+            lane = Lane(asked[-1])  # type: ignore[arg-type]
+            for _ in range(each):
+                tasks.start_soon(one, lane)
+    # What happens in one of them is nothing to the others.
+    assert sum(windows.asked for windows in asked) <= 4 * lanes * each
+    assert not waiting.queue._lanes
+    assert not waiting.queue._sharing
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_many_lanes(backend: str) -> None:
+    run(backend, apart, 100, 4)
+
+
+async def leaving(size: int) -> None:
+    waiting = Waiting()
+    lane = waiting.lane(("burst", 1, 60.0))
+    await waiting.queue.enter(lane)
+    for _ in range(3):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(size):
+                tasks.start_soon(waiting.queue.enter, lane)
+            await anyio.sleep(1)
+            assert len(lane) == size
+            tasks.cancel_scope.cancel()
+        assert len(lane) == 0
+        assert waiters() == 0
+    assert lane.windows.peek()[0].flying == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_those_who_give_up_leave_nothing(backend: str) -> None:
+    run(backend, leaving, 300)

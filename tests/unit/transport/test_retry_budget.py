@@ -1,0 +1,118 @@
+"""The retry budget: an outage does not multiply the load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncposthog import AsyncPostHog, ConfigurationError, PostHogError, ServerError
+from asyncposthog.transport.retry_budget import RetryBudget
+from tests.helpers.fake_transport import KEY, Client, VirtualClock, client
+
+pytestmark = pytest.mark.anyio
+
+
+class Weather:
+    """A server that is down as long as it is told to be."""
+
+    def __init__(self, status: int = 502) -> None:
+        self.status = status
+        self.down = True
+        self.requests = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        return httpx.Response(self.status if self.down else 200, json={"id": 1})
+
+
+class Still(VirtualClock):
+    """Waiting takes no time: nothing comes back by itself."""
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+async def fail(ph: Any) -> PostHogError:
+    with pytest.raises(PostHogError) as caught:
+        await ph.things.get(1)
+    return caught.value
+
+
+async def test_an_outage_is_not_multiplied() -> None:
+    server = Weather()
+    async with client(server, clock=Still(), max_retries=5) as ph:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(300):
+                tasks.start_soon(fail, ph)
+        assert server.requests == 400
+        error = await fail(ph.with_options(timeout=9))  # a copy has no budget of its own
+        assert server.requests == 401
+    assert isinstance(error, ServerError)
+    assert len(error.attempts) == 1
+    assert "retry_budget" in str(error)
+
+
+async def test_successes_bring_it_back() -> None:
+    server = Weather()
+    async with client(server, clock=Still(), retry_budget=2) as ph:
+        assert len((await fail(ph)).attempts) == 3
+        assert len((await fail(ph)).attempts) == 1
+        server.down = False
+        for _ in range(10):
+            await ph.things.get(1)
+        server.down = True
+        assert len((await fail(ph)).attempts) == 3  # never more than there were
+
+
+async def test_time_brings_it_back() -> None:
+    server, clock = Weather(), Still()
+    async with client(server, clock=clock, retry_budget=3) as ph:
+        assert len((await fail(ph)).attempts) == 4
+        clock.now += 2.0
+        assert len((await fail(ph)).attempts) == 3
+        clock.now -= 500.0
+        assert len((await fail(ph)).attempts) == 1
+
+
+async def test_a_429_is_no_outage() -> None:
+    server = Weather(429)
+    async with client(server, clock=Still(), retry_budget=0, limits=False) as ph:
+        assert len((await fail(ph)).attempts) == 4
+
+
+async def test_without_a_bound() -> None:
+    server = Weather()
+    transport = httpx.MockTransport(server)
+    settings: dict[str, Any] = {"project_id": 1, "transport": transport, "clock": Still()}
+    async with Client(KEY, retry_budget=None, **settings) as ph:
+        for _ in range(50):
+            assert len((await fail(ph)).attempts) == 4
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [(-1, ConfigurationError), ("9", TypeError)])
+async def test_budgets_that_cannot_be(wrong: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="retry_budget must be"):
+        AsyncPostHog(KEY, project_id=1, retry_budget=wrong)
+
+
+@given(st.integers(0, 20), st.lists(st.one_of(st.booleans(), st.floats(0, 5))))
+def test_what_is_spent_was_there(size: int, story: list[bool | float]) -> None:
+    clock = VirtualClock()
+    budget = RetryBudget(size, clock)
+    spent, earned = 0, 0.0
+    for step in story:
+        if isinstance(step, float):
+            clock.now += step
+            earned += step
+        elif step:
+            budget.earn()
+            earned += 0.5
+        else:
+            spent += budget.spend()
+        assert spent <= size + earned + 1e-6
