@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Never, ParamSpec, Self, TypeVar
 from uuid import UUID
@@ -20,8 +21,8 @@ from asyncposthog.core.factories import (
     limiter_builder,
     log_to_stderr,
 )
-from asyncposthog.core.namespaces import Services
 from asyncposthog.core.owner import Roots
+from asyncposthog.resources import Resources
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.http import Transport
 from asyncposthog.transport.limiter import Limiter
@@ -29,12 +30,14 @@ from asyncposthog.transport.middleware import Middleware, check_middleware
 from asyncposthog.transport.retry import OnRetry
 
 from .config import Secret, Settings, change, resolve
-from .hosts import Region
 from .options import read_options
-from .types import OMIT, FileInput, Omit, RequestOptions
+from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
 if TYPE_CHECKING:
     from asyncposthog.core.raw_response import Preview, RawResponse, StreamedResponse
+    from asyncposthog.export.service import Export
+    from asyncposthog.query.insights import InsightsService
+    from asyncposthog.query.service import QueryService
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
     from asyncposthog.rate_limits.status import RateLimits
     from posthog_emulator import Emulator
@@ -395,7 +398,32 @@ class BaseClient:
         )
 
 
-class AsyncPostHog(Services, BaseClient):
+class ClientNamespaces(Resources):
+    """The resources, with more to some of them. Each is loaded when it is first used."""
+
+    @cached_property
+    def export(self) -> Export:
+        """Exports of many rows: events, persons, sessions, groups, any HogQL, any list."""
+        from asyncposthog.export.service import Export
+
+        return Export(self._executor)
+
+    @cached_property
+    def insights(self) -> InsightsService:
+        """Operations on `insights`, and their results."""
+        from asyncposthog.query.insights import InsightsService
+
+        return InsightsService(self._executor)
+
+    @cached_property
+    def query(self) -> QueryService:
+        """Operations on `query`. Called, it runs one: `await ph.query("SELECT 1")`."""
+        from asyncposthog.query.service import QueryService
+
+        return QueryService(self._executor)
+
+
+class AsyncPostHog(ClientNamespaces, BaseClient):
     """Typed, async access to the whole of PostHog's private REST API.
 
     Settings come from the arguments, then from the environment; see the README for both. Building

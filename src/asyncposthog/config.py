@@ -9,15 +9,14 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias, cast, final
+from typing import Any, Final, cast, final
 from uuid import UUID
 
 from .errors import ConfigurationError
 from .hosts import Hosts, region_hosts, resolve_host
+from .types import KeyKind
 
-__all__ = ["KeyKind", "Secret", "Settings", "change", "check_option", "resolve"]
-
-KeyKind: TypeAlias = Literal["personal", "project", "project_secret", "oauth", "unprefixed"]
+__all__ = ["Secret", "Settings", "change", "check_option", "resolve"]
 
 _KINDS: Final[dict[str, KeyKind]] = {
     "phx_": "personal",

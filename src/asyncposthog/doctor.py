@@ -10,7 +10,6 @@ from typing import Any, Final, cast
 from asyncposthog.core.executor import Executor
 from asyncposthog.core.owner import ME
 
-from .config import KeyKind
 from .errors import (
     AuthenticationError,
     ClosedError,
@@ -19,8 +18,9 @@ from .errors import (
     PermissionDeniedError,
     PostHogError,
 )
-from .hosts import CLOUD, Region
+from .hosts import CLOUD
 from .operation import Operation, Parameter, Result
+from .types import KeyKind, Region
 
 __all__ = ["Check", "Diagnosis", "diagnose"]
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final, Literal, TypeAlias
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
 from .redact import mask
+from .types import Region
 
-__all__ = ["CLOUD", "Hosts", "Region", "region_hosts", "resolve_host"]
-
-Region: TypeAlias = Literal["us", "eu"]
+__all__ = ["CLOUD", "Hosts", "region_hosts", "resolve_host"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,17 @@ from datetime import date, datetime
 from typing import IO, Any, Final, Literal, TypeAlias, TypedDict, final
 from uuid import UUID
 
-__all__ = ["JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestamp"]
+__all__ = [
+    "JSON",
+    "OMIT",
+    "FileInput",
+    "Id",
+    "KeyKind",
+    "Omit",
+    "Region",
+    "RequestOptions",
+    "Timestamp",
+]
 
 JSON: TypeAlias = Any
 """Any JSON value: the schema says nothing about its shape."""
@@ -18,6 +28,12 @@ Id: TypeAlias = int | str | UUID
 
 Timestamp: TypeAlias = datetime | date | str
 """A moment. A `datetime` has to carry its zone; a `str` is sent as it is."""
+
+Region: TypeAlias = Literal["us", "eu"]
+"""A region of PostHog Cloud."""
+
+KeyKind: TypeAlias = Literal["personal", "project", "project_secret", "oauth", "unprefixed"]
+"""What an API key is, by its prefix."""
 
 FileInput: TypeAlias = (
     bytes

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from asyncposthog.config import KeyKind
-from asyncposthog.hosts import CLOUD, Region
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
+from asyncposthog.types import KeyKind, Region
 
 from . import RequestInfo
 
@@ -32,7 +31,7 @@ _KINDS: Final[dict[KeyKind, str]] = {
 class Facts:
     """What a client knows of itself when it explains an error."""
 
-    app: str = CLOUD["us"].app
+    app: str = "https://us.posthog.com"
     region: Region | None = "us"
     key_kind: KeyKind = "personal"
     redact: Callable[[str], str] = mask

@@ -9,12 +9,12 @@ from typing import Final
 import anyio
 import httpx
 
-from asyncposthog.config import KeyKind
 from asyncposthog.errors import TimeoutError  # noqa: A004
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
 from asyncposthog.redact import Redactor
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
+from asyncposthog.types import KeyKind
 
 from .client_pool import Lease
 from .exchange import Credentials, exchange

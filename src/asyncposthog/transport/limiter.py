@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from asyncposthog.operation import Operation
 from asyncposthog.transport.encoding.request import PreparedRequest
-
-if TYPE_CHECKING:
-    from asyncposthog.rate_limits.status import RateLimits
 
 __all__ = ["Budget", "Limiter", "NoLimiter", "Passage"]
 
@@ -60,7 +57,7 @@ class Budget(Protocol):
         """Return the way of one call through them."""
         ...
 
-    def view(self) -> RateLimits:
+    def view(self) -> Any:
         """Return how much of them is used."""
         ...
 

@@ -18,8 +18,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from asyncposthog import AsyncPostHog, ConfigurationError, ExportError
+from asyncposthog.contrib.dask import REDIS_VARIABLE, export_events, from_environment
 from asyncposthog.export import Report
-from asyncposthog.export.dask import REDIS_VARIABLE, export_events, from_environment
 from posthog_emulator import Emulator
 from tests.integration.redis.redis_server import Server as RedisServer
 from tests.integration.redis.redis_server import redis_server

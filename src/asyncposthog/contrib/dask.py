@@ -32,13 +32,12 @@ import anyio
 
 from asyncposthog.client import AsyncPostHog
 from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
+from asyncposthog.export.atomic_files import sync_folder
+from asyncposthog.export.checksum import MASK, show
+from asyncposthog.export.job import ExportJob
+from asyncposthog.export.partition import Partition
+from asyncposthog.export.report import FileReport, Report
 from asyncposthog.threads import run_in_thread
-
-from .atomic_files import sync_folder
-from .checksum import MASK, show
-from .job import ExportJob
-from .partition import Partition
-from .report import FileReport, Report
 
 if TYPE_CHECKING:
     from distributed import Client
