@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 from asyncposthog.errors import PaginationError, QueryTooLargeError
 from asyncposthog.types import RequestOptions
@@ -15,10 +15,10 @@ from .result import QueryResult, Row
 from .sql_scan import MAX_LIMIT, sketch
 from .values import bind
 
-if TYPE_CHECKING:
-    from .service import QueryService
-
 __all__ = ["QueryStream"]
+
+RunQuery: TypeAlias = Callable[..., Awaitable[QueryResult]]
+"""Runs one query, as `ph.query(sql, values, …)` does."""
 
 _SMALLEST: Final = 1000
 """Rows below which a page that is too much for the server is not made smaller still."""
@@ -34,7 +34,7 @@ class QueryStream:
 
     def __init__(
         self,
-        query: QueryService,
+        query: RunQuery,
         sql: str,
         key: str | Sequence[str],
         *,
@@ -125,7 +125,7 @@ class Pages:
 
     def __init__(
         self,
-        query: QueryService,
+        query: RunQuery,
         sql: str,
         values: dict[str, object],
         key: tuple[str, ...],
