@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-wheel test-matrix check lint types generate bench docs clean
+.PHONY: help venv demo test test-wheel test-matrix check lint types layers generate bench docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -31,7 +31,7 @@ test-wheel: venv  ## Run the tests against the built wheel
 test-matrix: venv  ## Run the tests with the lowest and the highest supported dependencies
 	@$(BIN)/python scripts/matrix.py wheel lowest highest
 
-check: lint types  ## Everything that must be clean: style, types, generated code, public API
+check: lint types layers  ## Everything that must be clean: style, types, layers, generated code, public API
 	@$(BIN)/python -m codegen check
 	@$(BIN)/python scripts/public_api.py --check
 
@@ -41,6 +41,10 @@ lint: venv  ## Check style
 
 types: venv  ## Check types
 	@$(BIN)/python -m pyright
+
+layers: venv  ## Check which module may import which
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python scripts/house.py --check
 
 generate: venv  ## Rewrite models, services and registry from openapi/
 	@$(BIN)/python -m codegen generate

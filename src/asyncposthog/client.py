@@ -22,7 +22,6 @@ from asyncposthog.core.factories import (
     log_to_stderr,
 )
 from asyncposthog.core.owner import Roots
-from asyncposthog.resources import Resources
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.http import Transport
 from asyncposthog.transport.limiter import Limiter
@@ -31,6 +30,7 @@ from asyncposthog.transport.retry import OnRetry
 
 from .config import Secret, Settings, change, resolve
 from .options import read_options
+from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
 if TYPE_CHECKING:

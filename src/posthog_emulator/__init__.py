@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .accounts import DEFAULT_KEY
     from .emulator import Emulator
-    from .http.forms import Upload
     from .http.messages import FIDELITY
-    from .http.recorder import RecordedRequest
     from .http.server import serve, served
+    from .recorder import RecordedRequest
+    from .schema.forms import Upload
 
 __all__ = ["DEFAULT_KEY", "FIDELITY", "Emulator", "RecordedRequest", "Upload", "serve", "served"]
 
@@ -33,8 +33,8 @@ _MODULES: Final = {
     "DEFAULT_KEY": ".accounts",
     "FIDELITY": ".http.messages",
     "Emulator": ".emulator",
-    "RecordedRequest": ".http.recorder",
-    "Upload": ".http.forms",
+    "RecordedRequest": ".recorder",
+    "Upload": ".schema.forms",
     "serve": ".http.server",
     "served": ".http.server",
 }

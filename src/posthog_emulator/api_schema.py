@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 
 from asyncposthog.operation import Operation
-from posthog_emulator.rest.plans import Plans
-from posthog_emulator.rest.router import Router
+from posthog_emulator.objects.object_schema import Shapes
+from posthog_emulator.objects.plans import Plans
+from posthog_emulator.objects.router import Router
 from posthog_emulator.schema.catalogue import Catalogue
-from posthog_emulator.schema.object_schema import Shapes
 from posthog_emulator.schema.sampling import Synthesiser
 from posthog_emulator.schema.validation import Validators
 

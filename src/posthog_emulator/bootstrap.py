@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from posthog_emulator.rest.plans import Collection
+from posthog_emulator.objects.plans import Collection
 
 from .accounts import Account
 from .json_types import is_mapping

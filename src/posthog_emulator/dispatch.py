@@ -13,12 +13,12 @@ from posthog_emulator.http.errors import (
     not_found,
     unsupported_media,
 )
-from posthog_emulator.http.forms import Form, typed_fields
 from posthog_emulator.http.messages import FIDELITY, Answer, Request
-from posthog_emulator.http.recorder import RecordedRequest
+from posthog_emulator.objects.router import Match
 from posthog_emulator.rate_limits.rate_limits import Caller, Throttles, charged_buckets, costs
+from posthog_emulator.recorder import RecordedRequest
 from posthog_emulator.rest.handlers import HANDLERS
-from posthog_emulator.rest.router import Match
+from posthog_emulator.schema.forms import Form, typed_fields
 from posthog_emulator.schema.parameters import header_problems, unknown_query, value_problems
 
 from .accounts import Key

@@ -1,7 +1,7 @@
 """Paths outside the private API: no personal key, no throttles, no schema.
 
 To add some, write a module with a `ROUTES` table and enter it here. Capture, flags and the
-emulator's own pages differ in all else, so a handler gets the whole emulator and the request.
+emulator's own pages differ in all else, so a handler gets the whole state and the request.
 What takes long to load is loaded with its first request.
 """
 
@@ -16,11 +16,11 @@ from posthog_emulator.features.flags import routes as flags
 from posthog_emulator.http.messages import Answer, Request
 
 if TYPE_CHECKING:
-    from .emulator import Emulator
+    from .state import World
 
 __all__ = ["PublicHandler", "find"]
 
-PublicHandler: TypeAlias = "Callable[[Emulator, Request], Answer]"
+PublicHandler: TypeAlias = "Callable[[World, Request], Answer]"
 
 _ROUTES: Mapping[str, PublicHandler] = {**flags.ROUTES}
 """By path, without the slash at its end; the root is the empty string."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncposthog.types import Id
 from posthog_emulator.features.flags.overrides import UNSET, force
-from posthog_emulator.rest.plans import Collection
+from posthog_emulator.objects.plans import Collection
 
 from .state import fill
 
@@ -287,5 +287,5 @@ class Happenings(Arranging):
             made = self.demo(
                 events, days=days, seed=seed, until=until, ties=ties, project_id=project_id
             )
-            furnish(self, project_id)
+            furnish(self.add, project_id)
             return made

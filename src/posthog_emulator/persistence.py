@@ -13,7 +13,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from posthog_emulator.rest.store import Bucket, Row
+from posthog_emulator.objects.store import Bucket, Row
 
 from .accounts import Accounts
 from .json_types import is_object
@@ -22,10 +22,9 @@ from .state import Settings, World
 if TYPE_CHECKING:
     from .state import World
 
-__all__ = ["EVENTS_FILE", "STATE_FILE", "Folder", "Keeping", "dumped", "restore"]
+__all__ = ["STATE_FILE", "Folder", "Keeping", "dumped", "restore"]
 
 STATE_FILE: Final = "state.json"
-EVENTS_FILE: Final = "events.duckdb"
 _LOCK_FILE: Final = "lock"
 _FORMAT: Final = 1
 

@@ -13,20 +13,20 @@ import anyio
 
 from asyncposthog.operation import Operation
 from posthog_emulator.http.errors import not_found
-from posthog_emulator.http.forms import Form
 from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.objects.object_schema import Shape, seeded_uuid
+from posthog_emulator.objects.plans import Collection, Plan
+from posthog_emulator.objects.store import Bucket, Row, Store
 from posthog_emulator.rate_limits.rate_limits import QueryPlan
-from posthog_emulator.rest.plans import Collection, Plan
-from posthog_emulator.rest.store import Bucket, Row, Store
 from posthog_emulator.schema.catalogue import Schema
-from posthog_emulator.schema.object_schema import Shape, seeded_uuid
+from posthog_emulator.schema.forms import Form
 from posthog_emulator.schema.parameters import split
 
 from .accounts import Account, Accounts, Key
 from .api_schema import Knowledge
 
 if TYPE_CHECKING:
-    from posthog_emulator.features.events.store import EventStore
+    from posthog_emulator.event_store.store import EventStore
 
 __all__ = [
     "KEYS",
@@ -111,6 +111,9 @@ class World:
         settings: Settings,
         account: Account,
         keep: int = 10_000,
+        *,
+        open_events: Callable[[World], EventStore],
+        find_events: Callable[[World, str], Bucket | None],
     ) -> None:
         self.settings = settings
         self.catalogue = knowledge.catalogue
@@ -122,6 +125,8 @@ class World:
         self.rich = knowledge.rich
         self.shapes = knowledge.shapes
         self.accounts = Accounts(account)
+        self._open_events = open_events
+        self._find_events = find_events
         self.store = self.empty_store()
         self.notes: dict[str, Any] = {}
         """What special handlers keep, by their own names."""
@@ -139,9 +144,7 @@ class World:
             ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
         """
         if self._events is None:
-            from posthog_emulator.features.definitions import event_store
-
-            self._events = event_store(self)
+            self._events = self._open_events(self)
         return self._events
 
     def empty_store(self) -> Store:
@@ -151,9 +154,7 @@ class World:
     def _window(self, address: str) -> Bucket | None:
         if not address.endswith(("/events/", "/persons/", "/groups/")):
             return None
-        from posthog_emulator.features.events.collections import window
-
-        return window(self, address)
+        return self._find_events(self, address)
 
     def clear(self) -> None:
         """Forget every object and event."""

@@ -10,7 +10,7 @@ import httpx
 
 from asyncposthog.operation import Operation, Parameter
 from posthog_emulator import Emulator
-from posthog_emulator.rest.plans import Step
+from posthog_emulator.objects.plans import Step
 from posthog_emulator.schema.sampling import Style, Synthesiser
 from posthog_emulator.state import World, fill
 

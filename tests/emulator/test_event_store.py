@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from posthog_emulator.features.events.property_types import detected
-from posthog_emulator.features.events.store import EventStore
+from posthog_emulator.event_store.property_types import detected
+from posthog_emulator.event_store.store import EventStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

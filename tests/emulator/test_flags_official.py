@@ -11,9 +11,9 @@ from posthog import feature_flags as official
 from posthog.types import UnresolvedFlagReason
 
 from posthog_emulator.features.flags.conditions import Unevaluable, matches
-from posthog_emulator.features.flags.dates import moment, version
 from posthog_emulator.features.flags.evaluator import Evaluator, Subject
 from posthog_emulator.features.flags.hashing import fraction, in_holdout, variant_of, within
+from posthog_emulator.relative_dates import moment, version
 
 WORDS = st.sampled_from(["", "a", "A", "paid", "Paid ", "ähm", "1", "1.5", "true", "False", "x.y"])
 NUMBERS = st.integers(-3, 300) | st.sampled_from([0.5, 1.0, 2.25, -1.5])

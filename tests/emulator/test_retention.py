@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthog_emulator import Emulator
+from posthog_emulator import recorder as recording
+from posthog_emulator.event_store import persons as people
+from posthog_emulator.event_store import store
+from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.batch_exports import object_store
-from posthog_emulator.features.events import store
-from posthog_emulator.features.events.store import EventStore
-from posthog_emulator.features.persons import store as people
 from posthog_emulator.features.query import state as desk
 from posthog_emulator.features.query.state import desk_of
-from posthog_emulator.http import recorder as recording
 from posthog_emulator.retention import BoundedCache, BoundedLog
 
 QUERY = "/api/projects/1/query/"

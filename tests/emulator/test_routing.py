@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
-from posthog_emulator.rest.router import Router
+from posthog_emulator.objects.router import Router
 
 from . import widget_api
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from posthog_emulator import Emulator, Upload
 from posthog_emulator.http.errors import Problem
-from posthog_emulator.http.forms import read_form
 from posthog_emulator.http.messages import Request
+from posthog_emulator.schema.forms import read_form
 
 pytestmark = pytest.mark.anyio
 

@@ -2,8 +2,8 @@
 
 It needs `asyncposthog[otel]`, and does nothing unless it is asked to:
 
-    ph = AsyncPostHog(middleware=[telemetry.trace()])
-    telemetry.watch(ph)
+    ph = AsyncPostHog(middleware=[opentelemetry.tracing_middleware()])
+    opentelemetry.instrument_rate_limits(ph)
 
 Names and attributes are OpenTelemetry's own for HTTP clients. A span never holds a header, a
 query, a body, or an id from a path, and nothing of it is sent to PostHog.
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from asyncposthog.client import BaseClient
 
-__all__ = ["trace", "watch"]
+__all__ = ["instrument_rate_limits", "tracing_middleware"]
 
 _SCOPE = "asyncposthog"
 
 
-def trace(
+def tracing_middleware(
     tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
 ) -> Middleware:
     """Return middleware that makes a span for every attempt and measures how long it takes.
@@ -90,7 +90,7 @@ def trace(
     return handle
 
 
-def watch(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
+def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
     """Offer the client's rate limits as metrics, read when metrics are collected.
 
     Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.closed` (seconds).

@@ -12,11 +12,11 @@ from posthog_emulator.http.errors import Problem, permission_denied
 from posthog_emulator.http.messages import Answer, Request
 
 if TYPE_CHECKING:
-    from posthog_emulator.emulator import Emulator
+    from posthog_emulator.core import EmulatorCore
 
 __all__ = ["BackstageHandler", "find", "local"]
 
-BackstageHandler: TypeAlias = "Callable[[Emulator, Request], Answer]"
+BackstageHandler: TypeAlias = "Callable[[EmulatorCore, Request], Answer]"
 
 _NAMES = frozenset({"localhost", "emulator", "testclient", "testserver"})
 """Hosts that stand for this machine: in process, there is no address."""
@@ -26,7 +26,7 @@ def local(handler: BackstageHandler) -> BackstageHandler:
     """Let a handler answer this machine alone, and no page of another site in its browser."""
 
     @wraps(handler)
-    def guarded(emulator: Emulator, request: Request) -> Answer:
+    def guarded(emulator: EmulatorCore, request: Request) -> Answer:
         try:
             if request.client and not _is_local(request.client):
                 raise permission_denied("The emulator's own pages are for this machine alone.")
@@ -62,14 +62,14 @@ def find(path: str) -> BackstageHandler | None:
 
 
 @local
-def _page(emulator: Emulator, request: Request) -> Answer:
+def _page(emulator: EmulatorCore, request: Request) -> Answer:
     from .dashboard import page
 
     return page(emulator, request)
 
 
 @local
-def _controls(emulator: Emulator, request: Request) -> Answer:
+def _controls(emulator: EmulatorCore, request: Request) -> Answer:
     from .control_api import control
 
     return control(emulator, request)

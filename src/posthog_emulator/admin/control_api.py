@@ -16,11 +16,11 @@ from posthog_emulator.http.errors import (
     required,
 )
 from posthog_emulator.http.messages import Answer, Request, json_answer
-from posthog_emulator.http.recorder import RecordedRequest
 from posthog_emulator.json_types import is_array, is_object
+from posthog_emulator.recorder import RecordedRequest
 
 if TYPE_CHECKING:
-    from posthog_emulator.emulator import Emulator
+    from posthog_emulator.core import EmulatorCore
 
 __all__ = ["COMMANDS", "Command", "control"]
 
@@ -62,7 +62,7 @@ class Command:
     """The type of each field; `!` after it: it is required. Null is as good as left out, but in
     `times`: without end."""
 
-    def run(self, emulator: Emulator, given: Mapping[str, Any]) -> Any:
+    def run(self, emulator: EmulatorCore, given: Mapping[str, Any]) -> Any:
         """Do it.
 
         Raises:
@@ -90,51 +90,51 @@ class Command:
 def _method(name: str, fields: Mapping[str, str]) -> Command:
     """A command that is a method of the emulator, and answers nothing."""
 
-    def does(emulator: Emulator, **given: Any) -> None:
+    def does(emulator: EmulatorCore, **given: Any) -> None:
         kinds = given.pop("kinds", None) or ()
         getattr(emulator, name)(*kinds, **given)
 
     return Command(does, fields)
 
 
-def _misbehave(emulator: Emulator, kinds: list[Any] | None = None, **given: Any) -> None:
+def _misbehave(emulator: EmulatorCore, kinds: list[Any] | None = None, **given: Any) -> None:
     chosen = {} if kinds is None else {"kinds": kinds}
     emulator.misbehave(**chosen, **given)
 
 
-def _error_rates(emulator: Emulator, rates: Mapping[str, float], **given: Any) -> None:
+def _error_rates(emulator: EmulatorCore, rates: Mapping[str, float], **given: Any) -> None:
     emulator.error_rates({int(status): rate for status, rate in rates.items()}, **given)
 
 
-def _add(emulator: Emulator, **given: Any) -> dict[str, Any]:
+def _add(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
     return emulator.add(**given)
 
 
-def _project(emulator: Emulator, **given: Any) -> dict[str, Any]:
+def _project(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
     return emulator.add_project(**given)
 
 
-def _flag(emulator: Emulator, **given: Any) -> dict[str, Any]:
+def _flag(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
     return emulator.flag(**given)
 
 
-def _travel(emulator: Emulator, seconds: float) -> dict[str, str]:
+def _travel(emulator: EmulatorCore, seconds: float) -> dict[str, str]:
     return {"now": emulator.travel(seconds).isoformat()}
 
 
-def _freeze(emulator: Emulator, at: str | None = None) -> dict[str, str]:
+def _freeze(emulator: EmulatorCore, at: str | None = None) -> dict[str, str]:
     return {"now": emulator.freeze(at).isoformat()}
 
 
 def _seed(
-    emulator: Emulator, resource: str, count: int, fields: Any = None, **more: Any
+    emulator: EmulatorCore, resource: str, count: int, fields: Any = None, **more: Any
 ) -> dict[str, int]:
     if count < 0:
         raise ValueError(f"count must not be negative, and is {count}")
     return {"added": len(emulator.seed(resource, count, fields, **more))}
 
 
-def _settings(emulator: Emulator, **given: Any) -> dict[str, Any]:
+def _settings(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
     for name, value in given.items():
         setattr(emulator.settings, name, set(value) if name == "quota_limited" else value)
     now = {name: getattr(emulator.settings, name) for name in _SETTINGS}
@@ -246,7 +246,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
 ROOT: Final = "/_emulator"
 
 
-def control(emulator: Emulator, request: Request) -> Answer:
+def control(emulator: EmulatorCore, request: Request) -> Answer:
     """Answer a request below `/_emulator/`.
 
     Raises:
@@ -281,7 +281,7 @@ def _fields(request: Request) -> dict[str, Any]:
     return fields
 
 
-def _overview(emulator: Emulator, _: Request) -> dict[str, Any]:
+def _overview(emulator: EmulatorCore, _: Request) -> dict[str, Any]:
     return {
         "project_id": emulator.project_id,
         "organization_id": emulator.organization_id,
@@ -293,7 +293,7 @@ def _overview(emulator: Emulator, _: Request) -> dict[str, Any]:
     }
 
 
-def _requests(emulator: Emulator, request: Request) -> dict[str, Any]:
+def _requests(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
     status = request.value("status")
     if status is not None and not (status.isascii() and status.isdigit()):
         raise invalid("A valid integer is required.", "status")
@@ -321,13 +321,13 @@ def _shown(record: RecordedRequest) -> dict[str, Any]:
     }
 
 
-def _captured(emulator: Emulator, request: Request) -> dict[str, Any]:
+def _captured(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
     found = emulator.captured(request.value("event"), request.value("distinct_id"))
     shown = [{**event, "timestamp": event["timestamp"].isoformat()} for event in found]
     return {"count": len(shown), "results": shown}
 
 
-def _items(emulator: Emulator, request: Request) -> dict[str, Any]:
+def _items(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
     resource = request.value("resource")
     if resource is None:
         raise required("resource")
@@ -338,18 +338,18 @@ def _items(emulator: Emulator, request: Request) -> dict[str, Any]:
     return {"count": len(found), "results": found}
 
 
-def _complaints(emulator: Emulator, _: Request) -> dict[str, Any]:
+def _complaints(emulator: EmulatorCore, _: Request) -> dict[str, Any]:
     return {"count": len(emulator.complaints), "results": emulator.complaints}
 
 
-_VIEWS: Final[Mapping[str, Callable[[Emulator, Request], Any]]] = {
+_VIEWS: Final[Mapping[str, Callable[[EmulatorCore, Request], Any]]] = {
     "": _overview,
     "captured": _captured,
     "complaints": _complaints,
     "items": _items,
     "requests": _requests,
 }
-_EMPTIED: Final[Mapping[str, Callable[[Emulator], list[Any]]]] = {
+_EMPTIED: Final[Mapping[str, Callable[[EmulatorCore], list[Any]]]] = {
     "complaints": lambda emulator: emulator.complaints,
     "requests": lambda emulator: emulator.requests,
 }

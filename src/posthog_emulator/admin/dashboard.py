@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from posthog_emulator.http.errors import method_not_allowed
 from posthog_emulator.http.messages import Answer, Request, text_answer
-from posthog_emulator.http.recorder import RecordedRequest
+from posthog_emulator.recorder import RecordedRequest
 from posthog_emulator.state import World
 
 if TYPE_CHECKING:
-    from posthog_emulator.emulator import Emulator
+    from posthog_emulator.core import EmulatorCore
 
 __all__ = ["Bucket", "Minutes", "Resource", "Sight", "look", "page", "rendered"]
 
@@ -75,7 +75,7 @@ class Sight:
     slots: int
 
 
-def look(emulator: Emulator) -> Sight:
+def look(emulator: EmulatorCore) -> Sight:
     """Take everything in, at one moment."""
     world, now = emulator.world, emulator.now
     events, persons, minutes = _events(world, now)
@@ -139,7 +139,7 @@ def _events(world: World, now: datetime) -> tuple[int, int, Minutes]:
     return events, persons, Minutes(end, tuple(counts))
 
 
-def _buckets(emulator: Emulator) -> Iterable[Bucket]:
+def _buckets(emulator: EmulatorCore) -> Iterable[Bucket]:
     account = emulator.world.accounts.account
     subjects = [(key, f"key {_masked(key)}") for key in emulator.world.accounts.keys]
     subjects += [
@@ -159,7 +159,7 @@ _WIDTH, _HEIGHT = 720, 120
 _INNER = ' class="inner"'
 
 
-def page(emulator: Emulator, request: Request) -> Answer:
+def page(emulator: EmulatorCore, request: Request) -> Answer:
     """Answer with the page.
 
     Raises:

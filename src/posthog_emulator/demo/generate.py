@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posthog_emulator.features.events.tables import GROUP_TYPES
+from posthog_emulator.event_store.tables import GROUP_TYPES
 from posthog_emulator.timestamps import micros, moment
 
 from . import data
@@ -19,9 +19,9 @@ from .calendar import DAY, Day, days_of
 if TYPE_CHECKING:
     import duckdb
 
-    from posthog_emulator.features.events.ingest import Project
-    from posthog_emulator.features.events.property_types import Scope
-    from posthog_emulator.features.events.store import EventStore
+    from posthog_emulator.event_store.ingest import Project
+    from posthog_emulator.event_store.property_types import Scope
+    from posthog_emulator.event_store.store import EventStore
 
 __all__ = ["Demo", "load", "statements"]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from posthog_emulator.fixtures import Happenings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 __all__ = ["furnish"]
 
@@ -86,15 +83,15 @@ _INSIGHTS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def furnish(emulator: Happenings, project_id: int | None = None) -> None:
+def furnish(add: Callable[..., dict[str, Any]], project_id: int | None = None) -> None:
     """Put the flags, cohorts, insights and the dashboard of the demo into a project."""
     for fields in _FLAGS:
-        emulator.add("feature_flags", {**fields, "active": True}, project_id=project_id)
+        add("feature_flags", {**fields, "active": True}, project_id=project_id)
     for fields in _COHORTS:
-        emulator.add("cohorts", {**fields, "is_static": False}, project_id=project_id)
-    dashboard = emulator.add("dashboards", {"name": "Paperboat"}, project_id=project_id)
+        add("cohorts", {**fields, "is_static": False}, project_id=project_id)
+    dashboard = add("dashboards", {"name": "Paperboat"}, project_id=project_id)
     for name, query in _INSIGHTS.items():
-        emulator.add(
+        add(
             "insights",
             {"name": name, "query": query, "saved": True, "dashboards": [dashboard["id"]]},
             project_id=project_id,

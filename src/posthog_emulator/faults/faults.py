@@ -10,11 +10,16 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from posthog_emulator.http.errors import Problem, named_problem
-from posthog_emulator.http.messages import Answer, Headers, json_answer, text_answer
+from posthog_emulator.http.messages import (
+    Answer,
+    ConnectionDropped,
+    Headers,
+    json_answer,
+    text_answer,
+)
 
 __all__ = [
     "MISBEHAVIOURS",
-    "ConnectionDropped",
     "Fault",
     "FaultKind",
     "Latency",
@@ -98,17 +103,6 @@ Misbehaviour: TypeAlias = Literal[
 MISBEHAVIOURS: Final[tuple[Misbehaviour, ...]] = get_args(Misbehaviour)
 _UNDONE: Final = frozenset({"429", "503"})
 """Kinds by which the server says that it did nothing. A page is a proxy's, which does not know."""
-
-
-class ConnectionDropped(Exception):
-    """The connection is to be lost before the answer is complete."""
-
-    def __init__(self, *, reset: bool = False, begun: bool = False) -> None:
-        super().__init__()
-        self.reset = reset
-        """Whether by a reset (RST), rather than closed in good order."""
-        self.begun = begun
-        """Whether part of the answer has been sent."""
 
 
 @dataclass(slots=True)

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
-from posthog_emulator.features.events.ingest import Discovery
-from posthog_emulator.features.events.store import EventStore
+from posthog_emulator.event_store.ingest import Discovery
+from posthog_emulator.event_store.store import EVENTS_FILE, EventStore
 from posthog_emulator.http.messages import Answer
 from posthog_emulator.operation_handler import Special
-from posthog_emulator.persistence import EVENTS_FILE
 from posthog_emulator.rest.filters import chosen
 from posthog_emulator.rest.pagination import paged
 from posthog_emulator.state import Call
 from posthog_emulator.timestamps import iso
 
 if TYPE_CHECKING:
-    from posthog_emulator.rest.store import Row
+    from posthog_emulator.objects.store import Row
     from posthog_emulator.state import World
 
 __all__ = ["PERSONS", "SPECIALS", "event_store", "property_scope"]

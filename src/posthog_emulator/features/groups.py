@@ -1,147 +1,18 @@
-"""The groups of one project, and their types."""
+"""Group endpoints: finding, properties, and their values."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
+from posthog_emulator.event_store.groups import Group
 from posthog_emulator.features.events.handlers import common_values
-from posthog_emulator.features.events.tables import GROUP_TYPES
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import Special
 from posthog_emulator.state import Call
 
-from .events import bulk
-
-if TYPE_CHECKING:
-    import duckdb
-
-__all__ = ["SPECIALS", "Group", "Groups"]
-
-
-@dataclass(slots=True)
-class Group:
-    """One group: a company, a project."""
-
-    index: int
-    key: str
-    created_at: int
-    properties: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-class Groups:
-    """The groups of a project.
-
-    Args:
-        team_id: The project.
-        connection: Where they are kept.
-    """
-
-    def __init__(self, team_id: int, connection: duckdb.DuckDBPyConnection) -> None:
-        self.team_id = team_id
-        self._connection = connection
-        self.types: dict[str, int] = {}
-        """The index of each type."""
-        self._groups: dict[tuple[int, str], Group] = {}
-        self._changed: set[tuple[int, str]] = set()
-        self._types_changed = False
-        self.load()
-
-    def load(self) -> None:
-        """Read what DuckDB has."""
-        read = self._connection.execute
-        types = "SELECT group_type, group_type_index FROM group_types WHERE team_id = ? ORDER BY 2"
-        self.types = dict(read(types, [self.team_id]).fetchall())
-        rows = read(
-            "SELECT group_type_index, group_key, epoch_us(created_at), properties FROM groups "
-            "WHERE team_id = ? ORDER BY rowid",
-            [self.team_id],
-        ).fetchall()
-        for index, key, created_at, properties in rows:
-            self._groups[index, key] = Group(index, key, created_at, json.loads(properties))
-
-    def index(self, name: str) -> int | None:
-        """The index of a type, which is made if need be; None: there are five others already."""
-        known = self.types.get(name)
-        if known is None:
-            free = set(range(GROUP_TYPES)) - set(self.types.values())
-            if not free:
-                return None
-            known = min(free)
-            self.define(name, known)
-        return known
-
-    def define(self, name: str, index: int) -> None:
-        """Give a type an index."""
-        self.types = {other: at for other, at in self.types.items() if at != index}
-        self.types[name] = index
-        self._types_changed = True
-
-    def undefine(self, index: int) -> None:
-        """Forget the type with an index."""
-        self.types = {name: at for name, at in self.types.items() if at != index}
-        self._types_changed = True
-
-    def __iter__(self) -> Iterator[Group]:
-        """Go through the groups in the order they came."""
-        return iter(list(self._groups.values()))
-
-    def find(self, index: int, key: str) -> Group | None:
-        """One group."""
-        return self._groups.get((index, key))
-
-    def put(self, group: Group) -> None:
-        """Add a group, or replace it."""
-        self._groups[group.index, group.key] = group
-        self._changed.add((group.index, group.key))
-
-    def identify(self, index: int, key: str, set: Mapping[str, Any], at: int) -> Group:
-        """Make a group or change its properties, as `$groupidentify` does."""
-        group = self._groups.get((index, key))
-        if group is None:
-            group = Group(index, key, at)
-        group.properties.update(set)
-        self.put(group)
-        return group
-
-    def touch(self, group: Group) -> None:
-        """Note that a group has changed."""
-        self._changed.add((group.index, group.key))
-
-    @property
-    def pending(self) -> bool:
-        """Whether DuckDB is behind."""
-        return self._types_changed or bool(self._changed)
-
-    def flush(self) -> None:
-        """Write to DuckDB what has changed."""
-        if self._types_changed:
-            self._connection.execute("DELETE FROM group_types WHERE team_id = ?", [self.team_id])
-            rows = [(self.team_id, name, index) for name, index in self.types.items()]
-            bulk.insert(self._connection, "group_types", rows)
-            self._types_changed = False
-        if not self._changed:
-            return
-        changed = [self._groups[key] for key in sorted(self._changed)]
-        self._connection.execute(
-            # Numbered: DuckDB before 2 counts the question marks of USING after those of WHERE.
-            "DELETE FROM groups USING (SELECT unnest($1::INTEGER[]) AS i, unnest($2::VARCHAR[]) "
-            "AS k) AS c WHERE team_id = $3 AND group_type_index = c.i AND group_key = c.k",
-            [[g.index for g in changed], [g.key for g in changed], self.team_id],
-        )
-        rows = [
-            (
-                self.team_id, g.index, g.key, g.created_at,
-                json.dumps(g.properties, ensure_ascii=False, separators=(",", ":")),
-            )
-            for g in changed
-        ]  # fmt: skip
-        bulk.insert(self._connection, "groups", rows)
-        self._changed.clear()
+__all__ = ["SPECIALS"]
 
 
 def _group(call: Call) -> Group:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from posthog_emulator.faults.faults import ConnectionDropped
-
-from .messages import Answer, Request
+from .messages import Answer, ConnectionDropped, Request
 
 __all__ = ["IN_PROCESS", "App", "Receive", "Scope", "Send"]
 

@@ -10,7 +10,16 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from asyncposthog.operation import Operation
 
-__all__ = ["FIDELITY", "Answer", "Headers", "Later", "Request", "json_answer", "text_answer"]
+__all__ = [
+    "FIDELITY",
+    "Answer",
+    "ConnectionDropped",
+    "Headers",
+    "Later",
+    "Request",
+    "json_answer",
+    "text_answer",
+]
 
 Headers = list[tuple[str, str]]
 
@@ -133,3 +142,14 @@ def json_answer(status: int, data: Any, headers: Headers | None = None) -> Answe
 def text_answer(status: int, text: str, media: str = "text/plain; charset=utf-8") -> Answer:
     """An answer whose body is text."""
     return Answer(status, text.encode(), media)
+
+
+class ConnectionDropped(Exception):
+    """The connection is to be lost before the answer is complete."""
+
+    def __init__(self, *, reset: bool = False, begun: bool = False) -> None:
+        super().__init__()
+        self.reset = reset
+        """Whether by a reset (RST), rather than closed in good order."""
+        self.begun = begun
+        """Whether part of the answer has been sent."""

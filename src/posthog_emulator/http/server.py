@@ -10,19 +10,24 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from posthog_emulator.faults.faults import ConnectionDropped
 from posthog_emulator.threads import run_in_thread
 
 from .asgi import IN_PROCESS, App, Receive, Scope, Send
+from .messages import ConnectionDropped
 
 if TYPE_CHECKING:
     import httpx
 
-    from posthog_emulator.emulator import Emulator
 
 __all__ = ["Served", "in_process", "listen", "make_server", "serve", "served"]
+
+
+class Servable(Protocol):
+    """What can be served: it has an ASGI application."""
+
+    app: App
 
 
 def in_process(app: App) -> httpx.AsyncBaseTransport:
@@ -143,7 +148,7 @@ class Served:
         ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
     """
 
-    def __init__(self, emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> None:
         self._server = make_server(emulator.app)
         self._listener = listen(port, host)
         shown = f"[{host}]" if ":" in host else host
@@ -166,7 +171,7 @@ class Served:
 
 
 @contextmanager
-def served(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> Generator[str]:
+def served(emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> Generator[str]:
     """Serve an emulator on a socket while the block runs, outside of any event loop.
 
     Arguments, result and errors are those of `serve`.
@@ -179,7 +184,7 @@ def served(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> Genera
 
 
 @asynccontextmanager
-async def serve(emulator: Emulator, port: int = 0, host: str = "127.0.0.1") -> AsyncGenerator[str]:
+async def serve(emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> AsyncGenerator[str]:
     """Serve an emulator on a socket while the block runs; its server lives in a thread.
 
     Args:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias, cast
 
-from posthog_emulator.features.flags.dates import moment
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array, is_object
+from posthog_emulator.objects.store import Row
+from posthog_emulator.relative_dates import moment
 from posthog_emulator.schema.parameters import EVERYWHERE, PAGING
 from posthog_emulator.state import Call
-
-from .store import Row
 
 __all__ = ["Meaning", "SortKey", "chosen", "meaning", "sort_key", "sort_keys"]
 

@@ -8,13 +8,13 @@ from typing import Any
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer, text_answer
 from posthog_emulator.json_types import as_object, is_object
+from posthog_emulator.objects.plans import Kind
+from posthog_emulator.objects.store import Row
 from posthog_emulator.schema.catalogue import Schema
 from posthog_emulator.schema.sampling import Unsatisfiable
 from posthog_emulator.state import Call, Handler, fill
 
 from .pagination import paged
-from .plans import Kind
-from .store import Row
 
 __all__ = ["HANDLERS", "UNIQUE", "created", "item_answer", "schema_answer"]
 

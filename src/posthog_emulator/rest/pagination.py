@@ -15,10 +15,10 @@ from asyncposthog.operation import PageStyle
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, Headers, json_answer
 from posthog_emulator.json_types import as_object
+from posthog_emulator.objects.store import Row
 from posthog_emulator.state import Call
 
 from .filters import SortKey, chosen, sort_key, sort_keys
-from .store import Row
 
 __all__ = ["DEFAULT_PAGE", "EventsAsked", "events_asked", "paged"]
 

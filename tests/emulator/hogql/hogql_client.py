@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from posthog_emulator.features.events.store import EventStore
+from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.query.result import Result
 from posthog_emulator.features.query.runner import Session, run_hogql
 from posthog_emulator.http.errors import Problem

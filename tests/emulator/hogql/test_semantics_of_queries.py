@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from posthog_emulator.features.events.store import EventStore
+from posthog_emulator.event_store.store import EventStore
 
 from .hogql_client import NOW, Asker, uuid
 

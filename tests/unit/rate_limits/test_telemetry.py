@@ -61,7 +61,7 @@ def collected() -> Collected:
 
 
 def traced(collected: Collected, wire: Wire, **settings: Any) -> AsyncPostHog:
-    handle = opentelemetry.trace(collected.tracers, collected.meters)
+    handle = opentelemetry.tracing_middleware(collected.tracers, collected.meters)
     return client(wire, middleware=[handle], **settings)
 
 
@@ -124,7 +124,7 @@ async def test_how_long_attempts_take(collected: Collected) -> None:
 
 async def test_rate_limits_as_gauges(collected: Collected) -> None:
     async with client(Wire(), limits={"burst": (5, 60)}) as ph:
-        opentelemetry.watch(ph, collected.meters)
+        opentelemetry.instrument_rate_limits(ph, collected.meters)
         await ph.feature_flags.get(7)
         points = collected.points("posthog.client.rate_limit.remaining")
         assert {p.attributes["bucket"]: p.value for p in points} == {"burst": 4, "sustained": 4799}
@@ -138,7 +138,7 @@ async def test_rate_limits_as_gauges(collected: Collected) -> None:
 async def test_what_happened_as_counters(collected: Collected) -> None:
     wire = Wire(throttled(1), httpx.Response(500))
     async with client(wire, limits={"burst": (3, 60)}) as ph:
-        opentelemetry.watch(ph, collected.meters)
+        opentelemetry.instrument_rate_limits(ph, collected.meters)
         await ph.feature_flags.get(7)
         await ph.feature_flags.get(7)
         counts = {
@@ -154,9 +154,9 @@ async def test_without_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(opentelemetry, "find_spec", absent)
     with pytest.raises(ConfigurationError, match=r"pip install 'asyncposthog\[otel\]'"):
-        opentelemetry.trace()
+        opentelemetry.tracing_middleware()
     with pytest.raises(ConfigurationError, match="not installed"):
-        opentelemetry.watch(client(Wire()))
+        opentelemetry.instrument_rate_limits(client(Wire()))
 
 
 def test_it_is_imported_only_when_it_is_used() -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 from posthog_emulator.http.errors import Problem, invalid, not_found, permission_denied, required
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
+from posthog_emulator.objects.store import Row
 from posthog_emulator.rest.pagination import paged
-from posthog_emulator.rest.store import Row
 from posthog_emulator.state import Call, Handler, World
 
 from . import files

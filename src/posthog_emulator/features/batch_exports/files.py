@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import duckdb
 
-    from posthog_emulator.features.events.store import EventStore
+    from posthog_emulator.event_store.store import EventStore
 
 __all__ = ["COMPRESSIONS", "LOOKBACK", "Selection", "count", "mebibytes", "write"]
 

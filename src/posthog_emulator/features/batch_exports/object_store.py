@@ -13,16 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
 from posthog_emulator.http.messages import Answer, Request, text_answer
 from posthog_emulator.retention import MIB
 from posthog_emulator.state import World
-
-if TYPE_CHECKING:
-    from posthog_emulator.emulator import Emulator
 
 __all__ = ["BELOW", "Objects", "objects_of", "other_origin"]
 
@@ -115,7 +112,7 @@ def objects_of(world: World) -> Objects:
     return held
 
 
-def _serve(emulator: Emulator, request: Request) -> Answer:
+def _serve(world: World, request: Request) -> Answer:
     """Hand an object out, as an object store does."""
     if request.method not in {"GET", "HEAD"}:
         return _refusal(405, "MethodNotAllowed", "The specified method is not allowed.")
@@ -126,7 +123,7 @@ def _serve(emulator: Emulator, request: Request) -> Answer:
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
             "Signature query string parameter or the Authorization header should be specified",
         )
-    objects, query = objects_of(emulator.world), dict(request.query)
+    objects, query = objects_of(world), dict(request.query)
     if _SIGNATURE not in query:
         return _refusal(403, "AccessDenied", "Access Denied")
     expected = objects.signature(request.path, request.host, query)
@@ -135,7 +132,7 @@ def _serve(emulator: Emulator, request: Request) -> Answer:
         return _refusal(403, "SignatureDoesNotMatch", detail)
     made = datetime.strptime(query["X-Amz-Date"], _STAMP).replace(tzinfo=UTC)
     ends = made + timedelta(seconds=int(query["X-Amz-Expires"]))
-    if emulator.world.settings.clock() >= ends:
+    if world.settings.clock() >= ends:
         return _refusal(403, "AccessDenied", "Request has expired")
     path = objects.folder / request.path.removeprefix(_PREFIX)
     if not path.is_file():

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.rest.store import Bucket, Row
+from posthog_emulator.objects.store import Bucket, Row
 from posthog_emulator.state import World
 
 from . import files

@@ -11,9 +11,9 @@ from typing import Any, Final
 from posthog_emulator.http.errors import Problem, invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
+from posthog_emulator.objects.store import Row
 from posthog_emulator.rest.handlers import item_answer
 from posthog_emulator.rest.pagination import paged
-from posthog_emulator.rest.store import Row
 from posthog_emulator.state import Call, Handler
 
 from . import schedule, validation

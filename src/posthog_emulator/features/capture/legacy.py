@@ -17,7 +17,6 @@ from .payload import payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from posthog_emulator.emulator import Emulator
     from posthog_emulator.state import World
 
 __all__ = ["ROUTES", "is_over"]
@@ -46,11 +45,11 @@ _OK = b'{"status":"Ok"}'
 _OVER = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
-def _capture(emulator: Emulator, request: Request, *, limit: int) -> Answer:
+def _capture(world: World, request: Request, *, limit: int) -> Answer:
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _take(emulator, request, limit)
+        _take(world, request, limit)
     except Refusal as refusal:
         return text_answer(refusal.status, refusal.text)
     if request.value("beacon") == "1":
@@ -58,17 +57,17 @@ def _capture(emulator: Emulator, request: Request, *, limit: int) -> Answer:
     return Answer(200, _OK)
 
 
-def _replay(emulator: Emulator, request: Request) -> Answer:
+def _replay(world: World, request: Request) -> Answer:
     """Take in a piece of a session recording, which is not kept."""
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _read(emulator.world, request, _REPLAY)
+        _read(world, request, _REPLAY)
     except Refusal as refusal:
         return text_answer(refusal.status, refusal.text)
     if request.value("beacon") == "1":
         return Answer(204)
-    over = "recordings" in emulator.world.settings.quota_limited
+    over = "recordings" in world.settings.quota_limited
     return Answer(200, _OVER if over else _OK)
 
 
@@ -88,8 +87,7 @@ def _read(world: World, request: Request, limit: int) -> tuple[Batch, int]:
     return batch, size
 
 
-def _take(emulator: Emulator, request: Request, limit: int) -> None:
-    world = emulator.world
+def _take(world: World, request: Request, limit: int) -> None:
     batch, size = _read(world, request, limit)
     if size > _MESSAGE:
         _check_sizes(batch)
@@ -112,7 +110,7 @@ def _check_sizes(batch: Batch) -> None:
 _single = partial(_capture, limit=_SINGLE)
 _batch = partial(_capture, limit=_BATCH)
 
-ROUTES: Mapping[str, Callable[[Emulator, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[World, Request], Answer]] = {
     "/batch": _batch,
     "/capture": _single,
     "/e": _single,

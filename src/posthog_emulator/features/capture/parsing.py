@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from posthog_emulator.features.events.ingest import Event
+from posthog_emulator.event_store.ingest import Event
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.state import PROJECTS
 from posthog_emulator.timestamps import parsed

@@ -5,23 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json, to_json
 
-from posthog_emulator.features.events.ingest import Event, is_illegal
+from posthog_emulator.event_store.ingest import Event, is_illegal
 from posthog_emulator.http.messages import Answer, Request, json_answer
 from posthog_emulator.json_types import is_array, is_object
+from posthog_emulator.state import World
 from posthog_emulator.timestamps import micros
 
 from .errors import Refusal
 from .legacy import is_over
 from .parsing import FUTURE, project_of, shape_problem
 from .payload import inflated
-
-if TYPE_CHECKING:
-    from posthog_emulator.emulator import Emulator
 
 __all__ = ["ROUTES"]
 
@@ -58,19 +56,19 @@ class _Dropped(Exception):
     """One event is not taken in; the message says why."""
 
 
-def _capture(emulator: Emulator, request: Request) -> Answer:
+def _capture(world: World, request: Request) -> Answer:
     if request.method != "POST":
         return Answer(405, headers=[("Allow", "POST")])
     try:
-        results = _take(emulator, request)
+        results = _take(world, request)
     except _Refused as refused:
         return refused.answer()
     again = any(result["result"] == "retry" for result in results.values())
     return json_answer(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
-def _take(emulator: Emulator, request: Request) -> dict[str, Any]:
-    world, token, sent = emulator.world, _token(request), _sent(request)
+def _take(world: World, request: Request) -> dict[str, Any]:
+    token, sent = _token(request), _sent(request)
     content = _content(request)
     batch = _batch(content)
     limited = world.settings.quota_limited
@@ -253,7 +251,7 @@ def _zoned(text: Any) -> int | None:
     return None if at.tzinfo is None else micros(at)
 
 
-ROUTES: Mapping[str, Callable[[Emulator, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[World, Request], Answer]] = {
     "/i/v1/ai/events": _capture,
     "/i/v1/analytics/events": _capture,
 }

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object, is_array
+from posthog_emulator.objects.store import Row
 from posthog_emulator.operation_handler import Special
 from posthog_emulator.rest.handlers import HANDLERS, created, item_answer
-from posthog_emulator.rest.store import Row
 from posthog_emulator.schema.validation import fits
 from posthog_emulator.state import PROJECTS, Call, World
 

@@ -13,7 +13,7 @@ from posthog_emulator.features.query.properties import Values, property_tests, w
 from posthog_emulator.features.query.runner import Session, run_hogql
 from posthog_emulator.http.errors import Problem, invalid
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.rest.store import Row
+from posthog_emulator.objects.store import Row
 from posthog_emulator.state import World, fill
 
 __all__ = ["Known", "behaves", "cohorts_of", "is_dynamic", "renew"]

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from posthog_emulator.features.groups import Group
+from posthog_emulator.event_store.groups import Group
+from posthog_emulator.event_store.persons import Person
+from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.persons.repository import PersonDesk
 from posthog_emulator.features.persons.serializers import (
     COLUMNS,
@@ -16,12 +18,9 @@ from posthog_emulator.features.persons.serializers import (
     member_row,
     person_row,
 )
-from posthog_emulator.features.persons.store import Person
 from posthog_emulator.json_types import as_object
-from posthog_emulator.rest.store import Bucket, Row
+from posthog_emulator.objects.store import Bucket, Row
 from posthog_emulator.timestamps import micros, parsed
-
-from .store import EventStore
 
 if TYPE_CHECKING:
     from posthog_emulator.state import World

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.http.errors import Problem, invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.objects.store import Row
 from posthog_emulator.operation_handler import Special
 from posthog_emulator.rest.pagination import events_asked, paged
-from posthog_emulator.rest.store import Row
 from posthog_emulator.schema.validation import fits
 from posthog_emulator.state import Call
 
 from .property_filters import condition, conditions_of, pointer
 
 if TYPE_CHECKING:
+    from posthog_emulator.event_store.persons import Person
     from posthog_emulator.features.persons.repository import PersonDesk
-    from posthog_emulator.features.persons.store import Person
 
 __all__ = ["SPECIALS", "common_values"]
 

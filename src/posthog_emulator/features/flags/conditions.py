@@ -11,8 +11,7 @@ from operator import ge, gt, le, lt
 from typing import Any, Final
 
 from posthog_emulator.json_types import is_array, is_object
-
-from .dates import absolute, moment, version, version_range
+from posthog_emulator.relative_dates import absolute, moment, version, version_range
 
 __all__ = ["OPERATORS", "Unevaluable", "matches"]
 

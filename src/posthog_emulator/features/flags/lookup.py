@@ -12,7 +12,7 @@ from .conditions import Unevaluable
 from .evaluator import Evaluator, Subject
 
 if TYPE_CHECKING:
-    from posthog_emulator.features.persons.store import Person
+    from posthog_emulator.event_store.persons import Person
 
 __all__ = [
     "COHORTS",

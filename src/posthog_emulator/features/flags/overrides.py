@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.rest.store import Row
+from posthog_emulator.objects.store import Row
 from posthog_emulator.state import World, fill
 
 from .lookup import FLAGS

@@ -8,7 +8,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from posthog_emulator.accounts import Key, candidate
@@ -19,9 +19,6 @@ from posthog_emulator.state import World
 
 from .lookup import evaluator, flags_of, project_of, remember, subject_of
 from .responses import Evaluated, body, definitions, definitions_answer
-
-if TYPE_CHECKING:
-    from posthog_emulator.emulator import Emulator
 
 __all__ = ["ROUTES", "evaluated"]
 
@@ -60,13 +57,13 @@ def evaluated(
     return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
 
 
-def _flags(emulator: Emulator, request: Request) -> Answer:
+def _flags(world: World, request: Request) -> Answer:
     if request.method == "OPTIONS":
         return Answer(204, headers=[("Allow", "GET, POST, OPTIONS")])
     if request.method != "POST":
         return text_answer(405, "Method not allowed")
     try:
-        return _evaluation(emulator.world, request)
+        return _evaluation(world, request)
     except _Refused as refused:
         return refused.answer
 
@@ -133,8 +130,7 @@ def _unpacked(request: Request) -> bytes:
     return content
 
 
-def _definitions(emulator: Emulator, request: Request) -> Answer:
-    world = emulator.world
+def _definitions(world: World, request: Request) -> Answer:
     if request.method not in {"GET", "HEAD"}:
         allowed = [("Allow", "GET, HEAD, OPTIONS")]
         return Answer(204 if request.method == "OPTIONS" else 405, headers=allowed)
@@ -159,9 +155,8 @@ def _over_quota() -> Answer:
     return Problem(402, code="payment_required", detail=detail).answer()
 
 
-def _local_evaluation(emulator: Emulator, request: Request) -> Answer:
+def _local_evaluation(world: World, request: Request) -> Answer:
     """The path of old, at which projects go by their token alone."""
-    world = emulator.world
     try:
         key = world.accounts.authenticate(request, None)
         token = request.value("token")

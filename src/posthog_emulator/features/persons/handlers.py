@@ -14,16 +14,17 @@ from posthog_emulator.features.events.property_filters import condition, conditi
 from posthog_emulator.http.errors import Problem, invalid
 from posthog_emulator.http.messages import Answer, json_answer, text_answer
 from posthog_emulator.json_types import as_object, is_object
+from posthog_emulator.objects.store import Row
 from posthog_emulator.operation_handler import Special, check
 from posthog_emulator.rest.handlers import item_answer
 from posthog_emulator.rest.pagination import paged
-from posthog_emulator.rest.store import Row
 from posthog_emulator.schema.validation import fits
 from posthog_emulator.state import Call, World
 
 if TYPE_CHECKING:
+    from posthog_emulator.event_store.persons import Person
+
     from .repository import PersonDesk
-    from .store import Person
 
 __all__ = ["REFUSALS", "SPECIALS", "settle"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from posthog_emulator.features.events.store import EventStore
-
-from .store import Person
+from posthog_emulator.event_store.persons import Person
+from posthog_emulator.event_store.store import EventStore
 
 __all__ = ["PersonDesk"]
 

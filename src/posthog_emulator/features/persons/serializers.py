@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from posthog_emulator.features.groups import Group
-from posthog_emulator.rest.store import Row
+from posthog_emulator.event_store.groups import Group
+from posthog_emulator.event_store.persons import Person
+from posthog_emulator.objects.store import Row
 from posthog_emulator.timestamps import iso
-
-from .store import Person
 
 __all__ = ["COLUMNS", "event_row", "group_row", "member_row", "person_row"]
 

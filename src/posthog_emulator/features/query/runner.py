@@ -16,7 +16,7 @@ from .result import Result
 from .stubs import Canned, canned_result
 
 if TYPE_CHECKING:
-    from posthog_emulator.features.events.store import EventStore
+    from posthog_emulator.event_store.store import EventStore
     from posthog_emulator.hogql.context import Context
     from posthog_emulator.hogql.translate import Translation
 

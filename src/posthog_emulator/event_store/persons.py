@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from posthog_emulator.features.events import bulk
+from . import bulk
 
 if TYPE_CHECKING:
     import duckdb

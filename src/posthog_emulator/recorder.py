@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.messages import Request
 from posthog_emulator.json_types import is_object
 from posthog_emulator.retention import MIB
-
-from .errors import Problem
-from .forms import Form, Upload, read_form
-from .messages import Request
+from posthog_emulator.schema.forms import Form, Upload, read_form
 
 __all__ = ["RecordedRequest", "Requests", "noted", "recorded"]
 

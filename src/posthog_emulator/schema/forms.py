@@ -10,11 +10,10 @@ from email.policy import HTTP
 from typing import Any, NoReturn, cast
 from urllib.parse import parse_qsl
 
+from posthog_emulator.http.errors import Problem, parse_error, unsupported_media
+from posthog_emulator.http.messages import Request
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.schema.catalogue import Catalogue, Schema
-
-from .errors import Problem, parse_error, unsupported_media
-from .messages import Request
 
 __all__ = ["MAX_BODY", "Form", "Upload", "media_type", "read_form", "typed_fields"]
 

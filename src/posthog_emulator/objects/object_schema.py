@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from posthog_emulator.json_types import as_object, is_array, is_mapping, is_object
-from posthog_emulator.rest.plans import Collection, Plans
-
-from .catalogue import Catalogue, Schema, ref_name
-from .sampling import Synthesiser, Unsatisfiable
-from .validation import Validators
+from posthog_emulator.objects.plans import Collection, Plans
+from posthog_emulator.schema.catalogue import Catalogue, Schema, ref_name
+from posthog_emulator.schema.sampling import Synthesiser, Unsatisfiable
+from posthog_emulator.schema.validation import Validators
 
 __all__ = ["DEFAULTS", "Concealment", "Server", "Shape", "Shapes"]
 

@@ -23,7 +23,10 @@ from .tables import TABLES, ddl
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["EventStore"]
+__all__ = ["EVENTS_FILE", "EventStore"]
+
+EVENTS_FILE: Final = "events.duckdb"
+"""The database of events, in the folder of an emulator that has one."""
 
 _WAITING: Final = 20_000
 _WAITING_BYTES: Final = 32 * MIB

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from posthog_emulator.features.groups import Groups
-from posthog_emulator.features.persons.store import People, Person
+from posthog_emulator.event_store.groups import Groups
+from posthog_emulator.event_store.persons import People, Person
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.timestamps import micros, parsed
 

@@ -1,0 +1,1 @@
+"""Captured events, persons and groups: storage and ingestion."""

@@ -1,0 +1,1 @@
+"""Objects that operations act on: their paths, collections, fields and identifiers."""
