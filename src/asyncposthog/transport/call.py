@@ -16,7 +16,7 @@ from asyncposthog.redact import Redactor
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 from asyncposthog.types import KeyKind
 
-from .client_pool import Lease
+from .client_pool import HeldStream, Lease
 from .exchange import Credentials, exchange
 from .limiter import Budget, Passage
 from .middleware import Middleware
@@ -72,8 +72,13 @@ class Job:
     """What bounds the attempt."""
     queued: int | None = None
     """While the attempt waits for a connection: how many were waiting before it."""
-    held: list[Lease] = field(default_factory=list[Lease])
-    """Connections of streamed answers that nobody has been given yet."""
+    held: list[HeldStream] = field(default_factory=list[HeldStream])
+    """Streamed answers that the caller has not been given yet, each with its connection."""
+
+    @property
+    def downloads(self) -> bool:
+        """Whether the answer may be a redirect to a file store of another origin."""
+        return self.operation.result.status == 302
 
 
 def patience(job: Job) -> float | None:
@@ -102,19 +107,36 @@ async def send_with(
     lease: Lease, job: Job, request: httpx.Request, *, usual: bool
 ) -> httpx.Response:
     """Send a request with the client of a lease, and return the answer with its body unread."""
-    download = job.operation.result.status == 302
+    download = job.downloads
     if download:
         lease.goes_abroad()
     if download or request.url.scheme == "https":
         lease.watch(request)
-    return await exchange(
-        lease.client,
-        request,
-        job.context.credentials,
-        content=job.request.content,
-        usual=usual,
-        download=download,
-    )
+    try:
+        return await exchange(
+            lease.client,
+            request,
+            job.context.credentials,
+            content=job.request.content,
+            usual=usual,
+            download=download,
+        )
+    except httpx.LocalProtocolError as error:
+        if not _no_stream_was_free(error):
+            raise
+        refused = httpx.PoolTimeout("the server allows no more streams on the connection")
+        raise refused from error
+
+
+def _no_stream_was_free(error: BaseException | None) -> bool:
+    """Return whether a request was not sent, as its HTTP/2 connection had too many others."""
+    while error is not None:
+        # h2 is imported by httpcore where it is needed; its own exception is the argument of
+        # httpcore's.
+        if any(type(one).__name__ == "TooManyStreamsError" for one in (error, *error.args)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def out_of_time(job: Job, size: int | None) -> TimeoutError:

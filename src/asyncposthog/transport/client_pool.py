@@ -3,9 +3,12 @@
 A call can be cancelled anywhere, but httpcore (1.0.9) does not survive that everywhere: a
 connection whose call was cancelled while a lock was taken, while it was handed over, or while its
 answer was being closed stays "connecting" or "active" for ever, and a limited pool has one less.
-The pool inside an httpx client cannot be repaired from outside. So each call over HTTP/1.1 gets
-an httpx client of its own, with a pool of one connection, and the client of a call that did not
-end well is closed and replaced. What is used again is what ended well, and nothing else.
+So each call over HTTP/1.1 gets an httpx client of its own, with a pool of one connection, and the
+client of a call that did not end well is closed and replaced. What is used again is what ended
+well, and nothing else.
+
+Over HTTP/2 a client has as many calls as its server allows streams. Until that is known, only the
+call that opens the connection has it: the others wait here for the server's settings.
 """
 
 from __future__ import annotations
@@ -24,12 +27,23 @@ import httpx
 from anyio.lowlevel import current_token
 
 from .connection_gate import ConnectionGate
+from .native_cancellation import on_asyncio, scoped
+from .orphans import remove_orphans, transports
 
-__all__ = ["ClientPool", "HeldStream", "Lease", "Sharing", "close_all", "connection_limit"]
+__all__ = [
+    "ClientPool",
+    "HeldStream",
+    "Lease",
+    "Sharing",
+    "close_all",
+    "connection_limit",
+    "hand_over",
+]
 
 Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed"]
-"""`exclusive`: a client has one call at a time. `multiplexed`: all calls share a client, which is
-replaced when one of them was cut off (HTTP/2). `fixed`: all share one that is never replaced."""
+"""`exclusive`: a client has one call at a time. `multiplexed`: so many as its server allows where
+it speaks HTTP/2, else one; it is replaced when a call was cut off. `fixed`: all calls share a
+client, which is the user's own and never replaced."""
 
 _KEEPALIVE: Final = 5.0
 """Seconds an unused connection is kept, as by httpx."""
@@ -42,6 +56,12 @@ _OWNED: Final = ("start_tls.complete", "send_request_headers.started")
 """From these on a connection belongs to httpcore's pool, and is closed with it."""
 _CLOSED_AT_ONCE: Final = 8
 """Clients that one call closes, at most: others may be closed by the calls after it."""
+_MAX_STREAMS: Final = 100
+"""Streams that httpcore has at a time on an HTTP/2 connection, at most."""
+_SETTINGS_BEGIN: Final = "http2.receive_remote_settings.started"
+_SETTINGS: Final = "http2.receive_remote_settings.complete"
+_STREAMS: Final = 3
+"""SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2)."""
 
 
 class _Closable(Protocol):
@@ -51,12 +71,13 @@ class _Closable(Protocol):
 class PooledClient:
     """An httpx client, and how it is used."""
 
-    __slots__ = ("calls", "client", "healthy", "idle_since", "origin")
+    __slots__ = ("calls", "capacity", "client", "healthy", "idle_since", "origin")
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         """Keep a new client."""
         self.client = client
         self.calls = 0
+        self.capacity = 1
         self.healthy = True
         self.idle_since = math.inf
         self.origin = _UNUSED
@@ -81,6 +102,11 @@ class ClientPool:
         self._size = sys.maxsize if size is None else size
         self._all: set[PooledClient] = set()
         self._current: PooledClient | None = None
+        self._shared: list[PooledClient] = []
+        self._opening: PooledClient | None = None
+        self._opened: anyio.Event | None = None
+        self._single: set[str] = set()
+        self._guarded: bool | None = None
         self._idle: dict[str, list[PooledClient]] = {}
         self._condemned: deque[_Closable] = deque()
         self._closed = False
@@ -88,35 +114,118 @@ class ClientPool:
     @property
     def sample(self) -> httpx.AsyncClient:
         """A client to read settings from; it is not taken."""
-        if self._sharing != "exclusive":
-            return self._shared().client
-        for clients in self._idle.values():
+        if self._sharing == "fixed":
+            return self._only().client
+        for clients in (*self._idle.values(), self._shared):
             if clients:
                 return clients[-1].client
         pooled = self._new()
         self._idle.setdefault(_UNUSED, []).append(pooled)
         return pooled.client
 
-    def take(self, origin: str) -> Lease:
+    @property
+    def fixed(self) -> bool:
+        """Whether all calls share a client that is never replaced."""
+        return self._sharing == "fixed"
+
+    @property
+    def multiplexed(self) -> bool:
+        """Whether calls may share a connection."""
+        return self._sharing == "multiplexed"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether native cancellation must not reach the client; asked within the event loop."""
+        if self._guarded is None:
+            self._guarded = (
+                self._sharing == "fixed"
+                and on_asyncio()
+                and any(_has_connections(one) for one in transports(self._only().client))
+            )
+        return self._guarded
+
+    async def take(self, origin: str, *, alone: bool = False) -> Lease:
         """Return a client for a call that has a permit of the gate.
 
         Args:
             origin: Where the call goes: a client that is connected to there is preferred.
+            alone: Whether the call must not share its client.
         """
-        if self._sharing == "exclusive":
+        if self._sharing == "fixed":
+            pooled = self._only()
+        elif self._sharing == "exclusive" or alone or not self._may_share(origin):
             pooled = self._unused(origin)
             pooled.origin = origin
         else:
-            pooled = self._shared()
+            while (pooled := self._sharable(origin)) is None:
+                assert self._opened is not None
+                await self._opened.wait()
+                if not self._may_share(origin):
+                    pooled = self._unused(origin)
+                    break
+            pooled.origin = origin
         pooled.calls += 1
         return Lease(self, pooled)
+
+    def _may_share(self, origin: str) -> bool:
+        """Return whether a server may speak HTTP/2: it is negotiated by TLS alone."""
+        return origin not in self._single and origin.startswith("https:")
+
+    def _sharable(self, origin: str) -> PooledClient | None:
+        """Return a client that has room, or that opens a connection; None: one is being opened."""
+        oldest = time.monotonic() - _KEEPALIVE
+        for pooled in self._shared:
+            fresh = pooled.calls or pooled.idle_since > oldest
+            if pooled.calls < pooled.capacity and pooled.origin == origin and fresh:
+                return pooled
+        if self._opening is not None:
+            return None
+        pooled = self._opening = self._unused(_UNUSED)
+        self._opened = anyio.Event()
+        return pooled
+
+    def settle(self, pooled: PooledClient, streams: int | None, *, http2: bool) -> None:
+        """Note what the server of a new connection allows.
+
+        Args:
+            pooled: Its client.
+            streams: Calls at a time; None: not said.
+            http2: Whether it speaks HTTP/2.
+        """
+        if streams:
+            pooled.capacity = min(streams, _MAX_STREAMS)
+        if http2:
+            if pooled.healthy and pooled.origin != _FOREIGN and pooled not in self._shared:
+                self._shared.append(pooled)
+        elif pooled is self._opening:
+            self._single.add(pooled.origin)
+        self._end_opening(pooled)
+
+    def pause(self, pooled: PooledClient) -> None:
+        """Have new calls wait while httpcore adjusts to other settings of the server."""
+        if pooled in self._shared:
+            self._shared.remove(pooled)
+            if self._opening is None:
+                self._opening = pooled
+                self._opened = anyio.Event()
+
+    def retire(self, pooled: PooledClient) -> None:
+        """Have no more calls share a client: httpcore opens another connection in it."""
+        if pooled in self._shared:
+            self._shared.remove(pooled)
+            pooled.healthy = False
+
+    def _end_opening(self, pooled: PooledClient) -> None:
+        if self._opening is pooled and self._opened is not None:
+            self._opening = None
+            self._opened.set()
 
     def _new(self) -> PooledClient:
         pooled = PooledClient(self._build())
         self._all.add(pooled)
         return pooled
 
-    def _shared(self) -> PooledClient:
+    def _only(self) -> PooledClient:
         if self._current is None:
             self._current = self._new()
         return self._current
@@ -132,28 +241,47 @@ class ClientPool:
             return self._new()
         # All clients but those of calls with a permit are unused, so there is one: it closes its
         # connection to another host and opens one to this.
-        return next(clients for clients in idle.values() if clients).pop(0)
+        for clients in idle.values():
+            if clients:
+                return clients.pop(0)
+        for pooled in self._shared:
+            if not pooled.calls:
+                self._shared.remove(pooled)
+                self._condemn(pooled)
+                break
+        return self._new()
 
     def give_back(self, pooled: PooledClient, intact: bool) -> None:
         """Take a client back, to be used again if its call ended well, else to be closed."""
         pooled.calls -= 1
         if not intact or self._closed:
             pooled.healthy = False
-        if self._sharing == "exclusive":
-            if not pooled.healthy:
-                self._condemn(pooled)
-            now = time.monotonic()
-            for clients in self._idle.values():
-                while clients and clients[0].idle_since < now - _KEEPALIVE:
-                    self._condemn(clients.pop(0), urgent=False)
-            if pooled.healthy:
-                pooled.idle_since = now
-                self._idle.setdefault(pooled.origin, []).append(pooled)
-        elif self._sharing == "multiplexed" and not pooled.healthy:
-            if self._current is pooled:
-                self._current = None
+        if self._sharing == "fixed":
+            if not intact:
+                self._condemned.extend(remove_orphans(pooled.client))
+                pooled.healthy = True
+            return
+        self._end_opening(pooled)
+        now = time.monotonic()
+        self._drop_old(now - _KEEPALIVE)
+        if not pooled.healthy:
+            if pooled in self._shared:
+                self._shared.remove(pooled)
             if not pooled.calls:
                 self._condemn(pooled)
+            return
+        pooled.idle_since = now
+        if pooled not in self._shared:
+            self._idle.setdefault(pooled.origin, []).append(pooled)
+
+    def _drop_old(self, before: float) -> None:
+        """Close clients that have been unused for longer than a connection is kept."""
+        for clients in self._idle.values():
+            while clients and clients[0].idle_since < before:
+                self._condemn(clients.pop(0), urgent=False)
+        for pooled in [one for one in self._shared if not one.calls and one.idle_since < before]:
+            self._shared.remove(pooled)
+            self._condemn(pooled, urgent=False)
 
     def _condemn(self, pooled: PooledClient, *, urgent: bool = True) -> None:
         if pooled not in self._all:
@@ -188,6 +316,7 @@ class ClientPool:
         """Close every client, also those in use."""
         self._closed = True
         self._idle.clear()
+        self._shared.clear()
         self._current = None
         self._condemned.extend(pooled.client for pooled in self._all)
         self._all.clear()
@@ -204,6 +333,7 @@ class ClientPool:
         """Drop every client without closing it: the event loop has gone, and its sockets too."""
         self._closed = True
         self._idle.clear()
+        self._shared.clear()
         self._all.clear()
         self._condemned.clear()
         self._current = None
@@ -212,7 +342,16 @@ class ClientPool:
 class Lease:
     """A client for one call, and the permit of the gate that came with it."""
 
-    __slots__ = ("_handshake", "_pool", "_pooled", "client", "ended")
+    __slots__ = (
+        "_earlier",
+        "_handshake",
+        "_pool",
+        "_pooled",
+        "_shares",
+        "client",
+        "ended",
+        "guarded",
+    )
 
     def __init__(self, pool: ClientPool, pooled: PooledClient) -> None:
         """Keep what is lent."""
@@ -220,24 +359,41 @@ class Lease:
         self._pooled = pooled
         self.client = pooled.client
         self.ended = False
+        self.guarded = pool.guarded
+        self._earlier: Any = None
+        self._shares = pool.multiplexed
         self._handshake: _Closable | None = None
 
     def watch(self, request: httpx.Request) -> None:
-        """Find out about a connection whose TLS handshake is cut off.
+        """Find out what the server allows, and about a TLS handshake that is cut off.
 
-        httpcore drops it without closing its socket, and the event loop keeps that.
+        httpcore drops its connection without closing the socket, and the event loop keeps that.
         """
-        extensions = request.extensions
-        earlier = extensions.get("trace")
+        earlier = request.extensions.get("trace")
         # Middleware may have set one of its own, or may send the same request twice.
-        if earlier is None or isinstance(getattr(earlier, "__self__", None), Lease):
-            extensions["trace"] = self._trace
+        before = getattr(earlier, "__self__", None)
+        self._earlier = before._earlier if isinstance(before, Lease) else earlier
+        request.extensions["trace"] = self._trace
 
     async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if self._earlier is not None:
+            await self._earlier(event, info)
         if event.endswith(_CONNECTED):
             self._handshake = cast("_Closable", info["return_value"])
         elif event.endswith(_OWNED):
             self._handshake = None
+        if not self._shares:
+            return
+        if event == _SETTINGS_BEGIN:
+            self._pool.pause(self._pooled)
+        elif event == _SETTINGS:
+            changed = info["return_value"].changed_settings.get(_STREAMS)
+            self._pool.settle(self._pooled, changed and changed.new_value, http2=True)
+        elif event == "http11.send_request_headers.started":
+            if info["request"].method != b"CONNECT":  # that is to a proxy
+                self._pool.settle(self._pooled, None, http2=False)
+        elif event.endswith("connect_tcp.started"):
+            self._pool.retire(self._pooled)
 
     def goes_abroad(self) -> None:
         """Note that the connection may lead to another host when the call is over."""
@@ -258,16 +414,16 @@ class Lease:
         if self._pool.gate is not None:
             self._pool.gate.release(ended_well=intact)
 
+    def drop(self, stream: _Closable) -> None:
+        """Give back the place of an answer that was not closed, and have it closed."""
+        if not self.ended and self._pool.fixed:
+            self._pool.close_soon(stream)
+        self.end(intact=False)
+
     async def close(self) -> None:
         """Give back what was not given back, and close what is not to be used again."""
         self.end(intact=False)
         await self._pool.sweep()
-
-
-async def close_all(leases: list[Lease]) -> None:
-    """Give back connections that no caller has been handed."""
-    while leases:
-        await leases.pop().close()
 
 
 class HeldStream(httpx.AsyncByteStream):
@@ -278,6 +434,7 @@ class HeldStream(httpx.AsyncByteStream):
         self._inner = inner
         self._lease = lease
         self._complete = False
+        self._superseded = False
         token: Any = current_token()
         loop: Any = getattr(token, "native_token", token)
         # asyncio's name, and trio's.
@@ -287,14 +444,32 @@ class HeldStream(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body."""
-        async for chunk in self._inner:
-            yield chunk
+        if self._superseded:
+            raise httpx.ReadError(
+                "the answer was closed, because middleware called call_next again after it"
+            )
+        if not self._lease.guarded:
+            async for chunk in self._inner:
+                yield chunk
+        else:
+            pieces = aiter(self._inner)
+            while (piece := await scoped(partial(anext, pieces, None))) is not None:
+                yield piece
         self._complete = True
+
+    async def supersede(self) -> None:
+        """Close the answer, because middleware asks for another one instead."""
+        if not self._lease.ended:
+            self._superseded = True
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the answer and give back its place. One that was not read to its end is cut."""
         try:
-            await self._inner.aclose()
+            if self._lease.guarded:
+                await scoped(self._inner.aclose)
+            else:
+                await self._inner.aclose()
         except BaseException:
             self._complete = False
             raise
@@ -307,7 +482,49 @@ class HeldStream(httpx.AsyncByteStream):
         if not self._lease.ended:
             # The garbage collector may run in another thread, or in the middle of the gate.
             with suppress(RuntimeError):
-                self._soon(partial(self._lease.end, intact=False))
+                self._soon(partial(self._lease.drop, self._inner))
+
+
+class _TiedStream(httpx.AsyncByteStream):
+    """The body of an answer that middleware made, perhaps out of others, closed with those."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, held: list[HeldStream]) -> None:
+        self._inner = inner
+        self._held = held
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+
+    async def aclose(self) -> None:
+        try:
+            await self._inner.aclose()
+        finally:
+            await close_all(self._held)
+
+
+async def close_all(held: list[HeldStream]) -> None:
+    """Close answers that no caller has been given."""
+    failed: BaseException | None = None
+    while held:
+        try:
+            await held.pop().aclose()
+        except httpx.HTTPError:
+            pass  # it is closed all the same
+        except BaseException as error:
+            failed = error  # the others are closed all the same
+    if failed is not None:
+        raise failed
+
+
+async def hand_over(response: httpx.Response, held: list[HeldStream]) -> None:
+    """Let the caller have a streamed answer, and close those its middleware did not return."""
+    own = response.stream
+    if response.is_closed or any(one is own for one in held):
+        await close_all([one for one in held if one is not own])
+    elif held:
+        response.stream = _TiedStream(cast("httpx.AsyncByteStream", own), [*held])
+    held.clear()  # from now on it is the caller who closes it
 
 
 def connection_limit(
@@ -321,8 +538,8 @@ def connection_limit(
     """
     sizes: list[int] = []
     for transport in transports:
-        if transport is None or isinstance(transport, httpx.MockTransport | httpx.ASGITransport):
-            continue  # without connections
+        if transport is None or not _has_connections(transport):
+            continue
         size: object = usual
         if isinstance(transport, httpx.AsyncHTTPTransport):
             pool = getattr(transport, "_pool", None)
@@ -330,3 +547,7 @@ def connection_limit(
         if isinstance(size, int) and size < sys.maxsize:
             sizes.append(max(1, size))
     return min(sizes, default=None)
+
+
+def _has_connections(transport: httpx.AsyncBaseTransport) -> bool:
+    return not isinstance(transport, httpx.MockTransport | httpx.ASGITransport)

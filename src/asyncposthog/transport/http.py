@@ -19,13 +19,14 @@ from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
 from .call import Context, Job, out_of_time, patience, send_with, set_deadline, timeouts
-from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all
+from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all, hand_over
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
 from .errors import UNSENT, classify, translate, without_secrets
 from .exchange import CUT, build_request, close, read_bounded, read_error
 from .limiter import Budget, Limiter, Passage
 from .middleware import compose
+from .native_cancellation import scoped
 from .retry import Course, Policy, run
 from .retry_budget import RetryBudget
 
@@ -153,8 +154,8 @@ class Transport:
             else:
                 response = await self._course(job, repeatable)
             if stream:
+                await hand_over(response, job.held)
                 self._streams += 1
-                job.held.clear()  # from now on it is the caller who closes it
             return response
         finally:
             self._running -= 1
@@ -283,6 +284,11 @@ class Transport:
                     return await self._perform(job)
         except httpx.HTTPError as error:
             failed = self._translated(error, job)
+        except PostHogError:
+            if job.held:
+                # Middleware returned an error in place of an answer it has had.
+                await close_all(job.held)
+            raise
         else:
             failed = self._interrupted(job)
         finally:
@@ -314,19 +320,9 @@ class Transport:
 
     async def _perform(self, job: Job) -> httpx.Response:
         """Send one attempt through the middleware, and raise what its answer stands for."""
-        context, prepared = job.context, job.request
-        headers = context.headers
-        if prepared.headers:
-            headers = headers.copy()
-            headers.update(prepared.headers)
-        request = build_request(
-            prepared.method,
-            context.hosts.app + prepared.target,
-            headers,
-            prepared.content,
-            {"timeout": timeouts(patience(job))},
-        )
+        context = job.context
         if context.middleware:
+            request = self._build(job)
             request.read()
             operation = job.operation
             request.extensions["asyncposthog"] = {
@@ -336,21 +332,39 @@ class Transport:
             }
             response = await compose(context.middleware, partial(self._transmit, job))(request)
         else:
-            usual = prepared.method == "GET" and not prepared.headers
-            response = await self._transmit(job, request, usual=usual)
+            response = await self._transmit(job)
         if response.status_code < 300 or response.status_code == 304:
             if self._reserve is not None:
                 self._reserve.earn()
             return response
         raise await self._failure(job, response)
 
-    async def _transmit(
-        self, job: Job, request: httpx.Request, *, usual: bool = False
-    ) -> httpx.Response:
-        """Put a request on the wire, and read the answer unless it is to be streamed."""
-        context = job.context
-        verbose = logger.isEnabledFor(logging.DEBUG)
-        began = self.clock.monotonic() if verbose else 0.0
+    def _build(self, job: Job) -> httpx.Request:
+        prepared = job.request
+        headers = job.context.headers
+        if prepared.headers:
+            headers = headers.copy()
+            headers.update(prepared.headers)
+        return build_request(
+            prepared.method,
+            job.context.hosts.app + prepared.target,
+            headers,
+            prepared.content,
+            {"timeout": timeouts(patience(job))},
+        )
+
+    async def _transmit(self, job: Job, request: httpx.Request | None = None) -> httpx.Response:
+        """Send a request when there is a connection for it.
+
+        Args:
+            job: The call.
+            request: What middleware has sent on; None: it is still to be built.
+        """
+        while job.held:
+            # Middleware asks for another answer: the call never holds two connections, lest it
+            # waits for itself.
+            await job.held[-1].supersede()
+            job.held.pop()
         # The permit for a connection is taken last. Whoever holds one waits for nothing else, so
         # that no two calls can wait for each other: not for a query slot, the limiter, middleware
         # (which may make calls of its own), or the pause before a repeat. The limiter counts an
@@ -358,11 +372,27 @@ class Transport:
         # not sent: waiting here after the admission cannot make it send too many.
         if self._gate is not None and not self._gate.try_acquire():
             await self._wait_for_connection(job, self._gate)
-        lease = self._lease(job)
-        passage = job.passage
+        lease = await self._lease(job)
+        if lease.guarded:
+            return await scoped(partial(self._exchange, job, lease, request))
+        return await self._exchange(job, lease, request)
+
+    async def _exchange(
+        self, job: Job, lease: Lease, request: httpx.Request | None
+    ) -> httpx.Response:
+        """Put a request on the wire, and read the answer unless it is to be streamed."""
+        context, prepared, passage = job.context, job.request, job.passage
+        verbose = logger.isEnabledFor(logging.DEBUG)
+        began = self.clock.monotonic() if verbose else 0.0
+        usual = request is None and prepared.method == "GET" and not prepared.headers
         response: httpx.Response | None = None
         intact = False
+        held: HeldStream | None = None
         try:
+            if self._pool.fixed:
+                await self._pool.sweep()  # what is to be closed still takes a place
+            if request is None:
+                request = self._build(job)  # not earlier: a call that is not sent costs little
             if passage is not None:
                 passage.sent = True
             if job.on_sent is not None:
@@ -377,8 +407,9 @@ class Transport:
                     response, context.max_bytes, job.request, job.operation.id
                 )
             else:
-                response.stream = HeldStream(cast("httpx.AsyncByteStream", response.stream), lease)
-                job.held.append(lease)
+                held = HeldStream(cast("httpx.AsyncByteStream", response.stream), lease)
+                response.stream = held
+                job.held.append(held)
             intact = True
         except BaseException as error:
             if passage is not None and isinstance(error, UNSENT):
@@ -390,7 +421,7 @@ class Transport:
                     await close(response)
             raise
         finally:
-            if not (intact and job.held and job.held[-1] is lease):
+            if held is None or not intact:
                 lease.end(intact)
             await self._pool.sweep()
         if verbose:
@@ -407,20 +438,27 @@ class Transport:
             TimeoutError: None was.
         """
         job.queued = gate.waiting
-        left = self._left(job)
-        # Until there is a permit, the deadline alone cancels.
-        if set_deadline(job, inf if left is None else left):
-            job.overall = left is not None
-        if not await gate.acquire(patience(job)):
+        left, wait = self._left(job), patience(job)
+        if left == 0:
+            job.overall = True
+            raise self._interrupted(job)
+        if left is None:
+            job.overall = False
+            set_deadline(job, inf)  # until there is a permit
+        elif (not job.overall or job.passage is not None) and set_deadline(job, left):
+            job.overall = True
+        if left is not None and (wait is None or left <= wait):
+            wait = None  # the deadline comes first: a second timer would only cost
+        if not await gate.acquire(wait):
             job.overall = False
             raise self._interrupted(job)
         job.queued = None
         set_deadline(job, self._bound(job))
 
-    def _lease(self, job: Job) -> Lease:
+    async def _lease(self, job: Job) -> Lease:
         """Return a client for an attempt that has a permit; without one, give that back."""
         try:
-            lease = self._pool.take(job.context.hosts.app)
+            lease = await self._pool.take(job.context.hosts.app, alone=job.downloads)
         except BaseException:
             if self._gate is not None:
                 self._gate.release()
@@ -433,13 +471,15 @@ class Transport:
             )
         return lease
 
-    def _note(self, job: Job, request: httpx.Request, began: float, outcome: str) -> None:
+    def _note(self, job: Job, request: httpx.Request | None, began: float, outcome: str) -> None:
         """Write a line about an attempt: no header, no body, and no words of an exception."""
-        path = mask_target(request.url.raw_path.decode("ascii", "replace"))
+        method, path = job.request.method, job.request.target
+        if request is not None:
+            method, path = request.method, request.url.raw_path.decode("ascii", "replace")
         logger.debug(
             "%s %s: %s in %.0f ms, attempt %d, %s",
-            request.method,
-            job.context.redactor(path),
+            method,
+            job.context.redactor(mask_target(path)),
             outcome,
             (self.clock.monotonic() - began) * 1000,
             job.attempt,

@@ -15,7 +15,7 @@ import anyio.abc
 import httpx
 import pytest
 
-from asyncposthog import PostHogError
+from asyncposthog import PostHogError, ServerError
 from asyncposthog import TimeoutError as CallTimeoutError
 from tests.helpers.fake_transport import KEY, Client
 
@@ -363,6 +363,99 @@ async def test_middleware_that_fails_with_a_stream_in_hand() -> None:
                     pass
             await report(ph.with_options(middleware=[]))
         assert len(kept) == 2
+
+
+class Around(httpx.AsyncByteStream):
+    """A body that middleware makes of another."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        async for piece in self.response.aiter_raw():
+            yield piece.upper()
+
+
+@pytest.mark.parametrize("what", ["another", "around", "error"])
+async def test_middleware_that_returns_another_answer_for_a_stream(what: str) -> None:
+    async def replace(request: httpx.Request, call_next: Any) -> httpx.Response:
+        response = await call_next(request)
+        kept.append(response)
+        if what == "around":
+            return httpx.Response(200, stream=Around(response), request=request)
+        return httpx.Response(200 if what == "another" else 503, content=BODY, request=request)
+
+    kept: list[httpx.Response] = []  # dropping them would close them
+    async with serving() as server:
+        ph = client(server, max_connections=1, middleware=[replace], max_retries=1, deadline=10)
+        async with ph:
+            for _ in range(3):
+                with suppress(ServerError):
+                    async with ph.stream(ph.things.report) as answer:
+                        read = b"".join([piece async for piece in answer.aiter_bytes()])
+                        assert read == (BODY.upper() if what == "around" else BODY)
+            await report(ph.with_options(middleware=[]))
+        assert len(kept) == (6 if what == "error" else 3)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_middleware_that_asks_twice_for_a_stream(first: bool) -> None:
+    async def twice(request: httpx.Request, call_next: Any) -> httpx.Response:
+        answers = [await call_next(request), await call_next(request)]
+        kept.extend(answers)
+        return answers[0 if first else 1]
+
+    kept: list[httpx.Response] = []
+    async with serving() as server:
+        ph = client(server, max_connections=1, middleware=[twice], deadline=10)
+        async with ph:
+            async with ph.stream(ph.things.report) as answer:
+                if first:
+                    with pytest.raises(PostHogError, match="call_next again"):
+                        await anext(answer.aiter_bytes())
+                else:
+                    assert b"".join([piece async for piece in answer.aiter_bytes()]) == BODY
+            await report(ph.with_options(middleware=[]))
+        assert server.requests == 3
+
+
+async def test_a_call_without_a_connection_builds_no_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = 0
+    usual = httpx.Request.__init__
+
+    def count(self: httpx.Request, *args: Any, **settings: Any) -> None:
+        nonlocal built
+        built += 1
+        usual(self, *args, **settings)
+
+    monkeypatch.setattr(httpx.Request, "__init__", count)
+    async with serving() as server, client(server, max_connections=1) as ph:
+        server.mode = "stall"
+        cut = Scoped()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cut, ph)  # has the connection
+            await server.until(requests=1)
+            async with anyio.create_task_group() as others:
+                for _ in range(50):
+                    others.start_soon(Deadlines(), ph)
+            assert built == 1
+            await cut.cancel()
+
+
+async def test_http2_that_is_not_spoken_leaves_each_call_its_own_connection() -> None:
+    async with serving() as server, client(server, http2=True) as ph:
+        await all_work(ph)
+        assert server.opened == SIZE
+        server.mode = "stall"
+        async with anyio.create_task_group() as tasks:
+            cut = Scoped()
+            tasks.start_soon(cut, ph)
+            await server.until(requests=1)
+            await cut.cancel()
+        await all_work(ph)
+        assert server.opened == SIZE + 1  # only the connection of the call that was cut off
 
 
 async def test_redirects_and_look_ups_need_no_second_place() -> None:

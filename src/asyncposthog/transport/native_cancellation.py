@@ -1,0 +1,47 @@
+"""Work that asyncio's own `task.cancel()` does not reach.
+
+httpcore shields its cleanup with cancel scopes. `task.cancel()`, `asyncio.timeout` and Ctrl-C pass
+through those, and a connection whose cleanup was cut off is never used again. In a task group the
+task that was cancelled waits for its child, which is cancelled through a scope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import anyio
+from anyio.lowlevel import current_token
+
+__all__ = ["on_asyncio", "scoped"]
+
+T = TypeVar("T")
+
+
+def on_asyncio() -> bool:
+    """Return whether the running event loop is asyncio's."""
+    token: Any = current_token()
+    return isinstance(getattr(token, "native_token", token), asyncio.AbstractEventLoop)
+
+
+async def scoped(work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work` in a task of its own, so that only cancel scopes can cancel it.
+
+    A native cancellation of the caller cancels the scope of `work`, waits until it has ended, and
+    is raised then. What `work` returned in that case is dropped.
+    """
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    async def child() -> None:
+        try:
+            results.append(await work())
+        except Exception as error:
+            errors.append(error)  # not through the group, which would wrap it
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(child)
+    if errors:
+        raise errors.pop()
+    return results.pop()
