@@ -73,8 +73,13 @@ def _offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
     if not link:
         return _past_the_end(call, state, page)
     following = follow(call, state, link)
-    if "offset" not in following.query:
-        return following
+    return _to_offset(call, state, page, following) if "offset" in following.query else following
+
+
+def _to_offset(
+    call: Call, state: PageState, page: Envelope, following: PageState
+) -> PageState | None:
+    """Check and correct the offset that a link leads to."""
     here, target, got = call.offset(state), call.offset(following), len(page.received)
     if target <= here:
         raise failure(call.operation, f"`next` goes from offset {here} back to {target}")
@@ -146,21 +151,34 @@ def _persons(call: Call, state: PageState, page: Envelope) -> PageState | None:
 
 
 def _linked(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    # Also for answers said to be whole: a `next` that the schema does not know is followed.
+    # Also where the schema knows no `next`. Some such links have offsets or page numbers.
     link = page.get("next")
-    return follow(call, state, link) if link else None
+    if not link:
+        return None
+    following = follow(call, state, link)
+    if "cursor" in following.query:
+        return following
+    if "offset" in following.query and call.offset(following) != call.offset(state):
+        return _to_offset(call, state, page, following)
+    if "page" in following.query and _number(call, following) != _number(call, state):
+        return _to_page(call, state, following)
+    return following
 
 
 def _page(call: Call, state: PageState, page: Envelope) -> PageState | None:
     here = _number(call, state)
     if not page.has("next") and page.more:
         return PageState({**state.query, "page": here + 1})
-    following = _linked(call, state, page)
-    if following is None:
+    link = page.get("next")
+    if not link:
         return _uncounted_end(call, state, page, here)
-    if "page" not in following.query:
-        return following
-    number = _number(call, following)
+    following = follow(call, state, link)
+    return _to_page(call, state, following) if "page" in following.query else following
+
+
+def _to_page(call: Call, state: PageState, following: PageState) -> PageState:
+    """Check the page number that a link leads to."""
+    here, number = _number(call, state), _number(call, following)
     if number <= here:
         raise failure(call.operation, f"`next` goes from page {here} back to {number}")
     if number > here + 1:

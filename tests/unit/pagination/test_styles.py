@@ -237,6 +237,8 @@ LOOPS: list[tuple[str, PageStyle, list[Any], int]] = [
     ("same items", "offset", [page_of(1, 2, next="?offset=2"), page_of(1, 2, next="?offset=4")], 2),
     ("part of them", "cursor", [page_of(1, 2, next="?cursor=a"), page_of(2, next=None)], 2),
     ("two pages on", "page", [page_of(1, next="?page=3"), page_of(9, next=None)], 1),
+    ("linked page", "cursor", [page_of(1, next="?page=3"), page_of(9, next=None)], 1),
+    ("linked offset", "single", [page_of(1, next="?offset=9"), page_of(9, next=None)], 1),
     ("page", "page", [page_of(1, next="?page=2"), page_of(2, next="?page=1")], 2),
     ("empty", "recordings", [{"results": [], "has_next": True}], 0),
     ("no cursor", "body_cursor", [{"results": [], "hasMore": True, "nextCursor": None}], 0),
