@@ -28,12 +28,11 @@ def item_columns(operation: Operation) -> tuple[str, ...]:
     pages = [{"$ref": component}]
     if paging.items is not None:
         pages = [properties.get(paging.items) for properties in _objects(pages, schemas)]
-    fields = {
-        name: field
-        for properties in _objects(pages, schemas)
-        for name, field in properties.items()
-        if not (isinstance(field, Mapping) and cast("Mapping[str, Any]", field).get("writeOnly"))
-    }
+    fields: dict[str, None] = {}
+    for properties in _objects(pages, schemas):
+        for name, field in cast("Mapping[str, Mapping[str, Any]]", properties).items():
+            if not field.get("writeOnly"):
+                fields.setdefault(name)
     return tuple(fields)
 
 
