@@ -1,15 +1,21 @@
-"""Words for shell completion: resources, operations, parameters and fields. Nothing is sent."""
+"""Words for shell completion: resources, operations, parameters, fields, columns.
+
+Nothing is sent, and neither the client nor the models are imported.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import typer
 
 from asyncposthog.operation import Operation
 
 __all__ = [
+    "EXPORT_COLUMNS",
     "complete_column",
+    "complete_export_column",
     "complete_field",
     "complete_known_resource",
     "complete_operation",
@@ -17,6 +23,22 @@ __all__ = [
     "complete_parameter",
     "complete_resource",
 ]
+
+
+EXPORT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "events": (
+        "uuid", "event", "timestamp", "distinct_id", "person_id", "properties", "properties.",
+        "elements_chain", "created_at", "person.properties.", "$session_id", "$window_id",
+    ),
+    "persons": ("id", "created_at", "properties", "properties.", "is_identified"),
+    "sessions": (
+        "session_id", "distinct_id", "$start_timestamp", "$end_timestamp", "$session_duration",
+        "$entry_current_url", "$end_current_url", "$pageview_count", "$autocapture_count",
+        "$is_bounce",
+    ),
+    "groups": ("index", "key", "created_at", "properties", "properties."),
+}  # fmt: skip
+"""Columns of each `export` command: any HogQL expression is one, and these are the usual ones."""
 
 
 def complete_resource(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -50,6 +72,11 @@ def complete_column(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
     before, comma, name = incomplete.rpartition(",")
     return [f"{before}{comma}{found}" for found in _starting(name, field_names(operation, name))]
+
+
+def complete_export_column(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the usual columns of the rows that an `export` command exports."""
+    return _starting(incomplete, EXPORT_COLUMNS.get(ctx.info_name or "", ()))
 
 
 def complete_parameter(ctx: typer.Context, incomplete: str) -> list[str]:

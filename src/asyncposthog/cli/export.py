@@ -68,6 +68,7 @@ class Order:
             return form
         named = form_of_name(out)
         if named is None and Path(out).suffix and not out.endswith(("/", os.sep)):
+            _read_target(out, "jsonl")  # it says which formats and compressions are not written
             raise UsageProblem(
                 f"{out}: the name says no format.", "Give --format, or add a slash for a folder."
             )
@@ -80,10 +81,7 @@ class Order:
         Raises:
             UsageProblem: Format and output do not go together.
         """
-        try:
-            return None if self.out is None else read_target(self.out, self.form)
-        except ValueError as error:
-            raise UsageProblem(f"--out {error}.") from None
+        return None if self.out is None else _read_target(self.out, self.form)
 
     @property
     def noted(self) -> Path | None:
@@ -109,6 +107,13 @@ class Order:
                 f"There is nothing to resume: no checkpoint {noted}.",
                 "Leave --resume out to begin, or name the checkpoint with --checkpoint.",
             )
+
+
+def _read_target(out: str, form: Form) -> Target:
+    try:
+        return read_target(out, form)
+    except ValueError as error:
+        raise UsageProblem(f"--out {error}.") from None
 
 
 async def carry_out(

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from .completion import complete_column, complete_parameter, complete_resource
+from .completion import (
+    complete_column,
+    complete_export_column,
+    complete_parameter,
+    complete_resource,
+)
 from .runner import run
 
 if TYPE_CHECKING:
@@ -73,7 +78,13 @@ Values = Annotated[
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", "-c", metavar="HOGQL", help="Export this; default: the usual ones."),
+    typer.Option(
+        "--column",
+        "-c",
+        metavar="HOGQL",
+        help="Export this; default: the usual ones.",
+        autocompletion=complete_export_column,
+    ),
 ]
 Settle = Annotated[
     float,

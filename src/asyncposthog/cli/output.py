@@ -159,7 +159,8 @@ class _Missing:
     def report(self) -> None:
         """Print a note about those that are left, if there were objects."""
         if self._seen and self._columns:
-            note(f"No object has {' or '.join(self._columns)}: empty.")
+            be = "is" if len(self._columns) == 1 else "are"
+            note(f"{' and '.join(self._columns)} {be} empty in every object.")
 
 
 def _has(row: Any, name: str) -> bool:

@@ -23,6 +23,7 @@ from .terminal import note, on_terminal, stderr_console, succeeded, table, to_te
 from .values import read_values
 
 if TYPE_CHECKING:
+    from asyncposthog.export.targets import Form
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult
 
@@ -83,7 +84,24 @@ def _form(question: Question) -> RowFormat:
         raise UsageProblem("A table is for the terminal.", "Give --format csv, json or jsonl.")
     if form == "parquet" and output is None:
         raise UsageProblem("Parquet needs a file.", "Give --output FILE.")
+    if output is not None:
+        _check_name(output, form)
     return form
+
+
+def _check_name(output: Path, form: RowFormat) -> None:
+    """Refuse a name that says another format than the one that is written."""
+    from asyncposthog.export.targets import read_target  # only where a file is written
+
+    try:
+        read_target(output, "jsonl" if form == "json" else cast("Form", form))
+    except ValueError as error:
+        raise UsageProblem(f"--output {error}.") from None
+    if output.suffix.lower() == ".gz":
+        raise UsageProblem(
+            f"{output}: the result of a query is not compressed.",
+            "Use a name without .gz, or `asyncposthog export hogql`.",
+        )
 
 
 def read_text(given: str) -> str:

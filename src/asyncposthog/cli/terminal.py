@@ -33,8 +33,11 @@ __all__ = [
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_ID_NAMES: Final = frozenset({"id", "ids", "key", "keys", "uuid", "uuids"})
+
 _FIRST_WIDTH: Final = 80
-"""The width up to which the first column is never cut, whatever it holds."""
+"""The width up to which the first column is never cut, whatever it has."""
 _LEAST_WIDTH: Final = 8
 """The width that every column keeps."""
 _GAP: Final = 3
@@ -134,22 +137,29 @@ def table(
     cells = [[Text(plain(cell(value))) for value in row] for row in listed]
     titles = [Text(plain(name), style="bold") for name in names]
     console, usual = stdout_console(), stdout_console().width
-    natural, whole = list[int](), list[bool]()
+    natural, least = list[int](), list[int]()
     for place, (name, title) in enumerate(zip(names, titles, strict=True)):
         sizes = [row[place].cell_len for row in cells]
         natural.append(max([*sizes, title.cell_len] if header else sizes, default=1))
         numeric = header and _numeric(row[place] for row in listed)
-        whole.append(numeric or _is_id(name) or (place == 0 and natural[0] <= _FIRST_WIDTH))
+        by_name = _is_id(name) if header else place == 0
+        whole = numeric or by_name or (place == 0 and natural[0] <= _FIRST_WIDTH)
+        uncut = (
+            size
+            for size, row in zip(sizes, listed, strict=True)
+            if whole or _is_kept(row[place]) or (not header and _is_id(str(row[0])))
+        )
+        least.append(natural[-1] if whole else max(uncut, default=0))
         grid.add_column(
             title,
             overflow="ellipsis",
-            no_wrap=whole[-1] or not wrap,
+            no_wrap=whole or not wrap,
             style="" if header or place else "bold",
             justify="right" if numeric else "left",
         )
     gaps = (_GAP if header else _GAP - 1) * (len(names) - 1)
     # What goes to a file or a program is never cut.
-    widths = fitting_widths(natural, whole, usual - gaps) if on_terminal() else natural
+    widths = fitting_widths(natural, least, usual - gaps) if on_terminal() else natural
     for column, width in zip(grid.columns, widths, strict=True):
         column.width = width
     for row in cells:
@@ -161,30 +171,39 @@ def table(
         console.width = usual
 
 
-def fitting_widths(natural: Sequence[int], whole: Sequence[bool], available: int) -> list[int]:
+def fitting_widths(natural: Sequence[int], least: Sequence[int], available: int) -> list[int]:
     """Return the widths of columns: the widest of those that may be cut give way first.
 
     Args:
         natural: The widths that show everything.
-        whole: Which columns are never cut.
+        least: The widths below which columns are not cut.
         available: The width for all of them; exceeded where that is not enough.
     """
-    left = available - sum(width for width, keep in zip(natural, whole, strict=True) if keep)
-    others = sorted(width for width, keep in zip(natural, whole, strict=True) if not keep)
-    limit = others[-1] if others else 0
-    for place, width in enumerate(others):
-        share = left // (len(others) - place)
-        if width > share:
-            limit = max(share, _LEAST_WIDTH)
-            break
-        left -= width
-    return [w if keep else min(w, limit) for w, keep in zip(natural, whole, strict=True)]
+
+    def limited(limit: int) -> list[int]:
+        return [max(low, min(width, limit)) for width, low in zip(natural, least, strict=True)]
+
+    low, high = _LEAST_WIDTH, max(_LEAST_WIDTH, *natural)
+    while low < high:  # the largest limit with which the columns fit
+        middle = (low + high + 1) // 2
+        if sum(limited(middle)) <= available:
+            low = middle
+        else:
+            high = middle - 1
+    return limited(low)
 
 
 def _is_id(name: str) -> bool:
-    """Whether a column holds what people copy to name an object."""
+    """Whether a field of that name has what people copy to name an object."""
     last = name.rpartition(".")[2].lower()
-    return last in {"id", "uuid"} or last.endswith(("_id", "_uuid"))
+    return last in _ID_NAMES or last.rpartition("_")[2] in _ID_NAMES
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether a value is never cut: a number or a UUID."""
+    if isinstance(value, str):
+        return _UUID.fullmatch(value) is not None
+    return isinstance(value, int | float | Decimal | UUID) and not isinstance(value, bool)
 
 
 def _numeric(values: Iterable[Any]) -> bool:

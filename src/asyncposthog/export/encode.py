@@ -109,7 +109,9 @@ def _are_objects(values: Sequence[Any]) -> bool:
 
 
 def csv_header(columns: Sequence[str]) -> bytes:
-    """Return the first line of a CSV file."""
+    """Return the first line of a CSV file; nothing where no column is known."""
+    if not columns:
+        return b""
     return _csv([list(columns)])
 
 

@@ -20,6 +20,8 @@ _FORMS: Final[dict[str, Form]] = {
     ".pq": "parquet",
 }
 _WORDS: Final[dict[Form, str]] = {"jsonl": "JSON lines", "csv": "CSV", "parquet": "Parquet"}
+_OTHER: Final = frozenset({".arrow", ".avro", ".feather", ".ipc", ".orc", ".tsv", ".xls", ".xlsx"})
+"""Formats that are not written, so that a file of such a name would be another than it says."""
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".xz", ".zip", ".lz4"})
 
 
@@ -49,7 +51,8 @@ def read_target(given: str | os.PathLike[str], form: Form) -> Target:
 
     Raises:
         TypeError: It is no path of text.
-        ValueError: The name is that of another format, or of a compression that is not written.
+        ValueError: The name is that of another format, or of a format or a compression that is
+            not written.
     """
     if not isinstance(os.fspath(_path_like(given)), str):
         raise TypeError(f"an output must be a str or a path of text, not {type(given).__name__}")
@@ -64,6 +67,11 @@ def read_target(given: str | os.PathLike[str], form: Form) -> Target:
             )
         return Target(path, folder=True)
     named, compression = _read(path)
+    other = (path.with_suffix("") if compression else path).suffix.lower()
+    if other in _OTHER:
+        raise ValueError(
+            f"{str(path)!r} is named as {other}, which is not written: use .jsonl, .csv or .parquet"
+        )
     if named is not None and named != form:
         folder = f", or '{path}/' for a folder" if form == "parquet" else ""
         raise ValueError(

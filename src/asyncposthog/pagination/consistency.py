@@ -1,17 +1,18 @@
-"""What shows that pages do not fit together: pure functions that return a message, or None.
+"""Signs that pages do not fit together: pure functions that return a message, or None.
 
 The items of a list can change between the requests for its pages, and no client can see that. It
-can only see what follows from it: a count that changes, items that come twice, a sum that falls
-short of the count.
+can only see the effects: a count that changes, items that come twice, fewer items than counted.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from .next_link import follow
 from .state import Call, Envelope, PageState
+from .strategies import identities
 
-__all__ = ["count_changed", "gap", "is_whole", "repeated", "short", "unordered"]
+__all__ = ["count_changed", "fewer", "gap", "is_whole", "repeated", "short", "unordered"]
 
 _BY_OFFSET = frozenset({"offset", "persons"})
 
@@ -53,6 +54,14 @@ def gap(call: Call, state: PageState, page: Envelope, following: PageState) -> s
     if not _by_offset(call) or "offset" not in following.query:
         return None
     ended, begins = call.offset(state) + len(page.received), call.offset(following)
+    if begins == ended and not following.skip and identities(page.received) is None:
+        link = page.get("next")
+        linked = call.offset(follow(call, state, link)) if link else ended
+        if linked > ended:
+            return (
+                f"a page ended at offset {ended}, and its `next` begins at {linked}: the list "
+                f"continues at {ended}, so that items may be repeated, which have no id"
+            )
     if begins <= ended:
         return None
     return (
@@ -88,10 +97,15 @@ def short(call: Call, state: PageState, page: Envelope, *, total: int, whole: bo
         reached = call.offset(state) + (len(page.received) if page.items else 0)
     else:
         return None
-    if page.count is None or reached >= page.count:
+    return fewer(reached, page.count)
+
+
+def fewer(reached: int, count: int | None) -> str | None:
+    """Compare the number of items at the end of a list with the server's count."""
+    if count is None or reached >= count:
         return None
     return (
-        f"the list ended after {reached} items, and the server counts {page.count}: the others "
+        f"the list ended after {reached} items, and the server counts {count}: the others "
         "were deleted meanwhile, or the server does not show them"
     )
 

@@ -18,6 +18,7 @@ from .strategies import STRATEGIES
 __all__ = ["Cursor", "Items", "Pages", "call_of", "cursor", "fetch_of", "through"]
 
 _TOTAL = "include_total"
+_USE = "await it for a page, or iterate it with `async for`"
 
 T = TypeVar("T")
 
@@ -112,8 +113,15 @@ class Cursor(Generic[T]):
         )
 
     def __repr__(self) -> str:
-        """Name the operation."""
-        return f"<Cursor: {self._call.operation.id}>"
+        """Name the operation, and say how to get its items."""
+        return f"<Cursor: {self._call.operation.id}; nothing was requested yet: {_USE}>"
+
+    def _repr_html_(self) -> str:
+        """Say in a notebook how to get the items."""
+        from html import escape  # only notebooks use it
+
+        name, use = escape(self._call.operation.id), escape(_USE)
+        return f"<p><code>{name}</code>: nothing was requested yet. {use[0].upper()}{use[1:]}.</p>"
 
     def _walk(self) -> Walk:
         pagination = self._call.operation.pagination
@@ -158,7 +166,7 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
         self._step: Step | None = None
         """The page handed out last, until it is known where the next one begins."""
         self._before: Mark | None = None
-        self._fetched: deque[tuple[PageState, bytes]] = deque()
+        self._fetched: deque[tuple[PageState, bytes | None]] = deque()
         self._busy = False
         self._ended = False
         self.wanted: int | None = None
@@ -214,6 +222,10 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
             contents = await gather(walk.request, self._states)
             self._fetched.extend(zip(self._states, contents, strict=True))
         _, content = self._fetched.popleft()
+        if content is None:
+            if self._before is not None:  # None only where the list was resumed here
+                self._walk.no_page(self._before)
+            return None
         self._step = walk.load(state, content, self._before)
         return Page(walk, self._step)
 

@@ -38,15 +38,15 @@ def follow(call: Call, state: PageState, link: object) -> PageState:
     Its parameters win over ours; those that it does not mention stay.
 
     Raises:
-        PaginationError: It is no link, or leads to another resource.
+        PaginationError: It is not a link, or leads to another resource.
     """
     if not isinstance(link, str):
-        raise failure(call.operation, f"`next` is no link, but a {type(link).__name__}")
+        raise failure(call.operation, f"`next` is not a link but {_kind(link)}")
     try:
         parts = urlsplit(link)
         pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=1000)
     except ValueError:
-        raise failure(call.operation, "`next` is no link that can be read") from None
+        raise failure(call.operation, "`next` is not a valid link") from None
     if not _same_resource(call.operation, parts.path):
         raise failure(
             call.operation,
@@ -62,6 +62,11 @@ def follow(call: Call, state: PageState, link: object) -> PageState:
             parameters[name] = [*before, value] if isinstance(before, list) else [before, value]
     taken = _taken(call, parameters)
     return PageState({**state.query, **taken}, state.after)
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _taken(call: Call, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,9 @@ class Page(Collection[T], Generic[T]):
         if state is None:
             return None
         content = await self._walk.request(state)
+        if content is None:
+            self._walk.no_page(self._step.mark)
+            return None
         return Page(self._walk, self._walk.load(state, content, self._step.mark))
 
     @overload

@@ -1,4 +1,4 @@
-"""Requesting pages one after the other, and seeing to it that they get on."""
+"""Fetch pages and detect loops."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from asyncposthog.decoding import decode
-from asyncposthog.errors import PaginationWarning
+from asyncposthog.errors import NotFoundError, PaginationWarning
 
 from . import consistency
 from .state import Call, Envelope, PageState, failure
-from .strategies import Strategy, identities
+from .strategies import Strategy, content_id, identities
 
 __all__ = ["Fetch", "Mark", "Step", "Walk"]
 
@@ -65,34 +65,54 @@ class Walk:
         self._prints: dict[int, int] = {}
         self._noticed: set[str] = set()
 
-    async def request(self, state: PageState) -> bytes:
-        """Send the request for a page."""
-        return await self._fetch(self.call.query_at(state), self.call.body_at(state))
+    async def request(self, state: PageState) -> bytes | None:
+        """Send the request for a page; None where it was counted and the server has none."""
+        try:
+            return await self._fetch(self.call.query_at(state), self.call.body_at(state))
+        except NotFoundError:  # "Invalid page."
+            if not state.beyond:
+                raise
+            return None
 
-    def load(self, state: PageState, content: bytes, before: Mark | None = None) -> Step:
-        """Read the answer for a page, and check that it gets on.
+    def no_page(self, before: Mark) -> None:
+        """Note that the list ended, although the server counts more items."""
+        if before.whole:
+            self._notice("short", consistency.fewer(before.total, before.count))
+
+    def load(self, state: PageState, content: bytes | None, before: Mark | None = None) -> Step:
+        """Read the response for a page, and check that it advances.
 
         Raises:
             DecodeError: It cannot be read.
-            PaginationError: It holds nothing that was not there before.
+            PaginationError: It has no item that was not there before.
         """
         operation = self.call.operation
         result = operation.result
-        data = decode(result, content, strict=self._strict, operation=operation, media=result.media)
+        if content is None:  # a list that was resumed beyond its last page
+            paging = operation.pagination
+            data: Any = {paging.items: []} if paging and paging.items else []
+        else:
+            data = decode(
+                result, content, strict=self._strict, operation=operation, media=result.media
+            )
         envelope = Envelope(operation, data)
         _leave_out(envelope, state.skip)
         if before is None:
             self._requests.setdefault(self.call.key(state), 0)
             ids = self._check_items(envelope, 0, None)
             whole = consistency.is_whole(self.call, state)
+            envelope.total = len(envelope.items) if whole else None
             mark = Mark(0, 0, envelope.count, ids, len(envelope.items), whole)
             return Step(state, envelope, mark)
         position = before.position + 1
         ids = self._check_items(envelope, position, before)
         empty = 0 if envelope.items else before.empty + 1
         if empty > _EMPTY_IN_A_ROW:
-            raise failure(operation, f"{empty} empty pages came in a row, and no end")
+            raise failure(
+                operation, f"Pagination does not advance: {empty} empty pages came in a row"
+            )
         total = before.total + len(envelope.items)
+        envelope.total = total if before.whole else None
         self._notice("count", consistency.count_changed(before.count, envelope.count))
         self._notice("repeated", consistency.repeated(before.ids, ids))
         mark = Mark(position, empty, envelope.count, ids, total, before.whole)
@@ -114,11 +134,10 @@ class Walk:
         found = self._requests.setdefault(self.call.key(state), position)
         if found < position:
             here = found == step.mark.position
+            where = "to the page that it is on" if here else "back to an earlier page"
             raise failure(
                 self.call.operation,
-                "`next` leads to the page that it stands on"
-                if here
-                else f"After page {position} the server leads back to an earlier one",
+                f"Pagination does not advance: `next` of page {position} leads {where}",
                 "The items up to here are complete. Narrower filters may help.",
             )
         self._notice("gap", consistency.gap(call, step.state, page, state))
@@ -150,8 +169,8 @@ class Walk:
         if repeated or (before.ids and all(i in before.ids for i in ids)):
             raise failure(
                 self.call.operation,
-                f"Page {position + 1} holds only items that were there before",
-                "The server does not get on. The items up to here are complete.",
+                f"Pagination does not advance: page {position + 1} has only items of earlier pages",
+                "The items up to here are complete.",
             )
         return frozenset(ids)
 
@@ -161,7 +180,10 @@ def _leave_out(envelope: Envelope, skip: tuple[str, ...]) -> None:
     if not skip:
         return
     ids = identities(envelope.received, unique=False)
-    if ids is not None:
+    if ids is None:
+        if skip == (content_id(envelope.received),):
+            envelope.items = []
+    else:
         known = frozenset(skip)
         pairs = zip(envelope.received, ids, strict=True)
         envelope.items = [item for item, identity in pairs if str(identity) not in known]

@@ -21,7 +21,8 @@ def plan(
     are wide: after one that does not, the next page is looked at alone.
     """
     count = page.count
-    if most < 2 or count is None or following.skip or "offset" not in following.query:
+    alone = following.skip or following.beyond
+    if most < 2 or count is None or alone or "offset" not in following.query:
         return [following]
     start = call.offset(following)
     step = start - call.offset(state)

@@ -38,11 +38,15 @@ class PageState:
     """The cursor that goes into the body, where the style has it there."""
     skip: tuple[str, ...] = ()
     """Ids, as text, of items that the page may repeat: it overlaps the page before it."""
+    beyond: bool = False
+    """Whether the server gave no link to the page, but counts more items than it returned."""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data from which `from_json` makes the same state."""
         data: dict[str, Any] = {"query": dict(self.query), "after": self.after}
-        return {**data, "skip": list(self.skip)} if self.skip else data
+        if self.skip:
+            data["skip"] = list(self.skip)
+        return {**data, "beyond": True} if self.beyond else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PageState:
@@ -53,11 +57,13 @@ class PageState:
         """
         query, after, skip = data.get("query", {}), data.get("after"), data.get("skip", [])
         ids = cast("Sequence[object]", skip) if isinstance(skip, list | tuple) else (None,)
+        beyond = data.get("beyond", False)
         valid = isinstance(query, Mapping) and isinstance(after, str | None)
+        valid = valid and isinstance(beyond, bool)
         if not valid or not all(isinstance(one, str) for one in ids):
-            raise ValueError("this is no state of a page; use what `page.state` gave")
+            raise ValueError("invalid page state; pass the value of `page.state`")
         names = cast("Mapping[str, Any]", query)
-        return cls(dict(names), after, tuple(map(str, ids)))
+        return cls(dict(names), after, tuple(map(str, ids)), beyond)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class Call:
         try:
             return int(value or 0)
         except (TypeError, ValueError):
-            raise failure(self.operation, f"The offset {value!r} is no number") from None
+            raise failure(self.operation, f"The offset {value!r} is not a number") from None
 
     def limit(self, state: PageState) -> int | None:
         """Return the page size that the request for a page asks for; None if it names none."""
@@ -126,7 +132,7 @@ def _text(value: Any) -> str:
 class Envelope:
     """The answer for one page, whatever its form: a model, a dict, or a bare array."""
 
-    __slots__ = ("_fields", "data", "items", "received")
+    __slots__ = ("_fields", "data", "items", "received", "total")
 
     def __init__(self, operation: Operation, data: Any) -> None:
         """Find the items.
@@ -139,6 +145,8 @@ class Envelope:
         self.items: list[Any] = _items(operation, data)
         self.received: list[Any] = self.items
         """The items as they came, with those that are left out because they were known."""
+        self.total: int | None = None
+        """How many items all pages up to this one had; None where the first is not known."""
 
     def has(self, name: str) -> bool:
         """Whether the server sent a field of that name."""
@@ -181,8 +189,8 @@ def _items(operation: Operation, data: Any) -> list[Any]:
             return cast("list[Any]", found)
     raise failure(
         operation,
-        f"The answer is no page: it holds no list `{name}`, but {_held(data)}",
-        "`client.request(...)` gives such an answer as it is.",
+        f"The response is not a page: it has no list `{name}`, but {_held(data)}",
+        "`client.request(...)` returns such a response unchanged.",
     )
 
 

@@ -1,6 +1,6 @@
-"""How each style of paging gets from one page to the next.
+"""How each style of pagination gets from one page to the next.
 
-A strategy is a pure function: the call, the state of a page and its answer give the state of the
+A strategy is a pure function: the call, the state of a page and its response give the state of the
 next page, or None at the end. A short page is never the end.
 """
 
@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias, cast
 
+from pydantic_core import to_json
+
+from asyncposthog.model import Model
 from asyncposthog.operation import PageStyle
 
 from .next_link import follow
 from .state import Call, Envelope, PageState, failure
 
-__all__ = ["STRATEGIES", "Strategy", "identities"]
+__all__ = ["STRATEGIES", "Strategy", "content_id", "identities"]
 
 Strategy: TypeAlias = Callable[[Call, PageState, Envelope], PageState | None]
 
 
+_COMPLETE: Final = "The items up to here are complete."
 _IDENTITIES: Final = tuple((n, attrgetter(n), itemgetter(n)) for n in ("id", "uuid"))
 
 
@@ -48,6 +54,12 @@ def identities(items: list[Any], *, unique: bool = True) -> tuple[Any, ...] | No
     return None
 
 
+def content_id(items: list[Any]) -> str:
+    """Return an id of a page whose items have none: two pages share it when they are the same."""
+    plain = [item.raw() if isinstance(item, Model) else item for item in items]
+    return f"sha256:{sha256(to_json(plain)).hexdigest()}"
+
+
 def _field(item: Any, name: str) -> Any:
     if isinstance(item, dict):
         return cast("dict[str, Any]", item).get(name)
@@ -61,8 +73,13 @@ def _offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
     if not link:
         return _past_the_end(call, state, page)
     following = follow(call, state, link)
-    if "offset" not in following.query:
-        return following
+    return _to_offset(call, state, page, following) if "offset" in following.query else following
+
+
+def _to_offset(
+    call: Call, state: PageState, page: Envelope, following: PageState
+) -> PageState | None:
+    """Check and correct the offset that a link leads to."""
     here, target, got = call.offset(state), call.offset(following), len(page.received)
     if target <= here:
         raise failure(call.operation, f"`next` goes from offset {here} back to {target}")
@@ -74,30 +91,42 @@ def _offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
             call.operation,
             f"`next` skips items: after {got} items from offset {here} it continues at offset "
             f"{target}, further than a page of {limit}",
-            "The items up to here are complete.",
+            _COMPLETE,
         )
-    return _overlapping(state, page, {**following.query, "offset": here + got}) or following
+    return _continued(state, page, {**following.query, "offset": here + got}) or following
 
 
 def _past_the_end(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    """Ask for the rest where the server counts more items than it has given."""
+    """Request the rest where the server counts more items than it has returned."""
     if state.query and "offset" not in state.query:
         return None  # the server leads by something else than offsets
     reached = call.offset(state) + len(page.received)
     if page.count is None or reached >= page.count:
         return None
-    return _overlapping(state, page, {**state.query, "offset": reached})
+    return _unlinked(state, page, {**state.query, "offset": reached})
 
 
-def _overlapping(state: PageState, page: Envelope, query: Mapping[str, Any]) -> PageState | None:
-    """Return a state whose page may repeat items of this one; None if it could not be noticed.
+def _continued(state: PageState, page: Envelope, query: Mapping[str, Any]) -> PageState | None:
+    """Return a state whose page may repeat items of this one; None if this one had nothing new.
 
     A page that came short was either cut, so that the next one begins where it ended, or filtered
-    by the server, so that it holds items from further on. Without the items that are known, both
-    give every item once.
+    by the server, so that it has items from further on. Without the items that are known, both
+    give every item once. Items without an id may be repeated, but none is missing.
     """
-    known = identities(page.received) if page.items else None
-    return None if known is None else PageState(query, state.after, tuple(map(str, known)))
+    if not page.items:
+        return None
+    known = identities(page.received)
+    return PageState(query, state.after, () if known is None else tuple(map(str, known)))
+
+
+def _unlinked(state: PageState, page: Envelope, query: Mapping[str, Any]) -> PageState | None:
+    """Return the state of a page that the server counts but gives no link to."""
+    following = _continued(state, page, query)
+    if following is None:
+        return None
+    # The server may ignore where the page is to begin, and send this one again.
+    skip = following.skip or (content_id(page.received),)
+    return replace(following, skip=skip, beyond=True)
 
 
 def _computed(call: Call, state: PageState, page: Envelope) -> PageState | None:
@@ -111,7 +140,7 @@ def _computed(call: Call, state: PageState, page: Envelope) -> PageState | None:
     if not got:
         raise failure(
             call.operation,
-            f"The server says that there is more after offset {here}, and gives nothing",
+            f"The server says that there are more items after offset {here}, and returns none",
         )
     return PageState({**state.query, "offset": here + got}, state.after)
 
@@ -122,21 +151,66 @@ def _persons(call: Call, state: PageState, page: Envelope) -> PageState | None:
 
 
 def _linked(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    # Also for answers said to be whole: a `next` that the schema does not know is followed.
+    # Also where the schema knows no `next`. Some such links have offsets or page numbers.
     link = page.get("next")
-    return follow(call, state, link) if link else None
+    if not link:
+        return None
+    following = follow(call, state, link)
+    if "cursor" in following.query:
+        return following
+    if "offset" in following.query and call.offset(following) != call.offset(state):
+        return _to_offset(call, state, page, following)
+    if "page" in following.query and _number(call, following) != _number(call, state):
+        return _to_page(call, state, following)
+    return following
 
 
 def _page(call: Call, state: PageState, page: Envelope) -> PageState | None:
     here = _number(call, state)
-    if not page.has("next"):
-        return PageState({**state.query, "page": here + 1}) if page.more else None
-    following = _linked(call, state, page)
-    if following is not None and "page" in following.query and _number(call, following) <= here:
+    if not page.has("next") and page.more:
+        return PageState({**state.query, "page": here + 1})
+    link = page.get("next")
+    if not link:
+        return _uncounted_end(call, state, page, here)
+    following = follow(call, state, link)
+    return _to_page(call, state, following) if "page" in following.query else following
+
+
+def _to_page(call: Call, state: PageState, following: PageState) -> PageState:
+    """Check the page number that a link leads to."""
+    here, number = _number(call, state), _number(call, following)
+    if number <= here:
+        raise failure(call.operation, f"`next` goes from page {here} back to {number}")
+    if number > here + 1:
         raise failure(
-            call.operation, f"`next` goes from page {here} back to {_number(call, following)}"
+            call.operation,
+            f"`next` skips pages: after page {here} it continues at page {number}",
+            _COMPLETE,
         )
     return following
+
+
+def _uncounted_end(call: Call, state: PageState, page: Envelope, here: int) -> PageState | None:
+    """Request the next page where the server counts more items than it has returned."""
+    if page.more is False or page.count is None or (state.query and "page" not in state.query):
+        return None
+    reached = page.total
+    if reached is None:  # the pages before this one are not known: take them to be full
+        size = _page_size(call, state)
+        reached = None if size is None else (here - 1) * size + len(page.received)
+    if reached is None or reached >= page.count:
+        return None
+    return _unlinked(state, page, {**state.query, "page": here + 1})
+
+
+def _page_size(call: Call, state: PageState) -> int | None:
+    pagination = call.operation.pagination
+    usual = None if pagination is None else pagination.page_size
+    value = call.parameter("page_size", state) or call.parameter("limit", state) or usual
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _number(call: Call, state: PageState) -> int:
@@ -144,7 +218,7 @@ def _number(call: Call, state: PageState) -> int:
     try:
         return int(value or 1)
     except (TypeError, ValueError):
-        raise failure(call.operation, f"The page {value!r} is no number") from None
+        raise failure(call.operation, f"The page {value!r} is not a number") from None
 
 
 def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
@@ -152,8 +226,8 @@ def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
 
     The server's own `next` excludes it, and so skips the events that share it. And the server has
     been seen to say that this is the end while events remain: only a page with nothing new is
-    the end, where we can ask for one. A page that one timestamp fills is asked for again, twice
-    as large, as long as the server gives more.
+    the end, where one can be requested. A page that one timestamp fills is requested again, twice
+    as large, as long as the server returns more.
     """
     if not page.received:
         return None
@@ -177,8 +251,8 @@ def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
             return None
         raise failure(
             call.operation,
-            f"More events share the timestamp {last.isoformat()} than the server gives on a page "
-            f"({len(page.received)}): the others cannot be reached",
+            f"More events share the timestamp {last.isoformat()} than the server returns on a page "
+            f"({len(page.received)}): the others cannot be requested",
             "Use `query.stream()` or an export, or narrower filters.",
         )
     low, high = sorted((last, bound))
@@ -238,7 +312,7 @@ def _body_cursor(call: Call, state: PageState, page: Envelope) -> PageState | No
     if cursor:
         return PageState(state.query, str(cursor))
     if page.more:
-        raise failure(call.operation, "The server says that there is more, and gives no cursor")
+        raise failure(call.operation, "The server says that there are more items, without a cursor")
     return None
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from asyncposthog import registry
+from asyncposthog.cli import terminal
 from asyncposthog.cli.columns import field_names
 from asyncposthog.cli.output import Format, show_object
 from asyncposthog.cli.terminal import fitting_widths
@@ -55,7 +57,7 @@ def test_inside_of_open_objects_any_name_goes(program: Program, emulator: Emulat
     assert ended.lines == [
         {"key": "beta", "filters.multivariate": None, "filters.xyzzy": None},
     ]
-    assert ended.err == "No object has filters.xyzzy: empty.\n"
+    assert ended.err == "filters.xyzzy is empty in every object.\n"
 
 
 def test_every_model_has_fields_to_choose_from() -> None:
@@ -75,20 +77,62 @@ def test_columns_of_a_bare_array_are_chosen(
 
 
 @pytest.mark.parametrize(
-    ("natural", "whole", "available", "widths"),
+    ("natural", "least", "available", "widths"),
     [
-        ([36, 10, 10], [True, False, False], 100, [36, 10, 10]),
-        ([36, 50, 10], [True, False, False], 66, [36, 20, 10]),
-        ([36, 50, 30], [True, False, False], 76, [36, 20, 20]),
-        ([36, 50, 30], [True, False, False], 20, [36, 8, 8]),
-        ([36, 36], [True, True], 20, [36, 36]),
-        ([3, 5], [False, False], 2, [3, 5]),
+        ([36, 10, 10], [36, 0, 0], 100, [36, 10, 10]),
+        ([36, 50, 10], [36, 0, 0], 66, [36, 20, 10]),
+        ([36, 50, 30], [36, 0, 0], 76, [36, 20, 20]),
+        ([36, 50, 30], [36, 0, 0], 20, [36, 8, 8]),
+        ([36, 50, 30], [36, 0, 25], 76, [36, 15, 25]),
+        ([36, 36], [36, 36], 20, [36, 36]),
+        ([3, 5], [0, 0], 2, [3, 5]),
+        ([4], [0], 2, [4]),
     ],
 )
 def test_what_may_be_cut_gives_way_to_ids(
-    natural: list[int], whole: list[bool], available: int, widths: list[int]
+    natural: list[int], least: list[int], available: int, widths: list[int]
 ) -> None:
-    assert fitting_widths(natural, whole, available) == widths
+    assert fitting_widths(natural, least, available) == widths
+
+
+_ID = "0199aaaa-0000-7000-8000-000000000001"
+_KEY = "a-key-of-a-feature-flag-that-is-longer-than-a-narrow-terminal-is-wide"
+_LONG = "words " * 40
+_USER = "a-distinct-id-that-is-longer-than-a-narrow-terminal-is-wide"
+TABLES: list[tuple[Any, list[str]]] = [
+    # One object, its names at the left.
+    ({"uuid": _ID, "distinct_id": _USER, "name": _LONG}, [_ID, _USER]),
+    ({"name": _LONG, "key": _KEY}, [_KEY]),
+    ({"name": _LONG, "other": _ID, "size": 10**40, "share": 0.12345678901234566}, [
+        _ID, str(10**40), "0.12345678901234566",
+    ]),
+    # Several, their names above.
+    ([{"name": _LONG, "description": _LONG, "distinct_ids": [_USER]}], [_USER]),
+    ([{"name": _LONG, "description": _LONG, "key": _KEY, "alias": _ID}], [_KEY, _ID]),
+    ([{"name": _LONG, "alias": None, "mixed": _LONG}, {"alias": _ID, "mixed": 10**30}], [
+        _ID, str(10**30),
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "whole"), TABLES)
+def test_ids_keys_uuids_and_numbers_are_never_cut(
+    data: Any, whole: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("asyncposthog.cli.terminal.on_terminal", lambda: True)
+    monkeypatch.setattr("asyncposthog.cli.output.on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    rows: list[Any] = data if isinstance(data, list) else [data]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    terminal.stdout_console.cache_clear()
+    try:
+        show_object(data, "table", columns)
+    finally:
+        terminal.stdout_console.cache_clear()
+    shown = capsys.readouterr().out
+    for text in whole:
+        assert text in shown
+    assert _LONG.strip() not in shown
 
 
 def test_ids_are_whole_on_a_narrow_terminal(pointed: None, emulator: Emulator) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import pytest
 
+from asyncposthog.cli.completion import EXPORT_COLUMNS
+from asyncposthog.export import service
+from asyncposthog.export.source import Source
 from tests.architecture.subprocesses import told
 
 from .helpers import Ended
@@ -50,12 +54,32 @@ def complete(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         ("asyncposthog export list coho", ["cohorts"]),
         ("asyncposthog export list cohorts -c is_s", ["is_static"]),
         ("asyncposthog list xyzzy -c i", []),
+        ("asyncposthog export events --column ti", ["timestamp"]),
+        (
+            "asyncposthog export events --from 2026-01-01 -c per",
+            ["person.properties.", "person_id"],
+        ),
+        ("asyncposthog export persons -c is", ["is_identified"]),
+        ("asyncposthog export sessions -c session", ["session_id"]),
+        ("asyncposthog export groups --column k", ["key"]),
     ],
 )
 def test_words_that_are_offered(
     complete: Callable[[str], list[str]], line: str, offered: list[str]
 ) -> None:
     assert complete(line) == offered
+
+
+def test_the_columns_of_an_export_are_offered() -> None:
+    # What is offered is written down a second time, because importing the exports is slow.
+    usual = {source.kind: source.columns for source in vars(service).values() if _is_source(source)}
+    assert usual.keys() == EXPORT_COLUMNS.keys()
+    for kind, columns in usual.items():
+        assert set(columns) <= set(EXPORT_COLUMNS[kind])
+
+
+def _is_source(value: object) -> TypeGuard[Source]:
+    return isinstance(value, Source)
 
 
 def test_completing_imports_neither_the_client_nor_models() -> None:

@@ -218,3 +218,22 @@ def test_names_twice_are_no_object(program: Program, wire: respx.Route) -> None:
     assert (ended.status, ended.out) == (2, "")
     assert "AS" in ended.err
     assert program("query", "SELECT 1 LIMIT 1", "--format", "csv").out == "n,n\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "words"),
+    [
+        ("x.xlsx", "csv", "is named as .xlsx, which is not written"),
+        ("x.arrow", "parquet", "is named as .arrow, which is not written"),
+        ("x.parquet", "csv", "is named as Parquet, but CSV is to be written"),
+        ("x.csv.gz", "csv", "the result of a query is not compressed"),
+    ],
+)
+def test_a_name_of_another_format_is_refused_before_anything_is_sent(
+    program: Program, wire: respx.Route, tmp_path: Path, name: str, form: str, words: str
+) -> None:
+    ended = program("query", "SELECT 1", "--format", form, "--output", str(tmp_path / name))
+    assert ended.status == 2
+    assert words in ended.err
+    assert not wire.called
+    assert list(tmp_path.iterdir()) == []

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 
-from asyncposthog import AsyncPostHog, ExportError, PaginationWarning, RequestOptions
+from asyncposthog import (
+    AsyncPostHog,
+    ExportError,
+    PaginationWarning,
+    RequestOptions,
+    registry,
+)
+from asyncposthog.export.list_columns import item_columns
 from posthog_emulator import Emulator
 
 pytestmark = pytest.mark.anyio
@@ -76,3 +86,62 @@ async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_p
         with pytest.warns(PaginationWarning, match="23"):
             report = await tail.to_jsonl(tmp_path / "tail.jsonl")
     assert report.notes == ()
+
+
+def empty(request: httpx.Request) -> httpx.Response:
+    """A list without items."""
+    return httpx.Response(200, json={"count": 0, "next": None, "previous": None, "results": []})
+
+
+async def test_a_list_without_items_is_a_file_with_the_columns_of_its_schema(
+    tmp_path: Path,
+) -> None:
+    transport = httpx.MockTransport(empty)
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        job = ph.export.list(ph.cohorts.list())
+        await job.to_parquet(tmp_path / "c.parquet")
+        names = pq.read_schema(tmp_path / "c.parquet").names
+        assert {"id", "name", "filters", "created_by"} <= set(names)
+        assert "_create_in_folder" not in names  # write-only
+        assert pq.read_table(tmp_path / "c.parquet").num_rows == 0
+        await job.to_csv(tmp_path / "c.csv")
+        assert (tmp_path / "c.csv").read_text() == ",".join(names) + "\n"
+        await job.to_csv(tmp_path / "c.csv.gz")
+        plain = gzip.decompress((tmp_path / "c.csv.gz").read_bytes())
+        assert plain == (tmp_path / "c.csv").read_bytes()
+        await job.to_jsonl(tmp_path / "c.jsonl")
+        assert (tmp_path / "c.jsonl").read_bytes() == b""
+        await ph.export.list(ph.surveys.list(), columns=["id"]).to_csv(tmp_path / "s.csv")
+        assert (tmp_path / "s.csv").read_text() == "id\n"
+
+
+async def test_every_list_has_columns_without_items() -> None:
+    bare = {op.id for op in registry.operations() if op.pagination and not item_columns(op)}
+    assert bare == {"hog_flows.list_batch_jobs", "insights.list_suggestions"}
+
+
+async def test_an_empty_first_page_does_not_fix_the_columns(tmp_path: Path) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        later = "cursor" in request.url.params
+        link = None if later else f"{request.url}?cursor=a"
+        items = [{"id": "1", "surprise": 2}] if later else []
+        return httpx.Response(200, json={"next": link, "previous": None, "results": items})
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        report = await ph.export.list(ph.annotations.list()).to_csv(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == "id,surprise\n1,2\n"
+    assert (report.rows, report.windows) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "x.tsv", "x.arrow", "x.feather", "x.orc", "x.avro.gz"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+async def test_names_of_formats_that_are_not_written_are_refused(
+    name: str, form: str, tmp_path: Path
+) -> None:
+    transport = httpx.MockTransport(empty)
+    async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
+        job = ph.export.list(ph.cohorts.list())
+        with pytest.raises(ValueError, match=r"is not written: use \.jsonl, \.csv or \.parquet"):
+            await getattr(job, f"to_{form}")(tmp_path / name)
+    assert os.listdir(tmp_path) == []

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncposthog import AsyncPostHog, PaginationError, PaginationWarning
+from asyncposthog import AsyncPostHog, NotFoundError, PaginationError, PaginationWarning
+from asyncposthog.operation import Pagination
 from asyncposthog.pagination import cursor
 from tests.helpers.paged_servers import (
     CursorServer,
@@ -103,14 +104,140 @@ async def test_a_next_computed_from_a_limit_that_the_server_lowered_loses_nothin
 
 
 @both_loops
-async def test_where_items_have_no_id_such_a_gap_is_a_warning() -> None:
-    server = Capped([{"name": "x"}] * 95)
+@side_by_side
+async def test_items_without_an_id_continue_where_the_page_ended(concurrency: int) -> None:
+    server = Capped(named(95))
+    listed = cursor(server, operation("offset"), {"limit": 30}, concurrency=concurrency)
     with noticed() as texts:
-        await listing(server, operation("offset"), {"limit": 30}).collect()
+        assert await listed.collect() == named(95)
     assert [text.partition(":")[0] for text in texts] == [
-        "a page ended at offset 10, and the next one begins at 30",
-        "the list ended after 35 items, and the server counts 95",
+        "a page ended at offset 10, and its `next` begins at 30",
     ]
+
+
+@both_loops
+async def test_items_without_an_id_may_come_twice_but_none_is_missing() -> None:
+    class Hiding(OffsetServer):
+        def answer(self, query: dict[str, Any], body: Any) -> Any:
+            answer = super().answer(query, body)
+            answer["results"] = [i for i in answer["results"] if i["name"] != "n3"]
+            return answer
+
+    with noticed() as texts:
+        found = await listing(Hiding(named(25)), operation("offset"), {"limit": 10}).collect()
+    unique = list(dict.fromkeys(item["name"] for item in found))
+    assert unique == [f"n{n}" for n in range(25) if n != 3]
+    assert "may be repeated" in texts[0]
+
+
+def named(number: int) -> list[dict[str, Any]]:
+    return [{"name": f"n{n}"} for n in range(number)]
+
+
+class LeapingPages(NumberServer):
+    """Leaves a page out, once."""
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        answer = super().answer(query, body)
+        if int(query.get("page", 1)) == 2:
+            answer["next"] = self.link({**query, "page": 4})
+        return answer
+
+
+@both_loops
+async def test_a_next_that_skips_a_numbered_page_is_an_error() -> None:
+    seen: list[Any] = []
+    with pytest.raises(
+        PaginationError, match=r"`next` skips pages: after page 2 it continues at page 4"
+    ):
+        await drain(listing(LeapingPages(things(30)), operation("page")), seen)
+    assert seen == things(8)
+    page = await listing(LeapingPages(things(30)), operation("page"), {"page": 2})
+    with pytest.raises(PaginationError, match="skips pages"):
+        await page.next_page()
+
+
+class EndingPages(NumberServer):
+    """Says that there is no next page, although it counts more items."""
+
+    count: int | None = None
+    missing = False
+    """Whether a page behind the last one is 404, as with Django REST framework, or empty."""
+    repeats = False
+    """Whether it is the last page again, as with some paginators of Django."""
+    absent = False
+    """Whether there is no `next` at all."""
+
+    async def __call__(self, query: Mapping[str, Any] | None, body: Any) -> bytes:
+        if self.missing and (int((query or {}).get("page", 1)) - 1) * 4 >= len(self.items):
+            self.queries.append(dict(query or {}))
+            raise NotFoundError("Invalid page.", status=404)
+        return await super().__call__(query, body)
+
+    def answer(self, query: dict[str, Any], body: Any) -> Any:
+        if self.repeats:
+            query["page"] = min(int(query.get("page", 1)), -(-len(self.items) // 4))
+        answer = super().answer(query, body)
+        if self.count is not None:
+            answer["count"] = self.count
+        answer["next"] = None
+        if self.absent:
+            del answer["next"]
+        return answer
+
+
+@both_loops
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("make", [things, named])
+async def test_numbered_pages_whose_next_is_null_below_the_count_are_read_to_the_end(
+    make: Callable[[int], list[Any]], absent: bool
+) -> None:
+    server = EndingPages(make(10))
+    server.absent = absent
+    with noticed() as texts:
+        assert await listing(server, operation("page")).collect() == make(10)
+        page = await listing(server, operation("page"))
+        assert [item async for item in page] == make(10)
+        assert page.state is not None
+        resumed = listing(server, operation("page")).resume(page.state)
+        assert (await resumed.collect())[:4] == make(10)[4:8]
+        sized = operation("page", pagination=Pagination(style="page", items="results", page_size=4))
+        assert await listing(server, sized).resume(page.state).collect() == make(10)[4:]
+    assert texts == []
+
+
+@both_loops
+@pytest.mark.parametrize("how", ["missing", "repeats", "empty"])
+@pytest.mark.parametrize("make", [things, named])
+async def test_a_count_too_large_of_numbered_pages_is_a_warning_and_no_error(
+    make: Callable[[int], list[Any]], how: str
+) -> None:
+    server = EndingPages(make(10))
+    server.count, server.missing, server.repeats = 12, how == "missing", how == "repeats"
+    with noticed() as texts:
+        assert await listing(server, operation("page")).collect() == make(10)
+        page = await listing(server, operation("page"))
+        assert [item async for item in page] == make(10)
+    ended = "the list ended after 10 items, and the server counts 12"
+    assert [text.partition(":")[0] for text in texts] == [ended, ended]
+    last = await listing(server, operation("page"), {"page": 3}).first()
+    assert last == make(10)[8]
+
+
+@both_loops
+async def test_a_list_resumed_behind_its_last_page_is_empty() -> None:
+    server = EndingPages(things(8))
+    server.count, server.missing = 9, True
+    page = await listing(server, operation("page"))
+    last = await page.next_page()
+    assert last is not None
+    assert last.state is not None
+    resumed = listing(server, operation("page")).resume(last.state)
+    assert list(await resumed) == []
+    assert await resumed.collect() == []
+    assert await resumed.first() is None
+    with pytest.raises(NotFoundError):
+        await listing(server, operation("page"), {"page": 9})
 
 
 @settings(deadline=None)

@@ -29,7 +29,14 @@ async def test_nothing_is_sent_before_it_is_awaited() -> None:
     server = OffsetServer(things(3))
     listed = listing(server, operation("offset"))
     assert server.queries == []
-    assert repr(listed) == "<Cursor: things.list>"
+    assert repr(listed) == (
+        "<Cursor: things.list; nothing was requested yet: await it for a page, or iterate it with "
+        "`async for`>"
+    )
+    shown = listed._repr_html_()  # pyright: ignore[reportPrivateUsage]
+    assert shown.startswith("<p><code>things.list</code>")
+    assert "Await it for a page" in shown
+    assert server.queries == []
     await listed
     assert len(server.queries) == 1
 
@@ -191,6 +198,9 @@ def test_an_operation_without_pages_has_no_cursor() -> None:
 
 
 def test_states_are_plain_data() -> None:
-    state = PageState({"offset": "20", "status": ["a", "b"]}, "abc", ("1", "2"))
-    assert PageState.from_json(json.loads(json.dumps(state.to_json()))) == state
-    assert pickle.loads(pickle.dumps(state)) == state
+    for state in (
+        PageState({"offset": "20", "status": ["a", "b"]}, "abc", ("1", "2")),
+        PageState({"page": 2}, None, ("1",), beyond=True),
+    ):
+        assert PageState.from_json(json.loads(json.dumps(state.to_json()))) == state
+        assert pickle.loads(pickle.dumps(state)) == state

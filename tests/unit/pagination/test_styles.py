@@ -236,6 +236,9 @@ LOOPS: list[tuple[str, PageStyle, list[Any], int]] = [
     ("an empty page", "offset", [page_of(next="?offset=6"), page_of(9, next=None)], 0),
     ("same items", "offset", [page_of(1, 2, next="?offset=2"), page_of(1, 2, next="?offset=4")], 2),
     ("part of them", "cursor", [page_of(1, 2, next="?cursor=a"), page_of(2, next=None)], 2),
+    ("two pages on", "page", [page_of(1, next="?page=3"), page_of(9, next=None)], 1),
+    ("linked page", "cursor", [page_of(1, next="?page=3"), page_of(9, next=None)], 1),
+    ("linked offset", "single", [page_of(1, next="?offset=9"), page_of(9, next=None)], 1),
     ("page", "page", [page_of(1, next="?page=2"), page_of(2, next="?page=1")], 2),
     ("empty", "recordings", [{"results": [], "has_next": True}], 0),
     ("no cursor", "body_cursor", [{"results": [], "hasMore": True, "nextCursor": None}], 0),
@@ -285,9 +288,9 @@ async def test_a_page_pushed_down_by_new_items_is_no_loop() -> None:
 @pytest.mark.parametrize(
     ("link", "message"),
     [
-        (5, "no link"),
-        ({"page": 2}, "no link"),
-        ("http://[::1/?cursor=a", "can be read"),
+        (5, "is not a link but an int"),
+        ({"page": 2}, "is not a link but a dict"),
+        ("http://[::1/?cursor=a", "is not a valid link"),
         ("https://app.example.com/api/projects/7/cohorts/?cursor=a", "another resource"),
         ("https://app.example.com/?cursor=a", None),
         ("/login?cursor=a", "another resource"),
@@ -321,7 +324,7 @@ async def test_projects_themselves_can_be_listed() -> None:
 
 @pytest.mark.parametrize("answer", [{"detail": "x"}, {}, "text", None, {"results": {"a": 1}}])
 async def test_an_answer_that_is_no_page_is_an_error(answer: Any) -> None:
-    with pytest.raises(PaginationError, match="no page"):
+    with pytest.raises(PaginationError, match="not a page"):
         await listing(Fixed(answer), operation("offset"))
 
 

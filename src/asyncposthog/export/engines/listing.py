@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from asyncposthog.core.executor import Executor, Fetcher
 from asyncposthog.export.batch import Batch
+from asyncposthog.export.list_columns import item_columns
 from asyncposthog.export.query_client import begin_waiting, observed
 from asyncposthog.model import Model
 from asyncposthog.pagination import Cursor, Page
@@ -104,6 +105,8 @@ class ListSteps(Generic[T]):
         """Ask for nothing yet."""
         self._columns = engine.columns
         self._chosen = engine.columns is not None
+        self._operation = engine.cursor.operation
+        self._compared = False
         cursor, self._ended = engine.cursor, False
         self._rows = 0 if _is_whole(cursor) else None
         """Rows handed on, those of earlier runs included; None: unknown."""
@@ -118,26 +121,43 @@ class ListSteps(Generic[T]):
 
     async def advance(self) -> list[Piece[T]]:
         """Return the next page; nothing at the end."""
-        page = None if self._ended else await self._pages.advance()
+        page = await self._page()
         if page is None:
             return []
-        self._tally.windows += 1
-        self._tally.windows_total = self._tally.windows + page.has_next
-        if page.count is not None:
-            self._tally.expected = page.count
+        if self._columns is None and not page.items:
+            self._columns = await run_in_thread(item_columns, self._operation)
         batch = self._batch(page)
-        self._compare(page)
+        if not page.has_next:
+            self._compare()
         content = await run_in_thread(self._prepare, batch)
         return [Piece(content, len(batch), batch.position(len(batch)))]
 
-    def _compare(self, page: Page[Any]) -> None:
+    async def _page(self) -> Page[Any] | None:
+        """Return the next page; empty ones before the first item are skipped."""
+        while not self._ended:
+            page = await self._pages.advance()
+            if page is None:
+                self._ended = True
+                self._tally.windows_total = self._tally.windows
+                self._compare()
+                break
+            self._tally.windows += 1
+            self._tally.windows_total = self._tally.windows + page.has_next
+            if page.count is not None:
+                self._tally.expected = page.count
+            if page.items or self._columns is not None or not page.has_next:
+                return page
+        return None
+
+    def _compare(self) -> None:
         """Note at the end where the list had another number of items than the server counted.
 
-        It is no error: items are made and deleted while a list is read page by page.
+        It is no error: items are created and deleted while a list is read page by page.
         """
         expected = self._tally.expected
-        if page.has_next or self._rows is None or expected is None or self._rows == expected:
+        if self._compared or self._rows is None or expected is None or self._rows == expected:
             return
+        self._compared = True
         self._tally.notes.append(
             f"the server counted {expected:,} items, and its pages had {self._rows:,}: items may "
             "have been made or deleted meanwhile"

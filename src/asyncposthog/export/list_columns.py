@@ -1,0 +1,55 @@
+"""The columns of a list without items: the fields that its schema names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+from asyncposthog.operation import Operation
+
+__all__ = ["item_columns"]
+
+_DEPTH: Final = 12
+"""How far references are followed: a schema may refer to itself."""
+
+
+def item_columns(operation: Operation) -> tuple[str, ...]:
+    """Return the fields of a list's items, by the server's names, without write-only ones.
+
+    Returns:
+        The fields in the order of the schema; none where the schema names none.
+    """
+    component, paging = operation.result.schema, operation.pagination
+    if component is None or paging is None:
+        return ()
+    registry = importlib.import_module(f"{operation.package}.registry")
+    schemas: Mapping[str, Any] = registry.schemas()
+    pages = [{"$ref": component}]
+    if paging.items is not None:
+        pages = [properties.get(paging.items) for properties in _objects(pages, schemas)]
+    fields: dict[str, None] = {}
+    for properties in _objects(pages, schemas):
+        for name, field in cast("Mapping[str, Mapping[str, Any]]", properties).items():
+            if not field.get("writeOnly"):
+                fields.setdefault(name)
+    return tuple(fields)
+
+
+def _objects(
+    found: list[Any], schemas: Mapping[str, Any], depth: int = 0
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the properties of schemas, or of what they refer to, are combined of, or contain."""
+    if depth > _DEPTH:
+        return
+    for given in found:
+        if not isinstance(given, Mapping):
+            continue
+        schema = cast("Mapping[str, Any]", given)
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            schema = schemas.get(reference.rpartition("/")[2], {})
+        if isinstance(schema.get("properties"), Mapping):
+            yield schema["properties"]
+        parts = [part for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word, ())]
+        yield from _objects([*parts, schema.get("items")], schemas, depth + 1)
