@@ -19,7 +19,7 @@ import yaml
 
 from codegen.normalise.parameters import without_null
 
-from .annotations import references, resolve
+from .annotations import component_of, references, resolve
 from .diagnostics import Finding
 from .json_access import properties, strings
 
@@ -224,7 +224,11 @@ def _tokens(pointer: str) -> Iterator[str]:
 
 
 def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
-    """Say of the fields of one body what the server demands of them."""
+    """Say of the fields of one body what the server demands of them.
+
+    A body for which no field is named as required remembers its component: whether the schema
+    only guesses at it shows from that.
+    """
     required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY)
     shape = _PLACEHOLDER.sub("{}", str(entry["operation"]))
     bodies = [
@@ -239,7 +243,10 @@ def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
     unknown = required | optional | read_only
     for body in bodies:
         for content in body["content"].values():
+            component = component_of(content.get("schema", {}))
             schema = resolve(content.get("schema", {}), document["components"]["schemas"])
+            if component and not required:
+                body["x-component"] = component
             fields = {
                 wire: _demanded(field) if wire in required else field
                 for wire, field in properties(schema).items()

@@ -233,15 +233,22 @@ def _relax_guessed_bodies(drafts: list[_Draft]) -> list[_Draft]:
         resource, _, name = draft.name.rpartition(".")
         if name in _CRUD:
             own.setdefault(resource, set()).update({draft.answer.result.schema})
-            own[resource].add(draft.body.schema if draft.body else None)
+            own[resource].add(_declared_body(draft))
     return [
         replace(draft, body=replace(draft.body, required=False))
         if draft.body is not None
         and draft.name.rpartition(".")[2] not in _CRUD
-        and draft.body.schema in own.get(draft.name.rpartition(".")[0], ())
+        and _declared_body(draft) in own.get(draft.name.rpartition(".")[0], ())
         else draft
         for draft in drafts
     ]
+
+
+def _declared_body(draft: _Draft) -> str | None:
+    """Return the component the schema names for the body, even where an override changes it."""
+    if draft.body is None:
+        return None
+    return mapping(draft.raw, "requestBody").get("x-component") or draft.body.schema
 
 
 def _method(
