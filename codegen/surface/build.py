@@ -254,8 +254,8 @@ def _declared_body(draft: _Draft) -> str | None:
 def _method(
     draft: _Draft, components: Components, class_of: Mapping[str, str], overrides: Overrides
 ) -> tuple[Method, set[str]]:
-    names = Names()
     schemas = components.schemas
+    names = Names(_wires(draft))
     parameters = parameters_of(draft.raw, draft.route.parameters, schemas, draft.facts, names)
     arguments = parameter_arguments(parameters, draft.raw, schemas, class_of)
     requested = references(draft.raw.get("parameters"))
@@ -297,6 +297,18 @@ def _method(
         note=str(draft.facts.get("note") or ""),
     )
     return method, requested
+
+
+def _wires(draft: _Draft) -> Iterator[str]:
+    """Name everything that becomes an argument of its own."""
+    yield from draft.route.parameters
+    yield from (p["name"] for p in objects(draft.raw, "parameters") if p["in"] != "path")
+    if draft.body is None:
+        return
+    if draft.body.flat:
+        yield from properties(draft.body_schema)
+    else:
+        yield "body"
 
 
 def _rank(argument: Argument) -> tuple[bool, bool]:

@@ -338,6 +338,18 @@ def test_parameters_and_fields_of_any_name_reach_the_server(generate: Generate) 
         assert json.loads(request.content) == {name: "v"}
 
 
+def test_an_argument_spelled_as_a_parameter_is_that_parameter(generate: Generate) -> None:
+    names = ("A_B", "a b", "a_b", "class", "class_")
+    body = obj(**dict.fromkeys(names, TEXT))
+    parameters = [query(name) for name in names[:3]]
+    package = generate(document({X: {**get(THING, parameters=parameters),
+                                     **post(body)}}))  # fmt: skip
+    request = package.call("x.get", a_b="1")
+    assert dict(request.url.params) == {"a_b": "1"}
+    for name in ("a_b", "class_"):
+        assert json.loads(package.call("x.create", **{name: "1"}).content) == {name: "1"}
+
+
 def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) -> None:
     package = generate(with_header("X-A\r\nAuthorization"))
     assert package.operations["x.get"].parameters == ()
