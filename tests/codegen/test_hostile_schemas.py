@@ -356,6 +356,20 @@ def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) ->
     assert "X-A\r\nAuthorization" not in "".join(package.generated.files.values())
 
 
+@pytest.mark.parametrize("name", [
+    "Host", "host", "Content-Length", "Transfer-Encoding", "Authorization", "Cookie", "Connection",
+    "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect", "Proxy-Authorization", "Accept-Encoding",
+    "Content-Encoding", "Content-Type", "Accept",
+])  # fmt: skip
+def test_no_parameter_is_for_a_header_that_the_client_makes(generate: Generate, name: str) -> None:
+    package = generate(with_header(name))
+    assert package.operations["x.get"].parameters == ()
+    assert f"header {name} itself; it is dropped" in package.findings or (
+        f"header called {name}; it is dropped" in package.findings
+    )
+    package.call_all()
+
+
 def test_a_default_that_is_dropped_is_in_no_file(generate: Generate) -> None:
     package = generate(with_default({"type": "boolean"}, "maybe"))
     assert "maybe" not in "".join(package.generated.files.values())
