@@ -17,7 +17,7 @@ from .diagnostics import GenerationError, SchemaError
 from .drift import drift
 from .names import dump_names, vanished
 from .normalise import normalise
-from .report import report
+from .report import report, unused_overrides
 from .schema import dump, fetch, load
 
 _DIFF_LINES = 80
@@ -97,6 +97,8 @@ def _say_what_changed(generated: pipeline.Generated) -> None:
         print(f"left out: {one.operation}: {one.reason}")
     for finding in generated.surface.findings:
         print(f"finding: {finding.pointer}: {finding.reason}")
+    if generated.unused_overrides:
+        print(unused_overrides(generated.unused_overrides))
     rest = len(generated.findings) - len(generated.surface.findings)
     if rest:
         print(f"{rest} more findings; `python -m codegen report --schema …` lists them")

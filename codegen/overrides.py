@@ -22,6 +22,7 @@ from codegen.normalise.parameters import without_null
 from .annotations import component_of, references, resolve
 from .diagnostics import Finding
 from .json_access import properties, strings
+from .naming import resource_path
 
 __all__ = [
     "OperationFacts",
@@ -144,6 +145,9 @@ def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
         return _move_paths(document, entry["from"], entry["to"])
     if entry["verb"] == "body":
         return _mend_body(document, entry)
+    lacking = _lacks_resource(document, entry)
+    if lacking:
+        return f"this schema has nothing below {lacking}"
     *parents, last = list(_tokens(entry["pointer"]))
     target: Any = document
     for token in parents:
@@ -176,6 +180,22 @@ def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
     else:
         mapping[str(value)] = mapping.pop(last)
     return None
+
+
+def _lacks_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """Return the resource an added path would be part of, where the schema does not have it.
+
+    An instance whose schema says nothing of a resource does not serve it, or not to API keys.
+    """
+    tokens = list(_tokens(entry["pointer"]))
+    if entry["verb"] != "add" or tokens[0] != "paths" or len(tokens) != 2:
+        return None
+    start = str(entry.get("beside") or resource_path(tokens[1]))
+    shape = _PLACEHOLDER.sub("{}", start)
+    paths = cast("dict[str, Any]", document["paths"])
+    if any(_PLACEHOLDER.sub("{}", path).startswith(shape) for path in paths):
+        return None
+    return start
 
 
 def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str | None:
