@@ -170,6 +170,25 @@ def test_overrides_for_what_an_instance_does_not_have_are_one_line(
     assert any(line.startswith("left out: GET /api/projects/{project_id}/a b/") for line in lines)
 
 
+def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "schema.json"
+    schema = instance()
+    headers = [{"in": "header", "name": name, "schema": TEXT} for name in ("Host", "Cookie")]
+    parameters = [NUMBER, *headers]
+    listed = ["generate", "--schema", str(source), "--out", str(tmp_path / "own")]
+    for more in ([], [{"in": "cookie", "name": f"c{n}", "schema": TEXT} for n in range(50)]):
+        schema["paths"][PATH]["get"]["parameters"] = [*parameters, *more]
+        source.write_text(json.dumps(schema), encoding="utf-8")
+        assert main(listed) == 0
+        lines = capsys.readouterr().out.splitlines()
+        found = [line for line in lines if line.startswith("finding: ")]
+        assert "makes the header Host itself; it is dropped" in found[0]
+        assert len(found) == (40 if more else 2)
+        assert any("12 more findings" in line for line in lines) is bool(more)
+
+
 def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have(
     tmp_path: Path,
 ) -> None:
