@@ -81,6 +81,12 @@ def _build(source: str | None, *, standalone: bool) -> Generated:
     released = load_names(NAMES)
     document, findings, unused = _document(source, overrides)
     surface = build_surface(document, overrides, released)
+    if not surface.methods:
+        out = surface.left_out
+        why = f": {out[0].operation}: {out[0].reason}" if out else ""
+        reason = f"no method can be made of any of its operations{why}"
+        remedy = "Give the document a PostHog instance serves at /api/schema/"
+        raise SchemaError(f"{source or PINNED}#/paths", reason, remedy)
     models = build_models(
         ModelPlan(
             document=surface.document,

@@ -421,6 +421,10 @@ BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
     "half a character": (
         json.dumps(named("@")).replace("@", "\\ud800"), "surrogate",
     ),
+    "no operation that can be called": (
+        document({f"{P}/a b/": get(THING), f"{P}/../x/": get(THING)}), "no method can be made",
+    ),
+    "a path of no operations": (document({X: {}}), "no method can be made"),
     "a key twice": ('{"openapi": "3.1.0", "paths": {}, "paths": {}}', "twice"),
 }  # fmt: skip
 
