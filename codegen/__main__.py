@@ -17,10 +17,11 @@ from .diagnostics import GenerationError, SchemaError
 from .drift import drift
 from .names import dump_names, vanished
 from .normalise import normalise
-from .report import report
+from .report import report, unused_overrides
 from .schema import dump, fetch, load
 
 _DIFF_LINES = 80
+_FINDINGS = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,10 +96,15 @@ def _say_what_changed(generated: pipeline.Generated) -> None:
     """Print what a user of the generated package has to know of the schema it is made from."""
     for one in generated.surface.left_out:
         print(f"left out: {one.operation}: {one.reason}")
-    for finding in generated.surface.findings:
+    if generated.unused_overrides:
+        print(unused_overrides(generated.unused_overrides))
+    # What changes the name of a method comes first: it is what a user meets first.
+    names = generated.surface.findings
+    findings = [*names, *(found for found in generated.findings if found not in names)]
+    for finding in findings[:_FINDINGS]:
         print(f"finding: {finding.pointer}: {finding.reason}")
-    rest = len(generated.findings) - len(generated.surface.findings)
-    if rest:
+    rest = len(findings) - _FINDINGS
+    if rest > 0:
         print(f"{rest} more findings; `python -m codegen report --schema …` lists them")
 
 

@@ -11,6 +11,7 @@ import keyword
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 __all__ = [
     "Route",
@@ -21,6 +22,7 @@ __all__ = [
     "path_problem",
     "python_name",
     "resource_class",
+    "resource_path",
     "words",
 ]
 
@@ -187,6 +189,13 @@ def parse_route(path: str) -> Route:
     return Route(path, "instance", None, _below_client(segments))
 
 
+def resource_path(path: str) -> str:
+    """Return the start of a path that all of its top-level resource shares."""
+    route = parse_route(path)
+    length = 2 if route.root == "instance" else 4
+    return "/".join([*path.split("/")[: length + 1], ""])
+
+
 def _attribute(segment: str) -> str:
     """Name a method or a resource after a segment of a path."""
     name = python_name(segment)
@@ -225,8 +234,9 @@ def method_names(
 
     Returns:
         The dotted public name (`error_tracking.issues.get`) by `(method, path)`. Where two
-        operations still want one name after all rules, the later path gets its verb in front, or
-        a number. Where a method and a nested resource want one, the method gets its verb.
+        operations still want one name after all rules, the later path gets its verb in front,
+        its parameters behind, or a number. Where a method and a nested resource want one, the
+        method gets its verb.
     """
     wanted = list(operations)
     routes = {path: parse_route(path) for _, path, _ in wanted}
@@ -312,7 +322,7 @@ def _settle(
             elif candidate in taken and slot.kind == "item":
                 by = python_name(parse_route(key[1]).parameters[-1]).rstrip("_")
                 candidate = ".".join((*slot.resource, f"{slot.name}_by_{by}"))
-            result[key] = _free(candidate, key[0], slot.is_list, taken)
+            result[key] = _free(candidate, key, slot.is_list, taken)
             taken[result[key]] = True
             if candidate != result[key]:
                 report(*key, f"another method is called {candidate!r}; it is {result[key]!r}")
@@ -333,24 +343,27 @@ def _apart(
     result = dict(names)
     for key, name in sorted(names.items()):
         if name in resources:
-            result[key] = _free(name, key[0], slots[key].is_list, taken)
+            result[key] = _free(name, key, slots[key].is_list, taken)
             taken.add(result[key])
             report(*key, f"{name!r} is a nested resource too; the method is {result[key]!r}")
     return result
 
 
-def _free(name: str, method: str, is_list: bool, taken: Container[str]) -> str:
-    """Return a name that is not taken: itself, with its verb in front, or with a number."""
-    if name not in taken:
-        return name
+def _free(name: str, key: tuple[str, str], is_list: bool, taken: Container[str]) -> str:
+    """Return a name that is not taken.
+
+    The name itself, with its verb in front, with the parameters of the path behind, or with a
+    number.
+    """
+    method, path = key
     owner, _, last = name.rpartition(".")
     verb = "list" if is_list and method == "get" else _TAIL_VERBS[method]
-    spoken = f"{owner}.{verb}_{last.rstrip('_')}"
-    candidate, number = (name if last == verb else spoken), 2
-    while candidate in taken:
-        stem = name if last == verb else spoken
-        candidate, number = f"{stem.rstrip('_')}_{number}", number + 1
-    return candidate
+    stem = name if last == verb else f"{owner}.{verb}_{last.rstrip('_')}"
+    parameters = [python_name(one).rstrip("_") for one in parse_route(path).parameters]
+    tails = ("_and_".join(parameters[first:]) for first in reversed(range(len(parameters))))
+    wanted = [name, stem, *(f"{stem}_by_{tail}" for tail in tails)]
+    numbered = (f"{stem.rstrip('_')}_{number}" for number in count(2))
+    return next(candidate for candidate in chain(wanted, numbered) if candidate not in taken)
 
 
 _RANK = {"collection": 0, "item_action": 1, "item": 2, "collection_action": 3}

@@ -19,9 +19,10 @@ import yaml
 
 from codegen.normalise.parameters import without_null
 
-from .annotations import references, resolve
+from .annotations import component_of, references, resolve
 from .diagnostics import Finding
 from .json_access import properties, strings
+from .naming import resource_path
 
 __all__ = [
     "OperationFacts",
@@ -144,6 +145,9 @@ def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
         return _move_paths(document, entry["from"], entry["to"])
     if entry["verb"] == "body":
         return _mend_body(document, entry)
+    lacking = _lacks_resource(document, entry)
+    if lacking:
+        return f"this schema has nothing below {lacking}"
     *parents, last = list(_tokens(entry["pointer"]))
     target: Any = document
     for token in parents:
@@ -176,6 +180,22 @@ def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
     else:
         mapping[str(value)] = mapping.pop(last)
     return None
+
+
+def _lacks_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """Return the resource an added path would be part of, where the schema does not have it.
+
+    An instance whose schema says nothing of a resource does not serve it, or not to API keys.
+    """
+    tokens = list(_tokens(entry["pointer"]))
+    if entry["verb"] != "add" or tokens[0] != "paths" or len(tokens) != 2:
+        return None
+    start = str(entry.get("beside") or resource_path(tokens[1]))
+    shape = _PLACEHOLDER.sub("{}", start)
+    paths = cast("dict[str, Any]", document["paths"])
+    if any(_PLACEHOLDER.sub("{}", path).startswith(shape) for path in paths):
+        return None
+    return start
 
 
 def _apply_to_list(target: list[Any], verb: str, last: str, value: Any) -> str | None:
@@ -224,7 +244,11 @@ def _tokens(pointer: str) -> Iterator[str]:
 
 
 def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
-    """Say of the fields of one body what the server demands of them."""
+    """Say of the fields of one body what the server demands of them.
+
+    A body for which no field is named as required remembers its component: whether the schema
+    only guesses at it shows from that.
+    """
     required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY)
     shape = _PLACEHOLDER.sub("{}", str(entry["operation"]))
     bodies = [
@@ -239,7 +263,10 @@ def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
     unknown = required | optional | read_only
     for body in bodies:
         for content in body["content"].values():
+            component = component_of(content.get("schema", {}))
             schema = resolve(content.get("schema", {}), document["components"]["schemas"])
+            if component and not required:
+                body["x-component"] = component
             fields = {
                 wire: _demanded(field) if wire in required else field
                 for wire, field in properties(schema).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,8 @@ class Generated:
     models: ModelSet
     released: Released
     findings: tuple[Finding, ...]
+    unused_overrides: int = 0
+    """How many of our overrides do not apply to a schema that is not the pinned one."""
 
     @property
     def model_names(self) -> dict[str, str]:
@@ -76,8 +79,14 @@ def build(source: str | None = None, *, standalone: bool = False) -> Generated:
 def _build(source: str | None, *, standalone: bool) -> Generated:
     overrides = load_overrides(OVERRIDES)
     released = load_names(NAMES)
-    document, findings = _document(source, overrides)
+    document, findings, unused = _document(source, overrides)
     surface = build_surface(document, overrides, released)
+    if not surface.methods:
+        out = surface.left_out
+        why = f": {out[0].operation}: {out[0].reason}" if out else ""
+        reason = f"no method can be made of any of its operations{why}"
+        remedy = "Give the document a PostHog instance serves at /api/schema/"
+        raise SchemaError(f"{source or PINNED}#/paths", reason, remedy)
     models = build_models(
         ModelPlan(
             document=surface.document,
@@ -96,18 +105,24 @@ def _build(source: str | None, *, standalone: bool) -> Generated:
         models,
         released,
         (*findings, *surface.findings, *models.findings),
+        unused,
     )
 
 
 def _document(
     source: str | None, overrides: Overrides
-) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+) -> tuple[dict[str, Any], tuple[Finding, ...], int]:
+    """Return the patched document, findings, and how many overrides do not apply to it.
+
+    For the pinned schema each of those is a finding: the override has to go. For any other
+    schema it is none: the overrides are not written for it, and its user cannot change them.
+    """
     if source is None:
         document = json.loads(PINNED.read_text(encoding="utf-8"))
-        return apply(document, overrides)
+        return *apply(document, overrides), 0
     normalised = normalise(load(source), keep_prose=True)
-    patched, findings = apply(normalised.document, overrides)
-    return patched, (*normalised.findings, *findings, *drop_contradictions(patched))
+    patched, unused = apply(normalised.document, overrides)
+    return patched, (*normalised.findings, *drop_contradictions(patched)), len(unused)
 
 
 def format_files(files: Mapping[str, str]) -> dict[str, str]:
@@ -149,13 +164,20 @@ def read_owned(package: Path) -> dict[str, str]:
 
 
 def check_target(package: Path) -> None:
-    """See that no file gets lost that somebody wrote by hand.
+    """See that the package can be imported, and no file gets lost that somebody wrote by hand.
 
     Raises:
-        ValueError: One stands where the generated files go.
+        ValueError: The name of the folder is no name of a package, or such a file stands where
+            the generated files go.
     """
     if package.exists() and not package.is_dir():
         raise ValueError(f"{package}: it is a file. Give --out a folder.")
+    name = package.resolve().name
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(
+            f"{package}: no package can be imported by the name {name!r}. Give --out a folder "
+            "whose name is a Python identifier, such as my_posthog."
+        )
     texts = read_owned(package)
     texts.pop("registry/schemas.json", None)
     if package != PACKAGE and (package / "__init__.py").exists():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .pipeline import Generated
 from .surface import Resource
 
-__all__ = ["report"]
+__all__ = ["report", "unused_overrides"]
 
 
 def report(generated: Generated) -> str:
@@ -36,8 +36,16 @@ def report(generated: Generated) -> str:
     ]
     lines += [f"left out: {name}: no method reaches it" for name in missing]
     lines += [f"left out: {one.operation}: {one.reason}" for one in surface.left_out]
+    if generated.unused_overrides:
+        lines.append(unused_overrides(generated.unused_overrides))
     lines += [f"finding: {f.pointer}: {f.reason}" for f in generated.findings]
     return "\n".join(lines)
+
+
+def unused_overrides(count: int) -> str:
+    """Say how many overrides are not for a schema."""
+    subject = "1 override does" if count == 1 else f"{count} overrides do"
+    return f"{subject} not apply to this schema"
 
 
 def _walk(resource: Resource) -> Iterator[Resource]:

@@ -142,7 +142,7 @@ def _checked(found: Any, source: str) -> dict[str, Any]:
         raise SchemaError(f"{source}#/openapi", reason, "Give one of version 3.0 or 3.1")
     paths = document.get("paths")
     if not isinstance(paths, dict) or not paths:
-        raise SchemaError(f"{source}#/paths", "it has no paths", _GET_ONE)
+        raise SchemaError(f"{source}#/paths", "it has no operations", _GET_ONE)
     if not any(str(path).startswith("/api/") for path in cast("dict[str, Any]", paths)):
         reason = "no path starts with /api/, so it is not PostHog's"
         raise SchemaError(f"{source}#/paths", reason, _GET_ONE)

@@ -77,22 +77,28 @@ def field_names(
     Returns:
         Field names by wire name, and `(wire name, reason)` of each that has no name of its own.
     """
-    names: dict[str, str] = {}
+    listed = list(properties)
+    wires = set(listed)
+    wanted = {wire: chosen.get(f"{owner}.{wire}", field_name(wire, reserved)) for wire in listed}
     problems: list[tuple[str, str]] = []
     holders: dict[str, str] = {}
-    for wire in properties:
-        decided = chosen.get(f"{owner}.{wire}")
-        name = field_name(wire, reserved) if decided is None else decided
+    # A model is read by Python names too: one that is the wire name of another property would
+    # take that property's value. So whichever is spelled exactly so comes first.
+    for wire in sorted(listed, key=lambda wire: wanted[wire] != wire):
+        name = wanted[wire]
         if not _is_usable(name, reserved):
             problems.append((wire, f"no field can be called {name!r}; choose a name for it"))
         elif name in holders:
             problems.append(
                 (wire, f"would be called {name!r}, as {holders[name]!r} is; rename one of them")
             )
+        elif name != wire and name in wires:
+            problems.append(
+                (wire, f"would be called {name!r}, which is another property; choose a name for it")
+            )
         else:
             holders[name] = wire
-            names[wire] = name
-    return names, problems
+    return {w: wanted[w] for w in listed if holders.get(wanted[w]) == w}, problems
 
 
 def settle_names(
@@ -108,13 +114,15 @@ def settle_names(
     Returns:
         The names of the others by wire name.
     """
+    listed = list(properties)
     taken = set(names.values())
     found: dict[str, str] = {}
-    for wire in properties:
+    for wire in listed:
         if wire in names:
             continue
         name = field_name(wire, reserved) or "value"
-        while name in taken or not _is_usable(name, reserved):
+        others = taken.union(other for other in listed if other != wire)
+        while name in others or not _is_usable(name, reserved):
             name = f"{name}_"
         taken.add(name)
         found[wire] = name

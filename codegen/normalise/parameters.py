@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from asyncposthog.config import CLIENT_HEADERS
 from codegen.json_access import as_mapping, as_text, child, tokens
 
 from .context import Context
@@ -18,6 +19,11 @@ __all__ = ["is_parameter", "parameters", "without_null"]
 _STYLES: Final = {"header": "simple", "path": "simple", "query": "form"}
 _PLACES: Final = ("path", "query", "header")
 _IGNORED: Final = frozenset({"accept", "authorization", "content-type"})
+_OF_THE_CONNECTION: Final = frozenset({
+    "accept-encoding", "connection", "content-encoding", "cookie", "expect", "keep-alive",
+    "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade",
+})  # fmt: skip
+"""Headers that say how an answer or a body travels, or who calls: HTTP clients make them."""
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """What HTTP allows as the name of a header field (RFC 9110, `token`)."""
 
@@ -42,6 +48,8 @@ def parameters(
             context.report(where, f"a {place} parameter cannot be sent; it is dropped")
         elif place == "header" and name.lower() in _IGNORED:
             context.report(where, f"OpenAPI ignores a header called {name}; it is dropped")
+        elif place == "header" and name.lower() in CLIENT_HEADERS | _OF_THE_CONNECTION:
+            context.report(where, f"the client makes the header {name} itself; it is dropped")
         elif place == "header" and not _HEADER.fullmatch(name):
             context.report(where, f"no header can be called {name!r}; it is dropped")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncposthog.operation import Body, Parameter
@@ -21,16 +21,21 @@ __all__ = ["Names", "body_of", "field_arguments", "parameter_arguments", "parame
 
 
 class Names:
-    """The Python names of one signature: each is given once."""
+    """The Python names of one signature: each is given once.
 
-    def __init__(self) -> None:
+    Args:
+        wires: The wire names that are to come. One that is a Python name as it stands keeps it.
+    """
+
+    def __init__(self, wires: Iterable[str]) -> None:
         """Start with none taken."""
+        self._exact = frozenset(wires)
         self._taken: dict[str, str] = {}
 
     def give(self, wire: str) -> str:
         """Return the Python name for a wire name; a second claim gets an underscore."""
         name = python_name(wire)
-        while name in self._taken or name in _BODY_NAMES:
+        while name in self._taken or name in _BODY_NAMES or name in self._exact - {wire}:
             name = f"{name}_"
         self._taken[name] = wire
         return name

@@ -233,22 +233,29 @@ def _relax_guessed_bodies(drafts: list[_Draft]) -> list[_Draft]:
         resource, _, name = draft.name.rpartition(".")
         if name in _CRUD:
             own.setdefault(resource, set()).update({draft.answer.result.schema})
-            own[resource].add(draft.body.schema if draft.body else None)
+            own[resource].add(_declared_body(draft))
     return [
         replace(draft, body=replace(draft.body, required=False))
         if draft.body is not None
         and draft.name.rpartition(".")[2] not in _CRUD
-        and draft.body.schema in own.get(draft.name.rpartition(".")[0], ())
+        and _declared_body(draft) in own.get(draft.name.rpartition(".")[0], ())
         else draft
         for draft in drafts
     ]
 
 
+def _declared_body(draft: _Draft) -> str | None:
+    """Return the component the schema names for the body, even where an override changes it."""
+    if draft.body is None:
+        return None
+    return mapping(draft.raw, "requestBody").get("x-component") or draft.body.schema
+
+
 def _method(
     draft: _Draft, components: Components, class_of: Mapping[str, str], overrides: Overrides
 ) -> tuple[Method, set[str]]:
-    names = Names()
     schemas = components.schemas
+    names = Names(_wires(draft))
     parameters = parameters_of(draft.raw, draft.route.parameters, schemas, draft.facts, names)
     arguments = parameter_arguments(parameters, draft.raw, schemas, class_of)
     requested = references(draft.raw.get("parameters"))
@@ -290,6 +297,18 @@ def _method(
         note=str(draft.facts.get("note") or ""),
     )
     return method, requested
+
+
+def _wires(draft: _Draft) -> Iterator[str]:
+    """Name everything that becomes an argument of its own."""
+    yield from draft.route.parameters
+    yield from (p["name"] for p in objects(draft.raw, "parameters") if p["in"] != "path")
+    if draft.body is None:
+        return
+    if draft.body.flat:
+        yield from properties(draft.body_schema)
+    else:
+        yield "body"
 
 
 def _rank(argument: Argument) -> tuple[bool, bool]:

@@ -16,7 +16,7 @@ from .errors import ConfigurationError
 from .hosts import Hosts, region_hosts, resolve_host
 from .types import KeyKind
 
-__all__ = ["Secret", "Settings", "change", "check_option", "resolve"]
+__all__ = ["CLIENT_HEADERS", "Secret", "Settings", "change", "check_option", "resolve"]
 
 _KINDS: Final[dict[str, KeyKind]] = {
     "phx_": "personal",
@@ -327,7 +327,8 @@ def _allow(name: str, value: object) -> tuple[str, ...] | None:
 
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_REFUSED_HEADERS = frozenset({"authorization", "host", "content-length", "transfer-encoding"})
+CLIENT_HEADERS: Final = frozenset({"authorization", "host", "content-length", "transfer-encoding"})
+"""Headers that the client makes itself, in lower case: no caller and no operation sets one."""
 
 
 def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
@@ -341,7 +342,7 @@ def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
             raise TypeError(f"{name} must be a mapping of str to str")
         if not _HEADER.fullmatch(key):
             raise ConfigurationError(f"{key!r} is no header name.")
-        if key.lower() in _REFUSED_HEADERS:
+        if key.lower() in CLIENT_HEADERS:
             raise ConfigurationError(
                 f"The header {key} cannot be set: the client makes it itself.",
                 suggestion="Another key is api_key=, another host another client.",

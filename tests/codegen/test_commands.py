@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -152,6 +153,61 @@ def test_report_has_a_line_for_each_resource_and_totals(
     assert int(totals["methods"]) == 1 + int(totals["added by overrides"])
 
 
+@pytest.mark.parametrize("command", ["generate", "report"])
+def test_overrides_for_what_an_instance_does_not_have_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    source = tmp_path / "schema.json"
+    odd = {"/api/projects/{project_id}/a b/": {"get": {"responses": {}}}}
+    source.write_text(json.dumps(instance(**odd)), encoding="utf-8")
+    out = ["--out", str(tmp_path / "own")] if command == "generate" else []
+
+    main([command, "--schema", str(source), *out])
+
+    lines = capsys.readouterr().out.splitlines()
+    (count,) = (line for line in lines if "override" in line and "not apply" in line)
+    assert re.fullmatch(r"\d\d+ overrides do not apply to this schema", count)
+    assert any(line.startswith("left out: GET /api/projects/{project_id}/a b/") for line in lines)
+
+
+def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "schema.json"
+    schema = instance()
+    headers = [{"in": "header", "name": name, "schema": TEXT} for name in ("Host", "Cookie")]
+    parameters = [NUMBER, *headers]
+    listed = ["generate", "--schema", str(source), "--out", str(tmp_path / "own")]
+    for more in ([], [{"in": "cookie", "name": f"c{n}", "schema": TEXT} for n in range(50)]):
+        schema["paths"][PATH]["get"]["parameters"] = [*parameters, *more]
+        source.write_text(json.dumps(schema), encoding="utf-8")
+        assert main(listed) == 0
+        lines = capsys.readouterr().out.splitlines()
+        found = [line for line in lines if line.startswith("finding: ")]
+        assert "makes the header Host itself; it is dropped" in found[0]
+        assert len(found) == (40 if more else 2)
+        assert any("12 more findings" in line for line in lines) is bool(more)
+
+
+def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "schema.json"
+
+    def methods(**paths: Any) -> set[str]:
+        source.write_text(json.dumps(instance(**paths)), encoding="utf-8")
+        return {m.operation.id for m in pipeline.build(str(source)).surface.methods}
+
+    assert methods() == {"things.get"}
+    listed = {"get": {"responses": {"200": {"description": ""}}}}
+    more = methods(**{"/api/projects/{team_id}/persons/": listed, "/api/users/": listed})
+    assert "persons.delete_events" in more
+    assert "personal_api_keys.current" in more
+    assert not [name for name in more if name.startswith("file_download_batch_exports.")]
+    more = methods(**{"/api/projects/{project_id}/batch_exports/": listed})
+    assert "file_download_batch_exports.count_rows" in more
+
+
 def test_report_of_an_operation_nobody_can_call(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +217,18 @@ def test_report_of_an_operation_nobody_can_call(
     main(["report", "--schema", str(source)])
 
     assert "finding: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["my-posthog", "2fa", "class", "my posthog", "a.b"])
+def test_generate_makes_no_package_that_cannot_be_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    schema, out = tmp_path / "schema.json", tmp_path / name
+    schema.write_text(json.dumps(instance()), encoding="utf-8")
+    assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert f"{out}: no package can be imported by the name {name!r}. Give --out a folder" in said
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -338,10 +338,36 @@ def test_parameters_and_fields_of_any_name_reach_the_server(generate: Generate) 
         assert json.loads(request.content) == {name: "v"}
 
 
+def test_an_argument_spelled_as_a_parameter_is_that_parameter(generate: Generate) -> None:
+    names = ("A_B", "a b", "a_b", "class", "class_")
+    body = obj(**dict.fromkeys(names, TEXT))
+    parameters = [query(name) for name in names[:3]]
+    package = generate(document({X: {**get(THING, parameters=parameters),
+                                     **post(body)}}))  # fmt: skip
+    request = package.call("x.get", a_b="1")
+    assert dict(request.url.params) == {"a_b": "1"}
+    for name in ("a_b", "class_"):
+        assert json.loads(package.call("x.create", **{name: "1"}).content) == {name: "1"}
+
+
 def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) -> None:
     package = generate(with_header("X-A\r\nAuthorization"))
     assert package.operations["x.get"].parameters == ()
     assert "X-A\r\nAuthorization" not in "".join(package.generated.files.values())
+
+
+@pytest.mark.parametrize("name", [
+    "Host", "host", "Content-Length", "Transfer-Encoding", "Authorization", "Cookie", "Connection",
+    "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect", "Proxy-Authorization", "Accept-Encoding",
+    "Content-Encoding", "Content-Type", "Accept",
+])  # fmt: skip
+def test_no_parameter_is_for_a_header_that_the_client_makes(generate: Generate, name: str) -> None:
+    package = generate(with_header(name))
+    assert package.operations["x.get"].parameters == ()
+    assert f"header {name} itself; it is dropped" in package.findings or (
+        f"header called {name}; it is dropped" in package.findings
+    )
+    package.call_all()
 
 
 def test_a_default_that_is_dropped_is_in_no_file(generate: Generate) -> None:
@@ -395,6 +421,10 @@ BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
     "half a character": (
         json.dumps(named("@")).replace("@", "\\ud800"), "surrogate",
     ),
+    "no operation that can be called": (
+        document({f"{P}/a b/": get(THING), f"{P}/../x/": get(THING)}), "no method can be made",
+    ),
+    "a path of no operations": (document({X: {}}), "no method can be made"),
     "a key twice": ('{"openapi": "3.1.0", "paths": {}, "paths": {}}', "twice"),
 }  # fmt: skip
 

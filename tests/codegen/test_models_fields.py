@@ -72,11 +72,34 @@ def test_two_properties_of_one_name_are_an_error_until_one_is_renamed(
     with pytest.raises(GenerationError) as caught:
         build(schemas)
     assert [p.pointer for p in caught.value.problems] == [
-        f"#/components/schemas/Thing/properties/{pair[1]}"
+        f"#/components/schemas/Thing/properties/{pair[0]}"
     ]
-    assert pair[0] in str(caught.value)
+    assert pair[1] in str(caught.value)
     generated = package(schemas, tmp_path, field_names={f"Thing.{pair[0]}": "other"})
     assert generated.read("Thing", {pair[0]: 1}).other == 1
+
+
+ALIKE = ["A_B", "a b", "a_b", "a.b", "a_b_", "class", "class_", "$json", "json_", "json"]
+
+
+@pytest.mark.parametrize("order", [ALIKE, ALIKE[::-1]])
+def test_no_property_is_read_into_the_field_of_another(order: list[str], tmp_path: Path) -> None:
+    schemas = {"Thing": obj(**dict.fromkeys(order, NUMBER))}
+    generated = package(schemas, tmp_path, lenient=True)
+    for wire in order:
+        thing = generated.read("Thing", {wire: 7})
+        held = [name for name in generated.Thing.model_fields if getattr(thing, name) is not None]
+        assert len(held) == 1
+        assert thing.raw() == {wire: 7}
+        assert thing[wire] == 7
+    exact = {name: generated.read("Thing", {name: 7}) for name in ("a_b", "a_b_", "class_")}
+    assert all(getattr(thing, name) == 7 for name, thing in exact.items())
+
+
+def test_a_name_that_is_another_property_has_to_be_chosen(tmp_path: Path) -> None:
+    schemas = {"Thing": obj(a_b=NUMBER, A_B=NUMBER)}
+    with pytest.raises(GenerationError, match="'a_b', which is another property"):
+        build(schemas, field_names={"Thing.a_b": "other"})
 
 
 @pytest.mark.parametrize("wire", ["", "-", "$", "日本"])
@@ -101,7 +124,7 @@ def test_inline_objects_name_their_fields_by_the_same_rules(tmp_path: Path) -> N
     with pytest.raises(GenerationError) as caught:
         build(inline)
     (problem,) = caught.value.problems
-    assert problem.pointer == "#/components/schemas/Thing/properties/inner/properties/foo_bar"
+    assert problem.pointer == "#/components/schemas/Thing/properties/inner/properties/fooBar"
     generated = package(inline, tmp_path, field_names={"ThingInner.fooBar": "other"})
     assert generated.read("Thing", {"inner": {"fooBar": 1, "foo_bar": 2}}).inner.other == 1
 

@@ -113,7 +113,7 @@ def test_two_items_at_one_place_are_told_apart_by_their_parameter() -> None:
     assert got["post /query/{query_kind}/"] == "query.create_by_query_kind"
 
 
-def test_a_clash_that_no_other_rule_settles_gives_the_later_path_its_verb_or_a_number() -> None:
+def test_a_clash_that_no_other_rule_settles_is_settled_by_verb_parameters_or_a_number() -> None:
     paths = [f"{P}/x/{{id}}/a/", f"{P}/x/{{id}}/{{b}}/a/", f"{P}/x/{{id}}/{{c}}/a/"]
     reports: list[tuple[str, str, str]] = []
     got = method_names(
@@ -121,9 +121,29 @@ def test_a_clash_that_no_other_rule_settles_gives_the_later_path_its_verb_or_a_n
         {},
         lambda method, path, reason: reports.append((method, path, reason)),
     )
-    assert [got["get", path] for path in paths] == ["x.a", "x.get_a", "x.get_a_2"]
+    assert [got["get", path] for path in paths] == ["x.a", "x.get_a", "x.get_a_by_c"]
     assert [(method, path) for method, path, _ in reports] == [("get", p) for p in paths[1:]]
     assert reports[0][2] == "another method is called 'x.a'; it is 'x.get_a'"
+
+
+def test_a_list_below_an_item_is_told_apart_by_the_parameter_of_the_item() -> None:
+    paths = [
+        f"{P}/files/versions/",
+        f"{P}/files/{{id}}/versions/",
+        f"{P}/files/{{id}}/versions/{{version_id}}/",
+        f"{P}/files/{{zone}}/{{id}}/versions/",
+    ]
+    names = method_names([("get", path, True) for path in paths], {})
+    assert [names["get", path] for path in paths] == [
+        "files.versions.list",
+        "files.versions.list_by_id",
+        "files.versions.get",
+        "files.versions.list_by_zone_and_id",
+    ]
+    # Nothing but what the parameters are called tells these two apart.
+    paths = [f"{P}/a/b/{{x}}/c/", f"{P}/a/{{x}}/b/c/", f"{P}/a/{{x}}/b/{{x}}/c/"]
+    names = method_names([("get", path, False) for path in paths], {})
+    assert len(set(names.values())) == len(paths)
 
 
 def test_a_method_that_is_a_nested_resource_too_gets_its_verb() -> None:

@@ -146,6 +146,22 @@ def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() 
     ]
 
 
+def test_a_body_that_the_schema_guesses_at_stays_one_without_what_the_server_sets() -> None:
+    document, action = with_body(), "/api/projects/{project_id}/things/check/"
+    item = document["paths"]["/api/projects/{project_id}/things/"]
+    answer = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}
+    document["paths"]["/api/projects/{project_id}/things/{id}/"] = {
+        "get": {"responses": {"200": answer}}
+    }
+    document["paths"][action] = {"post": {**item["post"], "responses": {"200": answer}}}
+    entry = {"verb": "body", "operation": f"POST {action}", "read_only": ["owner"]}
+    document, findings = patched(document, entry)
+    assert findings == []
+    surface = build_surface(document, Overrides(), Released({}, {}))
+    (method,) = (m for m in surface.methods if m.operation.id == "things.check")
+    assert {a.python_name: a.required for a in method.arguments} == {"key": False, "hash": False}
+
+
 def test_a_body_is_found_whatever_the_placeholders_of_its_path_are_called() -> None:
     document = with_body("/api/projects/{team}/things/")
     _, findings = patched(document, {"verb": "body", "operation": PLACE, "required": ["key"]})

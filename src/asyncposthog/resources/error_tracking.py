@@ -96,7 +96,6 @@ class ErrorTrackingAssignmentRules(Resource):
     async def reorder(
         self,
         *,
-        created_at: Timestamp | Omit = OMIT,
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
         order_key: int | Omit = OMIT,
@@ -109,12 +108,7 @@ class ErrorTrackingAssignmentRules(Resource):
         """
         return await self._call(
             registry.ASSIGNMENT_RULES_REORDER,
-            body={
-                "created_at": created_at,
-                "disabled_data": disabled_data,
-                "filters": filters,
-                "order_key": order_key,
-            },
+            body={"disabled_data": disabled_data, "filters": filters, "order_key": order_key},
             options=options,
         )
 
@@ -324,7 +318,6 @@ class ErrorTrackingGroupingRules(Resource):
         description: str | None | Omit = OMIT,
         disabled_data: JSON | Omit = OMIT,
         filters: JSON | Omit = OMIT,
-        issue: Mapping[str, str] | None | Omit = OMIT,
         order_key: int | Omit = OMIT,
         options: RequestOptions | None = None,
     ) -> JSON:
@@ -339,7 +332,6 @@ class ErrorTrackingGroupingRules(Resource):
                 "description": description,
                 "disabled_data": disabled_data,
                 "filters": filters,
-                "issue": issue,
                 "order_key": order_key,
             },
             options=options,

@@ -25,8 +25,6 @@ class SandboxEnvironments(Resource):
     async def create(
         self,
         *,
-        effective_domains: Sequence[str],
-        internal: bool,
         name: str,
         allowed_domains: Sequence[str] | Omit = OMIT,
         environment_variables: JSON | Omit = OMIT,
@@ -43,8 +41,6 @@ class SandboxEnvironments(Resource):
         return await self._call(
             registry.CREATE,
             body={
-                "effective_domains": effective_domains,
-                "internal": internal,
                 "name": name,
                 "allowed_domains": allowed_domains,
                 "environment_variables": environment_variables,
@@ -100,10 +96,8 @@ class SandboxEnvironments(Resource):
         /,
         *,
         allowed_domains: Sequence[str] | Omit = OMIT,
-        effective_domains: Sequence[str] | Omit = OMIT,
         environment_variables: JSON | Omit = OMIT,
         include_default_domains: bool | Omit = OMIT,
-        internal: bool | Omit = OMIT,
         name: str | Omit = OMIT,
         network_access_level: m.NetworkAccessLevelEnum | Omit = OMIT,
         private: bool | Omit = OMIT,
@@ -120,10 +114,8 @@ class SandboxEnvironments(Resource):
             (id,),
             body={
                 "allowed_domains": allowed_domains,
-                "effective_domains": effective_domains,
                 "environment_variables": environment_variables,
                 "include_default_domains": include_default_domains,
-                "internal": internal,
                 "name": name,
                 "network_access_level": network_access_level,
                 "private": private,

@@ -548,8 +548,6 @@ class Tasks(Resource):
     async def create(
         self,
         *,
-        slug: str,
-        task_number: int | None,
         ci_prompt: str | None | Omit = OMIT,
         description: str | Omit = OMIT,
         github_integration: int | None | Omit = OMIT,
@@ -571,8 +569,6 @@ class Tasks(Resource):
         return await self._call(
             registry.CREATE,
             body={
-                "slug": slug,
-                "task_number": task_number,
                 "ci_prompt": ci_prompt,
                 "description": description,
                 "github_integration": github_integration,
@@ -649,8 +645,6 @@ class Tasks(Resource):
         id: UUID | str,
         /,
         *,
-        slug: str,
-        task_number: int | None,
         ci_prompt: str | None | Omit = OMIT,
         description: str | Omit = OMIT,
         github_integration: int | None | Omit = OMIT,
@@ -673,8 +667,6 @@ class Tasks(Resource):
             registry.REPLACE,
             (id,),
             body={
-                "slug": slug,
-                "task_number": task_number,
                 "ci_prompt": ci_prompt,
                 "description": description,
                 "github_integration": github_integration,

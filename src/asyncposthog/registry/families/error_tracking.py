@@ -77,10 +77,9 @@ ASSIGNMENT_RULES_REORDER = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/reorder/",
     body=Body(
-        schema="PatchedErrorTrackingAssignmentRule",
+        schema="ErrorTrackingAssignmentRulesReorderRequest",
         flat=True,
         fields=(
-            ("created_at", "created_at"),
             ("disabled_data", "disabled_data"),
             ("filters", "filters"),
             ("order_key", "order_key"),
@@ -282,13 +281,12 @@ GROUPING_RULES_REORDER = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/reorder/",
     body=Body(
-        schema="PatchedErrorTrackingGroupingRule",
+        schema="ErrorTrackingGroupingRulesReorderRequest",
         flat=True,
         fields=(
             ("description", "description"),
             ("disabled_data", "disabled_data"),
             ("filters", "filters"),
-            ("issue", "issue"),
             ("order_key", "order_key"),
         ),
     ),

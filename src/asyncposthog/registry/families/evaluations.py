@@ -10,7 +10,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/evaluations/",
     body=Body(
-        schema="Evaluation",
+        schema="EvaluationsCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -24,8 +24,6 @@ CREATE = Operation(
             ("name", "name"),
             ("output_config", "output_config"),
             ("output_type", "output_type"),
-            ("status", "status"),
-            ("status_reason", "status_reason"),
         ),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation", status=201),
@@ -39,7 +37,7 @@ DELETE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
-    body=Body(schema="PatchedEvaluation", flat=True),
+    body=Body(schema="EvaluationsUpdateRequest", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
     scopes=("evaluation:write",),
@@ -86,7 +84,7 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="Evaluation",
+        schema="EvaluationsReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -100,8 +98,6 @@ REPLACE = Operation(
             ("name", "name"),
             ("output_config", "output_config"),
             ("output_type", "output_type"),
-            ("status", "status"),
-            ("status_reason", "status_reason"),
         ),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
@@ -116,7 +112,7 @@ RESTORE = Operation(
     parameters=(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
-    body=Body(schema="PatchedEvaluation", flat=True),
+    body=Body(schema="EvaluationsUpdateRequest", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
     scopes=("evaluation:write",),
@@ -150,7 +146,7 @@ UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedEvaluation",
+        schema="EvaluationsUpdateRequest",
         flat=True,
         fields=(
             ("conditions", "conditions"),
@@ -163,8 +159,6 @@ UPDATE = Operation(
             ("name", "name"),
             ("output_config", "output_config"),
             ("output_type", "output_type"),
-            ("status", "status"),
-            ("status_reason", "status_reason"),
         ),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),

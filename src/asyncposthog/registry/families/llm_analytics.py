@@ -214,7 +214,7 @@ EVALUATION_REPORTS_REPLACE = Operation(
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
     parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
     body=Body(
-        schema="EvaluationReport",
+        schema="LlmAnalyticsEvaluationReportsReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -222,7 +222,6 @@ EVALUATION_REPORTS_REPLACE = Operation(
             ("daily_run_cap", "daily_run_cap"),
             ("delivery_targets", "delivery_targets"),
             ("enabled", "enabled"),
-            ("evaluation", "evaluation"),
             ("frequency", "frequency"),
             ("max_sample_size", "max_sample_size"),
             ("report_prompt_guidance", "report_prompt_guidance"),
@@ -264,14 +263,13 @@ EVALUATION_REPORTS_UPDATE = Operation(
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
     parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
     body=Body(
-        schema="PatchedEvaluationReport",
+        schema="LlmAnalyticsEvaluationReportsUpdateRequest",
         flat=True,
         fields=(
             ("cooldown_minutes", "cooldown_minutes"),
             ("daily_run_cap", "daily_run_cap"),
             ("delivery_targets", "delivery_targets"),
             ("enabled", "enabled"),
-            ("evaluation", "evaluation"),
             ("frequency", "frequency"),
             ("max_sample_size", "max_sample_size"),
             ("report_prompt_guidance", "report_prompt_guidance"),

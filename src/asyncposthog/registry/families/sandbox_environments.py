@@ -10,15 +10,13 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/sandbox_environments/",
     body=Body(
-        schema="SandboxEnvironment",
+        schema="SandboxEnvironmentsCreateRequest",
         required=True,
         flat=True,
         fields=(
             ("allowed_domains", "allowed_domains"),
-            ("effective_domains", "effective_domains"),
             ("environment_variables", "environment_variables"),
             ("include_default_domains", "include_default_domains"),
-            ("internal", "internal"),
             ("name", "name"),
             ("network_access_level", "network_access_level"),
             ("private", "private"),
@@ -73,14 +71,12 @@ UPDATE = Operation(
     path="/api/projects/{project_id}/sandbox_environments/{id}/",
     parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
     body=Body(
-        schema="PatchedSandboxEnvironment",
+        schema="SandboxEnvironmentsUpdateRequest",
         flat=True,
         fields=(
             ("allowed_domains", "allowed_domains"),
-            ("effective_domains", "effective_domains"),
             ("environment_variables", "environment_variables"),
             ("include_default_domains", "include_default_domains"),
-            ("internal", "internal"),
             ("name", "name"),
             ("network_access_level", "network_access_level"),
             ("private", "private"),

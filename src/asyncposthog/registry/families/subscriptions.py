@@ -10,7 +10,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/subscriptions/",
     body=Body(
-        schema="Subscription",
+        schema="SubscriptionsCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -160,7 +160,7 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
     ),
     body=Body(
-        schema="Subscription",
+        schema="SubscriptionsReplaceRequest",
         required=True,
         flat=True,
         fields=(

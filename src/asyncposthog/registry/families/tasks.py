@@ -10,7 +10,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/",
     body=Body(
-        schema="Task",
+        schema="TasksCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -23,8 +23,6 @@ CREATE = Operation(
             ("repository", "repository"),
             ("signal_report", "signal_report"),
             ("signal_report_task_relationship", "signal_report_task_relationship"),
-            ("slug", "slug"),
-            ("task_number", "task_number"),
             ("title", "title"),
             ("title_manually_set", "title_manually_set"),
         ),
@@ -94,7 +92,7 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="Task",
+        schema="TasksReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -107,8 +105,6 @@ REPLACE = Operation(
             ("repository", "repository"),
             ("signal_report", "signal_report"),
             ("signal_report_task_relationship", "signal_report_task_relationship"),
-            ("slug", "slug"),
-            ("task_number", "task_number"),
             ("title", "title"),
             ("title_manually_set", "title_manually_set"),
         ),

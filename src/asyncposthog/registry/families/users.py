@@ -11,7 +11,7 @@ CANCEL_EMAIL_CHANGE_REQUEST = Operation(
     path="/api/users/cancel_email_change_request/",
     root="instance",
     body=Body(
-        schema="PatchedUser",
+        schema="UsersCancelEmailChangeRequestRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -28,7 +28,6 @@ CANCEL_EMAIL_CHANGE_REQUEST = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -239,7 +238,7 @@ REPLACE = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="User",
+        schema="UsersReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -257,7 +256,6 @@ REPLACE = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -277,7 +275,7 @@ REQUEST_EMAIL_VERIFICATION = Operation(
     path="/api/users/request_email_verification/",
     root="instance",
     body=Body(
-        schema="User",
+        schema="UsersRequestEmailVerificationRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -294,7 +292,6 @@ REQUEST_EMAIL_VERIFICATION = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -315,7 +312,7 @@ SCENE_PERSONALISATION = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="User",
+        schema="UsersScenePersonalisationRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -332,7 +329,6 @@ SCENE_PERSONALISATION = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -364,7 +360,7 @@ TWO_FACTOR_BACKUP_CODES = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="User",
+        schema="UsersTwoFactorBackupCodesRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -381,7 +377,6 @@ TWO_FACTOR_BACKUP_CODES = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -402,7 +397,7 @@ TWO_FACTOR_DISABLE = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="User",
+        schema="UsersTwoFactorDisableRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -419,7 +414,6 @@ TWO_FACTOR_DISABLE = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -464,7 +458,7 @@ TWO_FACTOR_VALIDATE = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="User",
+        schema="UsersTwoFactorValidateRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -481,7 +475,6 @@ TWO_FACTOR_VALIDATE = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -502,7 +495,7 @@ UPDATE = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedUser",
+        schema="UsersUpdateRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -519,7 +512,6 @@ UPDATE = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -541,7 +533,7 @@ UPDATE_HEDGEHOG_CONFIG = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedUser",
+        schema="UsersUpdateHedgehogConfigRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -558,7 +550,6 @@ UPDATE_HEDGEHOG_CONFIG = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),
@@ -579,7 +570,7 @@ VALIDATE_2FA = Operation(
         Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="User",
+        schema="UsersValidate2faRequest",
         flat=True,
         fields=(
             ("allow_impersonation", "allow_impersonation"),
@@ -596,7 +587,6 @@ VALIDATE_2FA = Operation(
             ("notification_settings", "notification_settings"),
             ("passkeys_enabled_for_2fa", "passkeys_enabled_for_2fa"),
             ("password", "password"),
-            ("pending_invites", "pending_invites"),
             ("role_at_organization", "role_at_organization"),
             ("set_current_organization", "set_current_organization"),
             ("set_current_team", "set_current_team"),

@@ -56,7 +56,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/",
     body=Body(
-        schema="DataWarehouseSavedQuery",
+        schema="WarehouseSavedQueriesCreateRequest",
         required=True,
         flat=True,
         fields=(
@@ -64,10 +64,8 @@ CREATE = Operation(
             ("deleted", "deleted"),
             ("edited_history_id", "edited_history_id"),
             ("folder_id", "folder_id"),
-            ("folder_name", "folder_name"),
             ("is_test", "is_test"),
             ("name", "name"),
-            ("origin", "origin"),
             ("query", "query"),
             ("soft_update", "soft_update"),
         ),
@@ -180,7 +178,7 @@ REPLACE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="DataWarehouseSavedQuery",
+        schema="WarehouseSavedQueriesReplaceRequest",
         required=True,
         flat=True,
         fields=(
@@ -188,10 +186,8 @@ REPLACE = Operation(
             ("deleted", "deleted"),
             ("edited_history_id", "edited_history_id"),
             ("folder_id", "folder_id"),
-            ("folder_name", "folder_name"),
             ("is_test", "is_test"),
             ("name", "name"),
-            ("origin", "origin"),
             ("query", "query"),
             ("soft_update", "soft_update"),
         ),
@@ -266,17 +262,15 @@ UPDATE = Operation(
         Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
     ),
     body=Body(
-        schema="PatchedDataWarehouseSavedQuery",
+        schema="WarehouseSavedQueriesUpdateRequest",
         flat=True,
         fields=(
             ("dag_id", "dag_id"),
             ("deleted", "deleted"),
             ("edited_history_id", "edited_history_id"),
             ("folder_id", "folder_id"),
-            ("folder_name", "folder_name"),
             ("is_test", "is_test"),
             ("name", "name"),
-            ("origin", "origin"),
             ("query", "query"),
             ("soft_update", "soft_update"),
         ),
