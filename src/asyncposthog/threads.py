@@ -11,20 +11,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Generic, TypeVar, TypeVarTuple, cast
+from typing import Any, Generic, TypeVar, TypeVarTuple, cast
 
 import anyio
 from anyio import CapacityLimiter, lowlevel, to_thread
 
-__all__ = ["run_in_thread"]
+__all__ = ["call_in_thread", "join_threads_of", "loop_of_caller", "run_in_thread"]
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
 logger = logging.getLogger("asyncposthog")
+
+_running: set[_Job[Any]] = set()
+"""The functions that run in threads for tasks of asyncio. Only methods that are atomic are used."""
+_caller: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("caller", default=None)
 
 
 async def run_in_thread(
@@ -81,6 +85,61 @@ async def run_in_thread(
         del job  # its exception refers to this frame
 
 
+def call_in_thread(function: Callable[[], object]) -> None:
+    """Run a short blocking function in a thread, and wait for it without the event loop.
+
+    Signals interrupt the main thread alone: Ctrl-C is raised when the function has ended. If it
+    comes while a thread starts, the function may be called twice, one call after the other or both
+    at a time.
+
+    Args:
+        function: Does nothing the second time.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        Exception: What the function raised.
+    """
+    outcomes: list[BaseException | None] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+
+    pressed: KeyboardInterrupt | None = None
+    while not outcomes:
+        thread = Thread(target=call, name="asyncposthog worker", daemon=False)
+        try:
+            thread.start()
+            _join(thread)
+        except KeyboardInterrupt as error:
+            pressed = error
+    error = outcomes[0]
+    try:
+        if pressed is not None:
+            raise pressed from error
+        if error is not None:
+            raise error
+    finally:
+        outcomes.clear()
+        del error, pressed  # they refer to this frame
+
+
+def loop_of_caller() -> asyncio.AbstractEventLoop | None:
+    """Return the asyncio event loop that waits for this thread; None where none does."""
+    return _caller.get()
+
+
+def join_threads_of(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait for the threads of an event loop that was closed before they had ended."""
+    for job in _running.copy():
+        if job.loop is loop:
+            job.join()
+
+
 class _Job(Generic[R]):
     """A function in a thread of its own, and an asyncio task that waits for it."""
 
@@ -90,6 +149,7 @@ class _Job(Generic[R]):
     def __init__(self, function: Callable[[*Args], R], args: tuple[*Args]) -> None:
         self.loop = asyncio.get_running_loop()
         self._context = copy_context()
+        self._context.run(_caller.set, self.loop)
         self._call: Callable[[], R] | None = lambda: function(*args)
         self._thread = Thread(target=self._work, name="asyncposthog worker", daemon=False)
         self._starting = Lock()
@@ -111,6 +171,7 @@ class _Job(Generic[R]):
             self._error = error
         del call
         self._ended = True
+        _running.discard(self)
         with suppress(RuntimeError):  # the event loop is closed: the thread is joined instead
             self.loop.call_soon_threadsafe(self._wake)
 
@@ -121,6 +182,7 @@ class _Job(Generic[R]):
     async def run(self, interrupt: Callable[[], object] | None) -> R:
         """Start the thread, and wait until it has ended."""
         stopped: BaseException | None = None
+        _running.add(self)
         try:
             # The thread waits meanwhile: it would take the GIL from start(), which waits for it;
             # and if start() is interrupted by a signal, the function never runs.
@@ -138,6 +200,7 @@ class _Job(Generic[R]):
         finally:
             # At once, unless the coroutine was closed, or interrupted in between by a signal.
             _join(self._thread)
+            _running.discard(self)
         error, self._error = self._error, None
         result, self._result = self._result, None
         try:
@@ -155,6 +218,10 @@ class _Job(Generic[R]):
             raise stopped from error
         finally:
             del stopped, error  # they refer to this frame
+
+    def join(self) -> None:
+        """Wait for the thread without the event loop."""
+        _join(self._thread)
 
     async def _wait(self) -> BaseException | None:
         """Wait for the end of the thread; return what the wait was ended by instead, if anything.

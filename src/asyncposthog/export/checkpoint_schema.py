@@ -194,6 +194,7 @@ def memory_state(stem: str) -> Shape:
             "file": lambda value: isinstance(value, str) and name.fullmatch(value) is not None,
             "base": count,
             "size": count,
+            "sha256": _digest,
             "until": optional(_moment),
         }
     )

@@ -236,7 +236,8 @@ if os.fork() == 0:
     lock.release()  # it is not the child's
     assert path.exists() and FileLock.take(path) is None
     os.write(1, b"forked ")
-    os.read(read, 1)  # until the parent has died
+    os.read(read, 1)  # until the parent dies
+    os.read(0, 1)  # until it has closed its files
     again = FileLock.take(path)
     os.write(1, b"free" if again else b"taken")
     os._exit(0)
@@ -256,4 +257,7 @@ def test_a_forked_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -
         assert parent.stdin is not None
         assert parent.stdout.read(7) == b"forked "
         parent.kill()
+        parent.wait()
+        parent.stdin.write(b"!")
+        parent.stdin.flush()
         assert parent.stdout.read() == b"free"

@@ -46,7 +46,7 @@ def write(ph: Any, target: Path, **given: Any) -> Any:
         ("e.jsonl", ".state.partial", {"checkpoint": "state"}),
         ("e.jsonl", "state.delivered-1", {"checkpoint": "state", "overlap": True}),
         ("e.jsonl", ".state.delivered-2.partial", {"checkpoint": "state", "overlap": True}),
-        ("events", "events/.lock", {}),
+        ("events", "events/.asyncposthog.lock", {}),
         ("events", "events/.checkpoint", {}),
         ("events", "events/date=2026-01-01/.part-00000.parquet.partial", {}),
         ("events", "events/date=2026-01-01/part-00000.parquet", {}),
