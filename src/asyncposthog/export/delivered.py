@@ -163,8 +163,8 @@ class Memory:
             if why:
                 raise ExportError(
                     f"{self._path} is not what the checkpoint says was written: {why}.",
-                    suggestion="It belongs to the checkpoint, and goes where that goes. Put it back "
-                    "from a backup, or begin anew with another checkpoint and another output.",
+                    suggestion="It belongs to the checkpoint, and goes where that goes. Restore "
+                    "it, or begin anew with another checkpoint and another output.",
                 )
             self._known = content[: base * _SIZE]
             self._file.truncate(size * _SIZE)
