@@ -64,7 +64,7 @@ class FileLock:
         """Keep what identifies it; use `take`."""
         self._path = path
         self._key = key
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._abandon = abandon
         self._loop: AbstractEventLoop | None = loop_of_caller()
 
@@ -77,7 +77,7 @@ class FileLock:
         Args:
             path: The lock file.
             abandon: Ends the run that has the lock, if its event loop was closed before it could.
-                It is called in a thread of whoever takes the lock next, and not awaited.
+                It is called in the thread that takes the lock next.
 
         Raises:
             ExportError: It is a symbolic link, no regular file, or a file of something else.
@@ -129,8 +129,8 @@ class FileLock:
                     self._path.unlink()
             del _held[self._key]
             # Not by closing alone: a process that was forked meanwhile has the same open file.
-            _unlock(self._descriptor)
-            os.close(self._descriptor)
+            _unlock(self.descriptor)
+            os.close(self.descriptor)
             if sys.platform == "win32":  # pragma: no cover - an open file cannot be removed
                 with suppress(OSError):
                     self._path.unlink()
@@ -206,7 +206,7 @@ def _forget() -> None:
     _mutex = RLock()
     for lock in _held.values():
         with suppress(OSError):
-            os.close(lock._descriptor)
+            os.close(lock.descriptor)
     _held.clear()
 
 

@@ -235,7 +235,7 @@ def test_a_lock_file_that_was_removed_in_between_locks_nothing(
     [("e.jsonl", ".e.jsonl.lock"), ("e/", "e/.asyncposthog.lock"), ("e.jsonl", ".state.lock")],
 )
 @pytest.mark.parametrize("content", ["precious", "process 1 on a\nprecious", "hard link", "empty"])
-async def test_a_file_of_somebody_else_at_the_name_of_a_lock_is_left_alone(
+async def test_a_file_of_another_program_at_the_name_of_a_lock_is_left_alone(
     target: str, name: str, content: str, tmp_path: Path
 ) -> None:
     """An empty file may be a lock file: that of a process that was killed at once."""
@@ -323,11 +323,14 @@ def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
     def fault(ask: Ask) -> None:
         raise KeyError
 
+    def none(ask: Ask) -> None:
+        return None
+
     for fails in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FileLock, "release", release)
             with pytest.raises(KeyboardInterrupt):
-                asyncio.run(export(fault if fails else lambda ask: None))
+                asyncio.run(export(fault if fails else none))
         assert os.listdir(tmp_path) == ([] if fails else ["e.jsonl"])
         assert not locks._held
     assert released == [False] * 4
