@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar, TypeVarTuple, cast
 
@@ -78,7 +78,7 @@ async def run_in_thread(
     else:
         await tokens.acquire_on_behalf_of(job)
     try:
-        return await job.run(interrupt)
+        return await job.run(interrupt, shield=shield)
     finally:
         if not job.loop.is_closed():
             tokens.release_on_behalf_of(job)
@@ -151,7 +151,7 @@ class _Job(Generic[R]):
         self._context = copy_context()
         self._context.run(_caller.set, self.loop)
         self._call: Callable[[], R] | None = lambda: function(*args)
-        self._thread = Thread(target=self._work, name="asyncposthog worker", daemon=False)
+        self._thread = self._new_thread()
         self._starting = Lock()
         self._started = False
         self._waiter: asyncio.Future[None] | None = None
@@ -159,12 +159,15 @@ class _Job(Generic[R]):
         self._result: R | None = None
         self._error: BaseException | None = None
 
+    def _new_thread(self) -> Thread:
+        return Thread(target=self._work, name="asyncposthog worker", daemon=False)
+
     def _work(self) -> None:
+        with self._starting:
+            if not self._started or self._thread is not current_thread():
+                return
         call, self._call = self._call, None
         assert call is not None
-        with self._starting:
-            if not self._started:
-                return
         try:
             self._result = self._context.run(call)
         except BaseException as error:
@@ -179,16 +182,35 @@ class _Job(Generic[R]):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def run(self, interrupt: Callable[[], object] | None) -> R:
+    def _start(self, shield: bool) -> None:
+        """Start the thread.
+
+        Ctrl-C that comes meanwhile is raised by the event loop instead: a task group would wrap an
+        exception of its task, and asyncio would report that as not handled.
+
+        Raises:
+            CancelledError: Ctrl-C came, and the function will not run; unless `shield` is set.
+        """
+        while not self._started:
+            try:
+                # The thread waits meanwhile: it would take the GIL from start(), which waits for
+                # it; and if start() is interrupted by a signal, this thread does nothing.
+                with self._starting:
+                    self._thread.start()
+                    self._started = True
+            except KeyboardInterrupt as error:
+                self.loop.call_soon(_raise, error)
+                if not self._started and not shield:
+                    raise asyncio.CancelledError from None
+                if not self._started:
+                    self._thread = self._new_thread()
+
+    async def run(self, interrupt: Callable[[], object] | None, *, shield: bool) -> R:
         """Start the thread, and wait until it has ended."""
         stopped: BaseException | None = None
         _running.add(self)
         try:
-            # The thread waits meanwhile: it would take the GIL from start(), which waits for it;
-            # and if start() is interrupted by a signal, the function never runs.
-            with self._starting:
-                self._thread.start()
-                self._started = True
+            self._start(shield)
             if interrupt is not None:
                 stopped = await self._wait()
                 if stopped is not None:
@@ -324,6 +346,10 @@ def _has_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _weightier(first: BaseException | None, then: BaseException | None) -> BaseException | None:
