@@ -11,20 +11,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
-from threading import Lock, Thread
+from contextvars import ContextVar, copy_context
+from threading import Lock, Thread, current_thread
 from types import TracebackType
-from typing import Generic, TypeVar, TypeVarTuple, cast
+from typing import Any, Generic, TypeVar, TypeVarTuple, cast
 
 import anyio
 from anyio import CapacityLimiter, lowlevel, to_thread
 
-__all__ = ["run_in_thread"]
+__all__ = ["call_in_thread", "join_threads_of", "loop_of_caller", "run_in_thread"]
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
 logger = logging.getLogger("asyncposthog")
+
+_running: set[_Job[Any]] = set()
+"""The functions that run in threads for tasks of asyncio. Only methods that are atomic are used."""
+_caller: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("caller", default=None)
 
 
 async def run_in_thread(
@@ -74,11 +78,66 @@ async def run_in_thread(
     else:
         await tokens.acquire_on_behalf_of(job)
     try:
-        return await job.run(interrupt)
+        return await job.run(interrupt, shield=shield)
     finally:
         if not job.loop.is_closed():
             tokens.release_on_behalf_of(job)
         del job  # its exception refers to this frame
+
+
+def call_in_thread(function: Callable[[], object]) -> None:
+    """Run a short blocking function in a thread, and wait for it without the event loop.
+
+    Signals interrupt the main thread alone: Ctrl-C is raised when the function has ended. If it
+    comes while a thread starts, the function may be called twice, one call after the other or both
+    at a time.
+
+    Args:
+        function: Does nothing the second time.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        Exception: What the function raised.
+    """
+    outcomes: list[BaseException | None] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+
+    pressed: KeyboardInterrupt | None = None
+    while not outcomes:
+        thread = Thread(target=call, name="asyncposthog worker", daemon=False)
+        try:
+            thread.start()
+            _join(thread)
+        except KeyboardInterrupt as error:
+            pressed = error
+    error = outcomes[0]
+    try:
+        if pressed is not None:
+            raise pressed from error
+        if error is not None:
+            raise error
+    finally:
+        outcomes.clear()
+        del error, pressed  # they refer to this frame
+
+
+def loop_of_caller() -> asyncio.AbstractEventLoop | None:
+    """Return the asyncio event loop that waits for this thread; None where none does."""
+    return _caller.get()
+
+
+def join_threads_of(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait for the threads of an event loop that was closed before they had ended."""
+    for job in _running.copy():
+        if job.loop is loop:
+            job.join()
 
 
 class _Job(Generic[R]):
@@ -90,8 +149,9 @@ class _Job(Generic[R]):
     def __init__(self, function: Callable[[*Args], R], args: tuple[*Args]) -> None:
         self.loop = asyncio.get_running_loop()
         self._context = copy_context()
+        self._context.run(_caller.set, self.loop)
         self._call: Callable[[], R] | None = lambda: function(*args)
-        self._thread = Thread(target=self._work, name="asyncposthog worker", daemon=False)
+        self._thread = self._new_thread()
         self._starting = Lock()
         self._started = False
         self._waiter: asyncio.Future[None] | None = None
@@ -99,18 +159,22 @@ class _Job(Generic[R]):
         self._result: R | None = None
         self._error: BaseException | None = None
 
+    def _new_thread(self) -> Thread:
+        return Thread(target=self._work, name="asyncposthog worker", daemon=False)
+
     def _work(self) -> None:
+        with self._starting:
+            if not self._started or self._thread is not current_thread():
+                return
         call, self._call = self._call, None
         assert call is not None
-        with self._starting:
-            if not self._started:
-                return
         try:
             self._result = self._context.run(call)
         except BaseException as error:
             self._error = error
         del call
         self._ended = True
+        _running.discard(self)
         with suppress(RuntimeError):  # the event loop is closed: the thread is joined instead
             self.loop.call_soon_threadsafe(self._wake)
 
@@ -118,15 +182,35 @@ class _Job(Generic[R]):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def run(self, interrupt: Callable[[], object] | None) -> R:
+    def _start(self, shield: bool) -> None:
+        """Start the thread.
+
+        Ctrl-C that comes meanwhile is raised by the event loop instead: a task group would wrap an
+        exception of its task, and asyncio would report that as not handled.
+
+        Raises:
+            CancelledError: Ctrl-C came, and the function will not run; unless `shield` is set.
+        """
+        while not self._started:
+            try:
+                # The thread waits meanwhile: it would take the GIL from start(), which waits for
+                # it; and if start() is interrupted by a signal, this thread does nothing.
+                with self._starting:
+                    self._thread.start()
+                    self._started = True
+            except KeyboardInterrupt as error:
+                self.loop.call_soon(_raise, error)
+                if not self._started and not shield:
+                    raise asyncio.CancelledError from None
+                if not self._started:
+                    self._thread = self._new_thread()
+
+    async def run(self, interrupt: Callable[[], object] | None, *, shield: bool) -> R:
         """Start the thread, and wait until it has ended."""
         stopped: BaseException | None = None
+        _running.add(self)
         try:
-            # The thread waits meanwhile: it would take the GIL from start(), which waits for it;
-            # and if start() is interrupted by a signal, the function never runs.
-            with self._starting:
-                self._thread.start()
-                self._started = True
+            self._start(shield)
             if interrupt is not None:
                 stopped = await self._wait()
                 if stopped is not None:
@@ -138,6 +222,7 @@ class _Job(Generic[R]):
         finally:
             # At once, unless the coroutine was closed, or interrupted in between by a signal.
             _join(self._thread)
+            _running.discard(self)
         error, self._error = self._error, None
         result, self._result = self._result, None
         try:
@@ -155,6 +240,10 @@ class _Job(Generic[R]):
             raise stopped from error
         finally:
             del stopped, error  # they refer to this frame
+
+    def join(self) -> None:
+        """Wait for the thread without the event loop."""
+        _join(self._thread)
 
     async def _wait(self) -> BaseException | None:
         """Wait for the end of the thread; return what the wait was ended by instead, if anything.
@@ -257,6 +346,10 @@ def _has_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _weightier(first: BaseException | None, then: BaseException | None) -> BaseException | None:

@@ -98,6 +98,16 @@ class Order:
             UsageProblem: Nothing was sent.
         """
         noted = self.noted
+        target = self.target
+        files = [] if target is None or target.folder else [("--out", target.path)]
+        if self.checkpoint is not None:
+            files.append(("--checkpoint", self.checkpoint))
+        for option, path in files:
+            if not path.parent.is_dir():
+                raise UsageProblem(
+                    f"{option} {path}: there is no folder {path.parent}.",
+                    f"Make the folder, or give another {option}.",
+                )
         if self.out is None and self.overwrite:
             raise UsageProblem("--overwrite is for a file or a folder.", "Give --out.")
         if self.out is None and (noted or self.resume) and not self.dry_run:

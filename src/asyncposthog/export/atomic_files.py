@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from threading import Lock
@@ -22,12 +23,15 @@ __all__ = [
     "clear_errors",
     "create",
     "make_folder",
+    "move",
     "open_or_create",
     "partial_name",
     "publish",
     "read",
     "refuse_link",
+    "remove",
     "reopen",
+    "sha256_of",
     "sync_folder",
     "write_atomically",
 ]
@@ -118,14 +122,50 @@ def read(path: Path, limit: int | None = None) -> bytes:
         return file.read() if limit is None else file.read(limit)
 
 
-def make_folder(path: Path) -> bool:
+def sha256_of(path: Path, below: Path | None = None) -> str:
+    """Return the SHA-256 of the content of a file.
+
+    Args:
+        path: The file.
+        below: See `create`.
+
+    Raises:
+        ExportError: It is a symbolic link, or no regular file.
+        OSError: It cannot be read.
+    """
+    with _parent(path, below) as (name, folder):
+        descriptor = _open(path, name, folder, os.O_RDONLY)
+    with open(descriptor, "rb", buffering=0) as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if there is one.
+
+    Raises:
+        ExportError: Something else has the name, a symbolic link for one.
+        OSError: It cannot be removed.
+    """
+    with _parent(path, None) as (name, folder):
+        found = _state(name, folder)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise _in_the_way(path, found)
+        if found is not None:
+            os.unlink(name, dir_fd=folder)
+
+
+def make_folder(path: Path, below: Path | None = None) -> bool:
     """Make a folder below one that the user named. Return whether it was made.
+
+    Args:
+        path: The folder.
+        below: See `create`.
 
     Raises:
         ExportError: Something else has the name, a symbolic link for one.
         OSError: It cannot be made.
     """
-    with _parent(path, None) as (name, folder):
+    with _parent(path, below) as (name, folder):
         found = _state(name, folder)
         if found is not None and not stat.S_ISDIR(found.st_mode):
             raise _in_the_way(path, found)
@@ -157,7 +197,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def publish(partial: Path, path: Path, below: Path | None = None) -> None:
-    """Give a complete, synced file its name, and the permissions that a new file usually has.
+    """Give a complete, synced file its name.
+
+    It gets the permissions of the file that it replaces; where there is none, those that a new
+    file usually has.
 
     Args:
         partial: The file, which `create` has made.
@@ -170,14 +213,42 @@ def publish(partial: Path, path: Path, below: Path | None = None) -> None:
     """
     with _parent(path, below) as (name, folder):
         source = partial.name if folder is not None else str(partial)
-        descriptor = _open(partial, source, folder, os.O_RDONLY)
-        try:
-            if hasattr(os, "fchmod"):
-                with suppress(OSError):  # a file system without permissions
-                    os.fchmod(descriptor, 0o666 & ~_umask())
-        finally:
-            os.close(descriptor)
+        replaced = _state(name, folder)
+        mode = 0o666 & ~_umask() if replaced is None else replaced.st_mode & 0o777
+        _set_mode(_open(partial, source, folder, os.O_RDONLY), mode)
         _rename(source, path, name, folder)
+
+
+def move(source: Path, path: Path, below: Path) -> None:
+    """Move a complete file to another folder. It gets the permissions of the file it replaces.
+
+    Args:
+        source: The file.
+        path: Its new name.
+        below: See `create`; of both.
+
+    Raises:
+        ExportError: The new name is that of a symbolic link, or of no regular file.
+        OSError: It cannot be moved.
+    """
+    with _parent(source, below) as (old, origin), _parent(path, below) as (name, folder):
+        replaced = _state(name, folder)
+        if replaced is not None and not stat.S_ISREG(replaced.st_mode):
+            raise _in_the_way(path, replaced)
+        if replaced is not None:
+            _set_mode(_open(source, old, origin, os.O_RDONLY), replaced.st_mode & 0o777)
+        os.replace(old, name, src_dir_fd=origin, dst_dir_fd=folder)
+        _sync(folder)
+
+
+def _set_mode(descriptor: int, mode: int) -> None:
+    """Set the permissions of an open file, and close it."""
+    try:
+        if hasattr(os, "fchmod"):
+            with suppress(OSError):  # a file system without permissions
+                os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -310,7 +381,8 @@ def clear_errors(path: Path) -> Generator[None]:
         elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
             what, advice = f"{path} cannot be written: {error.strerror}", "Choose another target"
         elif isinstance(error, FileNotFoundError) and not path.parent.exists():
-            what, advice = f"{path} cannot be written: there is no such folder", "Make it"
+            what = f"{path} cannot be written: there is no folder {path.parent}"
+            advice = "Make the folder"
         else:
             what, advice = f"{path} cannot be written: {error}", "See to that"
         raise ExportError(

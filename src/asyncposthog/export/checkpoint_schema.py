@@ -17,6 +17,7 @@ __all__ = [
     "Shape",
     "function_state",
     "is_object",
+    "job_note",
     "list_position",
     "memory_state",
     "nothing",
@@ -170,6 +171,22 @@ def _parquet_files(value: object) -> bool:
 
 _parquet_fields = record({"files": _parquet_files, "rows": count, "sum": _sum})
 
+_job_part = record({"rows": count, "kept": count, "sha256": _digest})
+_job_begun = record({"id": text})
+_job_files = {"id": text, "files": _texts, "records": optional(count)}
+_job_finished = record(_job_files)
+_job_fetched = record({**_job_files, "parts": is_object})
+
+
+def job_note(value: object) -> bool:
+    """Return whether a value is what is noted of a file download."""
+    if not _job_fetched(value):
+        return _job_begun(value) or _job_finished(value)
+    state = cast("dict[str, Any]", value)
+    numbers = set(map(str, range(len(state["files"]))))
+    return state["parts"].keys() <= numbers and all(map(_job_part, state["parts"].values()))
+
+
 _OF_TYPES: Final[Mapping[str, Shape]] = {
     "int": count,
     "int | None": optional(count),
@@ -194,6 +211,7 @@ def memory_state(stem: str) -> Shape:
             "file": lambda value: isinstance(value, str) and name.fullmatch(value) is not None,
             "base": count,
             "size": count,
+            "sha256": _digest,
             "until": optional(_moment),
         }
     )

@@ -3,8 +3,8 @@
 Rows arrive late. An export with `overlap` that goes on where the last one ended begins so much
 earlier, and leaves out what was delivered. For that it keeps a file beside its checkpoint: a
 record for each row of the overlap, of 16 bytes that tell its key and 8 that tell its time. During
-a run, records are appended; how many are good is in the checkpoint, and so is the name of the
-file. At the end of a run those that the next one needs go into another file.
+a run, records are appended; how many are good is in the checkpoint, and so are the name of the file
+and the SHA-256 of those. At the end of a run those that the next one needs go into another file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -112,7 +112,14 @@ class Memory:
         """
         self._folder = checkpoint.parent
         self._stem = self.stem(checkpoint)
-        new = {"file": f"{self._stem}1", "base": 0, "size": 0, "until": None}
+        self._digest = sha256()
+        new = {
+            "file": f"{self._stem}1",
+            "base": 0,
+            "size": 0,
+            "sha256": self._digest.hexdigest(),
+            "until": None,
+        }
         self._state: dict[str, Any] = dict(state or new)
         self._first = self._path
         self._opened = False
@@ -146,14 +153,20 @@ class Memory:
             exists = os.path.lexists(self._path)
             self._file = reopen(self._path) if exists else create(self._path)
             self._opened = True
-            there = os.fstat(self._file.fileno()).st_size // _SIZE
+            there, why = os.fstat(self._file.fileno()).st_size // _SIZE, ""
+            content = read(self._path, size * _SIZE)
+            self._digest = sha256(content)
             if there < size:
+                why = f"it has {there:,} records of {size:,}"
+            elif self._digest.hexdigest() != self._state["sha256"]:
+                why = "its bytes changed"
+            if why:
                 raise ExportError(
-                    f"{self._path} is not what the checkpoint says was written: it has {there:,} "
-                    f"records of {size:,}.",
-                    suggestion="It belongs to the checkpoint, and goes where that goes.",
+                    f"{self._path} is not what the checkpoint says was written: {why}.",
+                    suggestion="It belongs to the checkpoint, and goes where that goes. Restore "
+                    "it, or begin anew with another checkpoint and another output.",
                 )
-            self._known = read(self._path, base * _SIZE)
+            self._known = content[: base * _SIZE]
             self._file.truncate(size * _SIZE)
             self._file.seek(size * _SIZE)
         self._count = base
@@ -197,7 +210,10 @@ class Memory:
         if records:
             assert self._file is not None
             with clear_errors(self._path):
-                self._file.write(records)
+                left = memoryview(records)
+                while left:
+                    left = left[self._file.write(left) :]
+            self._digest.update(records)
             self._state["size"] += len(records) // _SIZE
 
     def sync(self) -> Mapping[str, Any]:
@@ -205,6 +221,7 @@ class Memory:
         assert self._file is not None
         with clear_errors(self._path):
             os.fsync(self._file.fileno())
+        self._state["sha256"] = self._digest.hexdigest()
         return dict(self._state)
 
     def finish(self) -> Mapping[str, Any]:
@@ -220,6 +237,7 @@ class Memory:
                 "file": f"{self._stem}{number}",
                 "base": len(kept) // _SIZE,
                 "size": len(kept) // _SIZE,
+                "sha256": sha256(kept).hexdigest(),
                 "until": None,
             }
             write_atomically(self._path, kept)

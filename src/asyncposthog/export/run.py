@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeAlias
 
 from asyncposthog.core.executor import Executor
@@ -14,7 +15,7 @@ from asyncposthog.errors import ExportError, PostHogError
 from asyncposthog.export.engines.base import Piece, Tally
 from asyncposthog.export.sinks.base import Mark, Sink
 from asyncposthog.export.sinks.callback import Receive, hand_over
-from asyncposthog.threads import run_in_thread
+from asyncposthog.threads import call_in_thread, run_in_thread
 
 from .atomic_files import clear_errors
 from .checkpoint import Checkpoint, check, load, save, verify
@@ -61,6 +62,9 @@ class Course:
         self._previous: Checkpoint | None = None
         """Of the finished export that this one goes on with."""
         self._memory: Memory | None = None
+        # The next export may end this one, in another thread than the garbage collector does.
+        self._ending = RLock()
+        self._ended = False
 
     async def run(self, on_progress: OnProgress | None, receive: Receive | None = None) -> Report:
         """Export, from where an earlier run stopped, or from the beginning.
@@ -76,26 +80,26 @@ class Course:
             ExportError: Another export writes the same, or it cannot be written.
             PostHogError: The rows cannot be had.
         """
-        complete = False
         try:
-            await run_in_thread(self._claim.take)
+            await run_in_thread(self._claim.take, self._end)
             report = await self._run(on_progress, receive)
-            # Not in a thread: a cancellation that came meanwhile would be raised although all is
-            # done, and the same export would find its own output in the way.
-            self._remove_checkpoint()
-            complete = True
+            # Not awaited: a cancellation that came meanwhile would be raised although all is done,
+            # and the same export would find its own output in the way.
+            call_in_thread(self._conclude)
             return report
+        except GeneratorExit:
+            # The event loop ended without this coroutine, which must not wait again.
+            self._end()
+            raise
         except PostHogError as error:
             if self._begun and self._resumable:
                 rows = (self._checkpoint.sink or {}).get("rows", 0)
                 error.add_note(f"{rows:,} rows are safe: ask for the same export again to go on.")
             raise
         finally:
-            try:
-                if not complete:
-                    await run_in_thread(self._give_up, shield=True)
-            finally:
-                self._claim.release(failed=not complete, resumed=self._ours)
+            # In a thread: signals, and so the exceptions they raise, reach the main thread alone.
+            if not self._ended:
+                await run_in_thread(self._end, shield=True)
 
     async def _run(self, on_progress: OnProgress | None, receive: Receive | None) -> Report:
         clock = self.executor.transport.clock
@@ -106,10 +110,12 @@ class Course:
         self._resumed = found is not None and found.sink is not None
         self._checkpoint = found or Checkpoint(identity=identity, settled=settled)
         self._tally = Tally(**self._checkpoint.tally)
-        if self._checkpoint.phase == "running":
+        # Of an earlier run there is only its word for what it has written.
+        verify = self._checkpoint.phase != "running"
+        if not verify:
             await run_in_thread(self.sink.check, self._checkpoint.sink, self._ours)
             await self._export(began, on_progress, receive)
-        files = await run_in_thread(self._publish)
+        files = await run_in_thread(self._publish, verify)
         return self._report(self._checkpoint.sink, files, clock.monotonic() - began)
 
     def _found(self, identity: Mapping[str, Any], settled: Any) -> Checkpoint | None:
@@ -129,6 +135,10 @@ class Course:
             return next_run(found, identity, settled, overlap)
         check(self.path, found.identity, identity)
         self._verify(self.path, found, settled_shape, memory)
+        if found.phase == "done" and self.sink.replaces and found.memory is None:
+            # With an overlap, what was known before that run is gone: it cannot be repeated.
+            self._previous = found
+            return None
         self._ours = True
         return found
 
@@ -203,6 +213,25 @@ class Course:
         """Whether another run can go on with the output."""
         return self.path is not None and self._checkpoint.sink is not None
 
+    def _conclude(self) -> None:
+        """Take the checkpoint away, and release the locks. Does nothing the second time."""
+        with self._ending:
+            if not self._ended:
+                self._remove_checkpoint()
+                self._ended = True
+                self._claim.release(failed=False, resumed=self._ours)
+
+    def _end(self) -> None:
+        """Give up, and release the locks. Does nothing once the export has ended."""
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+            try:
+                self._give_up()
+            finally:
+                self._claim.release(failed=True, resumed=self._ours)
+
     def _give_up(self) -> None:
         """Close everything; where there is nothing to go on with, leave nothing behind."""
         if not self._begun:
@@ -260,11 +289,11 @@ class Course:
         if self._memory is not None:
             self._memory.clean()
 
-    def _publish(self) -> tuple[FileReport, ...]:
+    def _publish(self, verify: bool) -> tuple[FileReport, ...]:
         """Give the output its name, and note that if the checkpoint stays."""
         state = self._checkpoint.sink
         assert state is not None
-        files = self.sink.publish(state)
+        files = self.sink.publish(state, verify=verify)
         if self.named:
             self._save(self._checkpoint.at(phase="done"))
         return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,17 +29,22 @@ class Claim:
         self._target = target
         self._checkpoint = checkpoint
         self._is_folder = is_folder
+        self._abandon: Callable[[], object] | None = None
         self._locks: list[FileLock] = []
         self._made: list[Path] = []
 
-    def take(self) -> None:
+    def take(self, abandon: Callable[[], object]) -> None:
         """Check the paths and lock them, before anything is read or written.
+
+        Args:
+            abandon: Ends the export if its event loop was closed before it could.
 
         Raises:
             FileExistsError: The target has to be a folder, and is something else.
             ExportError: Another export has one of them; or one is a symbolic link, both are the
                 same, or they cannot be written.
         """
+        self._abandon = abandon
         target, checkpoint = self._target, self._checkpoint
         if target is not None and checkpoint is not None and _same(target, checkpoint):
             raise ExportError(
@@ -67,10 +73,10 @@ class Claim:
                     path.mkdir()
                     self._made.insert(0, path)
             # Inside: the folder above may be read-only, as that of a mounted volume is.
-            self._lock(target / ".lock", f"{target} is written")
+            self._lock(target / ".asyncposthog.lock", f"{target} is written")
 
     def _lock(self, path: Path, what: str) -> None:
-        lock = FileLock.take(path)
+        lock = FileLock.take(path, self._abandon)
         if lock is None:
             holder = FileLock.holder(path)
             raise ExportError(
@@ -87,7 +93,8 @@ class Claim:
             resumed: Whether an earlier run had begun it, and may have made the folder.
         """
         while self._locks:
-            self._locks.pop().release()
+            self._locks[-1].release()
+            self._locks.pop()
         if failed:
             folders = self._made
             if resumed and not folders and self._is_folder and self._target is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event as ThreadEvent
+from threading import Thread, current_thread, main_thread
 from typing import Any, TypeAlias
 
 import anyio
@@ -225,6 +229,113 @@ def test_a_lock_file_that_was_removed_in_between_locks_nothing(
     assert not path.exists()
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("e.jsonl", ".e.jsonl.lock"), ("e/", "e/.asyncposthog.lock"), ("e.jsonl", ".state.lock")],
+)
+@pytest.mark.parametrize("content", ["precious", "process 1 on a\nprecious", "hard link", "empty"])
+async def test_a_file_of_another_program_at_the_name_of_a_lock_is_left_alone(
+    target: str, name: str, content: str, tmp_path: Path
+) -> None:
+    """An empty file may be a lock file: that of a process that was killed at once."""
+    text = "" if content == "empty" else content
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    if content == "hard link":
+        (tmp_path / name).write_text("")
+        os.link(tmp_path / name, tmp_path / "notes")
+    server = Server(events(COUNT))
+    async with client(server) as ph:
+        job = ph.export.events(START, END)
+        write = job.to_jsonl if target == "e.jsonl" else job.to_parquet
+        export = write(f"{tmp_path}/{target}", checkpoint=tmp_path / "state")
+        if content == "empty":
+            await export
+            assert not (tmp_path / name).exists()
+            return
+        with pytest.raises(ExportError, match="lock is in the way: the export keeps its lock"):
+            await export
+    assert server.asks == []
+    assert (tmp_path / name).read_text() == ("" if content == "hard link" else text)
+
+
+@pytest.mark.parametrize("target", ["e.jsonl", "e.parquet", "e"])
+def test_an_export_whose_event_loop_was_closed_holds_no_lock(target: str, tmp_path: Path) -> None:
+    """As where Ctrl-C was pressed three times at a Python prompt, which lives on."""
+    written, go_on = ThreadEvent(), ThreadEvent()
+
+    def fsync(descriptor: int, usual: Callable[[int], None] = os.fsync) -> None:
+        if len(seen) == 3:
+            written.set()
+            assert go_on.wait(60)
+        seen.append(descriptor)
+        usual(descriptor)
+
+    async def export() -> Report:
+        async with client(Server(events(COUNT))) as ph:
+            job = ph.export.events(START, END, page_size=10, engine="query")
+            if target == "e.jsonl":
+                return await job.to_jsonl(tmp_path / target)
+            return await job.to_parquet(tmp_path / target)
+
+    seen: list[int] = []
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(export())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        while not written.is_set():
+            loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        # The disk is slow: the thread of the first export is still writing.
+        opening = Thread(target=go_on.set)
+        opening.start()
+        assert asyncio.run(export()).rows == COUNT
+        opening.join()
+    found = everything(tmp_path)
+    assert len(found) == 1, found.keys()
+    # The first one is collected later, and touches nothing.
+    coroutine = task.get_coro()
+    assert coroutine is not None
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    with suppress(RuntimeError):  # its client can only be closed in an event loop
+        coroutine.close()
+    del task, coroutine
+    gc.collect()
+    assert everything(tmp_path) == found
+    assert not locks._held
+
+
+def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
+    """The second Ctrl-C is raised wherever the main thread is, so this must be another one."""
+    released: list[bool] = []
+
+    def release(self: FileLock, usual: Callable[[FileLock], None] = FileLock.release) -> None:
+        released.append(current_thread() is main_thread())
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        usual(self)
+
+    async def export(fault: Any) -> None:
+        async with client(Server(events(COUNT), fault=fault)) as ph:
+            await ph.export.events(START, END).to_jsonl(tmp_path / "e.jsonl")
+
+    def fault(ask: Ask) -> None:
+        raise KeyError
+
+    def none(ask: Ask) -> None:
+        return None
+
+    for fails in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(FileLock, "release", release)
+            with pytest.raises(KeyboardInterrupt):
+                asyncio.run(export(fault if fails else none))
+        assert os.listdir(tmp_path) == ([] if fails else ["e.jsonl"])
+        assert not locks._held
+    assert released == [False] * 4
+
+
 FORKED = """
 import os, sys, pathlib
 from asyncposthog.export.locks import FileLock
@@ -236,7 +347,8 @@ if os.fork() == 0:
     lock.release()  # it is not the child's
     assert path.exists() and FileLock.take(path) is None
     os.write(1, b"forked ")
-    os.read(read, 1)  # until the parent has died
+    os.read(read, 1)  # until the parent dies
+    os.read(0, 1)  # until it has closed its files
     again = FileLock.take(path)
     os.write(1, b"free" if again else b"taken")
     os._exit(0)
@@ -256,4 +368,7 @@ def test_a_forked_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -
         assert parent.stdin is not None
         assert parent.stdout.read(7) == b"forked "
         parent.kill()
+        parent.wait()
+        parent.stdin.write(b"!")
+        parent.stdin.flush()
         assert parent.stdout.read() == b"free"

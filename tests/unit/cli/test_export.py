@@ -169,6 +169,11 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
         (("events", *RANGE, "--out", "x/", "--format", "csv"), "without a slash at the end"),
         (("events", *RANGE, "--out", "x.csv.zst"), "only .gz is written"),
         (("events", *RANGE, "--overwrite"), "--overwrite is for a file or a folder"),
+        (("events", *RANGE, "--out", "no/such/e.csv"), "there is no folder no/such"),
+        (
+            ("events", *RANGE, "-o", "e.csv", "--checkpoint", "no/such/state"),
+            "Make the folder, or give another --checkpoint",
+        ),
         (("events", *RANGE, "--resume"), "cannot be resumed"),
         (("events", *RANGE, "--out", "e.jsonl", "--resume"), "nothing to resume"),
         (("events", *RANGE, "--value", "n"), "NAME=VALUE"),

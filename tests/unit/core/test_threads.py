@@ -384,6 +384,41 @@ def test_ctrl_c_waits_for_the_function(presses: int) -> None:
     assert workers() == []
 
 
+@pytest.mark.parametrize("shield", [False, True])
+def test_ctrl_c_while_a_thread_starts_is_no_exception_of_the_task(
+    shield: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a second Ctrl-C is: asyncio cancels the main task at the first one."""
+    usual, ran, reported = threading.Thread.start, list[str](), list[Any]()
+
+    def start(self: threading.Thread) -> None:
+        usual(self)
+        if self.name == "asyncposthog worker":
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    async def work() -> None:
+        await run_in_thread(ran.append, "work", shield=shield)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: reported.append(context)
+        )
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(work)
+                await asyncio.sleep(60)
+        finally:
+            await run_in_thread(ran.append, "clean-up", shield=True)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert ran == (["work", "clean-up"] if shield else ["clean-up"])
+    assert reported == []
+    assert workers() == []
+
+
 def test_an_event_loop_that_ends_without_its_tasks_waits_for_the_function() -> None:
     seen: list[tuple[str, bool]] = []
     work = Work()

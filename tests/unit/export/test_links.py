@@ -46,7 +46,11 @@ def write(ph: Any, target: Path, **given: Any) -> Any:
         ("e.jsonl", ".state.partial", {"checkpoint": "state"}),
         ("e.jsonl", "state.delivered-1", {"checkpoint": "state", "overlap": True}),
         ("e.jsonl", ".state.delivered-2.partial", {"checkpoint": "state", "overlap": True}),
-        ("events", "events/.lock", {}),
+        ("e.parquet", "e.parquet", {}),
+        ("e.parquet", ".e.parquet.partial", {}),
+        ("e.parquet", ".e.parquet.partial", {"overwrite": True}),
+        ("e.parquet", ".e.parquet.lock", {}),
+        ("events", "events/.asyncposthog.lock", {}),
         ("events", "events/.checkpoint", {}),
         ("events", "events/date=2026-01-01/.part-00000.parquet.partial", {}),
         ("events", "events/date=2026-01-01/part-00000.parquet", {}),
@@ -71,6 +75,27 @@ async def test_links_to_files_are_refused(
     assert (ours / link).is_symlink()
     assert victim.exists() == victim_exists
     assert not victim_exists or victim.read_text() == "precious"
+
+
+async def test_a_link_that_takes_the_place_of_hidden_parts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, victim = tmp_path / "ours", tmp_path / "victim"
+    ours.mkdir()
+    victim.mkdir()
+    monkeypatch.setattr("asyncposthog.export.sinks.parquet_targets._PART_ROWS", 10)
+    hidden = ours / ".e.parquet.parts"
+
+    def replace(progress: Progress) -> None:
+        if not hidden.is_symlink():
+            hidden.rename(ours / "moved")
+            hidden.symlink_to(victim)
+
+    async with client(Server(events(COUNT))) as ph:
+        job = ph.export.events(START, END, page_size=25, engine="query")
+        with pytest.raises(ExportError, match=r"\.e\.parquet\.parts is a symbolic link"):
+            await job.to_parquet(ours / "e.parquet", rows_per_group=10, on_progress=replace)
+    assert os.listdir(victim) == []
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])

@@ -46,6 +46,11 @@ class Sink(Protocol[T]):
         ...
 
     @property
+    def replaces(self) -> bool:
+        """Whether output that exists already is replaced."""
+        ...
+
+    @property
     def shape(self) -> Shape:
         """What a state looks like."""
         ...
@@ -69,7 +74,7 @@ class Sink(Protocol[T]):
 
         Raises:
             FileExistsError: The output exists already.
-            ExportError: It cannot be written, or is not what was left behind.
+            ExportError: It cannot be written, or is not what was left behind, to the byte.
         """
         ...
 
@@ -105,8 +110,18 @@ class Sink(Protocol[T]):
         """
         ...
 
-    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
-        """Give the output its name, also where an earlier run did but could not say so."""
+    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
+        """Give the output its name, also where an earlier run did but could not say so.
+
+        Args:
+            state: The last one.
+            verify: Whether files are compared with their checksums first: an earlier run has
+                written them.
+
+        Raises:
+            FileExistsError: Another output has appeared.
+            ExportError: It is not what was written, or cannot get its name.
+        """
         ...
 
     def close(self, *, keep: bool) -> None:

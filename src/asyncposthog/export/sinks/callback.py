@@ -49,6 +49,7 @@ class FunctionSink:
         self._name = name
         self.target = None
         self.is_folder = False
+        self.replaces = False
         self.shape = function_state
         self.rows = 0
         self.checksum = 0
@@ -80,7 +81,7 @@ class FunctionSink:
         """Return the counts."""
         return {"rows": self.rows, "sum": self.checksum}
 
-    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Return no files."""
         return ()
 

@@ -25,6 +25,7 @@ from asyncposthog.export.atomic_files import (
     publish,
     refuse_link,
     reopen,
+    sha256_of,
 )
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import parquet_state
@@ -60,7 +61,13 @@ class ParquetSink:
     """Writes files of at most so many rows below `date=2026-01-31/`."""
 
     def __init__(
-        self, folder: Path, *, rows_per_file: int, rows_per_group: int, by_day: bool = True
+        self,
+        folder: Path,
+        *,
+        rows_per_file: int,
+        rows_per_group: int,
+        by_day: bool = True,
+        below: Path | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -69,6 +76,7 @@ class ParquetSink:
             rows_per_file: After so many rows of a day, another file begins.
             rows_per_group: Rows of a row group: what a reader has in memory at a time.
             by_day: Whether each day has a folder and files of its own.
+            below: A folder above it below which no link is followed; by default the folder itself.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -78,6 +86,7 @@ class ParquetSink:
         self._file_rows = rows_per_file
         self._group_rows = min(rows_per_group, rows_per_file)
         self._by_day = by_day
+        self._below = folder if below is None else below
         self._schema: Any = None
         self._files: list[dict[str, Any]] = []
         self._open: _File | None = None
@@ -85,6 +94,7 @@ class ParquetSink:
         self._kept = 0
         self.target = folder
         self.is_folder = True
+        self.replaces = False
         self.shape = parquet_state
         self.rows = 0
         self.checksum = 0
@@ -112,13 +122,29 @@ class ParquetSink:
                     "them with overwrite=True."
                 )
             return
+        self.compare(state, contents=True)
+
+    def compare(self, state: Mapping[str, Any], *, contents: bool) -> None:
+        """Compare the files with what a state says of them.
+
+        Args:
+            state: The state.
+            contents: Whether their bytes are compared, not only how many there are.
+
+        Raises:
+            ExportError: One differs.
+        """
         for file in state["files"]:
             path = self._folder / file["name"]
-            size = path.stat().st_size if path.exists() else -1
-            if size != file["bytes"]:
+            size, why = path.stat().st_size if path.exists() else -1, ""
+            with clear_errors(path):
+                if size != file["bytes"]:
+                    why = f"it has {max(size, 0):,} bytes of {file['bytes']:,}"
+                elif contents and sha256_of(path, self._below) != file["sha256"]:
+                    why = "its bytes changed"
+            if why:
                 raise ExportError(
-                    f"{path} is not what the checkpoint says was written: it has "
-                    f"{max(size, 0):,} bytes of {file['bytes']:,}.",
+                    f"{path} is not what the checkpoint says was written: {why}.",
                     suggestion="Remove the checkpoint and the folder to begin anew.",
                 )
 
@@ -149,7 +175,7 @@ class ParquetSink:
                     path.unlink()
             # Whether it can be written to is found out before anything is asked for.
             probe = partial_name(self._folder / "part-probe")
-            create(probe).close()
+            create(probe, self._below).close()
             probe.unlink()
 
     def prepare(self, batch: Batch) -> Block:
@@ -202,10 +228,10 @@ class ParquetSink:
     def _begin_file(self, day: str | None) -> _File:
         folder = self._folder if day is None else self._folder / f"date={day}"
         if day is not None:
-            make_folder(folder)
+            make_folder(folder, self._below)
         number = sum(file["day"] == day for file in self._files)
         path = folder / f"part-{number:05d}.parquet"
-        self._open = _File(path, self._folder, day, self._schema)
+        self._open = _File(path, self._below, day, self._schema)
         return self._open
 
     def _append(self, file: _File, block: Block, start: int, stop: int) -> None:
@@ -226,7 +252,7 @@ class ParquetSink:
         if file is None:
             return False
         size, digest = file.complete()
-        publish(partial_name(file.path), file.path, self._folder)
+        publish(partial_name(file.path), file.path, self._below)
         self._open = None
         self._files.append(
             {
@@ -257,9 +283,9 @@ class ParquetSink:
             self._complete()
         return self._state()
 
-    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Report the files; they have their names already."""
-        self.check(state, ours=True)
+        self.compare(state, contents=verify)
         return tuple(
             FileReport(
                 path=str(self._folder / file["name"]),

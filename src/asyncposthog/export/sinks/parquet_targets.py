@@ -10,10 +10,10 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import file_digest
 from importlib import import_module
-from io import BufferedWriter
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,12 @@ from asyncposthog.export.atomic_files import (
     clear_errors,
     create,
     make_folder,
+    move,
     partial_name,
     publish,
+    remove,
     reopen,
+    sha256_of,
     sync_folder,
 )
 from asyncposthog.export.batch import Batch
@@ -49,6 +52,8 @@ class _HiddenSink:
         self.shape = sink.shape
         self._hidden = hidden
         self._sink = sink
+        self._opened = False
+        """Whether what has the names of hidden files is this export's."""
 
     @property
     def rows(self) -> int:
@@ -84,6 +89,8 @@ class _HiddenSink:
         if fresh and self._hidden.exists():
             shutil.rmtree(self._hidden)
         self._hidden.mkdir(mode=0o700, exist_ok=True)
+        self._check_hidden()  # another program may have put a link there in between
+        self._opened = True
 
     def _drop_hidden(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
@@ -115,11 +122,16 @@ class ParquetFileSink(_HiddenSink):
         part_rows = max(1, _PART_ROWS // rows_per_group) * rows_per_group
         hidden = path.with_name(f".{path.name}.parts")
         sink = ParquetSink(
-            hidden, rows_per_file=part_rows, rows_per_group=rows_per_group, by_day=False
+            hidden,
+            rows_per_file=part_rows,
+            rows_per_group=rows_per_group,
+            by_day=False,
+            below=hidden.parent,
         )
         super().__init__(path, hidden, sink)
         self._group_rows = rows_per_group
         self._overwrite = overwrite
+        self.replaces = overwrite
         self._partial = partial_name(path)
         self._merged: _Merged | None = None
         self._published = False
@@ -159,8 +171,8 @@ class ParquetFileSink(_HiddenSink):
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Open the parts, cut back to what was safe."""
         with clear_errors(self.target):
+            remove(self._partial)
             self._open_hidden(fresh=state is None)
-            self._partial.unlink(missing_ok=True)
         self._sink.begin(state)
 
     def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
@@ -178,7 +190,7 @@ class ParquetFileSink(_HiddenSink):
             if self._merged is None:
                 self._merged = _Merged(self._partial)
             for part in parts[self._merged.parts :]:
-                self._merged.append(self._hidden / part["name"])
+                self._merged.append(self._hidden / part["name"], self.target.parent)
 
     def finish(self) -> Mapping[str, Any]:
         """Complete the last part, and the file."""
@@ -192,13 +204,16 @@ class ParquetFileSink(_HiddenSink):
             state["files"] = [first]
         return state
 
-    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Give the file its name."""
         if not state["files"]:
             raise ExportError(f"{self.target} was not written: the server sent no columns.")
         entry = state["files"][0]
         part, size = self._hidden / entry["name"], entry["bytes"]
         with clear_errors(self.target):
+            self._check_hidden()
+            if verify:
+                self._compare(entry)
             # A file of another size is that of another export.
             if _size(self._partial) == size:
                 self._drop_hidden()  # its parts are copied
@@ -217,19 +232,34 @@ class ParquetFileSink(_HiddenSink):
                 suggestion="Remove the checkpoint to export it again.",
             )
         if found != size:
-            raise ExportError(f"{self.target} has {found:,} bytes, not {size:,}.")
+            raise ExportError(
+                f"{self.target} is not what the checkpoint says was written: it has {found:,} "
+                f"bytes of {size:,}.",
+                suggestion="Remove it and the checkpoint to export it again.",
+            )
         return (
             FileReport(
                 path=str(self.target), rows=entry["rows"], bytes=size, sha256=entry["sha256"]
             ),
         )
 
+    def _compare(self, entry: Mapping[str, Any]) -> None:
+        """Compare the file with its checksum, by whatever name an earlier run has left it."""
+        for path in (self._partial, self._hidden / entry["name"], self.target):
+            if _size(path) == entry["bytes"]:
+                if sha256_of(path, self.target.parent) != entry["sha256"]:
+                    raise ExportError(
+                        f"{path} is not what the checkpoint says was written: its bytes changed.",
+                        suggestion="Remove it and the checkpoint to export it again.",
+                    )
+                return
+
     def close(self, *, keep: bool) -> None:
         """Close what is open; remove what no later run can use."""
         if self._merged is not None:
             self._merged.close()
         self._sink.close(keep=True)
-        if not keep:
+        if not keep and self._opened:
             self._drop_hidden()
             self._partial.unlink(missing_ok=True)
             if self._published and not self._overwrite:
@@ -254,11 +284,16 @@ class _Merged:
         self._writer: Any = None
         self.parts = 0
 
-    def append(self, part: Path) -> None:
-        """Copy the row groups of a file, one in memory at a time."""
+    def append(self, part: Path, below: Path) -> None:
+        """Copy the row groups of a file, one in memory at a time.
+
+        Args:
+            part: The file.
+            below: A folder above it below which no link is followed.
+        """
         parquet: Any = import_module("pyarrow.parquet")
         pool = pyarrow_module().system_memory_pool()
-        with part.open("rb") as file:
+        with BufferedReader(reopen(part, below)) as file:
             reader = parquet.ParquetFile(file)
             if self._writer is None:
                 self._writer = parquet.ParquetWriter(
@@ -298,6 +333,7 @@ class ParquetReplacementSink(_HiddenSink):
     """
 
     is_folder = True
+    replaces = True
 
     def __init__(self, folder: Path, *, rows_per_file: int, rows_per_group: int) -> None:
         """Open nothing yet.
@@ -311,7 +347,9 @@ class ParquetReplacementSink(_HiddenSink):
             ImportError: pyarrow is not installed.
         """
         hidden = folder / ".new"
-        sink = ParquetSink(hidden, rows_per_file=rows_per_file, rows_per_group=rows_per_group)
+        sink = ParquetSink(
+            hidden, rows_per_file=rows_per_file, rows_per_group=rows_per_group, below=folder
+        )
         super().__init__(folder, hidden, sink)
         # Its own view of the folder, to find the files of earlier exports.
         self._old = ParquetSink(folder, rows_per_file=rows_per_file, rows_per_group=rows_per_group)
@@ -343,19 +381,21 @@ class ParquetReplacementSink(_HiddenSink):
         """Complete the last file."""
         return self._sink.finish()
 
-    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Move the files to their places, and remove those of the earlier export."""
         names = {file["name"] for file in state["files"]}
         with clear_errors(self.target):
             # Where the hidden folder is gone, an earlier run has done all of this.
             if self._hidden.exists():
+                self._check_hidden()
+                if verify:
+                    self._compare(state["files"])
                 for name in sorted(names):
                     waiting, place = self._hidden / name, self.target / name
                     if waiting.exists():
                         if place.parent != self.target:
                             make_folder(place.parent)
-                        waiting.replace(place)
-                        sync_folder(place.parent)
+                        move(waiting, place, self.target)
                 for path in self._old.leftovers():
                     if path.relative_to(self.target).as_posix() not in names:
                         path.unlink()
@@ -364,12 +404,20 @@ class ParquetReplacementSink(_HiddenSink):
                                 path.parent.rmdir()
                 sync_folder(self.target)
                 self._drop_hidden()
-        return self._old.publish(state)
+                verify = False
+        return self._old.publish(state, verify=verify)
+
+    def _compare(self, files: Sequence[Mapping[str, Any]]) -> None:
+        """Compare the files with their checksums, before the first of them replaces another."""
+        waiting = [file for file in files if (self._hidden / file["name"]).exists()]
+        self._sink.compare({"files": waiting}, contents=True)
+        moved = [file for file in files if file not in waiting]
+        self._old.compare({"files": moved}, contents=True)
 
     def close(self, *, keep: bool) -> None:
         """Close what is open; remove what no later run can use."""
         self._sink.close(keep=True)
-        if not keep:
+        if not keep and self._opened:
             self._drop_hidden()
             with contextlib.suppress(OSError):  # it may have been there before, and not be empty
                 self.target.rmdir()

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.atomic_files import clear_errors, create, partial_name, publish, reopen
+from asyncposthog.export.atomic_files import (
+    clear_errors,
+    create,
+    partial_name,
+    publish,
+    reopen,
+    sha256_of,
+)
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import text_state
 from asyncposthog.export.checksum import MASK, key_sum
@@ -66,6 +73,7 @@ class TextSink:
         self._published = False
         self.target = path
         self.is_folder = False
+        self.replaces = overwrite
         self.shape = text_state
         self.rows = 0
         self.checksum = 0
@@ -97,10 +105,10 @@ class TextSink:
         if self._overwrite and not self._path.is_dir():
             return
         if os.path.lexists(self._path):
-            replaced = "." if self._path.is_dir() else ", or replace it with overwrite=True."
-            raise FileExistsError(
-                f"{self._path} exists already, and {why}. Remove it, choose another name{replaced}"
-            )
+            advice = "Remove it, choose another name, or replace it with overwrite=True."
+            if self._path.is_dir():
+                advice = "Remove it, or choose another name."
+            raise FileExistsError(f"{self._path} exists already, and {why}. {advice}")
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Open the file, cut back to what was safe."""
@@ -217,7 +225,7 @@ class TextSink:
             self._file.close()
         return self._state()
 
-    def publish(self, state: Mapping[str, Any]) -> tuple[FileReport, ...]:
+    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Give the file its name."""
         ours = self._partial.exists()
         if ours:
@@ -230,9 +238,14 @@ class TextSink:
         path = self._partial if ours else self._path
         with clear_errors(path):
             size = path.stat().st_size
-        if size != state["offset"]:
+            why = ""
+            if size != state["offset"]:
+                why = f"it has {size:,} bytes of {state['offset']:,}"
+            elif verify and sha256_of(path) != state["sha256"]:
+                why = "its bytes changed"
+        if why:
             raise ExportError(
-                f"{path} has {size:,} bytes, not {state['offset']:,}.",
+                f"{path} is not what the checkpoint says was written: {why}.",
                 suggestion="Remove it and the checkpoint to export it again.",
             )
         if ours:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -21,13 +22,17 @@ from typing import Any, Final, cast
 from pydantic_core import from_json, to_json
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.atomic_files import clear_errors, write_atomically
+from asyncposthog.export.atomic_files import clear_errors, read, write_atomically
+from asyncposthog.export.checkpoint_schema import job_note
 from asyncposthog.export.locks import FileLock
 
 __all__ = ["JobFolder", "Spool"]
 
 _STALE: Final = 86_400
 """Seconds after which what an interrupted export left behind is removed."""
+_LARGEST: Final = 16 * 1024 * 1024
+"""Bytes. A note that is larger is none of ours."""
+_NOTE: Final = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n"job":(.*)\}\n', re.DOTALL)
 _PASSING: Final = "passing-"
 """What the names of folders begin with that no other run can use."""
 
@@ -39,18 +44,26 @@ class JobFolder:
     path: Path
 
     def note(self) -> dict[str, Any]:
-        """Return what is known of the job; nothing where none was begun."""
+        """Return what is known of the job; nothing where none was begun, or the note is damaged.
+
+        Then the files are made and fetched anew.
+        """
         try:
-            found: object = from_json((self.path / "job.json").read_bytes())
-        except (OSError, ValueError):
+            found = _NOTE.fullmatch(read(self.path / "job.json", _LARGEST))
+            if found is None or hashlib.sha256(found[2]).hexdigest() != found[1].decode():
+                return {}
+            note: object = from_json(found[2], allow_inf_nan=False)
+        except (OSError, ValueError, ExportError):
             return {}
-        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        return cast("dict[str, Any]", note) if job_note(note) else {}
 
     def write(self, note: Mapping[str, Any]) -> None:
         """Note what is known of the job."""
         with clear_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / "job.json", to_json(note))
+            body = to_json(note)
+            head = f'{{"sha256":"{hashlib.sha256(body).hexdigest()}",\n"job":'
+            write_atomically(self.path / "job.json", head.encode() + body + b"}\n")
 
     def clear(self) -> None:
         """Forget the job, and its files."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import anyio
 
 from asyncposthog.errors import ExportError, StatusError
+from asyncposthog.export.atomic_files import clear_errors, sha256_of
 from asyncposthog.export.engines.base import Tally
 from asyncposthog.export.timestamps import as_text
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
@@ -67,19 +68,21 @@ class Job:
         """
         note = await self._finished()
         run, parts = str(note["id"]), [str(part) for part in note["files"]]
-        counts: dict[str, list[int]] = dict(note.get("rows", {}))
+        done: dict[str, dict[str, Any]] = dict(note.get("parts", {}))
+        # The same files, in another run, may have been damaged since they were written.
+        done = await run_in_thread(self._intact, done)
         for number, part in enumerate(parts):
-            path, ordered = self.folder.part(number), self.folder.run(number)
-            if str(number) in counts and ordered.exists():
+            if str(number) in done:
                 continue
+            path, ordered = self.folder.part(number), self.folder.run(number)
             if not path.exists():
                 await fetch(self.resource, run, part, path, self.tally, self.clock, self.options)
             async with self.gate:
-                counts[str(number)] = await run_in_thread(self._put_in_order, path, ordered)
-            note = {**note, "rows": counts}
+                done[str(number)] = await run_in_thread(self._put_in_order, path, ordered)
+            note = {**note, "parts": done}
             await run_in_thread(partial(self.folder.write, note))
             await run_in_thread(partial(path.unlink, missing_ok=True))
-        held = sum(rows for rows, _ in counts.values())
+        held = sum(part["rows"] for part in done.values())
         if note["records"] is not None and held != note["records"]:
             await run_in_thread(self.folder.clear)
             raise ExportError(
@@ -88,13 +91,26 @@ class Job:
                 suggestion="Run the export again: the files are made anew.",
             )
         paths = [self.folder.run(number) for number in range(len(parts))]
-        return Fetched(paths, sum(kept for _, kept in counts.values()))
+        return Fetched(paths, sum(part["kept"] for part in done.values()))
 
-    def _put_in_order(self, path: Path, ordered: Path) -> list[int]:
-        """Return how many rows there are, and how many of them are wanted."""
+    def _put_in_order(self, path: Path, ordered: Path) -> dict[str, Any]:
+        """Return how many rows there are, how many of them are wanted, and a checksum of those."""
         from .merge import rows_of
 
-        return [rows_of(path), self.order(path, ordered)]
+        rows, kept = rows_of(path), self.order(path, ordered)
+        with clear_errors(ordered):
+            return {"rows": rows, "kept": kept, "sha256": sha256_of(ordered)}
+
+    def _intact(self, done: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return the parts whose rows in order are as they were written."""
+
+        def is_intact(number: str, part: dict[str, Any]) -> bool:
+            try:
+                return sha256_of(self.folder.run(int(number))) == part["sha256"]
+            except (OSError, ExportError):
+                return False
+
+        return {number: part for number, part in done.items() if is_intact(number, part)}
 
     async def _finished(self) -> dict[str, Any]:
         """Wait for the run, an earlier one if there is any, and note its files."""
