@@ -120,6 +120,7 @@ class Transport:
         repeatable: bool,
         stream: bool = False,
         on_sent: Callable[[], None] | None = None,
+        began: float | None = None,
     ) -> httpx.Response:
         """Send a request, repeating it where that is sound, and return the successful answer.
 
@@ -132,6 +133,7 @@ class Transport:
             stream: Whether to leave the body unread. The caller then has to close the answer,
                 and to call `finished`.
             on_sent: Told when an attempt goes on the wire.
+            began: When the call began, by the clock; None: now.
 
         Raises:
             PostHogError: Anything that went wrong, after the last attempt.
@@ -143,7 +145,8 @@ class Transport:
         try:
             if request.multipart is not None:
                 request = await self._read_files(request)
-            began = self.clock.monotonic()
+            if began is None:
+                began = self.clock.monotonic()
             job = Job(context, operation, request, policy, stream, began, on_sent=on_sent)
             if context.budget is not None:
                 job.passage = context.budget.passage(operation, request)
