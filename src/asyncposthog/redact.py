@@ -73,9 +73,13 @@ class Redactor(Unpicklable):
     __slots__ = ("__weakref__", "_values")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        """Know the secrets, as they are and as a URL or JSON writes them."""
+        """Know the secrets, as they are and as a URL, JSON or Python writes them."""
         known = [s for s in secrets if len(s) >= _SHORTEST]
-        forms = {form for s in known for form in (s, quote(s, safe=""), json.dumps(s)[1:-1])}
+        forms = {
+            form
+            for s in known
+            for form in (s, quote(s, safe=""), json.dumps(s)[1:-1], repr(s.encode())[2:-1])
+        }
         # The longest first: a short key may be a part of a longer form.
         self._values = tuple(sorted(forms, key=len, reverse=True))
         _live[id(self)] = self

@@ -17,7 +17,7 @@ from asyncposthog.redact import Redactor
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
 from .client_pool import Lease
-from .exchange import Credentials, exchange
+from .exchange import Credentials, Progress, exchange
 from .limiter import Budget, Passage
 from .middleware import Middleware
 from .retry import OnRetry, Policy
@@ -72,6 +72,8 @@ class Job:
     """What bounds the attempt."""
     queued: int | None = None
     """While the attempt waits for a connection: how many were waiting before it."""
+    progress: Progress = field(default_factory=Progress)
+    """What the server may have done of the attempt."""
     held: list[Lease] = field(default_factory=list[Lease])
     """Connections of streamed answers that nobody has been given yet."""
 
@@ -114,6 +116,7 @@ async def send_with(
         content=job.request.content,
         usual=usual,
         download=download,
+        progress=job.progress,
     )
 
 

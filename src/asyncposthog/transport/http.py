@@ -22,8 +22,8 @@ from .call import Context, Job, out_of_time, patience, send_with, set_deadline, 
 from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
-from .errors import UNSENT, classify, translate, without_secrets
-from .exchange import CUT, build_request, close, read_bounded, read_error
+from .errors import classify, translate, without_secrets
+from .exchange import CUT, UNSENT, Progress, build_request, close, read_bounded, read_error
 from .limiter import Budget, Limiter, Passage
 from .middleware import compose
 from .retry import Course, Policy, run
@@ -247,7 +247,7 @@ class Transport:
 
         course = Course(
             policy=job.policy,
-            classify=classify,
+            classify=lambda error: classify(error, job.progress),
             repeatable=repeatable,
             query=runs_query(job.operation),
             clock=self.clock,
@@ -269,6 +269,7 @@ class Transport:
     async def _attempt(self, job: Job, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
         job.attempt = number
+        job.progress = Progress()
         passage = job.passage
         # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
         # knows earlier than a deadline does that it cannot be met.
@@ -385,7 +386,7 @@ class Transport:
             intact = True
         except BaseException as error:
             if passage is not None and isinstance(error, UNSENT):
-                passage.sent = False
+                passage.sent = job.progress.sent
             if verbose:
                 self._note(job, request, began, type(error).__name__)
             if response is not None and not response.is_closed:
