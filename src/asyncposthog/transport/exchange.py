@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final, cast
@@ -38,6 +38,8 @@ _MAX_ERROR: Final = 1 << 20
 _MAX_REDIRECTS: Final = 5
 _MAX_PORT: Final = 65535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_STEP: Final = 256
+"""Bytes of a compressed error answer that are decompressed at a time."""
 _LARGE: Final = 1 << 20
 """Bytes from which on a body is collected in one piece."""
 _KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
@@ -222,12 +224,18 @@ async def exchange(
         progress: Where to note that the server may have received something.
     """
     abroad = False
+    seen: tuple[httpx.URL, ...] = ()
     for _ in range(_MAX_REDIRECTS):
         headers = request.headers if abroad else credentials.sign(request, usual)
         response = await _send(client, request, headers, progress)
         if response.status_code not in _REDIRECTS:
             return response
         target = None if abroad else _redirect(request, response, content)
+        if target is not None and request.method not in {"GET", "HEAD"}:
+            # What answers a write with a redirect has not carried it out, but one that leads in a
+            # circle is no such answer.
+            seen = (*seen, request.url)
+            target = None if target.url in seen else target
         if target is None and download:
             target, abroad = _elsewhere(request, response), True
         if target is None:
@@ -380,7 +388,7 @@ async def read_error(response: httpx.Response, limit: int | None) -> httpx.Respo
         if response.is_closed:
             content, whole = response.content, len(response.content) <= most
         else:
-            content, whole = await _collect(response, most)
+            content, whole = await _collect_beginning(response, most)
     except httpx.HTTPError:
         raise
     except Exception as error:
@@ -406,6 +414,46 @@ async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, 
         if limit is not None and body.tell() > limit:
             return body.getvalue(), False
     return body.getvalue(), True
+
+
+async def _collect_beginning(response: httpx.Response, most: int) -> tuple[bytes, bool]:
+    """Return the body, and whether it is no larger than `most`; where it is, its beginning.
+
+    It is decompressed in small steps: a few kilobytes can stand for hundreds of megabytes.
+    """
+    # httpx's own decoders, the one that is applied first in front.
+    decoder: Any = response._get_content_decoder()  # pyright: ignore[reportPrivateUsage]
+    decoders: list[Any] = list(getattr(decoder, "children", [decoder]))
+    body = BytesIO()
+    received = 0
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        for piece in _decompressed(decoders, chunk):
+            body.write(piece)
+            if body.tell() > most:
+                return body.getvalue(), False
+        if received > 2 * most:  # compressed, it is no larger than that
+            return body.getvalue(), False
+    for piece in _flushed(decoders):
+        body.write(piece)
+        if body.tell() > most:
+            return body.getvalue(), False
+    return body.getvalue(), True
+
+
+def _decompressed(decoders: list[Any], data: bytes) -> Iterator[bytes]:
+    """Yield what compressed data stands for, in pieces that are not large."""
+    if not decoders or type(decoders[0]).__name__ == "IdentityDecoder":
+        yield data
+        return
+    for start in range(0, len(data), _STEP):
+        yield from _decompressed(decoders[1:], decoders[0].decode(data[start : start + _STEP]))
+
+
+def _flushed(decoders: list[Any]) -> Iterator[bytes]:
+    """Yield what the decoders have kept back, at the end of the data."""
+    for at, decoder in enumerate(decoders):
+        yield from _decompressed(decoders[at + 1 :], decoder.flush())
 
 
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:

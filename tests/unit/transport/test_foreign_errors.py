@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import traceback
+import tracemalloc
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,13 +19,22 @@ from asyncposthog import (
     PostHogError,
     RateLimitError,
     RedirectError,
+    ValidationError,
 )
+from asyncposthog.operation import Operation, Result
 from tests.helpers.fake_transport import Client, Server, VirtualClock, client
 from tests.helpers.hostile_server import Connection, answer, envelope, hostile
 
 pytestmark = pytest.mark.anyio
 
 KEY = "unprefixedSecretKey0123456789+/'\\x"
+DOWNLOAD = Operation(
+    id="things.file",
+    method="GET",
+    path="/api/projects/{project_id}/things/file/",
+    result=Result(kind="bytes", status=302),
+    writes=False,
+)
 Next = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
@@ -164,7 +176,7 @@ async def test_errors_of_the_users_own_code_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("location", [b"http://127.0.0.1:99999/x", b"http://127.0.0.1:-1/x"])
-async def test_a_redirect_to_a_port_that_does_not_exist(location: bytes) -> None:
+async def test_a_download_at_a_port_that_does_not_exist(location: bytes) -> None:
     def script(connection: Connection) -> None:
         while True:
             connection.request()
@@ -172,8 +184,81 @@ async def test_a_redirect_to_a_port_that_does_not_exist(location: bytes) -> None
 
     with hostile(script) as server:
         async with over(server.url) as ph:
+            executor = ph.things._executor  # pyright: ignore[reportPrivateUsage]
             with pytest.raises(RedirectError):
+                await executor.call(DOWNLOAD)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_a_write_is_redirected_to_no_address_twice(method: str) -> None:
+    requests: list[bytes] = []
+
+    def script(connection: Connection) -> None:
+        while True:
+            head, _ = connection.request()
+            requests.append(head.split(b" ")[1])
+            target = b"/b/" if requests[-1] == b"/a/" else b"/a/"
+            connection.send(answer(307, b"", b"Location: " + target))
+
+    with hostile(script) as server:
+        async with over(server.url) as ph:
+            with pytest.raises(RedirectError):
+                await ph.request(method, "/a/", body={})
+    assert requests == [b"/a/", b"/b/"]
+
+
+def packed(size: int) -> bytes:
+    """Return a gzip body that stands for so many bytes of nothing."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    block = bytes(1 << 20)
+    return b"".join(packer.compress(block) for _ in range(size >> 20)) + packer.flush()
+
+
+# httpx does not close its own generators when a body is not read to its end, and trio notices.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("codings", [b"gzip", b"gzip, gzip"])
+async def test_an_error_that_unpacks_to_much_takes_little_memory(codings: bytes) -> None:
+    body = packed(200 << 20)
+    if codings == b"gzip, gzip":
+        body = gzip.compress(body)
+
+    def script(connection: Connection) -> None:
+        connection.head()
+        connection.send(answer(400, body, b"Content-Encoding: " + codings))
+        connection.wait()
+
+    with hostile(script) as server:
+        async with over(server.url, max_retries=0) as ph:
+            tracemalloc.start()
+            try:
+                with pytest.raises(ValidationError, match=r"first 1,048,576 bytes") as caught:
+                    await ph.things.get(1)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+    assert caught.value.response is not None
+    assert len(caught.value.response.content) == 1 << 20
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"gzip, deflate", b"identity"])
+async def test_a_compressed_error_is_read(coding: bytes) -> None:
+    said = "x" * 400 + "the end"
+    body = envelope("invalid", said, "validation_error") + b" " * 200_000
+    for one in coding.split(b", "):
+        make = {b"gzip": gzip.compress, b"deflate": zlib.compress, b"identity": bytes}[one]
+        body = make(body)
+
+    def script(connection: Connection) -> None:
+        connection.head()
+        connection.send(answer(400, body, b"Content-Encoding: " + coding))
+        connection.wait()
+
+    with hostile(script) as server:
+        async with over(server.url, max_retries=0) as ph:
+            with pytest.raises(ValidationError) as caught:
                 await ph.things.get(1)
+    assert caught.value.detail == said
 
 
 @pytest.mark.parametrize("name", ["timeout", "deadline", "max_retry_after"])
