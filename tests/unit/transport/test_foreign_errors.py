@@ -75,7 +75,9 @@ async def other_throttled(request: httpx.Request, call_next: Next) -> httpx.Resp
 
 
 @pytest.mark.parametrize(
-    "handle", [audit_refused, audit_pool, other_client, other_throttled], ids=lambda f: f.__name__
+    "handle",
+    [audit_refused, audit_pool, other_client, other_throttled],
+    ids=["refused", "pool", "client", "throttled"],
 )
 async def test_what_middleware_raises_after_the_answer_repeats_no_write(handle: Any) -> None:
     effects = 0
@@ -143,7 +145,7 @@ class ForeignError(Exception):
         ExceptionGroup("unhandled errors in a TaskGroup", [OverflowError("port must be 0-65535")]),
         ExceptionGroup("unhandled errors in a TaskGroup", [OSError("a"), ForeignError("b")]),
     ],
-    ids=lambda e: type(e).__name__,
+    ids=["foreign", "value", "assertion", "port", "group"],
 )
 async def test_what_lies_below_httpx_raises_nothing_raw(
     monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -273,18 +275,18 @@ def echoes(head: bytes) -> bytes:
     return head.split(b"Bearer ")[1].split(b"\r\n")[0]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda key: key + b"\r\n\r\n",
-        lambda key: b"HTTP/1.1 " + key + b" OK\r\n\r\n",
-        lambda key: b"HTTP/1.1 200 OK\r\n" + key + b"\r\n\r\n",
-        lambda key: b"HTTP/1.1 200 OK\r\n " + key + b": x\r\n\r\n",
-        lambda key: b"HTTP/1.1 200 OK\r\nContent-Length: " + key + b"\r\n\r\n",
-        lambda key: answer(200, b"{}", b"Transfer-Encoding: " + key),
-        lambda key: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + key + b"\r\n",
-    ],
-)
+ECHOES: list[Callable[[bytes], bytes]] = [
+    lambda key: key + b"\r\n\r\n",
+    lambda key: b"HTTP/1.1 " + key + b" OK\r\n\r\n",
+    lambda key: b"HTTP/1.1 200 OK\r\n" + key + b"\r\n\r\n",
+    lambda key: b"HTTP/1.1 200 OK\r\n " + key + b": x\r\n\r\n",
+    lambda key: b"HTTP/1.1 200 OK\r\nContent-Length: " + key + b"\r\n\r\n",
+    lambda key: answer(200, b"{}", b"Transfer-Encoding: " + key),
+    lambda key: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + key + b"\r\n",
+]
+
+
+@pytest.mark.parametrize("make", ECHOES)
 @pytest.mark.parametrize("key", [KEY, "plainUnprefixedKey012345"])
 async def test_a_key_echoed_in_a_broken_answer_is_shown_nowhere(
     make: Callable[[bytes], bytes], key: str
