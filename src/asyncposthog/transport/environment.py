@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Final
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 import httpx
 
@@ -92,10 +92,10 @@ def proxy_variable(base: str) -> str | None:
     """Return the variable that names the proxy between here and a host; None: there is none."""
     url = httpx.URL(base)
     proxies = getproxies_environment()
-    if proxy_bypass_environment(url.host):
-        return None
     name = next((name for name in (url.scheme, "all") if proxies.get(name)), None)
-    return name and _spelling(f"{name}_proxy")
+    if name is None or proxy_bypass(url.host):
+        return None
+    return _spelling(f"{name}_proxy")
 
 
 def _proxies() -> ConfigurationError | None:
