@@ -205,9 +205,13 @@ def _size(name: str, value: object) -> int | None:
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be seconds as a number, not {type(value).__name__}")
-    if not math.isfinite(value) or value < 0:
-        raise ConfigurationError(f"{name} must be 0 seconds or more, and finite, not {value}.")
-    return float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ConfigurationError(f"{name} is a number too large for seconds.") from None
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ConfigurationError(f"{name} must be 0 seconds or more, and finite, not {seconds}.")
+    return seconds
 
 
 def _bound(name: str, value: object) -> float | None:

@@ -22,6 +22,9 @@ _KEYS: Final = re.compile(
     r"(?<![A-Za-z0-9])(ph[a-z]_)[A-Za-z0-9_-]++|\b(bearer\s++)[^\s\"',;<>]++", re.IGNORECASE
 )
 _KEYS_IN_BYTES: Final = re.compile(_KEYS.pattern.encode(), re.IGNORECASE)
+# Far quicker to look for than a key, and a part of each; in lower case.
+_HINT: Final = re.compile(r"ph._", re.DOTALL)
+_HINT_IN_BYTES: Final = re.compile(rb"ph._", re.DOTALL)
 _PARAMETER: Final = re.compile(r"(?:^|[?&])([^=&?]*+)=")
 _VALUE: Final = re.compile(r"[^&#]*+")
 _SECRET_NAME: Final = re.compile(
@@ -36,6 +39,9 @@ def mask(text: str) -> str:
     """Mask the keys of live clients, and everything that looks like a key or a bearer token."""
     for value in _known():
         text = text.replace(value, _shown(value))
+    lower = text.lower()
+    if "bearer" not in lower and not _HINT.search(lower):
+        return text
     return _KEYS.sub(lambda m: f"{m[1] or m[2]}***", text)
 
 
@@ -73,9 +79,13 @@ class Redactor(Unpicklable):
     __slots__ = ("__weakref__", "_values")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        """Know the secrets, as they are and as a URL or JSON writes them."""
+        """Know the secrets, as they are and as a URL, JSON or Python writes them."""
         known = [s for s in secrets if len(s) >= _SHORTEST]
-        forms = {form for s in known for form in (s, quote(s, safe=""), json.dumps(s)[1:-1])}
+        forms = {
+            form
+            for s in known
+            for form in (s, quote(s, safe=""), json.dumps(s)[1:-1], repr(s.encode())[2:-1])
+        }
         # The longest first: a short key may be a part of a longer form.
         self._values = tuple(sorted(forms, key=len, reverse=True))
         _live[id(self)] = self
@@ -88,6 +98,9 @@ class Redactor(Unpicklable):
         """Return the bytes without keys."""
         for value in self._values:
             content = content.replace(value.encode(), _shown(value).encode())
+        lower = content.lower()
+        if b"bearer" not in lower and not _HINT_IN_BYTES.search(lower):
+            return content
         return _KEYS_IN_BYTES.sub(lambda m: (m[1] or m[2]) + b"***", content)
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
@@ -28,10 +29,10 @@ from asyncposthog.transport.encoding.request import PreparedRequest, prepare
 from asyncposthog.transport.exchange import Credentials
 from asyncposthog.transport.http import Transport
 from asyncposthog.transport.middleware import Middleware
-from asyncposthog.transport.retry import OnRetry
+from asyncposthog.transport.retry import OnRetry, Policy
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .owner import Roots
+from .owner import CallTime, Roots
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -243,12 +244,14 @@ class Executor:
         self.transport.check_open()
         if self._guarded:
             self.check_permitted(part_of or operation)
+        # The call's time includes that of looking up which project is meant.
+        began = self.transport.clock.monotonic()
         root = None
         if takes_root(operation):
             if operation.root == "project":
-                root = str(options.project_id or await self.project())
+                root = str(options.project_id or await self.project(options.policy, began))
             else:
-                root = options.organization_id or await self._organization()
+                root = options.organization_id or await self._organization(options.policy, began)
         request = encode(operation, root, path, query, headers, body, options)
         return await self.transport.send(
             self._context or self._make_context(),
@@ -258,6 +261,7 @@ class Executor:
             repeatable=_repeatable(operation, options),
             stream=stream,
             on_sent=on_sent,
+            began=began,
         )
 
     def permits(self, operation: Operation) -> bool:
@@ -286,22 +290,44 @@ class Executor:
             suggestion=f"To allow it, add {operation.id!r} to allow=[...].",
         )
 
-    async def _organization(self) -> str:
-        return await self.roots.organization(self.settings.api_key, self.ask)
+    async def _organization(self, policy: Policy, began: float) -> str:
+        time = CallTime(policy, began, self.transport.clock)
+        return await self.roots.organization(
+            self.settings.api_key, partial(self._ask, policy, began), time
+        )
 
-    async def project(self) -> int:
-        """Return the number of the client's project, looking it up if it was left out."""
-        key = self.settings.api_key
-        return self.settings.project_id or await self.roots.project(key, self.ask)
+    async def project(self, policy: Policy | None = None, began: float | None = None) -> int:
+        """Return the number of the client's project, looking it up if it was left out.
+
+        Args:
+            policy: The time limits of the call that needs it; None: those of the client.
+            began: When that call began, by the clock of the transport; None: now.
+        """
+        known = self.settings.project_id or self.roots.known_project(self.settings.api_key)
+        if known is not None:
+            return known
+        clock = self.transport.clock
+        policy = self.defaults.policy if policy is None else policy
+        began = clock.monotonic() if began is None else began
+        time = CallTime(policy, began, clock)
+        return await self.roots.project(
+            self.settings.api_key, partial(self._ask, policy, began), time
+        )
 
     async def ask(self, operation: Operation, *path: Id) -> Any:
         """Make one of our own calls, which `allow` has no say in, and return its JSON."""
+        return await self._ask(self.defaults.policy, None, operation, *path)
+
+    async def _ask(
+        self, policy: Policy, began: float | None, operation: Operation, *path: Id
+    ) -> Any:
         response = await self.transport.send(
             self._context or self._make_context(),
             operation,
             prepare(operation, None, path),
-            self.defaults.policy,
+            policy,
             repeatable=True,
+            began=began,
         )
         try:
             return from_json(response.content)

@@ -14,6 +14,7 @@ import httpx
 from asyncposthog.errors import ConfigurationError
 from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
+from asyncposthog.transport.environment import check_proxies, explain
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.retry import OnRetry
 
@@ -72,6 +73,7 @@ def http_builder(
     def build() -> httpx.AsyncClient:
         try:
             if not contexts and transport is None:
+                check_proxies()
                 contexts.append(httpx.create_ssl_context())  # slow, and the same for all
             return httpx.AsyncClient(
                 transport=transport,
@@ -81,9 +83,9 @@ def http_builder(
                 timeout=timeout,
                 cookies=NoCookies(),
             )
+        except ConfigurationError:
+            raise
         except Exception:
-            from asyncposthog.transport.environment import explain
-
             failed = explain()
         # Outside of the handler: what was raised there may show a proxy's password.
         raise failed

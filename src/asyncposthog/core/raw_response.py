@@ -25,7 +25,7 @@ from asyncposthog.redact import Redactor
 from asyncposthog.transport.encoding.path import takes_root
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 from asyncposthog.transport.errors import translate
-from asyncposthog.transport.exchange import close, typed
+from asyncposthog.transport.exchange import close, comes_from_httpx, typed
 from asyncposthog.types import OMIT, Id, RequestOptions
 
 from .executor import Executor, encode
@@ -314,7 +314,7 @@ class StreamedResponse:
                 status=self.status,
                 suggestion="Read its bytes: aiter_bytes().",
             )
-        broken = error if isinstance(error, httpx.HTTPError) else typed(error)
+        broken = typed(error, of_httpx=comes_from_httpx(self._response))
         if not isinstance(broken, httpx.HTTPError):
             return None
         if self._executor.transport.is_closed:

@@ -55,6 +55,10 @@ _CLASSES: Final[dict[int, type[StatusError]]] = {
     513: QueryTooLargeError,
 }
 
+_REDACTED: Final = 50_000
+"""Characters of a server's text that are looked at; a few hundred are shown."""
+_LONGEST_KEY: Final = 10_000
+
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "cf-ray")
 
 
@@ -190,8 +194,12 @@ def _message(status: int, words: Words) -> str:
 
 def _redacted(words: Words, facts: Facts) -> Words:
     def clean(text: str | None, limit: int) -> str | None:
-        # Redacted before it is shortened: half a key would not be recognised.
-        return clip(facts.redact(text), limit) or None if text else None
+        if not text:
+            return None
+        # Redacted before it is shortened: half a key would not be recognised. What may stand at
+        # the end of a long text as half of one is left away.
+        shown = facts.redact(text[:_REDACTED])
+        return clip(shown if len(text) <= _REDACTED else shown[:-_LONGEST_KEY], limit) or None
 
     return replace(
         words,

@@ -30,7 +30,7 @@ from asyncposthog.operation import Operation
 from asyncposthog.options import CallOptions, read_options
 from asyncposthog.redact import Redactor
 from asyncposthog.registry.families import query as registry
-from asyncposthog.transport.errors import UNSENT
+from asyncposthog.transport.exchange import UNSENT
 from asyncposthog.types import OMIT, RequestOptions
 
 __all__ = [

@@ -17,7 +17,7 @@ from asyncposthog.transport.encoding.request import PreparedRequest, request_inf
 from asyncposthog.types import KeyKind
 
 from .client_pool import HeldStream, Lease
-from .exchange import Credentials, exchange
+from .exchange import Credentials, Progress, exchange
 from .limiter import Budget, Passage
 from .middleware import Middleware
 from .retry import OnRetry, Policy
@@ -72,6 +72,8 @@ class Job:
     """What bounds the attempt."""
     queued: int | None = None
     """While the attempt waits for a connection: how many were waiting before it."""
+    progress: Progress = field(default_factory=Progress)
+    """What the server may have done of the attempt."""
     held: list[HeldStream] = field(default_factory=list[HeldStream])
     """Streamed answers that the caller has not been given yet, each with its connection."""
 
@@ -112,31 +114,15 @@ async def send_with(
         lease.goes_abroad()
     if download or request.url.scheme == "https":
         lease.watch(request)
-    try:
-        return await exchange(
-            lease.client,
-            request,
-            job.context.credentials,
-            content=job.request.content,
-            usual=usual,
-            download=download,
-        )
-    except httpx.LocalProtocolError as error:
-        if not _no_stream_was_free(error):
-            raise
-        refused = httpx.PoolTimeout("the server allows no more streams on the connection")
-        raise refused from error
-
-
-def _no_stream_was_free(error: BaseException | None) -> bool:
-    """Return whether a request was not sent, as its HTTP/2 connection had too many others."""
-    while error is not None:
-        # h2 is imported by httpcore where it is needed; its own exception is the argument of
-        # httpcore's.
-        if any(type(one).__name__ == "TooManyStreamsError" for one in (error, *error.args)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return await exchange(
+        lease.client,
+        request,
+        job.context.credentials,
+        content=job.request.content,
+        usual=usual,
+        download=download,
+        progress=job.progress,
+    )
 
 
 def out_of_time(job: Job, size: int | None) -> TimeoutError:

@@ -7,18 +7,21 @@ does not name the variable, and may show a proxy's password.
 from __future__ import annotations
 
 import os
+import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Final
-from urllib.request import getproxies_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 import httpx
 
 from asyncposthog.errors import ConfigurationError
 
-__all__ = ["explain"]
+__all__ = ["check_proxies", "explain", "proxy_variable"]
 
+_HOST_NAME: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.%a-z]*:[0-9A-Fa-f:.%a-z]*")
+_MAX_PORT: Final = 65535
 _SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 
 
@@ -74,17 +77,44 @@ _LOADERS: Final[dict[str, Callable[[str], None]]] = {
 }
 
 
+def check_proxies() -> None:
+    """Refuse addresses of proxies that httpx takes although nothing can connect to them.
+
+    Raises:
+        ConfigurationError: It names the variable.
+    """
+    found = _addresses(getproxies_environment())
+    if found is not None:
+        raise found
+
+
+def proxy_variable(base: str) -> str | None:
+    """Return the variable that names the proxy between here and a host; None: there is none."""
+    url = httpx.URL(base)
+    proxies = getproxies_environment()
+    name = next((name for name in (url.scheme, "all") if proxies.get(name)), None)
+    if name is None or proxy_bypass(url.host):
+        return None
+    return _spelling(f"{name}_proxy")
+
+
 def _proxies() -> ConfigurationError | None:
     proxies = getproxies_environment()
+    if found := _addresses(proxies):
+        return found
+    if proxies.get("no"):
+        return _wrong(
+            _spelling("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"
+        )
+    return None
+
+
+def _addresses(proxies: Mapping[str, str]) -> ConfigurationError | None:
     for scheme in ("http", "https", "all"):
         address = proxies.get(scheme)
         reason = address and _refused(address)
         if reason:
             return _wrong(_spelling(f"{scheme}_proxy"), reason)
-    if proxies.get("no"):
-        return _wrong(
-            _spelling("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"
-        )
     return None
 
 
@@ -99,10 +129,17 @@ def _refused(address: str) -> str | None:
         )
     try:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
-        named = bool(proxy.url.host)
+        url = proxy.url
+        name, port = url.raw_host, url.port
     except (httpx.InvalidURL, ValueError):
         return "is no address of a proxy, such as http://proxy.example.org:3128"
-    return None if named else "names no host"
+    if not name:
+        return "names no host"
+    if not _HOST_NAME.fullmatch(name):
+        return "names a host with characters that no host has"
+    if port is not None and not 0 < port <= _MAX_PORT:
+        return f"names port {port}; ports are 1 to {_MAX_PORT}"
+    return None
 
 
 def _spelling(name: str) -> str:

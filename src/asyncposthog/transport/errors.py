@@ -19,13 +19,12 @@ from asyncposthog.errors import (
 from asyncposthog.redact import Redactor, mask_target
 from asyncposthog.transport.encoding.request import PreparedRequest
 
-from .exchange import headers_without
+from .environment import proxy_variable
+from .exchange import UNSENT, Progress, headers_without
 from .retry import Failure
 
-__all__ = ["UNSENT", "classify", "translate", "without_secrets"]
+__all__ = ["classify", "translate", "without_secrets"]
 
-UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-"""With these the server never got the request."""
 _HOPELESS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _DEEPEST: Final = 16
 """Causes of causes that are kept: a chain may lead back to itself."""
@@ -55,8 +54,12 @@ def translate(
             "The server's certificate is not trusted: set SSL_CERT_FILE to the certificate "
             "authority's file, or pass an http_client that trusts it."
         )
-    elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        suggestion = "Check the network, the proxy settings, and host= or region=."
+    elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        variable = proxy_variable(base)
+        proxy = "the proxy settings"
+        if variable is not None:
+            proxy = f"the proxy that {variable} in the environment names"
+        suggestion = f"Check the network, {proxy}, and host= or region=."
     ours = kind(text, operation=operation, request=info, suggestion=suggestion)
     ours.__cause__ = _copied(error, redact)
     return ours
@@ -73,9 +76,10 @@ def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseExcep
         if isinstance(error, BaseExceptionGroup):
             group = cast("BaseExceptionGroup[BaseException]", error)
             again = (_copied(one, redact, depth + 1) for one in group.exceptions)
-            copy = group.derive([one for one in again if one is not None])
+            kept = [one for one in again if one is not None]
+            copy = BaseExceptionGroup(redact(group.message), kept)
         else:
-            words = (redact(a) if isinstance(a, str) else a for a in error.args)
+            words = [_clean(argument, redact) for argument in error.args]
             copy = type(error).__new__(type(error), *words)
             if isinstance(copy, httpx.HTTPError):
                 httpx.HTTPError.__init__(copy, *copy.args[:1])
@@ -85,6 +89,18 @@ def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseExcep
     earlier = error.__cause__ or error.__context__
     copy.__cause__ = None if earlier is None else _copied(earlier, redact, depth + 1)
     return copy
+
+
+def _clean(argument: object, redact: Redactor) -> object:
+    """Return an argument of an exception without keys; what is no number becomes text.
+
+    It may be another exception: httpcore's hold h11's, whose words quote the server.
+    """
+    if argument is None or isinstance(argument, int | float):
+        return argument
+    if isinstance(argument, bytes | bytearray):
+        return redact.clean(bytes(argument))
+    return redact(str(argument))
 
 
 def _is_certificate(error: BaseException | None) -> bool:
@@ -97,8 +113,14 @@ def _is_certificate(error: BaseException | None) -> bool:
     return False
 
 
-def classify(error: PostHogError) -> Failure:
-    """Tell the retry loop what is known of a failure."""
+def classify(error: PostHogError, progress: Progress) -> Failure:
+    """Tell the retry loop what is known of a failure.
+
+    Args:
+        error: What ended the attempt. Middleware may have raised it, after the answer, and it may
+            be about another request: what it says of the server is true only if `progress` agrees.
+        progress: What the server may have done of the attempt.
+    """
     if isinstance(error, QueryError) and error.status == 500:
         # The query ran and failed, whoever asks for it again.
         return Failure(kind="final")
@@ -107,7 +129,7 @@ def classify(error: PostHogError) -> Failure:
             kind="status",
             status=error.status,
             retry_after=error.retry_after,
-            undone=_is_refusal(error),
+            undone=_is_refusal(error) and not progress.accepted,
         )
     if isinstance(error, TimeoutError) and error.overall:
         return Failure(kind="final")
@@ -116,7 +138,7 @@ def classify(error: PostHogError) -> Failure:
     cause = error.__cause__
     if isinstance(cause, _HOPELESS) or _is_certificate(cause):
         return Failure(kind="final")
-    if isinstance(cause, UNSENT):
+    if isinstance(cause, UNSENT) and not progress.sent:
         return Failure(kind="unsent")
     return Failure(kind="broken", timed_out=isinstance(error, TimeoutError))
 
@@ -148,7 +170,10 @@ def without_secrets(
     url = redact(mask_target(base + request.target))
     return httpx.Response(
         response.status_code,
-        headers=[(name, redact.clean(v)) for name, v in headers_without(response, _UNKEPT)],
+        headers=[
+            (redact.clean(name), redact.clean(value))
+            for name, value in headers_without(response, _UNKEPT)
+        ],
         content=redact.clean(response.content),
         request=httpx.Request(request.method, url),
     )

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import httpx
 
 from asyncposthog.config import Secret
-from asyncposthog.errors import ClosedError, ResponseTooLargeError
+from asyncposthog.errors import ClosedError, PostHogError, ResponseTooLargeError
 from asyncposthog.redact import Unpicklable
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
 __all__ = [
     "CUT",
+    "UNSENT",
     "Credentials",
+    "Progress",
     "build_request",
     "close",
+    "comes_from_httpx",
     "exchange",
     "headers_without",
     "origin",
@@ -33,7 +36,10 @@ CUT: Final = "asyncposthog.cut"
 _MAX_ERROR: Final = 1 << 20
 """Bytes that are read of the body of an error answer."""
 _MAX_REDIRECTS: Final = 5
+_MAX_PORT: Final = 65535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_STEP: Final = 256
+"""Bytes of a compressed error answer that are decompressed at a time."""
 _LARGE: Final = 1 << 20
 """Bytes from which on a body is collected in one piece."""
 _KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
@@ -42,6 +48,9 @@ _OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"trans
 _NO_AUTH: Final = httpx.Auth()
 """Does nothing: the credentials of a client that users gave us are not ours to send."""
 
+
+UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""With these the server never got the request, where the httpx client raised them itself."""
 
 _FOREIGN: Final = (
     OSError,  # ssl.SSLError among them
@@ -52,13 +61,39 @@ _FOREIGN: Final = (
 """What httpx lets pass of the layers below it."""
 
 
-def typed(error: Exception, client: httpx.AsyncClient | None = None) -> Exception | None:
+class Progress:
+    """What the server may have done of an attempt, whatever exception ends it."""
+
+    __slots__ = ("accepted", "sent")
+
+    def __init__(self) -> None:
+        """Begin: nothing was sent."""
+        self.sent = False
+        """Whether the server may have received a request."""
+        self.accepted = False
+        """Whether it may have received one without refusing it by a 429."""
+
+
+def typed(
+    error: Exception, client: httpx.AsyncClient | None = None, *, of_httpx: bool = False
+) -> Exception | None:
     """Return the exception to raise for one that httpx has let pass; None: it is not of the wire.
 
     Args:
         error: What was raised while a request was sent, or its answer read.
         client: What sent it; httpx raises a `RuntimeError` when it was closed meanwhile.
+        of_httpx: Whether only code of httpx and below it ran, none of the user: whatever it
+            raises is then a failure of the connection.
     """
+    if isinstance(error, ExceptionGroup):
+        # anyio's, of attempts to connect to several addresses
+        group = cast("ExceptionGroup[Exception]", error)
+        found = [typed(one, client, of_httpx=of_httpx) for one in group.exceptions]
+        return None if None in found else found[0]
+    if isinstance(error, httpx.HTTPError):
+        return error
+    if isinstance(error, OverflowError):  # a port that does not exist
+        return httpx.UnsupportedProtocol(str(error))
     if isinstance(error, httpx.InvalidURL | UnicodeError):  # a host name that IDNA does not allow
         return httpx.UnsupportedProtocol(str(error))
     if isinstance(error, _FOREIGN):
@@ -68,7 +103,24 @@ def typed(error: Exception, client: httpx.AsyncClient | None = None) -> Exceptio
             "The http_client given to AsyncPostHog was closed while the call was running.",
             suggestion="Keep it open as long as the AsyncPostHog that uses it.",
         )
+    if of_httpx and not isinstance(error, PostHogError):
+        # h2's own errors, and httpcore's when its counts go wrong (ValueError, AssertionError …).
+        return httpx.ReadError(f"{type(error).__name__}: {error}")
     return None
+
+
+def _sends_itself(client: httpx.AsyncClient, request: httpx.Request) -> bool:
+    """Return whether sending runs nothing but httpx's own code."""
+    if type(client) is not httpx.AsyncClient or any(client.event_hooks.values()):
+        return False
+    transports: dict[object, object] = getattr(client, "_mounts", {})
+    own = (getattr(client, "_transport", None), *transports.values())
+    return all(found is None or type(found) is httpx.AsyncHTTPTransport for found in own)
+
+
+def comes_from_httpx(response: httpx.Response) -> bool:
+    """Return whether the body of an answer is read from a connection of httpx."""
+    return "network_stream" in response.extensions
 
 
 class _Piece:
@@ -155,6 +207,7 @@ async def exchange(
     content: bytes | None,
     usual: bool,
     download: bool = False,
+    progress: Progress,
 ) -> httpx.Response:
     """Send a request and return the answer, its body not read yet.
 
@@ -168,14 +221,21 @@ async def exchange(
         content: The request's body, to be sent again after a redirect.
         usual: Whether it has the usual headers and goes to the usual host.
         download: Whether the answer may be a redirect to a file store of another origin.
+        progress: Where to note that the server may have received something.
     """
     abroad = False
+    seen: tuple[httpx.URL, ...] = ()
     for _ in range(_MAX_REDIRECTS):
         headers = request.headers if abroad else credentials.sign(request, usual)
-        response = await _send(client, request, headers)
+        response = await _send(client, request, headers, progress)
         if response.status_code not in _REDIRECTS:
             return response
         target = None if abroad else _redirect(request, response, content)
+        if target is not None and request.method not in {"GET", "HEAD"}:
+            # What answers a write with a redirect has not carried it out, but one that leads in a
+            # circle is no such answer.
+            seen = (*seen, request.url)
+            target = None if target.url in seen else target
         if target is None and download:
             target, abroad = _elsewhere(request, response), True
         if target is None:
@@ -183,25 +243,49 @@ async def exchange(
         await close(response)
         request = target
     headers = request.headers if abroad else credentials.sign(request, usual)
-    return await _send(client, request, headers)
+    return await _send(client, request, headers, progress)
 
 
 async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers
+    client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers, progress: Progress
 ) -> httpx.Response:
     bare = request.headers
     request.headers = headers
+    sent, accepted = progress.sent, progress.accepted
+    progress.sent = progress.accepted = True
     try:
-        return await client.send(request, stream=True, auth=_NO_AUTH, follow_redirects=False)
-    except httpx.HTTPError:
+        response = await client.send(request, stream=True, auth=_NO_AUTH, follow_redirects=False)
+        if response.status_code == 429:
+            progress.accepted = accepted
+        return response
+    except httpx.HTTPError as error:
+        # An event hook of the user's client runs after the answer, and may raise the same.
+        hooked = client.event_hooks["response"]
+        full = isinstance(error, httpx.LocalProtocolError) and _no_stream_was_free(error)
+        if (full or isinstance(error, UNSENT)) and not hooked:
+            progress.sent, progress.accepted = sent, accepted
+        if full:
+            refused = httpx.PoolTimeout("the server allows no more streams on the connection")
+            raise refused from error
         raise
     except Exception as error:
-        failed = typed(error, client)
+        failed = typed(error, client, of_httpx=_sends_itself(client, request))
         if failed is None:
             raise
         raise failed from error
     finally:
         request.headers = bare
+
+
+def _no_stream_was_free(error: BaseException | None) -> bool:
+    """Return whether a request was not sent, as its HTTP/2 connection had too many others."""
+    while error is not None:
+        # h2 is imported by httpcore where it is needed; its own exception is the argument of
+        # httpcore's.
+        if any(type(one).__name__ == "TooManyStreamsError" for one in (error, *error.args)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _redirect(
@@ -224,6 +308,8 @@ def _join(base: httpx.URL, location: str) -> httpx.URL | None:
         url = base.join(location)
         # Read here as httpx reads it when it sends: IDNA may refuse what parsing has let pass.
         url.host  # noqa: B018
+        if not 0 <= (url.port or 0) <= _MAX_PORT:
+            return None
     except (httpx.InvalidURL, ValueError):
         return None
     return url
@@ -298,7 +384,7 @@ async def read_bounded(
     except (httpx.HTTPError, ResponseTooLargeError):
         raise
     except Exception as error:
-        failed = typed(error)
+        failed = typed(error, of_httpx=comes_from_httpx(response))
         if failed is None:
             raise
         raise failed from error
@@ -318,11 +404,11 @@ async def read_error(response: httpx.Response, limit: int | None) -> httpx.Respo
         if response.is_closed:
             content, whole = response.content, len(response.content) <= most
         else:
-            content, whole = await _collect(response, most)
+            content, whole = await _collect_beginning(response, most)
     except httpx.HTTPError:
         raise
     except Exception as error:
-        failed = typed(error)
+        failed = typed(error, of_httpx=comes_from_httpx(response))
         if failed is None:
             raise
         raise failed from error
@@ -346,6 +432,46 @@ async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, 
     return body.getvalue(), True
 
 
+async def _collect_beginning(response: httpx.Response, most: int) -> tuple[bytes, bool]:
+    """Return the body, and whether it is no larger than `most`; where it is, its beginning.
+
+    It is decompressed in small steps: a few kilobytes can stand for hundreds of megabytes.
+    """
+    # httpx's own decoders, the one that is applied first in front.
+    decoder: Any = response._get_content_decoder()  # pyright: ignore[reportPrivateUsage]
+    decoders: list[Any] = list(getattr(decoder, "children", [decoder]))
+    body = BytesIO()
+    received = 0
+    async for chunk in response.aiter_raw():
+        received += len(chunk)
+        for piece in _decompressed(decoders, chunk):
+            body.write(piece)
+            if body.tell() > most:
+                return body.getvalue(), False
+        if received > 2 * most:  # compressed, it is no larger than that
+            return body.getvalue(), False
+    for piece in _flushed(decoders):
+        body.write(piece)
+        if body.tell() > most:
+            return body.getvalue(), False
+    return body.getvalue(), True
+
+
+def _decompressed(decoders: list[Any], data: bytes) -> Iterator[bytes]:
+    """Yield what compressed data stands for, in pieces that are not large."""
+    if not decoders or type(decoders[0]).__name__ == "IdentityDecoder":
+        yield data
+        return
+    for start in range(0, len(data), _STEP):
+        yield from _decompressed(decoders[1:], decoders[0].decode(data[start : start + _STEP]))
+
+
+def _flushed(decoders: list[Any]) -> Iterator[bytes]:
+    """Yield what the decoders have kept back, at the end of the data."""
+    for at, decoder in enumerate(decoders):
+        yield from _decompressed(decoders[at + 1 :], decoder.flush())
+
+
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
     """Return the same response with its body read, and so no longer compressed."""
     copy = httpx.Response(
@@ -365,7 +491,7 @@ async def close(response: httpx.Response) -> None:
     try:
         await response.aclose()
     except Exception as error:
-        if not isinstance(error, httpx.HTTPError) and typed(error) is None:
+        if typed(error, of_httpx=comes_from_httpx(response)) is None:
             raise
 
 

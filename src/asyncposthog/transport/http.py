@@ -22,8 +22,8 @@ from .call import Context, Job, out_of_time, patience, send_with, set_deadline, 
 from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all, hand_over
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
-from .errors import UNSENT, classify, translate, without_secrets
-from .exchange import CUT, build_request, close, read_bounded, read_error
+from .errors import classify, translate, without_secrets
+from .exchange import CUT, UNSENT, Progress, build_request, close, read_bounded, read_error
 from .limiter import Budget, Limiter, Passage
 from .middleware import compose
 from .native_cancellation import scoped
@@ -121,6 +121,7 @@ class Transport:
         repeatable: bool,
         stream: bool = False,
         on_sent: Callable[[], None] | None = None,
+        began: float | None = None,
     ) -> httpx.Response:
         """Send a request, repeating it where that is sound, and return the successful answer.
 
@@ -133,6 +134,7 @@ class Transport:
             stream: Whether to leave the body unread. The caller then has to close the answer,
                 and to call `finished`.
             on_sent: Told when an attempt goes on the wire.
+            began: When the call began, by the clock; None: now.
 
         Raises:
             PostHogError: Anything that went wrong, after the last attempt.
@@ -144,7 +146,8 @@ class Transport:
         try:
             if request.multipart is not None:
                 request = await self._read_files(request)
-            began = self.clock.monotonic()
+            if began is None:
+                began = self.clock.monotonic()
             job = Job(context, operation, request, policy, stream, began, on_sent=on_sent)
             if context.budget is not None:
                 job.passage = context.budget.passage(operation, request)
@@ -245,7 +248,7 @@ class Transport:
 
         course = Course(
             policy=job.policy,
-            classify=classify,
+            classify=lambda error: classify(error, job.progress),
             repeatable=repeatable,
             query=runs_query(job.operation),
             clock=self.clock,
@@ -267,6 +270,7 @@ class Transport:
     async def _attempt(self, job: Job, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
         job.attempt = number
+        job.progress = Progress()
         passage = job.passage
         # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
         # knows earlier than a deadline does that it cannot be met.
@@ -413,7 +417,7 @@ class Transport:
             intact = True
         except BaseException as error:
             if passage is not None and isinstance(error, UNSENT):
-                passage.sent = False
+                passage.sent = job.progress.sent
             if verbose:
                 self._note(job, request, began, type(error).__name__)
             if response is not None and not response.is_closed:

@@ -142,6 +142,10 @@ async def test_hosts_that_need_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None
         ("https_proxy", "http://user:hunter2@[::1", "is no address of a proxy"),
         ("HTTP_PROXY", "::::", "is no address of a proxy"),
         ("NO_PROXY", "[::1", "no host"),
+        ("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:99999", "names port 99999"),
+        ("ALL_PROXY", "http://user:hunter2@127.0.0.1:-1", "names port -1"),
+        ("HTTPS_PROXY", "http://", "names no host"),
+        ("HTTPS_PROXY", "http://user:hunter2@exa mple:80", "characters that no host has"),
     ],
 )
 async def test_a_variable_that_is_wrong_is_named(
@@ -157,3 +161,13 @@ async def test_a_variable_that_is_wrong_is_named(
     while seen is not None:
         assert "hunter2" not in f"{seen} {seen.args}"
         seen = seen.__cause__ or seen.__context__
+
+
+async def test_a_proxy_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
+    async with client("https://us.posthog.com") as ph:
+        with pytest.raises(ConnectionError, match="the proxy that HTTPS_PROXY") as caught:
+            await ph.feature_flags.get(7)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))

@@ -103,3 +103,13 @@ def test_a_long_text_takes_no_longer_than_it_is(piece: str) -> None:
 def test_a_long_page_takes_no_longer_than_it_is(piece: str) -> None:
     words = read_words((piece * (1_000_000 // len(piece))).encode(), "text/html")
     assert words.html
+
+
+def test_a_key_in_a_long_text_is_masked_wherever_it_stands() -> None:
+    filler = "<h1 " * 1000
+    for key in ("phx_abcdefgh", "PHX_abcdefgh", "Bearer abcdefgh", "unprefixedKey"):
+        redact = Redactor(["unprefixedKey"])
+        for text in (key + filler, filler + " " + key, filler + " " + key + " " + filler):
+            assert "abcdefgh" not in redact(text)
+            assert b"abcdefgh" not in redact.clean(text.encode())
+            assert "unprefixedKey" not in redact(text)
