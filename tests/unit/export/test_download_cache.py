@@ -168,7 +168,10 @@ async def test_cancelled_natively_while_files_are_made(
         for checkpoint in (False, None):
             emulator.requests.clear()
             task = asyncio.ensure_future(job.to_jsonl(tmp_path / "e.jsonl", checkpoint=checkpoint))
-            while not any(one.path.startswith(DOWNLOADS) for one in emulator.requests):
+            # Asking for the state comes after the id of the run was written down.
+            while not any(
+                one.method == "GET" and one.path.startswith(DOWNLOADS) for one in emulator.requests
+            ):
                 await anyio.lowlevel.checkpoint()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -124,9 +124,9 @@ async def test_a_file_that_others_made_meanwhile_is_not_written_over(tmp_path: P
 async def test_what_is_missing_is_named(tmp_path: Path) -> None:
     async with client(Server(events(10))) as ph:
         job = ph.export.events(START, END)
-        with pytest.raises(ExportError, match="there is no such folder") as caught:
+        with pytest.raises(ExportError, match="there is no folder") as caught:
             await job.to_jsonl(tmp_path / "no" / "e.jsonl")
-        assert "Make it" in str(caught.value)
+        assert "Make the folder" in str(caught.value)
         path, state = tmp_path / "e.jsonl", tmp_path / "state"
         await job.to_jsonl(path, checkpoint=state)
         path.unlink()
