@@ -359,7 +359,8 @@ async def test_waits_for_limits_and_before_repeats_are_told() -> None:
         report = await job.to(_nothing)
         limits = ph.rate_limits
     assert report.requests > 240
-    assert report.waits == limits.waits > 0
+    # The limiter also counts a request that queued for a slot which became free at once.
+    assert 0 < report.waits <= limits.waits
     assert report.waited >= 60
     refused = {2, 4}
     server.fault = lambda ask: refusal(503) if ask.number in refused else None
