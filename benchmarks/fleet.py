@@ -25,7 +25,7 @@ from asyncposthog import AsyncPostHog
 from asyncposthog.rate_limits.limiter import RateLimiter
 from asyncposthog.rate_limits.stores.redis import RedisStore
 from benchmarks.measure import Row
-from posthog_emulator.rate_limits.rate_limits import Caller, Rate, Throttles
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits
 from tests.integration.redis.redis_server import MISSING, binary, running
 
 __all__ = ["rows"]
@@ -74,7 +74,7 @@ class Server:
 
     def __init__(self) -> None:
         rates = {name: Rate(limit, seconds) for name, (limit, seconds) in LIMITS.items()}
-        self._throttles = Throttles(time.monotonic, rates)
+        self._throttles = RateLimits(time.monotonic, rates)
         self._noted: dict[str, list[float]] = {kind: [] for kind in BOUNDS}
         self._refused = dict.fromkeys(BOUNDS, 0)
         self.began = 0.0

@@ -27,7 +27,7 @@ from asyncposthog.transport.encoding.request import PreparedRequest
 from benchmarks.measure import Row
 from benchmarks.virtual import LoopClock, run
 from posthog_emulator import Emulator
-from posthog_emulator.rate_limits.rate_limits import Caller, Throttles
+from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits
 
 AREA = "limits"
 HOURS = 2.0
@@ -110,7 +110,7 @@ async def _simulate(
 ) -> Tally:
     """Work for some hours with endless demand. A stranger has begun an hour before."""
     chance, tally = random.Random(seed), Tally()
-    throttles = Throttles(anyio.current_time)
+    throttles = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
@@ -145,7 +145,7 @@ async def _simulate(
 async def _call(
     limits: KeyLimiter,
     operation: Operation,
-    throttles: Throttles,
+    throttles: RateLimits,
     names: tuple[str, ...],
     chance: random.Random,
     tally: Tally,
@@ -164,7 +164,7 @@ async def _call(
 
 async def _attempt(
     passage: Passage,
-    throttles: Throttles,
+    throttles: RateLimits,
     names: tuple[str, ...],
     chance: random.Random,
     tally: Tally,

@@ -15,7 +15,7 @@ from codegen.render.reference import reference
 from . import pipeline
 from .diagnostics import GenerationError, SchemaError
 from .drift import drift
-from .names import dump_names, vanished
+from .names import dump_names, removed_names
 from .normalise import normalise
 from .report import report, unused_overrides
 from .schema import dump, fetch, load
@@ -112,7 +112,7 @@ def _check(options: argparse.Namespace) -> int:
     generated = pipeline.build()
     problems = [
         f"a released name would vanish: {name}"
-        for name in vanished(generated.released, generated.surface, generated.model_names)
+        for name in removed_names(generated.released, generated.surface, generated.model_names)
     ]
     names = dump_names(generated.released, generated.surface, generated.model_names)
     if pipeline.NAMES.read_text(encoding="utf-8") != names:

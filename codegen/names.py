@@ -10,7 +10,7 @@ import yaml
 
 from .surface import Released, Surface
 
-__all__ = ["dump_names", "load_names", "vanished"]
+__all__ = ["dump_names", "load_names", "removed_names"]
 
 _HEADER = """\
 # Every public name ever released: methods by the operation they stand for, models by component.
@@ -47,7 +47,7 @@ def dump_names(released: Released, surface: Surface, models: Mapping[str, str]) 
     return _HEADER + body
 
 
-def vanished(released: Released, surface: Surface, models: Mapping[str, str]) -> list[str]:
+def removed_names(released: Released, surface: Surface, models: Mapping[str, str]) -> list[str]:
     """List the released names this surface no longer has.
 
     A method that only changed its name did so by an override, which is how a rename is said.

@@ -210,7 +210,7 @@ def _below_client(segments: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _NameCandidate:
     """Where an operation lands before clashes are settled."""
 
     resource: tuple[str, ...]
@@ -250,7 +250,7 @@ def method_names(
         for method, path, _ in wanted
         if method == "get" and routes[path].ends_in_parameter
     }
-    slots: dict[tuple[str, str], _Slot] = {}
+    slots: dict[tuple[str, str], _NameCandidate] = {}
     for method, path, _ in wanted:
         slots[method, path] = _slot(
             method,
@@ -278,16 +278,16 @@ def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
 
 def _slot(
     method: str, route: Route, parents: set[tuple[str, ...]], *, is_list: bool, shared: bool
-) -> _Slot:
+) -> _NameCandidate:
     static = route.static
     if route.ends_in_parameter:
         name = _ITEM_VERBS.get(method, "create")
-        return _Slot(static, name, "item", method, is_list=False)
+        return _NameCandidate(static, name, "item", method, is_list=False)
     if static in parents:
         if method == "get":
             name = "list" if is_list else "get"
-            return _Slot(static, name, "collection", method, is_list=is_list)
-        return _Slot(static, _TAIL_VERBS[method], "collection", method, is_list=False)
+            return _NameCandidate(static, name, "collection", method, is_list=is_list)
+        return _NameCandidate(static, _TAIL_VERBS[method], "collection", method, is_list=False)
     tail, owner = static[-1], static[:-1]
     name = tail
     if shared:
@@ -295,11 +295,11 @@ def _slot(
         name = f"{verb}_{tail.rstrip('_')}"
     on_item = len(route.segments) > 1 and route.segments[-2].startswith("{")
     kind = "item_action" if on_item else "collection_action"
-    return _Slot(owner, name, kind, method, is_list=is_list)
+    return _NameCandidate(owner, name, kind, method, is_list=is_list)
 
 
 def _settle(
-    slots: Mapping[tuple[str, str], _Slot],
+    slots: Mapping[tuple[str, str], _NameCandidate],
     released: Mapping[str, str],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
@@ -331,7 +331,7 @@ def _settle(
 
 def _apart(
     names: Mapping[tuple[str, str], str],
-    slots: Mapping[tuple[str, str], _Slot],
+    slots: Mapping[tuple[str, str], _NameCandidate],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
     """Rename the methods that share a name with a nested resource."""

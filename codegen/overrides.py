@@ -25,7 +25,7 @@ from .json_access import properties, strings
 from .naming import resource_path
 
 __all__ = [
-    "OperationFacts",
+    "OperationOverrides",
     "Overrides",
     "apply",
     "facts_for",
@@ -44,7 +44,7 @@ _FACTS = frozenset({
 
 
 @dataclass(frozen=True, slots=True)
-class OperationFacts:
+class OperationOverrides:
     """What the overrides say of one operation. Absent facts are not in `values`."""
 
     operation: str
@@ -60,7 +60,7 @@ class Overrides:
     """The file `overrides.yaml`, checked."""
 
     document: tuple[Mapping[str, Any], ...] = ()
-    operations: tuple[OperationFacts, ...] = ()
+    operations: tuple[OperationOverrides, ...] = ()
     buckets: tuple[Mapping[str, Any], ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -76,7 +76,7 @@ def load_overrides(path: Path) -> Overrides:
     if unknown:
         raise ValueError(f"{path.name}: unknown sections {sorted(unknown)}")
     document = tuple(cast("list[dict[str, Any]]", raw.get("document") or []))
-    operations: list[OperationFacts] = []
+    operations: list[OperationOverrides] = []
     for entry in document:
         if entry.get("verb") not in _VERBS:
             raise ValueError(f"{path.name}: {entry} needs a verb of {sorted(_VERBS)}")
@@ -88,7 +88,7 @@ def load_overrides(path: Path) -> Overrides:
         stray = set(entry) - _FACTS
         if stray:
             raise ValueError(f"{path.name}: {entry['operation']}: unknown facts {sorted(stray)}")
-        operations.append(OperationFacts(entry["operation"], entry))
+        operations.append(OperationOverrides(entry["operation"], entry))
     buckets = tuple(cast("list[dict[str, Any]]", raw.get("buckets") or []))
     return Overrides(document, tuple(operations), buckets, raw.get("limits") or {})
 
@@ -127,7 +127,7 @@ def apply(
     return patched, tuple(findings)
 
 
-def facts_for(overrides: Overrides, key: str) -> OperationFacts:
+def facts_for(overrides: Overrides, key: str) -> OperationOverrides:
     """Collect the facts of `"GET /api/…/"`; later entries win.
 
     What the placeholders of the path are called does not matter: that differs between vintages.
@@ -137,7 +137,7 @@ def facts_for(overrides: Overrides, key: str) -> OperationFacts:
     for facts in overrides.operations:
         if _PLACEHOLDER.sub("{}", facts.operation) == shape:
             values.update(facts.values)
-    return OperationFacts(key, values)
+    return OperationOverrides(key, values)
 
 
 def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:

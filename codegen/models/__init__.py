@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from codegen.diagnostics import GenerationError
 
-from .check import find_problems, query_nodes, spread_users
+from .check import find_problems, propagate_users, query_nodes
 from .dcg import annotate
 from .ir import Kind, ModelPlan, ModelSet, Statistics
 from .package import render_package, render_subpackage
@@ -35,7 +35,7 @@ def build_models(plan: ModelPlan) -> ModelSet:
         GenerationError: Two properties or components share a Python name, a default contradicts
             its schema, a reference leads nowhere. All such problems are named at once.
     """
-    users = spread_users(plan)
+    users = propagate_users(plan)
     problems = find_problems(plan, users)
     if problems:
         raise GenerationError(problems)

@@ -19,7 +19,7 @@ from .schemas import (
     references,
 )
 
-__all__ = ["closure", "find_problems", "query_nodes", "spread_users"]
+__all__ = ["closure", "find_problems", "propagate_users", "query_nodes"]
 
 
 def closure(roots: Iterable[str], schemas: Mapping[str, Schema]) -> frozenset[str]:
@@ -34,7 +34,7 @@ def closure(roots: Iterable[str], schemas: Mapping[str, Schema]) -> frozenset[st
     return frozenset(found)
 
 
-def spread_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
+def propagate_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
     """Return the users of every component in use: whoever uses it, or something that needs it."""
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
     users: dict[str, set[str]] = {}

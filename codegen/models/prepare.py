@@ -50,7 +50,7 @@ class _Preparation:
         self._raise_problems()
         self._tags = find_tags(self._schemas, modelled, names)
         self._ledger = Ledger(plan.names.values())
-        self._tokens = {component: self._ledger.reserve() for component in modelled}
+        self._tokens = {component: self._ledger.new_token() for component in modelled}
         self._translator = Translator(
             self._schemas, self._tokens, self._tags, self._ledger, self._hoist
         )
@@ -93,7 +93,7 @@ class _Preparation:
             self._ledger.add_root(alias, self._translator.type(schema, place))
 
     def _hoist(self, schema: Schema, place: Place) -> str:
-        token = self._ledger.reserve()
+        token = self._ledger.new_token()
         self._model(token, schema, replace(place, name=self._ledger.unique(place.name)))
         return token
 

@@ -63,8 +63,8 @@ def split(
         query: For each component of the query package, the nodes that lead to it.
     """
     needs = {name: typed.needs for name, typed in types.items()}
-    families = _hand_down(types, needs, users)
-    nodes = _hand_down(types, needs, query)
+    families = _propagate_users(types, needs, users)
+    nodes = _propagate_users(types, needs, query)
     queries = reachable((n for n, typed in types.items() if typed.shape.owner in query), needs)
     groups: dict[_Key, list[str]] = {}
     for name in types:
@@ -81,7 +81,7 @@ def split(
     return tuple(modules)
 
 
-def _hand_down(
+def _propagate_users(
     types: Mapping[str, Typed],
     needs: Mapping[str, frozenset[str]],
     users: Mapping[str, frozenset[str]],

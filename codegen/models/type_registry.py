@@ -53,7 +53,7 @@ class Ledger:
         self._taken = set(taken)
         self._long: dict[tuple[Value, ...], str] = {}
 
-    def reserve(self) -> str:
+    def new_token(self) -> str:
         """Hand out a token; what it stands for is added later."""
         token = f"T{len(self.bodies)}"
         self.bodies[token] = {"type": "object"}
@@ -80,7 +80,7 @@ class Ledger:
         """Refer to a Literal that is written out where it is used, unless it is long."""
         if values in self._long:
             return reference(self._long[values])
-        token = self.reserve()
+        token = self.new_token()
         long = len(values) > _MANY_VALUES
         if long:
             self._long[values] = token
@@ -96,7 +96,7 @@ class Ledger:
 
     def discriminated(self, variants: Iterable[str], by: str, place: Place) -> Schema:
         """Refer to a union of tokens told apart by a field, written out where it is used."""
-        token = self.reserve()
+        token = self.new_token()
         shape = Shape(token=token, kind="union", name="", owner=place.owner, discriminator=by)
         self.add_root(shape, {"anyOf": [reference(variant) for variant in variants]})
         return reference(token)

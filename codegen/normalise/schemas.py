@@ -15,7 +15,7 @@ from .keywords import BLANK, FLAGS, LOST, NULL, PROSE, Schema, is_null, split
 from .merge import Merger
 from .naming import joined, plain_names
 from .typed import typed
-from .unions import NOT_OBJECTS, lifted, taggable, tagged, union
+from .unions import NOT_OBJECTS, common_annotations, taggable, tagged, union
 from .walk import direct
 
 __all__ = ["PREFIX", "Schemas"]
@@ -197,7 +197,7 @@ class Schemas:
         if not listed:
             self.report(where, "a union of nothing; taken as any type")
         core = union(split(schema)[0] for schema in listed)
-        notes, lost = lifted(listed)
+        notes, lost = common_annotations(listed)
         for name in lost:
             self.report(where, f"`{name}` stands on some alternatives only; it is dropped there")
         if "discriminator" in raw:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from .keywords import FLAGS, NULL, Schema, branches, is_null, split
 from .walk import bare
 
-__all__ = ["NOT_OBJECTS", "lifted", "taggable", "tagged", "union"]
+__all__ = ["NOT_OBJECTS", "common_annotations", "taggable", "tagged", "union"]
 
 
 NOT_OBJECTS: Final = "not every alternative is an object"
@@ -53,7 +53,7 @@ def tagged(core: Schema, discriminator: Mapping[str, Any]) -> Schema:
     return union([built, NULL]) if len(variants) < len(found) else built
 
 
-def lifted(schemas: Iterable[Mapping[str, Any]]) -> tuple[Schema, list[str]]:
+def common_annotations(schemas: Iterable[Mapping[str, Any]]) -> tuple[Schema, list[str]]:
     """Return the annotations alternatives share, and the names of those that are lost.
 
     A flag that stands on some alternatives only means nothing for the whole.

@@ -49,7 +49,7 @@ def describe(method: Method) -> str:
         facts.append(f'with `{{"deleted": {deleted}}}`, as the server refuses DELETE here')
     if operation.scopes:
         facts.append("scope " + ", ".join(f"`{scope}`" for scope in operation.scopes))
-    if not operation.key_access:
+    if not operation.api_key_allowed:
         facts.append("not open to API keys")
     facts.append("limits " + " and ".join(f"`{bucket}`" for bucket in operation.buckets))
     if operation.pagination is not None:

@@ -37,7 +37,9 @@ def reference(surface: Surface) -> str:
 def _row(method: Method) -> str:
     operation = method.operation
     path = operation.path.removeprefix("/api").replace("|", "\\|")
-    scope = ", ".join(operation.scopes) or ("no key" if not operation.key_access else "[unknown]")
+    scope = ", ".join(operation.scopes) or (
+        "no key" if not operation.api_key_allowed else "[unknown]"
+    )
     paging = operation.pagination.style if operation.pagination else ""
     cells = (
         f"`{operation.id}`",

@@ -9,7 +9,7 @@ from asyncposthog.operation import Body, Parameter
 from codegen.annotations import argument, component_of, is_object, references, resolve
 from codegen.json_access import mapping, objects, properties, strings
 from codegen.naming import python_name
-from codegen.overrides import OperationFacts
+from codegen.overrides import OperationOverrides
 
 from .inline_schemas import Components
 from .tree import Argument
@@ -45,7 +45,7 @@ def parameters_of(
     operation: Mapping[str, Any],
     order: Sequence[str],
     components: Mapping[str, Any],
-    facts: OperationFacts,
+    facts: OperationOverrides,
     names: Names,
 ) -> tuple[Parameter, ...]:
     """Describe the path (in the order of the template), query and header parameters."""
@@ -60,7 +60,7 @@ def parameters_of(
 def _parameter(
     raw: Mapping[str, Any],
     components: Mapping[str, Any],
-    facts: OperationFacts,
+    facts: OperationOverrides,
     names: Names,
 ) -> Parameter:
     schema = resolve(mapping(raw, "schema"), components)
@@ -123,7 +123,7 @@ def _path_annotation(parameter: Parameter) -> str:
 
 
 def body_of(
-    operation: Mapping[str, Any], name: str, components: Components, facts: OperationFacts
+    operation: Mapping[str, Any], name: str, components: Components, facts: OperationOverrides
 ) -> tuple[Body | None, Mapping[str, Any]]:
     """Describe the request body.
 

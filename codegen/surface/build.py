@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
-from asyncposthog.operation import Body, Operation, Pagination, Root
+from asyncposthog.operation import Body, Operation, Owner, Pagination
 from codegen.annotations import references, resolve
 from codegen.diagnostics import Finding
 from codegen.json_access import child, mapping, objects, properties, strings
@@ -26,13 +26,13 @@ from codegen.naming import (
     path_problem,
     resource_class,
 )
-from codegen.overrides import OperationFacts, Overrides, facts_for
+from codegen.overrides import OperationOverrides, Overrides, facts_for
 
 from .arguments import Names, body_of, field_arguments, parameter_arguments, parameters_of
 from .inline_schemas import Components
 from .paging import is_list, paging
 from .responses import Answer, answer_of, declared_answer
-from .tree import Argument, LeftOut, Method, Resource, Surface
+from .tree import Argument, Method, Resource, SkippedOperation, Surface
 from .usage import usage
 
 __all__ = ["Released", "build_surface"]
@@ -57,14 +57,14 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class _PendingMethod:
     """One operation after the first pass."""
 
     key: str
     method: str
     name: str
     raw: Mapping[str, Any]
-    facts: OperationFacts
+    facts: OperationOverrides
     route: Route
     pages: Pagination | None
     answer: Answer
@@ -143,9 +143,9 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping
                 yield path, method, item[method]
 
 
-def _left_out(document: Mapping[str, Any]) -> tuple[LeftOut, ...]:
+def _left_out(document: Mapping[str, Any]) -> tuple[SkippedOperation, ...]:
     return tuple(
-        LeftOut(f"{method.upper()} {path}", problem)
+        SkippedOperation(f"{method.upper()} {path}", problem)
         for path, item in sorted(document["paths"].items())
         if (problem := path_problem(path)) is not None
         for method in METHODS
@@ -188,7 +188,7 @@ def _once(methods: list[Method]) -> tuple[list[Method], list[Finding]]:
 
 
 def _answer_schema(
-    raw: Mapping[str, Any], facts: OperationFacts, components: Components
+    raw: Mapping[str, Any], facts: OperationOverrides, components: Components
 ) -> Mapping[str, Any]:
     return resolve(declared_answer(raw, facts).schema, components.schemas)
 
@@ -197,9 +197,9 @@ def _draft(
     key: tuple[str, str],
     name: str,
     raw: Mapping[str, Any],
-    facts: OperationFacts,
+    facts: OperationOverrides,
     components: Components,
-) -> _Draft:
+) -> _PendingMethod:
     method, path = key
     stem = resource_class(name.split("."))
     declared = declared_answer(raw, facts)
@@ -207,7 +207,7 @@ def _draft(
     pages = paging(method, resolve(declared.schema, components.schemas), query, facts)
     answer = answer_of(declared, stem, components, pages, facts)
     body, schema = body_of(raw, stem, components, facts)
-    return _Draft(
+    return _PendingMethod(
         f"{method.upper()} {path}",
         method,
         name,
@@ -221,7 +221,7 @@ def _draft(
     )
 
 
-def _relax_guessed_bodies(drafts: list[_Draft]) -> list[_Draft]:
+def _relax_guessed_bodies(drafts: list[_PendingMethod]) -> list[_PendingMethod]:
     """Require no field of an action whose body is the resource's own serializer.
 
     Where a view declares no request of its own, drf-spectacular writes down the serializer of
@@ -244,7 +244,7 @@ def _relax_guessed_bodies(drafts: list[_Draft]) -> list[_Draft]:
     ]
 
 
-def _declared_body(draft: _Draft) -> str | None:
+def _declared_body(draft: _PendingMethod) -> str | None:
     """Return the component the schema names for the body, even where an override changes it."""
     if draft.body is None:
         return None
@@ -252,7 +252,7 @@ def _declared_body(draft: _Draft) -> str | None:
 
 
 def _method(
-    draft: _Draft, components: Components, class_of: Mapping[str, str], overrides: Overrides
+    draft: _PendingMethod, components: Components, class_of: Mapping[str, str], overrides: Overrides
 ) -> tuple[Method, set[str]]:
     schemas = components.schemas
     names = Names(_wires(draft))
@@ -272,7 +272,7 @@ def _method(
         id=draft.name,
         method=draft.method.upper(),
         path=_canonical(draft.route),
-        root=cast("Root", draft.route.root),
+        root=cast("Owner", draft.route.root),
         parameters=parameters,
         body=body,
         result=replace(draft.answer.result, model=_named(model, class_of)),
@@ -283,7 +283,7 @@ def _method(
         idempotent=bool(
             draft.facts.get("idempotent", draft.method in {"put", "delete"} or not writes)
         ),
-        key_access=bool(draft.facts.get("key_access", True)),
+        api_key_allowed=bool(draft.facts.get("key_access", True)),
         deprecated=bool(draft.raw.get("deprecated")),
         schema_operations=_origins(draft),
         since=draft.facts.get("since"),
@@ -299,7 +299,7 @@ def _method(
     return method, requested
 
 
-def _wires(draft: _Draft) -> Iterator[str]:
+def _wires(draft: _PendingMethod) -> Iterator[str]:
     """Name everything that becomes an argument of its own."""
     yield from draft.route.parameters
     yield from (p["name"] for p in objects(draft.raw, "parameters") if p["in"] != "path")
@@ -332,7 +332,7 @@ def _scopes(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({s for item in requirements for scopes in item.values() for s in scopes}))
 
 
-def _writes(draft: _Draft) -> bool:
+def _writes(draft: _PendingMethod) -> bool:
     if "writes" in draft.facts.values:
         return bool(draft.facts.get("writes"))
     scopes = _scopes(draft.raw)
@@ -350,7 +350,7 @@ def _buckets(key: str, overrides: Overrides) -> tuple[str, ...]:
     return ("burst", "sustained")
 
 
-def _origins(draft: _Draft) -> tuple[str, ...]:
+def _origins(draft: _PendingMethod) -> tuple[str, ...]:
     """Name the operations of the schema that this one stands for."""
     if draft.facts.get("since"):
         return ()
@@ -358,7 +358,7 @@ def _origins(draft: _Draft) -> tuple[str, ...]:
     return twins if draft.raw.get("x-moved") else (draft.key, *twins)
 
 
-def _soft(draft: _Draft, sibling: _Draft | None) -> bool:
+def _soft(draft: _PendingMethod, sibling: _PendingMethod | None) -> bool:
     """Whether DELETE is refused and PATCH has `deleted` instead."""
     if "soft_delete" in draft.facts.values:
         return bool(draft.facts.get("soft_delete"))
@@ -368,7 +368,7 @@ def _soft(draft: _Draft, sibling: _Draft | None) -> bool:
     return field is not None and not field.get("readOnly")
 
 
-def _soft_delete(draft: _Draft, update: Method) -> Iterator[Method]:
+def _soft_delete(draft: _PendingMethod, update: Method) -> Iterator[Method]:
     """Give delete and restore as the PATCH the server wants in their place."""
     owner = draft.name.rpartition(".")[0]
     for name, deleted in ((draft.name, True), (f"{owner}.restore", False)):

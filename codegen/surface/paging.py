@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from asyncposthog.operation import Pagination
-from codegen.overrides import OperationFacts
+from codegen.overrides import OperationOverrides
 
 __all__ = ["is_list", "paging"]
 
@@ -15,7 +15,7 @@ def paging(
     method: str,
     answer: Mapping[str, Any],
     query: Collection[str],
-    facts: OperationFacts,
+    facts: OperationOverrides,
 ) -> Pagination | None:
     """Classify one operation.
 

@@ -10,7 +10,7 @@ from typing import Any
 from asyncposthog.operation import Pagination, Result
 from codegen.annotations import component_of, resolve, result
 from codegen.json_access import mapping, properties
-from codegen.overrides import OperationFacts
+from codegen.overrides import OperationOverrides
 
 from .inline_schemas import Components
 
@@ -37,7 +37,7 @@ class Declared:
     schema: Mapping[str, Any]
 
 
-def declared_answer(operation: Mapping[str, Any], facts: OperationFacts) -> Declared:
+def declared_answer(operation: Mapping[str, Any], facts: OperationOverrides) -> Declared:
     """Pick the successful response that says most: the first 2xx with content."""
     responses = mapping(operation, "responses")
     good = sorted(code for code in responses if re.fullmatch(r"2([0-9]{2}|XX)", code, re.I))
@@ -65,7 +65,7 @@ def answer_of(
     name: str,
     components: Components,
     pages: Pagination | None,
-    facts: OperationFacts,
+    facts: OperationOverrides,
 ) -> Answer:
     """Turn a declared response into a `Result` and an annotation.
 

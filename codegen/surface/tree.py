@@ -9,7 +9,7 @@ from typing import Any, Literal
 from asyncposthog.operation import Operation
 from codegen.diagnostics import Finding
 
-__all__ = ["Argument", "LeftOut", "Method", "Resource", "Surface"]
+__all__ = ["Argument", "Method", "Resource", "SkippedOperation", "Surface"]
 
 ArgumentIn = Literal["path", "query", "header", "field", "body"]
 
@@ -62,7 +62,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedOperation:
     """An operation no method reaches, and why."""
 
     operation: str
@@ -86,7 +86,7 @@ class Surface:
     """The public name of each operation, by `GET /api/…/`."""
     schema_operations: tuple[str, ...]
     """Every operation of the document as it came, twins included."""
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[SkippedOperation, ...] = ()
     findings: tuple[Finding, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     """Released names that had to give way, by operation, with the new name."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from asyncposthog.core.raw_response import Preview, RawResponse, StreamedResponse
+    from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult, TruncatedResultWarning
     from asyncposthog.query.stream import QueryStream
@@ -99,7 +99,6 @@ __all__ = [
     "Partition",
     "PermissionDeniedError",
     "PostHogError",
-    "Preview",
     "Progress",
     "QueryError",
     "QueryProgress",
@@ -117,6 +116,7 @@ __all__ = [
     "Report",
     "RequestInfo",
     "RequestOptions",
+    "RequestPreview",
     "ResponseTooLargeError",
     "RetryDetails",
     "SchemaDrift",
@@ -178,7 +178,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ".query.execution": ("QueryProgress",),
     ".query.result": ("QueryResult", "TruncatedResultWarning"),
     ".query.stream": ("QueryStream",),
-    ".core.raw_response": ("Preview", "RawResponse", "StreamedResponse"),
+    ".core.raw_response": ("RequestPreview", "RawResponse", "StreamedResponse"),
     ".transport.clock": ("Clock", "testing"),
     ".transport.limiter": ("Limiter",),
     ".transport.middleware": ("CallNext", "Middleware", "observe"),

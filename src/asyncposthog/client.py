@@ -14,14 +14,14 @@ import httpx
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.core.factories import (
-    check_budget,
-    check_hook,
     connection_settings,
-    http_builder,
-    limiter_builder,
-    log_to_stderr,
+    enable_debug_logging,
+    http_client_factory,
+    limiter_factory,
+    validate_on_retry,
+    validate_retry_budget,
 )
-from asyncposthog.core.owner import Roots
+from asyncposthog.core.owner import OwnerResolver
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.http import Transport
 from asyncposthog.transport.limiter import Limiter
@@ -29,12 +29,12 @@ from asyncposthog.transport.middleware import Middleware, check_middleware
 from asyncposthog.transport.retry import OnRetry
 
 from .config import Secret, Settings, change, resolve
-from .options import read_options
+from .options import parse_options
 from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
 if TYPE_CHECKING:
-    from asyncposthog.core.raw_response import Preview, RawResponse, StreamedResponse
+    from asyncposthog.core.raw_response import RawResponse, RequestPreview, StreamedResponse
     from asyncposthog.export.service import Export
     from asyncposthog.query.insights import InsightsService
     from asyncposthog.query.service import QueryService
@@ -156,26 +156,26 @@ class BaseClient:
             "headers": headers,
         }
         settings = resolve(arguments, os.environ)
-        build = http_builder(http_client, transport, max_connections, http2)
+        build = http_client_factory(http_client, transport, max_connections, http2)
         sharing, connections = connection_settings(http_client, transport, max_connections, http2)
         shared = Transport(
             build=build,
             sharing=sharing,
             max_connections=connections,
             owned=http_client is None,
-            limiter=limiter_builder(limiter, limits, query_plan, query_slots, clock),
+            limiter=limiter_factory(limiter, limits, query_plan, query_slots, clock),
             limiter_owned=limiter is None,
             clock=clock,
-            retry_budget=check_budget(retry_budget),
+            retry_budget=validate_retry_budget(retry_budget),
         )
         if debug:
-            log_to_stderr()
+            enable_debug_logging()
         self._executor: Executor = Executor(
             settings,
             shared,
-            roots=Roots(),
+            roots=OwnerResolver(),
             middleware=check_middleware(middleware),
-            on_retry=check_hook(on_retry),
+            on_retry=validate_on_retry(on_retry),
         )
 
     @property
@@ -256,7 +256,7 @@ class BaseClient:
             middleware=(
                 old.middleware if isinstance(middleware, Omit) else check_middleware(middleware)
             ),
-            on_retry=old.on_retry if isinstance(on_retry, Omit) else check_hook(on_retry),
+            on_retry=old.on_retry if isinstance(on_retry, Omit) else validate_on_retry(on_retry),
         )
         return copy
 
@@ -303,7 +303,7 @@ class BaseClient:
                 **(options or {}),
                 "headers": {**(options or {}).get("headers", {}), **headers},
             }
-        chosen = executor.defaults if options is None else read_options(options, executor.defaults)
+        chosen = executor.defaults if options is None else parse_options(options, executor.defaults)
         if files:
             body = untyped.form(body, files)
         response = await executor.perform(operation, (), given, None, body, chosen)
@@ -343,7 +343,7 @@ class BaseClient:
 
     async def dry_run(
         self, method: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Preview:
+    ) -> RequestPreview:
         """Return what a generated method would send. Nothing is sent.
 
         Raises:

@@ -16,7 +16,7 @@ from .errors import ConfigurationError
 from .hosts import Hosts, region_hosts, resolve_host
 from .types import KeyKind
 
-__all__ = ["CLIENT_HEADERS", "Secret", "Settings", "change", "check_option", "resolve"]
+__all__ = ["CLIENT_HEADERS", "Secret", "Settings", "change", "resolve", "validate_option"]
 
 _KINDS: Final[dict[str, KeyKind]] = {
     "phx_": "personal",
@@ -125,15 +125,15 @@ def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Sett
     values: dict[str, Any] = {}
     for name, value in given.items():
         try:
-            values[name] = check_option(name, value)
+            values[name] = validate_option(name, value)
         except ConfigurationError as error:
             if name not in origins:
                 raise
-            raise _of_variable(origins[name], error) from None
+            raise _error_from_env(origins[name], error) from None
     return Settings(hosts=hosts, **values)
 
 
-def _of_variable(name: str, error: ConfigurationError) -> ConfigurationError:
+def _error_from_env(name: str, error: ConfigurationError) -> ConfigurationError:
     """Say of a wrong setting that nobody passed where it stands."""
     return ConfigurationError(
         f"{name} in the environment: {error.message}", suggestion=error.suggestion
@@ -142,7 +142,7 @@ def _of_variable(name: str, error: ConfigurationError) -> ConfigurationError:
 
 def change(settings: Settings, changes: Mapping[str, object]) -> Settings:
     """Return settings with some fields replaced, checked like those of a new client."""
-    values = {name: check_option(name, value) for name, value in changes.items()}
+    values = {name: validate_option(name, value) for name, value in changes.items()}
     return replace(settings, **values)
 
 
@@ -167,7 +167,7 @@ def _hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
             try:
                 return resolve_host(environ[variable], allow_http=allow_http)
             except ConfigurationError as error:
-                raise _of_variable(variable, error) from None
+                raise _error_from_env(variable, error) from None
     if host is None:
         return region_hosts("us" if region is None else region)
     hosts = resolve_host(host, allow_http=allow_http)
@@ -179,7 +179,7 @@ def _hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
     return hosts
 
 
-def check_option(name: str, value: object) -> Any:
+def validate_option(name: str, value: object) -> Any:
     """Return the checked value of one field of `Settings`."""
     return _CHECKS[name](name, value)
 
@@ -190,7 +190,7 @@ def _boolean(name: str, value: object) -> bool:
     return value
 
 
-def _whole(name: str, value: object) -> int:
+def _int(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < 0:
@@ -199,7 +199,7 @@ def _whole(name: str, value: object) -> int:
 
 
 def _size(name: str, value: object) -> int | None:
-    return None if value is None else _whole(name, value)
+    return None if value is None else _int(name, value)
 
 
 def _seconds(name: str, value: object) -> float:
@@ -214,7 +214,7 @@ def _seconds(name: str, value: object) -> float:
     return seconds
 
 
-def _bound(name: str, value: object) -> float | None:
+def _optional_seconds(name: str, value: object) -> float | None:
     if value is None:
         return None
     seconds = _seconds(name, value)
@@ -283,7 +283,7 @@ def _project_id(name: str, value: object) -> int | None:
         )
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value):
         raise ConfigurationError(
-            f"project_id must be a number, not {_shown(value)}.",
+            f"project_id must be a number, not {_masked(value)}.",
             suggestion="It stands in the address of every page: /project/<number>/.",
         )
     number = int(value)
@@ -307,13 +307,13 @@ def _organization_id(name: str, value: object) -> str | None:
         )
     if not re.fullmatch(r"(?i)[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", value):
         raise ConfigurationError(
-            f"organization_id must be a UUID, not {_shown(value)}.",
+            f"organization_id must be a UUID, not {_masked(value)}.",
             suggestion="Left out, it is looked up once and kept; organizations.current() tells it.",
         )
     return str(UUID(value))
 
 
-def _shown(value: str) -> str:
+def _masked(value: str) -> str:
     """Show a wrong value, unless it looks like a key put in the wrong place."""
     return f"a key ({value[:4]}***)" if value[:4] in _KINDS else repr(value[:80])
 
@@ -364,9 +364,9 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "project_id": _project_id,
     "organization_id": _organization_id,
     "project_api_key": _project_api_key,
-    "timeout": _bound,
-    "deadline": _bound,
-    "max_retries": _whole,
+    "timeout": _optional_seconds,
+    "deadline": _optional_seconds,
+    "max_retries": _int,
     "max_retry_after": _seconds,
     "max_response_bytes": _size,
     "strict": _boolean,

@@ -104,7 +104,7 @@ async def diagnose(executor: Executor, operations: Iterable[str] | None = None) 
     wanted = _find(operations)
     executor.transport.check_open()
     checks = [_kind(executor)]
-    me, reached = await _reach(executor)
+    me, reached = await _check_host(executor)
     checks += reached
     if me is not None:
         checks.append(await _project(executor))
@@ -123,7 +123,7 @@ async def _ask(executor: Executor, operation: Operation, *path: Any) -> dict[str
     return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
 
 
-async def _reach(executor: Executor) -> tuple[dict[str, Any] | None, list[Check]]:
+async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[Check]]:
     """Ask who the key belongs to: None if nobody answered, or refused the key."""
     hosts = executor.settings.hosts
     try:
@@ -208,10 +208,10 @@ async def _project(executor: Executor) -> Check:
 
 
 async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
-    barred = [operation.id for operation in wanted if not operation.key_access]
+    barred = [operation.id for operation in wanted if not operation.api_key_allowed]
     checks: list[Check] = []
     if barred:
-        detail = f"no API key may call {_some(barred)}"
+        detail = f"no API key may call {_join_names(barred)}"
         checks.append(Check("access", False, detail, "They work in the browser only."))
     try:
         key = await _ask(executor, _KEY)
@@ -229,18 +229,22 @@ async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
             if not holds(scopes, scope):
                 needed.setdefault(scope, []).append(operation.id)
     if needed:
-        detail = "; ".join(f"{scope} (for {_some(ids)})" for scope, ids in sorted(needed.items()))
+        detail = "; ".join(
+            f"{scope} (for {_join_names(ids)})" for scope, ids in sorted(needed.items())
+        )
         fix = f"Add to the key at {executor.settings.host}/settings/user-api-keys: "
         checks.append(Check("scopes", False, f"missing {detail}", fix + ", ".join(sorted(needed))))
         return checks
     if not wanted:
         checks.append(Check("scopes", True, ", ".join(sorted(scopes)) or "none"))
         return checks
-    untold = [] if "*" in scopes else [op.id for op in wanted if not op.scopes and op.key_access]
+    untold = (
+        [] if "*" in scopes else [op.id for op in wanted if not op.scopes and op.api_key_allowed]
+    )
     if len(untold) < len(wanted):
-        checks.append(Check("scopes", True, f"enough for {_counted(len(wanted) - len(untold))}"))
+        checks.append(Check("scopes", True, f"enough for {_pluralize(len(wanted) - len(untold))}"))
     if untold:
-        detail = f"PostHog's schema names no scope for {_some(untold)}"
+        detail = f"PostHog's schema names no scope for {_join_names(untold)}"
         checks.append(Check("scopes", None, detail))
     return checks
 
@@ -253,11 +257,11 @@ def holds(held: set[str], needed: str) -> bool:
     return action == "read" and f"{subject}:write" in held
 
 
-def _counted(number: int) -> str:
+def _pluralize(number: int) -> str:
     return f"{number} operation{'s' * (number != 1)}"
 
 
-def _some(ids: list[str]) -> str:
+def _join_names(ids: list[str]) -> str:
     shown = ", ".join(ids[:3])
     return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from asyncposthog.modeling.lenient_schema import accept_deviations
-from asyncposthog.modeling.pydantic_fields import complete_fields, wire_name
+from asyncposthog.modeling.lenient_schema import make_lenient
+from asyncposthog.modeling.pydantic_fields import ensure_fields_built, wire_name
 
 __all__ = ["Model", "python_names"]
 
@@ -54,7 +54,7 @@ class Model(BaseModel):
         if isinstance(built, dict):  # of a class that is complete; a placeholder is no dict
             return built  # pyright: ignore[reportReturnType, reportUnknownVariableType]
         schema = handler(source)
-        accept_deviations(cls, schema, handler)
+        make_lenient(cls, schema, handler)
         return schema
 
     def raw(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
     """Return the Python name of every field by its name on the wire, and by itself."""
     names: dict[str, str] | None = cls.__dict__.get(_NAMES)
     if names is None:
-        complete_fields(cls)
+        ensure_fields_built(cls)
         names = {name: name for name in cls.model_fields}
         names.update({wire_name(name, f): name for name, f in cls.model_fields.items()})
         setattr(cls, _NAMES, names)
@@ -111,7 +111,7 @@ def _constants(cls: type[BaseModel]) -> frozenset[str]:
     """Return the fields whose default is the only value they have."""
     found: frozenset[str] | None = cls.__dict__.get(_CONSTANTS)
     if found is None:
-        complete_fields(cls)
+        ensure_fields_built(cls)
         found = frozenset(
             name
             for name, field in cls.model_fields.items()

@@ -14,16 +14,16 @@ __all__ = [
     "Body",
     "BodyMedia",
     "Operation",
+    "Owner",
     "PageStyle",
     "Pagination",
     "Parameter",
     "ParameterIn",
     "Result",
     "ResultKind",
-    "Root",
 ]
 
-Root: TypeAlias = Literal["project", "organization", "instance"]
+Owner: TypeAlias = Literal["project", "organization", "instance"]
 ParameterIn: TypeAlias = Literal["path", "query", "header"]
 BodyMedia: TypeAlias = Literal["json", "multipart"]
 ResultKind: TypeAlias = Literal["none", "json", "text", "bytes", "model"]
@@ -116,7 +116,7 @@ class Operation:
     """GET, POST, PUT, PATCH or DELETE."""
     path: str
     """The template, below the host: `/api/projects/{project_id}/feature_flags/{id}/`."""
-    root: Root = "project"
+    root: Owner = "project"
     """Which identifier of the client fills the first placeholder of the path, if any."""
     parameters: tuple[Parameter, ...] = ()
     """Path (in the order of the template, without the root's), then query, then header."""
@@ -133,7 +133,7 @@ class Operation:
     """Whether the call changes anything on the server. Some POSTs only read."""
     idempotent: bool = False
     """Whether repeating the call has the effect of doing it once."""
-    key_access: bool = True
+    api_key_allowed: bool = True
     """Whether any API key may call it at all."""
     deprecated: bool = False
     schema_operations: tuple[str, ...] = ()

@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 from asyncposthog.transport.retry import Policy
 
-from .config import Settings, check_option
+from .config import Settings, validate_option
 from .types import RequestOptions
 
-__all__ = ["CallOptions", "defaults", "read_options"]
+__all__ = ["CallOptions", "defaults", "parse_options"]
 
 _KNOWN: Final = frozenset(RequestOptions.__annotations__)
 
@@ -45,7 +45,7 @@ def defaults(settings: Settings) -> CallOptions:
     )
 
 
-def read_options(options: object, base: CallOptions) -> CallOptions:
+def parse_options(options: object, base: CallOptions) -> CallOptions:
     """Check `options={...}` and put it over the client's settings.
 
     Raises:
@@ -61,7 +61,7 @@ def read_options(options: object, base: CallOptions) -> CallOptions:
             f"options has no {', '.join(sorted(unknown))}; it takes {', '.join(sorted(_KNOWN))}"
         )
     query, body = _mapping("query", given), _mapping("body", given)
-    checked = {name: check_option(name, value) for name, value in given.items()}
+    checked = {name: validate_option(name, value) for name, value in given.items()}
     policy = base.policy
     return CallOptions(
         policy=Policy(

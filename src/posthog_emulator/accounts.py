@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asyncposthog.operation import Operation
-from posthog_emulator.http.errors import Problem, not_found, permission_denied, unauthenticated
+from posthog_emulator.http.errors import ApiError, not_found, permission_denied, unauthenticated
 from posthog_emulator.http.messages import Request
 
 from .json_types import is_object
@@ -134,7 +134,7 @@ class Accounts:
         Raises:
             Problem: 403 or 404.
         """
-        if not operation.key_access:
+        if not operation.api_key_allowed:
             raise permission_denied("This action does not support personal API key access")
         if key.value.startswith("phs_") and operation.id not in _SECRET_KEYS:
             raise permission_denied("This action does not support project secret API key access")
@@ -168,7 +168,7 @@ class Accounts:
             raise _wrong_organization(home)
 
 
-def _wrong_organization(organization: str) -> Problem:
+def _wrong_organization(organization: str) -> ApiError:
     return permission_denied(
         f"API key does not have access to the requested organization: ID {organization}."
     )

@@ -10,17 +10,17 @@ from functools import cache
 from typing import Any
 
 from asyncposthog.operation import Operation
-from posthog_emulator.objects.object_schema import Shapes
+from posthog_emulator.objects.object_schema import ObjectSchemas
 from posthog_emulator.objects.plans import Plans
 from posthog_emulator.objects.router import Router
 from posthog_emulator.schema.catalogue import Catalogue
-from posthog_emulator.schema.sampling import Synthesiser
+from posthog_emulator.schema.sampling import SampleGenerator
 from posthog_emulator.schema.validation import Validators
 
-__all__ = ["Knowledge", "of_registry"]
+__all__ = ["ApiSchema", "load_registry_schema"]
 
 
-class Knowledge:
+class ApiSchema:
     """Operations and schemas, and all that follows from them alone.
 
     It holds no state, and what it finds out later is kept for whoever asks next, from any thread.
@@ -37,21 +37,21 @@ class Knowledge:
         self.plans = Plans(self.operations, self.catalogue)
         self.router = Router(self.operations)
         checker = self.validators.checker
-        self.plain = Synthesiser(self.catalogue, "response", "plain", checker)
-        self.rich = Synthesiser(self.catalogue, "response", "rich", checker)
-        self.shapes = Shapes(self.plans, self.catalogue, self.plain, self.validators)
+        self.plain = SampleGenerator(self.catalogue, "response", "plain", checker)
+        self.rich = SampleGenerator(self.catalogue, "response", "rich", checker)
+        self.shapes = ObjectSchemas(self.plans, self.catalogue, self.plain, self.validators)
 
 
 @cache
-def of_registry() -> Knowledge:
+def load_registry_schema() -> ApiSchema:
     """The generated registry, read and understood once a process."""
     registry = importlib.import_module("asyncposthog.registry")
-    with _uncollected():
-        return Knowledge(registry.operations(), registry.schemas())
+    with _gc_paused():
+        return ApiSchema(registry.operations(), registry.schemas())
 
 
 @contextmanager
-def _uncollected() -> Generator[None]:
+def _gc_paused() -> Generator[None]:
     """Keep the garbage collector from looking at much that is made at once and all stays."""
     enabled = gc.isenabled()
     gc.disable()

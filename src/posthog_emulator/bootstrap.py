@@ -9,12 +9,12 @@ from posthog_emulator.objects.plans import Collection
 
 from .accounts import Account
 from .json_types import is_mapping
-from .state import ORGANIZATIONS, PROJECTS, USERS, World
+from .state import ORGANIZATIONS, PROJECTS, USERS, EmulatorState
 
-__all__ = ["add_project", "settle_in"]
+__all__ = ["add_project", "create_default_account"]
 
 
-def settle_in(world: World) -> None:
+def create_default_account(world: EmulatorState) -> None:
     """Put the account's objects into an empty store."""
     account = world.accounts.account
     organization = {
@@ -36,11 +36,11 @@ def settle_in(world: World) -> None:
     }
     shape = world.plans.collections.get(USERS)
     if shape is not None:
-        user |= _surroundings(world, account, organization)
+        user |= _user_relations(world, account, organization)
     _put(world, USERS, user, key=account.user_uuid)
 
 
-def add_project(world: World, project_id: int, name: str, token: str) -> dict[str, Any]:
+def add_project(world: EmulatorState, project_id: int, name: str, token: str) -> dict[str, Any]:
     """Put a project of the account's organization into the store."""
     project = {
         "id": project_id,
@@ -54,7 +54,7 @@ def add_project(world: World, project_id: int, name: str, token: str) -> dict[st
 
 
 def _put(
-    world: World, address: str, given: Mapping[str, Any], key: str | None = None
+    world: EmulatorState, address: str, given: Mapping[str, Any], key: str | None = None
 ) -> dict[str, Any]:
     collection = world.plans.collections.get(address)
     if collection is None:
@@ -69,8 +69,8 @@ def _keyed(collection: Collection, given: Mapping[str, Any]) -> dict[str, Any]:
     return {field: given[field]} if field in given else {}
 
 
-def _surroundings(
-    world: World, account: Account, organization: Mapping[str, Any]
+def _user_relations(
+    world: EmulatorState, account: Account, organization: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The user's `team`, `organization` and `organizations`, as their schemas have them."""
     properties = world.shapes.of(world.plans.collections[USERS]).properties

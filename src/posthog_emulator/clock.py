@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import RLock
 
-from posthog_emulator.rate_limits.rate_limits import Throttles
+from posthog_emulator.rate_limits.rate_limits import RateLimits
 
 from .state import Settings
 
-__all__ = ["Clock", "TimeTravel"]
+__all__ = ["Clock", "ClockControl"]
 
 
 class Clock:
@@ -22,17 +22,17 @@ class Clock:
 
     def __init__(self, base: Callable[[], datetime]) -> None:
         self.base = base
-        self._apart = timedelta(0)
+        self._offset = timedelta(0)
         self._stopped: datetime | None = None
 
     def __call__(self) -> datetime:
         """The moment."""
-        return self.base() + self._apart if self._stopped is None else self._stopped
+        return self.base() + self._offset if self._stopped is None else self._stopped
 
     def shift(self, by: timedelta) -> None:
         """Put it forward, or back."""
         if self._stopped is None:
-            self._apart += by
+            self._offset += by
         else:
             self._stopped += by
 
@@ -43,11 +43,11 @@ class Clock:
     def start(self) -> None:
         """Let it go on from where it stands."""
         if self._stopped is not None:
-            self._apart = self._stopped - self.base()
+            self._offset = self._stopped - self.base()
             self._stopped = None
 
 
-class TimeTravel:
+class ClockControl:
     """What changes the emulator's time; a part of `Emulator`.
 
     Times of objects, rate limits, caches, jobs and expiry all follow `settings.clock`. Waits do
@@ -55,7 +55,7 @@ class TimeTravel:
     """
 
     settings: Settings
-    throttles: Throttles
+    throttles: RateLimits
     _lock: RLock
 
     @property
@@ -112,7 +112,7 @@ class TimeTravel:
             self.settings.clock = Clock(self.settings.clock)
         return self.settings.clock
 
-    def _return(self) -> None:
+    def _reset(self) -> None:
         """Undo all time travel."""
         if isinstance(self.settings.clock, Clock):
             self.settings.clock = self.settings.clock.base

@@ -12,33 +12,33 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncposthog.operation import Operation
-from posthog_emulator.faults.faults import html_page, spoil
-from posthog_emulator.faults.injector import Trouble
-from posthog_emulator.faults.registry import Faults
+from posthog_emulator.faults.faults import apply_fault, html_page
+from posthog_emulator.faults.injector import FaultInjector
+from posthog_emulator.faults.registry import FaultRegistry
 from posthog_emulator.features.cohorts import handlers as cohorts
 from posthog_emulator.features.definitions import event_store
 from posthog_emulator.features.events.collections import window as event_collection
 from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.http.asgi import App
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Answer, Request
 from posthog_emulator.rate_limits.query_slots import Slots, occupies_slot
-from posthog_emulator.rate_limits.rate_limits import Caller, Throttles
+from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits
 from posthog_emulator.recorder import RecordedRequest, Requests, noted, recorded
 from posthog_emulator.schema.forms import Form
 from posthog_emulator.schema.validation import require_jsonschema
 
 from . import extra_routes
 from .accounts import DEFAULT_KEY, Account, Accounts
-from .api_schema import Knowledge, of_registry
-from .bootstrap import add_project, settle_in
-from .clock import TimeTravel
-from .dispatch import Pipeline
+from .api_schema import ApiSchema, load_registry_schema
+from .bootstrap import add_project, create_default_account
+from .clock import ClockControl
+from .dispatch import Dispatcher
 from .features import query
-from .fixtures import Happenings
+from .fixtures import EventFixtures
 from .json_types import as_object
-from .persistence import Keeping, restore
-from .state import Settings, World
+from .persistence import Persistence, restore
+from .state import EmulatorState, Settings
 
 if TYPE_CHECKING:
     import httpx
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["EmulatorCore"]
 
 
-class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
+class EmulatorCore(Persistence, ClockControl, FaultInjector, EventFixtures):
     """Everything of an emulator but its own pages; see `Emulator`."""
 
     key: Final = DEFAULT_KEY
@@ -69,7 +69,7 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
         sleep: Callable[[float], Awaitable[object]] | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(RLock(), Faults())
+        super().__init__(RLock(), FaultRegistry())
         require_jsonschema()
         if keep < 1:
             raise ValueError(f"keep must be at least 1, not {keep}")
@@ -88,20 +88,20 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
             self.settings.clock = clock
         if sleep is not None:
             self.settings.sleep = sleep
-        self.throttles = Throttles(self._moment)
+        self.throttles = RateLimits(self._timestamp)
         """The rate limits: their rates, and what is used of them."""
-        self.slots = Slots(self._moment, self._sleep)
+        self.slots = Slots(self._timestamp, self._sleep)
         """The queries that run."""
         self._account = Account(project_id=project_id)
         self._keep = keep
-        self._world: World | None = None
+        self._world: EmulatorState | None = None
         self.requests = Requests()
         """The latest requests, without credentials; `matching` finds some of them."""
         self.complaints: list[str] = []
         """Remarks about requests that the real server would have overlooked."""
         if path is not None:
-            self._keep_in(path, project_id)
-        self.app = App(self._answer, self._stall)
+            self._open_directory(path, project_id)
+        self.app = App(self._answer, self._hang)
         """The ASGI application."""
 
     @property
@@ -115,7 +115,7 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
         return self._account.organization_id
 
     @property
-    def world(self) -> World:
+    def world(self) -> EmulatorState:
         """The state behind the application, made when first asked for."""
         with self._lock:
             if self._world is None:
@@ -128,7 +128,7 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
         The clock is the time of day again.
         """
         with self._lock:
-            self._return()
+            self._reset()
             self._faults.clear()
             self.throttles.clear()
             self.slots.clear()
@@ -238,17 +238,17 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
 
         return in_process(self.app)
 
-    def _made_world(self) -> World:
+    def _made_world(self) -> EmulatorState:
         operations, schemas = self._operations, self._schemas
         if operations is None and schemas is None:
-            known = of_registry()
+            known = load_registry_schema()
         else:
             registry = importlib.import_module("asyncposthog.registry")
-            known = Knowledge(
+            known = ApiSchema(
                 registry.operations() if operations is None else operations,
                 registry.schemas() if schemas is None else schemas,
             )
-        world = World(
+        world = EmulatorState(
             known,
             self.settings,
             self._account,
@@ -264,18 +264,18 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
             self._kept = None
         return world
 
-    def _settle(self, world: World) -> None:
+    def _settle(self, world: EmulatorState) -> None:
         world.accounts = Accounts(self._account)
         world.accounts.add(DEFAULT_KEY)
-        settle_in(world)
+        create_default_account(world)
 
-    def _moment(self) -> float:
+    def _timestamp(self) -> float:
         return self.settings.clock().timestamp()
 
     async def _sleep(self, seconds: float) -> None:
         await self.settings.sleep(seconds)
 
-    async def _stall(self) -> None:
+    async def _hang(self) -> None:
         await self.settings.sleep(self.settings.stall)
 
     def _own_page(self, request: Request) -> Answer | None:
@@ -295,14 +295,14 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
             del self.complaints[: -self._keep]
             try:
                 fate = self._faults.take(request)
-            except Problem as problem:
+            except ApiError as problem:
                 record.status = problem.status
                 return problem.answer().mark("refused")
         request = fate.told(request)
 
         async def truth() -> Answer:
             if handler is None:
-                answer = await self._truth(request, form, record)
+                answer = await self._handle(request, form, record)
             else:
                 with self._lock:
                     answer = handler(self.world, request)
@@ -314,7 +314,7 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
             await self._sleep(fate.delay)
         fault = fate.fault
         try:
-            answer = await (truth() if fault is None else spoil(fault, truth, self._stall))
+            answer = await (truth() if fault is None else apply_fault(fault, truth, self._hang))
             record.status = answer.status
             return answer
         finally:
@@ -323,19 +323,19 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
                 # Events may come by GET as well.
                 self._changed()
 
-    async def _truth(
-        self, request: Request, form: Form | Problem, record: RecordedRequest
+    async def _handle(
+        self, request: Request, form: Form | ApiError, record: RecordedRequest
     ) -> Answer:
         """Carry a request out, and say what the answer is worth."""
         try:
-            answer = await self._carried_out(request, form, record)
-        except Problem as problem:
+            answer = await self._dispatch(request, form, record)
+        except ApiError as problem:
             html = self.settings.html_errors
             answer = html_page(problem.status) if html else problem.answer()
         return answer.mark("refused") if answer.status >= 400 else answer
 
-    async def _carried_out(
-        self, request: Request, form: Form | Problem, record: RecordedRequest
+    async def _dispatch(
+        self, request: Request, form: Form | ApiError, record: RecordedRequest
     ) -> Answer:
         """One step in the world's history, unless it has to wait.
 
@@ -344,7 +344,7 @@ class EmulatorCore(Keeping, TimeTravel, Trouble, Happenings):
         """
         settings = self.settings
         with self._lock:
-            pipeline = Pipeline(self.world, self.complaints, self.throttles)
+            pipeline = Dispatcher(self.world, self.complaints, self.throttles)
             call = pipeline.admit(request, form, record)
             task = str(as_object(call.body).get("client_query_id") or self.world.uuid())
             answer = None

@@ -7,7 +7,7 @@ from typing import Any
 from asyncposthog.operation import Operation
 from posthog_emulator.features.flags.lookup import project_of
 from posthog_emulator.http.errors import (
-    Problem,
+    ApiError,
     invalid,
     method_not_allowed,
     not_found,
@@ -15,7 +15,7 @@ from posthog_emulator.http.errors import (
 )
 from posthog_emulator.http.messages import FIDELITY, Answer, Request
 from posthog_emulator.objects.router import Match
-from posthog_emulator.rate_limits.rate_limits import Caller, Throttles, charged_buckets, costs
+from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits, charged_buckets, costs
 from posthog_emulator.recorder import RecordedRequest
 from posthog_emulator.rest.handlers import HANDLERS
 from posthog_emulator.schema.forms import Form, typed_fields
@@ -24,12 +24,12 @@ from posthog_emulator.schema.parameters import header_problems, unknown_query, v
 from .accounts import Key
 from .handler_table import REFUSALS, SPECIALS
 from .json_types import is_array, is_object
-from .state import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, World
+from .state import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, EmulatorState
 
-__all__ = ["Pipeline"]
+__all__ = ["Dispatcher"]
 
 
-class Pipeline:
+class Dispatcher:
     """Answers requests; synchronous, so that a request is one step in the world's history.
 
     Args:
@@ -38,12 +38,12 @@ class Pipeline:
         throttles: The rate limits.
     """
 
-    def __init__(self, world: World, complaints: list[str], throttles: Throttles) -> None:
+    def __init__(self, world: EmulatorState, complaints: list[str], throttles: RateLimits) -> None:
         self._world = world
         self._complaints = complaints
         self._throttles = throttles
 
-    def admit(self, request: Request, form: Form | Problem, record: RecordedRequest) -> Call:
+    def admit(self, request: Request, form: Form | ApiError, record: RecordedRequest) -> Call:
         """Find what a request asks for, and whether it may.
 
         Raises:
@@ -53,14 +53,14 @@ class Pipeline:
         if match is None:
             raise not_found()
         if match.deprecated and self._world.settings.environments_redirect:
-            raise Problem(307, body=b"", headers=[("Location", _modern_link(request))])
+            raise ApiError(307, body=b"", headers=[("Location", _modern_link(request))])
         if not request.path.endswith("/"):
             self._complaints.append(f"{request.method} {request.path}: no slash at the end")
         body = form.data if isinstance(form, Form) else None
         key = self._world.accounts.authenticate(request, body)
         try:
-            operation = self._choose(request, match, body)
-        except Problem as problem:
+            operation = self._select_operation(request, match, body)
+        except ApiError as problem:
             if problem.status == 405:
                 # The server throttles a request before it looks for the method's handler.
                 some = next(iter(match.methods.values()))[0]
@@ -71,7 +71,7 @@ class Pipeline:
         call.deprecated = match.deprecated
         self._authorize(call)
         self._throttle(call, body)
-        if isinstance(form, Problem):
+        if isinstance(form, ApiError):
             raise form
         call.form, call.body = form, form.data
         return call
@@ -121,7 +121,7 @@ class Pipeline:
         refusal = self._throttles.admit(buckets, self._caller(call), costs(buckets, body))
         if refusal is not None:
             after = [] if refusal.wait is None else [("Retry-After", str(refusal.wait))]
-            raise Problem(429, detail=refusal.detail, headers=after)
+            raise ApiError(429, detail=refusal.detail, headers=after)
 
     def _caller(self, call: Call) -> Caller:
         account = self._world.accounts.account
@@ -134,15 +134,15 @@ class Pipeline:
             item=call.values[-1] if len(call.values) > 1 else None,
         )
 
-    def _choose(self, request: Request, match: Match, body: Any) -> Operation:
+    def _select_operation(self, request: Request, match: Match, body: Any) -> Operation:
         first = next(iter(match.methods.values()))[0]
         plan = self._world.plans.of(first)
         home = plan.collection if plan.template.endswith("{}/") else None
         if request.method == "DELETE" and home is not None and home.refuses_delete:
             # The mixin that forbids deleting answers without any body.
-            raise Problem(405, body=b"")
+            raise ApiError(405, body=b"")
         method = "GET" if request.method == "HEAD" else request.method
-        candidates = self._fitting(match, method)
+        candidates = self._candidates(match, method)
         for operation in candidates:
             if operation.fixed_body is not None and operation.fixed_body == body:
                 return operation
@@ -151,7 +151,7 @@ class Pipeline:
                 return operation
         if candidates:
             return candidates[0]
-        allowed = sorted(method for method in match.methods if self._fitting(match, method))
+        allowed = sorted(method for method in match.methods if self._candidates(match, method))
         if not allowed:
             raise not_found()
         refusal = REFUSALS.get((request.method, plan.template))
@@ -160,7 +160,7 @@ class Pipeline:
             problem.detail = refusal
         raise problem
 
-    def _fitting(self, match: Match, method: str) -> list[Operation]:
+    def _candidates(self, match: Match, method: str) -> list[Operation]:
         """The operations of a method, those that spell out `@current` or `@me` first."""
         fitting: list[Operation] = []
         for operation in match.methods.get(method, ()):
@@ -206,14 +206,14 @@ class Pipeline:
         )
         call.project_id = int(project) if project is not None else None
 
-    def _complain(self, call: Call, text: str) -> None:
+    def _warn(self, call: Call, text: str) -> None:
         self._complaints.append(f"{call.operation.id}: {text}")
 
     def _check_parameters(self, call: Call) -> None:
         strict = self._world.settings.strict
         for name in unknown_query(call.operation, call.request):
             text = f"unknown query parameter '{name}'"
-            self._complain(call, text)
+            self._warn(call, text)
             if strict:
                 raise invalid(f"The emulator refuses an {text}.", name)
         for problem in (
@@ -221,7 +221,7 @@ class Pipeline:
             *header_problems(call.operation, call.request),
         ):
             # Outside strict mode only what no server could overlook is refused.
-            self._complain(call, f"{problem.attr}: {problem.detail}")
+            self._warn(call, f"{problem.attr}: {problem.detail}")
             if strict or problem.code == "required":
                 raise problem
 
@@ -232,7 +232,7 @@ class Pipeline:
         if spec is None:
             if (own_fields or is_array(form.data)) and operation.fixed_body is None:
                 # Only noted: the schema is silent on the bodies of many actions that take one.
-                self._complain(call, "a body was sent, but none is declared")
+                self._warn(call, "a body was sent, but none is declared")
             return
         if form.empty:
             if spec.required and spec.schema is not None:
@@ -240,7 +240,7 @@ class Pipeline:
             return
         wanted = "multipart/form-data" if spec.media == "multipart" else "application/json"
         if form.media != wanted:
-            self._complain(call, f"sent as {form.media}, declared as {wanted}")
+            self._warn(call, f"sent as {form.media}, declared as {wanted}")
             if self._world.settings.strict:
                 raise unsupported_media(form.media)
         if spec.schema is None or spec.schema not in self._world.catalogue:
@@ -258,7 +258,7 @@ class Pipeline:
         known = self._world.catalogue.properties(self._world.catalogue[component])
         if is_object(body) and known:
             for name in sorted(body.keys() - known.keys() - {"personal_api_key"}):
-                self._complain(call, f"unknown body field '{name}'")
+                self._warn(call, f"unknown body field '{name}'")
 
 
 def _modern_link(request: Request) -> str:

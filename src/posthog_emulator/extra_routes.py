@@ -16,11 +16,11 @@ from posthog_emulator.features.flags import routes as flags
 from posthog_emulator.http.messages import Answer, Request
 
 if TYPE_CHECKING:
-    from .state import World
+    from .state import EmulatorState
 
 __all__ = ["PublicHandler", "find"]
 
-PublicHandler: TypeAlias = "Callable[[World, Request], Answer]"
+PublicHandler: TypeAlias = "Callable[[EmulatorState, Request], Answer]"
 
 _ROUTES: Mapping[str, PublicHandler] = {**flags.ROUTES}
 """By path, without the slash at its end; the root is the empty string."""

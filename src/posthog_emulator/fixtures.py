@@ -16,14 +16,14 @@ from .state import fill
 if TYPE_CHECKING:
     from posthog_emulator.demo.generate import Demo
 
-    from .state import World
+    from .state import EmulatorState
 
-__all__ = ["Arranging", "Happenings"]
+__all__ = ["EventFixtures", "ObjectFixtures"]
 
 Fields = Mapping[str, Any]
 
 
-class Arranging:
+class ObjectFixtures:
     """What fills the collections without a request; a part of `Emulator`."""
 
     _lock: RLock
@@ -39,7 +39,7 @@ class Arranging:
         raise NotImplementedError
 
     @property
-    def world(self) -> World:
+    def world(self) -> EmulatorState:
         """The state behind the application."""
         raise NotImplementedError
 
@@ -180,7 +180,7 @@ class Arranging:
         return fill(template, [*root, *above])
 
 
-class Happenings(Arranging):
+class EventFixtures(ObjectFixtures):
     """Events that an application sent, or that were made up; a part of `Emulator`."""
 
     def captured(
@@ -281,11 +281,11 @@ class Happenings(Arranging):
         The events of `demo`, whose arguments these are, and beside them feature flags, cohorts,
         insights and a dashboard.
         """
-        from posthog_emulator.demo.objects import furnish
+        from posthog_emulator.demo.objects import create_demo_objects
 
         with self._lock:
             made = self.demo(
                 events, days=days, seed=seed, until=until, ties=ties, project_id=project_id
             )
-            furnish(self.add, project_id)
+            create_demo_objects(self.add, project_id)
             return made

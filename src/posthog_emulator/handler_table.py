@@ -16,11 +16,11 @@ from posthog_emulator.features.query import handlers as queries
 from posthog_emulator.features.query import saved_insights as insights
 
 from .features import definitions, groups, misc
-from .operation_handler import Special
+from .operation_handler import OperationHandler
 
-__all__ = ["REFUSALS", "SPECIALS", "Special"]
+__all__ = ["REFUSALS", "SPECIALS", "OperationHandler"]
 
-SPECIALS: Mapping[str, Special] = {
+SPECIALS: Mapping[str, OperationHandler] = {
     **cohorts.SPECIALS,
     **definitions.SPECIALS,
     **events.SPECIALS,

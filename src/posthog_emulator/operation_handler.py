@@ -7,11 +7,11 @@ from typing import Any
 
 from .state import Call, Handler
 
-__all__ = ["Special", "check"]
+__all__ = ["OperationHandler", "check"]
 
 
 @dataclass(frozen=True, slots=True)
-class Special:
+class OperationHandler:
     """A handler of its own for one operation."""
 
     handler: Handler

@@ -17,19 +17,19 @@ from posthog_emulator.objects.store import Bucket, Row
 
 from .accounts import Accounts
 from .json_types import is_object
-from .state import Settings, World
+from .state import EmulatorState, Settings
 
 if TYPE_CHECKING:
-    from .state import World
+    from .state import EmulatorState
 
-__all__ = ["STATE_FILE", "Folder", "Keeping", "dumped", "restore"]
+__all__ = ["STATE_FILE", "Persistence", "StateDirectory", "dumped", "restore"]
 
 STATE_FILE: Final = "state.json"
 _LOCK_FILE: Final = "lock"
 _FORMAT: Final = 1
 
 
-class Folder:
+class StateDirectory:
     """Where an emulator keeps its state, for itself alone.
 
     Args:
@@ -88,7 +88,7 @@ class Folder:
         """Have the state written after some seconds, with all that comes in between."""
         with self._lock:
             if self._timer is None and self._held is not None:
-                self._timer = threading.Timer(delay, self._due)
+                self._timer = threading.Timer(delay, self._save_due)
                 self._timer.daemon = True
                 self._timer.name = "asyncposthog-emulator-saving"
                 self._timers = [*filter(threading.Thread.is_alive, self._timers), self._timer]
@@ -118,7 +118,7 @@ class Folder:
         if held is not None:
             held.close()
 
-    def _due(self) -> None:
+    def _save_due(self) -> None:
         with self._lock:
             self._timer = None
         # What cannot be written now is tried again with the next change, and on closing, which
@@ -152,7 +152,7 @@ def _held(path: Path) -> TextIOWrapper:
     return stream
 
 
-def dumped(world: World) -> str:
+def dumped(world: EmulatorState) -> str:
     """Everything of a world that a later emulator is to know, as JSON."""
     store = world.store
     state = {
@@ -174,17 +174,17 @@ def dumped(world: World) -> str:
             for address, bucket in store.buckets.items()
             if bucket.rows
         },
-        "ones": store.ones,
+        "ones": store.singletons,
         "strange": sorted(world.accounts.strange),
     }
     return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
 
-def restore(world: World, state: dict[str, Any]) -> None:
+def restore(world: EmulatorState, state: dict[str, Any]) -> None:
     """Put a world into the state another was in."""
     account = world.accounts.account
-    store = world.empty_store()
-    store.sequence, store.ones = state["sequence"], state["ones"]
+    store = world.new_store()
+    store.sequence, store.singletons = state["sequence"], state["ones"]
     store.numbers.update(state["numbers"])
     for address, rows in state["buckets"].items():
         held = {key: Row(key, data, number, deleted) for key, number, deleted, data in rows}
@@ -195,20 +195,20 @@ def restore(world: World, state: dict[str, Any]) -> None:
         world.accounts.add(key["value"], key["scopes"], key["projects"], key["organizations"])
 
 
-class Keeping:
+class Persistence:
     """What opens, saves and closes the state of an emulator; a part of `Emulator`."""
 
     settings: Settings
     _lock: RLock
     _kept: dict[str, Any] | None = None
     """What was found in the folder."""
-    _folder: Folder | None = None
-    _world: World | None = None
+    _folder: StateDirectory | None = None
+    _world: EmulatorState | None = None
     _saves = 0
     _found = False
 
     @property
-    def world(self) -> World:
+    def world(self) -> EmulatorState:
         """The state."""
         raise NotImplementedError
 
@@ -255,8 +255,8 @@ class Keeping:
         """Close it."""
         self.close()
 
-    def _keep_in(self, path: str | os.PathLike[str], project_id: int) -> None:
-        folder = Folder(path, self._state)
+    def _open_directory(self, path: str | os.PathLike[str], project_id: int) -> None:
+        folder = StateDirectory(path, self._state)
         try:
             self._kept = folder.read(project_id)
             self._found = self._kept is not None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Request
 from posthog_emulator.json_types import is_object
 from posthog_emulator.retention import MIB
@@ -100,15 +100,15 @@ class Requests(list[RecordedRequest]):
         ]
 
 
-def recorded(request: Request) -> tuple[RecordedRequest, Form | Problem]:
+def recorded(request: Request) -> tuple[RecordedRequest, Form | ApiError]:
     """Take down a request.
 
     Returns:
         The record, and the body, or what makes it unreadable.
     """
     try:
-        form: Form | Problem = read_form(request)
-    except Problem as problem:
+        form: Form | ApiError = read_form(request)
+    except ApiError as problem:
         form = problem
     return _record(request, form, len(request.content)), form
 
@@ -118,7 +118,7 @@ def noted(request: Request) -> RecordedRequest:
     return _record(request, Form(), 0)
 
 
-def _record(request: Request, form: Form | Problem, size: int) -> RecordedRequest:
+def _record(request: Request, form: Form | ApiError, size: int) -> RecordedRequest:
     query: dict[str, str | list[str]] = {}
     for name, value in request.query:
         if name in _FIELDS:

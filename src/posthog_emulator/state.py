@@ -23,7 +23,7 @@ from posthog_emulator.schema.forms import Form
 from posthog_emulator.schema.parameters import split
 
 from .accounts import Account, Accounts, Key
-from .api_schema import Knowledge
+from .api_schema import ApiSchema
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.store import EventStore
@@ -34,9 +34,9 @@ __all__ = [
     "PROJECTS",
     "USERS",
     "Call",
+    "EmulatorState",
     "Handler",
     "Settings",
-    "World",
     "fill",
 ]
 
@@ -102,18 +102,18 @@ class Settings:
         object.__setattr__(self, name, value)
 
 
-class World:
+class EmulatorState:
     """What is known of operations and schemas, and the objects that live there."""
 
     def __init__(
         self,
-        knowledge: Knowledge,
+        knowledge: ApiSchema,
         settings: Settings,
         account: Account,
         keep: int = 10_000,
         *,
-        open_events: Callable[[World], EventStore],
-        find_events: Callable[[World, str], Bucket | None],
+        open_events: Callable[[EmulatorState], EventStore],
+        find_events: Callable[[EmulatorState, str], Bucket | None],
     ) -> None:
         self.settings = settings
         self.catalogue = knowledge.catalogue
@@ -127,7 +127,7 @@ class World:
         self.accounts = Accounts(account)
         self._open_events = open_events
         self._find_events = find_events
-        self.store = self.empty_store()
+        self.store = self.new_store()
         self.notes: dict[str, Any] = {}
         """What special handlers keep, by their own names."""
         self.keep = keep
@@ -147,18 +147,18 @@ class World:
             self._events = self._open_events(self)
         return self._events
 
-    def empty_store(self) -> Store:
+    def new_store(self) -> Store:
         """A store of objects without any but those that the event store has."""
-        return Store(elsewhere=self._window)
+        return Store(elsewhere=self._event_collection)
 
-    def _window(self, address: str) -> Bucket | None:
+    def _event_collection(self, address: str) -> Bucket | None:
         if not address.endswith(("/events/", "/persons/", "/groups/")):
             return None
         return self._find_events(self, address)
 
     def clear(self) -> None:
         """Forget every object and event."""
-        self.store = self.empty_store()
+        self.store = self.new_store()
         self.notes.clear()
         if self._events is not None:
             self._events.clear()
@@ -229,7 +229,7 @@ class World:
 class Call:
     """One request, routed, allowed and read."""
 
-    world: World
+    world: EmulatorState
     request: Request
     operation: Operation
     plan: Plan
@@ -293,7 +293,7 @@ class Call:
         return fill(self.collection.template, self.parents)
 
     @property
-    def one_address(self) -> str:
+    def singleton_path(self) -> str:
         """The concrete path of the call itself."""
         return fill(self.plan.template, self.parents)
 

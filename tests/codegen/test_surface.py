@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from asyncposthog.operation import Pagination, Result
-from codegen.names import dump_names, vanished
-from codegen.overrides import OperationFacts, Overrides
+from codegen.names import dump_names, removed_names
+from codegen.overrides import OperationOverrides, Overrides
 from codegen.render.registry import registry_files
 from codegen.surface import Method, Released, Resource, Surface, build_surface
 
@@ -24,7 +24,7 @@ def document(
 
 
 def surface(doc: dict[str, Any], *facts: dict[str, Any], **more: Any) -> Surface:
-    known = tuple(OperationFacts(f["operation"], f) for f in facts)
+    known = tuple(OperationOverrides(f["operation"], f) for f in facts)
     return build_surface(doc, Overrides(operations=known, **more), Released({}, {}))
 
 
@@ -271,7 +271,7 @@ def test_overrides_win_over_what_the_schema_suggests() -> None:
     )  # fmt: skip
     method = one(found, "x.everything")
     assert method.operation.pagination == Pagination(style="recordings", page_size=7)
-    assert (method.note, method.operation.key_access) == ("Mind the gap.", False)
+    assert (method.note, method.operation.api_key_allowed) == ("Mind the gap.", False)
 
 
 def test_buckets_scopes_and_what_writes() -> None:
@@ -335,7 +335,7 @@ def test_a_released_name_that_gives_way_makes_the_check_fail() -> None:
     found = build_surface(doc, Overrides(), released)
     assert found.released[f"GET {one}"] == "x.list_versions"
     assert found.renamed == {f"GET {one}": "x.list_versions"}
-    assert vanished(released, found, {}) == [
+    assert removed_names(released, found, {}) == [
         f"method x.versions (GET {one}), which would be called x.list_versions"
     ]
     assert f"GET {one}: x.versions" in dump_names(released, found, {})

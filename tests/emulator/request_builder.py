@@ -11,8 +11,8 @@ import httpx
 from asyncposthog.operation import Operation, Parameter
 from posthog_emulator import Emulator
 from posthog_emulator.objects.plans import Step
-from posthog_emulator.schema.sampling import Style, Synthesiser
-from posthog_emulator.state import World, fill
+from posthog_emulator.schema.sampling import SampleGenerator, Style
+from posthog_emulator.state import EmulatorState, fill
 
 UUID = "018f0000-0000-7000-8000-0000000000ff"
 FORMATS = {"uuid": UUID, "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01"}
@@ -75,7 +75,7 @@ class Caller:
         checker = emulator.world.validators.checker
         styles: tuple[Style, ...] = ("rich", "bare")
         self._synthesisers = {
-            style: Synthesiser(emulator.world.catalogue, "request", style, checker)
+            style: SampleGenerator(emulator.world.catalogue, "request", style, checker)
             for style in styles
         }
 
@@ -139,7 +139,7 @@ class Caller:
 
     def _item(
         self,
-        world: World,
+        world: EmulatorState,
         step: Step,
         parents: list[str],
         parameter: Parameter | None,

@@ -25,7 +25,7 @@ REFUSED = {
 }
 """The server answers 405 to these, and the schema declares nothing else."""
 
-NEEDY = {
+NEEDS_STATE = {
     "file_download_batch_exports.count_rows": 403,
     "file_download_batch_exports.download": 404,
     "file_download_batch_exports.download_part": 404,
@@ -58,8 +58,8 @@ async def test_each_operation_answers_its_status_with_a_valid_body(
             if operation.id in REFUSED:
                 assert (answer.status_code, answer.content) == (405, b"")
                 continue
-            if operation.id in NEEDY:
-                assert answer.status_code == NEEDY[operation.id], operation.id
+            if operation.id in NEEDS_STATE:
+                assert answer.status_code == NEEDS_STATE[operation.id], operation.id
                 continue
             told = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
             assert answer.status_code == operation.result.status, told

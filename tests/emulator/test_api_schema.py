@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
-from posthog_emulator.api_schema import of_registry
+from posthog_emulator.api_schema import load_registry_schema
 from posthog_emulator.schema.catalogue import Catalogue
-from posthog_emulator.schema.sampling import Synthesiser
+from posthog_emulator.schema.sampling import SampleGenerator
 
 from .conftest import client
 
@@ -26,7 +26,7 @@ PATHS = (
 
 def test_the_registry_is_understood_once() -> None:
     one, other = Emulator(), Emulator()
-    assert one.world.plans is other.world.plans is of_registry().plans
+    assert one.world.plans is other.world.plans is load_registry_schema().plans
     assert one.world.store is not other.world.store
     assert gc.isenabled()
 
@@ -45,7 +45,7 @@ async def test_nothing_of_one_is_seen_by_the_other() -> None:
 
 def test_a_default_is_not_the_schemas_own() -> None:
     schemas = {"A": {"type": "object", "properties": {"b": {"type": "array", "default": ["c"]}}}}
-    maker = Synthesiser(Catalogue(schemas), "response", "plain")
+    maker = SampleGenerator(Catalogue(schemas), "response", "plain")
     schema = {"$ref": "#/components/schemas/A"}
     maker.value(schema)["b"].append("d")
     assert maker.value(schema) == {"b": ["c"]}

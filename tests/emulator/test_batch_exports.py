@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
-from posthog_emulator.features.batch_exports.schedule import Rhythm
+from posthog_emulator.features.batch_exports.schedule import ExportInterval
 
 pytestmark = pytest.mark.anyio
 
@@ -289,13 +289,13 @@ async def test_too_many_backfills(emulator: Emulator, http: httpx.AsyncClient) -
 
 
 def test_where_days_and_weeks_begin() -> None:
-    berlin = Rhythm("day", "Europe/Berlin", offset_hour=3)
+    berlin = ExportInterval("day", "Europe/Berlin", offset_hour=3)
     assert berlin.before(NOON) == datetime(2026, 3, 4, 2, tzinfo=UTC)
     dark = datetime(2026, 3, 28, 2, tzinfo=UTC)
     assert berlin.after(dark) - dark == timedelta(hours=23), "the clocks go forward"
-    week = Rhythm("week", offset_day=3)
+    week = ExportInterval("week", offset_day=3)
     assert week.before(NOON) == datetime(2026, 3, 4, tzinfo=UTC)
     assert week.before(NOON - timedelta(days=1)) == datetime(2026, 2, 25, tzinfo=UTC)
-    short = Rhythm("every 15 minutes")
+    short = ExportInterval("every 15 minutes")
     assert short.before(NOON + timedelta(minutes=29)) == NOON + timedelta(minutes=15)
     assert len(list(short.stretches(NOON + timedelta(minutes=1), NOON + timedelta(hours=1)))) == 3

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.anyio
 
 WIDGETS = "/api/projects/1/widgets/"
 START = "2026-03-01T12:00:00Z"
-Told = Callable[[Emulator, int], object]
+FaultSetup = Callable[[Emulator, int], object]
 
-SAME: dict[str, tuple[Told, dict[str, str]]] = {
+EQUIVALENT: dict[str, tuple[FaultSetup, dict[str, str]]] = {
     "fixed latency": (lambda e, _: e.latency(0.5), {"Latency": "0.5"}),
     "bursts": (
         lambda e, _: e.bursts(2, every=5, retry_after=1),
@@ -50,7 +50,7 @@ SAME: dict[str, tuple[Told, dict[str, str]]] = {
 }
 """Where there is nothing to be drawn."""
 
-CHANCE: dict[str, tuple[Told, dict[str, str]]] = {
+CHANCE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
     "uniform latency": (
         lambda e, s: e.latency("uniform 0.1 0.5", seed=s),
         {"Latency": "uniform 0.1 0.5"},
@@ -76,16 +76,18 @@ CHANCE: dict[str, tuple[Told, dict[str, str]]] = {
 }
 """Where a seed decides."""
 
-DRAWN_ALIKE: dict[str, tuple[Told, dict[str, str]]] = {
+DRAWN_ALIKE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
     "extra fields": (lambda e, s: e.drift("extra", seed=s), {"Drift": "extra"}),
     "new enum values": (lambda e, s: e.drift("enum", seed=s), {"Drift": "enum"}),
 }
 """Drawn, but of so little that two seeds may agree."""
 
-EVERY = {**SAME, **CHANCE, **DRAWN_ALIKE}
+EVERY = {**EQUIVALENT, **CHANCE, **DRAWN_ALIKE}
 
 
-async def met(told: Told | None = None, wish: dict[str, str] | None = None, seed: int = 1) -> Any:
+async def met(
+    told: FaultSetup | None = None, wish: dict[str, str] | None = None, seed: int = 1
+) -> Any:
     """What a client meets that asks for the same twelve pages."""
     slept: list[float] = []
 
@@ -138,9 +140,9 @@ async def test_another_seed_is_another_course(kind: str) -> None:
         assert any(course != courses[0] for course in courses[1:])
 
 
-@pytest.mark.parametrize("kind", SAME)
+@pytest.mark.parametrize("kind", EQUIVALENT)
 async def test_without_chance_a_seed_changes_nothing(kind: str) -> None:
-    told, wish = SAME[kind]
+    told, wish = EQUIVALENT[kind]
     assert await met(told, seed=1) == await met(told, seed=2) == await met(wish=wish, seed=5)
 
 

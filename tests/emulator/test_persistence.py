@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
-from posthog_emulator.persistence import Folder
+from posthog_emulator.persistence import StateDirectory
 
 from . import widget_api
 from .conftest import client
@@ -77,7 +77,7 @@ async def test_every_kind_of_object_comes_back(tmp_path: Path) -> None:
         after = second.world.store
         assert after.sequence == before.sequence
         assert after.numbers == before.numbers
-        assert after.ones == before.ones
+        assert after.singletons == before.singletons
         assert after.buckets == {a: b for a, b in before.buckets.items() if b.rows}
     assert len(after.buckets) > 90
 
@@ -111,7 +111,7 @@ def test_a_killed_one_has_what_was_saved(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from posthog_emulator import Emulator
-from posthog_emulator.persistence import Folder
+from posthog_emulator.persistence import StateDirectory
 emulator = Emulator(path={str(tmp_path)!r})
 emulator.settings.save_delay = 3600
 emulator.seed("cohorts", 20)
@@ -206,7 +206,7 @@ def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
         go_on.wait()
         return 1, "{}"
 
-    folder = Folder(tmp_path, write)
+    folder = StateDirectory(tmp_path, write)
     folder.touch(0.0)
     begun.wait()
     folder.touch(3600.0)

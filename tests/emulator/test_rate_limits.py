@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthog_emulator.rate_limits.rate_limits import Caller, Rate, Refusal, Throttles, Usage
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits, Refusal, Usage
 
 RATES: Mapping[str, Rate] = {
     "fast": Rate(2, 10),
@@ -38,11 +38,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def throttles(clock: Clock) -> Throttles:
-    return Throttles(clock, RATES)
+def throttles(clock: Clock) -> RateLimits:
+    return RateLimits(clock, RATES)
 
 
-def used(throttles: Throttles, subject: str | int = "phx_me") -> dict[str, int]:
+def used(throttles: RateLimits, subject: str | int = "phx_me") -> dict[str, int]:
     return {bucket: usage.used for bucket, usage in throttles.usage(subject).items()}
 
 
@@ -56,7 +56,7 @@ def used(throttles: Throttles, subject: str | int = "phx_me") -> dict[str, int]:
     ],
 )
 def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
-    throttles: Throttles, clock: Clock, moments: tuple[float, float], wait: float
+    throttles: RateLimits, clock: Clock, moments: tuple[float, float], wait: float
 ) -> None:
     start = clock.now
     for moment in moments:
@@ -71,7 +71,7 @@ def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
     ("later", "wait"), [(0, 10), (0.1, 10), (8.9, 2), (9, 1), (9.75, 1), (9.999999, 1)]
 )
 def test_the_wait_is_in_whole_seconds_rounded_up(
-    throttles: Throttles, clock: Clock, later: float, wait: int
+    throttles: RateLimits, clock: Clock, later: float, wait: int
 ) -> None:
     throttles.admit(["fast"], ME)
     throttles.admit(["fast"], ME)
@@ -82,7 +82,7 @@ def test_the_wait_is_in_whole_seconds_rounded_up(
 
 
 def test_an_entry_leaves_when_it_is_as_old_as_the_window(
-    throttles: Throttles, clock: Clock
+    throttles: RateLimits, clock: Clock
 ) -> None:
     throttles.admit(["fast"], ME)
     throttles.admit(["fast"], ME)
@@ -104,7 +104,7 @@ def test_the_sentence(wait: int | None, detail: str) -> None:
     assert Refusal(("fast",), wait).detail == detail
 
 
-def test_a_refused_request_is_charged_to_the_siblings_only(throttles: Throttles) -> None:
+def test_a_refused_request_is_charged_to_the_siblings_only(throttles: RateLimits) -> None:
     for _ in range(2):
         assert throttles.admit(["fast", "slow"], ME) is None
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_a_refused_request_is_charged_to_the_siblings_only(throttles: Throttles)
     assert used(throttles) == {"fast": 2, "slow": 5}
 
 
-def test_the_longest_wait_counts_whichever_comes_first(throttles: Throttles) -> None:
+def test_the_longest_wait_counts_whichever_comes_first(throttles: RateLimits) -> None:
     for _ in range(5):
         throttles.admit(["slow"], ME)
     for _ in range(2):
@@ -140,7 +140,7 @@ def test_the_longest_wait_counts_whichever_comes_first(throttles: Throttles) -> 
     ],
 )
 def test_whom_a_bucket_is_for(
-    throttles: Throttles, bucket: str, other: Caller, shared: bool
+    throttles: RateLimits, bucket: str, other: Caller, shared: bool
 ) -> None:
     throttles.admit([bucket], ME)
     throttles.admit([bucket], ME)
@@ -157,20 +157,20 @@ def test_whom_a_bucket_is_for(
     ],
 )
 def test_what_stands_in_where_the_path_does_not_say(
-    throttles: Throttles, bucket: str, caller: Caller, same: Caller
+    throttles: RateLimits, bucket: str, caller: Caller, same: Caller
 ) -> None:
     throttles.admit([bucket], caller)
     throttles.admit([bucket], caller)
     assert throttles.admit([bucket], same) is not None
 
 
-def test_a_bucket_of_unknown_rate_refuses_nothing(throttles: Throttles) -> None:
+def test_a_bucket_of_unknown_rate_refuses_nothing(throttles: RateLimits) -> None:
     for _ in range(1000):
         assert throttles.admit(["unknown"], ME) is None
     assert used(throttles) == {}
 
 
-def test_a_project_with_another_rate(throttles: Throttles, clock: Clock) -> None:
+def test_a_project_with_another_rate(throttles: RateLimits, clock: Clock) -> None:
     throttles.override("fast", 1, 3, 20)
     throttles.override("slow", "1", None)
     elsewhere = Caller("phx_me", team="2")
@@ -184,7 +184,7 @@ def test_a_project_with_another_rate(throttles: Throttles, clock: Clock) -> None
     assert throttles.admit(["fast"], elsewhere) == Refusal(("fast",), 10)
 
 
-def test_a_bucket_that_holds_more_than_it_should_names_no_wait(throttles: Throttles) -> None:
+def test_a_bucket_that_holds_more_than_it_should_names_no_wait(throttles: RateLimits) -> None:
     throttles.override("fast", 1, 5)
     for _ in range(5):
         throttles.admit(["fast"], ME)
@@ -193,7 +193,7 @@ def test_a_bucket_that_holds_more_than_it_should_names_no_wait(throttles: Thrott
     assert throttles.usage("phx_me")["fast"].remaining == 0
 
 
-def test_a_request_that_counts_more_than_once(throttles: Throttles, clock: Clock) -> None:
+def test_a_request_that_counts_more_than_once(throttles: RateLimits, clock: Clock) -> None:
     assert throttles.admit(["slow", "fast"], ME, {"slow": 3}) is None
     assert used(throttles) == {"slow": 3, "fast": 1}
     clock.now += 40
@@ -203,7 +203,7 @@ def test_a_request_that_counts_more_than_once(throttles: Throttles, clock: Clock
     assert throttles.admit(["team"], ME, {"team": 3}) == Refusal(("team",), 4)
 
 
-def test_usage(throttles: Throttles, clock: Clock) -> None:
+def test_usage(throttles: RateLimits, clock: Clock) -> None:
     throttles.admit(["fast", "slow", "team"], ME)
     clock.now += 4
     assert throttles.usage("phx_me") == {"fast": Usage(2, 1, 1, 6.0), "slow": Usage(5, 1, 4, 96.0)}
@@ -213,7 +213,7 @@ def test_usage(throttles: Throttles, clock: Clock) -> None:
     assert throttles.usage("phx_me")["fast"] == Usage(2, 0, 2, 0.0)
 
 
-def test_clearing(throttles: Throttles) -> None:
+def test_clearing(throttles: RateLimits) -> None:
     throttles.override("fast", 1, 1)
     throttles.use_elsewhere(["fast"], ME, 1.0)
     throttles.admit(["fast"], ME)
@@ -222,21 +222,21 @@ def test_clearing(throttles: Throttles) -> None:
     assert [throttles.admit(["fast"], ME) is None for _ in range(3)] == [True, True, False]
 
 
-def test_no_key_is_kept_or_shown(throttles: Throttles) -> None:
+def test_no_key_is_kept_or_shown(throttles: RateLimits) -> None:
     throttles.admit(["fast"], ME)
     assert "phx_me" not in repr(ME)
     assert "phx_me" not in repr(vars(throttles))
 
 
 @pytest.mark.parametrize("requests", [0, -1])
-def test_a_rate_that_is_none(throttles: Throttles, requests: int) -> None:
+def test_a_rate_that_is_none(throttles: RateLimits, requests: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         throttles.override("fast", 1, requests)
     with pytest.raises(ValueError, match="must be positive"):
         throttles.override("fast", 1, 1, requests)
 
 
-def test_a_bucket_there_is_not(throttles: Throttles) -> None:
+def test_a_bucket_there_is_not(throttles: RateLimits) -> None:
     with pytest.raises(KeyError, match="no bucket 'x'"):
         throttles.admit(["x"], ME)
     with pytest.raises(KeyError, match="no bucket 'x'"):
@@ -249,7 +249,7 @@ def test_a_bucket_there_is_not(throttles: Throttles) -> None:
 
 
 def test_a_stranger_uses_a_share_of_the_tightest_and_charges_all(
-    throttles: Throttles, clock: Clock
+    throttles: RateLimits, clock: Clock
 ) -> None:
     # Half of 5 in 100 s is one every 40 s, the first of them now.
     throttles.use_elsewhere(["fast", "slow"], ME, 0.5)
@@ -261,20 +261,20 @@ def test_a_stranger_uses_a_share_of_the_tightest_and_charges_all(
     assert used(throttles)["fast"] == 1
 
 
-def test_a_stranger_who_asks_for_more_than_there_is(throttles: Throttles, clock: Clock) -> None:
+def test_a_stranger_who_asks_for_more_than_there_is(throttles: RateLimits, clock: Clock) -> None:
     throttles.use_elsewhere(["fast"], ME, 2.5)
     clock.now += 9
     assert throttles.usage("phx_me")["fast"] == Usage(2, 2, 0, 1.0)
     assert throttles.admit(["fast"], ME) == Refusal(("fast",), 1)
 
 
-def test_a_stranger_charges_whom_we_name(throttles: Throttles) -> None:
+def test_a_stranger_charges_whom_we_name(throttles: RateLimits) -> None:
     throttles.use_elsewhere(["fast"], Caller("phx_other", team="1"), 1.0)
     assert used(throttles) == {}
     assert used(throttles, "phx_other") == {"fast": 1}
 
 
-def test_a_stranger_is_replaced_and_sent_away(throttles: Throttles, clock: Clock) -> None:
+def test_a_stranger_is_replaced_and_sent_away(throttles: RateLimits, clock: Clock) -> None:
     throttles.use_elsewhere(["slow"], ME, 1.0)
     throttles.use_elsewhere(["slow"], ME, 0.2)
     clock.now += 90
@@ -287,7 +287,7 @@ def test_a_stranger_is_replaced_and_sent_away(throttles: Throttles, clock: Clock
 @pytest.mark.parametrize(
     ("bucket", "share"), [("fast", -0.1), ("unknown", 0.5), ("fast", math.nan)]
 )
-def test_a_share_there_is_not(throttles: Throttles, bucket: str, share: float) -> None:
+def test_a_share_there_is_not(throttles: RateLimits, bucket: str, share: float) -> None:
     with pytest.raises(ValueError, match="no share"):
         throttles.use_elsewhere([bucket], ME, share)
 
@@ -340,7 +340,7 @@ steps = st.lists(
 @given(steps)
 def test_it_is_the_plain_model(steps: list[tuple[float, tuple[str, ...], Caller]]) -> None:
     clock, plain = Clock(), Plain()
-    throttles = Throttles(clock, RATES)
+    throttles = RateLimits(clock, RATES)
     for pause, view, caller in steps:
         clock.now += pause
         refusal = throttles.admit(view, caller)
@@ -356,7 +356,7 @@ def test_no_window_ever_holds_more_than_the_limit(
     steps: list[tuple[float, tuple[str, ...], Caller]],
 ) -> None:
     clock = Clock()
-    throttles = Throttles(clock, RATES)
+    throttles = RateLimits(clock, RATES)
     charged: dict[tuple[str, str], list[float]] = {}
     for pause, view, caller in steps:
         clock.now += pause
@@ -378,7 +378,7 @@ def test_waiting_as_told_is_enough_when_nobody_else_comes(
     steps: list[tuple[float, tuple[str, ...], Caller]], share: float
 ) -> None:
     clock = Clock()
-    throttles = Throttles(clock, RATES)
+    throttles = RateLimits(clock, RATES)
     throttles.use_elsewhere(["fast"], CALLERS[0], share)
     for pause, view, caller in steps:
         clock.now += pause

@@ -12,8 +12,8 @@ from posthog_emulator.rate_limits.rate_limits import (
     Caller,
     QueryPlan,
     Rate,
+    RateLimits,
     Refusal,
-    Throttles,
     charged_buckets,
     costs,
 )
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 
 def test_the_buckets_are_those_of_the_registry(clock: Clock) -> None:
-    throttles = Throttles(clock)
+    throttles = RateLimits(clock)
     assert throttles.rates["burst"] == Rate(480, 60)
     assert throttles.rates["sustained"] == Rate(4800, 3600)
     assert throttles.rates["organization_invite_burst"] == Rate(50, 3600, "organization")
@@ -46,7 +46,7 @@ def test_the_buckets_are_those_of_the_registry(clock: Clock) -> None:
 
 
 def test_hammering_through_refusals_burns_the_hour(clock: Clock) -> None:
-    throttles = Throttles(clock)
+    throttles = RateLimits(clock)
     answered = 0
     for _ in range(4800):
         answered += throttles.admit(("burst", "sustained"), ME) is None

@@ -19,7 +19,7 @@ from posthog_emulator.event_store import store
 from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.batch_exports import object_store
 from posthog_emulator.features.query import state as desk
-from posthog_emulator.features.query.state import desk_of
+from posthog_emulator.features.query.state import query_state
 from posthog_emulator.retention import BoundedCache, BoundedLog
 
 QUERY = "/api/projects/1/query/"
@@ -87,7 +87,7 @@ async def test_results_are_kept_for_a_while_and_not_all_of_them(
     async with connect(emulator) as http:
         for name in range(12):
             assert not (await ask(http, large(name), refresh="force_blocking"))["is_cached"]
-        cache = desk_of(emulator.world).cache
+        cache = query_state(emulator.world).cache
         assert (len(cache), cache.bytes <= 550_000) == (5, True)
         assert (await ask(http, large(11)))["is_cached"]
         assert not (await ask(http, large(0)))["is_cached"]
@@ -105,7 +105,7 @@ async def test_jobs_are_dropped_when_their_time_is_over_or_they_take_too_much(
             return (await http.get(f"{QUERY}q{name}/")).status_code
 
         assert [await run(name) for name in range(8)] == [200] * 8
-        jobs = desk_of(emulator.world)
+        jobs = query_state(emulator.world)
         assert [name for _, name in jobs.jobs] == ["q4", "q5", "q6", "q7"]
         assert (await http.get(f"{QUERY}q7/")).status_code == 200
         assert (await http.get(f"{QUERY}q0/")).status_code == 404

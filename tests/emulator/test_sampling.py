@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncposthog import registry
 from posthog_emulator.schema.catalogue import Catalogue, Direction
-from posthog_emulator.schema.sampling import Style, Synthesiser, Unsatisfiable
+from posthog_emulator.schema.sampling import SampleGenerator, Style, Unsatisfiable
 from posthog_emulator.schema.validation import Validators
 
 STYLES: tuple[Style, ...] = ("plain", "rich", "bare")
@@ -23,7 +23,7 @@ VALIDATORS = Validators(CATALOGUE)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("style", STYLES)
 def test_every_component_has_a_valid_value(style: Style, direction: Direction) -> None:
-    synthesiser = Synthesiser(CATALOGUE, direction, style, VALIDATORS.checker)
+    synthesiser = SampleGenerator(CATALOGUE, direction, style, VALIDATORS.checker)
     assert len(CATALOGUE) > 1000
     for name in CATALOGUE:
         value = synthesiser.component(name)
@@ -34,7 +34,7 @@ def test_every_component_has_a_valid_value(style: Style, direction: Direction) -
 def made(schema: Any, style: Style = "rich", components: dict[str, Any] | None = None) -> Any:
     catalogue = Catalogue(components or {})
     checker = Validators(catalogue).checker
-    value = Synthesiser(catalogue, "response", style, checker).value(schema, "hint")
+    value = SampleGenerator(catalogue, "response", style, checker).value(schema, "hint")
     assert checker(schema, "response")(value), value
     return value
 
@@ -85,7 +85,7 @@ def made(schema: Any, style: Style = "rich", components: dict[str, Any] | None =
         {"type": "integer", "default": 7},
     ],
 )
-def test_a_value_of(schema: Any, style: Style) -> None:
+def test_sample_is_valid(schema: Any, style: Style) -> None:
     made(schema, style)
 
 
@@ -167,13 +167,13 @@ def test_each_direction_leaves_out_what_only_the_other_has() -> None:
         "required": ["id", "name", "password"],
     }
     catalogue = Catalogue({})
-    assert Synthesiser(catalogue, "request").value(schema).keys() == {"name", "password"}
-    assert Synthesiser(catalogue, "response").value(schema).keys() == {"id", "name"}
+    assert SampleGenerator(catalogue, "request").value(schema).keys() == {"name", "password"}
+    assert SampleGenerator(catalogue, "response").value(schema).keys() == {"id", "name"}
 
 
 def test_a_component_is_made_afresh_each_time() -> None:
     catalogue = Catalogue({"A": {"type": "object", "properties": {"a": {"type": "array"}}}})
-    synthesiser = Synthesiser(catalogue)
+    synthesiser = SampleGenerator(catalogue)
     synthesiser.component("A")["a"].append(1)
     assert 1 not in synthesiser.component("A")["a"]
 

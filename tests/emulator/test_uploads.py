@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthog_emulator import Emulator, Upload
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Request
 from posthog_emulator.schema.forms import read_form
 
@@ -88,7 +88,7 @@ def request(content_type: str, content: bytes) -> Request:
     ],
 )
 def test_a_malformed_form(content_type: str, content: bytes) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(ApiError) as caught:
         read_form(request(content_type, content))
     assert (caught.value.status, caught.value.code) == (400, "parse_error")
 

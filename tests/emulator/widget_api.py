@@ -208,7 +208,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path=f"{P}/secrets/",
         result=WIDGETS,
         pagination=Pagination(style="offset"),
-        key_access=False,
+        api_key_allowed=False,
     ),
     _listing("numbered", Pagination(style="page", page_size=3)),
     _listing("pointed", Pagination(style="cursor", page_size=3), query("ordering")),

@@ -31,7 +31,7 @@ def snippets() -> Iterator[Any]:
 @pytest.mark.asyncio
 @pytest.mark.filterwarnings("ignore:Using .httpx. with")  # of Starlette, which prefers httpx2
 @pytest.mark.parametrize(("source", "where"), list(snippets()))
-async def test_snippet(
+async def test_docs_snippet_runs(
     source: str, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     emulator = Emulator()

@@ -333,10 +333,10 @@ def query(
     """Run a query: HogQL, or any other node."""
 
     async def work() -> None:
-        from .query import Question, ask
+        from .query import QueryOptions, ask
 
         await ask(
-            Question(
+            QueryOptions(
                 query=text,
                 values=value or (),
                 format=format.value,

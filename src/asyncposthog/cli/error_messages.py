@@ -39,7 +39,7 @@ class Failure:
 
 def explain(error: BaseException, redact: Callable[[str], str]) -> Failure:
     """Return what to say about an exception, without keys."""
-    message, suggestion, code = _read(_single(error))
+    message, suggestion, code = _classify(_single(error))
     advice = redact(_for_command_line(suggestion)) if suggestion else None
     return Failure(redact(message), advice, code)
 
@@ -72,7 +72,7 @@ def _single(error: BaseException) -> BaseException:
     return cast("BaseException", error)
 
 
-def _read(error: BaseException) -> tuple[str, str | None, int]:
+def _classify(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, UsageProblem):
         return str(error), error.suggestion, exit_codes.USAGE
     if isinstance(error, PostHogError):

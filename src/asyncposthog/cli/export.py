@@ -21,7 +21,7 @@ from . import exit_codes
 from .error_messages import UsageProblem
 from .progress import ProgressForm, duration, watch
 from .session import session
-from .terminal import counted, note, on_terminal, table, to_text, write
+from .terminal import counted, is_tty, note, table, to_text, write
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from asyncposthog.export import Batch, ExportJob, Report
     from asyncposthog.pagination import Cursor
 
-__all__ = ["ExportForm", "Order", "carry_out"]
+__all__ = ["ExportForm", "ExportOptions", "run_export"]
 
 ExportForm: TypeAlias = Literal["auto", "jsonl", "csv", "parquet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ExportOptions:
     """What every export command takes."""
 
     what: str
@@ -126,8 +126,8 @@ def _read_target(out: str, form: Form) -> Target:
         raise UsageProblem(f"--out {error}.") from None
 
 
-async def carry_out(
-    order: Order,
+async def run_export(
+    order: ExportOptions,
     make: Callable[[AsyncPostHog], ExportJob],
     cursor: Callable[[AsyncPostHog], Cursor[Any]] | None = None,
 ) -> int:
@@ -147,16 +147,16 @@ async def carry_out(
             return exit_codes.OK
         with _resumable(order):
             report = await _run(order, form, job, client)
-    _conclude(order, report)
+    _print_report(order, report)
     return exit_codes.OK
 
 
-async def _run(order: Order, form: str, job: ExportJob, client: AsyncPostHog) -> Report:
+async def _run(order: ExportOptions, form: str, job: ExportJob, client: AsyncPostHog) -> Report:
     noted = order.noted
     if noted is not None and noted.exists() and sys.stderr.isatty():
         note(f"Going on from {noted}.")
     progress = order.progress
-    if progress == "auto" and order.out is None and on_terminal():
+    if progress == "auto" and order.out is None and is_tty():
         progress = "none"  # the rows are what moves
     with watch(progress, order.what, lambda: client.rate_limits) as told:
         on_progress = cast("Any", told)
@@ -189,33 +189,33 @@ class _Stdout:
 
 
 @contextmanager
-def _resumable(order: Order) -> Generator[None]:
+def _resumable(order: ExportOptions) -> Generator[None]:
     """Have the program say how to go on after an export that broke off."""
-    before = _stamp(order.noted)
+    before = _mtime(order.noted)
     try:
         yield
     except BaseException as error:
-        now = _stamp(order.noted)
+        now = _mtime(order.noted)
         # An error about the checkpoint itself knows better what to do.
         if now is not None and (now != before or not isinstance(error, ExportError)):
-            session.parting = ("What was written is safe. To go on:", f"  {_again()}")
+            session.resume_hint = ("What was written is safe. To go on:", f"  {_resume_command()}")
         raise
 
 
-def _stamp(noted: Path | None) -> int | None:
+def _mtime(noted: Path | None) -> int | None:
     return noted.stat().st_mtime_ns if noted is not None and noted.exists() else None
 
 
-def _again() -> str:
+def _resume_command() -> str:
     """Return the command that goes on."""
     arguments = session.arguments
     more = () if "--resume" in arguments else ("--resume",)
     return shlex.join(("asyncposthog", *arguments, *more))
 
 
-def _conclude(order: Order, report: Report) -> None:
+def _print_report(order: ExportOptions, report: Report) -> None:
     """Tell people in a line, programs in JSON; nobody where the rows themselves went to stdout."""
-    if order.out is not None and not on_terminal():
+    if order.out is not None and not is_tty():
         write(to_text(asdict(report)) + "\n")
     if not sys.stderr.isatty():
         return
@@ -248,7 +248,7 @@ async def _estimate_list(cursor: Cursor[Any]) -> None:
     requests = 1 if not page.has_next else None
     if requests is None and count is not None and size:
         requests = -(-count // size)
-    if not on_terminal():
+    if not is_tty():
         write(to_text({"rows": count, "page": size, "requests": requests}) + "\n")
         return
     rows = "An unknown number of objects" if count is None else counted(count, "object")
@@ -271,7 +271,7 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
             if bucket.seconds > 0
         },
     }
-    if not on_terminal():
+    if not is_tty():
         windows = [
             {"from": p.start, "to": p.end, "rows": p.rows, "requests": p.requests} for p in parts
         ]

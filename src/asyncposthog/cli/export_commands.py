@@ -395,9 +395,9 @@ def _export(
     cursor: Callable[[AsyncPostHog], Any] | None = None,
 ) -> None:
     async def work() -> int:
-        from .export import Order, carry_out
+        from .export import ExportOptions, run_export
 
-        order = Order(
+        order = ExportOptions(
             what=what,
             out=out,
             format=format.value,
@@ -407,6 +407,6 @@ def _export(
             dry_run=dry_run,
             progress=progress.value,
         )
-        return await carry_out(order, make, cursor)
+        return await run_export(order, make, cursor)
 
     run(work)

@@ -17,7 +17,7 @@ from .error_messages import UsageProblem
 from .operations import bind, find_operation, method_of, pairs, resources
 from .output import Format, form_of, show_object, show_objects
 from .session import session
-from .terminal import ask, note, succeeded, table, write
+from .terminal import ask, note, print_success, table, write
 
 __all__ = ["Request", "call", "remove", "show_resources"]
 
@@ -89,7 +89,7 @@ async def call(request: Request) -> None:
         if request.dry_run:
             await _preview(client.dry_run(method, *path, **keywords))
         elif operation.pagination is not None:
-            _ask_for_few(operation, request.limit, keywords)
+            _limit_first_page(operation, request.limit, keywords)
             items = cast("Cursor[Any]", method(*path, **keywords))
             await show_objects(items, request.format, request.limit, columns)
         else:
@@ -105,14 +105,14 @@ def _show(
     columns: Sequence[str],
 ) -> None:
     if not content:
-        succeeded(f"{operation.id}: done.")
+        print_success(f"{operation.id}: done.")
     elif operation.result.kind in {"text", "bytes"}:
         write(content)
     else:
         show_object(read(), format, columns)
 
 
-def _ask_for_few(operation: Operation, limit: int | None, keywords: dict[str, Any]) -> None:
+def _limit_first_page(operation: Operation, limit: int | None, keywords: dict[str, Any]) -> None:
     """Let the first page be no longer than what is wanted of it."""
     if limit is None or operation.pagination is None:
         return
@@ -141,7 +141,7 @@ async def remove(request: Request, *, sure: bool) -> None:
         else:
             # Some resources answer with what was deleted: nobody asked for that.
             await client.raw(method, *path, **keywords)
-            succeeded(f"Deleted {request.resource} {' '.join(request.ids)}.")
+            print_success(f"Deleted {request.resource} {' '.join(request.ids)}.")
 
 
 async def _preview(coming: Any) -> None:

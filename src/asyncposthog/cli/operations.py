@@ -57,14 +57,14 @@ def find_operation(resource: str, action: str) -> Operation:
         elif not _USUAL.issuperset(methods):
             advice += " Other than the usual five: `asyncposthog call RESOURCE.METHOD`."
         raise UsageProblem(f"{wanted} has no {action!r}.", advice)
-    near = below or _near(wanted, known)
+    near = below or _suggest(wanted, known)
     raise UsageProblem(
         f"There is no resource {resource!r}.",
         f"Did you mean {' or '.join(near[:5])}?" if near else "`asyncposthog resources` lists all.",
     )
 
 
-def _near(wanted: str, known: Iterable[str]) -> list[str]:
+def _suggest(wanted: str, known: Iterable[str]) -> list[str]:
     names = list(known)
     inside = [name for name in names if wanted and (wanted in name or name in wanted)]
     last = {name: name.rpartition(".")[2] for name in names}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from .terminal import note, on_terminal, table, to_text, write
+from .terminal import is_tty, note, table, to_text, write
 
 __all__ = ["Format", "columns_of", "form_of", "show_object", "show_objects"]
 
@@ -26,7 +26,7 @@ def form_of(wanted: Format, otherwise: Format) -> Format:
     """Return the form to write: a table where `auto` meets a terminal, else `otherwise`."""
     if wanted != "auto":
         return wanted
-    return "table" if on_terminal() else otherwise
+    return "table" if is_tty() else otherwise
 
 
 def plain_data(item: Any) -> Any:
@@ -47,7 +47,7 @@ async def show_objects(
     async for item in items:
         data = plain_data(item)
         missing.look(data)
-        data = _picked(data, columns)
+        data = _select_columns(data, columns)
         if form == "jsonl":
             write(to_text(data) + "\n")
         else:
@@ -87,7 +87,7 @@ def show_object(data: Any, format: Format, columns: Sequence[str] = ()) -> None:
     rows: list[Any] = cast("list[Any]", data) if listed else [data]
     missing = _Missing(columns, rows)
     if not (listed and form == "table"):
-        rows = [_picked(row, columns) for row in rows]
+        rows = [_select_columns(row, columns) for row in rows]
         data = rows if listed else rows[0]
     if form == "table" and isinstance(data, Mapping):
         table(["field", "value"], cast("Mapping[str, Any]", data).items(), header=False)
@@ -174,7 +174,7 @@ def _has(row: Any, name: str) -> bool:
     return name in found or bool(rest and head in found and _has(found[head], rest))
 
 
-def _picked(data: Any, columns: Sequence[str]) -> Any:
+def _select_columns(data: Any, columns: Sequence[str]) -> Any:
     if not columns or not isinstance(data, Mapping):
         return data
     return {name: dig(data, name) for name in columns}

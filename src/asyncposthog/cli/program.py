@@ -22,7 +22,7 @@ def execute(arguments: Sequence[str]) -> int:
         check_no_secrets(arguments, os.environ)
     except UsageProblem as error:
         return tell(Failure(str(error), error.suggestion, exit_codes.USAGE))
-    session.arguments, session.parting = tuple(arguments), ()
+    session.arguments, session.resume_hint = tuple(arguments), ()
     try:
         app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
     except SystemExit as ended:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from asyncposthog import RateLimits
 
-__all__ = ["Facts", "ProgressForm", "Watch", "budget", "duration", "facts", "watch"]
+__all__ = ["Facts", "ProgressDisplay", "ProgressForm", "budget", "duration", "facts", "watch"]
 
 ProgressForm: TypeAlias = Literal["auto", "bar", "json", "none"]
 
@@ -117,7 +117,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Watch(Protocol):
+class ProgressDisplay(Protocol):
     """Is told how the export is doing."""
 
     def __call__(self, numbers: Numbers, /) -> None: ...
@@ -125,7 +125,7 @@ class Watch(Protocol):
 
 def watch(
     form: ProgressForm, what: str, limits: Callable[[], RateLimits]
-) -> AbstractContextManager[Watch | None]:
+) -> AbstractContextManager[ProgressDisplay | None]:
     """Return what shows the progress of an export while a block runs.
 
     Args:

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from .error_messages import UsageProblem
 from .files import check_new, whole_file
 from .session import session
-from .terminal import note, on_terminal, stderr_console, succeeded, table, to_text
+from .terminal import is_tty, note, print_success, stderr_console, table, to_text
 from .values import read_values
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult
 
-__all__ = ["Question", "RowFormat", "ask", "read_text"]
+__all__ = ["QueryOptions", "RowFormat", "ask", "read_text"]
 
 RowFormat: TypeAlias = Literal["auto", "table", "json", "jsonl", "csv", "parquet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class QueryOptions:
     """What the command asks for."""
 
     query: str
@@ -46,7 +46,7 @@ class Question:
     cached: bool = False
 
 
-async def ask(question: Question) -> None:
+async def ask(question: QueryOptions) -> None:
     """Run the query and write its rows."""
     form = _form(question)
     if question.output is not None:
@@ -69,17 +69,17 @@ async def ask(question: Question) -> None:
     _write(result, form, question.output)
     for warning in caught:
         if "cut at" in str(warning.message):
-            note(_cut(result), style="yellow")
+            note(_warn_truncated(result), style="yellow")
 
 
-def _form(question: Question) -> RowFormat:
+def _form(question: QueryOptions) -> RowFormat:
     form, output = question.format, question.output
     if form == "auto" and output is not None:
         form = cast("RowFormat", output.suffix.lstrip(".") or "jsonl")
         if form not in {"json", "jsonl", "csv", "parquet"}:
             raise UsageProblem(f"{output}: the name says no format.", "Give --format.")
     if form == "auto":
-        form = "table" if on_terminal() else "jsonl"
+        form = "table" if is_tty() else "jsonl"
     if form == "table" and output is not None:
         raise UsageProblem("A table is for the terminal.", "Give --format csv, json or jsonl.")
     if form == "parquet" and output is None:
@@ -149,7 +149,7 @@ def _waiting() -> Generator[Any]:
         yield watch
 
 
-def _cut(result: QueryResult) -> str:
+def _warn_truncated(result: QueryResult) -> str:
     rows = len(result)
     if rows < 50_000:
         return f"Only {rows:,} rows are here: without a LIMIT, PostHog gives 100."
@@ -171,7 +171,7 @@ def _write(result: QueryResult, form: RowFormat, output: Path | None) -> None:
         return
     with whole_file(output) as file:
         _encode(result, form, file, tabular)
-    succeeded(f"{output}: {len(result):,} rows." if tabular else f"{output} is written.")
+    print_success(f"{output}: {len(result):,} rows." if tabular else f"{output} is written.")
 
 
 def _tabular(result: QueryResult) -> bool:

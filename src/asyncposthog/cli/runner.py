@@ -45,9 +45,9 @@ def perform(command: Callable[[], Any]) -> None:
         if session.debug:
             sys.stderr.write(redact("".join(traceback.format_exception(error))))
         code = tell(explain(error, redact))
-        if session.parting and code != exit_codes.INTERRUPTED:
+        if session.resume_hint and code != exit_codes.INTERRUPTED:
             code = exit_codes.RESUMABLE
-        for line in session.parting:
+        for line in session.resume_hint:
             note(line)
         raise typer.Exit(code) from None
     if code:

@@ -30,7 +30,7 @@ class Session:
     debug: bool = False
     arguments: tuple[str, ...] = ()
     """The command line, without the program."""
-    parting: tuple[str, ...] = ()
+    resume_hint: tuple[str, ...] = ()
     """How to go on after an interruption; empty where there is nothing to go on with."""
 
     def client(self, **changes: Any) -> AsyncPostHog:

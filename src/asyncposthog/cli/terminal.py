@@ -20,12 +20,12 @@ __all__ = [
     "ask",
     "counted",
     "fitting_widths",
+    "is_tty",
     "note",
-    "on_terminal",
     "plain",
+    "print_success",
     "stderr_console",
     "stdout_console",
-    "succeeded",
     "table",
     "to_text",
     "write",
@@ -58,7 +58,7 @@ def note(text: str, *, style: str = "") -> None:
     sys.stderr.flush()
 
 
-def succeeded(text: str) -> None:
+def print_success(text: str) -> None:
     """Say that something was done, to whoever watches; a program has the exit status."""
     if sys.stderr.isatty():
         note(text, style="green")
@@ -78,7 +78,7 @@ def to_text(value: Any, *, indent: int | None = None) -> str:
     return to_json(value, indent=indent, inf_nan_mode="constants").decode()
 
 
-def on_terminal() -> bool:
+def is_tty() -> bool:
     """Whether a person reads stdout."""
     return sys.stdout.isatty()
 
@@ -96,7 +96,7 @@ def stdout_console() -> Console:
     from rich.console import Console
 
     # A file gets tables as wide as they are.
-    width = None if on_terminal() else 10_000
+    width = None if is_tty() else 10_000
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
@@ -159,7 +159,7 @@ def table(
         )
     gaps = (_GAP if header else _GAP - 1) * (len(names) - 1)
     # What goes to a file or a program is never cut.
-    widths = fitting_widths(natural, least, usual - gaps) if on_terminal() else natural
+    widths = fitting_widths(natural, least, usual - gaps) if is_tty() else natural
     for column, width in zip(grid.columns, widths, strict=True):
         column.width = width
     for row in cells:

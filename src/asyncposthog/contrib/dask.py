@@ -177,7 +177,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PartResult:
     """What came of a part. Exceptions stay on the worker: they may hold more than their text."""
 
     partition: Partition
@@ -186,7 +186,7 @@ class Outcome:
     suggestion: str | None = None
 
 
-def work(task: Task) -> Outcome:
+def work(task: Task) -> PartResult:
     """Export a part. This runs on a worker."""
     number = task.partition.number
     name = f"part-{number:05}"
@@ -196,12 +196,12 @@ def work(task: Task) -> Outcome:
         report = anyio.run(_export, task, target)
         files = tuple(_publish(file, target, Path(task.folder), name) for file in report.files)
     except PostHogError as error:
-        return Outcome(task.partition, None, error.message, error.suggestion)
+        return PartResult(task.partition, None, error.message, error.suggestion)
     except OSError as error:
-        return Outcome(task.partition, None, f"{error.filename}: {error.strerror}")
+        return PartResult(task.partition, None, f"{error.filename}: {error.strerror}")
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
-    return Outcome(task.partition, replace(report, files=files))
+    return PartResult(task.partition, replace(report, files=files))
 
 
 async def _export(task: Task, target: Path) -> Report:
@@ -227,7 +227,7 @@ def _publish(file: FileReport, target: Path, folder: Path, name: str) -> FileRep
 
 async def _outcomes(
     distributed: Any, client: Any, tasks: Sequence[Task]
-) -> AsyncGenerator[Outcome]:
+) -> AsyncGenerator[PartResult]:
     """Yield the outcomes as they come; what still runs at the end is cancelled."""
     futures: list[Any] = client.map(work, tasks, pure=False)
     try:
@@ -259,11 +259,11 @@ async def _completed(distributed: Any, client: Any, futures: list[Any]) -> Async
         yield await run_in_thread(done.get, interrupt=partial(done.put, None))
 
 
-async def _result(client: Any, future: Any) -> Outcome:
+async def _result(client: Any, future: Any) -> PartResult:
     return await future if client.asynchronous else await run_in_thread(future.result)
 
 
-def _failed(outcome: Outcome) -> ExportError:
+def _failed(outcome: PartResult) -> ExportError:
     part = outcome.partition
     return ExportError(
         f"Part {part.number + 1} of {part.of}, from {part.start:%Y-%m-%d %H:%M:%S} to "

@@ -21,10 +21,10 @@ from asyncposthog.config import Settings
 from asyncposthog.errors import DecodeError, ReadOnlyError
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, defaults, read_options
+from asyncposthog.options import CallOptions, defaults, parse_options
 from asyncposthog.redact import Redactor
 from asyncposthog.transport.call import Context
-from asyncposthog.transport.encoding.path import takes_root
+from asyncposthog.transport.encoding.path import needs_owner
 from asyncposthog.transport.encoding.request import PreparedRequest, prepare
 from asyncposthog.transport.exchange import Credentials
 from asyncposthog.transport.http import Transport
@@ -32,13 +32,13 @@ from asyncposthog.transport.middleware import Middleware
 from asyncposthog.transport.retry import OnRetry, Policy
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .owner import CallTime, Roots
+from .owner import CallTime, OwnerResolver
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
     from asyncposthog.pagination.paginator import Fetch
 
-__all__ = ["Exchange", "Executor", "Fetcher"]
+__all__ = ["Exchange", "Executor", "PageFetcher"]
 
 _IDEMPOTENT: Final = frozenset({"PUT", "DELETE"})
 _PYTHON: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -54,7 +54,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Fetcher:
+class PageFetcher:
     """Requests the pages of one call of a list operation."""
 
     executor: Executor
@@ -72,7 +72,7 @@ class Fetcher:
         return response.content
 
 
-def _given_first(received: bytes, fetch: Fetch) -> Fetch:
+def _with_prefetched_page(received: bytes, fetch: Fetch) -> Fetch:
     """Return what gives a page that is here already, and requests the others."""
     pages = [received]
 
@@ -90,7 +90,7 @@ class Executor:
         settings: Settings,
         transport: Transport,
         *,
-        roots: Roots,
+        roots: OwnerResolver,
         middleware: tuple[Middleware, ...] = (),
         on_retry: OnRetry | None = None,
     ) -> None:
@@ -116,7 +116,7 @@ class Executor:
         options: RequestOptions | None = None,
     ) -> Any:
         """Perform an operation and return its decoded answer."""
-        chosen = self.defaults if options is None else read_options(options, self.defaults)
+        chosen = self.defaults if options is None else parse_options(options, self.defaults)
         response = await self.perform(operation, path, query, headers, body, chosen)
         return self.decode(operation, response, strict=chosen.strict)
 
@@ -131,7 +131,7 @@ class Executor:
         options: RequestOptions | None = None,
     ) -> Exchange:
         """Perform an operation and return the answer as it came."""
-        chosen = self.defaults if options is None else read_options(options, self.defaults)
+        chosen = self.defaults if options is None else parse_options(options, self.defaults)
         response = await self.perform(operation, path, query, headers, body, chosen)
         return Exchange(operation, response)
 
@@ -149,7 +149,7 @@ class Executor:
         """Return a cursor over a list operation. Arguments are checked now, nothing is sent."""
         self.transport.check_open()
         self.check_permitted(operation)
-        chosen = self.defaults if options is None else read_options(options, self.defaults)
+        chosen = self.defaults if options is None else parse_options(options, self.defaults)
         return self._paged(operation, path, query, headers, body, chosen, concurrency)
 
     async def page(
@@ -179,18 +179,18 @@ class Executor:
     ) -> Cursor[Any]:
         from asyncposthog.pagination import cursor
 
-        first = _kept(query, options.query)
+        first = _merge(query, options.query)
         content = body
         if isinstance(body, Mapping) or options.body:
-            content = _kept(cast("object", body), options.body)
+            content = _merge(cast("object", body), options.body)
         # What the options add is part of the first page's query now: the server's own
         # parameters for the next page must win over it.
         rest = replace(options, query=None, body=None)
         prepare(operation, "0", path, first, headers, content)
 
-        fetch: Fetch = Fetcher(self, operation, path, headers, rest)
+        fetch: Fetch = PageFetcher(self, operation, path, headers, rest)
         if received is not None:
-            fetch = _given_first(received, fetch)
+            fetch = _with_prefetched_page(received, fetch)
         return cursor(
             fetch, operation, first, content, path, concurrency=concurrency, strict=options.strict
         )
@@ -247,7 +247,7 @@ class Executor:
         # The call's time includes that of looking up which project is meant.
         began = self.transport.clock.monotonic()
         root = None
-        if takes_root(operation):
+        if needs_owner(operation):
             if operation.root == "project":
                 root = str(options.project_id or await self.project(options.policy, began))
             else:
@@ -258,13 +258,13 @@ class Executor:
             operation,
             request,
             options.policy,
-            repeatable=_repeatable(operation, options),
+            repeatable=_is_retry_safe(operation, options),
             stream=stream,
             on_sent=on_sent,
             began=began,
         )
 
-    def permits(self, operation: Operation) -> bool:
+    def is_allowed(self, operation: Operation) -> bool:
         """Tell whether `read_only` and `allow` let an operation pass."""
         allow, read_only = self.settings.allow, self.settings.read_only
         if allow is not None and any(fnmatchcase(operation.id, pattern) for pattern in allow):
@@ -279,7 +279,7 @@ class Executor:
         Raises:
             ReadOnlyError: The operation is not allowed.
         """
-        if self.permits(operation):
+        if self.is_allowed(operation):
             return
         what = (
             "read_only=True refuses writes" if self.settings.read_only else "allow does not list it"
@@ -303,7 +303,7 @@ class Executor:
             policy: The time limits of the call that needs it; None: those of the client.
             began: When that call began, by the clock of the transport; None: now.
         """
-        known = self.settings.project_id or self.roots.known_project(self.settings.api_key)
+        known = self.settings.project_id or self.roots.cached_project_id(self.settings.api_key)
         if known is not None:
             return known
         clock = self.transport.clock
@@ -345,7 +345,7 @@ class Executor:
         return Executor(
             settings,
             self.transport,
-            roots=Roots(),
+            roots=OwnerResolver(),
             middleware=self.middleware,
             on_retry=self.on_retry,
         )
@@ -392,7 +392,7 @@ def encode(
 ) -> PreparedRequest:
     """Put the options of a call over its arguments, and encode both."""
     if options.query:
-        query = _kept(query, options.query)
+        query = _merge(query, options.query)
     lines = headers
     if operation.result.media != "application/json":
         # A view may offer JSON alone, and answer 406 to anything narrower.
@@ -402,7 +402,7 @@ def encode(
     return prepare(operation, root, path, query, lines, body, options.body)
 
 
-def _kept(given: object, extra: Mapping[str, object] | None) -> dict[str, object]:
+def _merge(given: object, extra: Mapping[str, object] | None) -> dict[str, object]:
     """Return both mappings in one, without what is left out."""
     both: dict[str, object] = {}
     if isinstance(given, Mapping):
@@ -411,7 +411,7 @@ def _kept(given: object, extra: Mapping[str, object] | None) -> dict[str, object
     return {name: value for name, value in both.items() if value is not OMIT}
 
 
-def _repeatable(operation: Operation, options: CallOptions) -> bool:
+def _is_retry_safe(operation: Operation, options: CallOptions) -> bool:
     if options.idempotent is not None:
         return options.idempotent
     # The method alone does not make a GET harmless: some views write when they are read.

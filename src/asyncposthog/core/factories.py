@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from asyncposthog.rate_limits.limits import Limits, QueryPlan
 
 __all__ = [
-    "check_budget",
-    "check_hook",
     "connection_settings",
-    "http_builder",
-    "limiter_builder",
-    "log_to_stderr",
+    "enable_debug_logging",
+    "http_client_factory",
+    "limiter_factory",
+    "validate_on_retry",
+    "validate_retry_budget",
 ]
 
 
-def http_builder(
+def http_client_factory(
     http_client: httpx.AsyncClient | None,
     transport: httpx.AsyncBaseTransport | None,
     max_connections: int,
@@ -122,7 +122,7 @@ def connection_settings(
     return ("multiplexed" if http2 else "exclusive"), max_connections
 
 
-def limiter_builder(
+def limiter_factory(
     limiter: Limiter | None,
     limits: Limits | Literal[False] | None,
     query_plan: QueryPlan,
@@ -162,14 +162,14 @@ def limiter_builder(
     return lambda: made
 
 
-def check_hook(hook: OnRetry | None) -> OnRetry | None:
+def validate_on_retry(hook: OnRetry | None) -> OnRetry | None:
     """Refuse an `on_retry` that cannot be called."""
     if hook is not None and not callable(hook):
         raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
     return hook
 
 
-def check_budget(size: object) -> int | None:
+def validate_retry_budget(size: object) -> int | None:
     """Refuse a `retry_budget` that is no number of repeats."""
     if size is None:
         return None
@@ -180,7 +180,7 @@ def check_budget(size: object) -> int | None:
     return size
 
 
-def log_to_stderr() -> None:
+def enable_debug_logging() -> None:
     """Show the log on stderr, unless the program has set up logging itself."""
     logger = logging.getLogger("asyncposthog")
     logger.setLevel(logging.DEBUG)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import anyio
 
-from asyncposthog.config import Secret, check_option
+from asyncposthog.config import Secret, validate_option
 from asyncposthog.errors import (
     ConfigurationError,
     ConnectionError,  # noqa: A004
@@ -26,7 +26,7 @@ from asyncposthog.operation import Operation, Result
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.retry import Policy
 
-__all__ = ["CURRENT_ORGANIZATION", "CURRENT_PROJECT", "ME", "CallTime", "Roots"]
+__all__ = ["CURRENT_ORGANIZATION", "CURRENT_PROJECT", "ME", "CallTime", "OwnerResolver"]
 
 Ask: TypeAlias = Callable[[Operation], Awaitable[Any]]
 """Makes a call that takes no arguments, and returns its JSON."""
@@ -131,7 +131,7 @@ def _depends_on_time(failure: PostHogError) -> bool:
     return status is not None and (status in {408, 429} or status >= 500)
 
 
-class Roots:
+class OwnerResolver:
     """What was looked up, by key: one project and one organization for each."""
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Roots:
         self._organizations: dict[Secret, str] = {}
         self._running: dict[Secret, _LookUp] = {}
 
-    def known_project(self, key: Secret) -> int | None:
+    def cached_project_id(self, key: Secret) -> int | None:
         """Return the number that was looked up before, without asking."""
         return self._projects.get(key)
 
@@ -210,12 +210,12 @@ class Roots:
             mine.ended.set()
 
     async def _look_up(self, key: Secret, ask: Ask, wanted: Wanted) -> None:
-        me = await _try(ask, ME)
+        me = await _get_or_empty(ask, ME)
         project, organization = _project(me.get("team")), _organization(me.get("organization"))
         if wanted == "project" and project is None:
-            project = _project(await _try(ask, CURRENT_PROJECT))
+            project = _project(await _get_or_empty(ask, CURRENT_PROJECT))
         if wanted == "organization" and organization is None:
-            organization = _organization(await _try(ask, CURRENT_ORGANIZATION))
+            organization = _organization(await _get_or_empty(ask, CURRENT_ORGANIZATION))
         if project is not None:
             self._projects.setdefault(key, project)
         if organization is not None:
@@ -248,7 +248,7 @@ def _check_time(wanted: Wanted, time: CallTime) -> None:
     raise error
 
 
-async def _try(ask: Ask, operation: Operation) -> dict[str, Any]:
+async def _get_or_empty(ask: Ask, operation: Operation) -> dict[str, Any]:
     """Ask, taking a refusal for an empty answer: there is another way, or a better message."""
     try:
         answer = await ask(operation)
@@ -270,6 +270,6 @@ def _organization(value: object) -> str | None:
     if not isinstance(found, str):
         return None
     try:
-        return check_option("organization_id", found)
+        return validate_option("organization_id", found)
     except ConfigurationError:
         return None

@@ -20,9 +20,9 @@ from pydantic_core import from_json
 
 from asyncposthog.errors import ClosedError, DecodeError, PostHogError
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, read_options
+from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
-from asyncposthog.transport.encoding.path import takes_root
+from asyncposthog.transport.encoding.path import needs_owner
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 from asyncposthog.transport.errors import translate
 from asyncposthog.transport.exchange import close, comes_from_httpx, typed
@@ -34,7 +34,7 @@ from .resource import Resource, executor_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["Preview", "RawResponse", "StreamedResponse", "preview", "raw", "stream"]
+__all__ = ["RawResponse", "RequestPreview", "StreamedResponse", "preview", "raw", "stream"]
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "cf-ray")
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _CapturedCall:
     """What a generated method asked its executor for."""
 
     executor: Executor
@@ -76,11 +76,11 @@ class _Recorded:
         )
 
 
-class _Enough(BaseException):
+class _CallCaptured(BaseException):
     """Ends a method that would go on with the answer."""
 
 
-class _Recorder:
+class _CapturingExecutor:
     """Stands in for an executor, and performs nothing."""
 
     def __init__(self, executor: Executor) -> None:
@@ -88,7 +88,7 @@ class _Recorder:
         self.defaults = executor.defaults
         self.settings = executor.settings
         self.transport = executor.transport
-        self.recorded: _Recorded | None = None
+        self.recorded: _CapturedCall | None = None
 
     async def perform(
         self,
@@ -100,10 +100,10 @@ class _Recorder:
         options: CallOptions,
         **_: object,
     ) -> NoReturn:
-        self.recorded = _Recorded(
+        self.recorded = _CapturedCall(
             self._executor, operation, path, query, headers, body, options, None
         )
-        raise _Enough
+        raise _CallCaptured
 
     async def call(self, operation: Operation, path: tuple[Id, ...] = (), **rest: Any) -> None:
         self._record(operation, path, None, **rest)
@@ -125,28 +125,28 @@ class _Recorder:
         options: RequestOptions | None = None,
     ) -> None:
         base = self._executor.defaults
-        chosen = base if options is None else read_options(options, base)
-        self.recorded = _Recorded(
+        chosen = base if options is None else parse_options(options, base)
+        self.recorded = _CapturedCall(
             self._executor, operation, path, query, headers, body, chosen, concurrency
         )
 
 
 async def _record(
     name: str, method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> _Recorded:
+) -> _CapturedCall:
     """Run a generated method for what it would ask."""
     if isinstance(method, Resource):  # one that can be called itself
         method = cast("object", getattr(method, "__call__", method))  # noqa: B004
     if not isinstance(method, MethodType) or not isinstance(method.__self__, Resource):
         _refuse(name, method)
     resource = method.__self__
-    recorder = _Recorder(executor_of(resource))
+    recorder = _CapturingExecutor(executor_of(resource))
     twin = type(resource)(cast("Executor", recorder))
     try:
         result: object = method.__func__(twin, *args, **kwargs)
         if inspect.isawaitable(result):
             await result
-    except _Enough:
+    except _CallCaptured:
         pass
     if recorder.recorded is None:
         raise TypeError(f"{name}(): {method.__qualname__} makes no call of its own")
@@ -230,7 +230,7 @@ async def raw(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     return RawResponse(recorded.operation, response, result)
 
 
-async def _decoded(recorded: _Recorded, response: httpx.Response) -> Any:
+async def _decoded(recorded: _CapturedCall, response: httpx.Response) -> Any:
     executor, options = recorded.executor, recorded.options
     if recorded.reader is not None:
         read = recorded.reader(recorded.operation, response, recorded.body)
@@ -275,15 +275,15 @@ class StreamedResponse:
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         """Yield the body, decompressed, in pieces of `chunk_size` bytes or as they come."""
-        async for chunk in self._translated(self._response.aiter_bytes(chunk_size)):
+        async for chunk in self._map_httpx_errors(self._response.aiter_bytes(chunk_size)):
             yield chunk
 
     async def aiter_lines(self) -> AsyncIterator[str]:
         """Yield the body line by line, without line ends."""
-        async for line in self._translated(self._response.aiter_lines()):
+        async for line in self._map_httpx_errors(self._response.aiter_lines()):
             yield line
 
-    async def _translated(self, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def _map_httpx_errors(self, chunks: AsyncIterator[T]) -> AsyncIterator[T]:
         while True:
             try:
                 chunk = await anext(chunks)
@@ -349,7 +349,7 @@ async def stream(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class RequestPreview:
     """What a call would send."""
 
     operation: Operation
@@ -367,15 +367,17 @@ class Preview:
     """False where `read_only` or `allow` would refuse the call."""
 
 
-async def preview(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Preview:
+async def preview(
+    method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> RequestPreview:
     """Return what a generated method would send. Nothing is sent."""
     recorded = await _record("dry_run", method, args, kwargs)
     operation, executor = recorded.operation, recorded.executor
-    request = recorded.prepared(_shown_root(recorded))
+    request = recorded.prepared(_display_owner(recorded))
     parts = urlsplit(executor.settings.host + request.target)
     body = json.loads(request.content) if request.content else None
     form = request.multipart
-    return Preview(
+    return RequestPreview(
         operation=operation,
         method=request.method,
         url=f"{parts.scheme}://{parts.netloc}{parts.path}",
@@ -383,16 +385,16 @@ async def preview(method: object, args: tuple[Any, ...], kwargs: Mapping[str, An
         headers=request.headers,
         body=body if form is None else dict(form.fields),
         files=() if form is None else tuple(part.filename for part in form.files),
-        permitted=executor.permits(operation),
+        permitted=executor.is_allowed(operation),
     )
 
 
-def _shown_root(recorded: _Recorded) -> str | None:
+def _display_owner(recorded: _CapturedCall) -> str | None:
     operation, executor, options = recorded.operation, recorded.executor, recorded.options
-    if not takes_root(operation):
+    if not needs_owner(operation):
         return None
     if operation.root == "project":
-        known = options.project_id or executor.roots.known_project(executor.settings.api_key)
+        known = options.project_id or executor.roots.cached_project_id(executor.settings.api_key)
         return str(known) if known is not None else "{project_id}"
     return options.organization_id or "{organization_id}"
 

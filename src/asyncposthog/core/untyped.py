@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx
 
-from asyncposthog.operation import Body, Operation, Result, Root
+from asyncposthog.operation import Body, Operation, Owner, Result
 from asyncposthog.types import OMIT
 
 from .raw_response import as_text, load_json
@@ -18,7 +18,7 @@ __all__ = ["adhoc", "read"]
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_ROOTS: Final[dict[str, Root]] = {"{project_id}": "project", "{organization_id}": "organization"}
+_ROOTS: Final[dict[str, Owner]] = {"{project_id}": "project", "{organization_id}": "organization"}
 _PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~{}"
 
 

@@ -44,36 +44,36 @@ def decode(
     if result.kind == "model" and result.model is not None:
         reader = adapter(result.model, result.array, operation.package)
         if strict:
-            from .drift import strictly
+            from .drift import decode_strict
 
-            return strictly(reader, content, operation, media)
+            return decode_strict(reader, content, operation, media)
         try:
             return reader.validate(content)
         except ValidationError as error:
-            from .drift import leniently
+            from .drift import decode_lenient
 
-            return leniently(reader, content, error, operation, media)
+            return decode_lenient(reader, content, error, operation, media)
     if result.kind in ("text", "bytes"):
-        from .errors import is_html, not_json
+        from .errors import invalid_json_error, is_html
 
         if is_html(content, media) and not is_html(b"", result.media):
-            raise not_json(operation, content, media, "")
+            raise invalid_json_error(operation, content, media, "")
         return content if result.kind == "bytes" else _text(content, media, operation)
-    return _undeclared(content, operation, media)
+    return _decode_untyped(content, operation, media)
 
 
-def _undeclared(content: bytes, operation: Operation, media: str) -> Any:
+def _decode_untyped(content: bytes, operation: Operation, media: str) -> Any:
     """Read what the schema leaves open: JSON, if it is any; otherwise what the server calls it."""
     if not content.strip():
         return None
     try:
         return from_json(content)
     except ValueError as error:
-        from .errors import is_html, not_json
+        from .errors import invalid_json_error, is_html
 
         kind = media.partition(";")[0].strip().lower()
         if not kind or kind.endswith("json") or is_html(content, media):
-            raise not_json(operation, content, media, str(error)) from None
+            raise invalid_json_error(operation, content, media, str(error)) from None
     if kind.startswith("text/"):
         return _text(content, media, operation)
     return content
@@ -85,9 +85,9 @@ def _text(content: bytes, media: str, operation: Operation) -> str:
     try:
         return content.decode(charset)
     except (LookupError, ValueError):  # no such encoding, none of text, or other bytes
-        from .errors import unreadable
+        from .errors import decode_error
 
-        raise unreadable(
+        raise decode_error(
             operation,
             f"The answer is not text in {charset}",
             "The raw response has its bytes.",

@@ -7,17 +7,23 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from asyncposthog.modeling.mismatches import Deviation, deviations
+from asyncposthog.modeling.mismatches import SchemaMismatch, find_mismatches
 from asyncposthog.operation import Operation
 
 from .adapters import Adapter
-from .errors import departs, deviation, not_json, relevant, warn_of_drift
-from .recovery import locate, salvage
+from .errors import (
+    from_pydantic_error,
+    invalid_json_error,
+    mismatch_error,
+    primary_errors,
+    warn_schema_drift,
+)
+from .recovery import decode_partial, locate
 
-__all__ = ["leniently", "strictly"]
+__all__ = ["decode_lenient", "decode_strict"]
 
 
-def strictly(reader: Adapter, content: bytes, operation: Operation, media: str) -> Any:
+def decode_strict(reader: Adapter, content: bytes, operation: Operation, media: str) -> Any:
     """Read an answer that has to be just what the schema says.
 
     Raises:
@@ -28,32 +34,34 @@ def strictly(reader: Adapter, content: bytes, operation: Operation, media: str) 
     except ValidationError as error:
         data = _json(content, operation, media)
         found = {
-            path: deviation(path, d) for d in relevant(error) for path in [locate(d["loc"], data)]
+            path: from_pydantic_error(path, d)
+            for d in primary_errors(error)
+            for path in [locate(d["loc"], data)]
         }
         try:
             value = reader.validate(content)
         except ValidationError as lax_error:
-            value, _ = salvage(reader, content, lax_error)
-        for more in deviations(value, reader.annotation):
+            value, _ = decode_partial(reader, content, lax_error)
+        for more in find_mismatches(value, reader.annotation):
             found.setdefault(more.path, more)
-        raise departs(operation, list(found.values())) from None
-    found = deviations(value, reader.annotation)
+        raise mismatch_error(operation, list(found.values())) from None
+    found = find_mismatches(value, reader.annotation)
     if found:
-        raise departs(operation, found)
+        raise mismatch_error(operation, found)
     return value
 
 
-def leniently(
+def decode_lenient(
     reader: Adapter, content: bytes, error: ValidationError, operation: Operation, media: str
 ) -> Any:
     """Read an answer that does not fit: warn, and hand over what came."""
     if not content.strip() and operation.method != "GET":
         # The call was made; only what it answers is missing. A read without an answer is an error.
-        warn_of_drift(operation, [Deviation((), "it is empty")])
+        warn_schema_drift(operation, [SchemaMismatch((), "it is empty")])
         return None
     _json(content, operation, media)
-    value, found = salvage(reader, content, error)
-    warn_of_drift(operation, found)
+    value, found = decode_partial(reader, content, error)
+    warn_schema_drift(operation, found)
     return value
 
 
@@ -61,4 +69,4 @@ def _json(content: bytes, operation: Operation, media: str) -> Any:
     try:
         return from_json(content)
     except ValueError as error:
-        raise not_json(operation, content, media, str(error)) from None
+        raise invalid_json_error(operation, content, media, str(error)) from None

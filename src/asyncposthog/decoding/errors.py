@@ -11,25 +11,31 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from asyncposthog.errors import DecodeError, RequestInfo, SchemaDrift, clip
-from asyncposthog.modeling.mismatches import Deviation, dotted
+from asyncposthog.modeling.mismatches import SchemaMismatch, dotted
 from asyncposthog.modeling.unions import KNOWN_VARIANT
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
 
 __all__ = [
-    "callers_level", "departs", "deviation", "is_html", "not_json", "relevant", "unreadable",
-    "warn_of_drift",
+    "callers_level",
+    "decode_error",
+    "from_pydantic_error",
+    "invalid_json_error",
+    "is_html",
+    "mismatch_error",
+    "primary_errors",
+    "warn_schema_drift",
 ]  # fmt: skip
 
 _SHOWN: Final = 20
 """Deviations listed in one message."""
 
-_AROUND: Final = 80
+_EXCERPT_CHARS: Final = 80
 """Characters shown before and after the place where an answer stops being JSON."""
 
 _POSITION: Final = re.compile(r"line (\d+) column (\d+)")
 _HTML: Final = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
-_PLUMBING: Final = ("asyncposthog", "anyio", "tenacity", "contextlib")
+_INTERNAL_PACKAGES: Final = ("asyncposthog", "anyio", "tenacity", "contextlib")
 
 _KINDS: Final[dict[type, str]] = {
     type(None): "null",
@@ -49,7 +55,7 @@ def is_html(content: bytes, media: str) -> bool:
     )
 
 
-def unreadable(operation: Operation, message: str, suggestion: str) -> DecodeError:
+def decode_error(operation: Operation, message: str, suggestion: str) -> DecodeError:
     """Make the error for an answer that cannot be read at all."""
     return DecodeError(
         message,
@@ -59,10 +65,12 @@ def unreadable(operation: Operation, message: str, suggestion: str) -> DecodeErr
     )
 
 
-def not_json(operation: Operation, content: bytes, media: str, reason: str) -> DecodeError:
+def invalid_json_error(
+    operation: Operation, content: bytes, media: str, reason: str
+) -> DecodeError:
     """Make the error for an answer that is no JSON, or no whole JSON."""
     if is_html(content, media):
-        return unreadable(
+        return decode_error(
             operation,
             f"The answer is a web page, not data: {_excerpt(content, 0)!r}",
             "A login page or a proxy answered in PostHog's place. Check `host`, and whether "
@@ -70,12 +78,12 @@ def not_json(operation: Operation, content: bytes, media: str, reason: str) -> D
         )
     kind = media.partition(";")[0].strip() or "no content type"
     if not content.strip():
-        return unreadable(
+        return decode_error(
             operation,
             f"The answer is empty ({kind})",
             "The connection may have been cut short. Trying again may help.",
         )
-    return unreadable(
+    return decode_error(
         operation,
         f"The answer ({kind}, {len(content)} bytes) is not JSON: {reason}, near "
         f"{_excerpt(content, _offset(content, reason))!r}",
@@ -83,33 +91,33 @@ def not_json(operation: Operation, content: bytes, media: str, reason: str) -> D
     )
 
 
-def departs(operation: Operation, found: Sequence[Deviation]) -> DecodeError:
+def mismatch_error(operation: Operation, found: Sequence[SchemaMismatch]) -> DecodeError:
     """Make the error of strict decoding: every place where an answer departs from the schema."""
     listed = "; ".join(str(d) for d in found[:_SHOWN])
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     places = "1 place" if len(found) == 1 else f"{len(found)} places"
-    return unreadable(
+    return decode_error(
         operation,
         f"The answer departs from the schema in {places}: {listed}{more}",
         "Without `strict`, it is read as far as possible.",
     )
 
 
-def relevant(error: ValidationError) -> list[dict[str, Any]]:
+def primary_errors(error: ValidationError) -> list[dict[str, Any]]:
     """Return pydantic's errors, without those that only point at others."""
     details: list[Any] = error.errors(include_url=False, include_context=False)
     return [d for d in details if d["type"] != KNOWN_VARIANT]
 
 
-def deviation(path: tuple[str | int, ...], detail: dict[str, Any]) -> Deviation:
+def from_pydantic_error(path: tuple[str | int, ...], detail: dict[str, Any]) -> SchemaMismatch:
     """Say what is wrong at a place, without showing the value."""
     value: object = detail["input"]
     kind = _KINDS.get(type(value), type(value).__name__)
     message = str(detail["msg"]).removesuffix(".")
-    return Deviation(path, f"{message[:1].lower()}{message[1:]}, got {kind}")
+    return SchemaMismatch(path, f"{message[:1].lower()}{message[1:]}, got {kind}")
 
 
-def warn_of_drift(operation: Operation, found: Iterable[Deviation]) -> None:
+def warn_schema_drift(operation: Operation, found: Iterable[SchemaMismatch]) -> None:
     """Warn once for each field, at the line of the caller's own code.
 
     Positions in lists are left out of the text, so that Python's own filter shows a field once.
@@ -130,7 +138,7 @@ def callers_level() -> int:
     level = 1
     while frame.f_back is not None:
         module: str = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in _PLUMBING:
+        if module.partition(".")[0] not in _INTERNAL_PACKAGES:
             break
         frame = frame.f_back
         level += 1
@@ -151,7 +159,7 @@ def _offset(content: bytes, reason: str) -> int:
 
 def _excerpt(content: bytes, position: int) -> str:
     # Masked with room on both sides: a key at the edge must not lose what it is known by.
-    start = max(0, position - 4 * _AROUND)
-    text = mask(content[start : position + 4 * _AROUND].decode("utf-8", "replace"))
+    start = max(0, position - 4 * _EXCERPT_CHARS)
+    text = mask(content[start : position + 4 * _EXCERPT_CHARS].decode("utf-8", "replace"))
     middle = min(position - start, len(text))
-    return clip(text[max(0, middle - _AROUND) : middle + _AROUND], 2 * _AROUND)
+    return clip(text[max(0, middle - _EXCERPT_CHARS) : middle + _EXCERPT_CHARS], 2 * _EXCERPT_CHARS)

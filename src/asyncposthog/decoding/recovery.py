@@ -13,22 +13,22 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from asyncposthog.model import python_names
-from asyncposthog.modeling.mismatches import Deviation
+from asyncposthog.modeling.mismatches import SchemaMismatch
 
 from .adapters import Adapter
-from .errors import deviation, relevant
+from .errors import from_pydantic_error, primary_errors
 
-__all__ = ["locate", "salvage"]
+__all__ = ["decode_partial", "locate"]
 
 Path: TypeAlias = tuple[str | int, ...]
 
-_ROUNDS: Final = 32
+_MAX_PASSES: Final = 32
 """Tries before the whole answer is handed over raw. Each cuts more than the one before."""
 
 
-def salvage(
+def decode_partial(
     adapter: Adapter, content: bytes, error: ValidationError
-) -> tuple[Any, list[Deviation]]:
+) -> tuple[Any, list[SchemaMismatch]]:
     """Read what can be read.
 
     Args:
@@ -40,20 +40,20 @@ def salvage(
         The value, and the places where raw data stands in it.
     """
     data = from_json(content)
-    found: dict[Path, Deviation] = {}
+    found: dict[Path, SchemaMismatch] = {}
     cuts: set[Path] = set()
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_PASSES):
         complaints: dict[Path, dict[str, Any]] = {}
-        for detail in relevant(error):  # a union complains once for each of its branches
+        for detail in primary_errors(error):  # a union complains once for each of its branches
             complaints.setdefault(locate(detail["loc"], data), detail)
         above = {place[:n] for place in complaints for n in range(len(place))}
         for place, detail in complaints.items():
             # Where one branch of a union refuses the whole and another only a part of it, the part
             # goes first. If that does not help, the next round comes for the whole.
             if place not in above and _exists(data, place):
-                path = _cut(data, place)
+                path = _remove_at(data, place)
                 cuts.add(path)
-                found.setdefault(path, deviation(path, detail))
+                found.setdefault(path, from_pydantic_error(path, detail))
         if () in cuts:
             break
         try:
@@ -62,11 +62,11 @@ def salvage(
             error = next_error
             continue
         original = from_json(content)
-        kept = _outermost(cuts)
+        kept = _drop_nested(cuts)
         for path in kept:
-            value = _put_back(value, path, original)
+            value = _restore_raw(value, path, original)
         return value, [found[path] for path in kept]
-    whole = found.get((), Deviation((), "no part of it can be read as declared"))
+    whole = found.get((), SchemaMismatch((), "no part of it can be read as declared"))
     return _constructed(adapter.annotation, from_json(content)), [whole]
 
 
@@ -74,19 +74,19 @@ def locate(location: Iterable[str | int], data: Any) -> Path:
     """Return the path of an error's location in JSON data, without the names of union branches."""
     path: list[str | int] = []
     for part in location:
-        if _holds(data, part):
+        if _has(data, part):
             data = data[part]
             path.append(part)
     return tuple(path)
 
 
-def _holds(data: Any, part: str | int) -> bool:
+def _has(data: Any, part: str | int) -> bool:
     if isinstance(data, dict):
         return part in data
     return isinstance(data, list) and isinstance(part, int) and part < len(cast("Any", data))
 
 
-def _cut(data: Any, path: Path) -> Path:
+def _remove_at(data: Any, path: Path) -> Path:
     """Remove the value at a path, or the nearest above it that can be removed."""
     while path:
         container = _at(data, path[:-1])
@@ -103,7 +103,7 @@ def _cut(data: Any, path: Path) -> Path:
 
 def _at(data: Any, path: Path) -> Any:
     for part in path:
-        if not _holds(data, part):
+        if not _has(data, part):
             return None
         data = data[part]
     return data
@@ -111,10 +111,10 @@ def _at(data: Any, path: Path) -> Any:
 
 def _exists(data: Any, path: Path) -> bool:
     """Whether nothing above a path was cut."""
-    return not path or _holds(_at(data, path[:-1]), path[-1])
+    return not path or _has(_at(data, path[:-1]), path[-1])
 
 
-def _outermost(paths: set[Path]) -> list[Path]:
+def _drop_nested(paths: set[Path]) -> list[Path]:
     """Return the paths that do not lie below another one."""
     return sorted(
         (p for p in paths if not any(p[:n] in paths for n in range(len(p)))),
@@ -122,7 +122,7 @@ def _outermost(paths: set[Path]) -> list[Path]:
     )
 
 
-def _put_back(value: Any, path: Path, original: Any) -> Any:
+def _restore_raw(value: Any, path: Path, original: Any) -> Any:
     """Put the raw value at a path, or above it where the parsed value cannot take it."""
     while path:
         target = value

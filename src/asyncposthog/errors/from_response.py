@@ -36,9 +36,9 @@ from . import (
     ValidationError,
     clip,
 )
-from .suggestions import Answer, Facts, advise, missing_scope, usable
+from .suggestions import Answer, Facts, missing_scope, suggestion_for, usable
 
-__all__ = ["Words", "failure", "read_words", "runs_query"]
+__all__ = ["ErrorBody", "failure", "is_query", "parse_error_body"]
 
 _CLASSES: Final[dict[int, type[StatusError]]] = {
     400: ValidationError,
@@ -63,7 +63,7 @@ _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "cf-ray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class ErrorBody:
     """What an error body says."""
 
     detail: str | None = None
@@ -101,7 +101,7 @@ def failure(
         now: Seconds since 1970, for a `Retry-After` that is a date.
     """
     lines = {name.lower(): value for name, value in headers.items()}
-    words = _redacted(read_words(content, lines.get("content-type", "")), facts)
+    words = _redacted(parse_error_body(content, lines.get("content-type", "")), facts)
     location = lines.get("location")
     answer = Answer(
         operation=operation,
@@ -114,7 +114,7 @@ def failure(
         retry_after=parse_retry_after(lines.get("retry-after"), now),
         location=location and facts.redact(location),
     )
-    kind = _class(operation, status, words)
+    kind = _error_class(operation, status, words)
     request_id = next((lines[name] for name in _REQUEST_IDS if lines.get(name)), None)
     error = kind(
         _message(status, words),
@@ -126,7 +126,7 @@ def failure(
         request_id=clip(facts.redact(request_id), 100) if request_id else None,
         operation=operation.id,
         request=request,
-        suggestion=words.fix or advise(answer, facts),
+        suggestion=words.fix or suggestion_for(answer, facts),
     )
     error.retry_after = answer.retry_after
     if isinstance(error, PermissionDeniedError):
@@ -138,7 +138,7 @@ def failure(
     return error
 
 
-def runs_query(operation: Operation) -> bool:
+def is_query(operation: Operation) -> bool:
     """Tell whether an operation computes something of the caller's choice."""
     return operation.method == "POST" and (
         "/query/" in operation.path or any("quer" in bucket for bucket in operation.buckets)
@@ -165,8 +165,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-def _class(operation: Operation, status: int, words: Words) -> type[StatusError]:
-    query = runs_query(operation)
+def _error_class(operation: Operation, status: int, words: ErrorBody) -> type[StatusError]:
+    query = is_query(operation)
     if words.query_status and status in {400, 500}:
         return QueryError
     if status == 500 and words.detail and "Query size exceeded" in words.detail:
@@ -182,7 +182,7 @@ def _class(operation: Operation, status: int, words: Words) -> type[StatusError]
     return ServerError if status >= 500 else StatusError
 
 
-def _message(status: int, words: Words) -> str:
+def _message(status: int, words: ErrorBody) -> str:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
@@ -192,7 +192,7 @@ def _message(status: int, words: Words) -> str:
     return f"{head}: {attr}{words.detail}" if words.detail else head
 
 
-def _redacted(words: Words, facts: Facts) -> Words:
+def _redacted(words: ErrorBody, facts: Facts) -> ErrorBody:
     def clean(text: str | None, limit: int) -> str | None:
         if not text:
             return None
@@ -212,11 +212,11 @@ def _redacted(words: Words, facts: Facts) -> Words:
     )
 
 
-def read_words(content: bytes, media: str = "") -> Words:
+def parse_error_body(content: bytes, media: str = "") -> ErrorBody:
     """Read an error body, whatever it is. Never fails."""
     text = content[:200_000].decode("utf-8", "replace").strip()
     if text in {"", "null", "{}", "[]"}:
-        return Words()
+        return ErrorBody()
     if text[0] in '{["' or "json" in media:
         try:
             # The slice above may have cut a large one in two.
@@ -224,26 +224,26 @@ def read_words(content: bytes, media: str = "") -> Words:
         except (ValueError, RecursionError):  # also for a number too long to become text
             pass
     if text[0] == "<" or "html" in media:
-        return Words(detail=_page_title(text), html=True)
-    return Words(detail=text)
+        return ErrorBody(detail=_page_title(text), html=True)
+    return ErrorBody(detail=text)
 
 
-def _read_json(value: object) -> Words:
+def _read_json(value: object) -> ErrorBody:
     if isinstance(value, str):
-        return Words(detail=value)
+        return ErrorBody(detail=value)
     if isinstance(value, list):
         items = cast("list[object]", value)
-        return _read_json(items[0]) if items else Words()
+        return _read_json(items[0]) if items else ErrorBody()
     if isinstance(value, dict):
         return _read_object(cast("dict[str, object]", value))
-    return Words(detail=str(value)) if value is not None else Words()
+    return ErrorBody(detail=str(value)) if value is not None else ErrorBody()
 
 
-def _read_object(body: dict[str, object]) -> Words:
+def _read_object(body: dict[str, object]) -> ErrorBody:
     status = body.get("query_status")
     if isinstance(status, dict):
         message = cast("dict[str, object]", status).get("error_message")
-        return Words(detail=_text(message) or "The query failed.", query_status=True)
+        return ErrorBody(detail=_text(message) or "The query failed.", query_status=True)
     if body.get("list") and ("detail" not in body or body.get("code") == "multiple"):
         # Several complaints at once: the first of them, as where the server gives one alone.
         return _read_json(body["list"])
@@ -262,7 +262,7 @@ def _read_object(body: dict[str, object]) -> Words:
     if code and detail and " " in code and " " not in detail:
         # Two views of persons have them the wrong way round.
         code, detail = detail, code
-    return Words(
+    return ErrorBody(
         detail=detail,
         code=code,
         attr=_name(body.get("attr")),
@@ -271,14 +271,14 @@ def _read_object(body: dict[str, object]) -> Words:
     )
 
 
-def _read_fields(body: dict[str, object]) -> Words:
+def _read_fields(body: dict[str, object]) -> ErrorBody:
     """Read `{"field": ["what is wrong with it"]}`, Django's form without the envelope."""
     for name, value in body.items():
         items = cast("list[object]", value) if isinstance(value, list) else [value]
         if items and isinstance(items[0], str):
             attr = None if name == "non_field_errors" else name
-            return Words(detail=items[0], attr=attr)
-    return Words(detail=_text(body))
+            return ErrorBody(detail=items[0], attr=attr)
+    return ErrorBody(detail=_text(body))
 
 
 def _text(value: object) -> str | None:

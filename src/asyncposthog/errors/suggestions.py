@@ -14,7 +14,7 @@ from asyncposthog.types import KeyKind, Region
 
 from . import RequestInfo
 
-__all__ = ["Answer", "Facts", "advise", "missing_scope", "usable"]
+__all__ = ["Answer", "Facts", "missing_scope", "suggestion_for", "usable"]
 
 _MISSING_SCOPE: Final = re.compile(r"missing required scope '([^']{1,100})'")
 
@@ -67,10 +67,10 @@ def usable(answer: Answer) -> bool | None:
         return True
     if detail.startswith(("API key", "OAuth token", "You don't have access")):
         return True
-    return None if answer.operation.key_access else False
+    return None if answer.operation.api_key_allowed else False
 
 
-def advise(answer: Answer, facts: Facts) -> str:
+def suggestion_for(answer: Answer, facts: Facts) -> str:
     """Return what to do."""
     advice = _BY_STATUS.get(answer.status)
     if advice is not None:
@@ -79,10 +79,10 @@ def advise(answer: Answer, facts: Facts) -> str:
         return _redirect(answer, facts)
     if answer.status >= 500:
         return _server(answer, facts)
-    return _LOOK
+    return _DEFAULT
 
 
-_LOOK: Final = (
+_DEFAULT: Final = (
     "`await ph.dry_run(method, …)` shows what the call sends, the error's .response what came back."
 )
 
@@ -91,12 +91,12 @@ def _bad_request(answer: Answer, facts: Facts) -> str:
     if answer.attr:
         return f"Check the argument {answer.attr.replace('__', '.')}."
     if "/query/" in answer.operation.path:
-        found = (a for words, a in _OF_QUERIES if words.search(answer.detail or ""))
+        found = (a for words, a in _QUERY_HINTS if words.search(answer.detail or ""))
         return next(found, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
-    return _LOOK
+    return _DEFAULT
 
 
-_OF_QUERIES: Final = (
+_QUERY_HINTS: Final = (
     (
         re.compile("OFFSET"),
         "Page by key instead of OFFSET, as ph.query.stream() does: WHERE (timestamp, uuid) > (…) "
@@ -146,7 +146,7 @@ def _unauthorised(answer: Answer, facts: Facts) -> str:
     return " ".join(advice)
 
 
-def _payment(answer: Answer, facts: Facts) -> str:
+def _payment_required(answer: Answer, facts: Facts) -> str:
     if answer.code == "api_queries_quota_exceeded":
         return (
             "The month's allowance of bytes read by API queries is used up: read less, use a batch "
@@ -167,10 +167,10 @@ def _forbidden(answer: Answer, facts: Facts) -> str:
             f"The key lacks the scope {scope}: add it at {facts.app}/settings/user-api-keys, or "
             f"use another key.{also}"
         )
-    for wording, advice in _REFUSALS:
+    for wording, advice in _FORBIDDEN_HINTS:
         if wording in detail:
             return advice
-    if not answer.operation.key_access:
+    if not answer.operation.api_key_allowed:
         return _NO_KEY
     if answer.html or answer.code is None:
         return "This is not PostHog's usual refusal: a proxy or an address rule may have made it."
@@ -183,7 +183,7 @@ def _forbidden(answer: Answer, facts: Facts) -> str:
 
 _NO_KEY = "No API key may make this call: it works in the browser only."
 
-_REFUSALS: Final = (
+_FORBIDDEN_HINTS: Final = (
     ("does not support personal API key access", _NO_KEY),
     (
         "does not support project secret API key access",
@@ -239,7 +239,7 @@ def _not_allowed(answer: Answer, facts: Facts) -> str:
     return f"The resource does not take {answer.request.method}."
 
 
-def _too_many(answer: Answer, facts: Facts) -> str:
+def _rate_limited(answer: Answer, facts: Facts) -> str:
     if answer.retry_after is not None:
         return f"Call again in {answer.retry_after:g} s, or make fewer calls at a time."
     if (answer.code or "").startswith("too_many_concurrent_"):
@@ -296,22 +296,22 @@ def _conflict(answer: Answer, facts: Facts) -> str:
     )
 
 
-def _late(answer: Answer, facts: Facts) -> str:
+def _request_timeout(answer: Answer, facts: Facts) -> str:
     return "The server waited too long for the request: send it again."
 
 
 _BY_STATUS: Final[dict[int, Callable[[Answer, Facts], str]]] = {
     400: _bad_request,
     401: _unauthorised,
-    402: _payment,
+    402: _payment_required,
     403: _forbidden,
     404: _not_found,
     405: _not_allowed,
-    408: _late,
+    408: _request_timeout,
     409: _conflict,
     413: _too_large,
     422: _bad_request,
-    429: _too_many,
+    429: _rate_limited,
     512: _too_slow,
     513: _too_slow,
 }

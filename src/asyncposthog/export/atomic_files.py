@@ -20,7 +20,6 @@ from typing import Final
 from asyncposthog.errors import ExportError
 
 __all__ = [
-    "clear_errors",
     "create",
     "make_folder",
     "move",
@@ -33,6 +32,7 @@ __all__ = [
     "reopen",
     "sha256_of",
     "sync_folder",
+    "translate_os_errors",
     "write_atomically",
 ]
 
@@ -367,7 +367,7 @@ def _in_the_way(path: Path, found: os.stat_result) -> ExportError:
 
 
 @contextmanager
-def clear_errors(path: Path) -> Generator[None]:
+def translate_os_errors(path: Path) -> Generator[None]:
     """Say what to do about a file that cannot be written.
 
     Raises:

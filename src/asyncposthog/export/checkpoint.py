@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from asyncposthog.errors import ExportError
 from asyncposthog.export.engines.base import Tally
 
-from .atomic_files import clear_errors, read, write_atomically
+from .atomic_files import read, translate_os_errors, write_atomically
 from .checkpoint_schema import Shape, is_object, nothing, optional, record, tally_state
 
 __all__ = [
@@ -215,7 +215,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
             "memory": checkpoint.memory,
         }
     )
-    with clear_errors(path):
+    with translate_os_errors(path):
         write_atomically(path, content)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 from asyncposthog.export.engines.base import Tally
 
 from .checksum import MASK
-from .timestamps import from_text
+from .timestamps import parse_clickhouse
 
 __all__ = [
     "Shape",
@@ -115,7 +115,7 @@ def _page(value: object) -> bool:
 
 def _moment(value: object) -> bool:
     try:
-        from_text(cast("str", value))
+        parse_clickhouse(cast("str", value))
     except (TypeError, ValueError):
         return False
     return True

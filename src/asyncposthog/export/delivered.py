@@ -21,19 +21,19 @@ from typing import Any, Final, Generic, TypeVar
 from asyncposthog.errors import ExportError
 from asyncposthog.export.engines.base import Prepare
 
-from .atomic_files import clear_errors, create, read, reopen, write_atomically
+from .atomic_files import create, read, reopen, translate_os_errors, write_atomically
 from .batch import Batch
 from .checkpoint import Checkpoint, check, differences
-from .timestamps import as_text, from_text
+from .timestamps import as_text, parse_clickhouse
 
-__all__ = ["Memory", "Screened", "goes_on", "next_run"]
+__all__ = ["DedupedBatch", "Memory", "continuation_checkpoint", "goes_on"]
 
 T = TypeVar("T")
 
 _KEY: Final = 16
 _SIZE: Final = 24
 """Bytes of a record: the key first, by which records that are known are sorted."""
-_FREE: Final = ("end", "path", "format", "name", "rows_per_file", "rows_per_group")
+_MAY_DIFFER: Final = ("end", "path", "format", "name", "rows_per_file", "rows_per_group")
 """What may differ between an export and the one that goes on with it."""
 
 
@@ -58,10 +58,10 @@ def goes_on(path: Path, found: Checkpoint, identity: Mapping[str, Any], *, until
 
 
 def _fixed(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in identity.items() if name not in _FREE}
+    return {name: value for name, value in identity.items() if name not in _MAY_DIFFER}
 
 
-def next_run(
+def continuation_checkpoint(
     found: Checkpoint, identity: Mapping[str, Any], settled: Mapping[str, Any], overlap: int
 ) -> Checkpoint:
     """Return the checkpoint of an export that begins where another has ended.
@@ -76,20 +76,20 @@ def next_run(
         ExportError: It ends before the other.
     """
     assert found.memory is not None
-    until = from_text(found.settled["end"])
-    if from_text(settled["end"]) < until:
+    until = parse_clickhouse(found.settled["end"])
+    if parse_clickhouse(settled["end"]) < until:
         raise ExportError(
             f"It was exported until {as_text(until)} UTC already, and not only until "
             f"{settled['end']}.",
             suggestion="Give a later end, or another checkpoint.",
         )
-    begin = max(from_text(identity["start"]), until - overlap)
+    begin = max(parse_clickhouse(identity["start"]), until - overlap)
     memory = {**found.memory, "base": found.memory["size"], "until": as_text(until)}
     return Checkpoint(identity=identity, settled={**settled, "from": as_text(begin)}, memory=memory)
 
 
 @dataclass(frozen=True, slots=True)
-class Screened(Generic[T]):
+class DedupedBatch(Generic[T]):
     """What was prepared of the rows that are new."""
 
     content: T
@@ -124,7 +124,9 @@ class Memory:
         self._first = self._path
         self._opened = False
         self._keep_from = keep_from
-        self._until = None if self._state["until"] is None else from_text(self._state["until"])
+        self._until = (
+            None if self._state["until"] is None else parse_clickhouse(self._state["until"])
+        )
         self._known = b""
         self._count = 0
         self._file: FileIO | None = None
@@ -149,7 +151,7 @@ class Memory:
             ExportError: It is not what the checkpoint says.
         """
         base, size = self._state["base"], self._state["size"]
-        with clear_errors(self._path):
+        with translate_os_errors(self._path):
             exists = os.path.lexists(self._path)
             self._file = reopen(self._path) if exists else create(self._path)
             self._opened = True
@@ -171,26 +173,26 @@ class Memory:
             self._file.seek(size * _SIZE)
         self._count = base
 
-    def screened(self, prepare: Prepare[T]) -> Prepare[Screened[T]]:
+    def screened(self, prepare: Prepare[T]) -> Prepare[DedupedBatch[T]]:
         """Return what prepares the rows that were not delivered yet. It runs in threads."""
 
-        def prepare_new(batch: Batch) -> Screened[T]:
+        def prepare_new(batch: Batch) -> DedupedBatch[T]:
             new = self._new(batch)
             kept = batch if new is None else _taken(batch, new)
-            return Screened(prepare(kept), self._records(kept), len(batch) - len(kept))
+            return DedupedBatch(prepare(kept), self._records(kept), len(batch) - len(kept))
 
         return prepare_new
 
     def _new(self, batch: Batch) -> list[int] | None:
         """Return the places of the rows that are new; None: all are."""
-        if self._until is None or not len(batch) or from_text(batch.times[0]) >= self._until:
+        if self._until is None or not len(batch) or parse_clickhouse(batch.times[0]) >= self._until:
             return None
-        stop = bisect_left(batch.times, self._until, key=from_text)
-        again = (place for place in range(stop) if not self._knows(_key(batch.keys[place])))
+        stop = bisect_left(batch.times, self._until, key=parse_clickhouse)
+        again = (place for place in range(stop) if not self._contains(_key(batch.keys[place])))
         new = [*again, *range(stop, len(batch))]
         return None if len(new) == len(batch) else new
 
-    def _knows(self, key: bytes) -> bool:
+    def _contains(self, key: bytes) -> bool:
         known = self._known
 
         def at(place: int) -> bytes:
@@ -200,16 +202,16 @@ class Memory:
         return place < self._count and at(place) == key
 
     def _records(self, batch: Batch) -> bytes:
-        if not len(batch) or from_text(batch.times[-1]) < self._keep_from:
+        if not len(batch) or parse_clickhouse(batch.times[-1]) < self._keep_from:
             return b""
-        first = bisect_left(batch.times, self._keep_from, key=from_text)
+        first = bisect_left(batch.times, self._keep_from, key=parse_clickhouse)
         return b"".join(map(_record, batch.keys[first:], batch.times[first:]))
 
     def append(self, records: bytes) -> None:
         """Note rows that are about to be written."""
         if records:
             assert self._file is not None
-            with clear_errors(self._path):
+            with translate_os_errors(self._path):
                 left = memoryview(records)
                 while left:
                     left = left[self._file.write(left) :]
@@ -219,7 +221,7 @@ class Memory:
     def sync(self) -> Mapping[str, Any]:
         """Make the records durable, and return the state for the checkpoint."""
         assert self._file is not None
-        with clear_errors(self._path):
+        with translate_os_errors(self._path):
             os.fsync(self._file.fileno())
         self._state["sha256"] = self._digest.hexdigest()
         return dict(self._state)
@@ -229,7 +231,7 @@ class Memory:
 
         What this run had is still there: `clean` removes it.
         """
-        with clear_errors(self._path):
+        with translate_os_errors(self._path):
             content = read(self._path, self._state["size"] * _SIZE)
             kept = _sorted(content, self._keep_from)
             number = int(self._state["file"].removeprefix(self._stem)) + 1
@@ -294,7 +296,7 @@ def _key(key: str) -> bytes:
 
 
 def _record(key: str, time: str) -> bytes:
-    return _key(key) + from_text(time).to_bytes(_SIZE - _KEY, "big", signed=True)
+    return _key(key) + parse_clickhouse(time).to_bytes(_SIZE - _KEY, "big", signed=True)
 
 
 def _sorted(content: bytes, keep_from: int) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["give_back", "given_back"]
+__all__ = ["give_back", "heap_trimmed"]
 
 
 def give_back() -> None:
@@ -23,7 +23,7 @@ def give_back() -> None:
 
 
 @contextmanager
-def given_back() -> Generator[None]:
+def heap_trimmed() -> Generator[None]:
     """Give back what is free, before and after."""
     give_back()
     try:

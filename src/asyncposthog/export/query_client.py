@@ -16,17 +16,17 @@ from anyio import CapacityLimiter
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import DecodeError, PostHogError
 from asyncposthog.export.engines.base import Tally
-from asyncposthog.export.engines.query_page import ShapeError, parse
-from asyncposthog.options import read_options
+from asyncposthog.export.engines.query_page import UnexpectedResponseError, parse
+from asyncposthog.options import parse_options
 from asyncposthog.registry.families import query as registry
 from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.middleware import CallNext
 from asyncposthog.transport.retry import OnRetry, RetryDetails
 from asyncposthog.types import OMIT, RequestOptions
 
-from .malloc import given_back
+from .malloc import heap_trimmed
 
-__all__ = ["Asker", "begin_waiting", "observed"]
+__all__ = ["Asker", "mark_ready_to_send", "with_stats"]
 
 R = TypeVar("R")
 
@@ -40,7 +40,7 @@ _WORTH_TELLING: Final = 0.05
 _since: ContextVar[tuple[float, int]] = ContextVar("_since", default=(0.0, 0))
 """From when on the request of this task could have been sent, and how many the limits had made
 wait until then."""
-_MISREADS: Final = 3
+_MAX_BAD_RESPONSES: Final = 3
 """How often an answer that is none is asked for again."""
 
 
@@ -58,10 +58,10 @@ class Asker:
             name: What the queries are called in the server's query log.
             options: What to do differently from the client.
         """
-        self._executor = observed(executor, tally)
+        self._executor = with_stats(executor, tally)
         self._tally = tally
         self._name = name[:128]
-        chosen = read_options(options or {}, executor.defaults)
+        chosen = parse_options(options or {}, executor.defaults)
         if "max_retries" not in (options or {}):
             retries = max(chosen.policy.max_retries, _RETRIES)
             chosen = replace(chosen, policy=replace(chosen.policy, max_retries=retries))
@@ -80,13 +80,13 @@ class Asker:
             "refresh": "force_blocking",
             "name": self._name,
         }
-        for attempt in range(_MISREADS + 1):
+        for attempt in range(_MAX_BAD_RESPONSES + 1):
             answers = [await self._send(body)]
             self._tally.received += len(answers[0])
             try:
                 return await run_in_thread(_read, read, answers, limiter=self._reading)
-            except ShapeError as error:
-                if attempt == _MISREADS:
+            except UnexpectedResponseError as error:
+                if attempt == _MAX_BAD_RESPONSES:
                     raise self.misread(error) from None
                 self._tally.retries += 1
         raise AssertionError
@@ -104,7 +104,7 @@ class Asker:
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         # A function of its own, so that nothing keeps the response while it is read.
         executor, query_id = self._executor, uuid4().hex
-        begin_waiting(executor)
+        mark_ready_to_send(executor)
         body = {**body, "client_query_id": query_id}
         try:
             response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
@@ -118,13 +118,13 @@ class Asker:
 
     async def _cancel(self, query_id: str) -> None:
         """Free the slot of a query that nobody waits for any more."""
-        begin_waiting(self._executor)
+        mark_ready_to_send(self._executor)
         with suppress(PostHogError):
             await self._executor.perform(
                 registry.CANCEL, (query_id,), None, None, OMIT, self._options
             )
 
-    def misread(self, error: ShapeError) -> PostHogError:
+    def misread(self, error: UnexpectedResponseError) -> PostHogError:
         """Return the error for an answer that cannot be read."""
         return DecodeError(
             f"The server did not answer a query with rows: {error}.",
@@ -138,7 +138,7 @@ def _read(read: Callable[[object, int], R], answers: list[bytes]) -> R:
     # Tens of megabytes: nothing keeps the bytes once they are parsed.
     size = len(answers[0])
     # What was written meanwhile is free before as much is needed again, and what this leaves after.
-    with given_back() if size >= _LARGE else nullcontext():
+    with heap_trimmed() if size >= _LARGE else nullcontext():
         return read(parse(answers.pop()), size)
 
 
@@ -149,12 +149,12 @@ def _waits(executor: Executor) -> int:
     return 0 if budget is None else budget.view().waits
 
 
-def begin_waiting(executor: Executor, delay: float = 0.0) -> None:
+def mark_ready_to_send(executor: Executor, delay: float = 0.0) -> None:
     """Note that this task could send a request from now on, or from so many seconds on."""
     _since.set((executor.transport.clock.monotonic() + delay, _waits(executor)))
 
 
-def observed(executor: Executor, tally: Tally) -> Executor:
+def with_stats(executor: Executor, tally: Tally) -> Executor:
     """Return an executor with the same settings that counts what it sends."""
     before, clock = executor.on_retry, executor.transport.clock
 
@@ -171,7 +171,7 @@ def observed(executor: Executor, tally: Tally) -> Executor:
         tally.retries += 1
         tally.waits += 1
         tally.waited += details.delay
-        begin_waiting(executor, details.delay)
+        mark_ready_to_send(executor, details.delay)
         return None if before is None else before(details)
 
     on_retry: OnRetry = told

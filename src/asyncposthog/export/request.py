@@ -12,7 +12,7 @@ from asyncposthog.export.engines.query import QueryEngine
 from asyncposthog.types import RequestOptions
 
 from .source import Source
-from .timestamps import as_text, from_text
+from .timestamps import as_text, parse_clickhouse
 
 if TYPE_CHECKING:
     from asyncposthog.export.engines.files.engine import FilesEngine
@@ -140,8 +140,8 @@ class QueryRequest:
             executor=executor,
             source=self.source,
             start=self._begin(settled),
-            end=from_text(settled["end"]),
-            until=from_text(settled["until"]),
+            end=parse_clickhouse(settled["end"]),
+            until=parse_clickhouse(settled["until"]),
             concurrency=self.concurrency,
             page_size=self.page_size,
             options=self.options,
@@ -155,7 +155,7 @@ class QueryRequest:
             executor=executor,
             source=self.source,
             start=self._begin(settled),
-            end=from_text(settled["end"]),
+            end=parse_clickhouse(settled["end"]),
             concurrency=self.concurrency,
             page_size=self.page_size,
             ordered=self.ordered,
@@ -164,7 +164,7 @@ class QueryRequest:
 
     def _begin(self, settled: Any) -> int:
         """Return where it begins: later than asked for, where it goes on with another."""
-        return self.start if settled["from"] is None else from_text(settled["from"])
+        return self.start if settled["from"] is None else parse_clickhouse(settled["from"])
 
     def between(self, start: int, end: int) -> QueryRequest:
         """Return the same for a part of the range."""

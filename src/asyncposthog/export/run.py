@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import ExportError, PostHogError
-from asyncposthog.export.engines.base import Piece, Tally
+from asyncposthog.export.engines.base import PreparedBatch, Tally
 from asyncposthog.export.sinks.base import Mark, Sink
 from asyncposthog.export.sinks.callback import Receive, hand_over
 from asyncposthog.threads import call_in_thread, run_in_thread
 
-from .atomic_files import clear_errors
+from .atomic_files import translate_os_errors
 from .checkpoint import Checkpoint, check, load, save, verify
 from .checkpoint_schema import (
     Shape,
@@ -28,11 +28,11 @@ from .checkpoint_schema import (
     settled_range,
 )
 from .checksum import show
-from .delivered import Memory, Screened, goes_on, next_run
+from .delivered import DedupedBatch, Memory, continuation_checkpoint, goes_on
 from .report import FileReport, Progress, Report
 from .request import QueryRequest, Request
 from .target_lock import Claim
-from .timestamps import from_text
+from .timestamps import parse_clickhouse
 
 __all__ = ["Course", "OnProgress"]
 
@@ -106,7 +106,7 @@ class Course:
         began = clock.monotonic()
         identity = await self._identity()
         settled = self.request.settled(int(clock.time() * 1_000_000))
-        found = await run_in_thread(self._found, identity, settled)
+        found = await run_in_thread(self._load_checkpoint, identity, settled)
         self._resumed = found is not None and found.sink is not None
         self._checkpoint = found or Checkpoint(identity=identity, settled=settled)
         self._tally = Tally(**self._checkpoint.tally)
@@ -118,7 +118,7 @@ class Course:
         files = await run_in_thread(self._publish, verify)
         return self._report(self._checkpoint.sink, files, clock.monotonic() - began)
 
-    def _found(self, identity: Mapping[str, Any], settled: Any) -> Checkpoint | None:
+    def _load_checkpoint(self, identity: Mapping[str, Any], settled: Any) -> Checkpoint | None:
         """Return the checkpoint to go on from; None where there is none."""
         found = None if self.path is None else load(self.path)
         if found is None or self.path is None:
@@ -132,7 +132,7 @@ class Course:
         if overlap and goes_on(self.path, found, identity, until_now=open_end):
             self._verify(self.path, found, settled_shape, memory)
             self._previous = found
-            return next_run(found, identity, settled, overlap)
+            return continuation_checkpoint(found, identity, settled, overlap)
         check(self.path, found.identity, identity)
         self._verify(self.path, found, settled_shape, memory)
         if found.phase == "done" and self.sink.replaces and found.memory is None:
@@ -160,7 +160,7 @@ class Course:
         self.sink.begin(checkpoint.sink)
         overlap = self.request.overlap if isinstance(self.request, QueryRequest) else 0
         if overlap and self.path is not None:
-            keep_from = from_text(checkpoint.settled["end"]) - overlap
+            keep_from = parse_clickhouse(checkpoint.settled["end"]) - overlap
             self._memory = Memory(self.path, checkpoint.memory, keep_from)
             self._memory.begin()
             checkpoint = checkpoint.at(memory=self._memory.sync())
@@ -191,12 +191,12 @@ class Course:
         await run_in_thread(self._begin)
         engine = await self.request.engine(self.executor, self._checkpoint.settled, tally)
 
-        async def consume(piece: Piece[Any]) -> None:
-            if isinstance(piece.content, Screened):
-                piece = await run_in_thread(self._remember, piece)
+        async def consume(piece: PreparedBatch[Any]) -> None:
+            if isinstance(piece.content, DedupedBatch):
+                piece = await run_in_thread(self._record_delivered, piece)
             if receive is not None:
                 await hand_over(receive, piece.content)
-            await run_in_thread(self._take, piece)
+            await run_in_thread(self._write, piece)
             if on_progress is not None:
                 progress = self._progress(clock.monotonic() - began, before)
                 result = on_progress(progress)
@@ -228,11 +228,11 @@ class Course:
                 return
             self._ended = True
             try:
-                self._give_up()
+                self._abort()
             finally:
                 self._claim.release(failed=True, resumed=self._ours)
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         """Close everything; where there is nothing to go on with, leave nothing behind."""
         if not self._begun:
             return
@@ -253,20 +253,20 @@ class Course:
             else:
                 self.path.unlink(missing_ok=True)
 
-    def _remember(self, piece: Piece[Screened[Any]]) -> Piece[Any]:
+    def _record_delivered(self, piece: PreparedBatch[DedupedBatch[Any]]) -> PreparedBatch[Any]:
         """Note what is about to be delivered, before it is."""
         screened = piece.content
         assert self._memory is not None
         self._memory.append(screened.records)
         self._tally.duplicates += screened.known
-        return Piece(screened.content, piece.rows, piece.position)
+        return PreparedBatch(screened.content, piece.rows, piece.position)
 
-    def _take(self, piece: Piece[Any]) -> None:
+    def _write(self, piece: PreparedBatch[Any]) -> None:
         mark = self.sink.write(piece, durable=self.path is not None)
         if mark is not None:
-            self._note(mark)
+            self._save_checkpoint(mark)
 
-    def _note(self, mark: Mark) -> None:
+    def _save_checkpoint(self, mark: Mark) -> None:
         memory = None if self._memory is None else self._memory.sync()
         self._save(
             self._checkpoint.at(
@@ -300,7 +300,7 @@ class Course:
 
     def _remove_checkpoint(self) -> None:
         if self.path is not None and not self.named:
-            with clear_errors(self.path):
+            with translate_os_errors(self.path):
                 self.path.unlink(missing_ok=True)
 
     def _progress(self, elapsed: float, before: int) -> Progress:

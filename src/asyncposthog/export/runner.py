@@ -22,11 +22,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncposthog.errors import QueryTooLargeError, ResponseTooLargeError
-from asyncposthog.export.engines.base import Consume, Piece
+from asyncposthog.export.engines.base import Consume, PreparedBatch
 
-from .windows import Planner, Ticket, Window
+from .windows import Window, WindowQueue, WindowSlot
 
-__all__ = ["Reading", "Runner"]
+__all__ = ["Runner", "WindowResult"]
 
 T = TypeVar("T")
 
@@ -35,10 +35,10 @@ _HELD: Final = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[T]):
+class WindowResult(Generic[T]):
     """What reading a window once brought."""
 
-    piece: Piece[T]
+    piece: PreparedBatch[T]
     rest: Window | None
     """The window behind the last row of the piece; None: it was read to its end."""
     size: int = 0
@@ -50,8 +50,8 @@ class Runner(Generic[T]):
 
     def __init__(
         self,
-        planner: Planner[Piece[T]],
-        read: Callable[[Window], Awaitable[Reading[T]]],
+        planner: WindowQueue[PreparedBatch[T]],
+        read: Callable[[Window], Awaitable[WindowResult[T]]],
         *,
         concurrency: int,
         ordered: bool,
@@ -71,7 +71,7 @@ class Runner(Generic[T]):
         self._concurrency = concurrency
         self._ordered = ordered
         self._changed = changed
-        self._news = anyio.Event()
+        self._progress_event = anyio.Event()
         self._running = 0
         self._largest = 1
         self._failure: Exception | None = None
@@ -86,16 +86,16 @@ class Runner(Generic[T]):
         stopped: Exception | None = None
         async with anyio.create_task_group() as group:
             try:
-                await self._feed(group, consume)
+                await self._deliver(group, consume)
             except Exception as error:
                 stopped = error
             group.cancel_scope.cancel()
         if stopped is not None:
             raise stopped
 
-    async def _feed(self, group: TaskGroup, consume: Consume[T]) -> None:
+    async def _deliver(self, group: TaskGroup, consume: Consume[T]) -> None:
         while not self._planner.finished:
-            self._start(group, self._ahead)
+            self._start(group, self._max_open_windows)
             ticket = self._planner.pop(ordered=self._ordered)
             if ticket is not None:
                 assert ticket.result is not None
@@ -104,15 +104,15 @@ class Runner(Generic[T]):
             if self._failure is not None and self._running == 0:
                 raise self._failure
             assert self._running, "nothing is being read, and nothing can be handed on"
-            self._news = anyio.Event()
-            await self._news.wait()
+            self._progress_event = anyio.Event()
+            await self._progress_event.wait()
 
     @property
-    def _ahead(self) -> int:
+    def _max_open_windows(self) -> int:
         """How many windows may be in flight or wait to be handed on; less after a large answer."""
         return self._concurrency + min(self._concurrency, _HELD // self._largest)
 
-    async def step(self) -> list[Piece[T]]:
+    async def step(self) -> list[PreparedBatch[T]]:
         """Read as many windows as may be read at a time, and return what is next in order.
 
         Whatever runs side by side has ended when it returns.
@@ -120,7 +120,7 @@ class Runner(Generic[T]):
         Raises:
             Exception: What reading a window raised, once everything before it was returned.
         """
-        pieces: list[Piece[T]] = []
+        pieces: list[PreparedBatch[T]] = []
         while not pieces and not self._planner.finished:
             if self._failure is None:
                 async with anyio.create_task_group() as group:
@@ -147,14 +147,14 @@ class Runner(Generic[T]):
             and (ticket := planner.take()) is not None
         ):
             self._running += 1
-            group.start_soon(self._work, ticket)
+            group.start_soon(self._read_window, ticket)
 
-    async def _work(self, ticket: Ticket[Piece[T]]) -> None:
+    async def _read_window(self, ticket: WindowSlot[PreparedBatch[T]]) -> None:
         planner = self._planner
         try:
             reading = await self._read(ticket.window)
         except (QueryTooLargeError, ResponseTooLargeError) as error:
-            if not planner.halve(ticket):
+            if not planner.split(ticket):
                 self._fail(error)
         except Exception as error:
             self._fail(error)
@@ -169,7 +169,7 @@ class Runner(Generic[T]):
             if ticket.state == "taken":
                 planner.give_back(ticket)
             self._changed()
-            self._news.set()
+            self._progress_event.set()
 
     def _fail(self, error: Exception) -> None:
         """Keep a failure, and start nothing more: what is before it is still handed on."""

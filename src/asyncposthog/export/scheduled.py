@@ -225,8 +225,8 @@ class ScheduledExport:
             PostHogError: The call failed; when too many backfills are running, after waiting for
                 a while.
         """
-        first = _edge(self.record, start, "start")
-        last = None if end is None else _edge(self.record, end, "end")
+        first = _backfill_bound(self.record, start, "start")
+        last = None if end is None else _backfill_bound(self.record, end, "end")
         clock, pause = self.executor.transport.clock, _FIRST_WAIT
         for attempt in range(_ATTEMPTS):
             try:
@@ -300,7 +300,7 @@ async def schedule(
         _edge_of(interval, timezone or "UTC", offset_day or 0, backfill_from, "backfill_from")
     resource = BatchExports(executor)
     body = target.body(_names(events, "events"), _names(exclude, "exclude"))
-    found = await _named(resource, name, options)
+    found = await _find_by_name(resource, name, options)
     if found is None:
         record = await resource.create(name=name, destination=body, options=options, **wanted)
         handle = ScheduledExport(record, executor, options)
@@ -318,7 +318,7 @@ async def schedule(
     return ScheduledExport(handle.record, executor, options, handle.created, begun)
 
 
-async def _named(
+async def _find_by_name(
     resource: BatchExports, name: str, options: RequestOptions | None
 ) -> m.BatchExport | None:
     async for one in resource.list(options=options):
@@ -373,7 +373,7 @@ def _names(given: Sequence[str] | None, what: str) -> list[str] | None:
     return list(given)
 
 
-def _edge(record: m.BatchExport, value: date | datetime, what: str) -> str:
+def _backfill_bound(record: m.BatchExport, value: date | datetime, what: str) -> str:
     held = record.raw()
     return _edge_of(
         str(held["interval"]),

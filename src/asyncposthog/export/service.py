@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from asyncposthog.core.executor import Executor, Fetcher
+from asyncposthog.core.executor import Executor, PageFetcher
 from asyncposthog.export.engines.listing import ListRequest
 from asyncposthog.pagination import Cursor
-from asyncposthog.pagination.cursor import fetch_of
+from asyncposthog.pagination.cursor import get_fetch
 from asyncposthog.query.sql_scan import sketch
 from asyncposthog.query.values import bind
 from asyncposthog.types import JSON, RequestOptions
@@ -19,7 +19,7 @@ from .job import ExportJob
 from .partition import Partition
 from .request import EngineName, QueryRequest
 from .source import Source
-from .timestamps import as_micros, as_seconds
+from .timestamps import duration_micros, to_micros
 
 if TYPE_CHECKING:
     from .destinations import Destination
@@ -352,8 +352,8 @@ class Export:
                 f"list() takes what a list method returns, such as ph.cohorts.list(), not "
                 f"{type(cursor).__name__}"
             )
-        fetcher = fetch_of(cursor)
-        assert isinstance(fetcher, Fetcher)
+        fetcher = get_fetch(cursor)
+        assert isinstance(fetcher, PageFetcher)
         # Not with our own executor: the list may be that of a client with other settings.
         return ExportJob(fetcher.executor, ListRequest(cursor, fetcher, _columns(columns)))
 
@@ -479,8 +479,8 @@ class Export:
             why = unsupported(source)
             if why is not None:
                 raise ValueError(f"engine='files' is not for this export: {why}")
-        first = 0 if start is None else as_micros(start, "start")
-        stop = self._now() if end is None else as_micros(end, "end")
+        first = 0 if start is None else to_micros(start, "start")
+        stop = self._now() if end is None else to_micros(end, "end")
         if stop <= first:
             raise ValueError(f"end must be after start, but {end} is not after {start}")
         request = QueryRequest(
@@ -488,8 +488,8 @@ class Export:
             start=first,
             end=stop,
             until_now=end is None,
-            settle=as_seconds(settle, "settle"),
-            overlap=as_seconds(overlap, "overlap"),
+            settle=duration_micros(settle, "settle"),
+            overlap=duration_micros(overlap, "overlap"),
             concurrency=concurrency,
             page_size=page_size,
             ordered=ordered,

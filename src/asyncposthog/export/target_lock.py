@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asyncposthog.errors import ExportError
 
-from .atomic_files import clear_errors, refuse_link
+from .atomic_files import refuse_link, translate_os_errors
 from .locks import FileLock, lock_name
 
 __all__ = ["Claim"]
@@ -55,18 +55,18 @@ class Claim:
             self._take_target(target)
         if checkpoint is not None:
             refuse_link(checkpoint)
-            with clear_errors(checkpoint):
+            with translate_os_errors(checkpoint):
                 self._lock(lock_name(checkpoint), f"The checkpoint {checkpoint} is used")
 
     def _take_target(self, target: Path) -> None:
         if not self._is_folder:
             refuse_link(target)
-            with clear_errors(target):
+            with translate_os_errors(target):
                 self._lock(lock_name(target), f"{target} is written")
             return
         if target.exists() and not target.is_dir():
             raise FileExistsError(f"{target} is no folder. Remove it, or choose another.")
-        with clear_errors(target):
+        with translate_os_errors(target):
             missing = [path for path in (target, *target.parents) if not path.exists()]
             for path in reversed(missing):
                 with suppress(FileExistsError):  # another export makes it at the same time

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-__all__ = ["as_micros", "as_seconds", "as_text", "from_text", "to_datetime"]
+__all__ = ["as_text", "duration_micros", "parse_clickhouse", "to_datetime", "to_micros"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -16,7 +16,7 @@ _TEXT: Final = re.compile(
 )
 
 
-def as_micros(value: object, what: str) -> int:
+def to_micros(value: object, what: str) -> int:
     """Return a moment given by a user.
 
     Args:
@@ -42,7 +42,7 @@ def as_micros(value: object, what: str) -> int:
     return (value - _EPOCH) // _MICROSECOND
 
 
-def as_seconds(value: object, what: str) -> int:
+def duration_micros(value: object, what: str) -> int:
     """Return a length of time, a timedelta or seconds, in microseconds.
 
     Raises:
@@ -70,7 +70,7 @@ def as_text(micros: int) -> str:
     return to_datetime(micros).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def from_text(text: str) -> int:
+def parse_clickhouse(text: str) -> int:
     """Read what ClickHouse writes for a time in UTC.
 
     Raises:

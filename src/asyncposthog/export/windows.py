@@ -18,10 +18,10 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 from .source import Place
 
 __all__ = [
-    "Planner",
     "Stretch",
-    "Ticket",
     "Window",
+    "WindowQueue",
+    "WindowSlot",
     "bucket_seconds",
     "counted_stretches",
     "crowded_ranges",
@@ -130,7 +130,7 @@ def merged(windows: Sequence[Window]) -> Window:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket(Generic[T]):
+class WindowSlot(Generic[T]):
     """A window's place in the order, and once it was read, what came of it."""
 
     window: Window
@@ -138,7 +138,7 @@ class Ticket(Generic[T]):
     result: T | None = None
 
 
-class Planner(Generic[T]):
+class WindowQueue(Generic[T]):
     """The windows still to be read, and the results still to be handed on, in order."""
 
     def __init__(self, windows: Iterable[Window], limit: int) -> None:
@@ -154,8 +154,8 @@ class Planner(Generic[T]):
         """Windows that were read to their end."""
         self.open = 0
         """Windows being read, and results that wait to be handed on."""
-        self._tickets: list[Ticket[T]] = [Ticket(window) for window in windows]
-        self._rate: float | None = None
+        self._tickets: list[WindowSlot[T]] = [WindowSlot(window) for window in windows]
+        self._rows_per_micro: float | None = None
         self._grown = 1
 
     @property
@@ -178,11 +178,11 @@ class Planner(Generic[T]):
         """Whether the first window in order is not being read, and everything waits for it."""
         return bool(self._tickets) and self._tickets[0].state == "waiting"
 
-    def take(self) -> Ticket[T] | None:
+    def take(self) -> WindowSlot[T] | None:
         """Return the first window that nobody reads, together with neighbours that hold little."""
         for index, ticket in enumerate(self._tickets):
             if ticket.state == "waiting":
-                stop = self._reach(index)
+                stop = self._merge_end(index)
                 ticket.window = merged([t.window for t in self._tickets[index:stop]])
                 del self._tickets[index + 1 : stop]
                 ticket.state = "taken"
@@ -190,7 +190,7 @@ class Planner(Generic[T]):
                 return ticket
         return None
 
-    def _reach(self, index: int) -> int:
+    def _merge_end(self, index: int) -> int:
         """Return where the neighbours end that fit onto one page with a window."""
         total, unknown, stop = 0.0, 0, index
         for ticket in self._tickets[index : index + _GROWTH]:
@@ -209,19 +209,23 @@ class Planner(Generic[T]):
     def _expected(self, window: Window) -> float | None:
         if window.rows is not None:
             return window.rows
-        return None if self._rate is None else self._rate * (window.end - window.start)
+        return (
+            None
+            if self._rows_per_micro is None
+            else self._rows_per_micro * (window.end - window.start)
+        )
 
-    def finish(self, ticket: Ticket[T], count: int, result: T) -> None:
+    def finish(self, ticket: WindowSlot[T], count: int, result: T) -> None:
         """Note that a window was read to its end, with so many rows."""
         ticket.state, ticket.result = "ready", result
         self.done += 1
         self._learn(ticket.window, count)
 
-    def go_on(self, ticket: Ticket[T], rest: Window, count: int, result: T) -> None:
+    def go_on(self, ticket: WindowSlot[T], rest: Window, count: int, result: T) -> None:
         """Note that so many rows of a window were read, and what there may be more of it."""
         index = self._tickets.index(ticket)
         parts = remainder(ticket.window, rest, count, self.target)
-        self._tickets[index + 1 : index + 1] = [Ticket(window) for window in parts]
+        self._tickets[index + 1 : index + 1] = [WindowSlot(window) for window in parts]
         ticket.state, ticket.result = "ready", result
         if rest.rows == 0:
             self._learn(ticket.window, count)
@@ -232,13 +236,13 @@ class Planner(Generic[T]):
         """Note how many rows a window had, for those of which nothing is known."""
         length = window.end - window.start
         if window.after is None:
-            self._rate = count / length if length > 0 else None
+            self._rows_per_micro = count / length if length > 0 else None
         if count * 4 < self.target:
             self._grown = min(self._grown * 2, _GROWTH)
         elif count * 2 > self.target:
             self._grown = max(1, self._grown // 2)
 
-    def halve(self, ticket: Ticket[T]) -> bool:
+    def split(self, ticket: WindowSlot[T]) -> bool:
         """Replace a window that was too much for the server by its halves.
 
         One that cannot be divided is read in smaller pages; False if they cannot be smaller.
@@ -251,19 +255,19 @@ class Planner(Generic[T]):
                 return False
             parts = (replace(window, limit=limit),)
         index = self._tickets.index(ticket)
-        self._tickets[index : index + 1] = [Ticket(window) for window in parts]
+        self._tickets[index : index + 1] = [WindowSlot(window) for window in parts]
         ticket.state = "gone"
         self.open -= 1
         self.splits += 1
         self._grown = 1
         return True
 
-    def give_back(self, ticket: Ticket[T]) -> None:
+    def give_back(self, ticket: WindowSlot[T]) -> None:
         """Note that a window is not being read after all."""
         ticket.state = "waiting"
         self.open -= 1
 
-    def pop(self, *, ordered: bool = True) -> Ticket[T] | None:
+    def pop(self, *, ordered: bool = True) -> WindowSlot[T] | None:
         """Return a result to be handed on: the next in order, or any; None if there is none."""
         for index, ticket in enumerate(self._tickets):
             if ticket.state == "ready":

@@ -14,10 +14,10 @@ from typing import Any, Final, cast
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from .pydantic_fields import complete_fields
-from .unions import KNOWN_VARIANT, Annotation, Chooser, Fallback, Schema
+from .pydantic_fields import ensure_fields_built
+from .unions import KNOWN_VARIANT, Annotation, Schema, UnknownVariantAsDict, VariantSelector
 
-__all__ = ["Lenient", "accept_deviations"]
+__all__ = ["Lenient", "make_lenient"]
 
 _ANY: Final = {"type": "any"}
 _MODELS: Final = frozenset({"model", "definition-ref", "dataclass", "typed-dict", "definitions"})
@@ -29,9 +29,7 @@ _NO_NULL_NEEDED: Final = frozenset({"nullable", "any", "none"})
 _Resolve = Callable[[Schema], Schema | None]
 
 
-def accept_deviations(
-    cls: type[BaseModel], schema: CoreSchema, handler: GetCoreSchemaHandler
-) -> None:
+def make_lenient(cls: type[BaseModel], schema: CoreSchema, handler: GetCoreSchemaHandler) -> None:
     """Open the fields of a model's own core schema, in place.
 
     Every field may be null or absent (then it reads as None), and tagged unions take variants
@@ -111,21 +109,21 @@ def _open(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[Sc
     kind = schema["type"]
     if kind in _LEAVES:
         return schema, "serialization" in schema
-    if kind == "tagged-union" or _awaits_discriminator(schema):
+    if kind == "tagged-union" or _has_pending_discriminator(schema):
         return _with_fallback(schema, schema, resolve, annotation), True
     if kind == "definition-ref":
         target = resolve(schema)
         # A named alias of a union; models are left to themselves.
         if target is None or target["type"] not in ("tagged-union", "union"):
             return schema, True
-        if target["type"] == "tagged-union" or _awaits_discriminator(target):
+        if target["type"] == "tagged-union" or _has_pending_discriminator(target):
             return _with_fallback(schema, target, resolve, annotation), True
-        return _with_chooser(schema, target, resolve, annotation), True
+        return _with_variant_selector(schema, target, resolve, annotation), True
     if kind == "union":
         if _is_opened(schema):
             return schema, True
         keep = _open_choices(schema, resolve, annotation)
-        return _with_chooser(schema, schema, resolve, annotation), keep
+        return _with_variant_selector(schema, schema, resolve, annotation), keep
     keep = kind in _MODELS or "serialization" in schema
     for key in ("items_schema", "values_schema"):
         if isinstance(schema.get(key), dict):
@@ -153,7 +151,7 @@ def _choice(choice: Any) -> Schema:
     return cast("Schema", choice[0] if isinstance(choice, tuple) else choice)
 
 
-def _awaits_discriminator(schema: Schema) -> bool:
+def _has_pending_discriminator(schema: Schema) -> bool:
     """Whether pydantic is going to make a tagged union of it, once it knows every variant."""
     metadata: Mapping[str, Any] | None = schema.get("metadata")
     return bool(metadata) and any(key.endswith("union_discriminator") for key in metadata)
@@ -163,14 +161,14 @@ def _is_opened(union: Schema) -> bool:
     """Whether a union is one that was made here."""
     for choice in map(_choice, union["choices"]):
         function: Mapping[str, Any] = choice.get("function") or {}
-        if isinstance(function.get("function"), Fallback):
+        if isinstance(function.get("function"), UnknownVariantAsDict):
             return True
-        if isinstance(choice.get("discriminator"), Chooser):
+        if isinstance(choice.get("discriminator"), VariantSelector):
             return True
     return False
 
 
-def _with_chooser(
+def _with_variant_selector(
     schema: Schema, union: Schema, resolve: _Resolve, annotation: Annotation
 ) -> Schema:
     """Return a union that asks first which variant an object is, if there are several."""
@@ -194,7 +192,7 @@ def _chooser(
     return {
         "type": "tagged-union",
         "choices": dict(zip(names, variants.values(), strict=True)),
-        "discriminator": Chooser(names, annotation, tag=tag, dicts=dicts),
+        "discriminator": VariantSelector(names, annotation, tag=tag, dicts=dicts),
         "custom_error_type": KNOWN_VARIANT,
         "custom_error_message": "The variant is not known by its required fields",
         # Never writes anything: that is left to the union that follows.
@@ -251,7 +249,7 @@ def _with_fallback(
         "type": "function-after",
         "function": {
             "type": "no-info",
-            "function": Fallback(discriminator, (schema, union), annotation),
+            "function": UnknownVariantAsDict(discriminator, (schema, union), annotation),
         },
         "schema": {"type": "dict"},
         "serialization": _ANY,
@@ -264,7 +262,7 @@ def _with_fallback(
 
 def _annotation_of(cls: type[BaseModel], name: str) -> Annotation:
     def annotation() -> Any:
-        complete_fields(cls)
+        ensure_fields_built(cls)
         return cls.model_fields[name].annotation
 
     return annotation

@@ -23,15 +23,15 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from .pydantic_fields import alias_value, complete_fields, wire_name
+from .pydantic_fields import ensure_fields_built, resolve_type_alias, wire_name
 
-__all__ = ["Deviation", "deviations", "dotted"]
+__all__ = ["SchemaMismatch", "dotted", "find_mismatches"]
 
 Path: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Deviation:
+class SchemaMismatch:
     """One place where an answer is not what the schema promises."""
 
     path: Path
@@ -54,7 +54,7 @@ def dotted(path: Path, *, positions: bool = True) -> str:
     return text
 
 
-def deviations(value: object, annotation: Any = Any) -> list[Deviation]:
+def find_mismatches(value: object, annotation: Any = Any) -> list[SchemaMismatch]:
     """Compare a model, or models in lists and dicts, with the annotations.
 
     Args:
@@ -66,7 +66,7 @@ def deviations(value: object, annotation: Any = Any) -> list[Deviation]:
     """
     if annotation is Any:
         return list(_search(value, ()))
-    return list(_compare(value, _Shape(annotation), ()))
+    return list(_compare(value, _CompiledAnnotation(annotation), ()))
 
 
 _SCALARS: Final = frozenset(
@@ -74,7 +74,7 @@ _SCALARS: Final = frozenset(
 )
 
 
-class _Shape:
+class _CompiledAnnotation:
     """An annotation, prepared for comparing many values with it."""
 
     __slots__ = ("_items", "_values", "branches", "exact", "open", "settled")
@@ -86,8 +86,8 @@ class _Shape:
         self.exact = frozenset(t for b in self.branches for t in _exact(get_origin(b) or b))
         # Of these, the types that hold nothing to look into.
         self.settled = frozenset(t for t in self.exact if t in _SCALARS)
-        self._items: _Shape | None = None
-        self._values: _Shape | None = None
+        self._items: _CompiledAnnotation | None = None
+        self._values: _CompiledAnnotation | None = None
 
     def fits(self, value: object) -> bool:
         """Whether a value is of the right kind, without looking into it."""
@@ -96,27 +96,27 @@ class _Shape:
         return any(_fits_branch(value, branch) for branch in self.branches)
 
     @property
-    def items(self) -> _Shape:
+    def items(self) -> _CompiledAnnotation:
         """The shape of what a list holds."""
         if self._items is None:  # not before it is asked for: aliases may be recursive
             self._items = self._argument(list, 0)
         return self._items
 
     @property
-    def values(self) -> _Shape:
+    def values(self) -> _CompiledAnnotation:
         """The shape of the values of a dict."""
         if self._values is None:
             self._values = self._argument(dict, 1)
         return self._values
 
-    def _argument(self, container: type, position: int) -> _Shape:
+    def _argument(self, container: type, position: int) -> _CompiledAnnotation:
         found = [b for b in self.branches if get_origin(b) is container]
         if self.open or len(found) != 1:
             return _OPEN
-        return _Shape(get_args(found[0])[position])
+        return _CompiledAnnotation(get_args(found[0])[position])
 
 
-_Plan: TypeAlias = "tuple[tuple[str, str, bool, _Shape], ...]"
+_Plan: TypeAlias = "tuple[tuple[str, str, bool, _CompiledAnnotation], ...]"
 
 # A cache of pure results. A class that goes away takes its entry with it.
 _PLAN: Final = "__asyncposthog_shapes__"
@@ -126,16 +126,21 @@ def _plan(cls: type[BaseModel]) -> _Plan:
     """Return (Python name, wire name, whether required, shape) of every field."""
     plan: _Plan | None = cls.__dict__.get(_PLAN)
     if plan is None:
-        complete_fields(cls)
+        ensure_fields_built(cls)
         plan = tuple(
-            (name, wire_name(name, field), field.is_required(), _Shape(field.annotation))
+            (
+                name,
+                wire_name(name, field),
+                field.is_required(),
+                _CompiledAnnotation(field.annotation),
+            )
             for name, field in cls.model_fields.items()
         )
         setattr(cls, _PLAN, plan)
     return plan
 
 
-def _search(value: object, path: Path) -> Iterator[Deviation]:
+def _search(value: object, path: Path) -> Iterator[SchemaMismatch]:
     """Find the models in lists and dicts of which nothing is known."""
     if isinstance(value, BaseModel):
         yield from _fields(value, path)
@@ -150,9 +155,9 @@ def _parts(
     return enumerate(value) if isinstance(value, list) else value.items()
 
 
-def _compare(value: object, shape: _Shape, path: Path) -> Iterator[Deviation]:
+def _compare(value: object, shape: _CompiledAnnotation, path: Path) -> Iterator[SchemaMismatch]:
     if not shape.fits(value):
-        yield Deviation(path, f"expected {_describe(shape.branches)}, got {_kind(value)}")
+        yield SchemaMismatch(path, f"expected {_describe(shape.branches)}, got {_kind(value)}")
     elif isinstance(value, BaseModel):
         yield from _fields(value, path)
     elif isinstance(value, list | dict):
@@ -163,7 +168,7 @@ def _compare(value: object, shape: _Shape, path: Path) -> Iterator[Deviation]:
                     yield from _compare(item, inner, (*path, part))
 
 
-def _fields(model: BaseModel, path: Path) -> Iterator[Deviation]:
+def _fields(model: BaseModel, path: Path) -> Iterator[SchemaMismatch]:
     plan, data = _plan(type(model)), vars(model)
     if type(model).__pydantic_root_model__:
         yield from _compare(data["root"], plan[0][3], path)
@@ -172,14 +177,14 @@ def _fields(model: BaseModel, path: Path) -> Iterator[Deviation]:
     for name, wire, required, shape in plan:
         if name not in sent:
             if required:
-                yield Deviation((*path, wire), "missing")
+                yield SchemaMismatch((*path, wire), "missing")
         elif type(data[name]) not in shape.settled and not shape.open:
             yield from _compare(data[name], shape, (*path, wire))
 
 
 def _branches(annotation: Any) -> tuple[Any, ...]:
     """Return the members of a union, aliases resolved; anything else as its only member."""
-    annotation = alias_value(annotation)
+    annotation = resolve_type_alias(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
         return _branches(get_args(annotation)[0])
@@ -214,7 +219,7 @@ def _fits_branch(value: object, annotation: Any) -> bool:
     return isinstance(value, kind) and type(value) not in (bool, datetime)
 
 
-_OPEN: Final = _Shape(Any)
+_OPEN: Final = _CompiledAnnotation(Any)
 
 
 def _kind(value: object) -> str:

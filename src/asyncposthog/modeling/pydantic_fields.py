@@ -8,10 +8,10 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
-__all__ = ["alias_value", "complete_fields", "wire_name"]
+__all__ = ["ensure_fields_built", "resolve_type_alias", "wire_name"]
 
 
-def alias_value(annotation: Any) -> Any:
+def resolve_type_alias(annotation: Any) -> Any:
     """Return what a `type` alias stands for; anything else as it is."""
     while hasattr(annotation, "__value__"):
         module = sys.modules.get(annotation.__module__)
@@ -24,7 +24,7 @@ def alias_value(annotation: Any) -> Any:
     return annotation
 
 
-def complete_fields(cls: type[BaseModel]) -> None:
+def ensure_fields_built(cls: type[BaseModel]) -> None:
     """Resolve the annotations of a class whose building was deferred."""
     complete = getattr(cls, "__pydantic_fields_complete__", None)
     if complete is None:  # before pydantic 2.11

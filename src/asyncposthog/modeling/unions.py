@@ -13,15 +13,15 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from .mismatches import deviations
-from .pydantic_fields import alias_value, complete_fields, wire_name
+from .mismatches import find_mismatches
+from .pydantic_fields import ensure_fields_built, resolve_type_alias, wire_name
 
 __all__ = [
     "KNOWN_VARIANT",
     "Annotation",
-    "Chooser",
-    "Fallback",
     "Schema",
+    "UnknownVariantAsDict",
+    "VariantSelector",
 ]
 
 KNOWN_VARIANT: Final = "known_variant"
@@ -31,7 +31,7 @@ Schema: TypeAlias = dict[str, Any]
 Annotation: TypeAlias = Callable[[], Any]
 
 
-class Chooser:
+class VariantSelector:
     """Names the variant of which an object has everything required; None leaves it to the rest.
 
     A variant whose constants the object contradicts is out. Of several that are complete, the one
@@ -41,7 +41,7 @@ class Chooser:
 
     __slots__ = ("_annotation", "_dicts", "_outlines", "_tag", "_variants")
 
-    __name__: Final = "Chooser"  # pydantic-core shows it
+    __name__: Final = "VariantSelector"  # pydantic-core shows it
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Chooser:
         # tells them apart by the types of their fields.
         if self._tag is None and sum(len(known) >= most for known, _ in fits) == len(best):
             return None
-        return _nearest(data, best)
+        return _closest_variant(data, best)
 
     def _outline(self) -> Sequence[_Variant]:
         found: list[_Variant] = []
@@ -104,12 +104,12 @@ class Chooser:
         return tuple(found)
 
 
-def _nearest(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
+def _closest_variant(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
     """Return the variant that departs the least from its schema: objects in it may tell."""
     nearest: tuple[int, str] | None = None
     for name, cls, _ in variants:
         try:
-            count = len(deviations(cls.model_validate(data)))
+            count = len(find_mismatches(cls.model_validate(data)))
         except ValidationError:
             continue
         if nearest is None or count < nearest[0]:
@@ -120,7 +120,7 @@ def _nearest(data: dict[str, object], variants: Iterable[_Variant]) -> str | Non
 
 
 @dataclass(frozen=True, slots=True)
-class _Outline:
+class _ModelSignature:
     """What tells a model from others."""
 
     names: Mapping[str, str]
@@ -136,19 +136,19 @@ class _Outline:
         return any(name in data and data[name] not in values for name, values in self.constants)
 
 
-_Variant: TypeAlias = tuple[str, type[BaseModel], _Outline]
+_Variant: TypeAlias = tuple[str, type[BaseModel], _ModelSignature]
 
 # A cache of pure results. A class that goes away takes its entry with it.
 _OUTLINE: Final = "__asyncposthog_outline__"
 
 
-def _outline(cls: type[BaseModel]) -> _Outline:
-    outline: _Outline | None = cls.__dict__.get(_OUTLINE)
+def _outline(cls: type[BaseModel]) -> _ModelSignature:
+    outline: _ModelSignature | None = cls.__dict__.get(_OUTLINE)
     if outline is None:
-        complete_fields(cls)
+        ensure_fields_built(cls)
         fields = {name: (wire_name(name, field), field) for name, field in cls.model_fields.items()}
-        closed = ((wire, alias_value(field.annotation)) for wire, field in fields.values())
-        outline = _Outline(
+        closed = ((wire, resolve_type_alias(field.annotation)) for wire, field in fields.values())
+        outline = _ModelSignature(
             names={name: name for name in fields} | {wire: n for n, (wire, _) in fields.items()},
             required=frozenset(name for name, (_, f) in fields.items() if f.is_required()),
             constants=tuple(
@@ -171,14 +171,14 @@ def _models(annotation: Any, seen: set[int]) -> Iterator[type[BaseModel]]:
     if id(annotation) in seen:
         return
     seen.add(id(annotation))
-    annotation = alias_value(annotation)
+    annotation = resolve_type_alias(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument, seen)
 
 
-class Fallback:
+class UnknownVariantAsDict:
     """Takes a dict that is of no known variant, and only such a dict."""
 
     __slots__ = ("_annotation", "_discriminator", "_known", "_unions")
@@ -220,9 +220,9 @@ class Fallback:
 
 def _tags(annotation: Any, discriminator: str) -> Iterable[Any]:
     """Yield the values of the discriminating field of every model in an annotation."""
-    annotation = alias_value(annotation)
+    annotation = resolve_type_alias(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        complete_fields(annotation)
+        ensure_fields_built(annotation)
         for name, field in annotation.model_fields.items():
             if discriminator in (name, wire_name(name, field)):
                 yield from _literals(field.annotation)
@@ -232,7 +232,7 @@ def _tags(annotation: Any, discriminator: str) -> Iterable[Any]:
 
 
 def _literals(annotation: Any) -> Iterable[Any]:
-    annotation = alias_value(annotation)
+    annotation = resolve_type_alias(annotation)
     for argument in get_args(annotation):
         if getattr(annotation, "__origin__", None) is Literal:
             yield argument

@@ -10,7 +10,7 @@ from typing import Any
 
 from .next_link import follow
 from .state import Call, Envelope, PageState
-from .strategies import identities
+from .strategies import item_ids
 
 __all__ = ["count_changed", "fewer", "gap", "is_whole", "repeated", "short", "unordered"]
 
@@ -54,7 +54,7 @@ def gap(call: Call, state: PageState, page: Envelope, following: PageState) -> s
     if not _by_offset(call) or "offset" not in following.query:
         return None
     ended, begins = call.offset(state) + len(page.received), call.offset(following)
-    if begins == ended and not following.skip and identities(page.received) is None:
+    if begins == ended and not following.skip and item_ids(page.received) is None:
         link = page.get("next")
         linked = call.offset(follow(call, state, link)) if link else ended
         if linked > ended:

@@ -10,12 +10,12 @@ from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
 from .page import Page
-from .paginator import Fetch, Mark, Step, Walk
+from .paginator import Fetch, Mark, Paginator, Step
 from .prefetch import gather, plan
 from .state import Call, PageState
 from .strategies import STRATEGIES
 
-__all__ = ["Cursor", "Items", "Pages", "call_of", "cursor", "fetch_of", "through"]
+__all__ = ["Cursor", "Items", "Pages", "cursor", "get_call", "get_fetch", "with_fetch"]
 
 _TOTAL = "include_total"
 _USE = "await it for a page, or iterate it with `async for`"
@@ -123,27 +123,27 @@ class Cursor(Generic[T]):
         name, use = escape(self._call.operation.id), escape(_USE)
         return f"<p><code>{name}</code>: nothing was requested yet. {use[0].upper()}{use[1:]}.</p>"
 
-    def _walk(self) -> Walk:
+    def _walk(self) -> Paginator:
         pagination = self._call.operation.pagination
         assert pagination is not None
-        return Walk(self._call, STRATEGIES[pagination.style], self._fetch, self._strict)
+        return Paginator(self._call, STRATEGIES[pagination.style], self._fetch, self._strict)
 
     async def _first_page(self) -> Page[T]:
         walk = self._walk()
         return Page(walk, walk.load(self._start, await walk.request(self._start)))
 
 
-def call_of(cursor: Cursor[Any]) -> Call:
+def get_call(cursor: Cursor[Any]) -> Call:
     """Return the call that a cursor makes, as the user made it."""
     return cursor._call  # pyright: ignore[reportPrivateUsage]
 
 
-def fetch_of(cursor: Cursor[Any]) -> Fetch:
+def get_fetch(cursor: Cursor[Any]) -> Fetch:
     """Return what requests a cursor's pages."""
     return cursor._fetch  # pyright: ignore[reportPrivateUsage]
 
 
-def through(cursor: Cursor[T], fetch: Fetch) -> Cursor[T]:
+def with_fetch(cursor: Cursor[T], fetch: Fetch) -> Cursor[T]:
     """Return the same list, its pages requested by something else."""
     return cursor._changed(fetch, cursor._start)  # pyright: ignore[reportPrivateUsage]
 
@@ -158,7 +158,7 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
         "wanted",
     )  # fmt: skip
 
-    def __init__(self, walk: Walk, start: PageState, concurrency: int) -> None:
+    def __init__(self, walk: Paginator, start: PageState, concurrency: int) -> None:
         self._walk = walk
         self._concurrency = concurrency
         self._states = [start]

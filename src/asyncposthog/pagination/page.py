@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from asyncposthog.model import Model
 
-from .paginator import Step, Walk
+from .paginator import Paginator, Step
 from .state import PageState
 
 __all__ = ["Page"]
@@ -20,7 +20,7 @@ class Page(Collection[T], Generic[T]):
 
     __slots__ = ("_following", "_looked", "_step", "_walk")
 
-    def __init__(self, walk: Walk, step: Step) -> None:
+    def __init__(self, walk: Paginator, step: Step) -> None:
         """Stand at a step of a walk."""
         self._walk = walk
         self._step = step

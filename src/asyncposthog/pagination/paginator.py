@@ -12,9 +12,9 @@ from asyncposthog.errors import NotFoundError, PaginationWarning
 
 from . import consistency
 from .state import Call, Envelope, PageState, failure
-from .strategies import Strategy, content_id, identities
+from .strategies import Strategy, content_id, item_ids
 
-__all__ = ["Fetch", "Mark", "Step", "Walk"]
+__all__ = ["Fetch", "Mark", "Paginator", "Step"]
 
 Fetch: TypeAlias = "Callable[[Mapping[str, Any] | None, Any], Awaitable[bytes]]"
 """Requests one page, given the query by wire names and the body, and returns the raw answer."""
@@ -50,10 +50,10 @@ class Step:
     mark: Mark
 
 
-class Walk:
+class Paginator:
     """The pages of one call. It remembers which requests and which items there were."""
 
-    __slots__ = ("_fetch", "_noticed", "_prints", "_requests", "_strategy", "_strict", "call")
+    __slots__ = ("_fetch", "_fingerprints", "_noticed", "_requests", "_strategy", "_strict", "call")
 
     def __init__(self, call: Call, strategy: Strategy, fetch: Fetch, strict: bool) -> None:
         self.call = call
@@ -62,7 +62,7 @@ class Walk:
         self._strict = strict
         # The position of the page for each request, and for each set of items, seen so far.
         self._requests: dict[int, int] = {}
-        self._prints: dict[int, int] = {}
+        self._fingerprints: dict[int, int] = {}
         self._noticed: set[str] = set()
 
     async def request(self, state: PageState) -> bytes | None:
@@ -159,10 +159,10 @@ class Walk:
         self, envelope: Envelope, position: int, before: Mark | None
     ) -> frozenset[Any] | None:
         """Refuse a page that brings nothing new, where its items can be told apart."""
-        ids = identities(envelope.items)
+        ids = item_ids(envelope.items)
         if ids is None:
             return None
-        repeated = self._prints.setdefault(hash(ids), position) < position
+        repeated = self._fingerprints.setdefault(hash(ids), position) < position
         if before is None or envelope.count != before.count:
             # Something was added meanwhile, and has pushed known items onto this page.
             return frozenset(ids)
@@ -179,7 +179,7 @@ def _leave_out(envelope: Envelope, skip: tuple[str, ...]) -> None:
     """Leave out the items that the page before had, where the page overlaps it on purpose."""
     if not skip:
         return
-    ids = identities(envelope.received, unique=False)
+    ids = item_ids(envelope.received, unique=False)
     if ids is None:
         if skip == (content_id(envelope.received),):
             envelope.items = []

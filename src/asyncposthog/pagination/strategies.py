@@ -22,7 +22,7 @@ from asyncposthog.operation import PageStyle
 from .next_link import follow
 from .state import Call, Envelope, PageState, failure
 
-__all__ = ["STRATEGIES", "Strategy", "content_id", "identities"]
+__all__ = ["STRATEGIES", "Strategy", "content_id", "item_ids"]
 
 Strategy: TypeAlias = Callable[[Call, PageState, Envelope], PageState | None]
 
@@ -31,7 +31,7 @@ _COMPLETE: Final = "The items up to here are complete."
 _IDENTITIES: Final = tuple((n, attrgetter(n), itemgetter(n)) for n in ("id", "uuid"))
 
 
-def identities(items: list[Any], *, unique: bool = True) -> tuple[Any, ...] | None:
+def item_ids(items: list[Any], *, unique: bool = True) -> tuple[Any, ...] | None:
     """Return what tells the items apart: their `id` or `uuid`; None where they have neither.
 
     Args:
@@ -68,7 +68,7 @@ def _field(item: Any, name: str) -> Any:
 
 def _offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
     if not page.has("next"):
-        return _computed(call, state, page)
+        return _next_offset(call, state, page)
     link = page.get("next")
     if not link:
         return _past_the_end(call, state, page)
@@ -115,7 +115,7 @@ def _continued(state: PageState, page: Envelope, query: Mapping[str, Any]) -> Pa
     """
     if not page.items:
         return None
-    known = identities(page.received)
+    known = item_ids(page.received)
     return PageState(query, state.after, () if known is None else tuple(map(str, known)))
 
 
@@ -129,7 +129,7 @@ def _unlinked(state: PageState, page: Envelope, query: Mapping[str, Any]) -> Pag
     return replace(following, skip=skip, beyond=True)
 
 
-def _computed(call: Call, state: PageState, page: Envelope) -> PageState | None:
+def _next_offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
     """Advance by what has come, never by what was asked for: the server may give less."""
     here, got = call.offset(state), len(page.received)
     more = page.more
@@ -150,7 +150,7 @@ def _persons(call: Call, state: PageState, page: Envelope) -> PageState | None:
     return _offset(call, state, page) if page.items else None
 
 
-def _linked(call: Call, state: PageState, page: Envelope) -> PageState | None:
+def _next_link(call: Call, state: PageState, page: Envelope) -> PageState | None:
     # Also where the schema knows no `next`. Some such links have offsets or page numbers.
     link = page.get("next")
     if not link:
@@ -235,7 +235,7 @@ def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
     linked = follow(call, state, link) if link else None
     direction = _direction(call.parameter("orderBy", state))
     last = _timestamp(page.received[-1])
-    known = identities(page.received, unique=False)
+    known = item_ids(page.received, unique=False)
     if direction is None or last is None or known is None:
         return linked
     bound = last + _TICK if direction == "before" else last - _TICK
@@ -302,7 +302,7 @@ def _recordings(call: Call, state: PageState, page: Envelope) -> PageState | Non
         if call.offset(state):
             query["offset"] = 0  # the cursor counts from the beginning
         return PageState(query)
-    return _computed(call, state, page) if page.more else _linked(call, state, page)
+    return _next_offset(call, state, page) if page.more else _next_link(call, state, page)
 
 
 def _body_cursor(call: Call, state: PageState, page: Envelope) -> PageState | None:
@@ -319,10 +319,10 @@ def _body_cursor(call: Call, state: PageState, page: Envelope) -> PageState | No
 STRATEGIES: Final[Mapping[PageStyle, Strategy]] = {
     "offset": _offset,
     "persons": _persons,
-    "cursor": _linked,
+    "cursor": _next_link,
     "page": _page,
     "events": _events,
     "recordings": _recordings,
     "body_cursor": _body_cursor,
-    "single": _linked,
+    "single": _next_link,
 }

@@ -160,14 +160,14 @@ def arrow_array(
         return _uuid_array(values)
     pa, kind = pyarrow_module(), kind.base
     target = arrow_type(kind)
-    array = _as_it_came(kind, values, pool)
+    array = _passthrough_array(kind, values, pool)
     if array is not None:
         return array
     prepare = _preparer(kind)
     try:
         return pa.array([None if v is None else prepare(v) for v in values], target)
     except _failures() as error:
-        raise ValueError(_complaint(kind, values, prepare, str(error))) from None
+        raise ValueError(_conversion_error(kind, values, prepare, str(error))) from None
 
 
 def _uuid_array(values: Sequence[Any]) -> Array:
@@ -197,21 +197,21 @@ def _failures() -> tuple[type[Exception], ...]:
     return (*failures, pyarrow_module().ArrowException)
 
 
-def _as_it_came(kind: ColumnType, values: Sequence[Any], pool: Any) -> Array:
+def _passthrough_array(kind: ColumnType, values: Sequence[Any], pool: Any) -> Array:
     """Hand a column of plain values to Arrow as it is; None where it needs a closer look."""
     pa, target = pyarrow_module(), arrow_type(kind)
     kinds = set(map(type, values)) - {NoneType}
     try:
         if kind.name in _TIMES and kinds <= {str}:
             return pa.array(values, pa.string()).cast(target)
-        if kinds <= _taken(target):
+        if kinds <= _accepted_json_types(target):
             return pa.array(values, target, memory_pool=pool)
     except _failures():
         pass
     return None
 
 
-def _taken(target: DataType) -> set[type]:
+def _accepted_json_types(target: DataType) -> set[type]:
     """Return the kinds of JSON values that Arrow takes for a type without losing anything."""
     types = pyarrow_module().types
     if types.is_string(target):
@@ -223,7 +223,7 @@ def _taken(target: DataType) -> set[type]:
     return {bool} if types.is_boolean(target) else set()
 
 
-def _complaint(kind: ColumnType, values: Sequence[Any], prepare: Convert, said: str) -> str:
+def _conversion_error(kind: ColumnType, values: Sequence[Any], prepare: Convert, said: str) -> str:
     pa, target = pyarrow_module(), arrow_type(kind)
     for value in values:
         try:

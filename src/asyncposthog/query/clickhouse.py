@@ -133,7 +133,7 @@ def parse_type(text: str) -> ColumnType:
     Raises:
         ValueError: It is not written as ClickHouse writes types.
     """
-    reader = _Reader(text)
+    reader = _TypeParser(text)
     found = reader.type(0)
     reader.end()
     return found
@@ -152,7 +152,7 @@ _TOKEN: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\(.)|''", re.DOTALL)
 
 
-class _Reader:
+class _TypeParser:
     """The tokens of a type name, taken one by one."""
 
     def __init__(self, text: str) -> None:
@@ -164,17 +164,17 @@ class _Reader:
         """Read a type and what it has in parentheses."""
         kind, name, start = self._next()
         if kind != "word" or depth > _DEPTH:
-            self._refuse(start)
+            self._syntax_error(start)
         items: list[ColumnType] = []
         labels: list[str] = []
         parameters: list[int | float | str] = []
-        if self._takes("("):
-            while not self._takes(")"):
+        if self._accept("("):
+            while not self._accept(")"):
                 self._argument(items, labels, parameters, depth + 1)
-                if not self._takes(",") and self._peek() != ("mark", ")"):
-                    self._refuse(self._where())
+                if not self._accept(",") and self._peek() != ("mark", ")"):
+                    self._syntax_error(self._where())
         if labels and len(labels) != len(items):
-            self._refuse(start)
+            self._syntax_error(start)
         whole = self.text[start : self._end()].strip()
         return ColumnType(name, tuple(items), tuple(labels), tuple(parameters), whole)
 
@@ -192,7 +192,7 @@ class _Reader:
         elif kind == "string":
             parameters.append(value)
             self.at += 1
-            if self._takes("="):  # an Enum's number for the name
+            if self._accept("="):  # an Enum's number for the name
                 self.at += 1
         elif kind in {"word", "quoted"} and self._peek(1)[0] == "word":
             labels.append(value)
@@ -209,12 +209,12 @@ class _Reader:
 
     def _next(self) -> tuple[str, str, int]:
         if self.at >= len(self.tokens):
-            self._refuse(len(self.text))
+            self._syntax_error(len(self.text))
         kind, value, start, _ = self.tokens[self.at]
         self.at += 1
         return kind, value, start
 
-    def _takes(self, mark: str) -> bool:
+    def _accept(self, mark: str) -> bool:
         found = self._peek() == ("mark", mark)
         self.at += found
         return found
@@ -228,9 +228,9 @@ class _Reader:
     def end(self) -> None:
         """Refuse what follows."""
         if self.at < len(self.tokens):
-            self._refuse(self._where())
+            self._syntax_error(self._where())
 
-    def _refuse(self, where: int) -> NoReturn:
+    def _syntax_error(self, where: int) -> NoReturn:
         raise ValueError(f"{self.text[:200]!r} is no ClickHouse type: see character {where + 1}")
 
 

@@ -64,10 +64,10 @@ def convert_column(
             return _uuids(values)
         return [None if value is None else convert(value) for value in values]
     except _MISFITS:
-        return [_kept(convert, value, misfit) for value in values]
+        return [_convert_or_report(convert, value, misfit) for value in values]
 
 
-def _kept(convert: Convert, value: Any, misfit: Callable[[Any], None] | None) -> Any:
+def _convert_or_report(convert: Convert, value: Any, misfit: Callable[[Any], None] | None) -> Any:
     if value is None:
         return None
     try:

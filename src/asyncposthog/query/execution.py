@@ -27,7 +27,7 @@ from asyncposthog.errors import (
     TimeoutError,  # noqa: A004
 )
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, read_options
+from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
 from asyncposthog.registry.families import query as registry
 from asyncposthog.transport.exchange import UNSENT
@@ -39,9 +39,9 @@ __all__ = [
     "Run",
     "Step",
     "check_timeout",
+    "new_execution",
     "object_of",
     "read_progress",
-    "run_of",
 ]
 
 
@@ -90,7 +90,7 @@ _FIRST_POLL: Final = 0.5
 _GROWTH: Final = 1.5
 _LAST_POLL: Final = 8.0
 """Polls are charged like queries: a job of ten minutes takes 80 of them."""
-_BETTER_ALONE: Final = frozenset({504, 512})
+_ASYNC_RETRY_STATUSES: Final = frozenset({504, 512})
 """What the server cuts short while we wait, and grants more time in the background."""
 
 
@@ -168,11 +168,11 @@ class Run:
             if mode == "async":
                 return await self._in_background()
             if mode == "blocking":
-                self._be_patient()
+                self._extend_timeout()
             try:
                 return await self._waiting()
             except PostHogError as error:
-                if mode == "blocking" or not _helps(error):
+                if mode == "blocking" or not _should_run_async(error):
                     raise
                 too_slow = error
             if isinstance(too_slow, TimeoutError):
@@ -188,7 +188,7 @@ class Run:
             await self._cancel()
             raise
 
-    def _be_patient(self) -> None:
+    def _extend_timeout(self) -> None:
         """Let an attempt take as long as the caller waits: there will be no other."""
         policy = self._options.policy
         if self._timeout is not None and policy.timeout is not None:
@@ -198,18 +198,18 @@ class Run:
     async def _waiting(self) -> Any:
         """Ask, and wait for the answer in the same call."""
         answer = await self._ask(in_background=False)
-        return await self._settled(answer)
+        return await self._wait_for_result(answer)
 
     async def _in_background(self) -> Any:
         """Let the server run it, and ask until it has; twice if the job got lost."""
         try:
-            return await self._settled(await self._ask(in_background=True))
+            return await self._wait_for_result(await self._ask(in_background=True))
         except NotFoundError as error:
             # A 404 of the first call is about something else.
             if error.operation != registry.GET.id:
                 raise
         try:
-            return await self._settled(await self._ask(in_background=True))
+            return await self._wait_for_result(await self._ask(in_background=True))
         except NotFoundError as error:
             if error.operation != registry.GET.id:
                 raise
@@ -239,7 +239,7 @@ class Run:
     def _on_sent(self) -> None:
         self._sent = True
 
-    async def _settled(self, answer: dict[str, Any]) -> dict[str, Any]:
+    async def _wait_for_result(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return an answer with results, once there are some."""
         status = answer.get("query_status")
         if not isinstance(status, dict):
@@ -249,7 +249,7 @@ class Run:
         self.query_id = _text(known.get("id")) or self.query_id
         began = self._clock.monotonic()
         delay = _FIRST_POLL
-        await self._tell(known, began)
+        await self._report_progress(known, began)
         if known.get("complete") and not known.get("error") and self._has_result(answer):
             self._sent = False
             return answer
@@ -257,7 +257,7 @@ class Run:
             await self._sleep(delay)
             delay = min(delay * _GROWTH, _LAST_POLL)
             known = await self._poll()
-            await self._tell(known, began)
+            await self._report_progress(known, began)
         if known.get("error"):
             raise self._failed(known)
         if not isinstance(known.get("results"), dict):
@@ -285,7 +285,7 @@ class Run:
             )
         return cast("dict[str, Any]", status)
 
-    async def _tell(self, status: dict[str, Any], began: float) -> None:
+    async def _report_progress(self, status: dict[str, Any], began: float) -> None:
         if self._on_progress is None:
             return
         elapsed = self._clock.monotonic() - began
@@ -329,7 +329,7 @@ class Run:
         step = self._step
         assert step is not None
         policy = replace(
-            self._options.policy, deadline=self._left(), repeat_timeouts=on_sent is None
+            self._options.policy, deadline=self._left(), retry_timeouts=on_sent is None
         )
         options = replace(self._options, policy=policy)
         if on_sent is None:  # what the caller adds is for the query, not for questions about it
@@ -387,7 +387,7 @@ class Run:
         )
 
 
-def run_of(
+def new_execution(
     service: Resource,
     make: Callable[[str, bool], Step],
     timeout: float | None,
@@ -396,7 +396,7 @@ def run_of(
 ) -> Run:
     """Return a run with the settings of a resource's client, and those of one call."""
     executor = executor_of(service)
-    chosen = executor.defaults if options is None else read_options(options, executor.defaults)
+    chosen = executor.defaults if options is None else parse_options(options, executor.defaults)
     return Run(executor, chosen, make, timeout=timeout, on_progress=on_progress)
 
 
@@ -436,8 +436,8 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _helps(error: PostHogError) -> bool:
+def _should_run_async(error: PostHogError) -> bool:
     """Tell whether the background may succeed where waiting did not."""
     if isinstance(error, TimeoutError):
         return not error.overall and not isinstance(error.__cause__, UNSENT)
-    return error.status in _BETTER_ALONE
+    return error.status in _ASYNC_RETRY_STATUSES

@@ -14,9 +14,9 @@ from asyncposthog.registry.families import insights as registry
 from asyncposthog.resources.insights import Insights
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .execution import OnProgress, Step, check_timeout, object_of, run_of
+from .execution import OnProgress, Step, check_timeout, new_execution, object_of
 from .request import Mode, check_refresh, cut_at, plan_of
-from .result import QueryResult, warn_if_cut
+from .result import QueryResult, warn_if_truncated
 
 __all__ = ["InsightsService"]
 
@@ -70,15 +70,15 @@ class InsightsService(Insights):
             query = {"refresh": f"force_{refresh}" if forced else refresh}
             return Step(_INSIGHT, (id,), query, holds="result")
 
-        run = run_of(self, make, timeout, on_progress, options)
+        run = new_execution(self, make, timeout, on_progress, options)
         if seconds != 0:
             kept = await run.look(Step(_INSIGHT, (id,), {"refresh": "force_cache"}))
             result = _insight(kept, None)
             if result.results is not None and run.is_fresh(result.last_refresh, seconds):
-                warn_if_cut(result)
+                warn_if_truncated(result)
                 return result
         result = _insight(await run.answer(chosen), run.query_id)
-        warn_if_cut(result)
+        warn_if_truncated(result)
         return result
 
     def _read_answer(self, operation: Operation, response: httpx.Response, body: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel
 
-from .sql_scan import DEFAULT_LIMIT, MAX_LIMIT, Sketch, sketch
+from .sql_scan import DEFAULT_LIMIT, MAX_LIMIT, SqlScan, sketch
 from .values import bind
 
 __all__ = ["Mode", "Plan", "Refresh", "check_name", "check_refresh", "cut_at", "plan", "plan_of"]
@@ -34,7 +34,7 @@ class Plan:
     node: Any
     """What is sent as `query`: a model or a mapping with a `kind`."""
     kind: str
-    sketch: Sketch | None = None
+    sketch: SqlScan | None = None
     """What was seen of the SQL; None: there is none."""
     values: Mapping[str, object] | None = None
     limit: int | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-__all__ = ["QueryResult", "TruncatedResultWarning", "warn_if_cut"]
+__all__ = ["QueryResult", "TruncatedResultWarning", "warn_if_truncated"]
 
 _SHOWN: Final = 20
 """Columns that `repr` names."""
@@ -69,7 +69,7 @@ class QueryResult(Sequence[Row]):
         given = self.raw.get("columns")
         if isinstance(given, list):
             return tuple(_column_name(name) for name in cast("list[object]", given))
-        width = len(self._lists[0]) if self._lists else 0
+        width = len(self._raw_rows[0]) if self._raw_rows else 0
         return tuple(str(i + 1) for i in range(width))
 
     @cached_property
@@ -85,7 +85,7 @@ class QueryResult(Sequence[Row]):
     @cached_property
     def rows(self) -> list[Row]:
         """The rows, in the order they came."""
-        lists = self._lists
+        lists = self._raw_rows
         if not lists:
             return []
         converted: list[Sequence[Any]] = []
@@ -95,7 +95,7 @@ class QueryResult(Sequence[Row]):
         return list(zip(*converted, strict=True)) if converted else [() for _ in lists]
 
     @cached_property
-    def _lists(self) -> list[list[Any]]:
+    def _raw_rows(self) -> list[list[Any]]:
         """Return the rows as they came."""
         results = cast("object", self.results)
         if isinstance(results, list):
@@ -133,7 +133,7 @@ class QueryResult(Sequence[Row]):
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self._lists)
+        return len(self._raw_rows)
 
     def __iter__(self) -> Iterator[Row]:
         """Iterate over the rows."""
@@ -164,10 +164,10 @@ class QueryResult(Sequence[Row]):
         Raises:
             ValueError: Two columns have the same name.
         """
-        names = self._distinct()
+        names = self._require_unique_columns()
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
-    def _distinct(self) -> tuple[str, ...]:
+    def _require_unique_columns(self) -> tuple[str, ...]:
         names = self.columns
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -216,7 +216,7 @@ class QueryResult(Sequence[Row]):
         """
         from .frames import to_arrow
 
-        return to_arrow(self.columns, self.column_types, self._columns(self._lists), uuids=uuids)
+        return to_arrow(self.columns, self.column_types, self._columns(self._raw_rows), uuids=uuids)
 
     def to_polars(self) -> polars.DataFrame:
         """Return a `polars.DataFrame`. Extra: `polars`.
@@ -228,7 +228,9 @@ class QueryResult(Sequence[Row]):
         """
         from .frames import to_polars
 
-        return to_polars(self._distinct(), self.column_types, self._columns(self._lists))
+        return to_polars(
+            self._require_unique_columns(), self.column_types, self._columns(self._raw_rows)
+        )
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a `pandas.DataFrame`; what may be NULL stays exact. Extra: `pandas`.
@@ -240,7 +242,9 @@ class QueryResult(Sequence[Row]):
         """
         from .frames import to_pandas
 
-        return to_pandas(self._distinct(), self.column_types, self._columns(self._lists))
+        return to_pandas(
+            self._require_unique_columns(), self.column_types, self._columns(self._raw_rows)
+        )
 
     @property
     def has_more(self) -> bool | None:
@@ -305,7 +309,7 @@ class QueryResult(Sequence[Row]):
         )
 
         try:
-            count, rows = len(self), self._lists[:MAX_ROWS]
+            count, rows = len(self), self._raw_rows[:MAX_ROWS]
         except TypeError:
             return html_table(repr(self)[1:-1], (), (), total=0)
         cut = ", truncated" if self.truncated else ""
@@ -327,7 +331,7 @@ def _moment(value: object) -> datetime | None:
         return None
 
 
-def warn_if_cut(result: QueryResult) -> None:
+def warn_if_truncated(result: QueryResult) -> None:
     """Warn whoever awaits our caller of a result that the server cut."""
     if not result.truncated:
         return

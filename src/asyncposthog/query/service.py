@@ -13,9 +13,9 @@ from asyncposthog.registry.families import query as registry
 from asyncposthog.resources.query import Query
 from asyncposthog.types import OMIT, RequestOptions
 
-from .execution import OnProgress, Step, check_timeout, object_of, run_of
+from .execution import OnProgress, Step, check_timeout, new_execution, object_of
 from .request import Mode, Plan, Refresh, check_name, check_refresh, cut_at, plan, plan_of
-from .result import QueryResult, warn_if_cut
+from .result import QueryResult, warn_if_truncated
 from .sql_scan import MAX_LIMIT
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ class QueryService(Query):
             }
             return Step(_CREATE, body=body, query_id=query_id)
 
-        run = run_of(self, make, timeout, on_progress, options)
+        run = new_execution(self, make, timeout, on_progress, options)
         result = _result(await run.answer(chosen), planned, run.query_id)
-        warn_if_cut(result)
+        warn_if_truncated(result)
         return result
 
     def stream(

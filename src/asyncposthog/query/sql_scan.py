@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "Sketch", "sketch"]
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "SqlScan", "sketch"]
 
 DEFAULT_LIMIT: Final = 100
 """Rows the server gives where a query has no LIMIT."""
@@ -63,7 +63,7 @@ class Placeholder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sketch:
+class SqlScan:
     """What was seen of a query."""
 
     placeholders: tuple[Placeholder, ...] = ()
@@ -78,7 +78,7 @@ class Sketch:
 
 
 @lru_cache(maxsize=256)
-def sketch(sql: str) -> Sketch:
+def sketch(sql: str) -> SqlScan:
     """Look at a query."""
     tokens = [t for t in _tokens(sql) if t.kind not in {"space", "comment"}]
     while tokens and tokens[-1].text == ";":
@@ -86,7 +86,7 @@ def sketch(sql: str) -> Sketch:
     placeholders = tuple(_placeholders(sql, tokens))
     opaque = any(t.kind in {"template", "tag"} for t in tokens)
     limits, clauses = _outermost([t for t in tokens if t.depth == 0], placeholders)
-    return Sketch(
+    return SqlScan(
         placeholders=placeholders,
         sure=not opaque and all(p.name for p in placeholders),
         limits=limits,
@@ -121,13 +121,15 @@ def _placeholders(sql: str, tokens: list[Token]) -> Iterator[Placeholder]:
                 continue  # a dict
             found = _NAME.fullmatch(inside)
             name = found[1] if found else ""
-            yield Placeholder(name, opening.start, token.end, _read_as_time(tokens, start))
+            yield Placeholder(
+                name, opening.start, token.end, _is_datetime_placeholder(tokens, start)
+            )
 
 
 _TIME_READERS: Final = re.compile(r"toDateTime(64|US)?|to_?Date|parseDateTime.*", re.IGNORECASE)
 
 
-def _read_as_time(tokens: list[Token], at: int) -> bool:
+def _is_datetime_placeholder(tokens: list[Token], at: int) -> bool:
     return (
         at >= 2
         and tokens[at - 1].text == "("

@@ -157,7 +157,7 @@ class Pages:
         if self._done:
             raise StopAsyncIteration
         first = self._last is None
-        page = await self._ask()
+        page = await self._fetch_page()
         rows = cast("list[list[Any]]", page.results)
         keys = self._keys(page, rows)
         if keys and keys[0] == self._last:
@@ -173,7 +173,7 @@ class Pages:
             raise StopAsyncIteration
         return page
 
-    async def _ask(self) -> QueryResult:
+    async def _fetch_page(self) -> QueryResult:
         while True:
             sql, values = self._page()
             try:
@@ -188,15 +188,15 @@ class Pages:
         names = [_quoted(name) for name in self._key]
         where, values = "", dict(self._values)
         if self._last is not None:
-            bounds = [self._bound(at, values) for at in range(len(names))]
+            bounds = [self._key_placeholder(at, values) for at in range(len(names))]
             nullable = [kind.nullable for kind in self._kinds]
-            where = f"WHERE {_from(names, bounds, nullable)} "
+            where = f"WHERE {_keyset_condition(names, bounds, nullable)} "
         order = ", ".join(names)
         # The query stands on lines of its own: it may end in a comment.
         tail = f"{where}ORDER BY {order} LIMIT {self._size}"
         return f"SELECT * FROM (\n{self._sql}\n) {tail}", values  # noqa: S608
 
-    def _bound(self, at: int, values: dict[str, object]) -> str:
+    def _key_placeholder(self, at: int, values: dict[str, object]) -> str:
         """Put the last key's value among the values, and return what stands for it in SQL."""
         assert self._last is not None
         name = f"_after_{at}"
@@ -222,20 +222,22 @@ class Pages:
         """Refuse a key that would lose rows."""
         if any(None in key for key in keys):
             raise PaginationError(
-                f"The key {self._shown()} is NULL in some rows: they have no place in its order.",
+                f"The key {self._describe_key()} is NULL in some rows, which have no place "
+                "in its order.",
                 suggestion="Use another key, or leave these rows out: WHERE … IS NOT NULL.",
             )
         before = [] if self._last is None else [self._last]
         twice = next((a for a, b in pairwise([*before, *keys]) if a == b), None)
         if twice is not None:
             raise PaginationError(
-                f"The key {self._shown()} is shared by several rows, {twice!r:.200} for one.",
+                f"The key {self._describe_key()} is shared by several rows, "
+                f"{twice!r:.200} for one.",
                 suggestion="Add a column to it that tells them apart: key=('timestamp', 'uuid').",
             )
         for at, value in enumerate(keys[-1] if keys else ()):
             _check_exact(self._key[at], self._kinds[at], value)
 
-    def _shown(self) -> str:
+    def _describe_key(self) -> str:
         return self._key[0] if len(self._key) == 1 else f"({', '.join(self._key)})"
 
 
@@ -324,7 +326,7 @@ def _typed(kind: ColumnType, placeholder: str) -> str:
     return placeholder
 
 
-def _from(names: list[str], bounds: list[str], nullable: list[bool]) -> str:
+def _keyset_condition(names: list[str], bounds: list[str], nullable: list[bool]) -> str:
     """Return a condition for the rows from a key on, that one included.
 
     Rows whose key is NULL are let through, to be noticed.
@@ -333,7 +335,7 @@ def _from(names: list[str], bounds: list[str], nullable: list[bool]) -> str:
     null = f" OR isNull({name})" if may_be_null else ""
     if len(names) == 1:
         return f"({name} >= {bound}{null})"
-    rest = _from(names[1:], bounds[1:], nullable[1:])
+    rest = _keyset_condition(names[1:], bounds[1:], nullable[1:])
     # The first part says nothing new, but lets the database skip what lies before.
     within = f"{name} >= {bound} AND " if not may_be_null else ""
     return f"({within}({name} > {bound} OR ({name} = {bound} AND {rest}){null}))"

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, Final, cast
 from uuid import UUID
 
-from .sql_scan import Placeholder, Sketch, sketch
+from .sql_scan import Placeholder, SqlScan, sketch
 
 __all__ = ["bind"]
 
@@ -47,7 +47,7 @@ def bind(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, 
     return _typed(sql, seen, given), sent
 
 
-def _check_names(seen: Sketch, given: Mapping[str, object]) -> None:
+def _check_names(seen: SqlScan, given: Mapping[str, object]) -> None:
     for name in given:
         if not isinstance(cast("object", name), str) or not name.isidentifier():
             raise ValueError(f"values: {name!r} is no name for a placeholder")
@@ -92,10 +92,10 @@ def _plain(value: object, what: str, *, inside: bool = False) -> object:
         items = cast("list[object]", value)
         return [_plain(v, f"{what}[{i}]", inside=True) for i, v in enumerate(items)]
     kind = type(value).__name__
-    raise TypeError(f"{what} is a {kind}, which HogQL has no constant for{_hint(value)}")
+    raise TypeError(f"{what} is a {kind}, which HogQL has no constant for{_type_hint(value)}")
 
 
-def _hint(value: object) -> str:
+def _type_hint(value: object) -> str:
     if isinstance(value, timedelta):
         return ": give its seconds, and write toIntervalSecond({name})"
     if isinstance(value, time):
@@ -141,17 +141,17 @@ def _scale(value: Decimal) -> int:
     return max(0, -exponent)
 
 
-def _typed(sql: str, seen: Sketch, given: Mapping[str, object]) -> str:
+def _typed(sql: str, seen: SqlScan, given: Mapping[str, object]) -> str:
     """Return the query with what its placeholders need around them, and without a `;`."""
     pieces: list[str] = []
     place = 0
     for found in seen.placeholders:
-        pieces += [sql[place : found.start], _around(sql, found, given)]
+        pieces += [sql[place : found.start], _wrap_placeholder(sql, found, given)]
         place = found.end
     return "".join([*pieces, sql[place : seen.end]])
 
 
-def _around(sql: str, found: Placeholder, given: Mapping[str, object]) -> str:
+def _wrap_placeholder(sql: str, found: Placeholder, given: Mapping[str, object]) -> str:
     text = sql[found.start : found.end]
     value = given.get(found.name)
     while isinstance(value, Enum):

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from .limits import Rule, Usage
+from .limits import Limit, Usage
 
-__all__ = ["attribute", "backoff", "bounded", "pace", "probes", "share", "when_share"]
+__all__ = ["attribute", "backoff", "bounded", "max_probes", "pace", "seconds_until_share", "share"]
 
 DROP: Final = 0.04
 """After a 429: the part of what we held that is left free at first."""
@@ -56,7 +56,7 @@ def share(limit: int, peak: int, elapsed: float, full: float) -> int:
     return max(limit // LEAST, 1, min(limit, math.floor(grown)))
 
 
-def probes(limit: int) -> int:
+def max_probes(limit: int) -> int:
     """Return how many requests may be in flight where a shared window is nearly full.
 
     Each of them may be refused, and the first refusal comes too late to hold the others back.
@@ -64,14 +64,14 @@ def probes(limit: int) -> int:
     return max(1, limit // 600)
 
 
-def when_share(limit: int, peak: int, full: float, wanted: int) -> float:
+def seconds_until_share(limit: int, peak: int, full: float, wanted: int) -> float:
     """Return the seconds after a 429 at which `share` reaches `wanted`."""
     gap = wanted - peak
     scale = max(1.0, DROP * peak) if gap < 0 else max(1.0, RISE * limit)
     return full * (1.0 + math.copysign((abs(gap) / scale) ** (1.0 / 3.0), gap))
 
 
-def attribute(rules: Sequence[Rule], usages: Sequence[Usage], retry_after: float) -> int:
+def attribute(rules: Sequence[Limit], usages: Sequence[Usage], retry_after: float) -> int:
     """Return the index of the window that most likely refused a request.
 
     The server says only when the oldest request leaves the full window. A window cannot ask for

@@ -21,30 +21,30 @@ from asyncposthog.transport.encoding.request import PreparedRequest, request_inf
 
 from .adaptive import attribute, backoff, bounded
 from .limits import (
-    QUEUE_SECONDS,
+    SERVER_QUEUE_TIMEOUT,
     SLOTS,
-    WATCHED,
+    UNENFORCED,
     Bucket,
+    Limit,
     Limits,
     Plans,
     QueryPlan,
-    Rule,
+    candidate_windows,
     read_limits,
     read_plan,
     read_slots,
-    suspects,
 )
-from .monotonic import Ticker
+from .monotonic import MonotonicClock
 from .resolver import Call, Router
-from .scheduler import LateError, Queue
+from .scheduler import AcquireTimeout, Scheduler
 from .status import BucketView, RateLimits, bucket_view, known_limits
-from .wait_queue import Lane
+from .wait_queue import WaitQueue
 
 __all__ = ["KeyLimiter", "Passage", "RateLimiter"]
 
 logger = logging.getLogger("asyncposthog")
 
-_OTHER: Final = "too_many_concurrent_"
+_NOT_A_RATE_LIMIT: Final = "too_many_concurrent_"
 """How codes of 429s begin that say nothing about rates: too many exports run, for example."""
 
 
@@ -52,8 +52,17 @@ class Passage:
     """Entered for every attempt, left when it is answered or has failed."""
 
     __slots__ = (
-        "_budget", "_lane", "_open", "_operation", "_place", "_request", "_slots", "_ticket",
-        "patience", "sent", "within",
+        "_budget",
+        "_open",
+        "_operation",
+        "_priority",
+        "_queue",
+        "_request",
+        "_slots",
+        "_ticket",
+        "patience",
+        "sent",
+        "within",
     )  # fmt: skip
 
     def __init__(self, budget: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
@@ -61,9 +70,9 @@ class Passage:
         self._budget = budget
         self._operation = operation
         self._request = request
-        self._lane: Lane | None = None
-        self._slots: Lane | None = None
-        self._place: int | None = None
+        self._queue: WaitQueue | None = None
+        self._slots: WaitQueue | None = None
+        self._priority: int | None = None
         self._ticket = 0
         self._open = False
         self.sent = False
@@ -80,8 +89,8 @@ class Passage:
     @property
     def buckets(self) -> str:
         """What the last attempt was charged to, for logs."""
-        rules = () if self._lane is None else self._lane.windows.rules
-        return "+".join(rule.name for rule in rules if rule.limit != WATCHED) or "no limit"
+        rules = () if self._queue is None else self._queue.windows.rules
+        return "+".join(rule.name for rule in rules if rule.limit != UNENFORCED) or "no limit"
 
     @property
     def holds(self) -> bool:
@@ -92,7 +101,7 @@ class Passage:
     @property
     def grace(self) -> float:
         """Seconds for which the server may keep a query waiting, on top of its own time."""
-        return 0.0 if self._slots is None else QUEUE_SECONDS
+        return 0.0 if self._slots is None else SERVER_QUEUE_TIMEOUT
 
     @asynccontextmanager
     async def hold(self) -> AsyncGenerator[None]:
@@ -121,7 +130,7 @@ class Passage:
         known = budget.fixed.get(id(self._operation))
         lane = budget.lane(self._call) if known is None else known[1]
         until = None if self.within is None else budget.ticker.now() + self.within
-        ticket = budget.queue.enter_now(lane) or await self._enter(lane)
+        ticket = budget.queue.try_acquire(lane) or await self._enter(lane)
         while lane.watched and (other := budget.lane(self._call)) is not lane:
             # The plan was learned while we waited.
             await _shielded(lane, lane.windows.release(ticket))
@@ -129,22 +138,22 @@ class Passage:
             if until is not None:
                 self.within = max(0.0, until - budget.ticker.now())
             lane, ticket = other, await self._enter(other)
-        self._lane, self._ticket = lane, ticket
+        self._queue, self._ticket = lane, ticket
         self._open, self.sent = True, False
         budget.requests += 1
-        if self._place is None:
-            self._place = ticket
+        if self._priority is None:
+            self._priority = ticket
         else:
             budget.retries += 1
         return self
 
-    async def _enter(self, lane: Lane) -> int:
+    async def _enter(self, lane: WaitQueue) -> int:
         try:
-            return await self._budget.queue.enter(lane, self.within, self._place, self.patience)
-        except LateError as error:
-            raise self._late(lane.windows.rules[error.index], error) from None
+            return await self._budget.queue.enter(lane, self.within, self._priority, self.patience)
+        except AcquireTimeout as error:
+            raise self._deadline_error(lane.windows.rules[error.index], error) from None
 
-    def _late(self, rule: Rule, late: LateError) -> RateLimitError:
+    def _deadline_error(self, rule: Limit, late: AcquireTimeout) -> RateLimitError:
         span = f" in {rule.seconds:g} s" if rule.seconds else " at a time"
         limit = f"The rate limit {rule.name} ({rule.limit:,}{span})"
         seconds = late.seconds
@@ -173,7 +182,7 @@ class Passage:
     async def answered(self, status: int) -> None:
         """Note that an answer began. Its body may take as long as it likes."""
         if self._open and status != 429:
-            await self._settle(None)
+            await self._record_outcome(None)
 
     async def __aexit__(
         self,
@@ -184,7 +193,7 @@ class Passage:
         """Charge what the server charged, and learn from a 429."""
         if not self._open:
             return
-        lane = self._lane
+        lane = self._queue
         assert lane is not None
         if not self.sent:
             self._open = False
@@ -193,46 +202,46 @@ class Passage:
         elif isinstance(exc, RateLimitError):
             await _shielded(lane, self._refused(lane, exc))
         else:
-            await self._settle(None)
+            await self._record_outcome(None)
 
-    async def _settle(self, uncharged: int | None) -> None:
-        lane = self._lane
+    async def _record_outcome(self, uncharged: int | None) -> None:
+        lane = self._queue
         assert lane is not None
         self._open = False
         lane.failures = 0
         if self._slots is not None:
             self._slots.failures = 0
-        if lane.instant is not None and uncharged is None:
-            lane.instant.land(self._ticket)
+        if lane.memory_windows is not None and uncharged is None:
+            lane.memory_windows.land(self._ticket)
         else:
             await _shielded(lane, lane.windows.settle(self._ticket, uncharged=uncharged))
         if lane.watched and uncharged is None:
-            self._look(lane)
+            self._detect_plan(lane)
         self._budget.queue.changed(lane)
 
-    def _look(self, lane: Lane) -> None:
+    def _detect_plan(self, lane: WaitQueue) -> None:
         """Find out that a project is not on the legacy plan: it was let do more than that."""
         budget = self._budget
         used = lane.windows.peek()[-1].used
         if used > budget.legacy.requests:
             budget.plans.learn(budget.project(self._call), "current")
 
-    async def _refused(self, lane: Lane, error: RateLimitError) -> None:
+    async def _refused(self, lane: WaitQueue, error: RateLimitError) -> None:
         """Learn from a 429: which window is full, for how long, and what others take of it."""
         budget, rules = self._budget, lane.windows.rules
         budget.refused += 1
-        if not rules or (error.code or "").startswith(_OTHER):
-            await self._settle(None)
+        if not rules or (error.code or "").startswith(_NOT_A_RATE_LIMIT):
+            await self._record_outcome(None)
             return
         usages = await lane.windows.usage()
-        suspected = suspects(rules, usages, budget.legacy)
+        suspected = candidate_windows(rules, usages, budget.legacy)
         seconds = bounded(error.retry_after, max(rule.seconds for rule in rules))
         if seconds is None:
             await self._back_off(lane, attribute(*suspected, 0.0))
             return
         index = attribute(*suspected, seconds)
-        await self._settle(index)
-        watched = rules[index].limit == WATCHED
+        await self._record_outcome(index)
+        watched = rules[index].limit == UNENFORCED
         if watched:
             budget.plans.learn(budget.project(self._call), "legacy")
             budget.lane(self._call)  # it takes over what was counted
@@ -241,14 +250,14 @@ class Passage:
         logger.info("429: nothing goes for %.0f s through %s", seconds, rules[index].name)
         budget.queue.changed(lane)
 
-    async def _back_off(self, lane: Lane, index: int) -> None:
+    async def _back_off(self, lane: WaitQueue, index: int) -> None:
         """Slow down after a 429 that says nothing of time."""
         learn = self._slots is not None
         if self._slots is not None:
             # All slots of the project are taken: the rate is not to blame.
             lane, index = self._slots, 0
         failures = lane.failures
-        await self._settle(None)
+        await self._record_outcome(None)
         lane.failures = failures + 1
         seconds = backoff(lane.failures, self._budget.ticker.random())
         await lane.windows.close(index, seconds, learn=learn)
@@ -258,9 +267,9 @@ class Passage:
         self._budget.queue.changed(lane)
 
 
-async def _shielded(lane: Lane, step: Awaitable[None]) -> None:
+async def _shielded(lane: WaitQueue, step: Awaitable[None]) -> None:
     """Take a step that must not be cancelled half-way."""
-    if lane.instant is not None:
+    if lane.memory_windows is not None:
         await step
         return
     with anyio.CancelScope(shield=True):
@@ -304,10 +313,10 @@ class RateLimiter:
         self._plan: QueryPlan = read_plan(query_plan)
         self._slots = read_slots(query_slots)
         self.known = known_limits(self._buckets, self._slots)
-        self.ticker = Ticker(clock or SystemClock())
+        self.ticker = MonotonicClock(clock or SystemClock())
         self.store: Store = MemoryStore(self.ticker) if store is None else store
-        self.queue = Queue(self.ticker)
-        self.lanes: dict[tuple[Rule, ...], Lane] = {}
+        self.queue = Scheduler(self.ticker)
+        self.lanes: dict[tuple[Limit, ...], WaitQueue] = {}
         self._most = _LANES
         self._keys: dict[tuple[str, str], KeyLimiter] = {}
 
@@ -328,13 +337,13 @@ class RateLimiter:
             self._keys[host, digest] = known
         return known
 
-    def lane(self, rules: tuple[Rule, ...]) -> Lane:
+    def lane(self, rules: tuple[Limit, ...]) -> WaitQueue:
         """Return where those wait that draw on some budgets."""
         lane = self.lanes.get(rules)
         if lane is None:
             if len(self.lanes) >= self._most:
                 self._prune()
-            lane = self.lanes[rules] = Lane(self.store.windows(rules))
+            lane = self.lanes[rules] = WaitQueue(self.store.windows(rules))
         return lane
 
     def _prune(self) -> None:
@@ -371,7 +380,7 @@ class KeyLimiter:
         """Share queue, lanes and store with the other keys."""
         self._limiter = limiter
         self._router = router
-        self.fixed: dict[int, tuple[Operation, Lane]] = {}
+        self.fixed: dict[int, tuple[Operation, WaitQueue]] = {}
         """The lanes of operations that always take the same, by the operation's identity."""
         self.plans = plans
         self.legacy = legacy
@@ -392,7 +401,7 @@ class KeyLimiter:
         """
         return Passage(self, operation, request)
 
-    def lane(self, call: Call) -> Lane:
+    def lane(self, call: Call) -> WaitQueue:
         """Return where a call waits."""
         operation = call.operation
         lane = self._limiter.lane(self._router.rules(call))
@@ -400,7 +409,7 @@ class KeyLimiter:
             self.fixed[id(operation)] = operation, lane
         return lane
 
-    def slots(self, call: Call) -> Lane | None:
+    def slots(self, call: Call) -> WaitQueue | None:
         """Return where a call waits for a slot, if it runs a query."""
         rule = self._router.slot(call)
         return None if rule is None else self._limiter.lane((rule,))
@@ -409,7 +418,7 @@ class KeyLimiter:
         """Return what stands for the project of a call."""
         return self._router.project(call)
 
-    def forget(self, lane: Lane) -> None:
+    def forget(self, lane: WaitQueue) -> None:
         """Note that a lane is dropped: how many had to wait in it still counts."""
         if any(self._router.label(key) is not None for key in lane.keys):
             self._waits += lane.waits
@@ -424,7 +433,7 @@ class KeyLimiter:
                 waits += lane.waits
             rows = zip(labels, lane.windows.rules, lane.windows.peek(), strict=True)
             for label, rule, usage in rows:
-                if label is not None and rule.limit != WATCHED:
+                if label is not None and rule.limit != UNENFORCED:
                     before = buckets.get(label)
                     waiting = len(lane) + (before.waiting if before else 0)
                     buckets[label] = bucket_view(rule, usage, waiting)

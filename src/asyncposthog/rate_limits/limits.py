@@ -15,17 +15,18 @@ from asyncposthog.operation import Operation
 from asyncposthog.registry import BUCKETS
 
 __all__ = [
-    "QUEUE_SECONDS",
+    "SERVER_QUEUE_TIMEOUT",
     "SLOTS",
-    "WATCHED",
+    "UNENFORCED",
     "Bucket",
+    "Limit",
     "Limits",
     "Per",
     "Plans",
     "QueryPlan",
-    "Rule",
     "Usage",
     "buckets_of",
+    "candidate_windows",
     "depends_on_plan",
     "needs_slot",
     "read_limits",
@@ -33,17 +34,16 @@ __all__ = [
     "read_slots",
     "runs_hogql",
     "slot_rule",
-    "suspects",
     "table",
 ]
 
-WATCHED: Final = 1 << 60
+UNENFORCED: Final = 1 << 60
 """A limit that holds nobody back, not even while the window is closed: requests are counted for
 those to whom another one applies."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Limit:
     """One budget: so many requests in any span of so many seconds."""
 
     key: str
@@ -224,12 +224,12 @@ def _pair(name: str, value: object) -> tuple[int, float]:
 
 SLOTS: Final = 3
 """Queries of one project that the server runs at a time."""
-QUEUE_SECONDS: Final = 30.0
+SERVER_QUEUE_TIMEOUT: Final = 30.0
 """Seconds for which the server keeps one more waiting, before it refuses it."""
 
 _BUCKET: Final = "api_queries_burst"
 # POSTs charged as queries that do not run one.
-_IDLE: Final = ("endpoints", "upgrade", "check_auth_for_async", "last_execution_times",
+_NON_QUERY_ACTIONS: Final = ("endpoints", "upgrade", "check_auth_for_async", "last_execution_times",
                 "materialization_preview")  # fmt: skip
 
 
@@ -238,13 +238,13 @@ def needs_slot(operation: Operation) -> bool:
     return (
         operation.method == "POST"
         and _BUCKET in operation.buckets
-        and operation.path.rstrip("/").rpartition("/")[2] not in _IDLE
+        and operation.path.rstrip("/").rpartition("/")[2] not in _NON_QUERY_ACTIONS
     )
 
 
-def slot_rule(owner: str, slots: int) -> Rule:
+def slot_rule(owner: str, slots: int) -> Limit:
     """Return the budget that queries of one project hold while they run."""
-    return Rule(f"{owner}/slots", "slots", slots, 0.0)
+    return Limit(f"{owner}/slots", "slots", slots, 0.0)
 
 
 def read_slots(value: object) -> int:
@@ -296,9 +296,9 @@ def runs_hogql(content: bytes | None) -> bool:
     return bool(kind == "HogQLQuery")
 
 
-def suspects(
-    rules: Sequence[Rule], usages: Sequence[Usage], legacy: Bucket
-) -> tuple[list[Rule], list[Usage]]:
+def candidate_windows(
+    rules: Sequence[Limit], usages: Sequence[Usage], legacy: Bucket
+) -> tuple[list[Limit], list[Usage]]:
     """Return the windows that may have refused a query, the legacy one among them.
 
     While the plan is not known, the legacy window is counted without being kept to. It is
@@ -306,9 +306,9 @@ def suspects(
     """
     checked, full = list(rules), list(usages)
     for index, rule in enumerate(rules):
-        if rule.name == legacy.name and rule.limit == WATCHED:
+        if rule.name == legacy.name and rule.limit == UNENFORCED:
             used = usages[index].used
-            limit = legacy.requests if used >= _SURE * legacy.requests else WATCHED
+            limit = legacy.requests if used >= _SURE * legacy.requests else UNENFORCED
             checked[index] = replace(rule, limit=limit)
             full[index] = replace(usages[index], limit=limit, share=limit)
     return checked, full

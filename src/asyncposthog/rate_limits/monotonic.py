@@ -9,13 +9,13 @@ import anyio
 
 from asyncposthog.transport.clock import Clock
 
-__all__ = ["Ticker"]
+__all__ = ["MonotonicClock"]
 
 _EARLY: Final = 0.005
 """Seconds by which a sleep may end too early: that much is waited again, no more."""
 
 
-class Ticker:
+class MonotonicClock:
     """A clock as the limiter needs it: it never goes back, and sleeping moves it forward."""
 
     __slots__ = ("_clock", "_last", "_monotonic", "_shift")

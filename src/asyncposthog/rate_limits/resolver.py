@@ -13,10 +13,10 @@ from asyncposthog import registry
 from asyncposthog.operation import Operation
 
 from .limits import (
-    WATCHED,
+    UNENFORCED,
     Bucket,
+    Limit,
     Plans,
-    Rule,
     buckets_of,
     depends_on_plan,
     needs_slot,
@@ -128,7 +128,7 @@ class Router:
             and all(self._buckets[name].per in _PER_KEY for name in operation.buckets)
         )
 
-    def rules(self, call: Call) -> tuple[Rule, ...]:
+    def rules(self, call: Call) -> tuple[Limit, ...]:
         """Return the windows that a call draws on."""
         operation = self.operation(call)
         if not depends_on_plan(operation):
@@ -137,10 +137,12 @@ class Router:
         hogql = plan != "current" and operation.method == "POST" and runs_hogql(call.content)
         rules = self._named(call, buckets_of(operation, plan, hogql=hogql, buckets=self._buckets))
         if plan == "auto" and hogql:
-            rules += (Rule(f"{self._own}/query", "query", WATCHED, self._buckets["query"].seconds),)
+            rules += (
+                Limit(f"{self._own}/query", "query", UNENFORCED, self._buckets["query"].seconds),
+            )
         return rules
 
-    def slot(self, call: Call) -> Rule | None:
+    def slot(self, call: Call) -> Limit | None:
         """Return the slots of the project, if the call runs a query."""
         if not needs_slot(self.operation(call)):
             return None
@@ -160,9 +162,9 @@ class Router:
         host, _, shared = owner.partition("/")
         return f"{name} of {shared}" if host == self._host and " " in shared else None
 
-    def _named(self, call: Call, buckets: tuple[Bucket, ...]) -> tuple[Rule, ...]:
+    def _named(self, call: Call, buckets: tuple[Bucket, ...]) -> tuple[Limit, ...]:
         return tuple(
-            Rule(f"{self._owner(call, bucket)}/{bucket.name}", bucket.name,
+            Limit(f"{self._owner(call, bucket)}/{bucket.name}", bucket.name,
                  bucket.requests, bucket.seconds)
             for bucket in buckets
         )  # fmt: skip

@@ -16,10 +16,10 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from .monotonic import Ticker
-from .wait_queue import Lane, Waiter
+from .monotonic import MonotonicClock
+from .wait_queue import Waiter, WaitQueue
 
-__all__ = ["LateError", "Queue"]
+__all__ = ["AcquireTimeout", "Scheduler"]
 
 logger = logging.getLogger("asyncposthog")
 
@@ -27,7 +27,7 @@ _LONG: Final = 90.0
 """Seconds of waiting that are worth a line in the log: longer than a minute's limit takes."""
 
 
-class LateError(Exception):
+class AcquireTimeout(Exception):
     """A deadline cannot be met, or the server has closed a window for too long."""
 
     def __init__(self, seconds: float, index: int, closed: bool = False) -> None:
@@ -38,40 +38,40 @@ class LateError(Exception):
         self.closed = closed
 
 
-class Queue:
+class Scheduler:
     """Everybody who waits, in lanes: one for each set of windows.
 
     Lanes do not block each other. Where two wait for a window they share, the one that came first
     goes first.
     """
 
-    def __init__(self, ticker: Ticker) -> None:
+    def __init__(self, ticker: MonotonicClock) -> None:
         """Begin empty."""
         self._ticker = ticker
         self._numbers = count(1)
-        self._lanes: dict[Lane, None] = {}
+        self._lanes: dict[WaitQueue, None] = {}
         """Those where somebody waits."""
-        self._sharing: dict[str, dict[Lane, None]] = {}
+        self._sharing: dict[str, dict[WaitQueue, None]] = {}
         """Those of them that draw on a window, by its key."""
-        self._marked: dict[Lane, None] = {}
+        self._marked: dict[WaitQueue, None] = {}
         """Those for which something happened that may let somebody go earlier than was planned."""
-        self._planned: list[tuple[float, int, Lane]] = []
+        self._planned: list[tuple[float, int, WaitQueue]] = []
         """When to look at which; an entry that is not the lane's `due` is out of date."""
         self._leader: Waiter | None = None
         self._alarm: anyio.CancelScope | None = None
         self._wake = math.inf
         """Until when the leader sleeps."""
 
-    def enter_now(self, lane: Lane) -> int:
+    def try_acquire(self, lane: WaitQueue) -> int:
         """Return the ticket of a request that may go without waiting; 0 if it may have to."""
-        if lane.instant is None or (self._lanes and self._disputed(lane)):
+        if lane.memory_windows is None or (self._lanes and self._is_contended(lane)):
             return 0
         ticket = next(self._numbers)
-        return 0 if lane.instant.take(ticket) else ticket
+        return 0 if lane.memory_windows.take(ticket) else ticket
 
     async def enter(
         self,
-        lane: Lane,
+        lane: WaitQueue,
         within: float | None = None,
         place: int | None = None,
         patience: float = math.inf,
@@ -89,7 +89,7 @@ class Queue:
                 It is raised as soon as that is known.
         """
         ticket = next(self._numbers)
-        if not self._lanes or not self._disputed(lane):
+        if not self._lanes or not self._is_contended(lane):
             try:
                 wait = await lane.windows.acquire(ticket)
             except BaseException:
@@ -100,24 +100,24 @@ class Queue:
         await self._wait(lane, ticket, within, place, patience)
         return ticket
 
-    def changed(self, lane: Lane) -> None:
+    def changed(self, lane: WaitQueue) -> None:
         """Look whether others may go, after something was given back or logged."""
         if self._lanes:
             for key in lane.keys:
-                self._mark(self._sharing.get(key, ()))
+                self._schedule_now(self._sharing.get(key, ()))
 
-    def _disputed(self, lane: Lane) -> bool:
+    def _is_contended(self, lane: WaitQueue) -> bool:
         sharing = self._sharing
         return any(key in sharing for key in lane.keys)
 
-    def _mark(self, lanes: Iterable[Lane]) -> None:
+    def _schedule_now(self, lanes: Iterable[WaitQueue]) -> None:
         """Have lanes looked at, whatever was planned."""
         self._marked.update(dict.fromkeys(lanes))
         if self._marked and self._alarm is not None:
             self._alarm.cancel()
 
     async def _wait(
-        self, lane: Lane, ticket: int, within: float | None, place: int | None, patience: float
+        self, lane: WaitQueue, ticket: int, within: float | None, place: int | None, patience: float
     ) -> None:
         deadline = math.inf if within is None else self._ticker.now() + within
         again = place is not None
@@ -125,11 +125,11 @@ class Queue:
         try:
             seconds, index = lane.closed()
             if seconds > patience:
-                raise LateError(seconds, index, closed=True)
+                raise AcquireTimeout(seconds, index, closed=True)
             if within is not None:
                 seconds, index = await lane.windows.forecast(0 if again else len(lane))
                 if seconds > within:
-                    raise LateError(seconds, index)
+                    raise AcquireTimeout(seconds, index)
             self._join(lane, waiter)
             while not waiter.granted:
                 if self._leader is None or self._leader is waiter:
@@ -137,7 +137,7 @@ class Queue:
                 else:
                     await waiter.event.wait()
                 if waiter.late is not None:
-                    raise LateError(*waiter.late)
+                    raise AcquireTimeout(*waiter.late)
         except BaseException:
             self._leave(lane, waiter)
             waiter.gone = True
@@ -146,21 +146,21 @@ class Queue:
             raise
         finally:
             if self._leader is waiter:
-                self._hand_over()
+                self._elect_leader()
 
-    def _join(self, lane: Lane, waiter: Waiter) -> None:
+    def _join(self, lane: WaitQueue, waiter: Waiter) -> None:
         if not len(lane):
             self._lanes[lane] = None
             for key in lane.keys:
                 self._sharing.setdefault(key, {})[lane] = None
             lane.wake = 0.0
-            self._mark((lane,))
+            self._schedule_now((lane,))
         elif waiter.deadline < self._wake:
-            self._mark((lane,))
+            self._schedule_now((lane,))
         lane.join(waiter)
         self._plan(lane, min(lane.due, waiter.deadline))
 
-    def _plan(self, lane: Lane, due: float) -> None:
+    def _plan(self, lane: WaitQueue, due: float) -> None:
         """Note when to look at a lane again."""
         if due == lane.due:
             return
@@ -173,7 +173,7 @@ class Queue:
             self._planned = [entry for entry in dues if entry[0] < math.inf]
             heapify(self._planned)
 
-    def _leave(self, lane: Lane, waiter: Waiter) -> None:
+    def _leave(self, lane: WaitQueue, waiter: Waiter) -> None:
         lane.leave(waiter)
         if not len(lane) and lane in self._lanes:
             del self._lanes[lane]
@@ -185,12 +185,12 @@ class Queue:
                 if not sharing:
                     del self._sharing[key]
 
-    async def _release(self, lane: Lane, ticket: int) -> None:
+    async def _release(self, lane: WaitQueue, ticket: int) -> None:
         with anyio.CancelScope(shield=True):
             await lane.windows.release(ticket)
         self.changed(lane)
 
-    def _hand_over(self) -> None:
+    def _elect_leader(self) -> None:
         """Make somebody else the leader: one who is likely to stay for long."""
         lane = next(iter(self._lanes), None)
         self._leader = None if lane is None else lane.last()
@@ -214,7 +214,7 @@ class Queue:
     async def _dispatch(self) -> float:
         """Let everybody go who may, in order of arrival; return when to look again."""
         now = self._ticker.now()
-        looked_at = self._looked_at(now)
+        looked_at = self._due_queues(now)
         firsts = ((lane.first(), lane) for lane in looked_at)
         heads = [(first.place, first.ticket, lane) for first, lane in firsts if first is not None]
         heapify(heads)
@@ -225,7 +225,7 @@ class Queue:
                 heappop(heads)
             elif waiter.ticket != ticket:
                 heapreplace(heads, (waiter.place, waiter.ticket, lane))
-            elif wait := await self._ask(lane, waiter):
+            elif wait := await self._try_admit(lane, waiter):
                 lane.wake = self._ticker.now() + wait
                 heappop(heads)
                 if _LONG <= wait < math.inf and lane.told < lane.wake - _LONG:
@@ -234,14 +234,14 @@ class Queue:
                     logger.warning("rate limits (%s): calls wait for %.0f s", names, wait)
         for lane in looked_at:
             if lane.wake > now:
-                self._dismiss(lane)
-            await self._expire(lane)
+                self._reject_blocked(lane)
+            await self._reject_expired(lane)
             if lane in self._lanes:
                 hurried = lane.hurried()
                 self._plan(lane, lane.wake if hurried is None else min(lane.wake, hurried.deadline))
-        return self._next_look()
+        return self._next_check()
 
-    def _looked_at(self, now: float) -> list[Lane]:
+    def _due_queues(self, now: float) -> list[WaitQueue]:
         """Take those lanes where something happened, or was planned for now."""
         marked, self._marked = self._marked, {}
         while self._planned and self._planned[0][0] <= now:
@@ -251,13 +251,13 @@ class Queue:
                 marked[lane] = None
         return [lane for lane in marked if lane in self._lanes]
 
-    def _next_look(self) -> float:
+    def _next_check(self) -> float:
         """Return when a lane is due, leaving out what is no longer planned."""
         while self._planned and self._planned[0][0] != self._planned[0][2].due:
             heappop(self._planned)
         return self._planned[0][0] if self._planned else math.inf
 
-    async def _ask(self, lane: Lane, waiter: Waiter) -> float:
+    async def _try_admit(self, lane: WaitQueue, waiter: Waiter) -> float:
         """Ask the store for the first of a lane, and let it go if there is room."""
         waiter.asking = True
         try:
@@ -273,7 +273,7 @@ class Queue:
             waiter.event.set()
         return wait
 
-    def _dismiss(self, lane: Lane) -> None:
+    def _reject_blocked(self, lane: WaitQueue) -> None:
         """Fail those who do not wait for as long as the server has closed a window."""
         seconds, index = lane.closed()
         for waiter in lane.impatient(seconds):
@@ -281,7 +281,7 @@ class Queue:
             waiter.late = seconds, index, True
             waiter.event.set()
 
-    async def _expire(self, lane: Lane) -> None:
+    async def _reject_expired(self, lane: WaitQueue) -> None:
         """Fail those whose deadline is over, or comes before the first may go."""
         while (waiter := lane.hurried()) is not None:
             now = self._ticker.now()

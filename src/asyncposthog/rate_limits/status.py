@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
 
-from .limits import SLOTS, Bucket, Rule, Usage, table
+from .limits import SLOTS, Bucket, Limit, Usage, table
 
 __all__ = ["BucketView", "RateLimits", "bucket_view", "known_limits"]
 
@@ -37,7 +37,7 @@ class BucketView:
     """Seconds for which nothing goes, because the server refused a request; 0: it is open."""
 
 
-def bucket_view(rule: Rule, usage: Usage, waiting: int) -> BucketView:
+def bucket_view(rule: Limit, usage: Usage, waiting: int) -> BucketView:
     """Return what people are shown of a window."""
     return BucketView(
         limit=usage.limit,

@@ -11,9 +11,9 @@ import anyio
 from asyncposthog.rate_limits.stores.base import Windows
 from asyncposthog.rate_limits.stores.memory import MemoryWindows
 
-from .limits import WATCHED
+from .limits import UNENFORCED
 
-__all__ = ["Lane", "Waiter"]
+__all__ = ["WaitQueue", "Waiter"]
 
 
 class Waiter:
@@ -60,21 +60,32 @@ class Waiter:
         """Whether nobody waits for it any more."""
 
 
-class Lane:
+class WaitQueue:
     """First come, first served; those refused by the server before all others."""
 
     __slots__ = (
-        "_deadlines", "_least", "_queue", "_refused", "due", "failures", "instant", "keys", "told",
-        "waits", "wake", "watched", "windows",
+        "_deadlines",
+        "_least",
+        "_queue",
+        "_refused",
+        "due",
+        "failures",
+        "keys",
+        "memory_windows",
+        "told",
+        "waits",
+        "wake",
+        "watched",
+        "windows",
     )  # fmt: skip
 
     def __init__(self, windows: Windows) -> None:
         """Begin empty."""
         self.windows = windows
         self.keys = tuple(rule.key for rule in windows.rules)
-        self.instant = windows if isinstance(windows, MemoryWindows) else None
+        self.memory_windows = windows if isinstance(windows, MemoryWindows) else None
         """The windows, if their store never makes anybody wait for it."""
-        self.watched = any(rule.limit == WATCHED for rule in windows.rules)
+        self.watched = any(rule.limit == UNENFORCED for rule in windows.rules)
         """Whether what is drawn on may change, because the plan is not known yet."""
         self.wake = 0.0
         """When asking for the first one makes sense again."""

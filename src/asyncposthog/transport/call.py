@@ -18,18 +18,18 @@ from asyncposthog.types import KeyKind
 
 from .client_pool import HeldStream, Lease
 from .exchange import Credentials, Progress, exchange
-from .limiter import Budget, Passage
+from .limiter import KeyRateLimits, Passage
 from .middleware import Middleware
 from .retry import OnRetry, Policy
 
 __all__ = [
     "Context",
     "Job",
+    "httpx_timeouts",
     "out_of_time",
     "patience",
     "send_with",
     "set_deadline",
-    "timeouts",
 ]
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -48,7 +48,7 @@ class Context:
     middleware: tuple[Middleware, ...] = ()
     on_retry: OnRetry | None = None
     max_bytes: int | None = None
-    budget: Budget | None = None
+    budget: KeyRateLimits | None = None
     """The rate limits of the key; None: nothing is held back."""
 
 
@@ -91,7 +91,7 @@ def patience(job: Job) -> float | None:
     return timeout + job.passage.grace
 
 
-def timeouts(timeout: float | None) -> dict[str, float | None]:
+def httpx_timeouts(timeout: float | None) -> dict[str, float | None]:
     connect = _CONNECT_TIMEOUT if timeout is None else min(timeout, _CONNECT_TIMEOUT)
     return {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}
 

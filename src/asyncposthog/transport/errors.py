@@ -23,9 +23,9 @@ from .environment import proxy_variable
 from .exchange import UNSENT, Progress, headers_without
 from .retry import Failure
 
-__all__ = ["classify", "translate", "without_secrets"]
+__all__ = ["classify", "redact_response", "translate"]
 
-_HOPELESS: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_NON_RETRYABLE: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _DEEPEST: Final = 16
 """Causes of causes that are kept: a chain may lead back to itself."""
 
@@ -61,11 +61,11 @@ def translate(
             proxy = f"the proxy that {variable} in the environment names"
         suggestion = f"Check the network, {proxy}, and host= or region=."
     ours = kind(text, operation=operation, request=info, suggestion=suggestion)
-    ours.__cause__ = _copied(error, redact)
+    ours.__cause__ = _scrubbed_copy(error, redact)
     return ours
 
 
-def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseException | None:
+def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> BaseException | None:
     """Return an exception and its causes with nothing but their kinds and words.
 
     Requests and stack frames, where the credentials are, stay behind.
@@ -75,7 +75,7 @@ def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseExcep
     try:
         if isinstance(error, BaseExceptionGroup):
             group = cast("BaseExceptionGroup[BaseException]", error)
-            again = (_copied(one, redact, depth + 1) for one in group.exceptions)
+            again = (_scrubbed_copy(one, redact, depth + 1) for one in group.exceptions)
             kept = [one for one in again if one is not None]
             copy = BaseExceptionGroup(redact(group.message), kept)
         else:
@@ -87,7 +87,7 @@ def _copied(error: BaseException, redact: Redactor, depth: int = 0) -> BaseExcep
         # A foreign class may refuse to be made this way; the message above says what happened.
         return None
     earlier = error.__cause__ or error.__context__
-    copy.__cause__ = None if earlier is None else _copied(earlier, redact, depth + 1)
+    copy.__cause__ = None if earlier is None else _scrubbed_copy(earlier, redact, depth + 1)
     return copy
 
 
@@ -136,7 +136,7 @@ def classify(error: PostHogError, progress: Progress) -> Failure:
     if not isinstance(error, TimeoutError | ConnectionError):
         return Failure(kind="final")
     cause = error.__cause__
-    if isinstance(cause, _HOPELESS) or _is_certificate(cause):
+    if isinstance(cause, _NON_RETRYABLE) or _is_certificate(cause):
         return Failure(kind="final")
     if isinstance(cause, UNSENT) and not progress.sent:
         return Failure(kind="unsent")
@@ -163,7 +163,7 @@ _UNKEPT: Final = frozenset(
 )
 
 
-def without_secrets(
+def redact_response(
     response: httpx.Response, request: PreparedRequest, base: str, redact: Redactor
 ) -> httpx.Response:
     """Return an answer that may be kept, printed and pickled: no request headers, no keys."""

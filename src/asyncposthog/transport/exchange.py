@@ -40,9 +40,9 @@ _MAX_PORT: Final = 65535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _STEP: Final = 256
 """Bytes of a compressed error answer that are decompressed at a time."""
-_LARGE: Final = 1 << 20
+_STREAM_THRESHOLD: Final = 1 << 20
 """Bytes from which on a body is collected in one piece."""
-_KEPT: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
+_FORWARDED_HEADERS: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """What a file store is told: no more than it needs to hand out a file, or a part of one."""
 _OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _NO_AUTH: Final = httpx.Auth()
@@ -237,7 +237,7 @@ async def exchange(
             seen = (*seen, request.url)
             target = None if target.url in seen else target
         if target is None and download:
-            target, abroad = _elsewhere(request, response), True
+            target, abroad = _cross_origin_request(request, response), True
         if target is None:
             return response
         await close(response)
@@ -315,7 +315,7 @@ def _join(base: httpx.URL, location: str) -> httpx.URL | None:
     return url
 
 
-def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+def _cross_origin_request(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
     """Return the request for a file at another origin: nothing of ours goes with it."""
     url = _join(request.url, response.headers.get("Location", ""))
     if url is None or request.method != "GET" or not url.raw_host:
@@ -323,7 +323,7 @@ def _elsewhere(request: httpx.Request, response: httpx.Response) -> httpx.Reques
     plain = url.scheme == "http" and request.url.scheme == "http"
     if not (url.scheme == "https" or plain):
         return None
-    kept = [name for name in _KEPT if name in request.headers]
+    kept = [name for name in _FORWARDED_HEADERS if name in request.headers]
     headers = httpx.Headers({name: request.headers[name] for name in kept})
     headers["Host"] = url.netloc.decode("ascii")
     headers["Accept"] = "*/*"
@@ -374,7 +374,7 @@ async def read_bounded(
             length = int(declared)
             if limit is not None and length > limit:
                 raise _too_large(limit, request, operation)
-            if length <= _LARGE and "Content-Encoding" not in response.headers:
+            if length <= _STREAM_THRESHOLD and "Content-Encoding" not in response.headers:
                 # The protocol holds the server to the length it declared.
                 await response.aread()
                 return response

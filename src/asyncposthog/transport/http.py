@@ -18,13 +18,13 @@ from asyncposthog.redact import mask_target
 from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
-from .call import Context, Job, out_of_time, patience, send_with, set_deadline, timeouts
+from .call import Context, Job, httpx_timeouts, out_of_time, patience, send_with, set_deadline
 from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all, hand_over
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
-from .errors import classify, translate, without_secrets
+from .errors import classify, redact_response, translate
 from .exchange import CUT, UNSENT, Progress, build_request, close, read_bounded, read_error
-from .limiter import Budget, Limiter, Passage
+from .limiter import KeyRateLimits, Limiter, Passage
 from .middleware import compose
 from .native_cancellation import scoped
 from .retry import Course, Policy, run
@@ -69,11 +69,11 @@ class Transport:
         self._limiter: Limiter | None = None
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
-        self._reserve = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
+        self._retry_budget = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
         self._token: object = None
         self._closed = False
         self._cancelled = False
-        self._running = 0
+        self._active_calls = 0
         self._scopes: set[anyio.CancelScope] = set()
         self._streams = 0
         self._ended: anyio.Event | None = None
@@ -95,7 +95,7 @@ class Transport:
                 suggestion="Make the call inside `async with`, or build a new AsyncPostHog.",
             )
 
-    def budget(self, base: str, key: str) -> Budget | None:
+    def budget(self, base: str, key: str) -> KeyRateLimits | None:
         """Return the rate limits of a key on a host; None: there are none."""
         if self._limiter is None and self._make_limiter is not None:
             self._limiter = self._make_limiter()
@@ -141,7 +141,7 @@ class Transport:
         """
         self.check_open()
         self._check_loop()
-        self._running += 1
+        self._active_calls += 1
         job: Job | None = None
         try:
             if request.multipart is not None:
@@ -155,14 +155,14 @@ class Transport:
             if job.passage is not None and job.passage.holds:
                 response = await self._held(job, job.passage, repeatable)
             else:
-                response = await self._course(job, repeatable)
+                response = await self._send_with_retries(job, repeatable)
             if stream:
                 await hand_over(response, job.held)
                 self._streams += 1
             return response
         finally:
-            self._running -= 1
-            self._tell()
+            self._active_calls -= 1
+            self._notify_idle()
             if job is not None and job.held:
                 await close_all(job.held)
 
@@ -172,14 +172,14 @@ class Transport:
         self._scopes.add(scope)
         try:
             with scope:
-                passage.within = self._left(job)
+                passage.within = self._remaining(job)
                 async with passage.hold():
-                    return await self._course(job, repeatable)
+                    return await self._send_with_retries(job, repeatable)
         finally:
             self._scopes.discard(scope)
-        raise self._interrupted(job)
+        raise self._cancellation_error(job)
 
-    async def _course(self, job: Job, repeatable: bool) -> httpx.Response:
+    async def _send_with_retries(self, job: Job, repeatable: bool) -> httpx.Response:
         """Make a call: one attempt, and the repeats that follow from it."""
         try:
             return await self._attempt(job, 1)
@@ -191,9 +191,9 @@ class Transport:
     def finished(self) -> None:
         """Note that the answer of a call with `stream` was read, or given up."""
         self._streams -= 1
-        self._tell()
+        self._notify_idle()
 
-    def _tell(self) -> None:
+    def _notify_idle(self) -> None:
         if self._ended is not None:
             self._ended.set()
 
@@ -209,13 +209,13 @@ class Transport:
         try:
             if not cancel:
                 with anyio.move_on_after(timeout):
-                    await self._quiet(streams=True)
+                    await self._wait_until_idle(streams=True)
             self._cancelled = True
             for scope in tuple(self._scopes):
                 scope.cancel()
             # A call that does not heed its cancellation must not keep us for ever.
             with anyio.move_on_after(5.0):
-                await self._quiet(streams=False)
+                await self._wait_until_idle(streams=False)
         finally:
             if self._owned:
                 with anyio.move_on_after(5.0, shield=True):
@@ -230,9 +230,9 @@ class Transport:
         if self._owned:
             self._pool.forget()
 
-    async def _quiet(self, *, streams: bool) -> None:
+    async def _wait_until_idle(self, *, streams: bool) -> None:
         """Wait until no call is under way, nor, if asked for, an answer being read."""
-        while self._running or (streams and self._streams):
+        while self._active_calls or (streams and self._streams):
             if self._ended is None or self._ended.is_set():
                 self._ended = anyio.Event()
             await self._ended.wait()
@@ -244,19 +244,19 @@ class Transport:
         return PreparedRequest(request.method, request.target, headers, content)
 
     async def _repeat(self, job: Job, repeatable: bool, first: PostHogError) -> httpx.Response:
-        from asyncposthog.errors.from_response import runs_query
+        from asyncposthog.errors.from_response import is_query
 
         course = Course(
             policy=job.policy,
             classify=lambda error: classify(error, job.progress),
             repeatable=repeatable,
-            query=runs_query(job.operation),
+            query=is_query(job.operation),
             clock=self.clock,
             operation=job.operation.id,
             request=request_info(job.request),
             on_retry=job.context.on_retry,
             began=job.began,
-            budget=self._reserve,
+            budget=self._retry_budget,
         )
         scope = anyio.CancelScope()
         self._scopes.add(scope)
@@ -265,7 +265,7 @@ class Transport:
                 return await run(partial(self._attempt, job), course, first)
         finally:
             self._scopes.discard(scope)
-        raise self._interrupted(job)
+        raise self._cancellation_error(job)
 
     async def _attempt(self, job: Job, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
@@ -274,7 +274,7 @@ class Transport:
         passage = job.passage
         # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
         # knows earlier than a deadline does that it cannot be met.
-        bound = self._bound(job) if passage is None else inf
+        bound = self._attempt_timeout(job) if passage is None else inf
         scope = job.scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
         job.queued = None
         self._scopes.add(scope)
@@ -282,9 +282,9 @@ class Transport:
             with scope:
                 if passage is None:
                     return await self._perform(job)
-                passage.within = self._left(job)
+                passage.within = self._remaining(job)
                 async with passage:
-                    scope.deadline = anyio.current_time() + self._bound(job)
+                    scope.deadline = anyio.current_time() + self._attempt_timeout(job)
                     return await self._perform(job)
         except httpx.HTTPError as error:
             failed = self._translated(error, job)
@@ -294,7 +294,7 @@ class Transport:
                 await close_all(job.held)
             raise
         else:
-            failed = self._interrupted(job)
+            failed = self._cancellation_error(job)
         finally:
             self._scopes.discard(scope)
         if job.held:
@@ -309,14 +309,14 @@ class Transport:
         info, context = request_info(job.request), job.context
         return translate(error, context.hosts.app, context.redactor, job.operation.id, info)
 
-    def _left(self, job: Job) -> float | None:
+    def _remaining(self, job: Job) -> float | None:
         """Return the seconds that are left of the call's own time."""
         deadline = job.policy.deadline
         return deadline and max(0.0, job.began + deadline - self.clock.monotonic())
 
-    def _bound(self, job: Job) -> float:
+    def _attempt_timeout(self, job: Job) -> float:
         """Return the seconds an attempt has: its own, or what is left of the call's."""
-        bound, left = patience(job), self._left(job)
+        bound, left = patience(job), self._remaining(job)
         job.overall = left is not None and (bound is None or left <= bound)
         if left is not None and job.overall:
             return left
@@ -338,8 +338,8 @@ class Transport:
         else:
             response = await self._transmit(job)
         if response.status_code < 300 or response.status_code == 304:
-            if self._reserve is not None:
-                self._reserve.earn()
+            if self._retry_budget is not None:
+                self._retry_budget.deposit()
             return response
         raise await self._failure(job, response)
 
@@ -354,7 +354,7 @@ class Transport:
             job.context.hosts.app + prepared.target,
             headers,
             prepared.content,
-            {"timeout": timeouts(patience(job))},
+            {"timeout": httpx_timeouts(patience(job))},
         )
 
     async def _transmit(self, job: Job, request: httpx.Request | None = None) -> httpx.Response:
@@ -419,7 +419,7 @@ class Transport:
             if passage is not None and isinstance(error, UNSENT):
                 passage.sent = job.progress.sent
             if verbose:
-                self._note(job, request, began, type(error).__name__)
+                self._log_attempt(job, request, began, type(error).__name__)
             if response is not None and not response.is_closed:
                 with anyio.CancelScope(shield=True):
                     await close(response)
@@ -429,7 +429,7 @@ class Transport:
                 lease.end(intact)
             await self._pool.sweep()
         if verbose:
-            self._note(job, request, began, str(response.status_code))
+            self._log_attempt(job, request, began, str(response.status_code))
         return response
 
     async def _wait_for_connection(self, job: Job, gate: ConnectionGate) -> None:
@@ -442,10 +442,10 @@ class Transport:
             TimeoutError: None was.
         """
         job.queued = gate.waiting
-        left, wait = self._left(job), patience(job)
+        left, wait = self._remaining(job), patience(job)
         if left == 0:
             job.overall = True
-            raise self._interrupted(job)
+            raise self._cancellation_error(job)
         if left is None:
             job.overall = False
             set_deadline(job, inf)  # until there is a permit
@@ -455,9 +455,9 @@ class Transport:
             wait = None  # the deadline comes first: a second timer would only cost
         if not await gate.acquire(wait):
             job.overall = False
-            raise self._interrupted(job)
+            raise self._cancellation_error(job)
         job.queued = None
-        set_deadline(job, self._bound(job))
+        set_deadline(job, self._attempt_timeout(job))
 
     async def _lease(self, job: Job) -> Lease:
         """Return a client for an attempt that has a permit; without one, give that back."""
@@ -475,7 +475,9 @@ class Transport:
             )
         return lease
 
-    def _note(self, job: Job, request: httpx.Request | None, began: float, outcome: str) -> None:
+    def _log_attempt(
+        self, job: Job, request: httpx.Request | None, began: float, outcome: str
+    ) -> None:
         """Write a line about an attempt: no header, no body, and no words of an exception."""
         method, path = job.request.method, job.request.target
         if request is not None:
@@ -517,13 +519,13 @@ class Transport:
             facts,
             now=self.clock.time(),
         )
-        error.response = without_secrets(response, job.request, context.hosts.app, context.redactor)
+        error.response = redact_response(response, job.request, context.hosts.app, context.redactor)
         if CUT in response.extensions:
             cut = f"Only the first {response.extensions[CUT]:,} bytes of its body were read."
             error.suggestion = f"{cut} {error.suggestion}"
         return error
 
-    def _interrupted(self, job: Job) -> PostHogError:
+    def _cancellation_error(self, job: Job) -> PostHogError:
         """Return the exception for an attempt that was cancelled by us, not by its caller."""
         info = request_info(job.request)
         if self._cancelled:

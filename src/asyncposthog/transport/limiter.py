@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from asyncposthog.operation import Operation
 from asyncposthog.transport.encoding.request import PreparedRequest
 
-__all__ = ["Budget", "Limiter", "NoLimiter", "Passage"]
+__all__ = ["KeyRateLimits", "Limiter", "NoLimiter", "Passage"]
 
 
 class Passage(AbstractAsyncContextManager[object], Protocol):
@@ -50,7 +50,7 @@ class Passage(AbstractAsyncContextManager[object], Protocol):
         ...
 
 
-class Budget(Protocol):
+class KeyRateLimits(Protocol):
     """The limits of one API key on one host."""
 
     def passage(self, operation: Operation, request: PreparedRequest) -> Passage:
@@ -65,7 +65,7 @@ class Budget(Protocol):
 class Limiter(Protocol):
     """Decides when attempts may be sent."""
 
-    def budget(self, base: str, key: str) -> Budget | None:
+    def budget(self, base: str, key: str) -> KeyRateLimits | None:
         """Return the limits of a key on a host; None: there are none."""
         ...
 

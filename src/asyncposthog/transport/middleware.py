@@ -35,16 +35,16 @@ def observe(
 
     async def watch(request: httpx.Request, call_next: CallNext) -> httpx.Response:
         if on_request is not None:
-            await _tell(on_request(request))
+            await _call_hook(on_request(request))
         response = await call_next(request)
         if on_response is not None:
-            await _tell(on_response(response))
+            await _call_hook(on_response(response))
         return response
 
     return watch
 
 
-async def _tell(told: object) -> None:
+async def _call_hook(told: object) -> None:
     if inspect.isawaitable(told):
         await told
 

@@ -18,12 +18,12 @@ from .retry_budget import RetryBudget
 __all__ = [
     "Course",
     "Failure",
+    "GiveUp",
     "OnRetry",
     "Policy",
+    "RetryAfter",
+    "RetryDecision",
     "RetryDetails",
-    "Stop",
-    "Verdict",
-    "Wait",
     "decide",
     "run",
 ]
@@ -46,7 +46,7 @@ class Policy:
     deadline: float | None = None
     max_retries: int = 3
     max_retry_after: float = 120.0
-    repeat_timeouts: bool = True
+    retry_timeouts: bool = True
     """Whether to try again what took too long: an attempt's time was over, or the server said 504.
     """
 
@@ -67,14 +67,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RetryAfter:
     """Try again after so many seconds."""
 
     delay: float
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class GiveUp:
     """Do not try again."""
 
     reason: StopReason
@@ -82,7 +82,7 @@ class Stop:
     """The wait that would have been needed, for `too_long` and `deadline`."""
 
 
-Verdict: TypeAlias = Wait | Stop
+RetryDecision: TypeAlias = RetryAfter | GiveUp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def decide(
     attempt: int,
     elapsed: float,
     chance: float,
-) -> Verdict:
+) -> RetryDecision:
     """Decide whether a failed attempt is followed by another.
 
     Args:
@@ -124,20 +124,20 @@ def decide(
         elapsed: Seconds since the call began.
         chance: A random number from 0 up to 1.
     """
-    if not _worth_repeating(failure, repeatable, query or not policy.repeat_timeouts):
-        return Stop("final")
-    if failure.timed_out and not policy.repeat_timeouts:
-        return Stop("final")
+    if not _worth_repeating(failure, repeatable, query or not policy.retry_timeouts):
+        return GiveUp("final")
+    if failure.timed_out and not policy.retry_timeouts:
+        return GiveUp("final")
     if attempt > policy.max_retries:
-        return Stop("exhausted")
+        return GiveUp("exhausted")
     floor = failure.retry_after or 0.0
     # Full jitter: clients that failed together do not come back together.
     delay = max(floor, chance * min(_CAP, _BASE * 2.0 ** min(attempt - 1, 16)))
     if floor > policy.max_retry_after:
-        return Stop("too_long", floor)
+        return GiveUp("too_long", floor)
     if policy.deadline is not None and elapsed + delay >= policy.deadline:
-        return Stop("deadline", delay)
-    return Wait(delay)
+        return GiveUp("deadline", delay)
+    return RetryAfter(delay)
 
 
 def _worth_repeating(failure: Failure, repeatable: bool, query: bool) -> bool:
@@ -185,7 +185,7 @@ async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: Pos
     Raises:
         PostHogError: The last failure, with all attempts in its history.
     """
-    log = _Log(course)
+    log = _RetryState(course)
     if not log.goes_on(first):
         raise first
 
@@ -216,13 +216,13 @@ async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: Pos
     return await retrying(step)
 
 
-class _Log:
+class _RetryState:
     """The attempts of one call so far."""
 
     def __init__(self, course: Course) -> None:
         self.course = course
         self.history: list[Attempt] = []
-        self.verdict: Verdict = Stop("final")
+        self.verdict: RetryDecision = GiveUp("final")
         self.started = False
         self.ambiguous = False
         """Whether an earlier attempt may have had its effect although it failed."""
@@ -243,12 +243,12 @@ class _Log:
             chance=course.clock.random(),
         )
         # A 429 is no outage: the rate limits see to it that it is not asked again too early.
-        if isinstance(verdict, Wait) and error.status != 429 and not self._affords():
-            self.verdict = verdict = Stop("spent")
-        delay = verdict.delay if isinstance(verdict, Wait) else None
+        if isinstance(verdict, RetryAfter) and error.status != 429 and not self._has_budget():
+            self.verdict = verdict = GiveUp("spent")
+        delay = verdict.delay if isinstance(verdict, RetryAfter) else None
         self.history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
         error.attempts = tuple(self.history)
-        if isinstance(verdict, Wait):
+        if isinstance(verdict, RetryAfter):
             self.ambiguous |= failure.kind != "unsent" and not failure.undone
             return True
         _explain(error, verdict, course.policy)
@@ -257,9 +257,9 @@ class _Log:
             error.suggestion = f"{lost} {error.suggestion}" if error.suggestion else lost
         return False
 
-    def _affords(self) -> bool:
+    def _has_budget(self) -> bool:
         budget = self.course.budget
-        return budget is None or budget.spend()
+        return budget is None or budget.try_withdraw()
 
     async def tell(self, error: PostHogError) -> None:
         """Tell the user's hook what is about to be repeated."""
@@ -287,7 +287,7 @@ def _reason(error: PostHogError) -> str:
     return type(error).__name__
 
 
-def _explain(error: PostHogError, stop: Stop, policy: Policy) -> None:
+def _explain(error: PostHogError, stop: GiveUp, policy: Policy) -> None:
     """Say why a failure that is usually repeated was not."""
     if stop.reason == "too_long":
         text = (

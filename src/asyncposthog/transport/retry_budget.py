@@ -8,7 +8,7 @@ from .clock import Clock
 
 __all__ = ["RetryBudget"]
 
-_EARNED: Final = 0.5
+_REFUND: Final = 0.5
 """What a success gives back. In the long run there is at most one repeat to two successes."""
 _PER_SECOND: Final = 1.0
 """What comes back by itself, so that one who does little is not without for long."""
@@ -35,12 +35,12 @@ class RetryBudget:
         self._clock = clock
         self._since = clock.monotonic()
 
-    def earn(self) -> None:
+    def deposit(self) -> None:
         """Note that an attempt succeeded."""
         if self._left < self._size:
-            self._left = min(self._size, self._left + _EARNED)
+            self._left = min(self._size, self._left + _REFUND)
 
-    def spend(self) -> bool:
+    def try_withdraw(self) -> bool:
         """Take one repeat; return False if there is none left."""
         now = self._clock.monotonic()
         passed, self._since = max(0.0, now - self._since), now

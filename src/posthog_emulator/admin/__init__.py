@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
-from posthog_emulator.http.errors import Problem, permission_denied
+from posthog_emulator.http.errors import ApiError, permission_denied
 from posthog_emulator.http.messages import Answer, Request
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def local(handler: BackstageHandler) -> BackstageHandler:
             if origin is not None and not _is_local(urlsplit(origin).hostname or ""):
                 raise permission_denied("The emulator's own pages are not for other sites.")
             return handler(emulator, request)
-        except Problem as problem:
+        except ApiError as problem:
             return problem.answer()
 
     return guarded

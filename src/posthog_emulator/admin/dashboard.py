@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 from posthog_emulator.http.errors import method_not_allowed
 from posthog_emulator.http.messages import Answer, Request, text_answer
 from posthog_emulator.recorder import RecordedRequest
-from posthog_emulator.state import World
+from posthog_emulator.state import EmulatorState
 
 if TYPE_CHECKING:
     from posthog_emulator.core import EmulatorCore
 
-__all__ = ["Bucket", "Minutes", "Resource", "Sight", "look", "page", "rendered"]
+__all__ = ["Bucket", "DashboardData", "EventsPerMinute", "Resource", "look", "page", "rendered"]
 
 MINUTES: Final = 60
 _REQUESTS: Final = 40
@@ -33,7 +33,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Minutes:
+class EventsPerMinute:
     """Events by the minute in which they came."""
 
     until: datetime
@@ -55,7 +55,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class DashboardData:
     """Everything there is to see."""
 
     now: datetime
@@ -67,7 +67,7 @@ class Sight:
     """How many requests are remembered."""
     events: int
     persons: int
-    minutes: Minutes
+    minutes: EventsPerMinute
     limited: bool
     """Whether rate limits are on."""
     buckets: tuple[Bucket, ...]
@@ -75,12 +75,12 @@ class Sight:
     slots: int
 
 
-def look(emulator: EmulatorCore) -> Sight:
+def look(emulator: EmulatorCore) -> DashboardData:
     """Take everything in, at one moment."""
     world, now = emulator.world, emulator.now
     events, persons, minutes = _events(world, now)
     project = emulator.project_id
-    return Sight(
+    return DashboardData(
         now=now,
         project=f"{world.accounts.account.project_name} ({project})",
         resources=tuple(_resource_counts(world)),
@@ -96,7 +96,7 @@ def look(emulator: EmulatorCore) -> Sight:
     )
 
 
-def _resource_counts(world: World) -> Iterable[Resource]:
+def _resource_counts(world: EmulatorState) -> Iterable[Resource]:
     live, deleted = Counter[str](), Counter[str]()
     for address, bucket in world.store.buckets.items():
         name = _name(world, address)
@@ -107,7 +107,7 @@ def _resource_counts(world: World) -> Iterable[Resource]:
             yield Resource(name, live[name], deleted[name])
 
 
-def _name(world: World, address: str) -> str:
+def _name(world: EmulatorState, address: str) -> str:
     """The resource whose objects are at an address, as the client calls it."""
     match = world.router.find(address)
     if match is None:
@@ -115,12 +115,12 @@ def _name(world: World, address: str) -> str:
     return next(iter(match.methods.values()))[0].resource
 
 
-def _events(world: World, now: datetime) -> tuple[int, int, Minutes]:
+def _events(world: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMinute]:
     end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     try:
         store = world.events
     except ImportError:
-        return 0, 0, Minutes(end, (0,) * MINUTES)
+        return 0, 0, EventsPerMinute(end, (0,) * MINUTES)
     ((events, latest),) = store.read("SELECT count(*), max(created_at) FROM events")
     ((persons,),) = store.read("SELECT count(*) FROM persons")
     if latest is not None:
@@ -136,7 +136,7 @@ def _events(world: World, now: datetime) -> tuple[int, int, Minutes]:
         [start.replace(tzinfo=None), start.replace(tzinfo=None), end.replace(tzinfo=None)],
     ):
         counts[at] = count
-    return events, persons, Minutes(end, tuple(counts))
+    return events, persons, EventsPerMinute(end, tuple(counts))
 
 
 def _buckets(emulator: EmulatorCore) -> Iterable[Bucket]:
@@ -176,7 +176,7 @@ def page(emulator: EmulatorCore, request: Request) -> Answer:
     return answer
 
 
-def rendered(sight: Sight) -> str:
+def rendered(sight: DashboardData) -> str:
     """The page as HTML; everything in it that came from outside is escaped."""
     return f"""<!doctype html>
 <html lang="en">
@@ -214,7 +214,7 @@ def _figure(name: str, value: int) -> str:
     return f"<div><dt>{name}</dt><dd>{value:,}</dd></div>"
 
 
-def _chart(minutes: Minutes) -> str:
+def _chart(minutes: EventsPerMinute) -> str:
     most = max(minutes.counts)
     step = _WIDTH / MINUTES
     bars: list[str] = []
@@ -243,7 +243,7 @@ def _chart(minutes: Minutes) -> str:
     )
 
 
-def _clock(minutes: Minutes, part: int) -> str:
+def _clock(minutes: EventsPerMinute, part: int) -> str:
     return f"{minutes.until - timedelta(minutes=MINUTES * (4 - part) / 4):%H:%M}"
 
 
@@ -252,7 +252,7 @@ def _requests(requests: tuple[RecordedRequest, ...]) -> str:
         return "<p>None yet.</p>"
     rows = "".join(
         f"<tr><td>{request.at:%H:%M:%S}</td><td>{escape(request.method)}</td>"
-        f'<td><b class="{_mood(request.status)}">{request.status or "dropped"}</b></td>'
+        f'<td><b class="{_status_class(request.status)}">{request.status or "dropped"}</b></td>'
         f'<td class="path">{escape(request.path)}{_below(request.operation)}</td>'
         f'<td class="number">{request.seconds * 1000:,.1f} ms</td></tr>'
         for request in requests
@@ -268,7 +268,7 @@ def _below(text: str | None) -> str:
     return f"<small>{escape(text)}</small>" if text else ""
 
 
-def _mood(status: int) -> str:
+def _status_class(status: int) -> str:
     if status == 0 or status >= 500:
         return "bad"
     return "poor" if status >= 400 else "good"
@@ -287,7 +287,7 @@ def _resources(resources: tuple[Resource, ...]) -> str:
     )
 
 
-def _limits(sight: Sight) -> str:
+def _limits(sight: DashboardData) -> str:
     if not sight.limited:
         return "<p>Off. <code>Emulator(rate_limits=True)</code> switches them on.</p>"
     rows = "".join(_limit(bucket) for bucket in sight.buckets)

@@ -19,7 +19,7 @@ from .calendar import DAY, Day, days_of
 if TYPE_CHECKING:
     import duckdb
 
-    from posthog_emulator.event_store.ingest import Project
+    from posthog_emulator.event_store.ingest import ProjectEvents
     from posthog_emulator.event_store.property_types import Scope
     from posthog_emulator.event_store.store import EventStore
 
@@ -104,7 +104,7 @@ def load(
     calendar = days_of(events, days, start)
     visitors = calendar[-1].first_user + calendar[-1].fresh
     project = store.project(team_id)
-    with store.loading() as connection:
+    with store.bulk_load() as connection:
         _enter_days(connection, calendar)
         index = project.group_index("company")
         if index is None:
@@ -137,7 +137,7 @@ def load(
         _note_persons(connection, project)
         project.groups.flush()
         project.types.flush()
-        _tidy(connection)
+        _compact(connection)
     groups = store.read("SELECT count(*) FROM groups WHERE team_id = ?", [team_id])[0][0]
     return Demo(events, visitors, groups, moment(start), moment(end))
 
@@ -199,7 +199,9 @@ def _highest_row(connection: duckdb.DuckDBPyConnection) -> int:
     return found[0][0]
 
 
-def _note_events(connection: duckdb.DuckDBPyConnection, project: Project, before: int) -> None:
+def _note_events(
+    connection: duckdb.DuckDBPyConnection, project: ProjectEvents, before: int
+) -> None:
     """Look at a few events of each name, for the properties they have."""
     rows = connection.execute(
         "SELECT event, epoch_us(max(timestamp)), [arg_min(properties, timestamp), "
@@ -213,7 +215,7 @@ def _note_events(connection: duckdb.DuckDBPyConnection, project: Project, before
             project.note(name, at, json.loads(properties))
 
 
-def _note_persons(connection: duckdb.DuckDBPyConnection, project: Project) -> None:
+def _note_persons(connection: duckdb.DuckDBPyConnection, project: ProjectEvents) -> None:
     persons = "SELECT properties FROM persons WHERE team_id = ? LIMIT 1000"
     groups = "SELECT properties FROM groups WHERE team_id = ? LIMIT 10"
     scopes: tuple[tuple[Scope, str], ...] = (("person", persons), ("group", groups))
@@ -222,7 +224,7 @@ def _note_persons(connection: duckdb.DuckDBPyConnection, project: Project) -> No
             project.types.note(scope, json.loads(properties))
 
 
-def _tidy(connection: duckdb.DuckDBPyConnection) -> None:
+def _compact(connection: duckdb.DuckDBPyConnection) -> None:
     for table in ("demo_days", "demo_visitors", "demo_sessions"):
         connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
     for macro in ("chance", "pick", "moment_uuid", "time_of_day"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["furnish"]
+__all__ = ["create_demo_objects"]
 
 _FLAGS: Sequence[dict[str, Any]] = (
     {
@@ -83,7 +83,7 @@ _INSIGHTS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def furnish(add: Callable[..., dict[str, Any]], project_id: int | None = None) -> None:
+def create_demo_objects(add: Callable[..., dict[str, Any]], project_id: int | None = None) -> None:
     """Put the flags, cohorts, insights and the dashboard of the demo into a project."""
     for fields in _FLAGS:
         add("feature_flags", {**fields, "active": True}, project_id=project_id)

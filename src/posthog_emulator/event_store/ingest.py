@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from posthog_emulator.event_store.groups import Groups
-from posthog_emulator.event_store.persons import People, Person
+from posthog_emulator.event_store.persons import Person, PersonStore
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.timestamps import micros, parsed
 
@@ -22,7 +22,7 @@ from .tables import GROUP_TYPES
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Discovery", "Event", "Project", "event_from", "is_illegal"]
+__all__ = ["Event", "NewDefinition", "ProjectEvents", "event_from", "is_illegal"]
 
 
 class Event(NamedTuple):
@@ -98,7 +98,7 @@ def is_illegal(distinct_id: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Discovery:
+class NewDefinition:
     """Something a project has not had before; of events, also that one has come again."""
 
     team_id: int
@@ -111,7 +111,7 @@ class Discovery:
     """Of a group type."""
 
 
-class Project:
+class ProjectEvents:
     """What events have brought about in one project.
 
     Args:
@@ -127,12 +127,12 @@ class Project:
         team_id: int,
         connection: duckdb.DuckDBPyConnection,
         number: Callable[[], int],
-        found: Callable[[Discovery], None],
+        found: Callable[[NewDefinition], None],
         *,
         asleep: bool,
     ) -> None:
         self.team_id = team_id
-        self.people = People(team_id, connection, number, asleep=asleep)
+        self.people = PersonStore(team_id, connection, number, asleep=asleep)
         self.groups = Groups(team_id, connection)
         self.types = PropertyTypes(team_id, connection, self._property_found)
         self._found = found
@@ -157,7 +157,7 @@ class Project:
     def _row(self, event: Event) -> tuple[Any, ...]:
         name, distinct_id, timestamp, uuid, properties, personal = event
         self.note(name, timestamp, properties)
-        person_id = self._person_id(event) if personal else self._impersonal(distinct_id)
+        person_id = self._person_id(event) if personal else self._personless_id(distinct_id)
         groups = _NO_GROUPS
         if "$groups" in properties:
             groups = self._groups(properties)
@@ -184,10 +184,10 @@ class Project:
         seen = self._seen.get(name)
         if seen is None or at >= seen + _HOUR:
             self._seen[name] = at
-            self._found(Discovery(self.team_id, "event", name, at))
+            self._found(NewDefinition(self.team_id, "event", name, at))
         self.types.note("event", properties)
 
-    def _impersonal(self, distinct_id: str) -> str:
+    def _personless_id(self, distinct_id: str) -> str:
         known = self.people.known(distinct_id)
         return known.uuid if known is not None else self.people.nobody(distinct_id)
 
@@ -250,7 +250,7 @@ class Project:
             return known
         index = self.groups.index(type)
         if index is not None:
-            self._found(Discovery(self.team_id, "group_type", type, self._now, index=index))
+            self._found(NewDefinition(self.team_id, "group_type", type, self._now, index=index))
         return index
 
     def _property_found(self, scope: Scope, name: str, type: str | None) -> None:
@@ -260,7 +260,7 @@ class Project:
             "group": "group_property",
         }
         if scope in kinds:
-            self._found(Discovery(self.team_id, kinds[scope], name, self._now, type))
+            self._found(NewDefinition(self.team_id, kinds[scope], name, self._now, type))
 
     def reload(self) -> None:
         """Forget what is known of DuckDB's tables, because they were filled directly."""

@@ -17,7 +17,7 @@ from . import bulk
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["People", "Person", "person_uuid"]
+__all__ = ["Person", "PersonStore", "person_uuid"]
 
 _NAMESPACE: Final = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
 _AWAKE: Final = 50_000
@@ -58,7 +58,7 @@ class Person:
     """Whether its distinct ids are to be written anew."""
 
 
-class People:
+class PersonStore:
     """The persons of a project.
 
     Args:
@@ -80,11 +80,11 @@ class People:
         self._connection = connection
         self._number = number
         self.asleep = asleep
-        self._awake: dict[str, Person] = {}
+        self._cache: dict[str, Person] = {}
         self._by_distinct_id: dict[str, Person] = {}
         self._changed: dict[str, Person] = {}
-        self._gone: set[str] = set()
-        self._moved: list[tuple[str, str]] = []
+        self._deleted: set[str] = set()
+        self._merged_ids: list[tuple[str, str]] = []
         self._nobody: dict[str, str] = {}
 
     def wake(self, distinct_ids: Iterable[str]) -> None:
@@ -114,14 +114,14 @@ class People:
     def by_uuid(self, uuids: Iterable[str]) -> list[Person]:
         """Persons by UUID, in the same order; unknown ones are left out."""
         wanted = list(uuids)
-        missing = [one for one in wanted if one not in self._awake]
+        missing = [one for one in wanted if one not in self._cache]
         if missing and self.asleep:
             self._load("p.id IN (SELECT unnest(?::UUID[]))", [missing])
-        return [self._awake[one] for one in wanted if one in self._awake]
+        return [self._cache[one] for one in wanted if one in self._cache]
 
     def by_number(self, number: int) -> Person | None:
         """The person with a number."""
-        for person in self._awake.values():
+        for person in self._cache.values():
             if person.number == number:
                 return person
         if self.asleep:
@@ -158,7 +158,7 @@ class People:
                 other.rekeyed = True
                 self.touch(other)
             self._by_distinct_id[distinct_id] = person
-        self._awake[person.uuid] = self._changed[person.uuid] = person
+        self._cache[person.uuid] = self._changed[person.uuid] = person
         return person
 
     def touch(self, person: Person) -> None:
@@ -220,7 +220,7 @@ class People:
         elif other is None:
             self._join(target, other_id)
         elif other is not target and (force or not other.identified):
-            self._absorb(target, other)
+            self._merge_into(target, other)
         if not target.identified:
             target.identified = True
             self.touch(target)
@@ -230,10 +230,10 @@ class People:
         person.distinct_ids.append(distinct_id)
         person.rekeyed = True
         self._by_distinct_id[distinct_id] = person
-        self._moved.append((self.nobody(distinct_id), person.uuid))
+        self._merged_ids.append((self.nobody(distinct_id), person.uuid))
         self.touch(person)
 
-    def _absorb(self, target: Person, other: Person) -> None:
+    def _merge_into(self, target: Person, other: Person) -> None:
         target.properties = {**other.properties, **target.properties}
         target.created_at = min(target.created_at, other.created_at)
         target.version = max(target.version, other.version)
@@ -241,7 +241,7 @@ class People:
             self._by_distinct_id[distinct_id] = target
         target.distinct_ids += other.distinct_ids
         target.rekeyed = True
-        self._moved.append((other.uuid, target.uuid))
+        self._merged_ids.append((other.uuid, target.uuid))
         self._forget(other)
         self.touch(target)
 
@@ -252,10 +252,10 @@ class People:
         self._forget(person)
 
     def _forget(self, person: Person) -> None:
-        self._awake.pop(person.uuid, None)
+        self._cache.pop(person.uuid, None)
         self._changed.pop(person.uuid, None)
         if person.stored:
-            self._gone.add(person.uuid)
+            self._deleted.add(person.uuid)
 
     def split(self, person: Person, kept: list[str]) -> list[Person]:
         """Leave a person some of its distinct ids, and make a person of each of the others.
@@ -273,37 +273,37 @@ class People:
                 fresh = person_uuid(self.team_id, f"{distinct_id}/split")
             born = Person(self._number(), fresh, person.created_at, [distinct_id])
             self._by_distinct_id[distinct_id] = born
-            self._awake[fresh] = self._changed[fresh] = born
+            self._cache[fresh] = self._changed[fresh] = born
             made.append(born)
         return made
 
     @property
     def pending(self) -> bool:
         """Whether DuckDB is behind."""
-        return bool(self._changed or self._gone or self._moved)
+        return bool(self._changed or self._deleted or self._merged_ids)
 
     def flush(self) -> None:
         """Write to DuckDB what has changed; the events themselves are there already."""
         changed = list(self._changed.values())
         rekeyed = [person for person in changed if person.rekeyed]
-        stale = [*(person.uuid for person in changed if person.stored), *self._gone]
+        stale = [*(person.uuid for person in changed if person.stored), *self._deleted]
         self._delete("persons", "id", stale)
         self._delete("person_records", "id", stale)
-        lost = [*(person.uuid for person in rekeyed if person.stored), *self._gone]
+        lost = [*(person.uuid for person in rekeyed if person.stored), *self._deleted]
         self._delete("person_distinct_ids", "person_id", lost)
-        self._delete("cohort_people", "person_id", [*self._gone])
+        self._delete("cohort_people", "person_id", [*self._deleted])
         self._write(changed, rekeyed)
         self._move()
         for person in changed:
             person.stored, person.rekeyed = True, False
         self._changed.clear()
-        self._gone.clear()
-        if len(self._awake) > _AWAKE:
+        self._deleted.clear()
+        if len(self._cache) > _AWAKE:
             self.sleep()
 
     def sleep(self) -> None:
         """Let go of everybody; nothing may be pending."""
-        self._awake.clear()
+        self._cache.clear()
         self._by_distinct_id.clear()
         self._nobody.clear()
         self.asleep = True
@@ -331,10 +331,10 @@ class People:
 
     def _move(self) -> None:
         """Give the events of merged persons to those they were merged into."""
-        if not self._moved:
+        if not self._merged_ids:
             return
         final: dict[str, str] = {}
-        for old, new in reversed(self._moved):
+        for old, new in reversed(self._merged_ids):
             final[old] = final.get(new, new)
         self._connection.execute(
             "UPDATE events SET person_id = m.new FROM "
@@ -342,7 +342,7 @@ class People:
             "WHERE events.team_id = ? AND events.person_id = m.old",
             [list(final), list(final.values()), self.team_id],
         )
-        self._moved.clear()
+        self._merged_ids.clear()
 
     def _delete(self, table: str, column: str, uuids: list[str]) -> None:
         if uuids:
@@ -355,15 +355,15 @@ class People:
         rows = self._connection.execute(_SELECT + condition, [self.team_id, *values]).fetchall()
         loaded: list[Person] = []
         for number, key, created_at, properties, identified, version, name, seen, ids in rows:
-            if key in self._gone:
+            if key in self._deleted:
                 continue
-            person = self._awake.get(key)
+            person = self._cache.get(key)
             if person is None:
                 person = Person(
                     number, key, created_at, ids or [], json.loads(properties), identified,
                     version, name, seen, stored=True, rekeyed=False,
                 )  # fmt: skip
-                self._awake[key] = person
+                self._cache[key] = person
                 for one in person.distinct_ids:
                     self._by_distinct_id.setdefault(one, person)
             loaded.append(person)

@@ -17,7 +17,7 @@ from posthog_emulator.retention import MIB, BoundedLog
 from posthog_emulator.timestamps import micros
 
 from . import bulk
-from .ingest import Discovery, Event, Project, event_from
+from .ingest import Event, NewDefinition, ProjectEvents, event_from
 from .tables import TABLES, ddl
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class EventStore:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         number: Callable[[], int] | None = None,
-        found: Callable[[Discovery], None] = lambda _: None,
+        found: Callable[[NewDefinition], None] = lambda _: None,
         seed: int = 0,
         keep: int = 10_000,
     ) -> None:
@@ -85,18 +85,18 @@ class EventStore:
         """The highest number of a person when the store was opened, and since by its own count."""
         self._number = self._next_number if number is None else number
         self._asleep = bool(self.numbered)
-        self._projects: dict[int, Project] = {}
+        self._projects: dict[int, ProjectEvents] = {}
         self._rows: list[tuple[Any, ...]] = []
         self._waiting = 0
         """Bytes of the properties in `_rows`."""
         self._closed = False
 
-    def project(self, team_id: int) -> Project:
+    def project(self, team_id: int) -> ProjectEvents:
         """The persons, groups and properties of a project; hold `lock` while changing them."""
         with self._lock:
             known = self._projects.get(team_id)
             if known is None:
-                known = self._projects[team_id] = Project(
+                known = self._projects[team_id] = ProjectEvents(
                     team_id, self._connection, self._number, self._found, asleep=self._asleep
                 )
             return known
@@ -180,7 +180,7 @@ class EventStore:
             self._rows, self._waiting = [], 0
 
     @contextmanager
-    def loading(self) -> Generator[duckdb.DuckDBPyConnection]:
+    def bulk_load(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Fill the tables directly, all or nothing; whatever is in them is seen afterwards.
 
         Yields:
@@ -252,13 +252,13 @@ def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         # At a prompt it would be drawn between the lines of whoever uses the emulator.
         connection.execute("SET enable_progress_bar = false")
-        _be_modest(connection, temporary=path is None)
+        _limit_memory(connection, temporary=path is None)
     except duckdb.Error as error:
         raise ValueError(f"{where} cannot be opened as an event store: {error}") from error
     return connection
 
 
-def _be_modest(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> None:
+def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> None:
     """Bound what DuckDB keeps in memory: by default 80 % of the machine's."""
     ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     amount, unit = str(most).split()

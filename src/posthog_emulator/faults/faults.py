@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from posthog_emulator.http.errors import Problem, named_problem
+from posthog_emulator.http.errors import ApiError, error_by_code
 from posthog_emulator.http.messages import (
     Answer,
     ConnectionDropped,
@@ -26,8 +26,8 @@ __all__ = [
     "Law",
     "Misbehaviour",
     "Plan",
+    "apply_fault",
     "html_page",
-    "spoil",
 ]
 
 Law: TypeAlias = Literal["fixed", "uniform", "normal", "lognormal"]
@@ -130,14 +130,14 @@ class Fault:
         if self.body is None:
             detail = self.detail
             if self.code is not None:
-                return named_problem(
+                return error_by_code(
                     self.status, self.code, detail, self.attr, self.headers
                 ).answer()
             after = dict(self.headers).get("Retry-After")
             if self.status == 429 and after is not None and detail is None:
                 unit = "second" if after == "1" else "seconds"
                 detail = f"Request was throttled. Expected available in {after} {unit}."
-            return Problem(
+            return ApiError(
                 self.status, detail=detail, attr=self.attr, headers=self.headers
             ).answer()
         if isinstance(self.body, bytes):
@@ -197,7 +197,7 @@ class Plan:
         return Fault("answer", status=status, body=body, headers=headers, moment=done)
 
 
-async def spoil(
+async def apply_fault(
     fault: Fault,
     truth: Callable[[], Awaitable[Answer]],
     stall: Callable[[], Awaitable[object]],

@@ -10,11 +10,21 @@ from posthog_emulator.http.errors import invalid
 from posthog_emulator.http.messages import Request
 
 from .faults import Fault, Latency, html_page
-from .matcher import When
-from .mutations import DRIFTS, LINKS, PAGES, Distortion, Garble, Links, Pages, drifting, known
-from .request_faults import Fate
+from .matcher import RequestMatcher
+from .mutations import (
+    DRIFTS,
+    LINKS,
+    PAGES,
+    CorruptJson,
+    Links,
+    Pages,
+    ResponseMutation,
+    drifting,
+    known,
+)
+from .request_faults import RequestFaults
 
-__all__ = ["HEADERS", "Wish", "read_wish", "wished"]
+__all__ = ["HEADERS", "HeaderFaults", "fault_header_key", "parse_fault_headers"]
 
 HEADERS: Final = (
     "x-emulator-fail",
@@ -42,39 +52,41 @@ _OPTIONS: Final = "retry-after=SECONDS, code=CODE, rate=PART, burst=SIZE/EVERY, 
 
 
 @dataclass(slots=True)
-class Wish:
+class HeaderFaults:
     """What some requests ask for; kept, so that pages can be told from those before."""
 
-    when: When
+    when: RequestMatcher
     latency: Latency | None = None
-    failures: list[tuple[When, Fault]] = field(default_factory=list[tuple[When, Fault]])
+    failures: list[tuple[RequestMatcher, Fault]] = field(
+        default_factory=list[tuple[RequestMatcher, Fault]]
+    )
     """Tried one after the other; the first that strikes is it."""
     fault: Fault | None = None
     """What happens if none of them does."""
-    distortions: list[Distortion] = field(default_factory=list[Distortion])
+    distortions: list[ResponseMutation] = field(default_factory=list[ResponseMutation])
 
-    def join(self, fate: Fate, request: Request) -> None:
+    def join(self, fate: RequestFaults, request: Request) -> None:
         """Make it part of a request's fate."""
-        if not self.when.strikes(request):
+        if not self.when.matches(request):
             return
         if self.latency is not None:
             fate.delay += self.latency.draw(self.when.chance)
         for when, failure in self.failures:
-            if fate.fault is None and when.strikes(request):
+            if fate.fault is None and when.matches(request):
                 fate.fault = failure
         fate.fault = fate.fault or self.fault
         for distortion in self.distortions:
             fate.add(distortion)
 
 
-def wished(request: Request) -> str | None:
+def fault_header_key(request: Request) -> str | None:
     """Everything a request wishes for, as one text; None: nothing."""
     headers = request.headers
     said = [f"{name}: {headers[name]}" for name in HEADERS if name in headers]
     return "\n".join(said) if said else None
 
 
-def read_wish(request: Request) -> Wish:
+def parse_fault_headers(request: Request) -> HeaderFaults:
     """Understand what a request wishes for.
 
     Raises:
@@ -82,7 +94,7 @@ def read_wish(request: Request) -> Wish:
     """
     headers = request.headers
     seed = _read(headers, "x-emulator-seed", _seed) or 0
-    wish = Wish(When(seed=seed))
+    wish = HeaderFaults(RequestMatcher(seed=seed))
     wish.latency = _read(headers, "x-emulator-latency", Latency.of)
     broken = _read(headers, "x-emulator-break", _break)
     wish.failures = _read(headers, "x-emulator-fail", lambda t: _failures(t, seed)) or []
@@ -98,7 +110,7 @@ def read_wish(request: Request) -> Wish:
         kinds = _read(headers, "x-emulator-pages", lambda t: known(_names(t, PAGES), PAGES))
         wish.distortions.append(Pages(wish.when, kinds))
     if broken == _GARBLED:
-        wish.distortions.append(Garble(wish.when))
+        wish.distortions.append(CorruptJson(wish.when))
     return wish
 
 
@@ -135,17 +147,17 @@ def _break(text: str) -> Fault | str:
     return _BREAKS[text]
 
 
-def _failures(text: str, seed: int) -> list[tuple[When, Fault]]:
+def _failures(text: str, seed: int) -> list[tuple[RequestMatcher, Fault]]:
     """Read one failure or several: `500; rate=0.02, 503; rate=0.01`."""
     return [_failure(part.strip(), seed + place) for place, part in enumerate(text.split(","))]
 
 
-def _failure(text: str, seed: int) -> tuple[When, Fault]:
+def _failure(text: str, seed: int) -> tuple[RequestMatcher, Fault]:
     """Read `503`, `429; retry-after=2`, `429; burst=5/50`, `402; code=payment_required`."""
     status, *options = [part.strip() for part in text.split(";")]
     if not (status.isascii() and status.isdigit() and 200 <= int(status) <= 599):
         raise ValueError(f"it is a status from 200 to 599, not {status!r}")
-    when, fault = When(seed=seed), Fault("answer", status=int(status))
+    when, fault = RequestMatcher(seed=seed), Fault("answer", status=int(status))
     for option in options:
         name, _, value = (word.strip() for word in option.partition("="))
         match name.lower():

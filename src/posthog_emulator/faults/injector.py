@@ -10,32 +10,32 @@ from posthog_emulator.http.messages import Headers
 from posthog_emulator.state import Settings
 
 from .faults import MISBEHAVIOURS, Fault, FaultKind, Latency, Misbehaviour, Moment, Plan, html_page
-from .matcher import When
+from .matcher import RequestMatcher
 from .mutations import (
     DRIFTS,
     LINKS,
     PAGES,
-    Distortion,
+    CorruptJson,
     Drift,
-    Garble,
     Link,
     Links,
     Page,
     Pages,
+    ResponseMutation,
     drifting,
     known,
 )
-from .registry import Faults, Rates
+from .registry import FaultRegistry, Rates
 
-__all__ = ["Trouble"]
+__all__ = ["FaultInjector"]
 
 
-class Trouble:
+class FaultInjector:
     """What goes wrong on purpose; a part of `Emulator`."""
 
     settings: Settings
 
-    def __init__(self, lock: RLock, faults: Faults) -> None:
+    def __init__(self, lock: RLock, faults: FaultRegistry) -> None:
         self._lock = lock
         self._faults = faults
 
@@ -112,7 +112,7 @@ class Trouble:
         Raises:
             ValueError: The size is less than 1 or more than `every`.
         """
-        when = When(None, path, method, burst=(size, every))
+        when = RequestMatcher(None, path, method, burst=(size, every))
         with self._lock:
             self._faults.add(
                 when, Fault("answer", status=status, headers=_headers(retry_after, None))
@@ -139,7 +139,7 @@ class Trouble:
         Raises:
             ValueError: A rate is out of range, or all of them together are more than 1.
         """
-        when = When(None, path, method, seed=seed)
+        when = RequestMatcher(None, path, method, seed=seed)
         found = Rates(when, dict(rates), _headers(retry_after, None))
         with self._lock:
             self._faults.add_rates(found)
@@ -169,7 +169,7 @@ class Trouble:
             ValueError: There is no such distribution, or a number is out of range.
         """
         law = Latency.of(seconds)
-        when = When(times, path, method, rate, seed)
+        when = RequestMatcher(times, path, method, rate, seed)
         with self._lock:
             self._faults.delay(when, law)
 
@@ -222,7 +222,7 @@ class Trouble:
         seed: int = 1,
     ) -> None:
         """Send bodies that arrive whole and are no JSON; see `latency` for the arguments."""
-        self._distort(Garble(When(times, path, method, rate, seed)))
+        self._distort(CorruptJson(RequestMatcher(times, path, method, rate, seed)))
 
     def drift(
         self,
@@ -253,7 +253,7 @@ class Trouble:
         Raises:
             ValueError: There is no such kind, or a number is out of range.
         """
-        when = When(times, path, method, rate, seed)
+        when = RequestMatcher(times, path, method, rate, seed)
         self._distort(drifting(when, kinds or DRIFTS, fields))
 
     def links(
@@ -279,7 +279,7 @@ class Trouble:
         Raises:
             ValueError: There is no such kind, or a number is out of range.
         """
-        when = When(times, path, None, rate, seed)
+        when = RequestMatcher(times, path, None, rate, seed)
         self._distort(Links(when, known(kinds or LINKS, LINKS), host))
 
     def pages(
@@ -305,7 +305,7 @@ class Trouble:
         Raises:
             ValueError: There is no such kind, or a number is out of range.
         """
-        when = When(times, path, None, rate, seed)
+        when = RequestMatcher(times, path, None, rate, seed)
         self._distort(Pages(when, known(kinds or PAGES, PAGES)))
 
     def misbehave(
@@ -345,7 +345,7 @@ class Trouble:
             self.settings.html_errors = False
             self.settings.next_host = None
 
-    def _distort(self, distortion: Distortion) -> None:
+    def _distort(self, distortion: ResponseMutation) -> None:
         with self._lock:
             self._faults.distort(distortion)
 
@@ -358,7 +358,7 @@ class Trouble:
         **more: Any,
     ) -> None:
         with self._lock:
-            self._faults.add(When(times, path, method), Fault(kind, **more))
+            self._faults.add(RequestMatcher(times, path, method), Fault(kind, **more))
 
 
 def _headers(retry_after: float | None, more: Mapping[str, str] | None) -> Headers:

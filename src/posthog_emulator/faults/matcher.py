@@ -8,11 +8,11 @@ from random import Random
 
 from posthog_emulator.http.messages import Request
 
-__all__ = ["When"]
+__all__ = ["RequestMatcher"]
 
 
 @dataclass(slots=True)
-class When:
+class RequestMatcher:
     """Which requests are meant, and how many of them.
 
     Raises:
@@ -52,7 +52,7 @@ class When:
             return False
         return self.path is None or fnmatchcase(request.path, self.path)
 
-    def strikes(self, request: Request) -> bool:
+    def matches(self, request: Request) -> bool:
         """Whether this request is meant; it is counted if it is."""
         if not self.fits(request):
             return False

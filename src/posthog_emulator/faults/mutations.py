@@ -13,7 +13,7 @@ from posthog_emulator.http.messages import Answer, Request
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.schema.catalogue import Catalogue, Schema
 
-from .matcher import When
+from .matcher import RequestMatcher
 
 __all__ = [
     "DRIFTS",
@@ -21,13 +21,13 @@ __all__ = [
     "NEW_FIELD",
     "NEW_VALUE",
     "PAGES",
-    "Distortion",
+    "CorruptJson",
     "Drift",
-    "Garble",
     "Link",
     "Links",
     "Page",
     "Pages",
+    "ResponseMutation",
     "drifted",
     "drifting",
     "known",
@@ -138,10 +138,10 @@ _FOREIGN: Final = "https://posthog.invalid"
 
 
 @dataclass(slots=True)
-class Distortion:
+class ResponseMutation:
     """Something done to the JSON of good answers."""
 
-    when: When
+    when: RequestMatcher
 
     def apply(self, answer: Answer, request: Request, catalogue: Catalogue | None) -> None:
         """Change an answer, if it is a good one of JSON."""
@@ -168,7 +168,7 @@ class Distortion:
 
 
 @dataclass(slots=True)
-class Garble(Distortion):
+class CorruptJson(ResponseMutation):
     """The whole body arrives, and is no JSON."""
 
     def written(self, content: bytes) -> bytes:
@@ -184,8 +184,8 @@ class Garble(Distortion):
 
 
 def drifting(
-    when: When, kinds: Iterable[str] = DRIFTS, fields: Iterable[str] | None = None
-) -> Distortion:
+    when: RequestMatcher, kinds: Iterable[str] = DRIFTS, fields: Iterable[str] | None = None
+) -> ResponseMutation:
     """Answers of a newer, or older, server than the schema's; see `Trouble.drift`.
 
     Raises:
@@ -195,7 +195,7 @@ def drifting(
 
 
 @dataclass(slots=True)
-class _Drifting(Distortion):
+class _Drifting(ResponseMutation):
     kinds: tuple[Drift, ...]
     fields: frozenset[str] | None
 
@@ -213,7 +213,7 @@ class _Drifting(Distortion):
 
 
 @dataclass(slots=True)
-class Links(Distortion):
+class Links(ResponseMutation):
     """Links between pages that lead elsewhere."""
 
     kinds: tuple[Link, ...] = LINKS
@@ -247,7 +247,7 @@ class Links(Distortion):
 
 
 @dataclass(slots=True)
-class Pages(Distortion):
+class Pages(ResponseMutation):
     """Pages that show rows twice, or in another order. (`reorder` is done before the answer.)"""
 
     kinds: tuple[Page, ...] = PAGES

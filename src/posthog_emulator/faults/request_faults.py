@@ -8,19 +8,19 @@ from posthog_emulator.http.messages import Answer, Request
 from posthog_emulator.schema.catalogue import Catalogue
 
 from .faults import Fault
-from .mutations import Distortion, Pages
+from .mutations import Pages, ResponseMutation
 
-__all__ = ["Fate"]
+__all__ = ["RequestFaults"]
 
 
 @dataclass(slots=True)
-class Fate:
+class RequestFaults:
     """All that is to go wrong with one request."""
 
     delay: float = 0.0
     """Seconds before anything is done."""
     fault: Fault | None = None
-    distortions: list[Distortion] = field(default_factory=list[Distortion])
+    distortions: list[ResponseMutation] = field(default_factory=list[ResponseMutation])
     shuffle: int | None = None
     """See `Request.shuffle`."""
 
@@ -29,7 +29,7 @@ class Fate:
         distorted = bool(self.distortions) or self.shuffle is not None
         return self.delay > 0 or self.fault is not None or distorted
 
-    def add(self, distortion: Distortion) -> None:
+    def add(self, distortion: ResponseMutation) -> None:
         """Let an answer be distorted."""
         if isinstance(distortion, Pages) and "reorder" in distortion.kinds:
             self.shuffle = distortion.when.chance.randrange(1 << 30)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 
-from posthog_emulator.event_store.ingest import Discovery
+from posthog_emulator.event_store.ingest import NewDefinition
 from posthog_emulator.event_store.store import EVENTS_FILE, EventStore
 from posthog_emulator.http.messages import Answer
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.filters import chosen
 from posthog_emulator.rest.pagination import paged
 from posthog_emulator.state import Call
@@ -17,7 +17,7 @@ from posthog_emulator.timestamps import iso
 
 if TYPE_CHECKING:
     from posthog_emulator.objects.store import Row
-    from posthog_emulator.state import World
+    from posthog_emulator.state import EmulatorState
 
 __all__ = ["PERSONS", "SPECIALS", "event_store", "property_scope"]
 
@@ -35,14 +35,14 @@ def _list(call: Call) -> Answer:
     return paged(call, rows)
 
 
-SPECIALS: Mapping[str, Special] = {"property_definitions.list": Special(_list)}
+SPECIALS: Mapping[str, OperationHandler] = {"property_definitions.list": OperationHandler(_list)}
 
 
 PERSONS = "/api/projects/{}/persons/"
 _SCOPES = {"event_property": "event", "person_property": "person", "group_property": "group"}
 
 
-def event_store(world: World) -> EventStore:
+def event_store(world: EmulatorState) -> EventStore:
     """The event store of an emulator."""
     settings = world.settings
     store = EventStore(
@@ -71,7 +71,7 @@ def _id(team_id: int, kind: str, name: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
 
 
-def _note(world: World, found: Discovery) -> None:
+def _note(world: EmulatorState, found: NewDefinition) -> None:
     """Enter something new into the listing where the API shows it."""
     name, fields = _entry(found)
     collection = world.plans.collections.get(f"/api/projects/{{}}/{name}/")
@@ -90,7 +90,7 @@ def _note(world: World, found: Discovery) -> None:
     world.insert(collection, address, {**fields, **own}, found.team_id)
 
 
-def _entry(found: Discovery) -> tuple[str, dict[str, Any]]:
+def _entry(found: NewDefinition) -> tuple[str, dict[str, Any]]:
     if found.kind == "event":
         return "event_definitions", {"name": found.name, "last_seen_at": iso(found.at)}
     if found.kind == "group_type":

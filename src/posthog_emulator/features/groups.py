@@ -9,7 +9,7 @@ from posthog_emulator.features.events.handlers import common_values
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import Call
 
 __all__ = ["SPECIALS"]
@@ -77,9 +77,9 @@ def _answer(call: Call, group: Group) -> Answer:
     return json_answer(call.operation.result.status, group_row(group, 0).data)
 
 
-SPECIALS: Mapping[str, Special] = {
-    "groups.find": Special(_find),
-    "groups.update_property": Special(_update_property),
-    "groups.delete_property": Special(_delete_property),
-    "groups.property_values": Special(_property_values),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "groups.find": OperationHandler(_find),
+    "groups.update_property": OperationHandler(_update_property),
+    "groups.delete_property": OperationHandler(_delete_property),
+    "groups.property_values": OperationHandler(_property_values),
 }

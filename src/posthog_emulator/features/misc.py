@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import is_object
-from posthog_emulator.operation_handler import Special, check
+from posthog_emulator.operation_handler import OperationHandler, check
 from posthog_emulator.rest.handlers import HANDLERS, created, item_answer, schema_answer
 from posthog_emulator.state import Call
 
@@ -35,7 +35,7 @@ def _current(call: Call) -> Answer:
 
 def _query(call: Call) -> Answer:
     if not is_object(call.body) or "query" not in call.body:
-        raise Problem(400, body={"error": "No query provided"})
+        raise ApiError(400, body={"error": "No query provided"})
     check(call, call.body)
     return HANDLERS[call.plan.kind](call)
 
@@ -48,8 +48,8 @@ def _create(call: Call) -> Answer:
     return item_answer(call, row)
 
 
-SPECIALS: Mapping[str, Special] = {
-    "personal_api_keys.current": Special(_current),
-    "logs.query": Special(_query, validates=False),
-    "insight_variables.create": Special(_create),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "personal_api_keys.current": OperationHandler(_current),
+    "logs.query": OperationHandler(_query, validates=False),
+    "insight_variables.create": OperationHandler(_create),
 }

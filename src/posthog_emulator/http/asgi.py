@@ -31,7 +31,7 @@ class App:
         stall: Callable[[], Awaitable[object]],
     ) -> None:
         self._answer = answer
-        self._stall = stall
+        self._hang = stall
         self.connections: dict[tuple[str, int], Callable[[bool], None]] = {}
         """What ends a connection, by a reset if told so, by the client's address; our own server
         fills it in."""
@@ -60,7 +60,7 @@ class App:
             await send(_body(content))
         elif answer.breaks == "stall":
             await send(_start(answer.status, answer.raw_headers()))
-            await self._halting(content, send)
+            await self._send_with_stall(content, send)
         elif inside:
             raise ConnectionDropped(begun=True)
         elif content:
@@ -84,10 +84,10 @@ class App:
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    async def _halting(self, content: bytes, send: Send) -> None:
+    async def _send_with_stall(self, content: bytes, send: Send) -> None:
         half = len(content) // 2
         await send(_body(content[:half], more=True))
-        await self._stall()
+        await self._hang()
         await send(_body(content[half:]))
 
 

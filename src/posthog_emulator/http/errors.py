@@ -8,10 +8,10 @@ from typing import Any, Final
 from .messages import Answer, Headers, json_answer
 
 __all__ = [
-    "Problem",
+    "ApiError",
+    "error_by_code",
     "invalid",
     "method_not_allowed",
-    "named_problem",
     "not_found",
     "parse_error",
     "permission_denied",
@@ -81,22 +81,22 @@ def type_of(status: int, code: str | None = None) -> str:
     return _TYPES_OF_CODES.get(code or "", _TYPES.get(status, "server_error"))
 
 
-def named_problem(
+def error_by_code(
     status: int,
     code: str,
     detail: str | None = None,
     attr: str | None = None,
     headers: Headers | None = None,
-) -> Problem:
+) -> ApiError:
     """The problem that has a code of its own, in the server's words where none are given."""
     sent = list(headers or ())
     told = {name.lower() for name, _ in sent}
     sent += [(n, text) for n, text in _HEADERS.get(code, ()) if n.lower() not in told]
     known = _DETAILS.get(code) if detail is None else detail
-    return Problem(status, code=code, detail=known, attr=attr, headers=sent)
+    return ApiError(status, code=code, detail=known, attr=attr, headers=sent)
 
 
-class Problem(Exception):
+class ApiError(Exception):
     """A refusal, raised anywhere and answered as the envelope."""
 
     def __init__(
@@ -130,29 +130,29 @@ class Problem(Exception):
         return json_answer(self.status, body, self.headers)
 
 
-def invalid(detail: str, attr: str | None = None, code: str = "invalid_input") -> Problem:
+def invalid(detail: str, attr: str | None = None, code: str = "invalid_input") -> ApiError:
     """A field, or the request as a whole, is not acceptable."""
-    return Problem(400, code=code, detail=detail, attr=attr)
+    return ApiError(400, code=code, detail=detail, attr=attr)
 
 
-def required(attr: str) -> Problem:
+def required(attr: str) -> ApiError:
     """A required field is missing."""
     return invalid("This field is required.", attr, "required")
 
 
-def parse_error(detail: str) -> Problem:
+def parse_error(detail: str) -> ApiError:
     """The body cannot be read."""
-    return Problem(400, code="parse_error", detail=detail)
+    return ApiError(400, code="parse_error", detail=detail)
 
 
-def not_found(detail: str = "Not found.") -> Problem:
+def not_found(detail: str = "Not found.") -> ApiError:
     """There is no such path or object."""
-    return Problem(404, detail=detail)
+    return ApiError(404, detail=detail)
 
 
-def method_not_allowed(method: str, allowed: list[str]) -> Problem:
+def method_not_allowed(method: str, allowed: list[str]) -> ApiError:
     """The path exists, the method does not."""
-    return Problem(
+    return ApiError(
         405,
         code="method_not_allowed",
         detail=f'Method "{method}" not allowed.',
@@ -160,12 +160,12 @@ def method_not_allowed(method: str, allowed: list[str]) -> Problem:
     )
 
 
-def permission_denied(detail: str) -> Problem:
+def permission_denied(detail: str) -> ApiError:
     """The key may not do this. Its `type` is `authentication_error`, as the server has it."""
-    return Problem(403, detail=detail)
+    return ApiError(403, detail=detail)
 
 
-def unauthenticated(code: str, detail: str, site: str) -> Problem:
+def unauthenticated(code: str, detail: str, site: str) -> ApiError:
     """There is no usable key.
 
     Args:
@@ -174,10 +174,10 @@ def unauthenticated(code: str, detail: str, site: str) -> Problem:
         site: Scheme and host, for the challenge header.
     """
     challenge = f'Bearer resource_metadata="{site}/.well-known/oauth-protected-resource"'
-    return Problem(401, code=code, detail=detail, headers=[("WWW-Authenticate", challenge)])
+    return ApiError(401, code=code, detail=detail, headers=[("WWW-Authenticate", challenge)])
 
 
-def unsupported_media(media: str) -> Problem:
+def unsupported_media(media: str) -> ApiError:
     """The body's media type is not one the operation takes."""
     detail = f'Unsupported media type "{media}" in request.'
-    return Problem(415, code="unsupported_media_type", detail=detail)
+    return ApiError(415, code="unsupported_media_type", detail=detail)

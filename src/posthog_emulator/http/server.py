@@ -115,7 +115,7 @@ def _protocol(base: Any, app: App) -> Any:
     class Protocol(base):
         def connection_made(self, transport: Any) -> None:
             self.address = tuple(transport.get_extra_info("peername")[:2])
-            app.connections[self.address] = partial(_hang_up, transport)
+            app.connections[self.address] = partial(_close_connection, transport)
             base.connection_made(self, transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -125,7 +125,7 @@ def _protocol(base: Any, app: App) -> Any:
     return Protocol
 
 
-def _hang_up(transport: Any, reset: bool) -> None:
+def _close_connection(transport: Any, reset: bool) -> None:
     if not reset:
         transport.close()
         return

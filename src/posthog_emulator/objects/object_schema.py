@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeAlias
 from posthog_emulator.json_types import as_object, is_array, is_mapping, is_object
 from posthog_emulator.objects.plans import Collection, Plans
 from posthog_emulator.schema.catalogue import Catalogue, Schema, ref_name
-from posthog_emulator.schema.sampling import Synthesiser, Unsatisfiable
+from posthog_emulator.schema.sampling import SampleGenerator, Unsatisfiable
 from posthog_emulator.schema.validation import Validators
 
-__all__ = ["DEFAULTS", "Concealment", "Server", "Shape", "Shapes"]
+__all__ = ["DEFAULTS", "ObjectSchemas", "Server", "Shape", "WriteOnlyFields"]
 
 Hidden: TypeAlias = "dict[str, Hidden | None]"
 """Fields to leave out (None), and those to look into."""
@@ -22,7 +22,7 @@ Hidden: TypeAlias = "dict[str, Hidden | None]"
 _DEPTH = 4
 
 
-class Concealment:
+class WriteOnlyFields:
     """Knows what the schemas of a catalogue keep to themselves."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -128,7 +128,7 @@ class _View:
 class Shape:
     """One collection's objects."""
 
-    def __init__(self, collection: Collection, schemas: list[Schema], tools: Shapes) -> None:
+    def __init__(self, collection: Collection, schemas: list[Schema], tools: ObjectSchemas) -> None:
         self._collection = collection
         self._tools = tools
         self.schemas = schemas
@@ -149,7 +149,7 @@ class Shape:
     ) -> dict[str, Any]:
         """A new object: what the server sets, then what was given."""
         data: dict[str, Any] = json.loads(self._template)
-        self._stamp(data, server, project_id)
+        self._fill_server_fields(data, server, project_id)
         data.update(DEFAULTS.get(self._collection.template, _NOTHING))
         data.update(given)
         if "deleted" in data and "deleted" not in given:
@@ -238,7 +238,9 @@ class Shape:
             view = self._views[key] = _View(frozenset(properties), made, checks)
         return view
 
-    def _stamp(self, data: dict[str, Any], server: Server, project_id: int | None) -> None:
+    def _fill_server_fields(
+        self, data: dict[str, Any], server: Server, project_id: int | None
+    ) -> None:
         now = server.now()
         for name, schema in self.properties.items():
             if name not in data:
@@ -291,18 +293,18 @@ class Shape:
             data[name] = value
 
 
-class Shapes:
+class ObjectSchemas:
     """The shapes of all collections, each made when first needed."""
 
     def __init__(
-        self, plans: Plans, catalogue: Catalogue, plain: Synthesiser, validators: Validators
+        self, plans: Plans, catalogue: Catalogue, plain: SampleGenerator, validators: Validators
     ) -> None:
         self.catalogue = catalogue
         self._plans = plans
         self._plain = plain
         self._validators = validators
         self._made: dict[str, Shape] = {}
-        self.concealment = Concealment(catalogue)
+        self.concealment = WriteOnlyFields(catalogue)
 
     def of(self, collection: Collection) -> Shape:
         """The shape of a collection."""

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from asyncposthog.operation import Operation
 from posthog_emulator.schema.catalogue import Catalogue, Schema
 
-from .router import modern
+from .router import canonical_path
 
 __all__ = ["ALIASES", "Collection", "Kind", "Plan", "Plans", "Step"]
 
@@ -173,7 +173,7 @@ class Plans:
             template = _template(operation.path)
             collection = self.collections.get(template.removesuffix("{}/"))
             if collection is not None and template.endswith("{}/"):
-                name = modern(operation.path).split("/")[-2]
+                name = canonical_path(operation.path).split("/")[-2]
                 if name.startswith("{"):
                     collection.key_field = self._key_field(name[1:-1], operation)
 
@@ -247,7 +247,8 @@ def _item_kind(operation: Operation) -> Kind:
 @cache
 def _template(path: str) -> str:
     return "/".join(
-        "{}" if segment[:1] in ("{", "@") else segment for segment in modern(path).split("/")
+        "{}" if segment[:1] in ("{", "@") else segment
+        for segment in canonical_path(path).split("/")
     )
 
 
@@ -255,7 +256,7 @@ def _template(path: str) -> str:
 def _steps(path: str) -> tuple[Step, ...]:
     steps: list[Step] = []
     prefix: list[str] = []
-    for segment in modern(path).split("/"):
+    for segment in canonical_path(path).split("/"):
         if segment[:1] in ("{", "@"):
             parent = "/".join([*prefix, ""])
             home, key_field = ALIASES.get(parent, (parent, None))

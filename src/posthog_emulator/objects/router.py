@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from asyncposthog.operation import Operation
 
-__all__ = ["Match", "Router", "modern"]
+__all__ = ["Match", "Router", "canonical_path"]
 
 _OLD_ROOT = "/api/environments/"
 _NEW_ROOT = "/api/projects/"
 
 
-def modern(path: str) -> str:
+def canonical_path(path: str) -> str:
     """The path below `/api/projects/` of one below the deprecated `/api/environments/`."""
     return _NEW_ROOT + path[len(_OLD_ROOT) :] if path.startswith(_OLD_ROOT) else path
 
@@ -53,7 +53,7 @@ class Router:
         """Register an operation under its path template."""
         long = {p.name for p in operation.parameters if p.where == "path" and p.multi_segment}
         node = self._root
-        for segment in modern(operation.path).split("/"):
+        for segment in canonical_path(operation.path).split("/"):
             if segment[:1] not in ("{", "@"):
                 node = node.static.setdefault(segment, _Node())
             elif segment[1:-1] in long:
@@ -73,7 +73,7 @@ class Router:
         The slash at the end may be left out, as on the server, whose routes take both.
         """
         whole = path if path.endswith("/") else f"{path}/"
-        found = _walk(self._root, modern(whole).split("/"), 0)
+        found = _walk(self._root, canonical_path(whole).split("/"), 0)
         if found is None:
             return None
         node, values = found

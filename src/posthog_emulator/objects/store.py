@@ -59,7 +59,7 @@ class Store:
     """Every bucket, and the counters that number what is put in."""
 
     buckets: dict[str, Bucket] = field(default_factory=dict[str, Bucket])
-    ones: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    singletons: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Single objects, by their concrete path."""
     numbers: Counter[str] = field(default_factory=Counter[str])
     """The last number given out in each collection, over all parents, as in a database."""

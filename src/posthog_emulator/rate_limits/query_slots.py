@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Final
 
 from asyncposthog.operation import Operation
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.json_types import as_object
 
 __all__ = ["LIMIT", "PATIENCE", "TTL", "Slots", "naps", "occupies_slot"]
@@ -126,7 +126,7 @@ class Slots:
                 break
             await self._sleep(nap)
             waited += nap
-        raise Problem(
+        raise ApiError(
             429,
             detail=(
                 f"Exceeded maximum concurrency limit: {self.limit(team)} "

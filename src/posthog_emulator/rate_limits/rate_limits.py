@@ -1,6 +1,6 @@
 """The server's rate limits: a log of moments for each bucket and caller.
 
-Nothing here waits. `Throttles` is told of requests and says which are refused; what time it is,
+Nothing here waits. `RateLimits` is told of requests and says which are refused; what time it is,
 the given clock says.
 """
 
@@ -22,9 +22,9 @@ __all__ = [
     "Caller",
     "QueryPlan",
     "Rate",
+    "RateLimits",
     "Refusal",
     "Subject",
-    "Throttles",
     "Usage",
     "charged_buckets",
     "costs",
@@ -125,7 +125,7 @@ class _Log:
 
 
 @dataclass(slots=True)
-class _Stranger:
+class _BackgroundTraffic:
     """Somebody else with the same key, who makes a request every so often."""
 
     buckets: tuple[str, ...]
@@ -139,7 +139,7 @@ class _Stranger:
         return self.start + self.made * self.interval
 
 
-class Throttles:
+class RateLimits:
     """Every bucket of a server.
 
     Args:
@@ -153,7 +153,7 @@ class Throttles:
         self._known: Mapping[str, Rate] | None = None
         self._overrides: dict[tuple[str, str], Rate] = {}
         self._logs: dict[tuple[str, str], _Log] = {}
-        self._strangers: list[_Stranger] = []
+        self._strangers: list[_BackgroundTraffic] = []
         self._lock = Lock()
 
     @property
@@ -193,7 +193,7 @@ class Throttles:
         """
         with self._lock:
             now = self._clock()
-            self._catch_up(now)
+            self._advance_background_traffic(now)
             return self._ask(buckets, caller, costs or {}, now)
 
     def override(
@@ -240,11 +240,11 @@ class Throttles:
             raise ValueError(f"there is no share of {share:g} in {names}")
         with self._lock:
             now = self._clock()
-            self._catch_up(now)
+            self._advance_background_traffic(now)
             kept = [s for s in self._strangers if (s.buckets, s.caller) != (names, caller)]
             if share > 0:
                 interval = 1 / (min(paces) * share)
-                kept.append(_Stranger(names, caller, now, interval))
+                kept.append(_BackgroundTraffic(names, caller, now, interval))
             self._strangers = kept
 
     def usage(self, subject: str | int) -> dict[str, Usage]:
@@ -256,7 +256,7 @@ class Throttles:
         digest = _digest(str(subject))
         with self._lock:
             now = self._clock()
-            self._catch_up(now)
+            self._advance_background_traffic(now)
             return {
                 bucket: log.usage(now)
                 for (bucket, whose), log in self._logs.items()
@@ -307,7 +307,7 @@ class Throttles:
         whole = None if longest is None else max(1, math.ceil(longest))
         return Refusal(tuple(refused), whole)
 
-    def _catch_up(self, now: float) -> None:
+    def _advance_background_traffic(self, now: float) -> None:
         """Make the requests that strangers have made up to now, in their order."""
         while self._strangers:
             stranger = min(self._strangers, key=_next)
@@ -318,7 +318,7 @@ class Throttles:
             stranger.made += 1
 
 
-def _next(stranger: _Stranger) -> float:
+def _next(stranger: _BackgroundTraffic) -> float:
     return stranger.next
 
 

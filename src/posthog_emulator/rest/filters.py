@@ -14,9 +14,9 @@ from posthog_emulator.relative_dates import moment
 from posthog_emulator.schema.parameters import EVERYWHERE, PAGING
 from posthog_emulator.state import Call
 
-__all__ = ["Meaning", "SortKey", "chosen", "meaning", "sort_key", "sort_keys"]
+__all__ = ["RowFilter", "SortKey", "chosen", "filter_for", "sort_key", "sort_keys"]
 
-Meaning: TypeAlias = Callable[[Call, str], Callable[[Row], bool]]
+RowFilter: TypeAlias = Callable[[Call, str], Callable[[Row], bool]]
 """Given the call and the parameter's name, the test that a row has to pass."""
 
 _KINDS: Final[Mapping[str, str]] = {
@@ -30,7 +30,7 @@ _KINDS: Final[Mapping[str, str]] = {
 }
 
 
-def meaning(call: Call, name: str) -> Meaning | None:
+def filter_for(call: Call, name: str) -> RowFilter | None:
     """What a filter means; None where a field of its name, or nothing, is all there is."""
     return _MEANINGS.get((call.operation.id, name))
 
@@ -58,7 +58,7 @@ def _held(row: Row, path: str) -> list[str]:
     return [str(one) for one in found if one is not None]
 
 
-def _one_of(*paths: str) -> Meaning:
+def _one_of(*paths: str) -> RowFilter:
     def within(call: Call, name: str) -> Callable[[Row], bool]:
         wanted = set(_wanted(call, name))
         return lambda row: not wanted.isdisjoint(v for path in paths for v in _held(row, path))
@@ -66,7 +66,7 @@ def _one_of(*paths: str) -> Meaning:
     return within
 
 
-def _none_of(path: str) -> Meaning:
+def _none_of(path: str) -> RowFilter:
     def without(call: Call, name: str) -> Callable[[Row], bool]:
         unwanted = set(_wanted(call, name))
         return lambda row: unwanted.isdisjoint(_held(row, path))
@@ -74,32 +74,32 @@ def _none_of(path: str) -> Meaning:
     return without
 
 
-def _when(path: str, fits: Callable[[datetime, datetime], bool]) -> Meaning:
+def _when(path: str, fits: Callable[[datetime, datetime], bool]) -> RowFilter:
     def at(call: Call, name: str) -> Callable[[Row], bool]:
         text = call.request.value(name) or ""
         bound = moment(text, call.world.settings.clock().astimezone(UTC))
         if bound is None:
             raise invalid(f"{text!r} is no date the emulator reads.", name)
         limit = bound if bound.tzinfo else bound.replace(tzinfo=UTC)
-        return lambda row: any(fits(_moment(one), limit) for one in _held(row, path))
+        return lambda row: any(fits(_timestamp(one), limit) for one in _held(row, path))
 
     return at
 
 
-def _moment(text: str) -> datetime:
+def _timestamp(text: str) -> datetime:
     read = datetime.fromisoformat(text)
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def _since(path: str) -> Meaning:
+def _since(path: str) -> RowFilter:
     return _when(path, lambda held, bound: held >= bound)
 
 
-def _until(path: str) -> Meaning:
+def _until(path: str) -> RowFilter:
     return _when(path, lambda held, bound: held <= bound)
 
 
-def _is(test: Callable[[Row, str], bool]) -> Meaning:
+def _is(test: Callable[[Row, str], bool]) -> RowFilter:
     """A filter that compares each row with the one value that was given."""
 
     def such(call: Call, name: str) -> Callable[[Row], bool]:
@@ -109,7 +109,7 @@ def _is(test: Callable[[Row, str], bool]) -> Meaning:
     return such
 
 
-def _if(test: Callable[[Row], bool]) -> Meaning:
+def _if(test: Callable[[Row], bool]) -> RowFilter:
     """A filter that is either on or off."""
 
     def switched(call: Call, name: str) -> Callable[[Row], bool]:
@@ -119,12 +119,12 @@ def _if(test: Callable[[Row], bool]) -> Meaning:
     return switched
 
 
-def _own(call: Call, _: str) -> Callable[[Row], bool]:
+def _created_by_me(call: Call, _: str) -> Callable[[Row], bool]:
     own = str(call.world.accounts.account.user_id)
     return lambda row: own in _held(row, "created_by.id")
 
 
-def _anything(_: Call, __: str) -> Callable[[Row], bool]:
+def _no_filter(_: Call, __: str) -> Callable[[Row], bool]:
     """It says how the rows are shown, or is heeded where the list is answered."""
     return lambda _: True
 
@@ -157,7 +157,7 @@ def _below(row: Row, parent: str) -> bool:
     return str(row.data.get("path") or "").startswith(f"{parent}/")
 
 
-def _all_of(meant: Meaning, *names: str) -> dict[tuple[str, str], Meaning]:
+def _for_parameters(meant: RowFilter, *names: str) -> dict[tuple[str, str], RowFilter]:
     """The same meaning for several parameters, each written `operation.id:parameter`."""
     pairs = (one.partition(":") for one in names)
     return {(operation, name): meant for operation, _, name in pairs}
@@ -170,9 +170,9 @@ _LOGS = (
     "organizations.batch_exports.logs",
 )
 
-_MEANINGS: Final[Mapping[tuple[str, str], Meaning]] = {
-    **_all_of(
-        _anything,
+_MEANINGS: Final[Mapping[tuple[str, str], RowFilter]] = {
+    **_for_parameters(
+        _no_filter,
         "batch_exports.runs.list:after",
         "batch_exports.runs.list:before",
         "batch_exports.runs.list:end",
@@ -187,8 +187,8 @@ _MEANINGS: Final[Mapping[tuple[str, str], Meaning]] = {
         "property_definitions.list:type",
         "session_recordings.list:order_direction",
     ),
-    **_all_of(_since("timestamp"), *(f"{name}:after" for name in _LOGS)),
-    **_all_of(_until("timestamp"), *(f"{name}:before" for name in _LOGS)),
+    **_for_parameters(_since("timestamp"), *(f"{name}:after" for name in _LOGS)),
+    **_for_parameters(_until("timestamp"), *(f"{name}:before" for name in _LOGS)),
     ("activity_log.list", "scopes"): _one_of("scope"),
     ("advanced_activity_logs.list", "activities"): _one_of("activity"),
     ("advanced_activity_logs.list", "clients"): _one_of("client"),
@@ -222,12 +222,12 @@ _MEANINGS: Final[Mapping[tuple[str, str], Meaning]] = {
     ("insights.list", "insight"): _is(_insight),
     ("insights.list", "last_viewed_date_from"): _since("last_viewed_at"),
     ("insights.list", "last_viewed_date_to"): _until("last_viewed_at"),
-    ("insights.list", "user"): _own,
+    ("insights.list", "user"): _created_by_me,
     ("llm_analytics.trace_reviews.list", "definition_id"): _one_of("scores.definition_id"),
     ("llm_analytics.trace_reviews.list", "definition_id__in"): _one_of("scores.definition_id"),
     ("notebooks.list", "date_from"): _since("last_modified_at"),
     ("notebooks.list", "date_to"): _until("last_modified_at"),
-    ("notebooks.list", "user"): _own,
+    ("notebooks.list", "user"): _created_by_me,
     ("persons.deletion_status", "status"): _is(
         lambda row, value: value in {"all", row.data.get("status")}
     ),
@@ -320,7 +320,7 @@ def _field_filters(call: Call) -> Iterable[tuple[str, list[str]]]:
 
 def _test(call: Call, name: str, values: list[str]) -> Callable[[Row], bool]:
     """The test a filter puts rows to."""
-    meant = meaning(call, name)
+    meant = filter_for(call, name)
     if meant is not None:
         return meant(call, name)
     field = name.removesuffix("__in")

@@ -46,10 +46,10 @@ def schema_answer(call: Call) -> Answer:
     if result.kind == "bytes":
         return Answer(result.status, b"bytes", result.media)
     schema = call.world.catalogue.answer(call.operation)
-    return json_answer(result.status, {} if schema is None else _rich(call, schema))
+    return json_answer(result.status, {} if schema is None else _sample_body(call, schema))
 
 
-def _rich(call: Call, schema: Schema) -> Any:
+def _sample_body(call: Call, schema: Schema) -> Any:
     world = call.world
     name = call.operation.result.schema
     try:
@@ -157,7 +157,7 @@ def _one(call: Call) -> dict[str, Any]:
     call.locate(len(call.plan.steps) - call.plan.template.endswith("{}/"))
     if call.plan.template.endswith("{}/"):
         call.parents = (*call.parents, call.values[-1])
-    held = call.world.store.ones.get(call.one_address)
+    held = call.world.store.singletons.get(call.singleton_path)
     if held is not None:
         return held
     schema = call.answer_schema
@@ -167,7 +167,7 @@ def _one(call: Call) -> dict[str, Any]:
         name = call.operation.path_parameters[-1].name
         if name in fresh and isinstance(fresh[name], str):
             fresh[name] = call.values[-1]
-    call.world.store.ones[call.one_address] = fresh
+    call.world.store.singletons[call.singleton_path] = fresh
     return fresh
 
 
@@ -207,7 +207,7 @@ def _write_one(call: Call) -> Answer:
 
 def _delete_one(call: Call) -> Answer:
     _one(call)
-    del call.world.store.ones[call.one_address]
+    del call.world.store.singletons[call.singleton_path]
     if call.operation.result.status == 204 or call.operation.result.kind == "none":
         return Answer(call.operation.result.status)
     return schema_answer(call)

@@ -20,7 +20,7 @@ from posthog_emulator.state import Call
 
 from .filters import SortKey, chosen, sort_key, sort_keys
 
-__all__ = ["DEFAULT_PAGE", "EventsAsked", "events_asked", "paged"]
+__all__ = ["DEFAULT_PAGE", "EventsPageParams", "events_asked", "paged"]
 
 DEFAULT_PAGE = 100
 _LOGS_PAGE, _LOGS_MOST = 1000, 2000
@@ -49,7 +49,7 @@ def _size(call: Call) -> int:
     return default or DEFAULT_PAGE
 
 
-def _natural(call: Call, name: str, default: int) -> int:
+def _positive_int(call: Call, name: str, default: int) -> int:
     """A number from the query; like the server, the default for what is none."""
     text = call.request.value(name) or ""
     value = int(text) if text.isascii() and text.isdigit() else 0
@@ -60,7 +60,7 @@ def _link(call: Call, **changes: str | int | None) -> str:
     return call.request.link(call.world.settings.next_host, changes)
 
 
-def _shown(call: Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _serialize_rows(call: Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
     schema = call.answer_schema
     return [call.shape.shown(row.data, schema) for row in rows]
 
@@ -74,7 +74,7 @@ def _answer(
     call: Call, envelope: dict[str, Any], rows: Sequence[Row], headers: Headers | None = None
 ) -> Answer:
     field = call.operation.pagination.items if call.operation.pagination else None
-    envelope[field or "results"] = _shown(call, rows)
+    envelope[field or "results"] = _serialize_rows(call, rows)
     whole = call.world.catalogue.answer(call.operation)
     for name in call.world.catalogue.object_branch(whole).get("required", ()):
         # What else the schema wants in the envelope, beyond what the style is known to have.
@@ -85,8 +85,8 @@ def _answer(
 
 
 def _offset(call: Call, rows: Sequence[Row]) -> Answer:
-    limit = _natural(call, "limit", _size(call))
-    offset = _natural(call, "offset", 0)
+    limit = _positive_int(call, "limit", _size(call))
+    offset = _positive_int(call, "offset", 0)
     following, preceding = offset + limit, offset - limit
     previous = _link(call, limit=limit, offset=preceding if preceding > 0 else None)
     envelope = {
@@ -98,8 +98,8 @@ def _offset(call: Call, rows: Sequence[Row]) -> Answer:
 
 
 def _persons(call: Call, rows: Sequence[Row]) -> Answer:
-    limit = _natural(call, "limit", _size(call))
-    offset = _natural(call, "offset", 0)
+    limit = _positive_int(call, "limit", _size(call))
+    offset = _positive_int(call, "offset", 0)
     page = rows[offset : offset + limit]
     previous: str | None = None
     if offset - limit > 0:
@@ -117,7 +117,7 @@ def _persons(call: Call, rows: Sequence[Row]) -> Answer:
 
 
 def _page(call: Call, rows: Sequence[Row]) -> Answer:
-    size = min(_natural(call, "page_size", _natural(call, "limit", _size(call))), 1000)
+    size = min(_positive_int(call, "page_size", _positive_int(call, "limit", _size(call))), 1000)
     text = call.request.value("page") or "1"
     number = int(text) if text.isascii() and text.isdigit() else 0
     last = max(1, -(-len(rows) // size))
@@ -134,7 +134,7 @@ def _cursor(call: Call, rows: Sequence[Row]) -> Answer:
     """Pages by position: rows that come or go elsewhere do not shift them."""
     size = _size(call)
     if call.request.value("page_size"):
-        size = min(_natural(call, "page_size", size), 1000)
+        size = min(_positive_int(call, "page_size", size), 1000)
     orders = sort_keys(call)
     field, descending = orders[0] if orders else ("", True)
 
@@ -179,7 +179,7 @@ def _read_cursor(token: str) -> tuple[bool, tuple[SortKey, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class EventsAsked:
+class EventsPageParams:
     """Which page of events a request asks for."""
 
     limit: int
@@ -189,14 +189,14 @@ class EventsAsked:
     after: datetime | None
 
 
-def events_asked(call: Call) -> EventsAsked:
+def events_asked(call: Call) -> EventsPageParams:
     """Read the paging parameters of a list of events."""
     most = call.world.settings.events_limit
-    limit = _natural(call, "limit", _size(call))
+    limit = _positive_int(call, "limit", _size(call))
     order = (call.request.value("orderBy") or "").replace(" ", "").lower()
-    return EventsAsked(
+    return EventsPageParams(
         limit if most is None else min(limit, most),
-        _natural(call, "offset", 0),
+        _positive_int(call, "offset", 0),
         order in {'["timestamp"]', '["timestampasc"]'},
         _bound(call, "before"),
         _bound(call, "after"),
@@ -235,8 +235,8 @@ def _bound(call: Call, name: str) -> datetime | None:
 
 
 def _recordings(call: Call, rows: Sequence[Row]) -> Answer:
-    limit = _natural(call, "limit", _size(call))
-    offset = _natural(call, "offset", 0)
+    limit = _positive_int(call, "limit", _size(call))
+    offset = _positive_int(call, "offset", 0)
     envelope = {"has_next": len(rows) > offset + limit, "version": 4}
     timing = [("Server-Timing", "list;dur=1.0")]
     return _answer(call, envelope, rows[offset : offset + limit], timing)
@@ -283,7 +283,7 @@ def _single(call: Call, rows: Sequence[Row]) -> Answer:
         whole: dict[str, Any] = {"count": len(rows), "next": None, "previous": None}
         declared = _declared(call)
         return _answer(call, {name: whole[name] for name in whole if name in declared}, rows)
-    return json_answer(call.operation.result.status, _shown(call, rows))
+    return json_answer(call.operation.result.status, _serialize_rows(call, rows))
 
 
 _STYLES: dict[PageStyle, Callable[[Call, Sequence[Row]], Answer]] = {

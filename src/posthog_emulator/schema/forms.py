@@ -10,7 +10,7 @@ from email.policy import HTTP
 from typing import Any, NoReturn, cast
 from urllib.parse import parse_qsl
 
-from posthog_emulator.http.errors import Problem, parse_error, unsupported_media
+from posthog_emulator.http.errors import ApiError, parse_error, unsupported_media
 from posthog_emulator.http.messages import Request
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.schema.catalogue import Catalogue, Schema
@@ -59,7 +59,7 @@ def read_form(request: Request) -> Form:
     if not request.content:
         return Form()
     if len(request.content) > MAX_BODY:
-        raise Problem(413)
+        raise ApiError(413)
     media = media_type(request)
     if media == "application/json":
         return Form(media, _json(request.content))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asyncposthog.operation import Operation, PageStyle, Parameter
-from posthog_emulator.http.errors import Problem, invalid, required
+from posthog_emulator.http.errors import ApiError, invalid, required
 from posthog_emulator.http.messages import Request
 
 from .validation import fits, sentence
@@ -50,7 +50,7 @@ def split(parameter: Parameter, values: list[str]) -> list[str]:
     return [item for value in values for item in value.split(",")]
 
 
-def value_problems(operation: Operation, request: Request) -> Iterator[Problem]:
+def value_problems(operation: Operation, request: Request) -> Iterator[ApiError]:
     """What is wrong with the values in the query string."""
     declared = {p.name: p for p in operation.query_parameters}
     for parameter in declared.values():
@@ -72,7 +72,7 @@ def value_problems(operation: Operation, request: Request) -> Iterator[Problem]:
             )
 
 
-def header_problems(operation: Operation, request: Request) -> Iterator[Problem]:
+def header_problems(operation: Operation, request: Request) -> Iterator[ApiError]:
     """What is wrong with the header parameters."""
     for parameter in operation.header_parameters:
         value = request.headers.get(parameter.name.lower())
@@ -83,7 +83,7 @@ def header_problems(operation: Operation, request: Request) -> Iterator[Problem]
             yield from _value(parameter, value)
 
 
-def _value(parameter: Parameter, value: str) -> Iterator[Problem]:
+def _value(parameter: Parameter, value: str) -> Iterator[ApiError]:
     name = parameter.name
     if parameter.enum and value not in {_text(choice) for choice in parameter.enum}:
         detail = f"Select a valid choice. {value} is not one of the available choices."

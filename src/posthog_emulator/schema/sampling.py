@@ -13,7 +13,7 @@ from posthog_emulator.json_types import is_array, is_mapping
 from .catalogue import Catalogue, Direction, Schema, ref_name
 from .validation import fits
 
-__all__ = ["Style", "Synthesiser", "Unsatisfiable"]
+__all__ = ["SampleGenerator", "Style", "Unsatisfiable"]
 
 Style: TypeAlias = Literal["plain", "rich", "bare"]
 """`plain` is a new object of which nothing was said (nulls, defaults, empty lists), `rich` fills
@@ -45,7 +45,7 @@ class Unsatisfiable(ValueError):
     """A schema that no finite value meets, or none that we can think of."""
 
 
-class Synthesiser:
+class SampleGenerator:
     """Makes values of schemas.
 
     Args:
@@ -105,9 +105,9 @@ class Synthesiser:
         if name is not None:
             return self._component(name, given, hint, stack, style)
         if "const" in given:
-            return _fresh(given["const"])
-        if style == "plain" and "default" in given and self._meets(given, given["default"]):
-            return _fresh(given["default"])
+            return _copy(given["const"])
+        if style == "plain" and "default" in given and self._satisfies(given, given["default"]):
+            return _copy(given["default"])
         if "enum" in given:
             return self._enum(given)
         for keyword in ("anyOf", "oneOf"):
@@ -142,7 +142,7 @@ class Synthesiser:
         values = schema["enum"]
         if not values:
             raise Unsatisfiable("an enum without values")
-        return _fresh(next((value for value in values if value not in (None, "")), values[0]))
+        return _copy(next((value for value in values if value not in (None, "")), values[0]))
 
     def _union(
         self, schema: Schema, keyword: str, hint: str, stack: tuple[str, ...], style: Style
@@ -161,7 +161,7 @@ class Synthesiser:
                 made = self._make(self._joined(base, branch), hint, stack, style)
             except Unsatisfiable:
                 continue
-            if not strict or self._meets(schema, made):
+            if not strict or self._satisfies(schema, made):
                 return made
         raise Unsatisfiable(f"no branch of {keyword} has a value")
 
@@ -181,7 +181,7 @@ class Synthesiser:
             return 0 if nulls_first else 3
         return 2 if schema.get("const") == "" else 1
 
-    def _meets(self, schema: Schema, value: Any) -> bool:
+    def _satisfies(self, schema: Schema, value: Any) -> bool:
         return self._checker is None or self._checker(schema, self._direction)(value)
 
     def _typed(self, schema: Schema, hint: str, stack: tuple[str, ...], style: Style) -> Any:
@@ -262,7 +262,7 @@ class Synthesiser:
         raise Unsatisfiable("no further distinct item")
 
 
-def _fresh(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     """A value of the schema's own that may be changed."""
     return json.loads(json.dumps(value)) if is_array(value) or is_mapping(value) else value
 

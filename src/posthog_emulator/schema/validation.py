@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import is_array, is_mapping
 
 from .catalogue import Catalogue, Direction, Schema, stripped
@@ -144,7 +144,7 @@ class Validators:
         self._roots: dict[Direction, Any] = {}
         self._made: dict[tuple[Direction, str], Any] = {}
 
-    def problem(self, component: str, instance: Any, direction: Direction) -> Problem | None:
+    def problem(self, component: str, instance: Any, direction: Direction) -> ApiError | None:
         """What is wrong with an instance of a component; None when nothing is."""
         validator = self._made.get((direction, component))
         if validator is None:
@@ -223,7 +223,7 @@ def _attr(error: Any) -> str:
     return "__".join(_path(error))
 
 
-def _problem(error: Any) -> Problem:
+def _problem(error: Any) -> ApiError:
     leaf = _leaf(error)
     code, detail = _wording(leaf)
     return invalid(detail, _attr(leaf) or None, code)

@@ -10,7 +10,7 @@ from typing import Any
 from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.query.result import Result
 from posthog_emulator.features.query.runner import Session, run_hogql
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 
 NOW = datetime(2026, 1, 8, 12, tzinfo=UTC)
 
@@ -93,10 +93,10 @@ class Asker:
         """The names of a query's columns."""
         return list(self.whole(sql).head["columns"])
 
-    def refusal(self, sql: str, values: Mapping[str, Any] | None = None) -> Problem:
+    def refusal(self, sql: str, values: Mapping[str, Any] | None = None) -> ApiError:
         """What is said to a query that is refused."""
         try:
             self.whole(sql, values)
-        except Problem as problem:
+        except ApiError as problem:
             return problem
         raise AssertionError(f"not refused: {sql}")

@@ -12,7 +12,7 @@ from hashlib import sha1
 from itertools import count
 from typing import Any, Final, cast
 
-from asyncposthog.rate_limits.limits import Rule
+from asyncposthog.rate_limits.limits import Limit
 from asyncposthog.rate_limits.stores.redis import RedisStore
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 
@@ -20,8 +20,8 @@ from .redis_server import Server
 
 __all__ = ["SLOT", "WINDOW", "Fleet", "fleet"]
 
-WINDOW: Final = Rule("host/key/burst", "burst", 4, 60.0)
-SLOT: Final = Rule("host/project 1/slots", "slots", 3, 0.0)
+WINDOW: Final = Limit("host/key/burst", "burst", 4, 60.0)
+SLOT: Final = Limit("host/project 1/slots", "slots", 3, 0.0)
 _prefixes = (f"test-{number}" for number in count())
 _TIME: Final = "redis.call('TIME')"
 _HAND: Final = "{0, redis.call('INCRBY', 'hand:' .. clock, 1000)}"
@@ -49,7 +49,7 @@ class Fleet:
         self.stores.append(store)
         return store
 
-    def windows(self, *rules: Rule, **options: Any) -> RedisWindows:
+    def windows(self, *rules: Limit, **options: Any) -> RedisWindows:
         """Let another process draw on some budgets."""
         return self.store(**options).windows(rules)
 

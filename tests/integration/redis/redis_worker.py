@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, field
 import anyio
 
 from asyncposthog.rate_limits.limiter import RateLimiter
-from asyncposthog.rate_limits.limits import Rule, Usage
+from asyncposthog.rate_limits.limits import Limit, Usage
 from asyncposthog.rate_limits.stores.base import Store, Windows
 from asyncposthog.rate_limits.stores.redis import RedisStore
-from asyncposthog.rate_limits.wait_queue import Lane
+from asyncposthog.rate_limits.wait_queue import WaitQueue
 
 __all__ = ["Job"]
 
@@ -109,7 +109,7 @@ class FarStore:
         self._near = near
         self._lag = lag
 
-    def windows(self, rules: Sequence[Rule]) -> Windows:
+    def windows(self, rules: Sequence[Limit]) -> Windows:
         return Far(self._near.windows(rules), self._lag)
 
     async def aclose(self) -> None:
@@ -127,7 +127,7 @@ class Worker:
         self._left = float("inf") if job.requests is None else job.requests
 
     async def run(self) -> None:
-        rules = tuple(Rule(f"host/key/{n}", n, limit, secs) for n, limit, secs in self._job.rules)
+        rules = tuple(Limit(f"host/key/{n}", n, limit, secs) for n, limit, secs in self._job.rules)
         lane = self._limiter.lane(rules)
         await lane.windows.usage()
         os.write(1, b"ready\n")
@@ -138,7 +138,7 @@ class Worker:
         await self._limiter.aclose()
         os.write(1, b"done\n")
 
-    async def _work(self, lane: Lane) -> None:
+    async def _work(self, lane: WaitQueue) -> None:
         patience = self._job.patience
         while self._left > 0:
             delay = None if patience is None else random.random() * patience
@@ -147,7 +147,7 @@ class Worker:
             if patience is not None and scope.cancelled_caught:
                 patience *= 1.05  # else a machine may be too slow for it, for ever
 
-    async def _request(self, lane: Lane) -> None:
+    async def _request(self, lane: WaitQueue) -> None:
         queue = self._limiter.queue
         ticket = await queue.enter(lane)
         try:

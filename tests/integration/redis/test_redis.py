@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from asyncposthog.rate_limits.adaptive import pace, share
-from asyncposthog.rate_limits.limits import WATCHED, Rule, Usage
-from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 from tests.helpers.fake_transport import VirtualClock
 
@@ -15,7 +15,7 @@ from .helpers import SLOT, WINDOW, fill, fleet, fly
 from .redis_server import Server
 
 pytestmark = pytest.mark.anyio
-STAY = WINDOW.seconds + SLACK
+STAY = WINDOW.seconds + CLOCK_SKEW
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def test_a_window_is_shared_by_all_processes(redis_server: Server) -> None
 
 
 async def test_all_windows_or_none(redis_server: Server) -> None:
-    hour = Rule("host/key/sustained", "sustained", 2, 3600.0)
+    hour = Limit("host/key/sustained", "sustained", 2, 3600.0)
     async with fleet(redis_server) as them:
         both, minute = them.windows(WINDOW, hour), them.windows(WINDOW)
         await fill(both, 1, 2)
@@ -52,7 +52,7 @@ async def test_all_windows_or_none(redis_server: Server) -> None:
 
 
 async def test_the_wait_ends_when_a_place_comes_free(redis_server: Server) -> None:
-    rule = Rule("host/key/short", "short", 2, 3.0)
+    rule = Limit("host/key/short", "short", 2, 3.0)
     async with fleet(redis_server) as them:
         one, other = them.windows(rule), them.windows(rule)
         await fill(one, 1)
@@ -78,7 +78,7 @@ async def test_who_waits_for_long_asks_now_and_then(redis_server: Server) -> Non
 
 
 async def test_a_refused_request_is_not_counted_where_it_was_refused(redis_server: Server) -> None:
-    hour = Rule("host/key/sustained", "sustained", 9, 3600.0)
+    hour = Limit("host/key/sustained", "sustained", 9, 3600.0)
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW, hour)
         await fly(windows, 1, 2)
@@ -99,7 +99,7 @@ async def test_slots_count_what_is_in_flight(redis_server: Server) -> None:
 
 
 async def test_rules_with_one_key_may_name_different_limits(redis_server: Server) -> None:
-    watched = Rule(WINDOW.key, WINDOW.name, 10**9, WINDOW.seconds)
+    watched = Limit(WINDOW.key, WINDOW.name, 10**9, WINDOW.seconds)
     async with fleet(redis_server) as them:
         strict, lax = them.windows(WINDOW), them.windows(watched)
         await fill(lax, *range(6))
@@ -148,7 +148,7 @@ async def test_an_endless_closure_ends_after_a_day(redis_server: Server) -> None
 
 
 async def test_what_one_process_learned_holds_for_all(redis_server: Server) -> None:
-    rule = Rule("host/key/shared", "shared", 100, 60.0)
+    rule = Limit("host/key/shared", "shared", 100, 60.0)
     async with fleet(redis_server) as them:
         one, other = them.windows(rule), them.windows(rule)
         await fill(one, *range(30))
@@ -161,7 +161,7 @@ async def test_what_one_process_learned_holds_for_all(redis_server: Server) -> N
 
 
 async def test_shares_grow_as_they_do_in_memory(redis_server: Server) -> None:
-    rule = Rule("host/key/shared", "shared", 480, 60.0)
+    rule = Limit("host/key/shared", "shared", 480, 60.0)
     async with fleet(redis_server) as them:
         windows = them.windows(rule, lease=80000.0)
         await fill(windows, *range(120))
@@ -179,14 +179,14 @@ async def test_shares_grow_as_they_do_in_memory(redis_server: Server) -> None:
 
 
 async def test_forecast(redis_server: Server) -> None:
-    rule = Rule("host/key/forecast", "forecast", 2, 10.0)
+    rule = Limit("host/key/forecast", "forecast", 2, 10.0)
     async with fleet(redis_server) as them:
         one, other = them.windows(rule), them.windows(rule)
         assert await one.forecast(0) == (0.0, 0)
         await fill(one, 1)
         them.pass_time(4.0)
         await fill(other, 1)
-        stay = rule.seconds + SLACK
+        stay = rule.seconds + CLOCK_SKEW
         assert await one.forecast(0) == (pytest.approx(stay - 4.0, abs=1), 0)
         assert await one.forecast(1) == (pytest.approx(stay, abs=1), 0)
         assert await one.forecast(2) == (pytest.approx(2 * stay - 4.0, abs=1), 0)
@@ -197,7 +197,7 @@ async def test_forecast(redis_server: Server) -> None:
 
 
 async def test_forecast_names_the_window_that_makes_it_wait(redis_server: Server) -> None:
-    hour = Rule("host/key/sustained", "sustained", 2, 3600.0)
+    hour = Limit("host/key/sustained", "sustained", 2, 3600.0)
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW, hour)
         await fill(windows, 1, 2)
@@ -315,7 +315,7 @@ async def test_time_goes_on_when_the_server_clock_is_set_back(redis_server: Serv
 
 
 async def test_memory_is_bounded_and_everything_expires(redis_server: Server) -> None:
-    hour = Rule("host/key/sustained", "sustained", 40, 3600.0)
+    hour = Limit("host/key/sustained", "sustained", 40, 3600.0)
     async with fleet(redis_server) as them:
         ticket, windows = 0, them.windows(WINDOW, hour, SLOT)
         for _ in range(8):
@@ -345,7 +345,7 @@ async def test_one_prefix_is_one_budget(redis_server: Server) -> None:
 
 
 async def test_a_watched_window_counts_and_holds_nobody_back(redis_server: Server) -> None:
-    watched = Rule(WINDOW.key, WINDOW.name, WATCHED, WINDOW.seconds)
+    watched = Limit(WINDOW.key, WINDOW.name, UNENFORCED, WINDOW.seconds)
     async with fleet(redis_server) as them:
         one, other = them.windows(watched), them.windows(WINDOW)
         await fill(one, 1, 2, 3, 4, 5)

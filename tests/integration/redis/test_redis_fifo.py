@@ -6,17 +6,17 @@ from itertools import count
 
 import pytest
 
-from asyncposthog.rate_limits.limits import Rule
-from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.limits import Limit
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 
 from .helpers import SLOT, WINDOW, Fleet, fill, fleet, fly
 from .redis_server import Server
 
 pytestmark = pytest.mark.anyio
-STAY = WINDOW.seconds + SLACK
-DOZEN = Rule("host/key/dozen", "dozen", 12, 60.0)
-HOUR = Rule("host/key/sustained", "sustained", 2, 3600.0)
+STAY = WINDOW.seconds + CLOCK_SKEW
+DOZEN = Limit("host/key/dozen", "dozen", 12, 60.0)
+HOUR = Limit("host/key/sustained", "sustained", 2, 3600.0)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def run(them: Fleet, processes: dict[str, RedisWindows], requests: int) ->
 
 
 async def test_processes_take_turns(redis_server: Server) -> None:
-    rule = Rule("host/key/three", "three", 3, 60.0)
+    rule = Limit("host/key/three", "three", 3, 60.0)
     async with fleet(redis_server) as them:
         one, two, three = (them.windows(rule) for _ in range(3))
         for windows in (one, two, three):
@@ -101,7 +101,7 @@ async def test_a_process_far_away_gets_its_even_part(redis_server: Server) -> No
 
 
 async def test_nothing_is_kept_for_those_who_sleep(redis_server: Server) -> None:
-    rule = Rule("host/key/three", "three", 3, 60.0)
+    rule = Limit("host/key/three", "three", 3, 60.0)
     async with fleet(redis_server) as them:
         one, two, three = (them.windows(rule) for _ in range(3))
         for windows in (one, two, three):
@@ -117,7 +117,7 @@ async def test_nothing_is_kept_for_those_who_sleep(redis_server: Server) -> None
 
 
 async def test_a_process_that_waits_twice_has_one_part(redis_server: Server) -> None:
-    plenty = Rule("host/key/plenty", "plenty", 100, 3600.0)
+    plenty = Limit("host/key/plenty", "plenty", 100, 3600.0)
     async with fleet(redis_server) as them:
         near, store, idle = them.windows(DOZEN), them.store(), them.windows(DOZEN)
         first, second = store.windows((DOZEN,)), store.windows((DOZEN, plenty))
@@ -289,7 +289,7 @@ async def test_even_parts_are_of_processes_and_not_of_what_they_wait_for(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
-        plenty = Rule("host/key/plenty", "plenty", 100, 3600.0)
+        plenty = Limit("host/key/plenty", "plenty", 100, 3600.0)
         store, other = them.store(), them.windows(DOZEN)
         first, second = store.windows((DOZEN,)), store.windows((DOZEN, plenty))
         await fill(first, *range(6))

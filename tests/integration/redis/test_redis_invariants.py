@@ -9,15 +9,15 @@ import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncposthog.rate_limits.limits import Rule
+from asyncposthog.rate_limits.limits import Limit
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 
 from .helpers import Fleet, fleet
 from .redis_server import Server
 
 RULES = (
-    Rule("host/key/burst", "burst", 6, 60.0),
-    Rule("host/key/sustained", "sustained", 9, 200.0),
+    Limit("host/key/burst", "burst", 6, 60.0),
+    Limit("host/key/sustained", "sustained", 9, 200.0),
 )
 LANES = (RULES, RULES[:1], RULES[1:])
 LEASE = 40.0
@@ -92,7 +92,7 @@ class Books:
             assert admin.pttl(key) > 0, key
 
 
-def test_the_books_balance(redis_server: Server) -> None:
+def test_redis_counts_match_memory(redis_server: Server) -> None:
     @settings(max_examples=20)
     @given(steps)
     def balance(story: list[Step]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from asyncposthog.rate_limits.limits import Rule
+from asyncposthog.rate_limits.limits import Limit
 from asyncposthog.rate_limits.stores.redis import RedisStore
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 
@@ -24,8 +24,8 @@ from .helpers import SLOT, WINDOW, fill, fly
 from .redis_server import Server
 
 pytestmark = pytest.mark.anyio
-RULE = Rule("host/key/dozen", "dozen", 12, 60.0)
-HOURS = Rule("host/key/dozen", "dozen", 12, 7200.0)
+RULE = Limit("host/key/dozen", "dozen", 12, 60.0)
+HOURS = Limit("host/key/dozen", "dozen", 12, 7200.0)
 TIMEOUT = 30.0
 """Seconds: no server that runs needs so long to answer."""
 
@@ -85,7 +85,7 @@ class Client:
         self.store = RedisStore(url, clock=self.clock, **options)
         self._log = log
 
-    def windows(self, *rules: Rule) -> RedisWindows:
+    def windows(self, *rules: Limit) -> RedisWindows:
         return self.store.windows(rules)
 
     @property
@@ -171,7 +171,7 @@ async def test_what_was_done_meanwhile_is_told_when_redis_is_back(
         process(private_redis, caplog, lease=86400.0) as one,
         process(private_redis, caplog) as two,
     ):
-        windows = one.windows(HOURS, Rule("host/key/day", "day", 100, 86400.0))
+        windows = one.windows(HOURS, Limit("host/key/day", "day", 100, 86400.0))
         await fly(windows, 1, 2)
         private_redis.kill()
         await windows.settle(1)

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncposthog.rate_limits.limits import Rule, Usage
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.limits import Limit, Usage
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import MemoryStore, MemoryWindows
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
 
 from .helpers import Fleet, fleet
 from .redis_server import Server
 
-MINUTE = Rule("host/key/burst", "burst", 20, 60.0)
-HOUR = Rule("host/key/sustained", "sustained", 30, 3600.0)
-SLOTS = Rule("host/project 1/slots", "slots", 3, 0.0)
+MINUTE = Limit("host/key/burst", "burst", 20, 60.0)
+HOUR = Limit("host/key/sustained", "sustained", 30, 3600.0)
+SLOTS = Limit("host/project 1/slots", "slots", 3, 0.0)
 
 Step: TypeAlias = tuple[str, int, float]
 steps = st.lists(
@@ -63,10 +63,10 @@ class Hands:
 class Both:
     """The same done to both, at the same time; they must agree."""
 
-    def __init__(self, them: Fleet, hands: Hands, rules: Sequence[Rule]) -> None:
+    def __init__(self, them: Fleet, hands: Hands, rules: Sequence[Limit]) -> None:
         self._them = them
         self._hands = hands
-        self._memory: MemoryWindows = MemoryStore(Ticker(hands)).windows(rules)
+        self._memory: MemoryWindows = MemoryStore(MonotonicClock(hands)).windows(rules)
         self._redis: RedisWindows = them.windows(*rules, lease=80000.0, slot_lease=80000.0)
         self._rules = rules
         self._flying: list[int] = []
@@ -139,7 +139,7 @@ def _whole(usage: Usage) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("rules", [(MINUTE,), (MINUTE, HOUR), (SLOTS,), (HOUR, SLOTS)])
-def test_redis_and_memory_agree(redis_server: Server, rules: tuple[Rule, ...]) -> None:
+def test_redis_and_memory_agree(redis_server: Server, rules: tuple[Limit, ...]) -> None:
     @settings(max_examples=25)
     @given(steps)
     def agree(story: list[Step]) -> None:
@@ -148,7 +148,7 @@ def test_redis_and_memory_agree(redis_server: Server, rules: tuple[Rule, ...]) -
     agree()
 
 
-async def _live(server: Server, rules: tuple[Rule, ...], story: list[Step]) -> None:
+async def _live(server: Server, rules: tuple[Limit, ...], story: list[Step]) -> None:
     async with fleet(server) as them:
         both = Both(them, Hands(), rules)
         for step in story:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import anyio
 
-from asyncposthog.rate_limits.limits import Rule
-from posthog_emulator.rate_limits.rate_limits import Caller, Rate, Throttles
+from asyncposthog.rate_limits.limits import Limit
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits
 
 from .helpers import fleet
 from .redis_server import Server
@@ -92,7 +92,7 @@ def refusals(rules: Sequence[tuple[str, int, float]], times: Sequence[float]) ->
     """Count the requests that the server would have refused."""
     now = [0.0]
     rates = {name: Rate(limit, seconds) for name, limit, seconds in rules}
-    server = Throttles(lambda: now[0], rates)
+    server = RateLimits(lambda: now[0], rates)
     refused = 0
     for now[0] in sorted(times):
         refused += server.admit(rates, Caller("phx_1")) is not None
@@ -147,7 +147,7 @@ def test_waiters_that_give_up_leave_nothing_behind(redis_server: Server, tmp_pat
     with workers(tmp_path, *jobs) as processes:
         wait_until(lambda: all("done" in p.lines for p in processes), processes)
     assert refusals(rules, every(processes)) == 0
-    rule = Rule("host/key/burst", "burst", 30, 0.5)
+    rule = Limit("host/key/burst", "burst", 30, 0.5)
 
     async def look() -> None:
         async with fleet(redis_server) as them:

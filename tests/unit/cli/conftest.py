@@ -9,7 +9,7 @@ import pytest
 from asyncposthog.cli import main
 from posthog_emulator import Emulator
 
-from .helpers import Ended, served
+from .helpers import CompletedCommand, served
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,17 @@ def pointed(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("POSTHOG_PROJECT_ID", str(emulator.project_id))
 
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 
 @pytest.fixture
 def program(pointed: None, capsys: pytest.CaptureFixture[str]) -> Program:
     """Run the program in this process."""
 
-    def run(*arguments: str) -> Ended:
+    def run(*arguments: str) -> CompletedCommand:
         capsys.readouterr()
         status = main(arguments)
         out, err = capsys.readouterr()
-        return Ended(status, out, err)
+        return CompletedCommand(status, out, err)
 
     return run

@@ -27,7 +27,7 @@ PROGRAM = (sys.executable, "-m", "asyncposthog")
 
 
 @dataclass(frozen=True)
-class Ended:
+class CompletedCommand:
     """A run that is over."""
 
     status: int
@@ -140,9 +140,9 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], stdin: str | None = None) -> Ended:
+def finish(process: subprocess.Popen[str], stdin: str | None = None) -> CompletedCommand:
     out, err = process.communicate(stdin, timeout=300)
-    return Ended(process.returncode, out, err)
+    return CompletedCommand(process.returncode, out, err)
 
 
 class Terminal:

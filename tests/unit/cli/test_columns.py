@@ -15,9 +15,9 @@ from asyncposthog.cli.output import Format, show_object
 from asyncposthog.cli.terminal import fitting_widths
 from posthog_emulator import Emulator
 
-from .helpers import Ended, Terminal, environment
+from .helpers import CompletedCommand, Terminal, environment
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 
 def test_names_are_repeated_or_joined_by_commas(program: Program, emulator: Emulator) -> None:
@@ -119,8 +119,8 @@ TABLES: list[tuple[Any, list[str]]] = [
 def test_ids_keys_uuids_and_numbers_are_never_cut(
     data: Any, whole: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("asyncposthog.cli.terminal.on_terminal", lambda: True)
-    monkeypatch.setattr("asyncposthog.cli.output.on_terminal", lambda: True)
+    monkeypatch.setattr("asyncposthog.cli.terminal.is_tty", lambda: True)
+    monkeypatch.setattr("asyncposthog.cli.output.is_tty", lambda: True)
     monkeypatch.setenv("COLUMNS", "50")
     rows: list[Any] = data if isinstance(data, list) else [data]
     columns = list(dict.fromkeys(name for row in rows for name in row))

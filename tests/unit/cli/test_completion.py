@@ -12,9 +12,9 @@ from asyncposthog.export import service
 from asyncposthog.export.source import Source
 from tests.architecture.subprocesses import told
 
-from .helpers import Ended
+from .helpers import CompletedCommand
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import signal
 import socket
 from collections.abc import Callable
 
-from .helpers import Ended, environment, finish, start
+from .helpers import CompletedCommand, environment, finish, start
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 
 def test_it_tells_how_to_reach_it_and_ends_with_ctrl_c(program: Program) -> None:

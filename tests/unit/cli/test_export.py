@@ -21,9 +21,9 @@ from pyarrow import parquet
 from asyncposthog.cli import main
 from tests.unit.export.fake_query_api import Ask, Event, Server, events, refusal
 
-from .helpers import Ended, Terminal, environment, finish, served_model, start
+from .helpers import CompletedCommand, Terminal, environment, finish, served_model, start
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 RANGE = ("--from", "2026-01-01", "--to", "2026-01-02T00:00:00Z")
 
@@ -46,11 +46,11 @@ def pointed(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def program(pointed: None, capsys: pytest.CaptureFixture[str]) -> Program:
-    def run(*arguments: str) -> Ended:
+    def run(*arguments: str) -> CompletedCommand:
         capsys.readouterr()
         status = main(arguments)
         out, err = capsys.readouterr()
-        return Ended(status, out, err)
+        return CompletedCommand(status, out, err)
 
     return run
 

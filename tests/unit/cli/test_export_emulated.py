@@ -15,9 +15,9 @@ import pytest
 
 from posthog_emulator import Emulator
 
-from .helpers import Ended
+from .helpers import CompletedCommand
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 ALWAYS = ("--from", "2020-01-01", "--to", "2100-01-01")
 

@@ -12,15 +12,15 @@ import pytest
 from asyncposthog import registry
 from posthog_emulator import Emulator
 
-from .helpers import Ended
+from .helpers import CompletedCommand
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 LISTS = sorted(
     op.id.removesuffix(".list")
     for op in registry.operations()
     if op.id.endswith(".list")
-    and op.key_access
+    and op.api_key_allowed
     and not any(p.where == "path" or p.required for p in op.parameters)
 )
 

@@ -17,9 +17,9 @@ import respx
 
 from asyncposthog.cli import main
 
-from .helpers import Ended
+from .helpers import CompletedCommand
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 HOST = "https://us.posthog.com"
 ANSWER: dict[str, Any] = {
@@ -55,10 +55,10 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Route]:
 
 @pytest.fixture
 def program(wire: respx.Route, capsys: pytest.CaptureFixture[str]) -> Program:
-    def run(*arguments: str) -> Ended:
+    def run(*arguments: str) -> CompletedCommand:
         status = main(arguments)
         out, err = capsys.readouterr()
-        return Ended(status, out, err)
+        return CompletedCommand(status, out, err)
 
     return run
 

@@ -14,9 +14,9 @@ from asyncposthog import __version__, testing
 from posthog_emulator import Emulator
 from tests.architecture.subprocesses import told
 
-from .helpers import Ended, Terminal, closed_early, environment, finish, held, start
+from .helpers import CompletedCommand, Terminal, closed_early, environment, finish, held, start
 
-Program = Callable[..., Ended]
+Program = Callable[..., CompletedCommand]
 
 KEY = "phx_" + "Zq3" * 12
 

@@ -12,8 +12,8 @@ from asyncposthog import (
     DecodeError,
     NotFoundError,
     PermissionDeniedError,
-    Preview,
     RawResponse,
+    RequestPreview,
     SchemaDrift,
 )
 from asyncposthog.core.resource import executor_of
@@ -128,7 +128,7 @@ async def test_dry_runs() -> None:
         found = await ph.dry_run(
             ph.things.create, name="né", options={"query": {"a": [1, "x y"]}, "headers": {"X": "1"}}
         )
-        assert isinstance(found, Preview)
+        assert isinstance(found, RequestPreview)
         assert (found.method, found.url) == (
             "POST",
             "https://us.posthog.com/api/projects/1/things/",

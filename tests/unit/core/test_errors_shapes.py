@@ -25,7 +25,7 @@ from asyncposthog import (
     ValidationError,
 )
 from asyncposthog.errors import RequestInfo
-from asyncposthog.errors.from_response import failure, read_words, runs_query
+from asyncposthog.errors.from_response import failure, is_query, parse_error_body
 from asyncposthog.errors.suggestions import Facts
 from asyncposthog.operation import Operation
 from tests.helpers.fake_transport import CREATE, GET, QUERY
@@ -207,8 +207,8 @@ def test_retry_after() -> None:
 
 
 def test_queries() -> None:
-    assert runs_query(QUERY)
-    assert not runs_query(GET)
+    assert is_query(QUERY)
+    assert not is_query(GET)
     assert type(fail(400, envelope("unknown_function", "No f."), QUERY)) is QueryError
     assert type(fail(400, envelope("required", "Missing.", attr="query"), QUERY)) is ValidationError
     assert type(fail(504, b"", QUERY)) is QueryTooLargeError
@@ -255,6 +255,6 @@ def test_no_json_surprises_us(body: Any, status: int) -> None:
 
 @given(st.binary(max_size=300), st.sampled_from(["", "text/html", "application/json"]))
 def test_no_bytes_surprise_us(content: bytes, media: str) -> None:
-    words = read_words(content, media)
+    words = parse_error_body(content, media)
     assert words.detail is None or words.detail
     assert str(fail(500, content, headers={"Content-Type": media}))

@@ -43,7 +43,7 @@ def test_a_call_no_key_may_make() -> None:
 
 
 def test_what_the_registry_knows_of_keys() -> None:
-    error = denied("You shall not pass.", replace(GET, key_access=False))
+    error = denied("You shall not pass.", replace(GET, api_key_allowed=False))
     assert error.key_usable is False
     assert "No API key may make this call" in str(error)
     assert denied("You shall not pass.").key_usable is None

@@ -21,9 +21,9 @@ import anyio
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import DecodeError, PostHogError, QueryTooLargeError, ResponseTooLargeError
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engines.base import Piece, Tally
-from asyncposthog.export.engines.query import QueryEngine, QuerySteps
-from asyncposthog.export.engines.query_page import ShapeError
+from asyncposthog.export.engines.base import PreparedBatch, Tally
+from asyncposthog.export.engines.query import QueryBatchReader, QueryEngine
+from asyncposthog.export.engines.query_page import UnexpectedResponseError
 from asyncposthog.export.query_client import Asker
 from asyncposthog.export.source import Source
 from benchmarks.virtual import run as run_virtually
@@ -198,7 +198,7 @@ class Queries:
     async def pause(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    def misread(self, error: ShapeError) -> PostHogError:
+    def misread(self, error: UnexpectedResponseError) -> PostHogError:
         return DecodeError(str(error))
 
 
@@ -239,14 +239,14 @@ async def _export(model: Model) -> tuple[list[Key], Tally]:
     position: Any = None
     tally = Tally()
 
-    async def consume(piece: Piece[list[Key]]) -> None:
+    async def consume(piece: PreparedBatch[list[Key]]) -> None:
         nonlocal position
         await anyio.sleep(model.dice.random() * plan.consumer)
         found.extend(piece.content)
         position = piece.position
 
     while True:
-        steps = QuerySteps(engine, position, _rows, tally)
+        steps = QueryBatchReader(engine, position, _rows, tally)
         try:
             runner = await steps.begin()
             if not plan.stepwise:

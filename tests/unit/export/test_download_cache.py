@@ -16,7 +16,7 @@ import pytest
 
 from asyncposthog import ExportError
 from asyncposthog.export.engines.files import choice
-from asyncposthog.export.engines.files.cache import Spool
+from asyncposthog.export.engines.files.cache import DownloadCache
 from posthog_emulator import Emulator
 
 from .fake_query_api import Server, events
@@ -38,8 +38,8 @@ __all__ = ["emulator", "server", "spool"]
 HOLDER = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from asyncposthog.export.engines.files.cache import Spool
-held = [Spool.of({"n": 1}), Spool.passing()]
+from asyncposthog.export.engines.files.cache import DownloadCache
+held = [DownloadCache.of({"n": 1}), DownloadCache.passing()]
 for one in held:
     one.folder.mkdir(exist_ok=True)
     print(one.folder, flush=True)
@@ -69,52 +69,52 @@ def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
         one, passing = (Path(holder.stdout.readline().strip()) for _ in range(2))
         age(one, 1_000)
         age(passing, 1_000)
-        Spool.of({"n": 2}).remove()
+        DownloadCache.of({"n": 2}).remove()
         assert one.exists(), "it is in use, however old it is"
         assert passing.exists()
         holder.kill()
         holder.wait()
-    Spool.of({"n": 2}).remove()
+    DownloadCache.of({"n": 2}).remove()
     assert not one.exists()
     assert not passing.exists()
     assert os.listdir(root(spool)) == []
 
 
 def test_what_can_be_resumed_stays_for_a_day(spool: Path) -> None:
-    first = Spool.of({"n": 1})
+    first = DownloadCache.of({"n": 1})
     first.job(0).write({"id": "x"})
     first.release()
     age(first.folder, 20)
-    other = Spool.of({"n": 2})
+    other = DownloadCache.of({"n": 2})
     assert first.folder.exists()
-    again = Spool.of({"n": 1})
+    again = DownloadCache.of({"n": 1})
     assert again.folder == first.folder
     assert again.job(0).note() == {"id": "x"}
-    beside = Spool.of({"n": 1})
+    beside = DownloadCache.of({"n": 1})
     assert beside.folder != again.folder, "another export of the same rows has its own"
     for one in (again, beside):
         one.release()
     age(first.folder, 25)
-    Spool.passing().remove()
+    DownloadCache.passing().remove()
     assert not first.folder.exists()
     other.remove()
     assert os.listdir(root(spool)) == []
 
 
 def test_the_folder_is_this_user_s_alone(spool: Path) -> None:
-    held = Spool.passing()
+    held = DownloadCache.passing()
     for folder in (root(spool), held.folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     held.remove()
     folder = root(spool)
     folder.chmod(0o777)
-    Spool.passing().remove()
+    DownloadCache.passing().remove()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.rmdir()
     (spool / "elsewhere").mkdir()
     folder.symlink_to(spool / "elsewhere")
     with pytest.raises(ExportError, match="belongs to another user, or is no folder"):
-        Spool.of({})
+        DownloadCache.of({})
     assert os.listdir(spool / "elsewhere") == []
 
 

@@ -20,7 +20,7 @@ import pytest
 from asyncposthog import AsyncPostHog
 from asyncposthog.export.engines.base import Tally
 from asyncposthog.export.engines.files import download
-from asyncposthog.export.engines.files.cache import Spool
+from asyncposthog.export.engines.files.cache import DownloadCache
 from asyncposthog.export.sinks.parquet import ParquetSink
 from asyncposthog.export.sinks.text import TextSink
 
@@ -208,7 +208,7 @@ def test_a_folder_for_one_run_goes_away(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gate = Gate()
-    gate.hold(Spool, "passing", monkeypatch)
+    gate.hold(DownloadCache, "passing", monkeypatch)
 
     async def main() -> None:
         async with client(Server(events(10))) as ph:

@@ -17,7 +17,7 @@ from typing_extensions import TypeAliasType
 
 from asyncposthog.model import Model
 from asyncposthog.modeling.lenient_schema import Lenient
-from asyncposthog.modeling.mismatches import Deviation, deviations
+from asyncposthog.modeling.mismatches import SchemaMismatch, find_mismatches
 
 
 class User(Model):
@@ -109,7 +109,7 @@ def test_what_the_schema_promises_is_typed() -> None:
     assert [type(pet) for pet in flag.pets] == [Dog, Robot]
     assert type(flag.pet_by_name["rex"]) is Dog
     assert type(flag.either) is User
-    assert deviations(flag) == []
+    assert find_mismatches(flag) == []
     assert flag.raw() == FULL
 
 
@@ -176,7 +176,7 @@ def test_unknown_variants_of_a_union_are_kept_as_dicts(pet: dict[str, Any]) -> N
     assert type(flag.pets[1]) is Cat
     assert flag.raw() == data
     flag.model_dump()
-    paths = [d.path for d in deviations(flag)]
+    paths = [d.path for d in find_mismatches(flag)]
     assert paths == [("pet",), ("pets", 0), ("maybe_pet",), ("pet_by_name", "nemo")]
 
 
@@ -203,7 +203,7 @@ def test_recursive_models() -> None:
     assert node.children[0].name == "b"
     assert node.children[1].children is None
     assert node.raw() == data
-    assert [d.path for d in deviations(node)] == [
+    assert [d.path for d in find_mismatches(node)] == [
         ("children", 1, "name"),
         ("children", 1, "children"),
     ]
@@ -238,7 +238,7 @@ def test_users_may_derive_their_own_models() -> None:
     flag = MyFlag.model_validate({**FULL, "extra": None})
     assert flag.title == "k None"
     assert flag.model_dump()["key"] == "K"
-    assert deviations(flag) == [Deviation(("extra",), "expected int, got null")]
+    assert find_mismatches(flag) == [SchemaMismatch(("extra",), "expected int, got null")]
 
 
 def test_users_may_put_models_into_their_own() -> None:
@@ -259,7 +259,7 @@ def test_types_that_are_no_models_can_be_read_tolerantly() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[list[NamedPet], Lenient()])
     pets = adapter.validate_python([{"kind": "cat", "lives": None}, {"kind": "fish"}, None])
     assert pets == [Cat.model_validate({"kind": "cat", "lives": None}), {"kind": "fish"}, None]
-    assert [str(d) for d in deviations(pets, list[NamedPet])] == [
+    assert [str(d) for d in find_mismatches(pets, list[NamedPet])] == [
         "[0].lives: expected int, got null",
         "[1]: expected Cat or Dog or Robot, got an object of no known variant",
         "[2]: expected Cat or Dog or Robot, got null",
@@ -369,7 +369,7 @@ def test_variants_without_a_tag_are_told_apart_in_recursive_models() -> None:
     inner = group.values[0]
     assert isinstance(inner, Group)
     assert [type(value) for value in inner.values] == [Exists, Number]
-    assert deviations(group) == []
+    assert find_mismatches(group) == []
     assert group.raw() == data
 
 
@@ -403,7 +403,11 @@ def test_numbers_that_json_does_not_have_survive() -> None:
 
 def test_deviations_name_the_place_and_what_is_wrong() -> None:
     flag = read({**FULL, "tags": None, "weights": {"a": None}, "created_by": {"id": 1}})
-    found = [*deviations(flag), *deviations([flag.created_by]), *deviations({"a": flag.created_by})]
+    found = [
+        *find_mismatches(flag),
+        *find_mismatches([flag.created_by]),
+        *find_mismatches({"a": flag.created_by}),
+    ]
     assert [str(d) for d in found] == [
         "created_by.email: missing",
         "tags: expected list, got null",
@@ -428,7 +432,7 @@ def test_deviations_name_the_place_and_what_is_wrong() -> None:
 def test_raw_values_are_deviations(name: str, value: Any, reason: str) -> None:
     flag = read(FULL)
     vars(flag)[name] = value
-    assert deviations(flag) == [Deviation((name,), reason)]
+    assert find_mismatches(flag) == [SchemaMismatch((name,), reason)]
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(

@@ -14,11 +14,11 @@ import trio.testing
 from asyncposthog.errors import RateLimitError
 from asyncposthog.operation import Operation
 from asyncposthog.rate_limits.limiter import KeyLimiter, Passage, RateLimiter
-from asyncposthog.rate_limits.limits import Rule
-from asyncposthog.rate_limits.monotonic import Ticker
-from asyncposthog.rate_limits.scheduler import Queue
+from asyncposthog.rate_limits.limits import Limit
+from asyncposthog.rate_limits.monotonic import MonotonicClock
+from asyncposthog.rate_limits.scheduler import Scheduler
 from asyncposthog.rate_limits.stores.memory import MemoryStore
-from asyncposthog.rate_limits.wait_queue import Lane
+from asyncposthog.rate_limits.wait_queue import WaitQueue
 from asyncposthog.transport.encoding.request import PreparedRequest
 from benchmarks.virtual import LoopClock, VirtualLoop
 
@@ -159,18 +159,20 @@ class Waiting:
     """A queue over windows, without the rest of the limiter."""
 
     def __init__(self) -> None:
-        self.ticker = Ticker(LoopClock())
+        self.ticker = MonotonicClock(LoopClock())
         self.store = MemoryStore(self.ticker)
-        self.queue = Queue(self.ticker)
+        self.queue = Scheduler(self.ticker)
         self.went: list[tuple[object, float]] = []
 
-    def lane(self, *rules: tuple[str, int, float]) -> Lane:
+    def lane(self, *rules: tuple[str, int, float]) -> WaitQueue:
         """Return a lane of windows: name, limit, seconds."""
-        return Lane(self.store.windows([Rule(f"h/k/{n}", n, limit, s) for n, limit, s in rules]))
+        return WaitQueue(
+            self.store.windows([Limit(f"h/k/{n}", n, limit, s) for n, limit, s in rules])
+        )
 
     async def go(
         self,
-        lane: Lane,
+        lane: WaitQueue,
         name: object = None,
         *,
         within: float | None = None,

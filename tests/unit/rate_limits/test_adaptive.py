@@ -9,17 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.rate_limits.adaptive import attribute, backoff, bounded, pace, share, when_share
-from asyncposthog.rate_limits.limits import Rule, Usage
-from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.adaptive import (
+    attribute,
+    backoff,
+    bounded,
+    pace,
+    seconds_until_share,
+    share,
+)
+from asyncposthog.rate_limits.limits import Limit, Usage
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 
 from .helpers import anyio_backend, budget, call, operation, passage, refusal, refused
 
 __all__ = ["anyio_backend"]
 
-STAY = 60.0 + SLACK
-MINUTE = Rule("h/k/burst", "burst", 480, 60.0)
-HOUR = Rule("h/k/sustained", "sustained", 4800, 3600.0)
+STAY = 60.0 + CLOCK_SKEW
+MINUTE = Limit("h/k/burst", "burst", 480, 60.0)
+HOUR = Limit("h/k/sustained", "sustained", 4800, 3600.0)
 
 
 def usage(limit: int, used: int, reset: float = 0.0) -> Usage:
@@ -97,7 +104,7 @@ def test_a_share_is_within_bounds_and_grows(
 def test_it_is_known_when_a_share_grows(limit: int, part: float, ahead: int) -> None:
     peak, full = max(1, int(part * limit)), pace(60.0, 0)
     wanted = min(limit, share(limit, peak, 0.0, full) + 1 + ahead)
-    moment = when_share(limit, peak, full, wanted)
+    moment = seconds_until_share(limit, peak, full, wanted)
     assert share(limit, peak, moment + 0.01, full) >= wanted
     assert moment <= 0 or share(limit, peak, moment * 0.99 - 0.1, full) <= wanted
 

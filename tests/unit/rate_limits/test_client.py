@@ -13,7 +13,7 @@ import pytest
 
 from asyncposthog import AsyncPostHog, ClosedError, ConfigurationError, PostHogError, RateLimitError
 from asyncposthog.rate_limits.limiter import RateLimiter
-from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from benchmarks.virtual import LoopClock
 from posthog_emulator import Emulator
 
@@ -22,7 +22,7 @@ from .helpers import KEY, Server, anyio_backend
 __all__ = ["anyio_backend"]
 
 pytestmark = pytest.mark.anyio
-STAY = 60.0 + SLACK
+STAY = 60.0 + CLOCK_SKEW
 FLAG = {"id": 1, "key": "k", "name": "n"}
 HOGQL = {"kind": "HogQLQuery", "query": "select 1"}
 

@@ -7,7 +7,7 @@ import pytest
 
 from asyncposthog import testing
 from asyncposthog.rate_limits.limiter import RateLimiter
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.transport.clock import SystemClock
 
 from .helpers import BASE, KEY, anyio_backend, call, operation
@@ -42,7 +42,7 @@ class HandClock:
 
 async def test_time_does_not_run_backwards() -> None:
     clock = HandClock()
-    ticker = Ticker(clock)
+    ticker = MonotonicClock(clock)
     assert ticker.now() == 1000.0
     clock.now = 400.0
     assert ticker.now() == 1000.0

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from asyncposthog.rate_limits.limiter import RateLimiter
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.base import Store
 from asyncposthog.rate_limits.stores.memory import MemoryStore
 from benchmarks.virtual import LoopClock
@@ -86,7 +86,7 @@ async def stepping(steps: Steps, coroutine: Coroutine[Any, Any, Any]) -> None:
 
 
 def memory() -> Store:
-    return MemoryStore(Ticker(LoopClock()))
+    return MemoryStore(MonotonicClock(LoopClock()))
 
 
 @pytest.mark.parametrize(

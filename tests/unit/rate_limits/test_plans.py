@@ -11,7 +11,7 @@ import pytest
 from asyncposthog import RateLimitError
 from asyncposthog.rate_limits.limiter import KeyLimiter
 from asyncposthog.rate_limits.limits import runs_hogql
-from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.registry import find
 
 from .helpers import anyio_backend, budget, call, limiter, passage, refusal, refused
@@ -64,7 +64,7 @@ async def test_the_legacy_plan() -> None:
     await query(limits, TRENDS)
     await call(limits, STATUS, target=f"{PATH}abc/")
     assert limits.view()["clickhouse_burst"].used == 2
-    assert await query(limits) == 3600 + SLACK
+    assert await query(limits) == 3600 + CLOCK_SKEW
 
 
 async def test_the_legacy_plan_is_found_out() -> None:
@@ -116,7 +116,7 @@ async def test_those_who_wait_learn_of_the_plan() -> None:
             tasks.start_soon(one)
         await anyio.sleep(1)
         await last.__aexit__(None, refusal(3599.0), None)
-    hour = 3600 + SLACK
+    hour = 3600 + CLOCK_SKEW
     assert went == pytest.approx([hour, hour, hour, 2 * hour, 2 * hour], abs=1)
 
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from asyncposthog.rate_limits.stores.memory import MemoryWindows
-from asyncposthog.rate_limits.wait_queue import Lane, Waiter
+from asyncposthog.rate_limits.wait_queue import Waiter, WaitQueue
 
 from .helpers import Waiting, run
 
@@ -40,7 +40,7 @@ async def crowd(size: int) -> None:
     inner = waiting.lane(("burst", limit, 60.0)).windows
     assert isinstance(inner, MemoryWindows)
     windows = Counting(inner)
-    lane: Lane = Lane(windows)  # type: ignore[arg-type]
+    lane: WaitQueue = WaitQueue(windows)  # type: ignore[arg-type]
     went: list[int] = []
 
     async def one(number: int) -> None:
@@ -71,7 +71,7 @@ async def apart(lanes: int, each: int) -> None:
     waiting = Waiting()
     asked: list[Counting] = []
 
-    async def one(lane: Lane) -> None:
+    async def one(lane: WaitQueue) -> None:
         ticket = await waiting.queue.enter(lane)
         await anyio.sleep(ticket % 7)
         await lane.windows.settle(ticket)
@@ -82,7 +82,7 @@ async def apart(lanes: int, each: int) -> None:
             inner = waiting.lane((f"project {number}", 1, 60.0)).windows
             assert isinstance(inner, MemoryWindows)
             asked.append(Counting(inner))
-            lane = Lane(asked[-1])  # type: ignore[arg-type]
+            lane = WaitQueue(asked[-1])  # type: ignore[arg-type]
             for _ in range(each):
                 tasks.start_soon(one, lane)
     # What happens in one of them is nothing to the others.

@@ -7,10 +7,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.rate_limits.adaptive import DROP, LEAST, probes
-from asyncposthog.rate_limits.stores.memory import SLACK, Window
+from asyncposthog.rate_limits.adaptive import DROP, LEAST, max_probes
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW, Window
 
-STAY = 60.0 + SLACK
+STAY = 60.0 + CLOCK_SKEW
 
 
 def fill(window: Window, *moments: float) -> None:
@@ -45,8 +45,8 @@ def test_it_counts_from_the_answer_not_from_the_departure() -> None:
     window = Window(60.0)
     window.flying += 1  # departed at 0
     window.land(5.0)
-    assert window.wait(60.0 + SLACK, 1) == 5.0
-    assert window.wait(65.0 + SLACK, 1) == 0.0
+    assert window.wait(60.0 + CLOCK_SKEW, 1) == 5.0
+    assert window.wait(65.0 + CLOCK_SKEW, 1) == 0.0
 
 
 def test_a_slot_counts_only_in_flight() -> None:
@@ -78,8 +78,8 @@ def test_others_leave_us_what_we_held_when_the_server_refused() -> None:
     assert window.wait(3.0, 480) > 0
     shares = [window.usage(3.0 + t, 480).share for t in range(0, 55, 5)]
     assert shares == sorted(shares)
-    assert window.cautious(3.0)
-    assert not window.cautious(300.0)
+    assert window.is_contended(3.0)
+    assert not window.is_contended(300.0)
 
 
 def test_a_share_grows_until_nothing_is_held_back() -> None:
@@ -125,7 +125,7 @@ def test_near_the_share_few_fly_at_a_time() -> None:
     window.flying += 2
     assert window.wait(61.0, 240) == math.inf
     fill(window, *[61.0] * 42)
-    window.flying = probes(240)
+    window.flying = max_probes(240)
     assert window.wait(61.0, 240) == math.inf
     window.flying -= 1
     assert window.wait(61.0, 240) == 0.0

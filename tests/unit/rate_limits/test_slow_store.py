@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncposthog.rate_limits.limits import Rule, Usage
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.limits import Limit, Usage
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import MemoryStore, MemoryWindows
 from benchmarks.virtual import LoopClock
 
@@ -71,11 +71,11 @@ class SlowStore(MemoryStore):
     """Keeps slow windows."""
 
     def __init__(self) -> None:
-        super().__init__(Ticker(LoopClock()))
+        super().__init__(MonotonicClock(LoopClock()))
         self.made: list[SlowWindows] = []
         self.closed = False
 
-    def windows(self, rules: Sequence[Rule]) -> Any:
+    def windows(self, rules: Sequence[Limit]) -> Any:
         made = SlowWindows(super().windows(rules))
         self.made.append(made)
         return made
@@ -175,5 +175,7 @@ async def crowd(seed: int, count: int, cancelled: float) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 25), cancelled=st.sampled_from([0, 0.5]))
 @settings(max_examples=40, deadline=None)
-def test_nobody_is_lost(backend: str, seed: int, count: int, cancelled: float) -> None:
+def test_every_waiter_is_admitted_or_rejected(
+    backend: str, seed: int, count: int, cancelled: float
+) -> None:
     run(backend, crowd, seed, count, cancelled)

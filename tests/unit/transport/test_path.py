@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asyncposthog.operation import Operation, Parameter
-from asyncposthog.transport.encoding.path import build_path, takes_root
+from asyncposthog.transport.encoding.path import build_path, needs_owner
 
 UUID = uuid.UUID("01902f5c-0000-7000-8000-00000000abcd")
 
@@ -141,12 +141,12 @@ def test_number_of_values(values: tuple[int, ...]) -> None:
 
 
 def test_roots() -> None:
-    assert takes_root(operation())
+    assert needs_owner(operation())
     instance = Operation(id="users.list", method="GET", path="/api/users/", root="instance")
-    assert not takes_root(instance)
+    assert not needs_owner(instance)
     assert build_path(instance, None, ()) == "/api/users/"
     unplaced = Operation(id="status.get", method="GET", path="/_health/")
-    assert not takes_root(unplaced)
+    assert not needs_owner(unplaced)
 
 
 def test_a_template_that_does_not_fit() -> None:

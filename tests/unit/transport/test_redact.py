@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.errors.from_response import read_words
+from asyncposthog.errors.from_response import parse_error_body
 from asyncposthog.redact import Redactor, mask, mask_target
 
 
@@ -101,7 +101,7 @@ def test_a_long_text_takes_no_longer_than_it_is(piece: str) -> None:
     ["<title>", "<h1>", "<script>", "<style", "<", "</title", "<title></title>", "<h1><b>"],
 )  # fmt: skip
 def test_a_long_page_takes_no_longer_than_it_is(piece: str) -> None:
-    words = read_words((piece * (1_000_000 // len(piece))).encode(), "text/html")
+    words = parse_error_body((piece * (1_000_000 // len(piece))).encode(), "text/html")
     assert words.html
 
 

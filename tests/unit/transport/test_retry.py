@@ -24,7 +24,7 @@ from asyncposthog import (
     testing,
 )
 from asyncposthog.errors.from_response import parse_retry_after
-from asyncposthog.transport.retry import Failure, Policy, Stop, Wait, decide
+from asyncposthog.transport.retry import Failure, GiveUp, Policy, RetryAfter, decide
 from tests.helpers.fake_transport import Server, VirtualClock, client
 
 SURVEY = "0190c0de-0000-7000-8000-000000000001"
@@ -80,7 +80,7 @@ failures = st.builds(
 )
 
 
-def verdict(failure: Failure, policy: Policy | None = None, **facts: Any) -> Wait | Stop:
+def verdict(failure: Failure, policy: Policy | None = None, **facts: Any) -> RetryAfter | GiveUp:
     known: dict[str, Any] = {"repeatable": True, "attempt": 1, "elapsed": 0.0, "chance": 1.0}
     return decide(policy or Policy(), failure, **{**known, **facts})
 
@@ -91,30 +91,30 @@ def status(code: int, retry_after: float | None = None, *, undone: bool = False)
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 def test_repeatable_calls_are_repeated(code: int) -> None:
-    assert verdict(status(code)) == Wait(0.5)
+    assert verdict(status(code)) == RetryAfter(0.5)
 
 
 @pytest.mark.parametrize("code", [302, 400, 401, 402, 403, 404, 405, 409, 422, 501, 512, 513])
 def test_other_answers_are_final(code: int) -> None:
-    assert verdict(status(code)) == Stop("final")
+    assert verdict(status(code)) == GiveUp("final")
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
 @pytest.mark.parametrize("undone", [False, True])
 def test_writes_are_repeated_only_where_nothing_was_done(code: int, undone: bool) -> None:
-    assert isinstance(verdict(status(code, undone=undone), repeatable=False), Wait) is undone
+    assert isinstance(verdict(status(code, undone=undone), repeatable=False), RetryAfter) is undone
 
 
 def test_broken_connections() -> None:
-    assert verdict(Failure(kind="unsent"), repeatable=False) == Wait(0.5)
-    assert verdict(Failure(kind="broken"), repeatable=True) == Wait(0.5)
-    assert verdict(Failure(kind="broken"), repeatable=False) == Stop("final")
-    assert verdict(Failure(kind="final")) == Stop("final")
+    assert verdict(Failure(kind="unsent"), repeatable=False) == RetryAfter(0.5)
+    assert verdict(Failure(kind="broken"), repeatable=True) == RetryAfter(0.5)
+    assert verdict(Failure(kind="broken"), repeatable=False) == GiveUp("final")
+    assert verdict(Failure(kind="final")) == GiveUp("final")
 
 
 def test_a_slow_query_is_not_repeated() -> None:
-    assert verdict(status(504), query=True) == Stop("final")
-    assert verdict(status(503), query=True) == Wait(0.5)
+    assert verdict(status(504), query=True) == GiveUp("final")
+    assert verdict(status(503), query=True) == RetryAfter(0.5)
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
@@ -123,10 +123,10 @@ def test_backoff_doubles_up_to_its_cap() -> None:
 
 
 def test_retry_after_is_a_floor() -> None:
-    assert verdict(status(429, 37.0)) == Wait(37.0)
-    assert verdict(status(429, 0.1)) == Wait(0.5)
-    assert verdict(status(429, 121.0)) == Stop("too_long", 121.0)
-    assert verdict(status(429, 37.0), Policy(deadline=30.0)) == Stop("deadline", 37.0)
+    assert verdict(status(429, 37.0)) == RetryAfter(37.0)
+    assert verdict(status(429, 0.1)) == RetryAfter(0.5)
+    assert verdict(status(429, 121.0)) == GiveUp("too_long", 121.0)
+    assert verdict(status(429, 37.0), Policy(deadline=30.0)) == GiveUp("deadline", 37.0)
 
 
 @given(
@@ -156,7 +156,7 @@ def test_decisions_keep_their_promises(
         elapsed=elapsed,
         chance=chance,
     )
-    if isinstance(found, Stop):
+    if isinstance(found, GiveUp):
         return
     assert attempt <= policy.max_retries
     assert found.delay >= (failure.retry_after or 0)

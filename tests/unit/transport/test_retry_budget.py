@@ -111,8 +111,8 @@ def test_what_is_spent_was_there(size: int, story: list[bool | float]) -> None:
             clock.now += step
             earned += step
         elif step:
-            budget.earn()
+            budget.deposit()
             earned += 0.5
         else:
-            spent += budget.spend()
+            spent += budget.try_withdraw()
         assert spent <= size + earned + 1e-6

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from asyncposthog.export.batch import Batch
 
-__all__ = ["Consume", "Engine", "Piece", "Prepare", "Steps", "Tally"]
+__all__ = ["Consume", "Engine", "Prepare", "PreparedBatch", "Steps", "Tally"]
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ Prepare: TypeAlias = Callable[[Batch], T]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece(Generic[T]):
+class PreparedBatch(Generic[T]):
     """Rows that were prepared, in their turn."""
 
     content: T
@@ -26,7 +26,7 @@ class Piece(Generic[T]):
     """Where to go on behind it, as JSON data; it means something to its engine alone."""
 
 
-Consume: TypeAlias = Callable[[Piece[T]], Awaitable[None]]
+Consume: TypeAlias = Callable[[PreparedBatch[T]], Awaitable[None]]
 """Takes the next piece. No other is handed on before it returns."""
 
 
@@ -67,7 +67,7 @@ class Tally:
 class Steps(Protocol[T]):
     """Pieces, on request. Nothing runs between one request and the next."""
 
-    async def advance(self) -> list[Piece[T]]:
+    async def advance(self) -> list[PreparedBatch[T]]:
         """Return the next pieces in order; none at the end."""
         ...
 

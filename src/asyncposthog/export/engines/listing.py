@@ -8,19 +8,19 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic_core import to_json
 
-from asyncposthog.core.executor import Executor, Fetcher
+from asyncposthog.core.executor import Executor, PageFetcher
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.list_columns import item_columns
-from asyncposthog.export.query_client import begin_waiting, observed
+from asyncposthog.export.query_client import mark_ready_to_send, with_stats
 from asyncposthog.model import Model
 from asyncposthog.pagination import Cursor, Page
-from asyncposthog.pagination.cursor import call_of, through
+from asyncposthog.pagination.cursor import get_call, with_fetch
 from asyncposthog.pagination.state import PageState
 from asyncposthog.query.clickhouse import ColumnType
 from asyncposthog.threads import run_in_thread
 from asyncposthog.types import OMIT
 
-from .base import Consume, Engine, Piece, Prepare, Tally
+from .base import Consume, Engine, Prepare, PreparedBatch, Tally
 
 __all__ = ["ListRequest"]
 
@@ -32,7 +32,7 @@ class ListRequest:
     """Everything that a list method returns."""
 
     cursor: Cursor[Any]
-    fetcher: Fetcher
+    fetcher: PageFetcher
     """What requests its pages: as the client does whose list it is."""
     columns: tuple[str, ...] | None
 
@@ -44,7 +44,7 @@ class ListRequest:
     @property
     def identity(self) -> Mapping[str, Any]:
         """What was asked for."""
-        call, options = call_of(self.cursor), self.fetcher.options
+        call, options = get_call(self.cursor), self.fetcher.options
         body = {} if call.body is OMIT else {"body": call.body}
         # Where the call names another than the client's.
         roots = {"project": options.project_id, "organization": options.organization_id}
@@ -63,15 +63,15 @@ class ListRequest:
 
     async def engine(self, executor: Executor, settled: Any, tally: Tally) -> Engine:
         """Return what gets the rows."""
-        fetcher = replace(self.fetcher, executor=observed(executor, tally))
+        fetcher = replace(self.fetcher, executor=with_stats(executor, tally))
 
         async def fetch(query: Mapping[str, object] | None, body: object) -> bytes:
-            begin_waiting(fetcher.executor)
+            mark_ready_to_send(fetcher.executor)
             content = await fetcher(query, body)
             tally.received += len(content)
             return content
 
-        return ListEngine(through(self.cursor, fetch), self.columns, self.identity)
+        return ListEngine(with_fetch(self.cursor, fetch), self.columns, self.identity)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class ListSteps(Generic[T]):
         self._prepare = prepare
         self._tally = tally
 
-    async def advance(self) -> list[Piece[T]]:
+    async def advance(self) -> list[PreparedBatch[T]]:
         """Return the next page; nothing at the end."""
         page = await self._page()
         if page is None:
@@ -130,7 +130,7 @@ class ListSteps(Generic[T]):
         if not page.has_next:
             self._compare()
         content = await run_in_thread(self._prepare, batch)
-        return [Piece(content, len(batch), batch.position(len(batch)))]
+        return [PreparedBatch(content, len(batch), batch.position(len(batch)))]
 
     async def _page(self) -> Page[Any] | None:
         """Return the next page; empty ones before the first item are skipped."""

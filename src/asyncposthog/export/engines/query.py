@@ -10,11 +10,11 @@ from asyncposthog.core.executor import Executor
 from asyncposthog.export.query_client import Asker
 from asyncposthog.export.runner import Runner
 from asyncposthog.export.source import Place, Source
-from asyncposthog.export.timestamps import as_text, from_text
-from asyncposthog.export.windows import Planner, Window
+from asyncposthog.export.timestamps import as_text, parse_clickhouse
+from asyncposthog.export.windows import Window, WindowQueue
 from asyncposthog.types import RequestOptions
 
-from .base import Consume, Piece, Prepare, Tally
+from .base import Consume, Prepare, PreparedBatch, Tally
 from .row_counts import Counter
 from .window_reader import WindowReader
 
@@ -59,7 +59,7 @@ class QueryEngine:
         """Cut what is left to do into windows."""
         start, after = self.start, None
         if position is not None:
-            start = from_text(position["time"])
+            start = parse_clickhouse(position["time"])
             if position["key"] is not None:
                 after = Place(start, position["key"])
         if self.source.time is None:
@@ -89,13 +89,13 @@ class QueryEngine:
         self, position: Any, prepare: Prepare[T], consume: Consume[T], tally: Tally
     ) -> None:
         """Get all rows behind a position, ahead of what consumes them."""
-        steps = QuerySteps(self, position, prepare, tally)
+        steps = QueryBatchReader(self, position, prepare, tally)
         runner = await steps.begin()
         await runner.run(consume)
 
-    def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> QuerySteps[T]:
+    def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> QueryBatchReader[T]:
         """Return the same pieces, to be had one step at a time."""
-        return QuerySteps(self, position, prepare, tally)
+        return QueryBatchReader(self, position, prepare, tally)
 
     async def plan(self, tally: Tally) -> list[Window]:
         """Return the windows that an export would begin with."""
@@ -106,7 +106,7 @@ class QueryEngine:
         return self._asker(tally)
 
 
-class QuerySteps(Generic[T]):
+class QueryBatchReader(Generic[T]):
     """The pieces of one export by queries."""
 
     def __init__(
@@ -142,7 +142,7 @@ class QuerySteps(Generic[T]):
             windows = self._windows
             if windows is None:
                 windows = await engine.windows(self._asker, self._tally, self._position)
-            self._planner: Planner[Piece[T]] = Planner(windows, engine.page_size)
+            self._planner: WindowQueue[PreparedBatch[T]] = WindowQueue(windows, engine.page_size)
             self._changed()
             counter = Counter(self._asker, engine.source, self._tally)
             # What could not be counted as a whole is not counted window by window either.
@@ -159,7 +159,7 @@ class QuerySteps(Generic[T]):
             )
         return self._runner
 
-    async def advance(self) -> list[Piece[T]]:
+    async def advance(self) -> list[PreparedBatch[T]]:
         """Return the next pieces in order; none at the end."""
         runner = await self.begin()
         return await runner.step()

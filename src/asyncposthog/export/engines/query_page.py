@@ -11,21 +11,21 @@ from pydantic_core import from_json
 
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.source import KEY, TIME, Place, Source
-from asyncposthog.export.timestamps import as_text, from_text
+from asyncposthog.export.timestamps import as_text, parse_clickhouse
 from asyncposthog.export.windows import Window
 from asyncposthog.query.clickhouse import ColumnType, column_types
 
 __all__ = [
-    "Answer", "CrowdedKeyError", "Page", "ShapeError", "answer_rows", "parse", "read_answer",
-    "read_page",
+    "Answer", "NonUniqueKeyError", "Page", "UnexpectedResponseError", "answer_rows", "parse",
+    "read_answer", "read_page",
 ]  # fmt: skip
 
 
-class ShapeError(ValueError):
+class UnexpectedResponseError(ValueError):
     """The answer is not that of a query: another attempt may bring a better one."""
 
 
-class CrowdedKeyError(ValueError):
+class NonUniqueKeyError(ValueError):
     """A whole page has one key: there is no way behind it."""
 
 
@@ -99,12 +99,12 @@ class Answer:
             kept = _before_last_key(times, keys)
             if not kept and self.received >= self.limit:
                 place = f"{source.key} = {keys[0]!r}" + (f", {times[0]}" if times else "")
-                raise CrowdedKeyError(place)
+                raise NonUniqueKeyError(place)
             kept = kept or self.received
             last = _place(times, keys, kept - 1)
             # Each page has to end behind the one before it, or the reading would never end.
             if self.window.after is not None and last <= self.window.after:
-                raise ShapeError("its rows are not those behind the last one")
+                raise UnexpectedResponseError("its rows are not those behind the last one")
         values: Sequence[Sequence[Any]] = self.values
         if kept < self.received:
             values = [column[:kept] for column in values]
@@ -127,7 +127,7 @@ def parse(content: bytes) -> object:
         # Keys alone: looking up every value as well costs more than it saves.
         return from_json(content, cache_strings="keys")
     except ValueError as error:
-        raise ShapeError(f"it is not JSON: {error}") from None
+        raise UnexpectedResponseError(f"it is not JSON: {error}") from None
 
 
 def answer_rows(body: object) -> tuple[list[str], object, list[list[Any]]]:
@@ -137,19 +137,21 @@ def answer_rows(body: object) -> tuple[list[str], object, list[list[Any]]]:
         ShapeError: It has none.
     """
     if not isinstance(body, dict):
-        raise ShapeError("it is no object")
+        raise UnexpectedResponseError("it is no object")
     answer = cast("dict[str, Any]", body)
     columns, rows = answer.get("columns"), answer.pop("results", None)
     if answer.get("error"):
-        raise ShapeError(f"it reports an error: {answer['error']!s:.200}")
+        raise UnexpectedResponseError(f"it reports an error: {answer['error']!s:.200}")
     if not isinstance(columns, list) or not isinstance(rows, list):
-        raise ShapeError("it has no columns and results")
+        raise UnexpectedResponseError("it has no columns and results")
     width = len(cast("list[Any]", columns))
     if not set(map(type, cast("list[object]", rows))) <= {list}:
-        raise ShapeError("its rows are no lists")
+        raise UnexpectedResponseError("its rows are no lists")
     sizes = set(map(len, cast("list[list[Any]]", rows)))
     if not sizes <= {width}:
-        raise ShapeError(f"rows have {sorted(sizes)} values, and there are {width} columns")
+        raise UnexpectedResponseError(
+            f"rows have {sorted(sizes)} values, and there are {width} columns"
+        )
     return cast("tuple[list[str], object, list[list[Any]]]", (columns, answer.get("types"), rows))
 
 
@@ -168,13 +170,13 @@ def read_answer(source: Source, window: Window, limit: int, body: object) -> Ans
     names, types, rows = answer_rows(body)
     hidden = 1 if source.time is None else 2
     if names[-hidden:] != ([KEY] if source.time is None else [TIME, KEY]):
-        raise ShapeError(f"its columns are {names!r:.200}")
+        raise UnexpectedResponseError(f"its columns are {names!r:.200}")
     kinds = column_types(types, len(names))
     # Half the time of zip(*rows), which goes through all rows for each value.
     values: list[Sequence[Any]] = [list(map(itemgetter(at), rows)) for at in range(len(names))]
     del rows  # the values are needed by column from here on, and memory is dear
     if _not_text(values[-1]) or (source.time is not None and _not_text(values[-2])):
-        raise ShapeError("its times and keys are not text")
+        raise UnexpectedResponseError("its times and keys are not text")
     return Answer(
         source=source, window=window, limit=limit, names=names, kinds=kinds, values=values
     )
@@ -211,11 +213,13 @@ def _batch(
         json=frozenset(i for i, name in enumerate(names[:shown]) if name in source.json),
         keys=keys,
         times=times,
-        position=lambda n: end if n >= len(keys) else position_of(_place(times, keys, n - 1)),
+        position=lambda n: (
+            end if n >= len(keys) else checkpoint_position(_place(times, keys, n - 1))
+        ),
     )
 
 
-def position_of(place: Place) -> dict[str, Any]:
+def checkpoint_position(place: Place) -> dict[str, Any]:
     """Return a row's place as a position: it, and all before it, are done."""
     return {"time": as_text(place.time), "key": place.key}
 
@@ -223,7 +227,7 @@ def position_of(place: Place) -> dict[str, Any]:
 def as_position(window: Window, last: Place | None) -> dict[str, Any]:
     """Return where to go on behind a page of a window."""
     if last is not None:
-        return position_of(last)
+        return checkpoint_position(last)
     return {"time": as_text(window.end), "key": None}
 
 
@@ -248,9 +252,9 @@ def _before_last_key(times: Sequence[str], keys: Sequence[str]) -> int:
 
 def _place(times: Sequence[str], keys: Sequence[str], at: int) -> Place:
     try:
-        return Place(from_text(times[at]) if times else 0, keys[at])
+        return Place(parse_clickhouse(times[at]) if times else 0, keys[at])
     except ValueError as error:
-        raise ShapeError(str(error)) from None
+        raise UnexpectedResponseError(str(error)) from None
 
 
 def _without_repeats(values: Sequence[Sequence[Any]]) -> list[int]:

@@ -20,7 +20,7 @@ from asyncposthog.export.windows import (
 )
 
 from .base import Tally
-from .query_page import ShapeError, answer_rows
+from .query_page import UnexpectedResponseError, answer_rows
 
 __all__ = ["Counter"]
 
@@ -148,5 +148,5 @@ class Counter:
 def _read_counts(body: object, _: int) -> dict[int, int]:
     rows = answer_rows(body)[2]
     if not all(len(row) == 2 and all(type(value) is int for value in row) for row in rows):
-        raise ShapeError("counts are not numbers")
+        raise UnexpectedResponseError("counts are not numbers")
     return {int(bucket): int(count) for bucket, count in rows}

@@ -24,13 +24,13 @@ from typing import Final, Generic, TypeVar
 
 from asyncposthog.errors import ExportError, PostHogError, StatusError
 from asyncposthog.export.query_client import Asker
-from asyncposthog.export.runner import Reading
+from asyncposthog.export.runner import WindowResult
 from asyncposthog.export.source import Source, page_query
 from asyncposthog.export.timestamps import as_text
 from asyncposthog.export.windows import Window
 
-from .base import Piece, Prepare, Tally
-from .query_page import Answer, CrowdedKeyError, Page, ShapeError, read_answer
+from .base import Prepare, PreparedBatch, Tally
+from .query_page import Answer, NonUniqueKeyError, Page, UnexpectedResponseError, read_answer
 from .row_counts import Counter
 
 __all__ = ["WindowReader"]
@@ -84,7 +84,7 @@ class WindowReader(Generic[T]):
         self._cuts = False
         """Whether the server was seen to send less than there is: no short page is trusted then."""
 
-    async def read(self, window: Window) -> Reading[T]:
+    async def read(self, window: Window) -> WindowResult[T]:
         """Read a window once: to its end, or as far as a page goes.
 
         Raises:
@@ -102,8 +102,8 @@ class WindowReader(Generic[T]):
             if received.made is not None:
                 return self._end(window, received, *received.made)
             return await self._settle(window, received)
-        except CrowdedKeyError as error:
-            raise _crowded(error, window.limit or self._page_size) from None
+        except NonUniqueKeyError as error:
+            raise _key_not_unique_error(error, window.limit or self._page_size) from None
 
     async def _ask(self, window: Window) -> _Received[T]:
         source = self._source
@@ -120,7 +120,7 @@ class WindowReader(Generic[T]):
         try:
             return await self._asker.ask(sql, values, read)
         except StatusError as error:
-            _explain(error, source)
+            _add_column_hint(error, source)
             raise
 
     def _make(self, answer: Answer, *, cut: bool) -> tuple[Page, T]:
@@ -130,7 +130,7 @@ class WindowReader(Generic[T]):
     async def _made(self, received: _Received[T], *, cut: bool) -> tuple[Page, T]:
         try:
             return await self._asker.work(partial(self._make, received.answer, cut=cut))
-        except ShapeError as error:
+        except UnexpectedResponseError as error:
             raise self._asker.misread(error) from None
 
     def _uncounted(self, window: Window) -> bool:
@@ -151,7 +151,7 @@ class WindowReader(Generic[T]):
             return answer.received <= window.repeated and not _lacks(window, answer)
         return not self._cuts and _total(window, answer) == window.counted
 
-    async def _settle(self, window: Window, received: _Received[T]) -> Reading[T]:
+    async def _settle(self, window: Window, received: _Received[T]) -> WindowResult[T]:
         """Find out whether a page that is not full is the last of its window."""
         for pause in (*_PAUSES, None):
             answer = received.answer
@@ -208,14 +208,16 @@ class WindowReader(Generic[T]):
         repeats = window.duplicates + page.duplicates
         return keys is not None and _total(window, received.answer) - repeats >= keys
 
-    async def _read_on(self, window: Window, received: _Received[T]) -> Reading[T]:
+    async def _read_on(self, window: Window, received: _Received[T]) -> WindowResult[T]:
         return self._behind(window, received, *await self._made(received, cut=True))
 
-    def _behind(self, window: Window, received: _Received[T], page: Page, content: T) -> Reading[T]:
+    def _behind(
+        self, window: Window, received: _Received[T], page: Page, content: T
+    ) -> WindowResult[T]:
         """Return a page behind which the window is read on."""
         self._tally.duplicates += page.duplicates
         rest = self._rest(window, received.answer, page)
-        return Reading(_piece(page, content), rest, received.size)
+        return WindowResult(_piece(page, content), rest, received.size)
 
     def _rest(self, window: Window, answer: Answer, page: Page) -> Window:
         """Return what is left of a window behind a page."""
@@ -235,7 +237,9 @@ class WindowReader(Generic[T]):
         # Of a full page there is more, whatever was counted: how much is not known.
         return replace(rest, rows=None if answer.full else 0)
 
-    def _end(self, window: Window, received: _Received[T], page: Page, content: T) -> Reading[T]:
+    def _end(
+        self, window: Window, received: _Received[T], page: Page, content: T
+    ) -> WindowResult[T]:
         """Return the last page of a window."""
         self._tally.duplicates += page.duplicates
         if window.counted is not None and window.received is not None:
@@ -247,7 +251,7 @@ class WindowReader(Generic[T]):
                     "export of %s: %s: %d rows were counted beforehand, and there are %d now",
                     self._source.kind, _range(window), window.counted, total,
                 )  # fmt: skip
-        return Reading(_piece(page, content), None, received.size)
+        return WindowResult(_piece(page, content), None, received.size)
 
 
 def _origin(window: Window) -> int:
@@ -267,9 +271,9 @@ def _lacks(window: Window, answer: Answer) -> bool:
     return _total(window, answer) < window.counted
 
 
-def _piece(page: Page, content: T) -> Piece[T]:
+def _piece(page: Page, content: T) -> PreparedBatch[T]:
     batch = page.batch
-    return Piece(content, len(batch), batch.position(len(batch)))
+    return PreparedBatch(content, len(batch), batch.position(len(batch)))
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -302,14 +306,14 @@ def _lost(source: Source, window: Window, received: int, now: int | None) -> Pos
     )
 
 
-def _crowded(error: CrowdedKeyError, limit: int) -> PostHogError:
+def _key_not_unique_error(error: NonUniqueKeyError, limit: int) -> PostHogError:
     return ExportError(
         f"More than {limit:,} rows have the same key ({error}): there is no way to page past them.",
         suggestion="Give hogql() a key that is unique, or narrow the export with where=.",
     )
 
 
-def _explain(error: StatusError, source: Source) -> None:
+def _add_column_hint(error: StatusError, source: Source) -> None:
     """Say which column the server complains about, where its words tell."""
     detail = error.detail or ""
     names = [column for column in source.columns if column != "*" and column in detail]

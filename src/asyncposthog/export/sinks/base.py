@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import Shape
-from asyncposthog.export.engines.base import Piece
+from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 
 __all__ = ["Mark", "Sink"]
@@ -90,7 +90,7 @@ class Sink(Protocol[T]):
         """Turn rows into what is written. Called from several threads."""
         ...
 
-    def write(self, piece: Piece[T], *, durable: bool) -> Mark | None:
+    def write(self, piece: PreparedBatch[T], *, durable: bool) -> Mark | None:
         """Write a piece.
 
         Args:

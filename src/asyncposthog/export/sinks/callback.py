@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import function_state
 from asyncposthog.export.checksum import MASK, key_sum
-from asyncposthog.export.engines.base import Piece
+from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 
 from .base import Mark
@@ -71,7 +71,7 @@ class FunctionSink:
         """Return the batch as it is."""
         return batch
 
-    def write(self, piece: Piece[Batch], *, durable: bool) -> Mark | None:
+    def write(self, piece: PreparedBatch[Batch], *, durable: bool) -> Mark | None:
         """Count a batch that was received."""
         self.rows += len(piece.content)
         self.checksum = (self.checksum + key_sum(piece.content.keys)) & MASK

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.atomic_files import (
-    clear_errors,
     create,
     make_folder,
     partial_name,
@@ -26,25 +25,26 @@ from asyncposthog.export.atomic_files import (
     refuse_link,
     reopen,
     sha256_of,
+    translate_os_errors,
 )
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import parquet_state
 from asyncposthog.export.checksum import MASK, key_sum
-from asyncposthog.export.engines.base import Piece
+from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.malloc import give_back
 from asyncposthog.export.report import FileReport
 from asyncposthog.query.arrow import arrow_table, pyarrow_module
 
 from .base import Mark
 
-__all__ = ["Block", "ParquetSink", "release_memory"]
+__all__ = ["ArrowBatch", "ParquetSink", "release_memory"]
 
 _AT_ONCE: Final = 5_000
 """Rows turned into Arrow at a time: it takes more memory on the way than they do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ArrowBatch:
     """The rows of a batch as Arrow has them."""
 
     schema: Any
@@ -137,7 +137,7 @@ class ParquetSink:
         for file in state["files"]:
             path = self._folder / file["name"]
             size, why = path.stat().st_size if path.exists() else -1, ""
-            with clear_errors(path):
+            with translate_os_errors(path):
                 if size != file["bytes"]:
                     why = f"it has {max(size, 0):,} bytes of {file['bytes']:,}"
                 elif contents and sha256_of(path, self._below) != file["sha256"]:
@@ -163,7 +163,7 @@ class ParquetSink:
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Make the folder, and remove what was not safe."""
-        with clear_errors(self._folder):
+        with translate_os_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             if state is not None:
                 self._files = [dict(file) for file in state["files"]]
@@ -178,7 +178,7 @@ class ParquetSink:
             create(probe, self._below).close()
             probe.unlink()
 
-    def prepare(self, batch: Batch) -> Block:
+    def prepare(self, batch: Batch) -> ArrowBatch:
         """Turn rows into an Arrow table."""
         batch.check_columns()
         starts = range(0, len(batch), _AT_ONCE) or (0,)
@@ -186,12 +186,12 @@ class ParquetSink:
         release_memory()
         # Not the batch itself: as Python has them, the rows are larger than the tables.
         schema = tables[0].schema
-        return Block(schema, len(batch), tables, batch.keys, batch.times, batch.position)
+        return ArrowBatch(schema, len(batch), tables, batch.keys, batch.times, batch.position)
 
-    def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
+    def write(self, piece: PreparedBatch[ArrowBatch], *, durable: bool) -> Mark | None:
         """Write rows, and complete the files they fill."""
         block, mark = piece.content, None
-        with clear_errors(self._folder):
+        with translate_os_errors(self._folder):
             self._check_schema(block.schema)
             times = block.times if self._by_day else ()
             for day, start, stop in _days(times, block.rows):
@@ -234,7 +234,7 @@ class ParquetSink:
         self._open = _File(path, self._below, day, self._schema)
         return self._open
 
-    def _append(self, file: _File, block: Block, start: int, stop: int) -> None:
+    def _append(self, file: _File, block: ArrowBatch, start: int, stop: int) -> None:
         keys = key_sum(block.keys[start:stop])
         left = stop - start
         while left:
@@ -277,7 +277,7 @@ class ParquetSink:
 
     def finish(self) -> Mapping[str, Any]:
         """Complete the last file. Without rows, one that has the columns and nothing else."""
-        with clear_errors(self._folder):
+        with translate_os_errors(self._folder):
             if not self._files and self._open is None and self._schema is not None:
                 self._begin_file(None)
             self._complete()

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.atomic_files import (
-    clear_errors,
     create,
     make_folder,
     move,
@@ -29,14 +28,15 @@ from asyncposthog.export.atomic_files import (
     reopen,
     sha256_of,
     sync_folder,
+    translate_os_errors,
 )
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engines.base import Piece
+from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 from asyncposthog.query.arrow import pyarrow_module
 
 from .base import Mark
-from .parquet import Block, ParquetSink, release_memory
+from .parquet import ArrowBatch, ParquetSink, release_memory
 
 __all__ = ["ParquetFileSink", "ParquetReplacementSink"]
 
@@ -65,7 +65,7 @@ class _HiddenSink:
         """The checksum of their keys."""
         return self._sink.checksum
 
-    def prepare(self, batch: Batch) -> Block:
+    def prepare(self, batch: Batch) -> ArrowBatch:
         """Turn rows into an Arrow table."""
         return self._sink.prepare(batch)
 
@@ -170,12 +170,12 @@ class ParquetFileSink(_HiddenSink):
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Open the parts, cut back to what was safe."""
-        with clear_errors(self.target):
+        with translate_os_errors(self.target):
             remove(self._partial)
             self._open_hidden(fresh=state is None)
         self._sink.begin(state)
 
-    def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
+    def write(self, piece: PreparedBatch[ArrowBatch], *, durable: bool) -> Mark | None:
         """Write rows, and complete the parts they fill."""
         mark = self._sink.write(piece, durable=durable)
         self._copy_parts()
@@ -186,7 +186,7 @@ class ParquetFileSink(_HiddenSink):
         parts = self._sink.files
         if len(parts) < 2:
             return
-        with clear_errors(self.target):
+        with translate_os_errors(self.target):
             if self._merged is None:
                 self._merged = _Merged(self._partial)
             for part in parts[self._merged.parts :]:
@@ -197,7 +197,7 @@ class ParquetFileSink(_HiddenSink):
         state = dict(self._sink.finish())
         self._copy_parts()
         if self._merged is not None:
-            with clear_errors(self.target):
+            with translate_os_errors(self.target):
                 size, digest = self._merged.complete()
             # The file has the place of its first part, whose name the state needs.
             first = {**state["files"][0], "rows": state["rows"], "bytes": size, "sha256": digest}
@@ -210,7 +210,7 @@ class ParquetFileSink(_HiddenSink):
             raise ExportError(f"{self.target} was not written: the server sent no columns.")
         entry = state["files"][0]
         part, size = self._hidden / entry["name"], entry["bytes"]
-        with clear_errors(self.target):
+        with translate_os_errors(self.target):
             self._check_hidden()
             if verify:
                 self._compare(entry)
@@ -368,12 +368,12 @@ class ParquetReplacementSink(_HiddenSink):
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Make the folders, and remove what was not safe."""
-        with clear_errors(self.target):
+        with translate_os_errors(self.target):
             self.target.mkdir(parents=True, exist_ok=True)
             self._open_hidden(fresh=state is None)
         self._sink.begin(state)
 
-    def write(self, piece: Piece[Block], *, durable: bool) -> Mark | None:
+    def write(self, piece: PreparedBatch[ArrowBatch], *, durable: bool) -> Mark | None:
         """Write rows, and complete the files they fill."""
         return self._sink.write(piece, durable=durable)
 
@@ -384,7 +384,7 @@ class ParquetReplacementSink(_HiddenSink):
     def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Move the files to their places, and remove those of the earlier export."""
         names = {file["name"] for file in state["files"]}
-        with clear_errors(self.target):
+        with translate_os_errors(self.target):
             # Where the hidden folder is gone, an earlier run has done all of this.
             if self._hidden.exists():
                 self._check_hidden()

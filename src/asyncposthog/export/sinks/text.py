@@ -14,18 +14,18 @@ from typing import Any, Final, Literal
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.atomic_files import (
-    clear_errors,
     create,
     partial_name,
     publish,
     reopen,
     sha256_of,
+    translate_os_errors,
 )
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.checkpoint_schema import text_state
 from asyncposthog.export.checksum import MASK, key_sum
 from asyncposthog.export.encode import csv_header, csv_lines, json_lines
-from asyncposthog.export.engines.base import Piece
+from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 
 from .base import Mark
@@ -37,7 +37,7 @@ _MEMBER: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class EncodedBatch:
     """The rows of a batch, written out."""
 
     content: bytes
@@ -112,7 +112,7 @@ class TextSink:
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Open the file, cut back to what was safe."""
-        with clear_errors(self._path):
+        with translate_os_errors(self._path):
             if state is None:
                 self._file = create(self._partial)
                 return
@@ -128,23 +128,23 @@ class TextSink:
         self.rows, self.checksum = state["rows"], state["sum"]
         self._columns = None if state["columns"] is None else tuple(state["columns"])
 
-    def prepare(self, batch: Batch) -> Lines:
+    def prepare(self, batch: Batch) -> EncodedBatch:
         """Write rows out as lines."""
         if self._gzip:
-            return Lines(b"", 0, 0, batch.columns, batch)
+            return EncodedBatch(b"", 0, 0, batch.columns, batch)
         keys = key_sum(batch.keys)
-        return Lines(self._encode(batch), len(batch), keys, batch.columns, None)
+        return EncodedBatch(self._encode(batch), len(batch), keys, batch.columns, None)
 
     def _encode(self, batch: Batch) -> bytes:
         return json_lines(batch) if self._form == "jsonl" else csv_lines(batch)
 
-    def write(self, piece: Piece[Lines], *, durable: bool) -> Mark | None:
+    def write(self, piece: PreparedBatch[EncodedBatch], *, durable: bool) -> Mark | None:
         """Append lines."""
         lines, position = piece.content, piece.position
-        with clear_errors(self._path):
-            self._head(lines.columns)
+        with translate_os_errors(self._path):
+            self._write_header(lines.columns)
             if lines.batch is not None:
-                position = self._gather(lines.batch)
+                position = self._buffer(lines.batch)
             self._append(lines.content, lines.rows, lines.checksum)
             if not durable or position is None:
                 return None
@@ -152,7 +152,7 @@ class TextSink:
             os.fsync(self._file.fileno())
         return Mark(position, self._state())
 
-    def _head(self, columns: tuple[str, ...]) -> None:
+    def _write_header(self, columns: tuple[str, ...]) -> None:
         if self._columns is None:
             self._columns = columns
             if self._form == "csv":
@@ -164,7 +164,7 @@ class TextSink:
                 suggestion="Name the columns to export.",
             )
 
-    def _gather(self, batch: Batch) -> Any:
+    def _buffer(self, batch: Batch) -> Any:
         """Take rows, and compress whenever there are enough for a member.
 
         Returns:
@@ -175,14 +175,14 @@ class TextSink:
             need = _MEMBER - self._held
             position = batch.position(need)
             self._waiting.append(batch.cut(0, need))
-            self._member()
+            self._compress_member()
             batch = batch.cut(need, len(batch))
         if len(batch):
             self._waiting.append(batch)
             self._held += len(batch)
         return position
 
-    def _member(self) -> None:
+    def _compress_member(self) -> None:
         waiting, self._waiting, self._held = self._waiting, [], 0
         content = b"".join(map(self._encode, waiting))
         keys = sum(key_sum(batch.keys) for batch in waiting)
@@ -217,9 +217,9 @@ class TextSink:
 
     def finish(self) -> Mapping[str, Any]:
         """Write what waits, and sync the file."""
-        with clear_errors(self._path):
+        with translate_os_errors(self._path):
             if self._waiting:
-                self._member()
+                self._compress_member()
             assert self._file is not None
             os.fsync(self._file.fileno())
             self._file.close()
@@ -236,7 +236,7 @@ class TextSink:
                 suggestion="Remove the checkpoint to export it again.",
             )
         path = self._partial if ours else self._path
-        with clear_errors(path):
+        with translate_os_errors(path):
             size = path.stat().st_size
             why = ""
             if size != state["offset"]:
@@ -249,7 +249,7 @@ class TextSink:
                 suggestion="Remove it and the checkpoint to export it again.",
             )
         if ours:
-            with clear_errors(self._path):
+            with translate_os_errors(self._path):
                 publish(self._partial, self._path)
             self._published = True
         return (

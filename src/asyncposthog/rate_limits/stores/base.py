@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from asyncposthog.rate_limits.limits import Rule, Usage
+from asyncposthog.rate_limits.limits import Limit, Usage
 
 __all__ = ["Store", "Windows"]
 
@@ -25,7 +25,7 @@ class Windows(Protocol):
     """
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[Limit, ...]:
         """The budgets, in the order that indexes below refer to."""
         ...
 
@@ -97,7 +97,7 @@ class Windows(Protocol):
 class Store(Protocol):
     """Keeps windows."""
 
-    def windows(self, rules: Sequence[Rule]) -> Windows:
+    def windows(self, rules: Sequence[Limit]) -> Windows:
         """Return the windows of some rules. It does no I/O.
 
         Rules with the same key share one window, even where they put different limits to it.

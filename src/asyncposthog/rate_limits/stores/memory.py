@@ -9,13 +9,28 @@ from math import inf
 from typing import Final
 from weakref import WeakValueDictionary
 
-from asyncposthog.rate_limits.adaptive import CAUTIOUS, DROP, pace, probes, share, when_share
-from asyncposthog.rate_limits.limits import WATCHED, Rule, Usage
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.adaptive import (
+    CAUTIOUS,
+    DROP,
+    max_probes,
+    pace,
+    seconds_until_share,
+    share,
+)
+from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 
-__all__ = ["SLACK", "MemoryStore", "MemoryWindows", "Shelf", "Window", "forecast", "settle"]
+__all__ = [
+    "CLOCK_SKEW",
+    "MemoryStore",
+    "MemoryWindows",
+    "Window",
+    "WindowRegistry",
+    "forecast",
+    "settle",
+]
 
-SLACK: Final = 0.05
+CLOCK_SKEW: Final = 0.05
 """Seconds that a request stays longer than its window: the server's clocks differ a little."""
 
 
@@ -28,8 +43,17 @@ class Window:
     """
 
     __slots__ = (
-        "__weakref__", "_cycles", "_log", "_pace", "_peak", "_seconds", "_since", "_stay",
-        "_wary_until", "closed_until", "flying",
+        "__weakref__",
+        "_contended_until",
+        "_cycles",
+        "_log",
+        "_observed_capacity",
+        "_pace",
+        "_seconds",
+        "_since",
+        "_stay",
+        "closed_until",
+        "flying",
     )  # fmt: skip
 
     def __init__(self, seconds: float) -> None:
@@ -38,16 +62,16 @@ class Window:
         """Requests in flight."""
         self.closed_until = -math.inf
         self._seconds = seconds
-        self._stay = seconds + SLACK if seconds else 0.0
+        self._stay = seconds + CLOCK_SKEW if seconds else 0.0
         self._log: deque[float] = deque()
-        self._peak = 0
+        self._observed_capacity = 0
         """What we held when the server refused us; 0: it has not, or that is long ago."""
         self._since = 0.0
         self._cycles = 0
         self._pace = 0.0
-        self._wary_until = 0.0
+        self._contended_until = 0.0
 
-    def _forget(self, now: float) -> int:
+    def _evict(self, now: float) -> int:
         """Drop what has left the window, and return how many remain."""
         log, limit = self._log, now - self._stay
         while log and log[0] <= limit:
@@ -55,65 +79,73 @@ class Window:
         return len(log)
 
     def _share(self, now: float, limit: int, used: int) -> int:
-        if not self._peak:
+        if not self._observed_capacity:
             return limit
-        if 2 * used < self._peak and now - self._since > self._pace:
+        if 2 * used < self._observed_capacity and now - self._since > self._pace:
             # It says nothing of the others that we are not refused what we do not ask for.
             self._since = now - self._pace
-        current = share(limit, self._peak, now - self._since, self._pace)
+        current = share(limit, self._observed_capacity, now - self._since, self._pace)
         if current >= limit:
-            self._peak = self._cycles = 0
+            self._observed_capacity = self._cycles = 0
         return current
 
     def wait(self, now: float, limit: int) -> float:
         """Return the seconds until a request may go: 0 for now, infinity if one must land first."""
-        used = self._forget(now) + self.flying
-        excess = used - (self._share(now, limit, used) if self._peak else limit)
+        used = self._evict(now) + self.flying
+        excess = used - (self._share(now, limit, used) if self._observed_capacity else limit)
         if excess < 0:
-            probing = self._peak and self.flying >= probes(limit) and self._near(used)
+            probing = (
+                self._observed_capacity
+                and self.flying >= max_probes(limit)
+                and self._near_capacity(used)
+            )
             wait = math.inf if probing else 0.0
         else:
             log = self._log
             wait = log[excess] + self._stay - now if excess < len(log) else math.inf
-            if self._peak and used < limit:
+            if self._observed_capacity and used < limit:
                 # Room comes too when our share grows.
-                grown = self._since + when_share(limit, self._peak, self._pace, used + 1) - now
+                grown = (
+                    self._since
+                    + seconds_until_share(limit, self._observed_capacity, self._pace, used + 1)
+                    - now
+                )
                 wait = min(wait, max(grown, 0.001))
         closed = self.closed_until - now
-        return closed if closed > wait and limit != WATCHED else wait
+        return closed if closed > wait and limit != UNENFORCED else wait
 
-    def cautious(self, now: float) -> bool:
+    def is_contended(self, now: float) -> bool:
         """Tell whether others were found to use it lately."""
-        return self._peak > 0 and now < self._wary_until
+        return self._observed_capacity > 0 and now < self._contended_until
 
-    def _near(self, used: int) -> bool:
+    def _near_capacity(self, used: int) -> bool:
         """Tell whether so many are about what others leave us."""
-        return used >= (1.0 - 2.0 * DROP) * self._peak
+        return used >= (1.0 - 2.0 * DROP) * self._observed_capacity
 
     def land(self, now: float) -> None:
         """Log a request that was in flight."""
         self.flying -= 1
         if self._seconds:
             self._log.append(now)
-            if self._peak:
+            if self._observed_capacity:
                 # The server let so many through: that much is ours.
-                self._peak = max(self._peak, self._forget(now))
+                self._observed_capacity = max(self._observed_capacity, self._evict(now))
 
     def close(self, now: float, seconds: float, *, learn: bool) -> None:
         """Let nothing through for some seconds; with `learn`, others fill what we do not."""
         self.closed_until = max(self.closed_until, now + seconds)
         if learn:
-            held = self._forget(now) if self._seconds else self.flying - 1
-            if self._peak and now - self._since > self._pace:
+            held = self._evict(now) if self._seconds else self.flying - 1
+            if self._observed_capacity and now - self._since > self._pace:
                 self._cycles += 1
-            self._peak = max(1, held)
+            self._observed_capacity = max(1, held)
             self._since = self.closed_until
             self._pace = pace(self._seconds, self._cycles)
-            self._wary_until = self._since + 2.0 * self._pace
+            self._contended_until = self._since + 2.0 * self._pace
 
     def usage(self, now: float, limit: int) -> Usage:
         """Return how full it is."""
-        used = self._forget(now)
+        used = self._evict(now)
         return Usage(
             limit=limit,
             share=self._share(now, limit, used + self.flying),
@@ -128,7 +160,7 @@ class Window:
 
         What is in flight is taken to land now. Our share is taken to be whole: it grows.
         """
-        used = self._forget(now)
+        used = self._evict(now)
         rounds, place = divmod(ahead, limit)
         excess = place - (limit - used - self.flying)
         if excess < 0:
@@ -140,25 +172,27 @@ class Window:
         return max(first, self._closed(now, limit)) + rounds * self._stay
 
     def _closed(self, now: float, limit: int) -> float:
-        return 0.0 if limit == WATCHED else max(0.0, self.closed_until - now)
+        return 0.0 if limit == UNENFORCED else max(0.0, self.closed_until - now)
 
     def idle(self, now: float) -> bool:
         """Whether forgetting it would lose nothing."""
-        return not (self._forget(now) or self.flying or self._peak or self.closed_until > now)
+        return not (
+            self._evict(now) or self.flying or self._observed_capacity or self.closed_until > now
+        )
 
 
-class Shelf:
+class WindowRegistry:
     """Windows by the key of their budget, kept as long as somebody holds them."""
 
     def __init__(self) -> None:
         """Begin empty."""
         self._windows: WeakValueDictionary[str, Window] = WeakValueDictionary()
 
-    def of(self, rules: Sequence[Rule]) -> tuple[Window, ...]:
+    def of(self, rules: Sequence[Limit]) -> tuple[Window, ...]:
         """Return the windows of some rules. Rules with the same key share one window."""
         return tuple(map(self._window, rules))
 
-    def _window(self, rule: Rule) -> Window:
+    def _window(self, rule: Limit) -> Window:
         window = self._windows.get(rule.key)
         if window is None:
             window = self._windows[rule.key] = Window(rule.seconds)
@@ -187,12 +221,12 @@ def forecast(
 class MemoryStore:
     """Keeps windows as long as somebody holds them. Nothing in it ever waits."""
 
-    def __init__(self, ticker: Ticker) -> None:
+    def __init__(self, ticker: MonotonicClock) -> None:
         """Begin empty."""
         self._ticker = ticker
-        self._shelf = Shelf()
+        self._shelf = WindowRegistry()
 
-    def windows(self, rules: Sequence[Rule]) -> MemoryWindows:
+    def windows(self, rules: Sequence[Limit]) -> MemoryWindows:
         """Return the windows of some rules. Rules with the same key share one window."""
         return MemoryWindows(self._ticker, tuple(rules), self._shelf.of(rules))
 
@@ -206,7 +240,7 @@ class MemoryWindows:
     __slots__ = ("_held", "_pairs", "_ticker", "_windows", "rules")
 
     def __init__(
-        self, ticker: Ticker, rules: tuple[Rule, ...], windows: tuple[Window, ...]
+        self, ticker: MonotonicClock, rules: tuple[Limit, ...], windows: tuple[Window, ...]
     ) -> None:
         """Draw on these."""
         self.rules = rules
@@ -227,7 +261,7 @@ class MemoryWindows:
             wait = window.wait(now, limit)
             if wait > longest:
                 longest = wait
-            if not longest and window.cautious(now):
+            if not longest and window.is_contended(now):
                 # Others use the key, so any of the windows may be full before we think so.
                 longest = inf if any(w.flying >= CAUTIOUS for w in self._windows) else 0.0
         if not longest:

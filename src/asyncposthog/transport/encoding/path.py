@@ -10,7 +10,7 @@ from uuid import UUID
 
 from asyncposthog.operation import Operation, Parameter
 
-__all__ = ["build_path", "encode_segment", "takes_root"]
+__all__ = ["build_path", "encode_segment", "needs_owner"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _REFUSED: Final = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]")
@@ -22,7 +22,7 @@ _ALIASES: Final = frozenset({"@me", "@current"})
 _encode = partial(quote, safe="")
 
 
-class _Plan(NamedTuple):
+class _PathTemplate(NamedTuple):
     """A template taken apart: `literals` has one more element than there are placeholders."""
 
     operation: Operation
@@ -32,17 +32,17 @@ class _Plan(NamedTuple):
 
 
 # A cache of pure results, at most one entry an operation.
-_plans: dict[str, _Plan] = {}
+_plans: dict[str, _PathTemplate] = {}
 
 
-def _plan(operation: Operation) -> _Plan:
+def _plan(operation: Operation) -> _PathTemplate:
     plan = _plans.get(operation.id)
     if plan is None or plan.operation is not operation:
-        plan = _plans[operation.id] = _take_apart(operation)
+        plan = _plans[operation.id] = _parse_template(operation)
     return plan
 
 
-def _take_apart(operation: Operation) -> _Plan:
+def _parse_template(operation: Operation) -> _PathTemplate:
     parts = re.split(r"\{[^{}]*\}", operation.path)
     parameters = operation.path_parameters
     rooted = operation.root != "instance" and len(parts) - 1 == len(parameters) + 1
@@ -51,10 +51,10 @@ def _take_apart(operation: Operation) -> _Plan:
             f"{operation.id}: the path {operation.path} has {len(parts) - 1} placeholders, "
             f"the operation {len(parameters)} path parameters"
         )
-    return _Plan(operation, tuple(parts), rooted, parameters)
+    return _PathTemplate(operation, tuple(parts), rooted, parameters)
 
 
-def takes_root(operation: Operation) -> bool:
+def needs_owner(operation: Operation) -> bool:
     """Tell whether the path has a place for a project's or an organization's identifier."""
     return _plan(operation).rooted
 

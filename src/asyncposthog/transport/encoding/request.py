@@ -148,11 +148,11 @@ def _form(operation: Operation, body: object, extra: Mapping[str, object] | None
         if name in operation.body.files:
             files += [check_file(name, one, what) for one in many if one is not None]
         else:
-            fields += [(name, _field(one, what)) for one in many]
+            fields += [(name, _form_value(one, what)) for one in many]
     return Multipart(tuple(fields), tuple(files))
 
 
-def _field(value: object, what: str) -> str:
+def _form_value(value: object, what: str) -> str:
     """Return a form field as Django reads it: null is empty, objects are JSON."""
     plain = jsonable(value, what)
     if plain is None:

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem, invalid, not_found, permission_denied, required
+from posthog_emulator.http.errors import ApiError, invalid, not_found, permission_denied, required
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import Row
 from posthog_emulator.rest.pagination import paged
-from posthog_emulator.state import Call, Handler, World
+from posthog_emulator.state import Call, EmulatorState, Handler
 
 from . import files
 from .hogql import duckdb_query
@@ -59,14 +59,14 @@ class _Downloads:
     runs: dict[str, _Download] = field(default_factory=dict[str, _Download])
 
 
-def _runs(world: World) -> dict[str, _Download]:
+def _runs(world: EmulatorState) -> dict[str, _Download]:
     held: _Downloads | None = world.notes.get("downloads")
     if held is None:
         held = world.notes["downloads"] = _Downloads()
     return held.runs
 
 
-def _status(world: World, row: Row) -> str:
+def _status(world: EmulatorState, row: Row) -> str:
     """The status of a run by now; what has become due by now is done."""
     run = _runs(world).get(row.key)
     if run is None:
@@ -86,14 +86,14 @@ def _status(world: World, row: Row) -> str:
     return status
 
 
-def _share(world: World, run: _Download) -> float:
+def _share(world: EmulatorState, run: _Download) -> float:
     """How much of its time a run has had."""
     seconds = world.settings.export_seconds
     passed = (world.settings.clock() - run.began).total_seconds()
     return passed / seconds if seconds > 0 else 2.0
 
 
-def _finish(world: World, key: str, run: _Download) -> None:
+def _finish(world: EmulatorState, key: str, run: _Download) -> None:
     run.error = world.settings.export_error
     if run.error is not None:
         return
@@ -137,7 +137,7 @@ def _create(call: Call) -> Answer:
         raise invalid("The emulator writes no JSONLines with brotli.", "file__compression")
     active = [row for row in call.bucket if _status(world, row) in {"Starting", "Running"}]
     if len(active) >= world.settings.export_slots:
-        raise Problem(
+        raise ApiError(
             429,
             type="server_error",
             code="too_many_concurrent_file_downloads",
@@ -157,7 +157,7 @@ def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
         _check_hogql(call, body)
     elif body.get("hogql_query") is not None:
         raise invalid("'hogql_query' is only supported when 'model' is 'hogql'")
-    start, end = (_moment(body.get(f"data_interval_{edge}")) for edge in ("start", "end"))
+    start, end = (_timestamp(body.get(f"data_interval_{edge}")) for edge in ("start", "end"))
     if start is None or end is None:
         raise invalid(
             "'data_interval_start' and 'data_interval_end' are required. Provide both bounds."
@@ -190,7 +190,7 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _moment(text: Any) -> datetime | None:
+def _timestamp(text: Any) -> datetime | None:
     if text is None:
         return None
     moment = datetime.fromisoformat(str(text))
@@ -220,7 +220,7 @@ def _get(call: Call) -> Answer:
     return json_answer(call.operation.result.status, shown)
 
 
-def _listed(world: World, run: _Download | None) -> dict[str, Path]:
+def _listed(world: EmulatorState, run: _Download | None) -> dict[str, Path]:
     """The files that can be seen by now."""
     if run is None or run.made is None or _share(world, run) < 1 + _UNLISTED:
         return {}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 
 from . import downloads, scheduled
 
 __all__ = ["SPECIALS"]
 
-SPECIALS: Mapping[str, Special] = {
-    **{name: Special(handler) for name, handler in downloads.HANDLERS.items()},
-    **{name: Special(handler, checked) for name, (handler, checked) in scheduled.HANDLERS.items()},
+SPECIALS: Mapping[str, OperationHandler] = {
+    **{name: OperationHandler(handler) for name, handler in downloads.HANDLERS.items()},
+    **{
+        name: OperationHandler(handler, checked)
+        for name, (handler, checked) in scheduled.HANDLERS.items()
+    },
 }

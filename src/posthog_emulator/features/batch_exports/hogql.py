@@ -7,7 +7,7 @@ from typing import Any
 
 from posthog_emulator.features.query.endpoint import session_of
 from posthog_emulator.features.query.runner import context_of
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.state import Call
 
 from .files import quoted
@@ -32,6 +32,6 @@ def duckdb_query(call: Call, sql: str, values: Mapping[str, Any]) -> str:
     try:
         query = whole(sql, context_of(session_of(call, "export"), {"values": values}))
     except HogQLError as error:
-        raise Problem(error.status, code=error.code, detail=error.detail) from None
+        raise ApiError(error.status, code=error.code, detail=error.detail) from None
     columns = [f"c{n} AS {quoted(name)}" for n, (name, _) in enumerate(query.columns)]
     return f"SELECT {', '.join(columns)} FROM ({query.sql}) AS q"  # noqa: S608

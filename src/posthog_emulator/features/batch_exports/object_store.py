@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 
 from posthog_emulator.http.messages import Answer, Request, text_answer
 from posthog_emulator.retention import MIB
-from posthog_emulator.state import World
+from posthog_emulator.state import EmulatorState
 
 __all__ = ["BELOW", "Objects", "objects_of", "other_origin"]
 
@@ -104,7 +104,7 @@ class Objects:
         return hmac.new(self.secret, message.encode(), hashlib.sha256).hexdigest()
 
 
-def objects_of(world: World) -> Objects:
+def objects_of(world: EmulatorState) -> Objects:
     """The object store of an emulator."""
     held = world.notes.get("objects")
     if held is None:
@@ -112,7 +112,7 @@ def objects_of(world: World) -> Objects:
     return held
 
 
-def _serve(world: World, request: Request) -> Answer:
+def _serve(world: EmulatorState, request: Request) -> Answer:
     """Hand an object out, as an object store does."""
     if request.method not in {"GET", "HEAD"}:
         return _refusal(405, "MethodNotAllowed", "The specified method is not allowed.")

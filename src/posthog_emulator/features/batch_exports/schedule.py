@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import Bucket, Row
-from posthog_emulator.state import World
+from posthog_emulator.state import EmulatorState
 
 from . import files
 
@@ -20,8 +20,8 @@ __all__ = [
     "EXPORTS",
     "LENGTHS",
     "WEEKDAYS",
-    "Due",
-    "Rhythm",
+    "ExportInterval",
+    "PendingBackfill",
     "advance",
     "begin",
     "cancelled",
@@ -45,7 +45,7 @@ _SUNDAY: Final = date(2023, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class ExportInterval:
     """How often, and where days and weeks begin."""
 
     interval: str
@@ -56,7 +56,7 @@ class Rhythm:
     """The hour days and weeks begin at."""
 
     @classmethod
-    def of(cls, export: Mapping[str, Any]) -> Rhythm:
+    def of(cls, export: Mapping[str, Any]) -> ExportInterval:
         """That of a batch export."""
         return cls(
             str(export["interval"]),
@@ -116,7 +116,7 @@ _MOST: Final = 5_000
 
 
 @dataclass(slots=True)
-class Due:
+class PendingBackfill:
     """A backfill under way: which runs are to come, and when."""
 
     began: datetime
@@ -131,41 +131,41 @@ class _State:
 
     next: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """Up to where each export's runs have come."""
-    backfills: dict[str, Due] = field(default_factory=dict[str, Due])
+    backfills: dict[str, PendingBackfill] = field(default_factory=dict[str, PendingBackfill])
     begun: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When each run that is not over began."""
 
 
-def _state(world: World) -> _State:
+def _state(world: EmulatorState) -> _State:
     held: _State | None = world.notes.get("batch_exports")
     if held is None:
         held = world.notes["batch_exports"] = _State()
     return held
 
 
-def schedule(world: World, row: Row, *, since: datetime | None = None) -> None:
+def schedule(world: EmulatorState, row: Row, *, since: datetime | None = None) -> None:
     """Let the runs of an export come from now on, or from earlier."""
     _state(world).next[row.key] = since or world.settings.clock()
 
 
-def due_of(world: World, key: str) -> Due | None:
+def due_of(world: EmulatorState, key: str) -> PendingBackfill | None:
     """A backfill's runs, if it was asked for by the API."""
     return _state(world).backfills.get(key)
 
 
-def begin(world: World, key: str, stretches: list[tuple[datetime, datetime]]) -> None:
+def begin(world: EmulatorState, key: str, stretches: list[tuple[datetime, datetime]]) -> None:
     """Let the runs of a backfill come, one after the other."""
-    _state(world).backfills[key] = Due(world.settings.clock(), stretches)
+    _state(world).backfills[key] = PendingBackfill(world.settings.clock(), stretches)
 
 
-def advance(world: World, project: str, row: Row) -> None:
+def advance(world: EmulatorState, project: str, row: Row) -> None:
     """Let everything happen to an export that has become due by now."""
     export, state = row.data, _state(world)
     address = f"{EXPORTS.format(project)}{row.key}/"
     now, since = world.settings.clock(), state.next.get(row.key)
     runs = world.store.bucket(f"{address}runs/")
     if since is not None and not export.get("paused"):
-        rhythm = Rhythm.of(export)
+        rhythm = ExportInterval.of(export)
         for start, end in _coming(rhythm, since, min(now, read(export.get("end_at")) or now)):
             begins = read(export.get("start_at"))
             if begins is None or start >= begins:
@@ -180,7 +180,7 @@ def advance(world: World, project: str, row: Row) -> None:
 
 
 def _coming(
-    rhythm: Rhythm, since: datetime, until: datetime
+    rhythm: ExportInterval, since: datetime, until: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
     """The stretches that ended after one moment and not after another; the latest of them."""
     edge = rhythm.before(since)
@@ -191,7 +191,7 @@ def _coming(
     yield from found[-_MOST:]
 
 
-def _advance_backfill(world: World, export: Row, address: str, backfill: Row) -> None:
+def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill: Row) -> None:
     due = due_of(world, backfill.key)
     if due is None or due.over:
         return
@@ -217,7 +217,7 @@ def _advance_backfill(world: World, export: Row, address: str, backfill: Row) ->
 
 
 def _run(
-    world: World,
+    world: EmulatorState,
     export: Row,
     address: str,
     start: datetime,
@@ -247,7 +247,7 @@ def _run(
     _state(world).begun[key] = at
 
 
-def _settle(world: World, team_id: int, export: Row, run: Row) -> None:
+def _settle(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
     """Bring a run to the state it has by now."""
     state, settings = _state(world), world.settings
     at = state.begun.get(run.key)
@@ -289,7 +289,7 @@ def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> fil
     )
 
 
-def cancelled(world: World, row: Row, bucket: Bucket | None = None) -> Answer:
+def cancelled(world: EmulatorState, row: Row, bucket: Bucket | None = None) -> Answer:
     """Cancel a run, or a backfill with those of its runs that are not over."""
     now = written(world.settings.clock())
     ended = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}

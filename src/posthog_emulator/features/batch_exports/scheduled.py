@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem, invalid, not_found
+from posthog_emulator.http.errors import ApiError, invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
 from posthog_emulator.objects.store import Row
@@ -17,7 +17,7 @@ from posthog_emulator.rest.pagination import paged
 from posthog_emulator.state import Call, Handler
 
 from . import schedule, validation
-from .schedule import Rhythm
+from .schedule import ExportInterval
 
 __all__ = ["HANDLERS"]
 
@@ -153,7 +153,7 @@ def _unpause(call: Call) -> Answer:
     missed = schedule.read(row.data.get("last_paused_at")) if row.data.get("paused") else None
     _pause_or_not(call, row, paused=False)
     if as_object(call.body).get("backfill") is True and missed is not None:
-        rhythm, now = Rhythm.of(row.data), call.world.settings.clock()
+        rhythm, now = ExportInterval.of(row.data), call.world.settings.clock()
         _backfill(call, row, rhythm.before(missed), now)
     return json_answer(call.operation.result.status, {"paused": False})
 
@@ -231,7 +231,7 @@ def _run_retry(call: Call) -> Answer:
 
 def _backfill_create(call: Call) -> Answer:
     row, body = _export(call), as_object(call.body)
-    rhythm, now = Rhythm.of(row.data), call.world.settings.clock()
+    rhythm, now = ExportInterval.of(row.data), call.world.settings.clock()
     if body.get("start_at") is None:
         raise invalid(_EARLIEST)
     _check_slots(call)
@@ -256,7 +256,7 @@ def _check_slots(call: Call) -> None:
         for backfill in world.store.bucket(address):
             active += backfill.data.get("status") in schedule.ACTIVE
     if active >= slots:
-        raise Problem(
+        raise ApiError(
             429,
             type="server_error",
             code="too_many_concurrent_backfills",
@@ -274,7 +274,7 @@ def _backfill(
 ) -> str:
     world = call.world
     if stretches is None:
-        stretches = list(Rhythm.of(row.data).stretches(start, end))
+        stretches = list(ExportInterval.of(row.data).stretches(start, end))
     key, now = world.uuid(), world.now()
     data: dict[str, Any] = {
         "id": key,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem, invalid, permission_denied, required
+from posthog_emulator.http.errors import ApiError, invalid, permission_denied, required
 from posthog_emulator.json_types import as_object
 
-from .schedule import LENGTHS, WEEKDAYS, Rhythm
+from .schedule import LENGTHS, WEEKDAYS, ExportInterval
 
 __all__ = ["SECRETS", "check_new", "check_update", "edge_of", "merged"]
 
@@ -153,7 +153,7 @@ def merged(held: Any, given: Any) -> Any:
     return out
 
 
-def edge_of(text: Any, rhythm: Rhythm) -> datetime:
+def edge_of(text: Any, rhythm: ExportInterval) -> datetime:
     """A backfill's beginning or end, as its interval wants it written.
 
     Raises:
@@ -183,7 +183,7 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         pass
-    problem: Problem = invalid(f"Input '{text}' is not a valid ISO formatted date.")
+    problem: ApiError = invalid(f"Input '{text}' is not a valid ISO formatted date.")
     try:
         datetime.fromisoformat(text)
     except ValueError:

@@ -17,14 +17,14 @@ from .payload import payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from posthog_emulator.state import World
+    from posthog_emulator.state import EmulatorState
 
-__all__ = ["ROUTES", "is_over"]
+__all__ = ["ROUTES", "exceeds_quota"]
 
 _SURVEYS = frozenset({"survey sent", "survey shown", "survey dismissed"})
 
 
-def is_over(event: str, limited: Collection[str]) -> bool:
+def exceeds_quota(event: str, limited: Collection[str]) -> bool:
     """Whether an event counts against something that is used up.
 
     Args:
@@ -45,7 +45,7 @@ _OK = b'{"status":"Ok"}'
 _OVER = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
-def _capture(world: World, request: Request, *, limit: int) -> Answer:
+def _capture(world: EmulatorState, request: Request, *, limit: int) -> Answer:
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
@@ -57,7 +57,7 @@ def _capture(world: World, request: Request, *, limit: int) -> Answer:
     return Answer(200, _OK)
 
 
-def _replay(world: World, request: Request) -> Answer:
+def _replay(world: EmulatorState, request: Request) -> Answer:
     """Take in a piece of a session recording, which is not kept."""
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
@@ -71,7 +71,7 @@ def _replay(world: World, request: Request) -> Answer:
     return Answer(200, _OVER if over else _OK)
 
 
-def _read(world: World, request: Request, limit: int) -> tuple[Batch, int]:
+def _read(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
     sent = request.value("_") or ""
     value, size = payload(request, limit)
     batch = read_batch(
@@ -87,7 +87,7 @@ def _read(world: World, request: Request, limit: int) -> tuple[Batch, int]:
     return batch, size
 
 
-def _take(world: World, request: Request, limit: int) -> None:
+def _take(world: EmulatorState, request: Request, limit: int) -> None:
     batch, size = _read(world, request, limit)
     if size > _MESSAGE:
         _check_sizes(batch)
@@ -96,7 +96,11 @@ def _take(world: World, request: Request, limit: int) -> None:
     if project is None or "events" in limited:
         # Nobody is told: the answer to events that go nowhere is the same.
         return
-    events = [e for e in batch.events if not is_over(e.event, limited)] if limited else batch.events
+    events = (
+        [e for e in batch.events if not exceeds_quota(e.event, limited)]
+        if limited
+        else batch.events
+    )
     world.events.ingest(project, events, captured=True)
 
 
@@ -110,7 +114,7 @@ def _check_sizes(batch: Batch) -> None:
 _single = partial(_capture, limit=_SINGLE)
 _batch = partial(_capture, limit=_BATCH)
 
-ROUTES: Mapping[str, Callable[[World, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
     "/batch": _batch,
     "/capture": _single,
     "/e": _single,

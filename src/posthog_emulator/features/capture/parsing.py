@@ -18,7 +18,7 @@ from posthog_emulator.timestamps import parsed
 from .errors import Refusal, unparsable
 
 if TYPE_CHECKING:
-    from posthog_emulator.state import World
+    from posthog_emulator.state import EmulatorState
 
 __all__ = ["FUTURE", "Batch", "project_of", "read_batch", "shape_problem"]
 
@@ -38,7 +38,7 @@ def shape_problem(token: str) -> str | None:
     return "personal_api_key" if token.startswith("phx_") else None
 
 
-def project_of(world: World, token: str) -> int | None:
+def project_of(world: EmulatorState, token: str) -> int | None:
     """The project with a token; None where nobody has it."""
     for row in world.store.bucket(PROJECTS):
         held: Any = row.data.get("api_token")

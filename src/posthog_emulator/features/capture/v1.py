@@ -13,11 +13,11 @@ from pydantic_core import from_json, to_json
 from posthog_emulator.event_store.ingest import Event, is_illegal
 from posthog_emulator.http.messages import Answer, Request, json_answer
 from posthog_emulator.json_types import is_array, is_object
-from posthog_emulator.state import World
+from posthog_emulator.state import EmulatorState
 from posthog_emulator.timestamps import micros
 
 from .errors import Refusal
-from .legacy import is_over
+from .legacy import exceeds_quota
 from .parsing import FUTURE, project_of, shape_problem
 from .payload import inflated
 
@@ -35,7 +35,7 @@ _FLAGS = ("cookieless_mode", "disable_skew_correction", "process_person_profile"
 _MOVED = {"cookieless_mode": "$cookieless_mode", "product_tour_id": "$product_tour_id"}
 
 
-class _Refused(Exception):
+class _CaptureError(Exception):
     """The whole request is turned away, with a status, a tag and a description."""
 
     def __init__(self, status: int, tag: str, description: str) -> None:
@@ -52,28 +52,28 @@ class _Refused(Exception):
         return json_answer(self.status, body, after)
 
 
-class _Dropped(Exception):
+class EventDropped(Exception):
     """One event is not taken in; the message says why."""
 
 
-def _capture(world: World, request: Request) -> Answer:
+def _capture(world: EmulatorState, request: Request) -> Answer:
     if request.method != "POST":
         return Answer(405, headers=[("Allow", "POST")])
     try:
         results = _take(world, request)
-    except _Refused as refused:
+    except _CaptureError as refused:
         return refused.answer()
     again = any(result["result"] == "retry" for result in results.values())
     return json_answer(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
-def _take(world: World, request: Request) -> dict[str, Any]:
+def _take(world: EmulatorState, request: Request) -> dict[str, Any]:
     token, sent = _token(request), _sent(request)
     content = _content(request)
     batch = _batch(content)
     limited = world.settings.quota_limited
     if "events" in limited:
-        raise _Refused(429, "billing_limit_exceeded", "The billing limit was exceeded.")
+        raise _CaptureError(429, "billing_limit_exceeded", "The billing limit was exceeded.")
     store = world.events
     now = store.now()
     library = _library(request)
@@ -84,10 +84,10 @@ def _take(world: World, request: Request) -> dict[str, Any]:
             event = _event(uuid, raw, now, now - sent)
             event.properties.update(library)
             if len(content) > _MESSAGE and len(to_json(event.properties)) > _MESSAGE:
-                raise _Dropped("event_too_big")
-            if is_over(event.event, limited):
-                raise _Dropped("billing_limit_exceeded")
-        except _Dropped as dropped:
+                raise EventDropped("event_too_big")
+            if exceeds_quota(event.event, limited):
+                raise EventDropped("billing_limit_exceeded")
+        except EventDropped as dropped:
             results[uuid] = {"result": "drop", "details": str(dropped)}
             continue
         if world.settings.losing > 0:
@@ -113,10 +113,10 @@ def _library(request: Request) -> dict[str, str]:
 def _token(request: Request) -> str:
     found = _BEARER.match(request.headers.get("authorization", ""))
     if found is None:
-        raise _Refused(401, "invalid_api_token", "A project token is needed: Bearer phc_...")
+        raise _CaptureError(401, "invalid_api_token", "A project token is needed: Bearer phc_...")
     problem = shape_problem(found[1])
     if problem is not None:
-        raise _Refused(401, "invalid_api_token", f"The project token is not valid: {problem}")
+        raise _CaptureError(401, "invalid_api_token", f"The project token is not valid: {problem}")
     return found[1]
 
 
@@ -124,19 +124,21 @@ def _sent(request: Request) -> int:
     """The client's clock; every header it must come with is checked."""
     missing = [name for name in _REQUIRED if not request.headers.get(name)]
     if missing:
-        raise _Refused(400, "missing_required_headers", f"missing headers: {', '.join(missing)}")
+        raise _CaptureError(
+            400, "missing_required_headers", f"missing headers: {', '.join(missing)}"
+        )
     sent = _zoned(request.headers["posthog-request-timestamp"])
     if sent is None:
         text = "PostHog-Request-Timestamp is no RFC 3339 timestamp"
-        raise _Refused(400, "invalid_header_value", text)
+        raise _CaptureError(400, "invalid_header_value", text)
     if not re.fullmatch(r"[1-9]\d{0,8}", request.headers["posthog-attempt"]):
-        raise _Refused(400, "invalid_header_value", "PostHog-Attempt is no number from 1 on")
+        raise _CaptureError(400, "invalid_header_value", "PostHog-Attempt is no number from 1 on")
     return sent
 
 
 def _content(request: Request) -> bytes:
     if not request.headers["content-type"].lower().startswith("application/json"):
-        raise _Refused(415, "unsupported_media_type", "Content-Type must be application/json")
+        raise _CaptureError(415, "unsupported_media_type", "Content-Type must be application/json")
     content, packing = request.content, request.headers.get("content-encoding", "").lower()
     try:
         if packing == "gzip":
@@ -145,12 +147,12 @@ def _content(request: Request) -> bytes:
             content = inflated(content, 15, _LIMIT)
         elif packing not in {"", "identity"}:
             text = f"The emulator does not unpack Content-Encoding {packing!r}"
-            raise _Refused(415, "unsupported_content_encoding", text)
+            raise _CaptureError(415, "unsupported_content_encoding", text)
     except Refusal as refusal:
         tag = "payload_too_large" if refusal.status == 413 else "invalid_payload"
-        raise _Refused(refusal.status, tag, refusal.text) from None
+        raise _CaptureError(refusal.status, tag, refusal.text) from None
     if len(content) > _LIMIT:
-        raise _Refused(413, "payload_too_large", f"the body is over {_LIMIT} bytes")
+        raise _CaptureError(413, "payload_too_large", f"the body is over {_LIMIT} bytes")
     return content
 
 
@@ -159,50 +161,50 @@ def _batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
     try:
         body = from_json(content, allow_inf_nan=False)
     except ValueError as error:
-        raise _Refused(400, "invalid_payload", f"failed to parse body: {error}") from None
+        raise _CaptureError(400, "invalid_payload", f"failed to parse body: {error}") from None
     events = body.get("batch") if is_object(body) else None
     if not is_object(body) or not is_array(events):
-        raise _Refused(400, "invalid_payload", "the body must be an object with a batch")
+        raise _CaptureError(400, "invalid_payload", "the body must be an object with a batch")
     if _zoned(body.get("created_at")) is None:
-        raise _Refused(400, "invalid_payload", "created_at must be an RFC 3339 timestamp")
+        raise _CaptureError(400, "invalid_payload", "created_at must be an RFC 3339 timestamp")
     if not events:
-        raise _Refused(400, "empty_batch", "the batch holds no event")
+        raise _CaptureError(400, "empty_batch", "the batch holds no event")
     found: dict[str, dict[str, Any]] = {}
     for event in events:
         if not is_object(event):
-            raise _Refused(400, "invalid_payload", "an event must be an object")
+            raise _CaptureError(400, "invalid_payload", "an event must be an object")
         uuid = _uuid(event.get("uuid"))
         if uuid in found:
-            raise _Refused(400, "duplicate_event_uuid", f"two events have the uuid {uuid}")
+            raise _CaptureError(400, "duplicate_event_uuid", f"two events have the uuid {uuid}")
         found[uuid] = event
     return list(found.items())
 
 
 def _uuid(value: Any) -> str:
     if value is None or value == "":
-        raise _Refused(400, "missing_event_uuid", "an event has no uuid")
+        raise _CaptureError(400, "missing_event_uuid", "an event has no uuid")
     try:
         return str(UUID(value))
     except (ValueError, AttributeError, TypeError):
-        raise _Refused(400, "invalid_event_uuid", "an event's uuid is none") from None
+        raise _CaptureError(400, "invalid_event_uuid", "an event's uuid is none") from None
 
 
 def _event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
     name, distinct_id = raw.get("event"), raw.get("distinct_id")
     if not isinstance(name, str) or not name:
-        raise _Dropped("missing_event_name")
+        raise EventDropped("missing_event_name")
     if len(name) > _LONGEST:
-        raise _Dropped("event_name_too_long")
+        raise EventDropped("event_name_too_long")
     if not isinstance(distinct_id, str) or not distinct_id:
-        raise _Dropped("missing_distinct_id")
+        raise EventDropped("missing_distinct_id")
     if len(distinct_id) > _LONGEST:
-        raise _Dropped("distinct_id_too_large")
+        raise EventDropped("distinct_id_too_large")
     at = _zoned(raw.get("timestamp"))
     if at is None:
-        raise _Dropped("invalid_event_timestamp")
+        raise EventDropped("invalid_event_timestamp")
     given: Any = raw.get("properties", {})
     if not is_object(given):
-        raise _Dropped("malformed_event_properties")
+        raise EventDropped("malformed_event_properties")
     options = _options(raw.get("options"))
     properties = dict(given)
     for field in ("session_id", "window_id"):
@@ -227,7 +229,7 @@ def _options(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not is_object(given):
-        raise _Dropped("invalid_options")
+        raise EventDropped("invalid_options")
     options = dict(given)
     for name in _FLAGS:
         value = options.get(name)
@@ -236,7 +238,7 @@ def _options(given: Any) -> dict[str, Any]:
         elif value in (0, 1):
             options[name] = bool(value)
         elif value is not None:
-            raise _Dropped("invalid_options")
+            raise EventDropped("invalid_options")
     return options
 
 
@@ -251,7 +253,7 @@ def _zoned(text: Any) -> int | None:
     return None if at.tzinfo is None else micros(at)
 
 
-ROUTES: Mapping[str, Callable[[World, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
     "/i/v1/ai/events": _capture,
     "/i/v1/analytics/events": _capture,
 }

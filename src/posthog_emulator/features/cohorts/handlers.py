@@ -10,13 +10,13 @@ from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import Row
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.handlers import HANDLERS, created, item_answer
 from posthog_emulator.schema.validation import fits
-from posthog_emulator.state import PROJECTS, Call, World
+from posthog_emulator.state import PROJECTS, Call, EmulatorState
 
 if TYPE_CHECKING:
-    from posthog_emulator.features.events.collections import Members
+    from posthog_emulator.features.events.collections import CohortMembers
 
 __all__ = ["SPECIALS", "settle"]
 
@@ -113,22 +113,22 @@ def _static(call: Call) -> Row:
 
 
 def _admit(call: Call, row: Row, wanted: list[Any]) -> None:
-    from posthog_emulator.features.persons.repository import PersonDesk
+    from posthog_emulator.features.persons.repository import PersonRepository
 
     uuids = [str(one).lower() for one in wanted if fits("uuid", str(one))]
-    known = PersonDesk(call.world.events, int(call.values[0])).with_uuids(uuids)
+    known = PersonRepository(call.world.events, int(call.values[0])).with_uuids(uuids)
     members = _members(call, row)
     members.admit([person.uuid for person in known])
     row.data["count"] = sum(1 for _ in members)
 
 
-def _members(call: Call, row: Row) -> Members:
-    from posthog_emulator.features.events.collections import Members
+def _members(call: Call, row: Row) -> CohortMembers:
+    from posthog_emulator.features.events.collections import CohortMembers
 
-    return Members(call.world.events, int(call.values[0]), int(row.key))
+    return CohortMembers(call.world.events, int(call.values[0]), int(row.key))
 
 
-def settle(world: World) -> None:
+def settle(world: EmulatorState) -> None:
     """Find the members of every dynamic cohort anew."""
     for project in world.store.bucket(PROJECTS):
         if any(not row.data.get("is_static") for row in world.store.bucket(_path(project.key))):
@@ -141,13 +141,13 @@ def _path(project: str) -> str:
     return f"/api/projects/{project}/cohorts/"
 
 
-SPECIALS: Mapping[str, Special] = {
-    "cohorts.create": Special(_create),
-    "cohorts.update": Special(_update),
-    "cohorts.replace": Special(_update),
-    "cohorts.get": Special(_get),
-    "cohorts.list": Special(_list),
-    "cohorts.persons": Special(_persons),
-    "cohorts.add_persons_to_static_cohort": Special(_add),
-    "cohorts.remove_person_from_static_cohort": Special(_remove),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "cohorts.create": OperationHandler(_create),
+    "cohorts.update": OperationHandler(_update),
+    "cohorts.replace": OperationHandler(_update),
+    "cohorts.get": OperationHandler(_get),
+    "cohorts.list": OperationHandler(_list),
+    "cohorts.persons": OperationHandler(_persons),
+    "cohorts.add_persons_to_static_cohort": OperationHandler(_add),
+    "cohorts.remove_person_from_static_cohort": OperationHandler(_remove),
 }

@@ -11,10 +11,10 @@ from typing import Any, Final
 from posthog_emulator.features.query.filters import bound
 from posthog_emulator.features.query.properties import Values, property_tests, written
 from posthog_emulator.features.query.runner import Session, run_hogql
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import Row
-from posthog_emulator.state import World, fill
+from posthog_emulator.state import EmulatorState, fill
 
 __all__ = ["Known", "behaves", "cohorts_of", "is_dynamic", "renew"]
 
@@ -53,9 +53,9 @@ def is_dynamic(row: Row) -> bool:
     return not row.data.get("is_static")
 
 
-def cohorts_of(world: World, team: str) -> Known:
+def cohorts_of(world: EmulatorState, team: str) -> Known:
     """The cohorts of a project, with what is known of them by now."""
-    found = _notes(world)
+    found = _membership_cache(world)
     known = Known()
     for row in _rows(world, team):
         number = int(row.key)
@@ -66,7 +66,9 @@ def cohorts_of(world: World, team: str) -> Known:
     return known
 
 
-def renew(world: World, team: str, *, all: bool = False, only: Iterable[Row] | None = None) -> None:
+def renew(
+    world: EmulatorState, team: str, *, all: bool = False, only: Iterable[Row] | None = None
+) -> None:
     """Find the members of the cohorts that were changed, or found long ago.
 
     Args:
@@ -76,7 +78,7 @@ def renew(world: World, team: str, *, all: bool = False, only: Iterable[Row] | N
         only: The cohorts that are of interest, with those that they depend on; by default all.
     """
     bucket = world.store.bucket(fill(_COHORTS, [team]))
-    found, now = _notes(world), world.settings.clock().astimezone(UTC)
+    found, now = _membership_cache(world), world.settings.clock().astimezone(UTC)
     under_way: list[int] = []
 
     def find(number: int) -> None:
@@ -104,12 +106,12 @@ def renew(world: World, team: str, *, all: bool = False, only: Iterable[Row] | N
             find(int(row.key))
 
 
-def _rows(world: World, team: str) -> list[Row]:
+def _rows(world: EmulatorState, team: str) -> list[Row]:
     bucket = world.store.bucket(fill(_COHORTS, [team]))
     return [row for row in bucket if row.key.isdigit() and not row.deleted]
 
 
-def _notes(world: World) -> dict[tuple[str, int], _Found]:
+def _membership_cache(world: EmulatorState) -> dict[tuple[str, int], _Found]:
     notes: dict[tuple[str, int], _Found] = world.notes.setdefault("cohorts", {})
     return notes
 
@@ -119,7 +121,9 @@ def _rule(row: Row) -> str:
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _calculate(world: World, team: str, row: Row, find: Callable[[int], None]) -> str | None:
+def _calculate(
+    world: EmulatorState, team: str, row: Row, find: Callable[[int], None]
+) -> str | None:
     """Find a cohort's members, those of cohorts it depends on first; gives what went wrong."""
     number, now = int(row.key), world.settings.clock().astimezone(UTC)
     problem: str | None = None
@@ -128,7 +132,7 @@ def _calculate(world: World, team: str, row: Row, find: Callable[[int], None]) -
         for other in _others(row.data.get("filters")):
             find(other)
         uuids = _members(world, team, row, now)
-    except Problem as error:
+    except ApiError as error:
         problem = f"{row.data.get('name') or number}: {error.detail}"
     world.events.write(
         "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), number]
@@ -148,7 +152,7 @@ def _calculate(world: World, team: str, row: Row, find: Callable[[int], None]) -
     return problem
 
 
-def _members(world: World, team: str, row: Row, now: datetime) -> list[str]:
+def _members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[str]:
     if row.data.get("query"):
         raise invalid("The emulator does not compute cohorts of a query.")
     rule = as_object(row.data.get("filters")).get("properties")

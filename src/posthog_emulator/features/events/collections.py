@@ -10,7 +10,7 @@ from uuid import UUID
 from posthog_emulator.event_store.groups import Group
 from posthog_emulator.event_store.persons import Person
 from posthog_emulator.event_store.store import EventStore
-from posthog_emulator.features.persons.repository import PersonDesk
+from posthog_emulator.features.persons.repository import PersonRepository
 from posthog_emulator.features.persons.serializers import (
     COLUMNS,
     event_row,
@@ -23,14 +23,14 @@ from posthog_emulator.objects.store import Bucket, Row
 from posthog_emulator.timestamps import micros, parsed
 
 if TYPE_CHECKING:
-    from posthog_emulator.state import World
+    from posthog_emulator.state import EmulatorState
 
-__all__ = ["Members", "window"]
+__all__ = ["CohortMembers", "window"]
 
 _PLACES = re.compile(r"/api/projects/(\d+)/(?:cohorts/(\d+)/)?(events|persons|groups)/")
 
 
-def window(world: World, address: str) -> Bucket | None:
+def window(world: EmulatorState, address: str) -> Bucket | None:
     """The bucket at an address, if the event store has what belongs there."""
     match = _PLACES.fullmatch(address)
     if match is None:
@@ -41,11 +41,11 @@ def window(world: World, address: str) -> Bucket | None:
         return None
     store, team_id = world.events, int(project)
     if cohort is not None:
-        return Members(store, team_id, int(cohort)) if name == "persons" else None
+        return CohortMembers(store, team_id, int(cohort)) if name == "persons" else None
     return _WINDOWS[name](store, team_id)
 
 
-class _Window(Bucket):
+class _StoreCollection(Bucket):
     """A bucket that keeps nothing itself."""
 
     def __init__(self, store: EventStore, team_id: int) -> None:
@@ -63,7 +63,7 @@ class _Window(Bucket):
         return at
 
 
-class _Events(_Window):
+class _Events(_StoreCollection):
     def __iter__(self) -> Iterator[Row]:
         rows = self.store.read(
             f"SELECT {COLUMNS} FROM events WHERE team_id = ? ORDER BY rowid",  # noqa: S608
@@ -101,10 +101,10 @@ class _Events(_Window):
         )
 
 
-class _Persons(_Window):
+class _Persons(_StoreCollection):
     @property
-    def desk(self) -> PersonDesk:
-        return PersonDesk(self.store, self.team_id)
+    def desk(self) -> PersonRepository:
+        return PersonRepository(self.store, self.team_id)
 
     def __iter__(self) -> Iterator[Row]:
         return (person_row(person) for person in self.desk.everybody())
@@ -139,7 +139,7 @@ class _Persons(_Window):
             self.desk.remove(person, events=False, keep=False)
 
 
-class Members(_Persons):
+class CohortMembers(_Persons):
     """The persons of a static cohort."""
 
     def __init__(self, store: EventStore, team_id: int, cohort_id: int) -> None:
@@ -190,7 +190,7 @@ class Members(_Persons):
         )
 
 
-class _Groups(_Window):
+class _Groups(_StoreCollection):
     def __iter__(self) -> Iterator[Row]:
         with self.store.lock:
             groups = list(self.store.project(self.team_id).groups)

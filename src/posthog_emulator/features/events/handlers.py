@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from posthog_emulator.http.errors import Problem, invalid, not_found
+from posthog_emulator.http.errors import ApiError, invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.objects.store import Row
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.pagination import events_asked, paged
 from posthog_emulator.schema.validation import fits
 from posthog_emulator.state import Call
@@ -18,7 +18,7 @@ from .property_filters import condition, conditions_of, pointer
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
-    from posthog_emulator.features.persons.repository import PersonDesk
+    from posthog_emulator.features.persons.repository import PersonRepository
 
 __all__ = ["SPECIALS", "common_values"]
 
@@ -129,7 +129,7 @@ def _get(call: Call) -> Answer:
     if not fits("uuid", call.values[1]):
         # Not the envelope: `attr` is missing, and the code is one that others call invalid_input.
         told = {"detail": "Invalid UUID", "code": "invalid", "type": "validation_error"}
-        raise Problem(400, body=told)
+        raise ApiError(400, body=told)
     row = call.world.store.bucket(f"/api/projects/{call.values[0]}/events/").find(call.values[1])
     if row is None:
         raise not_found()
@@ -158,10 +158,10 @@ def _values(call: Call) -> Answer:
     return json_answer(200, {"results": found, "refreshing": False})
 
 
-def _desk(call: Call) -> PersonDesk:
-    from posthog_emulator.features.persons.repository import PersonDesk
+def _desk(call: Call) -> PersonRepository:
+    from posthog_emulator.features.persons.repository import PersonRepository
 
-    return PersonDesk(call.world.events, _project(call))
+    return PersonRepository(call.world.events, _project(call))
 
 
 def _project(call: Call) -> int:
@@ -172,8 +172,8 @@ def _plain(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None)
 
 
-SPECIALS: Mapping[str, Special] = {
-    "events.list": Special(_list),
-    "events.get": Special(_get),
-    "events.values": Special(_values),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "events.list": OperationHandler(_list),
+    "events.get": OperationHandler(_get),
+    "events.values": OperationHandler(_values),
 }

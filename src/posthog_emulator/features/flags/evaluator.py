@@ -118,13 +118,17 @@ class Evaluator:
             return Evaluation(False, "flag_disabled")
         key, filters = str(flag["key"]), as_object(flag.get("filters"))
         conditions = [one for one in filters.get("groups") or () if is_object(one)]
-        if any(self._broken(key, one) for one in conditions):
+        if any(self._has_bad_dependency(key, one) for one in conditions):
             return Evaluation(False, "missing_dependency")
         index: int | None = filters.get("aggregation_group_type_index")
         if index is not None and index not in self._subject.groups:
             return Evaluation(False, "no_group_type")
         early = self._enrolled(key, filters) if index is None else None
-        return early or self._held_out(flag, filters, index) or self._judged(flag, conditions)
+        return (
+            early
+            or self._in_holdout(flag, filters, index)
+            or self._evaluate_conditions(flag, conditions)
+        )
 
     def _enrolled(self, key: str, filters: Mapping[str, Any]) -> Evaluation | None:
         """What opting into an early access feature makes of a flag; it overrides all else."""
@@ -140,7 +144,7 @@ class Evaluator:
                 return Evaluation(value, "super_condition_value", 0)
         return None
 
-    def _held_out(
+    def _in_holdout(
         self, flag: Mapping[str, Any], filters: Mapping[str, Any], index: int | None
     ) -> Evaluation | None:
         who = self._identifier(flag, index)
@@ -154,7 +158,9 @@ class Evaluator:
             return None
         return Evaluation(str(name), "holdout_condition_value")
 
-    def _judged(self, flag: Mapping[str, Any], conditions: list[dict[str, Any]]) -> Evaluation:
+    def _evaluate_conditions(
+        self, flag: Mapping[str, Any], conditions: list[dict[str, Any]]
+    ) -> Evaluation:
         filters = as_object(flag.get("filters"))
         best = Evaluation(False, "no_condition_match")
         for place, condition in enumerate(conditions):
@@ -256,7 +262,7 @@ class Evaluator:
             return (value is not False) == wanted
         return value == wanted
 
-    def _broken(self, key: str, condition: Mapping[str, Any]) -> bool:
+    def _has_bad_dependency(self, key: str, condition: Mapping[str, Any]) -> bool:
         """Whether a condition refers to a flag that is not there, or that refers back."""
         for test in condition.get("properties") or ():
             if as_object(test).get("type") != "flag":

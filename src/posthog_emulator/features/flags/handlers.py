@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from posthog_emulator.http.errors import Problem, invalid, not_found, required
+from posthog_emulator.http.errors import ApiError, invalid, not_found, required
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import Call, fill
 
 from .lookup import FLAGS
@@ -27,7 +27,7 @@ def _local_evaluation(call: Call) -> Answer:
     world = call.world
     if "feature_flags" in world.settings.quota_limited:
         detail = "You have exceeded your feature flag request quota"
-        raise Problem(402, code="payment_required", detail=detail)
+        raise ApiError(402, code="payment_required", detail=detail)
     cohorts = call.request.value("send_cohorts") is not None
     return definitions_answer(call.request, definitions(world, _project(call), cohorts=cohorts))
 
@@ -68,8 +68,8 @@ def _evaluation_reasons(call: Call) -> Answer:
     return json_answer(call.operation.result.status, shown)
 
 
-SPECIALS: Mapping[str, Special] = {
-    "feature_flags.local_evaluation": Special(_local_evaluation),
-    "feature_flags.remote_config": Special(_remote_config),
-    "feature_flags.evaluation_reasons": Special(_evaluation_reasons),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "feature_flags.local_evaluation": OperationHandler(_local_evaluation),
+    "feature_flags.remote_config": OperationHandler(_remote_config),
+    "feature_flags.evaluation_reasons": OperationHandler(_evaluation_reasons),
 }

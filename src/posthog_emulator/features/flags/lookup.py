@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.state import PROJECTS, World, fill
+from posthog_emulator.state import PROJECTS, EmulatorState, fill
 
 from .conditions import Unevaluable
 from .evaluator import Evaluator, Subject
@@ -21,8 +21,8 @@ __all__ = [
     "evaluator",
     "flags_of",
     "group_types",
+    "persist_identity",
     "project_of",
-    "remember",
     "subject_of",
 ]
 
@@ -33,7 +33,7 @@ _BEFORE = "/flags/{}/before/"
 """Where the state keeps who somebody was before, by distinct id and flag."""
 
 
-def project_of(world: World, token: str) -> int | None:
+def project_of(world: EmulatorState, token: str) -> int | None:
     """The project with a token; None: there is none."""
     for row in world.store.bucket(PROJECTS):
         if not row.deleted and row.data.get("api_token") == token:
@@ -41,7 +41,7 @@ def project_of(world: World, token: str) -> int | None:
     return None
 
 
-def flags_of(world: World, project_id: int) -> list[dict[str, Any]]:
+def flags_of(world: EmulatorState, project_id: int) -> list[dict[str, Any]]:
     """The flags of a project that are not deleted."""
     return [
         row.data
@@ -50,7 +50,7 @@ def flags_of(world: World, project_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def cohorts_of(world: World, project_id: int) -> dict[str, dict[str, Any]]:
+def cohorts_of(world: EmulatorState, project_id: int) -> dict[str, dict[str, Any]]:
     """The cohorts of a project that are not deleted, by id."""
     return {
         str(row.data["id"]): row.data
@@ -59,18 +59,20 @@ def cohorts_of(world: World, project_id: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def group_types(world: World, project_id: int) -> dict[int, str]:
+def group_types(world: EmulatorState, project_id: int) -> dict[int, str]:
     """The names of a project's group types, by index."""
     types = world.events.project(project_id).groups.types
     return {index: name for name, index in types.items()}
 
 
-def evaluator(world: World, subject: Subject, flags: Iterable[Mapping[str, Any]]) -> Evaluator:
+def evaluator(
+    world: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
+) -> Evaluator:
     """What evaluates flags at this moment."""
     return Evaluator(flags, subject, world.settings.clock())
 
 
-def subject_of(world: World, project_id: int, asked: Mapping[str, Any]) -> Subject:
+def subject_of(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> Subject:
     """Who a request is about: what is known of them, and what the request says over it.
 
     Args:
@@ -96,7 +98,7 @@ def subject_of(world: World, project_id: int, asked: Mapping[str, Any]) -> Subje
     )
 
 
-def remember(world: World, project_id: int, asked: Mapping[str, Any]) -> None:
+def persist_identity(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> None:
     """Keep who a known person was before, for flags with experience continuity, once for each.
 
     Args:
@@ -117,12 +119,12 @@ def remember(world: World, project_id: int, asked: Mapping[str, Any]) -> None:
         and flag["key"] not in known
     }
     if fresh:
-        held = world.store.ones.setdefault(_BEFORE.format(project_id), {})
+        held = world.store.singletons.setdefault(_BEFORE.format(project_id), {})
         held[distinct_id] = {**held.get(distinct_id, {}), **fresh}
 
 
-def _earlier(world: World, project_id: int, person: Person | None) -> dict[str, str]:
-    held: Mapping[str, dict[str, str]] = world.store.ones.get(_BEFORE.format(project_id), {})
+def _earlier(world: EmulatorState, project_id: int, person: Person | None) -> dict[str, str]:
+    held: Mapping[str, dict[str, str]] = world.store.singletons.get(_BEFORE.format(project_id), {})
     found: dict[str, str] = {}
     for one in person.distinct_ids if person is not None and held else ():
         found = {**held.get(one, {}), **found}
@@ -130,7 +132,7 @@ def _earlier(world: World, project_id: int, person: Person | None) -> dict[str, 
 
 
 def _groups(
-    world: World, project_id: int, asked: Mapping[str, Any]
+    world: EmulatorState, project_id: int, asked: Mapping[str, Any]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
     known = world.events.project(project_id).groups
     given = as_object(asked.get("group_properties"))
@@ -146,7 +148,7 @@ def _groups(
 
 
 def _membership(
-    world: World, project_id: int, person: str | None
+    world: EmulatorState, project_id: int, person: str | None
 ) -> Callable[[str], bool | Mapping[str, Any]]:
     cohorts = cohorts_of(world, project_id)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import Row
-from posthog_emulator.state import World, fill
+from posthog_emulator.state import EmulatorState, fill
 
 from .lookup import FLAGS
 
@@ -18,7 +18,7 @@ UNSET: Any = object()
 
 
 def force(
-    world: World,
+    world: EmulatorState,
     project_id: int,
     key: str,
     variant: str | None = None,
@@ -82,7 +82,7 @@ def force(
     return flag
 
 
-def _flag(world: World, project_id: int, key: str) -> dict[str, Any]:
+def _flag(world: EmulatorState, project_id: int, key: str) -> dict[str, Any]:
     address = fill(FLAGS, [str(project_id)])
     rows: list[Row] = [row for row in world.store.bucket(address) if not row.deleted]
     for row in rows:

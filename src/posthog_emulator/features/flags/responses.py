@@ -9,7 +9,7 @@ from typing import Any
 
 from posthog_emulator.http.messages import Answer, Request
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.state import World
+from posthog_emulator.state import EmulatorState
 
 from .evaluator import Evaluation
 from .lookup import cohorts_of, flags_of, group_types
@@ -121,7 +121,7 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def definitions(world: World, project_id: int, *, cohorts: bool) -> dict[str, Any]:
+def definitions(world: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
     """Every flag of a project, its group types, and the filters of its cohorts.
 
     Args:
@@ -201,7 +201,7 @@ def _chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
     return chain if visit(key) else []
 
 
-def _rules(world: World, project_id: int) -> dict[str, Any]:
+def _rules(world: EmulatorState, project_id: int) -> dict[str, Any]:
     """The filters of the cohorts that filters make; nobody can evaluate the others."""
     rules: dict[str, Any] = {}
     for key, cohort in cohorts_of(world, project_id).items():

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from posthog_emulator.accounts import Key, candidate
-from posthog_emulator.http.errors import Problem, not_found, permission_denied
+from posthog_emulator.http.errors import ApiError, not_found, permission_denied
 from posthog_emulator.http.messages import Answer, Request, json_answer, text_answer
 from posthog_emulator.json_types import is_array, is_object
-from posthog_emulator.state import World
+from posthog_emulator.state import EmulatorState
 
-from .lookup import evaluator, flags_of, project_of, remember, subject_of
+from .lookup import evaluator, flags_of, persist_identity, project_of, subject_of
 from .responses import Evaluated, body, definitions, definitions_answer
 
 __all__ = ["ROUTES", "evaluated"]
@@ -32,7 +32,7 @@ _SCOPE = "feature_flag:read"
 _QUOTA = ["feature_flags"]
 
 
-class _Refused(Exception):
+class _FlagsError(Exception):
     """A refusal in plain text, as this service writes them."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -41,7 +41,10 @@ class _Refused(Exception):
 
 
 def evaluated(
-    world: World, project_id: int, asked: Mapping[str, Any], keys: Iterable[str] | None = None
+    world: EmulatorState,
+    project_id: int,
+    asked: Mapping[str, Any],
+    keys: Iterable[str] | None = None,
 ) -> Evaluated:
     """The flags of a project, evaluated for who a request is about.
 
@@ -57,34 +60,34 @@ def evaluated(
     return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
 
 
-def _flags(world: World, request: Request) -> Answer:
+def _flags(world: EmulatorState, request: Request) -> Answer:
     if request.method == "OPTIONS":
         return Answer(204, headers=[("Allow", "GET, POST, OPTIONS")])
     if request.method != "POST":
         return text_answer(405, "Method not allowed")
     try:
         return _evaluation(world, request)
-    except _Refused as refused:
+    except _FlagsError as refused:
         return refused.answer
 
 
-def _evaluation(world: World, request: Request) -> Answer:
+def _evaluation(world: EmulatorState, request: Request) -> Answer:
     asked = _read(request)
     token = asked.get("token") or asked.get("api_key") or request.value("token")
     if not isinstance(token, str) or not token:
-        raise _Refused(401, _NO_KEY)
+        raise _FlagsError(401, _NO_KEY)
     project_id = project_of(world, token)
     if project_id is None:
-        raise _Refused(401, _BAD_KEY)
+        raise _FlagsError(401, _BAD_KEY)
     if asked.get("distinct_id") is None:
-        raise _Refused(400, _NO_ID)
+        raise _FlagsError(400, _NO_ID)
     if asked["distinct_id"] == "":
-        raise _Refused(400, _EMPTY_ID)
+        raise _FlagsError(400, _EMPTY_ID)
     decide = request.path.startswith("/decide")
     quota = "feature_flags" in world.settings.quota_limited
     found: Evaluated = {}
     if not quota:
-        remember(world, project_id, asked)
+        persist_identity(world, project_id, asked)
         found = evaluated(world, project_id, asked, _wanted(asked))
     if (request.value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
         found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
@@ -111,9 +114,9 @@ def _read(request: Request) -> dict[str, Any]:
         content = _unpacked(request)
         read = json.loads(content)
     except (ValueError, EOFError, OSError, zlib.error, RecursionError):
-        raise _Refused(400, "Failed to decode request: invalid JSON") from None
+        raise _FlagsError(400, "Failed to decode request: invalid JSON") from None
     if not is_object(read):
-        raise _Refused(400, "Failed to decode request: expected an object")
+        raise _FlagsError(400, "Failed to decode request: expected an object")
     return read
 
 
@@ -130,7 +133,7 @@ def _unpacked(request: Request) -> bytes:
     return content
 
 
-def _definitions(world: World, request: Request) -> Answer:
+def _definitions(world: EmulatorState, request: Request) -> Answer:
     if request.method not in {"GET", "HEAD"}:
         allowed = [("Allow", "GET, HEAD, OPTIONS")]
         return Answer(204 if request.method == "OPTIONS" else 405, headers=allowed)
@@ -152,10 +155,10 @@ def _allowed(key: Key, project_id: int) -> bool:
 
 def _over_quota() -> Answer:
     detail = "You have exceeded your feature flag request quota"
-    return Problem(402, code="payment_required", detail=detail).answer()
+    return ApiError(402, code="payment_required", detail=detail).answer()
 
 
-def _local_evaluation(world: World, request: Request) -> Answer:
+def _local_evaluation(world: EmulatorState, request: Request) -> Answer:
     """The path of old, at which projects go by their token alone."""
     try:
         key = world.accounts.authenticate(request, None)
@@ -166,7 +169,7 @@ def _local_evaluation(world: World, request: Request) -> Answer:
             raise not_found("Project not found.")
         if not _allowed(key, project_id):
             raise permission_denied(f"API key missing required scope '{_SCOPE}'")
-    except Problem as problem:
+    except ApiError as problem:
         return problem.answer()
     if "feature_flags" in world.settings.quota_limited:
         return _over_quota()

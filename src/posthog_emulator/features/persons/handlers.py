@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from posthog_emulator.features.events.handlers import common_values
 from posthog_emulator.features.events.property_filters import condition, conditions_of
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.http.messages import Answer, json_answer, text_answer
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.objects.store import Row
-from posthog_emulator.operation_handler import Special, check
+from posthog_emulator.operation_handler import OperationHandler, check
 from posthog_emulator.rest.handlers import item_answer
 from posthog_emulator.rest.pagination import paged
 from posthog_emulator.schema.validation import fits
-from posthog_emulator.state import Call, World
+from posthog_emulator.state import Call, EmulatorState
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
 
-    from .repository import PersonDesk
+    from .repository import PersonRepository
 
 __all__ = ["REFUSALS", "SPECIALS", "settle"]
 
@@ -53,32 +53,32 @@ class _Pending:
     """How many more reads of persons are not to see it."""
 
 
-def _desk(world: World, project: int) -> PersonDesk:
-    from .repository import PersonDesk
+def _desk(world: EmulatorState, project: int) -> PersonRepository:
+    from .repository import PersonRepository
 
-    return PersonDesk(world.events, project)
+    return PersonRepository(world.events, project)
 
 
-def _own_desk(call: Call) -> PersonDesk:
+def _own_desk(call: Call) -> PersonRepository:
     return _desk(call.world, int(call.values[0]))
 
 
-def _pending(world: World) -> list[_Pending]:
+def _pending(world: EmulatorState) -> list[_Pending]:
     return world.notes.setdefault(_NOTE, [])
 
 
-def settle(world: World) -> None:
+def settle(world: EmulatorState) -> None:
     """Let every accepted change be seen."""
     for change in _pending(world):
         _apply(world, change)
     world.notes[_NOTE] = []
 
 
-def _apply(world: World, change: _Pending) -> None:
+def _apply(world: EmulatorState, change: _Pending) -> None:
     _desk(world, change.project).change(change.uuid, change.set, change.unset)
 
 
-def _tick(world: World) -> None:
+def _age_pending_changes(world: EmulatorState) -> None:
     """Count one read: changes that have waited long enough are seen from now on."""
     waiting: list[_Pending] = []
     for change in _pending(world):
@@ -90,7 +90,9 @@ def _tick(world: World) -> None:
     world.notes[_NOTE] = waiting
 
 
-def _accept(call: Call, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()) -> None:
+def _queue_change(
+    call: Call, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()
+) -> None:
     lag, project = call.world.settings.person_lag, int(call.values[0])
     _pending(call.world).append(_Pending(project, person.uuid, set, unset, lag))
 
@@ -98,7 +100,7 @@ def _accept(call: Call, person: Person, set: dict[str, Any], unset: tuple[str, .
 def _missing(attr: str) -> NoReturn:
     # The view hands code and message to the exception in the wrong order.
     sentence = "This field is required."
-    raise Problem(400, code=sentence, detail="required", attr=attr)
+    raise ApiError(400, code=sentence, detail="required", attr=attr)
 
 
 def _person(call: Call) -> Person:
@@ -111,12 +113,12 @@ def _person(call: Call) -> Person:
     call.locate(1)
     found = _own_desk(call).find(named)
     if found is None:
-        raise Problem(404)
+        raise ApiError(404)
     return found
 
 
 def _get(call: Call) -> Answer:
-    _tick(call.world)
+    _age_pending_changes(call.world)
     return item_answer(call, _row(_person(call)))
 
 
@@ -127,14 +129,14 @@ def _row(person: Person) -> Row:
 
 
 def _list(call: Call) -> Answer:
-    _tick(call.world)
+    _age_pending_changes(call.world)
     call.locate()
-    conditions, values = _asked(call)
+    conditions, values = _list_conditions(call)
     rows = _Selection(_own_desk(call), conditions, values)
     return _csv(call, rows[:]) if call.request.value("format") == "csv" else paged(call, rows)
 
 
-def _asked(call: Call) -> tuple[list[str], list[Any]]:
+def _list_conditions(call: Call) -> tuple[list[str], list[Any]]:
     """What a list asks for, as SQL and the values of its placeholders."""
     asked: list[tuple[str, list[Any]]] = [
         condition("p.properties", one) for one in conditions_of(call.request.value("properties"))
@@ -160,7 +162,7 @@ def _asked(call: Call) -> tuple[list[str], list[Any]]:
 class _Selection(Sequence[Row]):
     """The persons a list asks for, fetched by the page."""
 
-    def __init__(self, desk: PersonDesk, conditions: list[str], values: list[Any]) -> None:
+    def __init__(self, desk: PersonRepository, conditions: list[str], values: list[Any]) -> None:
         self._desk = desk
         self._conditions, self._values = conditions, values
 
@@ -201,7 +203,7 @@ def _update(call: Call) -> Answer:
     properties = _body(call).get("properties")
     if not is_object(properties):
         _missing("properties")
-    _accept(call, person, properties)
+    _queue_change(call, person, properties)
     return Answer(202)
 
 
@@ -211,7 +213,7 @@ def _update_property(call: Call) -> Answer:
     for name in ("value", "key"):
         if body.get(name) is None:
             _missing(name)
-    _accept(call, person, {str(body["key"]): body["value"]})
+    _queue_change(call, person, {str(body["key"]): body["value"]})
     return Answer(202)
 
 
@@ -220,7 +222,7 @@ def _delete_property(call: Call) -> Answer:
     name = _body(call).get("$unset")
     if not isinstance(name, str):
         _missing("$unset")
-    _accept(call, person, {}, (name,))
+    _queue_change(call, person, {}, (name,))
     return json_answer(201, {"success": True})
 
 
@@ -301,18 +303,18 @@ def _values(call: Call) -> Answer:
     return json_answer(200, {"results": found, "refreshing": False})
 
 
-SPECIALS: Mapping[str, Special] = {
-    "persons.list": Special(_list),
-    "persons.get": Special(_get),
-    "persons.update": Special(_update, validates=False),
-    "persons.replace": Special(_update, validates=False),
-    "persons.update_property": Special(_update_property, validates=False),
-    "persons.delete_property": Special(_delete_property, validates=False),
-    "persons.delete": Special(_delete),
-    "persons.delete_events": Special(_delete_events),
-    "persons.bulk_delete": Special(_bulk_delete, validates=False),
-    "persons.split": Special(_split),
-    "persons.batch_by_distinct_ids": Special(_batch),
-    "persons.batch_by_uuids": Special(_batch),
-    "persons.values": Special(_values),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "persons.list": OperationHandler(_list),
+    "persons.get": OperationHandler(_get),
+    "persons.update": OperationHandler(_update, validates=False),
+    "persons.replace": OperationHandler(_update, validates=False),
+    "persons.update_property": OperationHandler(_update_property, validates=False),
+    "persons.delete_property": OperationHandler(_delete_property, validates=False),
+    "persons.delete": OperationHandler(_delete),
+    "persons.delete_events": OperationHandler(_delete_events),
+    "persons.bulk_delete": OperationHandler(_bulk_delete, validates=False),
+    "persons.split": OperationHandler(_split),
+    "persons.batch_by_distinct_ids": OperationHandler(_batch),
+    "persons.batch_by_uuids": OperationHandler(_batch),
+    "persons.values": OperationHandler(_values),
 }

@@ -8,10 +8,10 @@ from typing import Any
 from posthog_emulator.event_store.persons import Person
 from posthog_emulator.event_store.store import EventStore
 
-__all__ = ["PersonDesk"]
+__all__ = ["PersonRepository"]
 
 
-class PersonDesk:
+class PersonRepository:
     """The persons of a project, for whoever is not an event.
 
     Args:

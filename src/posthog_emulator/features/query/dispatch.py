@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object
 
 from .events_query import run_events
@@ -16,13 +16,13 @@ from .metadata import run_metadata
 from .result import Result
 from .runner import Session, run_hogql
 from .trends import run_trends
-from .unknown_fields import HARMLESS, refuse_more
+from .unknown_fields import HARMLESS, reject_unknown_fields
 
 __all__ = ["KINDS", "compute", "inner_query"]
 
 KINDS: Final = ("HogQLQuery", "EventsQuery", "TrendsQuery", "FunnelsQuery", "HogQLMetadata")
 """What is computed; a visualization is its source."""
-_SHELLS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
+_WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
 
 
 def inner_query(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def inner_query(query: Mapping[str, Any]) -> dict[str, Any]:
     """
     inner = dict(query)
     for _ in range(3):
-        if inner.get("kind") not in _SHELLS:
+        if inner.get("kind") not in _WRAPPER_KINDS:
             break
         inner = as_object(inner.get("source"))
     if inner.get("kind") not in KINDS:
@@ -63,17 +63,18 @@ def compute(session: Session, query: Mapping[str, Any]) -> Result:
             return _hogql(session, query)
 
 
-_TOLD: Final = frozenset({"kind", "query", "values", "variables", "filters", "name", "tags",
-                          "version", "modifiers"})  # fmt: skip
+_SUPPORTED_FIELDS: Final = frozenset({
+    "kind", "query", "values", "variables", "filters", "name", "tags", "version", "modifiers",
+})  # fmt: skip
 """The fields of a HogQLQuery that are heeded, or change nothing in an answer."""
 
 
 def _hogql(session: Session, query: Mapping[str, Any]) -> Result:
     sql = query.get("query")
     if not isinstance(sql, str):
-        raise Problem(400, code="required", detail="This field is required.", attr="query__query")
-    refuse_more(query, _TOLD, "HogQLQuery")
-    refuse_more(as_object(query.get("modifiers")), HARMLESS, "HogQLQuery.modifiers")
+        raise ApiError(400, code="required", detail="This field is required.", attr="query__query")
+    reject_unknown_fields(query, _SUPPORTED_FIELDS, "HogQLQuery")
+    reject_unknown_fields(as_object(query.get("modifiers")), HARMLESS, "HogQLQuery.modifiers")
     given = _placeholders(session, query)
     return run_hogql(session, sql, as_object(query.get("values")), **given)
 

@@ -16,7 +16,18 @@ from posthog_emulator.state import PROJECTS, Call, fill
 from .dispatch import compute, inner_query
 from .result import encoded, with_first
 from .runner import Session, Work
-from .state import FRESH, KEPT, LAZY, Cached, Desk, Job, cache_key, desk_of, mode_of, stamp
+from .state import (
+    CACHE_TTL,
+    KEPT,
+    LAZY_CACHE_TTL,
+    CachedResult,
+    Job,
+    QueryState,
+    cache_key,
+    mode_of,
+    query_state,
+    stamp,
+)
 
 __all__ = ["Plan", "cancel", "create", "log", "plan", "session_of", "status", "status_of"]
 
@@ -26,7 +37,7 @@ _FIELDS: Final = frozenset(
      "variables_override", "personal_api_key"}
 )  # fmt: skip
 _VARIABLES: Final = "/api/projects/{}/insight_variables/"
-_UNHEEDED: Final = ("filters_override", "variables_override", "limit_context")
+_UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
 class Plan:
@@ -49,25 +60,28 @@ class Plan:
         self.key = cache_key(query, self.team)
         self.mode = mode
         self.id = id or self.key
-        self.desk = desk_of(call.world)
+        self.desk = query_state(call.world)
         self.now = call.world.settings.clock()
         self.session = session_of(call, self.id, self.inner)
         self._seconds = call.world.settings.query_seconds
 
-    def compute(self) -> Cached:
+    def compute(self) -> CachedResult:
         """Run it, and keep the result."""
-        made = Cached(compute(self.session, self.inner), self.now, self.key)
+        made = CachedResult(compute(self.session, self.inner), self.now, self.key)
         self.desk.keep(self.team, made)
         return made
 
-    def known(self) -> tuple[Cached | None, Job | None]:
+    def known(self) -> tuple[CachedResult | None, Job | None]:
         """The result there is to answer with, and the job that will make a new one."""
         if self.plain or self.mode == "force_blocking":
             return None, None
         if self.mode == "force_async":
             return None, self._job(again=True)
         found = self.desk.fresh(
-            self.team, self.key, self.now, LAZY if self.mode == "lazy_async" else FRESH
+            self.team,
+            self.key,
+            self.now,
+            LAZY_CACHE_TTL if self.mode == "lazy_async" else CACHE_TTL,
         )
         if found is not None or self.mode == "blocking":
             return found, None
@@ -95,7 +109,7 @@ def session_of(call: Call, id: str, query: Any = "cohort") -> Session:
         query: The query; one that speaks of cohorts sees those of now.
     """
     world, settings = call.world, call.world.settings
-    desk, now = desk_of(world), settings.clock()
+    desk, now = query_state(world), settings.clock()
 
     def note(entry: dict[str, Any]) -> None:
         desk.log.append({"id": id, "team": call.values[0], "at": now, **entry})
@@ -136,7 +150,7 @@ def plan(call: Call) -> Plan:
     body = as_object(call.body)
     for name in sorted(body.keys() - _FIELDS):
         raise invalid(f"Unexpected field '{name}'.", name)
-    for name in _UNHEEDED:
+    for name in _UNSUPPORTED_FIELDS:
         if body.get(name):
             raise invalid(f"The emulator does not apply {name}.", name)
     if "query" not in body:
@@ -170,7 +184,7 @@ def create(call: Call) -> Answer:
     found, job = made.known()
     if job is not None and job.settled(made.now) and job.start < made.now:
         # The id was used before: it is that query's answer, not this one's.
-        return Answer(200, later=_Ending(job))
+        return Answer(200, later=_JobResponse(job))
     if job is not None:
         status = _status(job, complete=False)
         if found is not None:
@@ -218,7 +232,7 @@ def status_of(job: Job) -> dict[str, Any]:
 
 def status(call: Call) -> Answer:
     """`GET query/{id}/`."""
-    desk, now = desk_of(call.world), call.world.settings.clock()
+    desk, now = query_state(call.world), call.world.settings.clock()
     job = desk.job(call.values[0], call.values[-1], now)
     if job is None:
         raise not_found(f"Query {call.values[-1]} not found for team {call.values[0]}")
@@ -226,10 +240,10 @@ def status(call: Call) -> Answer:
     progress = asked.lower() in {"true", "1"}
     if not job.settled(now):
         return json_answer(202, _status(job, complete=False, **_progress(job, now, desk, progress)))
-    return Answer(200, later=_Ending(job))
+    return Answer(200, later=_JobResponse(job))
 
 
-class _Ending:
+class _JobResponse:
     """The end of a job, which goes on when whoever looks at it does not wait."""
 
     def __init__(self, job: Job) -> None:
@@ -243,7 +257,7 @@ class _Ending:
         """Do nothing."""
 
 
-def _progress(job: Job, now: Any, desk: Desk, asked: bool) -> dict[str, Any]:
+def _progress(job: Job, now: Any, desk: QueryState, asked: bool) -> dict[str, Any]:
     if not asked:
         return {}
     whole = max((job.due - job.start).total_seconds(), 0.001)
@@ -285,7 +299,7 @@ def _finished(job: Job) -> tuple[int, bytes]:
 
 def cancel(call: Call) -> Answer:
     """`DELETE query/{id}/`."""
-    desk, now = desk_of(call.world), call.world.settings.clock()
+    desk, now = query_state(call.world), call.world.settings.clock()
     key = (call.values[0], call.values[-1])
     only = (call.request.value("dequeue_only") or "").lower() in {"true", "1"}
     job = desk.job(*key, now)
@@ -311,7 +325,7 @@ def log(call: Call) -> Answer:
     rows = [
         [entry["id"], entry["query"], stamp(entry["at"]), round(entry["seconds"] * 1000),
          entry["rows"]]
-        for entry in desk_of(call.world).log
+        for entry in query_state(call.world).log
         if (entry["team"], entry["id"]) == (call.values[0], call.values[1])
         and now - entry["at"] < timedelta(days=1)
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from .filters import bound
 from .properties import Values, property_tests, written
 from .result import Result, encoded
 from .runner import Session, run_hogql
-from .unknown_fields import HARMLESS, refuse_more
+from .unknown_fields import HARMLESS, reject_unknown_fields
 
 if TYPE_CHECKING:
     from posthog_emulator.hogql.pieces import Expression
@@ -42,8 +42,8 @@ def run_events(session: Session, query: Mapping[str, Any]) -> Result:
     """
     from posthog_emulator.hogql.problems import HogQLError
 
-    refuse_more(query, _KNOWN, "EventsQuery")
-    refuse_more(as_object(query.get("modifiers")), HARMLESS, "EventsQuery.modifiers")
+    reject_unknown_fields(query, _KNOWN, "EventsQuery")
+    reject_unknown_fields(as_object(query.get("modifiers")), HARMLESS, "EventsQuery.modifiers")
     asked = _texts(query, "select") or ["*"]
     values = Values()
     try:

@@ -16,7 +16,7 @@ from .properties import Values, written
 from .result import Result, encoded
 from .runner import Session
 from .trends import INSIGHT, MOST, all_rows, common_tests, events_test, refuse_insight
-from .unknown_fields import refuse_more
+from .unknown_fields import reject_unknown_fields
 
 __all__ = ["furthest", "run_funnels"]
 
@@ -57,7 +57,7 @@ def run_funnels(session: Session, query: Mapping[str, Any]) -> Result:
     """
     refuse_insight(query, _KNOWN)
     shown = as_object(query.get("funnelsFilter"))
-    refuse_more(shown, _SHOWN, "FunnelsQuery.funnelsFilter")
+    reject_unknown_fields(shown, _SHOWN, "FunnelsQuery.funnelsFilter")
     for name, ordinary in _ORDINARY.items():
         if shown.get(name) not in (None, ordinary):
             raise invalid(f"The emulator does not compute funnelsFilter.{name} {shown[name]!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from posthog_emulator.http.messages import Answer
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import Call
 
 __all__ = ["SPECIALS"]
@@ -41,11 +41,11 @@ def _insight(call: Call) -> Answer:
     return insights.get(call)
 
 
-SPECIALS: Mapping[str, Special] = {
-    "query.create": Special(_create, validates=False),
-    "query.create_for_kind": Special(_create, validates=False),
-    "query.get": Special(_status),
-    "query.cancel": Special(_cancel),
-    "query.log": Special(_log),
-    "insights.get": Special(_insight),
+SPECIALS: Mapping[str, OperationHandler] = {
+    "query.create": OperationHandler(_create, validates=False),
+    "query.create_for_kind": OperationHandler(_create, validates=False),
+    "query.get": OperationHandler(_status),
+    "query.cancel": OperationHandler(_cancel),
+    "query.log": OperationHandler(_log),
+    "insights.get": OperationHandler(_insight),
 }

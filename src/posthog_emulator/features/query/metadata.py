@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 
 from .result import Result, encoded
 from .runner import Session, check_hogql
-from .unknown_fields import refuse_more
+from .unknown_fields import reject_unknown_fields
 
 __all__ = ["run_metadata"]
 
@@ -31,7 +31,7 @@ def run_metadata(session: Session, query: Mapping[str, Any], given: Mapping[str,
     """
     from posthog_emulator.hogql.problems import HogQLError
 
-    refuse_more(query, _KNOWN, "HogQLMetadata")
+    reject_unknown_fields(query, _KNOWN, "HogQLMetadata")
     language, text = query.get("language"), str(query.get("query"))
     if language not in {"hogQL", "hogQLExpr"}:
         raise invalid(f"The emulator looks at hogQL and hogQLExpr only, not at {language}.")
@@ -43,7 +43,7 @@ def run_metadata(session: Session, query: Mapping[str, Any], given: Mapping[str,
             check_hogql(session, f"SELECT {expression(text).text} FROM events", **given)  # noqa: S608
         else:
             check_hogql(session, text, **given)
-    except (HogQLError, Problem) as error:
+    except (HogQLError, ApiError) as error:
         told = error.detail
     errors = [] if told is None else [{"message": told, "start": 0, "end": len(text), "fix": None}]
     head: dict[str, Any] = {"isValid": told is None, "query": text, "warnings": [], "notices": []}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array, is_object
 
 __all__ = ["Values", "property_tests", "written"]
@@ -175,5 +175,5 @@ def _escaped(value: Any) -> str:
     return re.sub(r"([\\%_])", r"\\\1", _text(value))
 
 
-def _refused(what: str) -> Problem:
+def _refused(what: str) -> ApiError:
     return invalid(f"The emulator does not compute {what}.")

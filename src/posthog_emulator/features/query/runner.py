@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from posthog_emulator.http.errors import Problem, invalid
+from posthog_emulator.http.errors import ApiError, invalid
 
 from .result import Result
 from .stubs import Canned, canned_result
@@ -113,10 +113,10 @@ def run_hogql(
                 offset=offset or session.offset_allowed,
             )
     except HogQLError as error:
-        raise Problem(error.status, code=error.code, detail=error.detail) from None
+        raise ApiError(error.status, code=error.code, detail=error.detail) from None
     session.log({"query": sql, "seconds": perf_counter() - began, "rows": result.count})
     if session.max_result_bytes is not None and len(result.rows) > session.max_result_bytes:
-        raise Problem(513)
+        raise ApiError(513)
     return result
 
 
@@ -192,7 +192,7 @@ def _executed(session: Session, store: EventStore, sql: str, translation: Transl
     connection = session.connection = store.cursor()
     try:
         if session.stopped:
-            raise Problem(500, code="error", detail="ClickHouse error while executing query.")
+            raise ApiError(500, code="error", detail="ClickHouse error while executing query.")
         _check_scan(session, connection, translation)
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
@@ -210,7 +210,7 @@ def _check_scan(session: Session, connection: Any, translation: Translation) -> 
     rows = sum(connection.execute(scan).fetchall()[0][0] for scan in translation.scans)
     if rows > most:
         seconds = max(11, round(10 * rows / max(most, 1)))
-        raise Problem(
+        raise ApiError(
             512,
             detail=f"Estimated query execution time ({seconds} seconds) is too long. "
             "Try reducing its scope by changing the time range.",
@@ -234,17 +234,17 @@ def _joined(table: Any) -> bytes:
     return b"".join([b"[", *pieces, b"]"])
 
 
-_TOLD = re.compile(r"must appear in the GROUP BY clause")
+_SUPPORTED_FIELDS = re.compile(r"must appear in the GROUP BY clause")
 
 
-def _problem(duckdb: Any, error: Exception) -> Problem:
+def _problem(duckdb: Any, error: Exception) -> ApiError:
     """What ClickHouse would say to what DuckDB says."""
     text = str(error).partition("\n")[0]
     if isinstance(error, duckdb.InterruptException):
-        return Problem(500, code="error", detail="ClickHouse error while executing query.")
+        return ApiError(500, code="error", detail="ClickHouse error while executing query.")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return Problem(513)
-    if _TOLD.search(str(error)):
+        return ApiError(513)
+    if _SUPPORTED_FIELDS.search(str(error)):
         return invalid(
             "A column is not under aggregate function and not in GROUP BY.",
             None,

@@ -9,14 +9,14 @@ from typing import Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
-from posthog_emulator.operation_handler import Special
+from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.handlers import item_answer
 from posthog_emulator.state import Call
 
 from .endpoint import Plan, status_of
 from .result import encoded
 from .runner import Work
-from .state import Cached
+from .state import CachedResult
 
 __all__ = ["SPECIALS", "get"]
 
@@ -66,7 +66,9 @@ def get(call: Call) -> Answer:
     return Answer(plain.status, headers=plain.headers, later=Work(plan.session, make))
 
 
-def _with(plain: Answer, found: Cached | None, more: dict[str, Any], *, cached: bool) -> Answer:
+def _with(
+    plain: Answer, found: CachedResult | None, more: dict[str, Any], *, cached: bool
+) -> Answer:
     """The insight with a result in it."""
     body = json.loads(plain.content)
     fields: dict[str, Any] = {"result": None}
@@ -84,4 +86,6 @@ def _suggestions(call: Call) -> Answer:
     return json_answer(call.operation.result.status, [])
 
 
-SPECIALS: Mapping[str, Special] = {"insights.create_suggestions": Special(_suggestions)}
+SPECIALS: Mapping[str, OperationHandler] = {
+    "insights.create_suggestions": OperationHandler(_suggestions)
+}

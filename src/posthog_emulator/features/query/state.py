@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
-from posthog_emulator.http.errors import Problem
+from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Answer, Later
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.retention import MIB, BoundedCache
@@ -25,30 +25,30 @@ from .result import Result
 from .stubs import Canned, Pattern, Rows
 
 if TYPE_CHECKING:
-    from posthog_emulator.state import Call, World
+    from posthog_emulator.state import Call, EmulatorState
 
 __all__ = [
-    "FRESH",
+    "CACHE_TTL",
     "KEPT",
-    "LAZY",
-    "Cached",
-    "Desk",
+    "LAZY_CACHE_TTL",
+    "CachedResult",
     "Job",
+    "QueryState",
     "Run",
     "answer_with",
     "cache_key",
     "cancelled",
-    "desk_of",
     "finished",
     "is_cached",
     "mode_of",
+    "query_state",
     "running",
     "stamp",
 ]
 
-FRESH: Final = timedelta(hours=6)
+CACHE_TTL: Final = timedelta(hours=6)
 """How long a result is answered with again."""
-LAZY: Final = timedelta(hours=12)
+LAZY_CACHE_TTL: Final = timedelta(hours=12)
 """How long for `lazy_async`."""
 KEPT: Final = timedelta(minutes=20)
 """How long the status of a job can be asked for."""
@@ -64,7 +64,7 @@ def stamp(moment: datetime) -> str:
 
 
 @dataclass(slots=True)
-class Cached:
+class CachedResult:
     """A result, and when it was computed."""
 
     result: Result
@@ -76,7 +76,7 @@ class Cached:
         return {
             "is_cached": cached,
             "cache_key": self.key,
-            "cache_target_age": stamp(self.at + FRESH),
+            "cache_target_age": stamp(self.at + CACHE_TTL),
             "last_refresh": stamp(self.at),
             "next_allowed_client_refresh": stamp(self.at + timedelta(minutes=1)),
             "timezone": "UTC",
@@ -92,12 +92,12 @@ class Job:
     id: str
     team: str
     key: str
-    compute: Callable[[], Cached]
+    compute: Callable[[], CachedResult]
     start: datetime
     due: datetime
     insight: int | None = None
-    done: Cached | None = None
-    problem: Problem | None = None
+    done: CachedResult | None = None
+    problem: ApiError | None = None
     stopped: bool = False
     lock: RLock = field(default_factory=RLock)
 
@@ -116,15 +116,15 @@ class Job:
             if self.done is None and self.problem is None and not self.stopped:
                 try:
                     self.done = self.compute()
-                except Problem as problem:
+                except ApiError as problem:
                     self.problem = problem
 
 
 @dataclass(slots=True)
-class Desk:
+class QueryState:
     """All of it."""
 
-    cache: BoundedCache[tuple[str, str], Cached] = field(
+    cache: BoundedCache[tuple[str, str], CachedResult] = field(
         default_factory=lambda: BoundedCache(_CACHE_BYTES)
     )
     """By project and key."""
@@ -136,12 +136,14 @@ class Desk:
     log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
     lock: Lock = field(default_factory=Lock)
 
-    def fresh(self, team: str, key: str, now: datetime, age: timedelta = FRESH) -> Cached | None:
+    def fresh(
+        self, team: str, key: str, now: datetime, age: timedelta = CACHE_TTL
+    ) -> CachedResult | None:
         """A result that is young enough, and not of a time still to come."""
         found = self.cache.get((team, key))
         return found if found is not None and timedelta(0) <= now - found.at < age else None
 
-    def keep(self, team: str, made: Cached) -> None:
+    def keep(self, team: str, made: CachedResult) -> None:
         """Keep a result, to be answered with again."""
         self.cache.put((team, made.key), made, len(made.result.rows))
 
@@ -169,9 +171,9 @@ class Desk:
         return job
 
 
-def desk_of(world: World) -> Desk:
+def query_state(world: EmulatorState) -> QueryState:
     """What an emulator remembers of queries."""
-    desk: Desk = world.notes.setdefault("queries", Desk())
+    desk: QueryState = world.notes.setdefault("queries", QueryState())
     return desk
 
 
@@ -199,11 +201,11 @@ def is_cached(call: Call) -> bool:
         return False
     now = call.world.settings.clock()
     team = call.values[0]
-    return desk_of(call.world).fresh(team, cache_key(query, team), now) is not None
+    return query_state(call.world).fresh(team, cache_key(query, team), now) is not None
 
 
 def answer_with(
-    world: World,
+    world: EmulatorState,
     pattern: Pattern,
     rows: Rows | Callable[[str, Mapping[str, Any]], Rows],
     columns: Iterable[str] | None,
@@ -211,7 +213,7 @@ def answer_with(
 ) -> None:
     """Answer the queries that a pattern fits with rows given by hand."""
     kept = rows if callable(rows) else list(rows)
-    desk_of(world).canned.append(
+    query_state(world).canned.append(
         Canned(
             pattern,
             kept,
@@ -221,9 +223,9 @@ def answer_with(
     )
 
 
-def cancelled() -> Problem:
+def cancelled() -> ApiError:
     """What the sender of a query hears that somebody cancelled."""
-    return Problem(500, code="error", detail="ClickHouse error while executing query.")
+    return ApiError(500, code="error", detail="ClickHouse error while executing query.")
 
 
 @dataclass(slots=True)
@@ -252,7 +254,7 @@ def running(call: Call, task: str) -> Generator[Run]:
     Raises:
         Problem: 500, it was cancelled at a moment the block could not be left at.
     """
-    runs, key = desk_of(call.world).runs, (call.values[0], task)
+    runs, key = query_state(call.world).runs, (call.values[0], task)
     with anyio.CancelScope() as scope:
         run = runs[key] = Run(scope)
         try:

@@ -14,7 +14,7 @@ from .filters import time_range
 from .properties import Values, property_tests, written
 from .result import Result, encoded
 from .runner import Session, run_hogql
-from .unknown_fields import HARMLESS, refuse_more
+from .unknown_fields import HARMLESS, reject_unknown_fields
 
 __all__ = [
     "INSIGHT",
@@ -40,9 +40,11 @@ def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
     Raises:
         Problem: 400, it names the field.
     """
-    refuse_more(query, known, str(query.get("kind")))
-    refuse_more(as_object(query.get("modifiers")), HARMLESS, f"{query.get('kind')}.modifiers")
-    refuse_more(as_object(query.get("dateRange")), ("date_from", "date_to"), "dateRange")
+    reject_unknown_fields(query, known, str(query.get("kind")))
+    reject_unknown_fields(
+        as_object(query.get("modifiers")), HARMLESS, f"{query.get('kind')}.modifiers"
+    )
+    reject_unknown_fields(as_object(query.get("dateRange")), ("date_from", "date_to"), "dateRange")
     if query.get("samplingFactor") not in (None, 1):
         raise invalid("The emulator does not compute insights of samples.")
 
@@ -113,7 +115,7 @@ def events_test(node: Mapping[str, Any], values: Values) -> str:
     """
     if (node.get("kind") or "EventsNode") != "EventsNode":
         raise invalid(f"The emulator computes series of EventsNode only, not of {node['kind']}.")
-    refuse_more(node, _NODE, "EventsNode")
+    reject_unknown_fields(node, _NODE, "EventsNode")
     if node.get("math_property_type") not in {None, "event_properties"}:
         raise invalid(f"The emulator does not compute math of {node['math_property_type']}.")
     tests = property_tests(node.get("properties"), values)
@@ -136,7 +138,7 @@ def run_trends(session: Session, query: Mapping[str, Any]) -> Result:
     shown = dict(as_object(query.get("trendsFilter")))
     if shown.get("smoothingIntervals") == 1:
         del shown["smoothingIntervals"]
-    refuse_more(shown, _SHOWN, "TrendsQuery.trendsFilter")
+    reject_unknown_fields(shown, _SHOWN, "TrendsQuery.trendsFilter")
     if shown.get("display") not in _DISPLAYS:
         raise invalid(f"The emulator does not compute the display {shown['display']!r} of trends.")
     if as_object(query.get("compareFilter")).get("compare"):
@@ -201,14 +203,14 @@ def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
     several: Any = given.get("breakdowns") or []
     if len(several) > 1:
         raise invalid("The emulator breaks trends down by one property only.")
-    refuse_more(
+    reject_unknown_fields(
         {name: value for name, value in given.items() if name not in _BREAKDOWN},
         (),
         "TrendsQuery.breakdownFilter",
     )
     one = as_object(several[0]) if several else given
     if several:
-        refuse_more(one, ("property", "type"), "Breakdown")
+        reject_unknown_fields(one, ("property", "type"), "Breakdown")
     name = one.get("property") if several else given.get("breakdown")
     if name is None:
         return None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
 
-__all__ = ["HARMLESS", "refuse_more"]
+__all__ = ["HARMLESS", "reject_unknown_fields"]
 
 HARMLESS: Final = frozenset(
     {
@@ -20,7 +20,7 @@ HARMLESS: Final = frozenset(
 """Modifiers that say how the server computes, not what."""
 
 
-def refuse_more(given: Mapping[str, Any], known: Collection[str], what: str) -> None:
+def reject_unknown_fields(given: Mapping[str, Any], known: Collection[str], what: str) -> None:
     """Refuse an object that says more than is understood; null, false and empty say nothing.
 
     Raises:

@@ -22,11 +22,11 @@ from typing import Any, Final, cast
 from pydantic_core import from_json, to_json
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.atomic_files import clear_errors, read, write_atomically
+from asyncposthog.export.atomic_files import read, translate_os_errors, write_atomically
 from asyncposthog.export.checkpoint_schema import job_note
 from asyncposthog.export.locks import FileLock
 
-__all__ = ["JobFolder", "Spool"]
+__all__ = ["DownloadCache", "JobFolder"]
 
 _STALE: Final = 86_400
 """Seconds after which what an interrupted export left behind is removed."""
@@ -59,7 +59,7 @@ class JobFolder:
 
     def write(self, note: Mapping[str, Any]) -> None:
         """Note what is known of the job."""
-        with clear_errors(self.path):
+        with translate_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             body = to_json(note)
             head = f'{{"sha256":"{hashlib.sha256(body).hexdigest()}",\n"job":'
@@ -78,7 +78,7 @@ class JobFolder:
         return self.path / f"part-{number:05d}.arrow"
 
 
-class Spool:
+class DownloadCache:
     """The folder of one export, which this run alone uses until `remove` or `release`."""
 
     def __init__(self, folder: Path, lock: FileLock) -> None:
@@ -87,7 +87,7 @@ class Spool:
         self._lock = lock
 
     @classmethod
-    def of(cls, identity: Mapping[str, Any]) -> Spool:
+    def of(cls, identity: Mapping[str, Any]) -> DownloadCache:
         """Return the folder of an export that may be resumed: the same as before, if it is free.
 
         Raises:
@@ -95,30 +95,30 @@ class Spool:
         """
         name = hashlib.sha256(to_json(identity)).hexdigest()[:24]
         root = _root()
-        with clear_errors(root):
+        with translate_os_errors(root):
             # The same rows may be exported to two targets at a time.
             names = (f"{name}-{number}" if number else name for number in range(1_000))
             spool = next(filter(None, (cls._locked(root / name) for name in names)))
-        _sweep(root)
+        _remove_stale(root)
         return spool
 
     @classmethod
-    def passing(cls) -> Spool:
+    def passing(cls) -> DownloadCache:
         """Return a folder for one run alone.
 
         Raises:
             ExportError: It cannot be had.
         """
         root = _root()
-        with clear_errors(root):
+        with translate_os_errors(root):
             spool = cls._locked(root / f"{_PASSING}{token_hex(12)}")
             assert spool is not None
             spool.folder.mkdir(mode=0o700)
-        _sweep(root)
+        _remove_stale(root)
         return spool
 
     @classmethod
-    def _locked(cls, folder: Path) -> Spool | None:
+    def _locked(cls, folder: Path) -> DownloadCache | None:
         lock = FileLock.take(_lock_of(folder))
         return None if lock is None else cls(folder, lock)
 
@@ -154,7 +154,7 @@ def _root() -> Path:
         ExportError: It cannot be had, or is not this user's alone.
     """
     root = Path(tempfile.gettempdir()) / f"asyncposthog-files-{_user()}"
-    with clear_errors(root):
+    with translate_os_errors(root):
         root.mkdir(mode=0o700, exist_ok=True)
         state = root.lstat()
         if not stat.S_ISDIR(state.st_mode) or (
@@ -174,7 +174,7 @@ def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _sweep(root: Path) -> None:
+def _remove_stale(root: Path) -> None:
     """Remove what no run uses: what cannot be resumed at once, all else after a while."""
     with suppress(OSError):
         names = {path.name.removesuffix(".lock") for path in root.iterdir()}

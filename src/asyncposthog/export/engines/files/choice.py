@@ -8,13 +8,13 @@ from importlib.util import find_spec
 from typing import Any, Final, Generic, TypeVar
 
 from asyncposthog.errors import PostHogError
-from asyncposthog.export.engines.base import Consume, Piece, Prepare, Steps, Tally
-from asyncposthog.export.engines.query import QueryEngine, QuerySteps
+from asyncposthog.export.engines.base import Consume, Prepare, PreparedBatch, Steps, Tally
+from asyncposthog.export.engines.query import QueryBatchReader, QueryEngine
 from asyncposthog.export.windows import Window
 
 from .engine import FilesEngine, IncompleteError, refused
 
-__all__ = ["MANY", "AutoEngine", "worth_files"]
+__all__ = ["MANY", "AutoEngine", "prefers_files"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ MANY: Final = 200
 """How many queries an export may take before files are the better way: ten million rows."""
 
 
-def worth_files(queries: int) -> bool:
+def prefers_files(queries: int) -> bool:
     """Tell whether an export of so many queries is better had as files."""
     return queries > MANY and find_spec("pyarrow") is not None
 
@@ -49,7 +49,7 @@ class AutoEngine:
         if files is not None:
             done = 0
 
-            async def counted(piece: Piece[T]) -> None:
+            async def counted(piece: PreparedBatch[T]) -> None:
                 nonlocal done
                 await consume(piece)
                 done += 1
@@ -58,9 +58,9 @@ class AutoEngine:
                 await files.run(position, prepare, counted, tally)
                 return
             except PostHogError as error:
-                if done or not _regrettable(error, tally):
+                if done or not _can_fall_back(error, tally):
                     raise
-        steps = QuerySteps(self.query, position, prepare, tally, windows)
+        steps = QueryBatchReader(self.query, position, prepare, tally, windows)
         await (await steps.begin()).run(consume)
 
     def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> AutoSteps[T]:
@@ -69,7 +69,7 @@ class AutoEngine:
 
     async def begun(
         self, position: Any, prepare: Prepare[T], tally: Tally
-    ) -> tuple[Steps[T], list[Piece[T]]]:
+    ) -> tuple[Steps[T], list[PreparedBatch[T]]]:
         """Choose, and get the first pieces."""
         windows = await self._windows(position, tally)
         files = self._files(windows, position, tally)
@@ -78,9 +78,9 @@ class AutoEngine:
             try:
                 return steps, await steps.advance()
             except PostHogError as error:
-                if not _regrettable(error, tally):
+                if not _can_fall_back(error, tally):
                     raise
-        asked = QuerySteps(self.query, position, prepare, tally, windows)
+        asked = QueryBatchReader(self.query, position, prepare, tally, windows)
         return asked, await asked.advance()
 
     async def _windows(self, position: Any, tally: Tally) -> list[Window]:
@@ -90,7 +90,7 @@ class AutoEngine:
         """Return the engine of files if it is the better one."""
         rows = sum(window.rows or 0 for window in windows)
         queries = -(-int(rows) // self.query.page_size)
-        if not worth_files(queries):
+        if not prefers_files(queries):
             return None
         tally.notes.append(f"files were chosen: queries would have been {queries:,}")
         return self.files(None if position is not None else tally.expected)
@@ -103,12 +103,12 @@ class AutoSteps(Generic[T]):
         self, engine: AutoEngine, position: Any, prepare: Prepare[T], tally: Tally
     ) -> None:
         """Choose nothing yet."""
-        self._begin: Callable[[], Awaitable[tuple[Steps[T], list[Piece[T]]]]] = lambda: (
+        self._begin: Callable[[], Awaitable[tuple[Steps[T], list[PreparedBatch[T]]]]] = lambda: (
             engine.begun(position, prepare, tally)
         )
         self._steps: Steps[T] | None = None
 
-    async def advance(self) -> list[Piece[T]]:
+    async def advance(self) -> list[PreparedBatch[T]]:
         """Return the next pieces in order; none at the end."""
         if self._steps is None:
             self._steps, pieces = await self._begin()
@@ -116,7 +116,7 @@ class AutoSteps(Generic[T]):
         return await self._steps.advance()
 
 
-def _regrettable(error: PostHogError, tally: Tally) -> bool:
+def _can_fall_back(error: PostHogError, tally: Tally) -> bool:
     """Tell whether queries can do what files could not, and note why."""
     if isinstance(error, IncompleteError):
         tally.notes.append(f"queries were used after all: {error}")

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 from asyncposthog import errors
 from asyncposthog.core.raw_response import StreamedResponse, stream
 from asyncposthog.errors import ExportError, PostHogError, StatusError
-from asyncposthog.export.atomic_files import clear_errors, partial_name, publish
+from asyncposthog.export.atomic_files import partial_name, publish, translate_os_errors
 from asyncposthog.export.engines.base import Tally
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
 from asyncposthog.threads import run_in_thread
@@ -134,7 +134,7 @@ def _extent(answer: StreamedResponse) -> tuple[int, int | None]:
 
 def _open(path: Path, start: int, opened: ExitStack) -> IO[bytes]:
     """Return the open file, which `opened` closes: a cancellation may lose what is returned."""
-    with clear_errors(path):
+    with translate_os_errors(path):
         file = opened.enter_context(path.open("r+b" if start else "wb", buffering=0))
         if start:
             file.truncate(start)
@@ -143,12 +143,12 @@ def _open(path: Path, start: int, opened: ExitStack) -> IO[bytes]:
 
 
 def _write(file: IO[bytes], chunk: bytes, path: Path) -> None:
-    with clear_errors(path):
+    with translate_os_errors(path):
         left = memoryview(chunk)
         while left:
             left = left[file.write(left) :]
 
 
 def _sync(file: IO[bytes], path: Path) -> None:
-    with clear_errors(path):
+    with translate_os_errors(path):
         os.fsync(file.fileno())

@@ -15,16 +15,16 @@ import anyio
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import ExportError, PostHogError, StatusError
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engines.base import Consume, Piece, Prepare, Tally
+from asyncposthog.export.engines.base import Consume, Prepare, PreparedBatch, Tally
 from asyncposthog.export.source import Source
 from asyncposthog.export.timestamps import as_text
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
 from asyncposthog.threads import run_in_thread
 from asyncposthog.types import RequestOptions
 
-from .cache import Spool
-from .job import Fetched, Job
-from .merge import Merge, order_file, require_pyarrow
+from .cache import DownloadCache
+from .job import DownloadResult, Job
+from .merge import MergedFiles, require_pyarrow, sort_file
 from .plan import names_of_events, stretches
 
 __all__ = ["REFUSALS", "FilesEngine", "FilesSteps", "IncompleteError", "refused"]
@@ -107,21 +107,21 @@ class FilesEngine:
         """Return the same pieces, to be had one step at a time."""
         return FilesSteps(self, position, prepare, tally, None)
 
-    async def _spool(self, held: ExitStack) -> Spool:
+    async def _spool(self, held: ExitStack) -> DownloadCache:
         project = await self.executor.project()
         where = {"host": self.executor.settings.host, "project": project, **self.identity}
 
-        def lock() -> Spool:
+        def lock() -> DownloadCache:
             # Kept where it is released even if a cancellation loses the result.
-            spool = Spool.of(where)
+            spool = DownloadCache.of(where)
             held.callback(spool.release)
             return spool
 
         return await run_in_thread(lock)
 
-    def jobs(self, spool: Spool, tally: Tally) -> list[Job]:
+    def jobs(self, spool: DownloadCache, tally: Tally) -> list[Job]:
         """Return what has to be done."""
-        order = partial(order_file, start=self.start, end=self.end, columns=self.source.columns)
+        order = partial(sort_file, start=self.start, end=self.end, columns=self.source.columns)
         gate = anyio.CapacityLimiter(1)
         return [
             Job(
@@ -147,7 +147,7 @@ class FilesEngine:
         """
         slots = anyio.CapacityLimiter(self.concurrency)
         tally.windows_total = tally.windows + len(jobs)
-        found: dict[int, Fetched] = {}
+        found: dict[int, DownloadResult] = {}
         failures: list[Exception] = []
 
         async def one(number: int, job: Job) -> None:
@@ -186,7 +186,7 @@ class FilesSteps(Generic[T]):
         position: Any,
         prepare: Prepare[T],
         tally: Tally,
-        spool: Spool | None,
+        spool: DownloadCache | None,
     ) -> None:
         """Ask for nothing yet.
 
@@ -202,11 +202,11 @@ class FilesSteps(Generic[T]):
         self._prepare = prepare
         self._tally = tally
         self._spool = spool
-        self._merge: Merge | None = None
+        self._merge: MergedFiles | None = None
         self._batches: Iterator[Batch] = iter(())
         self._remove: Callable[[], object] = _nothing
 
-    async def advance(self) -> list[Piece[T]]:
+    async def advance(self) -> list[PreparedBatch[T]]:
         """Return the next piece; none at the end."""
         if self._merge is None:
             await self._begin()
@@ -232,12 +232,12 @@ class FilesSteps(Generic[T]):
         else:
             paths = await engine.fetch(engine.jobs(spool, self._tally), self._tally)
         source = engine.source
-        self._merge = Merge(paths, source.columns, source.json, self._position)
+        self._merge = MergedFiles(paths, source.columns, source.json, self._position)
         self._batches = self._merge.batches(engine.page_size)
 
-    def _make_folder(self) -> Spool:
+    def _make_folder(self) -> DownloadCache:
         """Make the folder that goes away with this object, also if its task was cancelled."""
-        passing = Spool.passing()
+        passing = DownloadCache.passing()
         self._remove = finalize(self, passing.remove)
         return passing
 
@@ -258,11 +258,11 @@ class FilesSteps(Generic[T]):
                 finally:
                     await run_in_thread(self._remove, shield=True)
 
-    def _next(self) -> Piece[T] | None:
+    def _next(self) -> PreparedBatch[T] | None:
         batch = next(self._batches, None)
         if batch is None:
             return None
-        return Piece(self._prepare(batch), len(batch), batch.position(len(batch)))
+        return PreparedBatch(self._prepare(batch), len(batch), batch.position(len(batch)))
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 
 from asyncposthog.errors import ExportError, StatusError
-from asyncposthog.export.atomic_files import clear_errors, sha256_of
+from asyncposthog.export.atomic_files import sha256_of, translate_os_errors
 from asyncposthog.export.engines.base import Tally
 from asyncposthog.export.timestamps import as_text
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
@@ -23,7 +23,7 @@ from .cache import JobFolder
 from .download import fetch
 from .plan import Stretch
 
-__all__ = ["Fetched", "Job"]
+__all__ = ["DownloadResult", "Job"]
 
 _UNDER_WAY: Final = frozenset({"Starting", "Running"})
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 20.0
@@ -34,7 +34,7 @@ _BUSY: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class DownloadResult:
     """What a job brought."""
 
     paths: list[Path]
@@ -59,7 +59,7 @@ class Job:
     clock: Clock
     options: RequestOptions | None
 
-    async def run(self) -> Fetched:
+    async def run(self) -> DownloadResult:
         """Have the files made and fetched, and put their rows in order.
 
         Raises:
@@ -91,14 +91,14 @@ class Job:
                 suggestion="Run the export again: the files are made anew.",
             )
         paths = [self.folder.run(number) for number in range(len(parts))]
-        return Fetched(paths, sum(part["kept"] for part in done.values()))
+        return DownloadResult(paths, sum(part["kept"] for part in done.values()))
 
     def _put_in_order(self, path: Path, ordered: Path) -> dict[str, Any]:
         """Return how many rows there are, how many of them are wanted, and a checksum of those."""
         from .merge import rows_of
 
         rows, kept = rows_of(path), self.order(path, ordered)
-        with clear_errors(ordered):
+        with translate_os_errors(ordered):
             return {"rows": rows, "kept": kept, "sha256": sha256_of(ordered)}
 
     def _intact(self, done: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.atomic_files import clear_errors, partial_name, publish
+from asyncposthog.export.atomic_files import partial_name, publish, translate_os_errors
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engines.query_page import position_of
+from asyncposthog.export.engines.query_page import checkpoint_position
 from asyncposthog.export.source import Place
-from asyncposthog.export.timestamps import from_text
+from asyncposthog.export.timestamps import parse_clickhouse
 from asyncposthog.query.clickhouse import column_types
 
 from .plan import COLUMNS
 
-__all__ = ["Merge", "order_file", "require_pyarrow", "rows_of"]
+__all__ = ["MergedFiles", "require_pyarrow", "rows_of", "sort_file"]
 
 _ROWS: Final = 1024
 """How many rows of each file are in memory while files are merged."""
@@ -68,7 +68,7 @@ def rows_of(path: Path) -> int:
         ) from error
 
 
-def order_file(source: Path, target: Path, *, start: int, end: int, columns: Sequence[str]) -> int:
+def sort_file(source: Path, target: Path, *, start: int, end: int, columns: Sequence[str]) -> int:
     """Write the rows of a file that belong to an export to another, in order.
 
     Args:
@@ -107,7 +107,7 @@ def order_file(source: Path, target: Path, *, start: int, end: int, columns: Seq
     table = table.set_column(place, _TIME, times).filter(inside)
     table = table.sort_by([(_TIME, "ascending"), (_KEY, "ascending")])
     partial_path = partial_name(target)
-    with clear_errors(target):
+    with translate_os_errors(target):
         with partial_path.open("wb") as file:
             options = ipc.IpcWriteOptions(compression="zstd")
             with ipc.new_file(file, table.schema, options=options) as writer:
@@ -119,7 +119,7 @@ def order_file(source: Path, target: Path, *, start: int, end: int, columns: Seq
 
 
 @dataclass(slots=True)
-class _Run:
+class _SortedFile:
     """A file whose rows are in order, read a little at a time."""
 
     reader: Any
@@ -139,7 +139,7 @@ class _Run:
             self.table = pa.Table.from_batches([self.reader.get_batch(self.number)])
             self.number += 1
             if self.after is not None:
-                self.table = _beyond(self.table, self.after)
+                self.table = _rows_after(self.table, self.after)
         self.first, self.last = _key(self.table, 0), _key(self.table, -1)
         return True
 
@@ -149,7 +149,7 @@ class _Run:
         return self.number >= self.reader.num_record_batches
 
 
-class Merge:
+class MergedFiles:
     """The rows of all files of an export, in order, each once."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Merge:
         """Open the files.
 
         Args:
-            paths: Files written by `order_file`.
+            paths: Files written by `sort_file`.
             columns: The columns to hand on.
             json: Those that hold JSON as text.
             after: The position of the last row that is done.
@@ -169,9 +169,9 @@ class Merge:
         self._columns = tuple(columns)
         self._json = json
         self._files = [pa.memory_map(str(path)) for path in paths]
-        behind = None if after is None else (from_text(after["time"]), after["key"] or "")
-        runs: list[_Run] = [_Run(ipc.open_file(file), behind) for file in self._files]
-        self._runs: list[_Run] = [run for run in runs if run.advance()]
+        behind = None if after is None else (parse_clickhouse(after["time"]), after["key"] or "")
+        runs: list[_SortedFile] = [_SortedFile(ipc.open_file(file), behind) for file in self._files]
+        self._runs: list[_SortedFile] = [run for run in runs if run.advance()]
         self._last: tuple[int, str] | None = None
         self._resumed = after is not None
         self.duplicates = 0
@@ -244,7 +244,7 @@ class Merge:
         def position(count: int) -> Any:
             if not count:
                 return None
-            return position_of(Place(from_text(times[count - 1]), keys[count - 1]))
+            return checkpoint_position(Place(parse_clickhouse(times[count - 1]), keys[count - 1]))
 
         return Batch(
             columns=self._columns,
@@ -262,7 +262,7 @@ def _key(table: Any, row: int) -> tuple[int, str]:
     return table[_TIME][place].value, table[_KEY][place].as_py()
 
 
-def _beyond(table: Any, bound: tuple[int, str]) -> Any:
+def _rows_after(table: Any, bound: tuple[int, str]) -> Any:
     return table.filter(_is_up_to(table, bound, invert=True))
 
 

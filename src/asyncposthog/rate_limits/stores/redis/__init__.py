@@ -12,15 +12,15 @@ from itertools import count
 from typing import Final, Literal
 
 from asyncposthog.errors import ConfigurationError
-from asyncposthog.rate_limits.limits import Rule
-from asyncposthog.rate_limits.monotonic import Ticker
-from asyncposthog.rate_limits.stores.memory import Shelf
+from asyncposthog.rate_limits.limits import Limit
+from asyncposthog.rate_limits.monotonic import MonotonicClock
+from asyncposthog.rate_limits.stores.memory import WindowRegistry
 from asyncposthog.transport.clock import Clock, SystemClock
 
 from .address import read_prefix, read_url
 from .connection import Link, refuse_trio
-from .local_fallback import Shadow
-from .windows import RedisWindows, Terms
+from .local_fallback import LocalFallback
+from .windows import RedisWindows, StoreSettings
 
 __all__ = ["RedisStore"]
 
@@ -82,7 +82,7 @@ class RedisStore:
                 f"on_failure must be 'open' or 'closed', not {on_failure!r}.",
                 suggestion="'open' lets requests go on while Redis is away, 'closed' does not.",
             )
-        ticker = Ticker(SystemClock() if clock is None else clock)
+        ticker = MonotonicClock(SystemClock() if clock is None else clock)
         link = Link(
             address,
             ticker,
@@ -94,8 +94,8 @@ class RedisStore:
         self._on_failure = on_failure
         self._numbers = count(1)
         self._ticker = ticker
-        self._shelf = Shelf()
-        self._terms = Terms(
+        self._shelf = WindowRegistry()
+        self._terms = StoreSettings(
             link=link,
             ticker=ticker,
             prefix=read_prefix(prefix),
@@ -109,7 +109,7 @@ class RedisStore:
         """Show where Redis is, without user and password."""
         return f"RedisStore({self._shown!r}, on_failure={self._on_failure!r})"
 
-    def windows(self, rules: Sequence[Rule]) -> RedisWindows:
+    def windows(self, rules: Sequence[Limit]) -> RedisWindows:
         """Return the windows of some rules. Rules with the same key share one window.
 
         Raises:
@@ -117,7 +117,7 @@ class RedisStore:
         """
         refuse_trio()
         listed = tuple(rules)
-        shadow = Shadow(self._ticker, listed, self._shelf.of(listed))
+        shadow = LocalFallback(self._ticker, listed, self._shelf.of(listed))
         return RedisWindows(self._terms, listed, shadow, next(self._numbers))
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 import anyio
 
 from asyncposthog.errors import ConfigurationError
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 
 from .address import Address
 
@@ -154,7 +154,13 @@ class Link:
     """Runs the script. Nothing here raises because Redis is away, or waits for it for long."""
 
     def __init__(
-        self, address: Address, ticker: Ticker, *, timeout: float, cluster: bool, meanwhile: str
+        self,
+        address: Address,
+        ticker: MonotonicClock,
+        *,
+        timeout: float,
+        cluster: bool,
+        meanwhile: str,
     ) -> None:
         """Connect later.
 
@@ -215,13 +221,13 @@ class Link:
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> list[str] | None:
         """Run the script and return its answer, or None if Redis is away."""
         refuse_trio()
-        if self._resting():
+        if self._in_backoff():
             return None
         _ = self.process
         if self._places is None:
             self._places = anyio.Semaphore(_CONNECTIONS)
         async with self._places:
-            if self._resting():  # since this one waited
+            if self._in_backoff():  # since this one waited
                 return None
             if self._lost_at is not None:
                 # One request looks; the others do not wait for it.
@@ -232,9 +238,9 @@ class Link:
                     answer = await self._evaluate(keys, arguments)
             except self._driver.failures as error:
                 if turn == self._turn:
-                    self._lost(error)
+                    self._mark_down(error)
                 return None
-        self._found()
+        self._mark_up()
         return answer
 
     async def aclose(self) -> None:
@@ -258,10 +264,10 @@ class Link:
             answer = await client.eval(self._script, len(keys), *keys, *arguments)
         return cast("list[str]", answer)
 
-    def _resting(self) -> bool:
+    def _in_backoff(self) -> bool:
         return self._lost_at is not None and self._ticker.now() < self._next
 
-    def _lost(self, error: Exception) -> None:
+    def _mark_down(self, error: Exception) -> None:
         now, reason = self._ticker.now(), _reason(error)
         if self._lost_at is None:
             self._lost_at, self._step = now, _SHORTEST
@@ -273,7 +279,7 @@ class Link:
         self._next = now + self._step * (0.5 + self._ticker.random() / 2)
         self._turn += 1
 
-    def _found(self) -> None:
+    def _mark_up(self) -> None:
         self._heard, self.refusal = True, None
         if self._lost_at is not None:
             now = self._ticker.now()

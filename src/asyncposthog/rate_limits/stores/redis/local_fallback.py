@@ -6,18 +6,18 @@ limit: what this process has done before still counts.
 
 from __future__ import annotations
 
-from asyncposthog.rate_limits.limits import WATCHED, Rule, Usage
-from asyncposthog.rate_limits.monotonic import Ticker
+from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
+from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import Window, forecast, settle
 
-__all__ = ["Shadow"]
+__all__ = ["LocalFallback"]
 
 
-class Shadow:
+class LocalFallback:
     """The windows of one set of rules."""
 
     def __init__(
-        self, ticker: Ticker, rules: tuple[Rule, ...], windows: tuple[Window, ...]
+        self, ticker: MonotonicClock, rules: tuple[Limit, ...], windows: tuple[Window, ...]
     ) -> None:
         """Draw on these."""
         self._ticker = ticker
@@ -26,7 +26,7 @@ class Shadow:
 
     def _limits(self, parts: int) -> list[int]:
         limits = (rule.limit for rule in self._rules)
-        return [limit if limit == WATCHED else max(1, limit // parts) for limit in limits]
+        return [limit if limit == UNENFORCED else max(1, limit // parts) for limit in limits]
 
     def wait(self, parts: int) -> float:
         """Return the seconds until a request may go if each limit is divided into equal parts."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
-__all__ = ["FLY", "FREE", "GONE", "Entry", "Ledger"]
+__all__ = ["ACQUIRED", "GONE", "RELEASED", "Entry", "Ledger"]
 
-FREE: Final = "free"
-FLY: Final = "fly"
+RELEASED: Final = "free"
+ACQUIRED: Final = "fly"
 GONE: Final = "gone"
 
 Entry: TypeAlias = tuple[float, str]
@@ -45,14 +45,14 @@ class Ledger:
 
     def tell(self, ticket: int, moment: float, what: str) -> None:
         """Write down what Redis was told of a request that was answered."""
-        if what not in (FREE, FLY, GONE):
+        if what not in (RELEASED, ACQUIRED, GONE):
             self._write(self._told, ticket, moment, what)
 
     def batch(self, size: int) -> list[tuple[int, Entry]]:
         """Return the oldest entries that Redis has yet to be told."""
         return list(islice(self._owed.items(), size))
 
-    def strike(self, batch: Sequence[tuple[int, Entry]]) -> None:
+    def acknowledge(self, batch: Sequence[tuple[int, Entry]]) -> None:
         """Note that Redis was told of some, except where they have changed since."""
         for ticket, entry in batch:
             if self._owed.get(ticket) is entry:
@@ -63,7 +63,7 @@ class Ledger:
         """Owe everything again: Redis has lost its memory."""
         told, self._told = self._told, {}
         for ticket in flying:
-            self._owed.setdefault(ticket, (moment, FLY))
+            self._owed.setdefault(ticket, (moment, ACQUIRED))
         self._owed = {**told, **self._owed}
 
     def _write(self, entries: dict[int, Entry], ticket: int, moment: float, what: str) -> None:

@@ -10,18 +10,18 @@ from typing import Final
 from weakref import WeakSet
 
 from asyncposthog.errors import ConfigurationError
-from asyncposthog.rate_limits.adaptive import CAUTIOUS, DROP, LEAST, RISE, pace, probes
-from asyncposthog.rate_limits.limits import WATCHED, Rule, Usage
-from asyncposthog.rate_limits.monotonic import Ticker
-from asyncposthog.rate_limits.stores.memory import SLACK
+from asyncposthog.rate_limits.adaptive import CAUTIOUS, DROP, LEAST, RISE, max_probes, pace
+from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
+from asyncposthog.rate_limits.monotonic import MonotonicClock
+from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 
 from .connection import Link
-from .local_fallback import Shadow
-from .pending import FLY, FREE, GONE, Ledger
+from .local_fallback import LocalFallback
+from .pending import ACQUIRED, GONE, RELEASED, Ledger
 
-__all__ = ["RedisWindows", "Terms"]
+__all__ = ["RedisWindows", "StoreSettings"]
 
-_NAP: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 """Seconds to the first look whether a request of another process has landed."""
 _LONGEST_NAP: Final = 0.25
 _LONGEST_CLOSURE: Final = 86400.0
@@ -49,11 +49,11 @@ _SETTINGS: Final[dict[str, object]] = {
 
 
 @dataclass(slots=True)
-class Terms:
+class StoreSettings:
     """What the windows of one store have in common."""
 
     link: Link
-    ticker: Ticker
+    ticker: MonotonicClock
     prefix: str
     open: bool
     """Whether requests go while Redis is away."""
@@ -63,7 +63,7 @@ class Terms:
     """Into how many parts a limit is divided while Redis is away; None: one for each process."""
     most: int = _UNKNOWN_PARTS - 1
     """The most processes that were seen to draw on one window."""
-    debtors: dict[RedisWindows, None] = field(default_factory=dict["RedisWindows", None])
+    unsynced: dict[RedisWindows, None] = field(default_factory=dict["RedisWindows", None])
     """Windows of which Redis has to be told something."""
     holders: dict[RedisWindows, None] = field(default_factory=dict["RedisWindows", None])
     """Windows of slots that this process holds some of."""
@@ -87,7 +87,9 @@ class _Answer:
 class RedisWindows:
     """Windows that are drawn on together, by every process that uses the same Redis."""
 
-    def __init__(self, terms: Terms, rules: tuple[Rule, ...], shadow: Shadow, number: int) -> None:
+    def __init__(
+        self, terms: StoreSettings, rules: tuple[Limit, ...], shadow: LocalFallback, number: int
+    ) -> None:
         """Draw on these.
 
         Args:
@@ -102,7 +104,7 @@ class RedisWindows:
         self._number = number
         self._keys = _keys(terms.prefix, rules)
         self._settings = _settings(terms, rules)
-        leases = (max(r.seconds + SLACK, _lease(terms, r)) for r in rules)
+        leases = (max(r.seconds + CLOCK_SKEW, _lease(terms, r)) for r in rules)
         self._ledger = Ledger(max(leases, default=0.0))
         self._held: set[int] = set()
         """Tickets in flight."""
@@ -128,10 +130,12 @@ class RedisWindows:
         """
         if not self.rules:
             return 0.0
-        if (unsettled := self._terms.link.unsettled()) and (wait := self._shadow.wait(self._parts)):
+        if (unsettled := self._terms.link.unsettled()) and (
+            wait := self._shadow.wait(self._fallback_divisor)
+        ):
             # Redis does not know yet what the others did while it was away.
             return min(wait, unsettled)
-        nap = min(_NAP * 1.5 ** min(self._naps, 16), _LONGEST_NAP)
+        nap = min(_POLL_SECONDS * 1.5 ** min(self._naps, 16), _LONGEST_NAP)
         self._unsure.add(ticket)
         answer = await self._ask("acquire", self._name(ticket), self._who, f"{nap:.6f}")
         if answer is None:
@@ -153,7 +157,7 @@ class RedisWindows:
     async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
         """Log a request that was in flight."""
         if ticket in self._held:
-            self._let_go(ticket)
+            self._release(ticket)
             self._shadow.land(uncharged)
             await self._finish(ticket, "0" if uncharged is None else str(uncharged + 1))
 
@@ -162,9 +166,9 @@ class RedisWindows:
         asked = ticket in self._waiting or ticket in self._unsure
         self._waiting.discard(ticket)
         if ticket in self._held:
-            self._let_go(ticket)
+            self._release(ticket)
             self._shadow.drop()
-            await self._finish(ticket, FREE)
+            await self._finish(ticket, RELEASED)
         elif ticket in self._unsure:
             self._unsure.remove(ticket)
             await self._finish(ticket, GONE)
@@ -180,7 +184,7 @@ class RedisWindows:
         self._shadow.close(index, seconds, learn=learn)
         arguments = str(index + 1), f"{seconds:.6f}", "1" if learn else "0"
         if await self._send("close", *arguments) is None:
-            self._terms.debtors[self] = None
+            self._terms.unsynced[self] = None
 
     async def usage(self) -> tuple[Usage, ...]:
         """Return how full each window is."""
@@ -191,7 +195,7 @@ class RedisWindows:
         """Return what Redis last said; while it is away, what this process uses of its part."""
         terms = self._terms
         if terms.link.away and terms.open:
-            return self._shadow.usage(self._parts)
+            return self._shadow.usage(self._fallback_divisor)
         if self._last is None:
             return tuple(Usage(r.limit, r.limit, 0, 0, 0.0, 0.0) for r in self.rules)
         moment, usages = self._last
@@ -209,12 +213,12 @@ class RedisWindows:
         if answer is not None:
             return answer.seconds, answer.index
         if self._terms.open:
-            return self._shadow.forecast(ahead, self._parts)
+            return self._shadow.forecast(ahead, self._fallback_divisor)
         return 0.0, 0
 
     def idle(self) -> bool:
         """Whether no request of this process is in flight or waits, and Redis knows of all."""
-        return not (self._held or self._waiting or self._unsure or self in self._terms.debtors)
+        return not (self._held or self._waiting or self._unsure or self in self._terms.unsynced)
 
     def _hold(self, ticket: int) -> None:
         if not self._held and not self.rules[0].seconds:
@@ -222,7 +226,7 @@ class RedisWindows:
             self._renewed = self._terms.ticker.now()
         self._held.add(ticket)
 
-    def _let_go(self, ticket: int) -> None:
+    def _release(self, ticket: int) -> None:
         self._held.remove(ticket)
         if not self._held:
             self._terms.holders.pop(self, None)
@@ -233,10 +237,10 @@ class RedisWindows:
         if now - self._renewed > self._terms.slot_lease / _RENEWALS:
             self._renewed = now
             for ticket in self._held:
-                self._owe(ticket, FLY, now)
+                self._owe(ticket, ACQUIRED, now)
 
     @property
-    def _parts(self) -> int:
+    def _fallback_divisor(self) -> int:
         """Into how many parts each limit is divided while Redis is away."""
         # One more than there are: another may start meanwhile. It is not known who uses a slot.
         return self._terms.parts or (self._processes or self._terms.most) + 1
@@ -258,9 +262,9 @@ class RedisWindows:
             )
         if not self._terms.open:
             return link.pause()
-        wait = self._shadow.wait(self._parts)
+        wait = self._shadow.wait(self._fallback_divisor)
         if not wait:
-            self._owe(ticket, FLY, self._terms.ticker.now())
+            self._owe(ticket, ACQUIRED, self._terms.ticker.now())
         # Redis may say otherwise when it is back.
         return min(wait, link.pause())
 
@@ -283,19 +287,19 @@ class RedisWindows:
 
     def _owe(self, ticket: int, what: str, moment: float) -> None:
         self._ledger.owe(ticket, moment, what)
-        self._terms.debtors[self] = None
+        self._terms.unsynced[self] = None
 
     def recall(self) -> None:
         """Be ready to tell Redis everything again."""
         if self.rules:
             self._ledger.recall(self._held, self._terms.ticker.now())
-            self._terms.debtors[self] = None
+            self._terms.unsynced[self] = None
 
     async def _ask(self, operation: str, *arguments: str) -> _Answer | None:
         """Run an operation after Redis has been told what it is to know for that."""
         for holder in tuple(self._terms.holders):
             holder.renew()
-        for debtor in tuple(self._terms.debtors):
+        for debtor in tuple(self._terms.unsynced):
             if not await debtor.pay():
                 return None
         return await self._send(operation, *arguments)
@@ -316,14 +320,14 @@ class RedisWindows:
                     arguments += self._name(ticket), what, f"{now - moment:.6f}"
                 if await self._send("finish", *arguments) is None:
                     return False
-                self._ledger.strike(batch)
+                self._ledger.acknowledge(batch)
             for index, seconds in self._shadow.closures():
                 if await self._send("close", str(index + 1), f"{seconds:.6f}", "0") is None:
                     return False
         finally:
             self._paying = False
         if not self._ledger:
-            self._terms.debtors.pop(self, None)
+            self._terms.unsynced.pop(self, None)
         return True
 
     async def _send(self, operation: str, *arguments: str) -> _Answer | None:
@@ -346,7 +350,7 @@ class RedisWindows:
         return answer
 
 
-def _keys(prefix: str, rules: Sequence[Rule]) -> tuple[str, ...]:
+def _keys(prefix: str, rules: Sequence[Limit]) -> tuple[str, ...]:
     # The braces put every key into one slot of a cluster: a script may not touch several.
     tag = f"{{{prefix}}}"
     parts = ("log", "flights", "holders", "waiters", "state")
@@ -354,24 +358,24 @@ def _keys(prefix: str, rules: Sequence[Rule]) -> tuple[str, ...]:
     return f"{tag}:clock", f"{tag}:gone", *own
 
 
-def _lease(terms: Terms, rule: Rule) -> float:
+def _lease(terms: StoreSettings, rule: Limit) -> float:
     return terms.lease if rule.seconds else terms.slot_lease
 
 
-def _settings(terms: Terms, rules: Sequence[Rule]) -> str:
+def _settings(terms: StoreSettings, rules: Sequence[Limit]) -> str:
     listed: list[dict[str, object]] = []
     for rule in rules:
-        stay = rule.seconds + SLACK if rule.seconds else 0.0
+        stay = rule.seconds + CLOCK_SKEW if rule.seconds else 0.0
         lease = _lease(terms, rule)
         listed.append(
             {
                 "limit": rule.limit,
-                "watched": rule.limit == WATCHED,
+                "watched": rule.limit == UNENFORCED,
                 "seconds": rule.seconds,
                 "stay": stay,
                 "paces": [pace(rule.seconds, cycles) for cycles in range(8)],
                 "least": max(1, min(rule.limit, rule.limit // LEAST)),
-                "probes": probes(rule.limit),
+                "probes": max_probes(rule.limit),
                 "lease": lease,
                 "expiry": math.ceil((stay + lease + 60.0) * 1000.0),
             }
@@ -379,7 +383,7 @@ def _settings(terms: Terms, rules: Sequence[Rule]) -> str:
     return json.dumps({"rules": listed, **_SETTINGS})
 
 
-def _read(values: Sequence[str], rules: Sequence[Rule]) -> _Answer:
+def _read(values: Sequence[str], rules: Sequence[Limit]) -> _Answer:
     numbers = tuple(map(float, values[3:]))
     usages: list[Usage] = []
     processes = 0
