@@ -97,7 +97,7 @@ class _LookUp:
     async def wait(self, time: CallTime) -> bool:
         """Wait for the end, as long as a call may; return False if it did not come in time.
 
-        Without a deadline that is for ever, unless the look-up is given more time than the call
+        Without a deadline there is no bound, unless the look-up is given more time than the call
         would give to one of its own.
         """
         bound = time.left()

@@ -60,7 +60,7 @@ class Course:
         self._ours = False
         """Whether an earlier run of the same export has begun, and left a checkpoint."""
         self._previous: Checkpoint | None = None
-        """Of the finished export that this one goes on with."""
+        """Of the finished export that this one continues."""
         self._memory: Memory | None = None
         # The next export may end this one, in another thread than the garbage collector does.
         self._ending = RLock()
@@ -69,7 +69,7 @@ class Course:
     async def run(self, on_progress: OnProgress | None, receive: Receive | None = None) -> Report:
         """Export, from where an earlier run stopped, or from the beginning.
 
-        However it ends, either it returns, or the same export can be run again: it goes on with
+        However it ends, either it returns, or the same export can be run again: it resumes with
         what was written, or nothing was left of it.
 
         Args:
