@@ -21,13 +21,13 @@ import anyio
 
 from asyncposthog import AsyncPostHog, RateLimitError
 from asyncposthog.operation import Operation
-from asyncposthog.rate_limits.limiter import KeyLimiter, Passage, RateLimiter
+from asyncposthog.rate_limits.limiter import Admission, KeyLimiter, RateLimiter
 from asyncposthog.registry import BUCKETS, find, operations
 from asyncposthog.transport.encoding.request import PreparedRequest
 from benchmarks.measure import Row
-from benchmarks.virtual import LoopClock, run
 from posthog_emulator import Emulator
 from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits
+from tests.helpers.virtual_time import LoopClock, run
 
 AREA = "limits"
 HOURS = 2.0
@@ -109,33 +109,33 @@ async def _simulate(
     operation: Operation, settings: dict[str, str], pace: str | None, seed: int
 ) -> Tally:
     """Work for some hours with endless demand. A stranger has begun an hour before."""
-    chance, tally = random.Random(seed), Tally()
+    rng, tally = random.Random(seed), Tally()
     throttles = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
     tally.granted = min(math.ceil(seconds / span) * limit for limit, span in rates)
-    limits = _limiter(**settings).budget("https://us.posthog.com", KEY)
+    limits = _limiter(**settings).for_key("https://us.posthog.com", KEY)
     before = 0.0 if pace is None else 3600.0
 
-    async def stranger(kind: str) -> None:
+    async def other_client(kind: str) -> None:
         rate = min(limit / span for limit, span in rates) / 2
         while True:
             crowd = int(rate * 60) if kind == "in bursts" else 1
             steady = crowd / rate
-            await anyio.sleep(chance.expovariate(1 / steady) if kind == "by chance" else steady)
+            await anyio.sleep(rng.expovariate(1 / steady) if kind == "by chance" else steady)
             for _ in range(crowd):
                 admitted = throttles.admit(names, CALLER) is None
                 tally.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
         while True:
-            await _call(limits, operation, throttles, names, chance, tally)
+            await _call(limits, operation, throttles, names, rng, tally)
 
     with anyio.move_on_after(before + seconds):
         async with anyio.create_task_group() as tasks:
             if pace is not None:
-                tasks.start_soon(stranger, pace)
+                tasks.start_soon(other_client, pace)
                 await anyio.sleep(before)
             for _ in range(WORKERS):
                 tasks.start_soon(work)
@@ -147,41 +147,43 @@ async def _call(
     operation: Operation,
     throttles: RateLimits,
     names: tuple[str, ...],
-    chance: random.Random,
+    rng: random.Random,
     tally: Tally,
 ) -> None:
     """Make one call, again and again until it is not refused."""
     target = re.sub(r"{\w+}", "1", operation.path)
-    passage = limits.passage(operation, PreparedRequest(operation.method, target, content=HOGQL))
-    if not passage.holds:
-        while not await _attempt(passage, throttles, names, chance, tally):
+    admission = limits.admission(
+        operation, PreparedRequest(operation.method, target, content=HOGQL)
+    )
+    if not admission.needs_query_slot:
+        while not await _attempt(admission, throttles, names, rng, tally):
             pass
         return
-    async with passage.hold():
-        while not await _attempt(passage, throttles, names, chance, tally):
+    async with admission.query_slot():
+        while not await _attempt(admission, throttles, names, rng, tally):
             pass
 
 
 async def _attempt(
-    passage: Passage,
+    admission: Admission,
     throttles: RateLimits,
     names: tuple[str, ...],
-    chance: random.Random,
+    rng: random.Random,
     tally: Tally,
 ) -> bool:
     try:
-        async with passage:
-            passage.sent = True
-            await anyio.sleep(chance.uniform(0.02, 0.15))
-            refusal = throttles.admit(names, CALLER)
-            tally.ours += refusal is None
-            tally.refused += refusal is not None
-            await anyio.sleep(chance.uniform(0.02, 0.35))
-            if refusal is not None:
+        async with admission:
+            admission.was_sent = True
+            await anyio.sleep(rng.uniform(0.02, 0.15))
+            throttled = throttles.admit(names, CALLER)
+            tally.ours += throttled is None
+            tally.refused += throttled is not None
+            await anyio.sleep(rng.uniform(0.02, 0.35))
+            if throttled is not None:
                 error = RateLimitError("429", status=429, code="throttled")
-                error.retry_after = refusal.wait
+                error.retry_after = throttled.wait
                 raise error
-            await passage.answered(200)
+            await admission.on_response(200)
     except RateLimitError:
         return False
     return True
@@ -194,8 +196,8 @@ def _limiter(**settings: Any) -> RateLimiter:
 def fairness() -> Row:
     """Compare the longest wait of 1,000 tasks with that of an ideal queue."""
     limit, span, tasks = 480, 60.0, 1000
-    chance = random.Random(1)
-    arrivals = sorted(chance.uniform(0, 30) for _ in range(tasks))
+    rng = random.Random(1)
+    arrivals = sorted(rng.uniform(0, 30) for _ in range(tasks))
     ideal: list[float] = []
     for number, arrival in enumerate(arrivals):
         free = ideal[number - limit] + span if number >= limit else 0.0
@@ -208,17 +210,17 @@ def fairness() -> Row:
 
 
 async def _longest(arrivals: list[float]) -> float:
-    limits = _limiter().budget("https://us.posthog.com", KEY)
-    operation, chance, waits = find("feature_flags.list"), random.Random(2), list[float]()
+    limits = _limiter().for_key("https://us.posthog.com", KEY)
+    operation, rng, waits = find("feature_flags.list"), random.Random(2), list[float]()
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
     async def one(arrival: float) -> None:
         await anyio.sleep(arrival)
-        async with limits.passage(operation, request) as passage:
+        async with limits.admission(operation, request) as admission:
             waits.append(anyio.current_time() - arrival)
-            passage.sent = True
-            await anyio.sleep(chance.uniform(0.05, 0.5))
-            await passage.answered(200)
+            admission.was_sent = True
+            await anyio.sleep(rng.uniform(0.05, 0.5))
+            await admission.on_response(200)
 
     async with anyio.create_task_group() as tasks:
         for arrival in arrivals:
@@ -239,14 +241,14 @@ def crowds() -> Iterator[Row]:
 async def _crowd(size: int) -> tuple[float, float]:
     """Return the microseconds of work for each of those who wait, and the memory of all."""
     budget = _limiter(limits={"burst": (5000, 60.0), "sustained": (10**9, 60.0)})
-    limits = budget.budget("https://us.posthog.com", KEY)
+    limits = budget.for_key("https://us.posthog.com", KEY)
     operation = find("feature_flags.list")
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
     async def one() -> None:
-        async with limits.passage(operation, request) as passage:
-            passage.sent = True
-            await passage.answered(200)
+        async with limits.admission(operation, request) as admission:
+            admission.was_sent = True
+            await admission.on_response(200)
 
     gc.collect()
     before, held, started = _resident(), 0.0, time.process_time()
@@ -276,16 +278,16 @@ def overhead() -> Iterator[Row]:
 
 async def _admit() -> float:
     limits = {"burst": (10**9, 60.0), "sustained": (10**9, 60.0)}
-    budget = RateLimiter(limits=limits).budget("https://us.posthog.com", KEY)
+    budget = RateLimiter(limits=limits).for_key("https://us.posthog.com", KEY)
     operation = find("feature_flags.get")
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/1/")
     taken: list[float] = []
     for _ in range(30):
         started = time.perf_counter()
         for _ in range(1000):
-            async with budget.passage(operation, request) as passage:
-                passage.sent = True
-                await passage.answered(200)
+            async with budget.admission(operation, request) as admission:
+                admission.was_sent = True
+                await admission.on_response(200)
         taken.append((time.perf_counter() - started) * 1e6 / 1000)
     return median(taken)
 

@@ -193,7 +193,7 @@ class BaseClient:
         from asyncposthog.rate_limits.status import RateLimits
 
         budget = self._executor.transport.budget(self.settings.host, self.settings.api_key.reveal())
-        return RateLimits(counted=False) if budget is None else budget.view()
+        return RateLimits(enabled=False) if budget is None else budget.status()
 
     def with_options(
         self,

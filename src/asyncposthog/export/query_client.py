@@ -146,7 +146,7 @@ def _waits(executor: Executor) -> int:
     """Return how many requests the limits have made wait."""
     settings = executor.settings
     budget = executor.transport.budget(settings.host, settings.api_key.reveal())
-    return 0 if budget is None else budget.view().waits
+    return 0 if budget is None else budget.status().waits
 
 
 def mark_ready_to_send(executor: Executor, delay: float = 0.0) -> None:

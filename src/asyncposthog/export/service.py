@@ -11,7 +11,7 @@ from asyncposthog.core.executor import Executor, PageFetcher
 from asyncposthog.export.engines.listing import ListRequest
 from asyncposthog.pagination import Cursor
 from asyncposthog.pagination.cursor import get_fetch
-from asyncposthog.query.sql_scan import sketch
+from asyncposthog.query.sql_scan import scan_sql
 from asyncposthog.query.values import bind
 from asyncposthog.types import JSON, RequestOptions
 
@@ -294,7 +294,7 @@ class Export:
         if not isinstance(cast("object", sql), str):
             raise TypeError(f"hogql() takes HogQL as a str, not {type(sql).__name__}")
         inner, sent = bind(sql, values)
-        clauses = sketch(sql).clauses
+        clauses = scan_sql(sql).clauses
         if clauses:
             raise ValueError(
                 f"hogql() pages by the key, and cannot keep the query's {', '.join(clauses)}: take "
@@ -523,7 +523,7 @@ def _source(
 
 
 def _placeholders(text: str) -> set[str]:
-    return {found.name for found in sketch(text).placeholders if found.name}
+    return {found.name for found in scan_sql(text).placeholders if found.name}
 
 
 def _some(values: Mapping[str, Any], text: str) -> dict[str, Any]:

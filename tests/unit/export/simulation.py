@@ -2,7 +2,7 @@
 
 Everything between a plan and the rows that are handed on is the real thing. What it asks is a model
 of the server without HTTP and threads, whose answers take time and have a size, both made up. An
-export that waits while nothing can happen any more ends with an error: see `benchmarks.virtual`.
+export that waits while nothing can happen any more ends with an error: see `tests.helpers.virtual_time`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from asyncposthog.export.engines.query import QueryBatchReader, QueryEngine
 from asyncposthog.export.engines.query_page import UnexpectedResponseError
 from asyncposthog.export.query_client import Asker
 from asyncposthog.export.source import Source
-from benchmarks.virtual import run as run_virtually
+from tests.helpers.virtual_time import run as run_virtually
 
 from .fake_query_api import START, micros, read, text
 

@@ -186,7 +186,7 @@ def test_wrong_numbers_are_refused_at_once(
     "style", ["persons", "cursor", "page", "events", "recordings", "body_cursor", "single"]
 )
 def test_only_offsets_can_be_fetched_side_by_side(style: PageStyle) -> None:
-    with pytest.raises(ValueError, match="side by side"):
+    with pytest.raises(ValueError, match="pages concurrently"):
         cursor(OffsetServer([]), operation(style), concurrency=2)
     cursor(OffsetServer([]), operation(style), concurrency=1)
 
