@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/activity/",
     parameters=(
-        Parameter(name="short_id", python_name="short_id", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -28,8 +28,8 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/notebooks/activity/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -43,7 +43,7 @@ COLLAB_SAVE = Operation(
     id="notebooks.collab.save",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/collab/save/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="NotebookCollabSave",
         required=True,
@@ -65,7 +65,7 @@ COLLAB_STREAM = Operation(
     id="notebooks.collab.stream",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/collab/stream/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     result=Result(kind="text", media="text/plain"),
     writes=False,
     idempotent=True,
@@ -96,7 +96,7 @@ DELETE = Operation(
     id="notebooks.delete",
     method="PATCH",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(schema="PatchedNotebook", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Notebook", schema="Notebook"),
@@ -108,7 +108,7 @@ GET = Operation(
     id="notebooks.get",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     result=Result(kind="model", model="Notebook", schema="Notebook"),
     scopes=("notebook:read",),
     writes=False,
@@ -119,7 +119,7 @@ HOGQL_EXECUTE = Operation(
     id="notebooks.hogql.execute",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/hogql/execute/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -140,7 +140,7 @@ KERNEL_CONFIG = Operation(
     id="notebooks.kernel.config",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/config/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -161,7 +161,7 @@ KERNEL_DATAFRAME = Operation(
     id="notebooks.kernel.dataframe",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/dataframe/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -171,7 +171,7 @@ KERNEL_EXECUTE = Operation(
     id="notebooks.kernel.execute",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/execute/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -192,7 +192,7 @@ KERNEL_EXECUTE_STREAM = Operation(
     id="notebooks.kernel.execute_stream",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -215,7 +215,7 @@ KERNEL_RESTART = Operation(
     id="notebooks.kernel.restart",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/restart/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -236,7 +236,7 @@ KERNEL_START = Operation(
     id="notebooks.kernel.start",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/start/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -257,7 +257,7 @@ KERNEL_STATUS = Operation(
     id="notebooks.kernel.status",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/status/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -267,7 +267,7 @@ KERNEL_STOP = Operation(
     id="notebooks.kernel.stop",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/stop/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -289,13 +289,13 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/notebooks/",
     parameters=(
-        Parameter(name="contains", python_name="contains", where="query"),
-        Parameter(name="created_by", python_name="created_by", where="query", format="uuid"),
-        Parameter(name="date_from", python_name="date_from", where="query", format="date-time"),
-        Parameter(name="date_to", python_name="date_to", where="query", format="date-time"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="user", python_name="user", where="query"),
+        Parameter(name="contains", python_name="contains", location="query"),
+        Parameter(name="created_by", python_name="created_by", location="query", format="uuid"),
+        Parameter(name="date_from", python_name="date_from", location="query", format="date-time"),
+        Parameter(name="date_to", python_name="date_to", location="query", format="date-time"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="user", python_name="user", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedNotebookMinimalList", schema="PaginatedNotebookMinimalList"
@@ -319,7 +319,7 @@ REPLACE = Operation(
     id="notebooks.replace",
     method="PUT",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="Notebook",
         required=True,
@@ -342,7 +342,7 @@ RESTORE = Operation(
     id="notebooks.restore",
     method="PATCH",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(schema="PatchedNotebook", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Notebook", schema="Notebook"),
@@ -353,7 +353,7 @@ UPDATE = Operation(
     id="notebooks.update",
     method="PATCH",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
     body=Body(
         schema="PatchedNotebook",
         flat=True,
