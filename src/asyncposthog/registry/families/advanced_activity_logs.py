@@ -59,7 +59,10 @@ LIST = Operation(
         Parameter(name="start_date", python_name="start_date", location="query"),
         Parameter(name="users", python_name="users", location="query", type="array"),
         Parameter(
-            name="was_impersonated", python_name="was_impersonated", location="query", type="boolean"
+            name="was_impersonated",
+            python_name="was_impersonated",
+            location="query",
+            type="boolean",
         ),
     ),
     result=Result(

@@ -51,8 +51,12 @@ GET = Operation(
         Parameter(name="id", python_name="id", location="path", required=True),
         Parameter(name="checks_date_from", python_name="checks_date_from", location="query"),
         Parameter(name="checks_date_to", python_name="checks_date_to", location="query"),
-        Parameter(name="checks_limit", python_name="checks_limit", location="query", type="integer"),
-        Parameter(name="checks_offset", python_name="checks_offset", location="query", type="integer"),
+        Parameter(
+            name="checks_limit", python_name="checks_limit", location="query", type="integer"
+        ),
+        Parameter(
+            name="checks_offset", python_name="checks_offset", location="query", type="integer"
+        ),
     ),
     result=Result(kind="model", model="Alert", schema="Alert"),
     writes=False,

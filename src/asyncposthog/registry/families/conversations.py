@@ -252,7 +252,10 @@ TICKETS_LIST = Operation(
         Parameter(name="priority", python_name="priority", location="query"),
         Parameter(name="search", python_name="search", location="query"),
         Parameter(
-            name="sla", python_name="sla", location="query", enum=("at-risk", "breached", "on-track")
+            name="sla",
+            python_name="sla",
+            location="query",
+            enum=("at-risk", "breached", "on-track"),
         ),
         Parameter(name="status", python_name="status", location="query"),
         Parameter(name="tags", python_name="tags", location="query"),
@@ -345,7 +348,9 @@ VIEWS_DELETE = Operation(
     id="conversations.views.delete",
     method="DELETE",
     path="/api/projects/{project_id}/conversations/views/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/conversations/views/{short_id}/",),
@@ -354,7 +359,9 @@ VIEWS_GET = Operation(
     id="conversations.views.get",
     method="GET",
     path="/api/projects/{project_id}/conversations/views/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="model", model="TicketView", schema="TicketView"),
     writes=False,
     idempotent=True,

@@ -91,7 +91,11 @@ COLLABORATORS_DELETE = Operation(
             type="integer",
         ),
         Parameter(
-            name="user__uuid", python_name="user_uuid", location="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     result=Result(status=204),

@@ -543,7 +543,9 @@ ISSUES_VALUES = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/values/",
     parameters=(
-        Parameter(name="key", python_name="key", location="query", enum=("name", "issue_description")),
+        Parameter(
+            name="key", python_name="key", location="query", enum=("name", "issue_description")
+        ),
         Parameter(name="value", python_name="value", location="query"),
     ),
     result=Result(
@@ -1043,7 +1045,11 @@ SYMBOL_SETS_CREATE = Operation(
     parameters=(
         Parameter(name="chunk_id", python_name="chunk_id", location="query", required=True),
         Parameter(
-            name="multipart", python_name="multipart", location="query", required=True, type="boolean"
+            name="multipart",
+            python_name="multipart",
+            location="query",
+            required=True,
+            type="boolean",
         ),
         Parameter(name="release_id", python_name="release_id", location="query"),
     ),

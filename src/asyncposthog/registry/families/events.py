@@ -57,7 +57,11 @@ VALUES = Operation(
     path="/api/projects/{project_id}/events/values/",
     parameters=(
         Parameter(
-            name="event_name", python_name="event_name", location="query", required=True, type="array"
+            name="event_name",
+            python_name="event_name",
+            location="query",
+            required=True,
+            type="array",
         ),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(name="key", python_name="key", location="query", required=True),

@@ -323,7 +323,9 @@ LOCAL_EVALUATION = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/local_evaluation/",
     parameters=(
-        Parameter(name="send_cohorts", python_name="send_cohorts", location="query", type="boolean"),
+        Parameter(
+            name="send_cohorts", python_name="send_cohorts", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="LocalEvaluationResponse", schema="LocalEvaluationResponse"),
     scopes=("feature_flag:read",),
@@ -356,7 +358,9 @@ REMOTE_CONFIG = Operation(
     id="feature_flags.remote_config",
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/remote_config/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     result=Result(kind="json"),
     scopes=("feature_flag:read",),
     buckets=("feature_flag_remote_config",),

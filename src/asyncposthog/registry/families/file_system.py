@@ -135,7 +135,10 @@ LIST = Operation(
         Parameter(name="ref", python_name="ref", location="query"),
         Parameter(name="search", python_name="search", location="query"),
         Parameter(
-            name="search_name_only", python_name="search_name_only", location="query", type="boolean"
+            name="search_name_only",
+            python_name="search_name_only",
+            location="query",
+            type="boolean",
         ),
         Parameter(name="type", python_name="type", location="query"),
         Parameter(name="type__startswith", python_name="type_startswith", location="query"),

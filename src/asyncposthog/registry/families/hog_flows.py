@@ -110,12 +110,16 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_flows/",
     parameters=(
-        Parameter(name="created_at", python_name="created_at", location="query", format="date-time"),
+        Parameter(
+            name="created_at", python_name="created_at", location="query", format="date-time"
+        ),
         Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
         Parameter(name="id", python_name="id", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
-        Parameter(name="updated_at", python_name="updated_at", location="query", format="date-time"),
+        Parameter(
+            name="updated_at", python_name="updated_at", location="query", format="date-time"
+        ),
     ),
     result=Result(
         kind="model", model="PaginatedHogFlowMinimalList", schema="PaginatedHogFlowMinimalList"

@@ -136,7 +136,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/",
     parameters=(
-        Parameter(name="created_at", python_name="created_at", location="query", format="date-time"),
+        Parameter(
+            name="created_at", python_name="created_at", location="query", format="date-time"
+        ),
         Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
         Parameter(name="enabled", python_name="enabled", location="query", type="boolean"),
         Parameter(name="id", python_name="id", location="query", format="uuid"),
@@ -144,7 +146,9 @@ LIST = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),
         Parameter(name="type", python_name="type", location="query", type="array"),
-        Parameter(name="updated_at", python_name="updated_at", location="query", format="date-time"),
+        Parameter(
+            name="updated_at", python_name="updated_at", location="query", format="date-time"
+        ),
     ),
     result=Result(
         kind="model",

@@ -142,7 +142,9 @@ DELETE = Operation(
     id="insights.delete",
     method="PATCH",
     path="/api/projects/{project_id}/insights/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     body=Body(schema="PatchedInsight", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Insight", schema="Insight"),
@@ -236,7 +238,9 @@ LIST = Operation(
                 "TRENDS",
             ),
         ),
-        Parameter(name="last_viewed_date_from", python_name="last_viewed_date_from", location="query"),
+        Parameter(
+            name="last_viewed_date_from", python_name="last_viewed_date_from", location="query"
+        ),
         Parameter(name="last_viewed_date_to", python_name="last_viewed_date_to", location="query"),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
@@ -331,7 +335,9 @@ RESTORE = Operation(
     id="insights.restore",
     method="PATCH",
     path="/api/projects/{project_id}/insights/{id}/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     body=Body(schema="PatchedInsight", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Insight", schema="Insight"),
@@ -345,7 +351,11 @@ SHARING_GET = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
@@ -361,7 +371,11 @@ SHARING_PASSWORDS_CREATE = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/passwords/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     body=Body(
@@ -380,7 +394,11 @@ SHARING_PASSWORDS_DELETE = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/passwords/{password_id}/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
         Parameter(name="password_id", python_name="password_id", location="path", required=True),
     ),
@@ -398,7 +416,11 @@ SHARING_REFRESH = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/refresh/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     body=Body(
@@ -421,7 +443,11 @@ SHARING_UPDATE = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     body=Body(
@@ -444,7 +470,11 @@ THRESHOLDS_GET = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/thresholds/{id}/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
         Parameter(name="id", python_name="id", location="path", required=True),
     ),
@@ -460,7 +490,11 @@ THRESHOLDS_LIST = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/thresholds/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", location="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),

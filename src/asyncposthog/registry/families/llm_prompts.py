@@ -53,7 +53,10 @@ GET = Operation(
     parameters=(
         Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
         Parameter(
-            name="content", python_name="content", location="query", enum=("full", "preview", "none")
+            name="content",
+            python_name="content",
+            location="query",
+            enum=("full", "preview", "none"),
         ),
         Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
@@ -68,9 +71,14 @@ LIST = Operation(
     path="/api/projects/{project_id}/llm_prompts/",
     parameters=(
         Parameter(
-            name="content", python_name="content", location="query", enum=("full", "preview", "none")
+            name="content",
+            python_name="content",
+            location="query",
+            enum=("full", "preview", "none"),
         ),
-        Parameter(name="created_by_id", python_name="created_by_id", location="query", type="integer"),
+        Parameter(
+            name="created_by_id", python_name="created_by_id", location="query", type="integer"
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),

@@ -88,7 +88,9 @@ FILES_DELETE = Operation(
             required=True,
             multi_segment=True,
         ),
-        Parameter(name="base_version", python_name="base_version", location="query", type="integer"),
+        Parameter(
+            name="base_version", python_name="base_version", location="query", type="integer"
+        ),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
     idempotent=True,
@@ -158,7 +160,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_skills/",
     parameters=(
-        Parameter(name="created_by_id", python_name="created_by_id", location="query", type="integer"),
+        Parameter(
+            name="created_by_id", python_name="created_by_id", location="query", type="integer"
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),

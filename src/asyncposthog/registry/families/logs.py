@@ -224,7 +224,9 @@ ATTRIBUTES = Operation(
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="search", python_name="search", location="query"),
-        Parameter(name="search_values", python_name="search_values", location="query", type="boolean"),
+        Parameter(
+            name="search_values", python_name="search_values", location="query", type="boolean"
+        ),
         Parameter(name="serviceNames", python_name="service_names", location="query", type="array"),
     ),
     result=Result(kind="model", model="LogsAttributesResponse", schema="_LogsAttributesResponse"),
@@ -363,7 +365,9 @@ VIEWS_DELETE = Operation(
     id="logs.views.delete",
     method="DELETE",
     path="/api/projects/{project_id}/logs/views/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/logs/views/{short_id}/",),
@@ -372,7 +376,9 @@ VIEWS_GET = Operation(
     id="logs.views.get",
     method="GET",
     path="/api/projects/{project_id}/logs/views/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="model", model="LogsView", schema="LogsView"),
     writes=False,
     idempotent=True,
@@ -396,7 +402,9 @@ VIEWS_REPLACE = Operation(
     id="logs.views.replace",
     method="PUT",
     path="/api/projects/{project_id}/logs/views/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="LogsView",
         required=True,
@@ -411,7 +419,9 @@ VIEWS_UPDATE = Operation(
     id="logs.views.update",
     method="PATCH",
     path="/api/projects/{project_id}/logs/views/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="PatchedLogsView",
         flat=True,

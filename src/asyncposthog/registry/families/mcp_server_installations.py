@@ -18,7 +18,9 @@ AUTHORIZE = Operation(
         ),
         Parameter(name="installation_id", python_name="installation_id", location="query"),
         Parameter(
-            name="posthog_code_callback_url", python_name="posthog_code_callback_url", location="query"
+            name="posthog_code_callback_url",
+            python_name="posthog_code_callback_url",
+            location="query",
         ),
         Parameter(name="template_id", python_name="template_id", location="query"),
     ),

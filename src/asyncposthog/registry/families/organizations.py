@@ -647,7 +647,11 @@ MEMBERS_DELETE = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", location="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     result=Result(status=204),
@@ -682,7 +686,11 @@ MEMBERS_REPLACE = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", location="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     body=Body(schema="OrganizationMember", flat=True, fields=(("level", "level"),)),
@@ -698,7 +706,11 @@ MEMBERS_SCOPED_API_KEYS = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", location="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     result=Result(kind="model", model="OrganizationMember", schema="OrganizationMember"),
@@ -715,7 +727,11 @@ MEMBERS_UPDATE = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", location="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     body=Body(schema="PatchedOrganizationMember", flat=True, fields=(("level", "level"),)),
@@ -730,7 +746,12 @@ PROJECTS_ACTIVITY = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="page", python_name="page", location="query", type="integer"),
@@ -750,7 +771,12 @@ PROJECTS_ADD_PRODUCT_INTENT = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -776,7 +802,12 @@ PROJECTS_CHANGE_ORGANIZATION = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -797,7 +828,12 @@ PROJECTS_COMPLETE_PRODUCT_ONBOARDING = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -901,7 +937,12 @@ PROJECTS_DELETE = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(status=204),
@@ -916,7 +957,12 @@ PROJECTS_DELETE_SECRET_TOKEN_BACKUP = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -931,7 +977,12 @@ PROJECTS_GET = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -947,7 +998,12 @@ PROJECTS_IS_GENERATING_DEMO_DATA = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(
@@ -988,7 +1044,12 @@ PROJECTS_REPLACE = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -1070,7 +1131,12 @@ PROJECTS_RESET_TOKEN = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -1083,7 +1149,12 @@ PROJECTS_ROTATE_SECRET_TOKEN = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -1098,7 +1169,12 @@ PROJECTS_UPDATE = Operation(
     owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", location="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(

@@ -164,7 +164,9 @@ DELETE_EVENTS = Operation(
     id="persons.delete_events",
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/delete_events/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     result=Result(status=202),
     scopes=("person:write",),
     buckets=("persons_delete_burst", "persons_delete_sustained"),
@@ -194,7 +196,9 @@ DELETE_RECORDINGS = Operation(
     id="persons.delete_recordings",
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/delete_recordings/",
-    parameters=(Parameter(name="id", python_name="id", location="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     result=Result(status=202),
     scopes=("person:write",),
     buckets=("persons_delete_burst", "persons_delete_sustained"),
@@ -211,7 +215,10 @@ DELETION_STATUS = Operation(
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="person_uuid", python_name="person_uuid", location="query"),
         Parameter(
-            name="status", python_name="status", location="query", enum=("all", "completed", "pending")
+            name="status",
+            python_name="status",
+            location="query",
+            enum=("all", "completed", "pending"),
         ),
     ),
     result=Result(
@@ -348,7 +355,10 @@ PROPERTIES_AT_TIME = Operation(
         Parameter(name="distinct_id", python_name="distinct_id", location="query"),
         Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
-            name="include_set_once", python_name="include_set_once", location="query", type="boolean"
+            name="include_set_once",
+            python_name="include_set_once",
+            location="query",
+            type="boolean",
         ),
         Parameter(name="person_id", python_name="person_id", location="query"),
         Parameter(name="timestamp", python_name="timestamp", location="query", required=True),

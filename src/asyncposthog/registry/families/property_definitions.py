@@ -68,12 +68,17 @@ LIST = Operation(
             type="boolean",
         ),
         Parameter(
-            name="group_type_index", python_name="group_type_index", location="query", type="integer"
+            name="group_type_index",
+            python_name="group_type_index",
+            location="query",
+            type="integer",
         ),
         Parameter(
             name="is_feature_flag", python_name="is_feature_flag", location="query", type="boolean"
         ),
-        Parameter(name="is_numerical", python_name="is_numerical", location="query", type="boolean"),
+        Parameter(
+            name="is_numerical", python_name="is_numerical", location="query", type="boolean"
+        ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(name="properties", python_name="properties", location="query"),

@@ -11,7 +11,9 @@ CANCEL = Operation(
     path="/api/projects/{project_id}/query/{id}/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
-        Parameter(name="dequeue_only", python_name="dequeue_only", location="query", type="boolean"),
+        Parameter(
+            name="dequeue_only", python_name="dequeue_only", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="QueryCancellation", schema="QueryCancellation"),
     scopes=("query:read",),
@@ -105,7 +107,9 @@ GET = Operation(
     path="/api/projects/{project_id}/query/{id}/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
-        Parameter(name="show_progress", python_name="show_progress", location="query", type="boolean"),
+        Parameter(
+            name="show_progress", python_name="show_progress", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="QueryStatusResponse", schema="QueryStatusResponse"),
     scopes=("query:read",),

@@ -38,7 +38,9 @@ DELETE = Operation(
     id="session_recording_playlists.delete",
     method="PATCH",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedSessionRecordingPlaylist", flat=True),
     fixed_body={"deleted": True},
     result=Result(
@@ -55,7 +57,9 @@ GET = Operation(
     id="session_recording_playlists.get",
     method="GET",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(
         kind="model", model="SessionRecordingPlaylist", schema="SessionRecordingPlaylist"
     ),
@@ -124,7 +128,9 @@ RECORDINGS_LIST = Operation(
     id="session_recording_playlists.recordings.list",
     method="GET",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
@@ -157,7 +163,9 @@ REPLACE = Operation(
     id="session_recording_playlists.replace",
     method="PUT",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="SessionRecordingPlaylist",
         required=True,
@@ -184,7 +192,9 @@ RESTORE = Operation(
     id="session_recording_playlists.restore",
     method="PATCH",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedSessionRecordingPlaylist", flat=True),
     fixed_body={"deleted": False},
     result=Result(
@@ -198,7 +208,9 @@ UPDATE = Operation(
     id="session_recording_playlists.update",
     method="PATCH",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", location="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="PatchedSessionRecordingPlaylist",
         flat=True,

@@ -55,7 +55,10 @@ LIST = Operation(
             type="boolean",
         ),
         Parameter(
-            name="having_predicates", python_name="having_predicates", location="query", type="object"
+            name="having_predicates",
+            python_name="having_predicates",
+            location="query",
+            type="object",
         ),
         Parameter(name="limit", python_name="limit", location="query", type="integer"),
         Parameter(name="offset", python_name="offset", location="query", type="integer"),

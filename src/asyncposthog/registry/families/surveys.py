@@ -258,7 +258,9 @@ RESPONSES_ARCHIVE = Operation(
     path="/api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/archive/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
-        Parameter(name="response_uuid", python_name="response_uuid", location="path", required=True),
+        Parameter(
+            name="response_uuid", python_name="response_uuid", location="path", required=True
+        ),
     ),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",
@@ -309,7 +311,9 @@ RESPONSES_UNARCHIVE = Operation(
     path="/api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/unarchive/",
     parameters=(
         Parameter(name="id", python_name="id", location="path", required=True),
-        Parameter(name="response_uuid", python_name="response_uuid", location="path", required=True),
+        Parameter(
+            name="response_uuid", python_name="response_uuid", location="path", required=True
+        ),
     ),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",

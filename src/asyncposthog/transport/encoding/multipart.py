@@ -53,9 +53,9 @@ def check_file(field: str, value: object, label: str) -> FilePart:
             f"not {type(source).__name__}"
         )
     checked = cast("bytes | IO[bytes] | os.PathLike[str]", source)
-    for label, text in (("file name", name), ("media type", media)):
+    for part, text in (("file name", name), ("media type", media)):
         if text is not None and any(ord(c) < 32 for c in text):
-            raise ValueError(f"{label} has a {label} with control characters")
+            raise ValueError(f"{label} has a {part} with control characters")
     return FilePart(field, checked, name or _name_of(checked) or field, media)
 
 
