@@ -7,7 +7,6 @@ task that was cancelled waits for its child, which is cancelled through a scope.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -21,6 +20,9 @@ T = TypeVar("T")
 
 def on_asyncio() -> bool:
     """Return whether the running event loop is asyncio's."""
+    # asyncio takes 1.4 MiB, which a process that only constructs a client need not pay.
+    import asyncio
+
     token: Any = current_token()
     return isinstance(getattr(token, "native_token", token), asyncio.AbstractEventLoop)
 
