@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
-from asyncposthog.errors import clip
+from asyncposthog.errors import shorten
 from asyncposthog.redact import mask
 
 __all__ = ["MAX_ROWS", "html_table"]
@@ -57,4 +57,4 @@ def _ellipsis_cell(is_wide: bool) -> str:
 def _cell_html(value: object) -> str:
     text = value if isinstance(value, str) else str(value)
     # Mask before cutting: half of an API key at the edge would not be recognised as one.
-    return escape(clip(mask(text[: 10 * _MAX_CELL_CHARS]), _MAX_CELL_CHARS))
+    return escape(shorten(mask(text[: 10 * _MAX_CELL_CHARS]), _MAX_CELL_CHARS))

@@ -73,11 +73,11 @@ def _with_article(value: object) -> str:
 def _accepted_parameters(call: ListCall, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a link that may be sent."""
     own = call.query or {}
-    presence = {p.name for p in call.operation.query_parameters if p.presence}
+    presence_only = {p.name for p in call.operation.query_parameters if p.presence_only}
     return {
         name: value
         for name, value in parameters.items()
-        if name not in presence
+        if name not in presence_only
         # A credential in a link is never sent on, unless the caller passed that parameter.
         and not (name in _CREDENTIALS and name not in own)
         # The link repeats structured values in an encoding of the server's own.
@@ -106,7 +106,7 @@ def _same_resource(operation: Operation, path: str) -> bool:
 def _path_suffix(operation: Operation) -> list[str]:
     """Return the segments of an operation's path after the project or organization."""
     segments = [segment for segment in operation.path.split("/") if segment]
-    if operation.root == "instance":
+    if operation.owner is None:
         return segments[1:] or segments
     first = next((i for i, s in enumerate(segments) if s.startswith("{")), -1)
     return segments[first + 1 :] or segments[-1:]

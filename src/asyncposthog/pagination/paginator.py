@@ -168,11 +168,11 @@ class Paginator:
         """Issue a warning at the line of the caller's own code, once for each kind."""
         if message is None or kind in self._warned:
             return
-        from asyncposthog.decoding.errors import callers_level  # Needed for warnings only.
+        from asyncposthog.decoding.errors import user_stacklevel  # Needed for warnings only.
 
         self._warned.add(kind)
         warnings.warn(
-            PaginationWarning(f"{self.call.operation.id}: {message}"), stacklevel=callers_level()
+            PaginationWarning(f"{self.call.operation.id}: {message}"), stacklevel=user_stacklevel()
         )
 
     def _check_progress(

@@ -106,9 +106,9 @@ def prepare_node(node: Any) -> PreparedQuery:
     sql = _field(source, "query")
     if _field(source, "kind") == _HOGQL and isinstance(sql, str):
         values = _field(source, "values")
-        return PreparedQuery(
-            node, kind, scan_sql(sql), values if isinstance(values, Mapping) else None
-        )  # pyright: ignore[reportUnknownArgumentType]
+        if not isinstance(values, Mapping):
+            return PreparedQuery(node, kind, scan_sql(sql))
+        return PreparedQuery(node, kind, scan_sql(sql), cast("Mapping[str, object]", values))
     return PreparedQuery(node, kind, limit=limit if isinstance(limit, int) else None)
 
 
