@@ -17,7 +17,7 @@ def report(generated: Generated) -> str:
     lines = [_line(resource) for top in surface.resources for resource in _walk(top)]
     reached = {o for m in surface.methods for o in m.operation.schema_operations}
     missing = sorted(set(surface.schema_operations) - reached)
-    added = [m for m in surface.methods if m.operation.since]
+    added = [m for m in surface.methods if m.operation.schema_gap_source]
     kinds = Counter(generated.models.kinds.values())
     numbers = generated.models.statistics
     lines += [

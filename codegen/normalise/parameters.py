@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from asyncposthog.config import CLIENT_HEADERS
+from asyncposthog.config import RESERVED_HEADERS
 from codegen.json_access import as_mapping, as_text, child, tokens
 
 from .context import Context
@@ -48,7 +48,7 @@ def parameters(
             context.report(where, f"a {place} parameter cannot be sent; it is dropped")
         elif place == "header" and name.lower() in _IGNORED:
             context.report(where, f"OpenAPI ignores a header called {name}; it is dropped")
-        elif place == "header" and name.lower() in CLIENT_HEADERS | _OF_THE_CONNECTION:
+        elif place == "header" and name.lower() in RESERVED_HEADERS | _OF_THE_CONNECTION:
             context.report(where, f"the client makes the header {name} itself; it is dropped")
         elif place == "header" and not _HEADER.fullmatch(name):
             context.report(where, f"no header can be called {name!r}; it is dropped")

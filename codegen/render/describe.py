@@ -56,7 +56,7 @@ def describe(method: Method) -> str:
         facts.append(f"pages: {operation.pagination.style}")
     if operation.deprecated:
         facts.append("deprecated by PostHog")
-    if operation.since:
+    if operation.schema_gap_source:
         facts.append("not in PostHog's schema")
     parts.append("; ".join(facts) + ".")
     documented = [a for a in method.arguments if a.doc]

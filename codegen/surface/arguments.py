@@ -73,13 +73,13 @@ def _parameter(
     return Parameter(
         name=name,
         python_name=names.give(name),
-        where=raw["in"],
+        location=raw["in"],
         required=bool(raw.get("required")) or raw["in"] == "path",
         type=kind or "any",
         format=schema.get("format"),
         enum=tuple(schema.get("enum") or ()),
         explode=raw.get("explode") is not False,
-        presence=name in (facts.get("presence") or ()),
+        presence_only=name in (facts.get("presence") or ()),
         multi_segment=name in (facts.get("multi_segment") or ()),
     )
 
@@ -95,17 +95,17 @@ def parameter_arguments(
     schemas = {(p["in"], p["name"]): p for p in raw}
     arguments: list[Argument] = []
     for parameter in parameters:
-        source = schemas.get((parameter.where, parameter.name), {})
+        source = schemas.get((parameter.location, parameter.name), {})
         annotation = argument(mapping(source, "schema"), components, class_of)
-        if parameter.presence:
+        if parameter.presence_only:
             annotation = "bool"
-        elif parameter.where == "path":
+        elif parameter.location == "path":
             annotation = _path_annotation(parameter)
         arguments.append(
             Argument(
                 parameter.python_name,
                 parameter.name,
-                parameter.where,
+                parameter.location,
                 annotation,
                 parameter.required,
                 str(source.get("description") or ""),

@@ -272,7 +272,7 @@ def _method(
         id=draft.name,
         method=draft.method.upper(),
         path=_canonical(draft.route),
-        root=cast("Owner", draft.route.root),
+        owner=None if draft.route.root == "instance" else cast("Owner", draft.route.root),
         parameters=parameters,
         body=body,
         result=replace(draft.answer.result, model=_named(model, class_of)),
@@ -286,7 +286,7 @@ def _method(
         api_key_allowed=bool(draft.facts.get("key_access", True)),
         deprecated=bool(draft.raw.get("deprecated")),
         schema_operations=_origins(draft),
-        since=draft.facts.get("since"),
+        schema_gap_source=draft.facts.get("since"),
     )
     method = Method(
         operation,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["on_asyncio", "scoped"]
+__all__ = ["on_asyncio", "shield_from_native_cancellation"]
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def on_asyncio() -> bool:
     return isinstance(getattr(token, "native_token", token), asyncio.AbstractEventLoop)
 
 
-async def scoped(work: Callable[[], Awaitable[T]]) -> T:
+async def shield_from_native_cancellation(work: Callable[[], Awaitable[T]]) -> T:
     """Run `work` in a task of its own, so that only cancel scopes can cancel it.
 
     A native cancellation of the caller cancels the scope of `work`, waits until it has ended, and
