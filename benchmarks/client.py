@@ -16,7 +16,7 @@ from codegen import pipeline
 
 AREA = "client"
 IMPORT_RUNS = 15
-OURS = 'import asyncposthog\nclient = asyncposthog.AsyncPostHog(api_key="phx_x", project_id=1)\n'
+OWN_TYPE_MARK = 'import asyncposthog\nclient = asyncposthog.AsyncPostHog(api_key="phx_x", project_id=1)\n'
 FLOOR = "import httpx, pydantic\nclient = httpx.AsyncClient()\n"
 OFFICIAL = 'import posthog\nclient = posthog.Posthog("phc_x", host="http://127.0.0.1:9")\n'
 DECODE = """
@@ -52,7 +52,7 @@ def coverage() -> Row:
     generated = pipeline.build()
     surface = generated.surface
     reached = {o for m in surface.methods for o in m.operation.schema_operations}
-    total = len(surface.schema_operations) + len(surface.left_out)
+    total = len(surface.schema_operations) + len(surface.skipped)
     added = sum(1 for m in surface.methods if m.operation.since)
     return Row(
         AREA, f"operations of the schema callable ({added} more added)",
@@ -64,11 +64,11 @@ def imports() -> Iterator[Row]:
     """Compare import and construction with the floor and with the official SDK."""
     taken = alternate(
         {
-            "ours": OURS,
+            "ours": OWN_TYPE_MARK,
             "floor": FLOOR,
             "official": OFFICIAL,
-            "decode": OURS + DECODE,
-            "everything": OURS + EVERYTHING,
+            "decode": OWN_TYPE_MARK + DECODE,
+            "everything": OWN_TYPE_MARK + EVERYTHING,
         },
         IMPORT_RUNS,
     )
@@ -124,7 +124,7 @@ async def _time_get(body: bytes) -> dict[str, float]:
     headers = {"authorization": "Bearer phx_x"}
     async with (
         AsyncPostHog(api_key="phx_x", project_id=1, transport=transport, limits=ENDLESS) as ph,
-        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as bare,
+        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as without_prose,
     ):
 
         async def ours() -> None:
@@ -133,7 +133,7 @@ async def _time_get(body: bytes) -> dict[str, float]:
 
         async def rival() -> None:
             for _ in range(200):
-                response = await bare.get("/api/projects/1/feature_flags/1/", headers=headers)
+                response = await without_prose.get("/api/projects/1/feature_flags/1/", headers=headers)
                 adapter.validate_json(response.content)
 
         taken = await median_of({"ours": ours, "rival": rival}, 15)
@@ -164,7 +164,7 @@ async def _time_list() -> dict[str, float]:
     headers = {"authorization": "Bearer phx_x"}
     async with (
         AsyncPostHog(api_key="phx_x", project_id=1, transport=transport, limits=ENDLESS) as ph,
-        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as bare,
+        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as without_prose,
     ):
 
         async def ours() -> None:
@@ -176,7 +176,7 @@ async def _time_list() -> dict[str, float]:
         async def rival() -> None:
             seen, url = 0, "/api/projects/1/feature_flags/?limit=100"
             while url:
-                response = await bare.get(url, headers=headers)
+                response = await without_prose.get(url, headers=headers)
                 page = envelope.model_validate_json(response.content)
                 for _ in page.results:
                     seen += 1
