@@ -16,7 +16,7 @@ from codegen import pipeline
 
 AREA = "client"
 IMPORT_RUNS = 15
-OWN_TYPE_MARK = 'import asyncposthog\nclient = asyncposthog.AsyncPostHog(api_key="phx_x", project_id=1)\n'
+OURS = 'import asyncposthog\nclient = asyncposthog.AsyncPostHog(api_key="phx_x", project_id=1)\n'
 FLOOR = "import httpx, pydantic\nclient = httpx.AsyncClient()\n"
 OFFICIAL = 'import posthog\nclient = posthog.Posthog("phc_x", host="http://127.0.0.1:9")\n'
 DECODE = """
@@ -64,11 +64,11 @@ def imports() -> Iterator[Row]:
     """Compare import and construction with the floor and with the official SDK."""
     taken = alternate(
         {
-            "ours": OWN_TYPE_MARK,
+            "ours": OURS,
             "floor": FLOOR,
             "official": OFFICIAL,
-            "decode": OWN_TYPE_MARK + DECODE,
-            "everything": OWN_TYPE_MARK + EVERYTHING,
+            "decode": OURS + DECODE,
+            "everything": OURS + EVERYTHING,
         },
         IMPORT_RUNS,
     )
@@ -124,7 +124,7 @@ async def _time_get(body: bytes) -> dict[str, float]:
     headers = {"authorization": "Bearer phx_x"}
     async with (
         AsyncPostHog(api_key="phx_x", project_id=1, transport=transport, limits=ENDLESS) as ph,
-        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as without_prose,
+        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as bare,
     ):
 
         async def ours() -> None:
@@ -133,7 +133,7 @@ async def _time_get(body: bytes) -> dict[str, float]:
 
         async def rival() -> None:
             for _ in range(200):
-                response = await without_prose.get("/api/projects/1/feature_flags/1/", headers=headers)
+                response = await bare.get("/api/projects/1/feature_flags/1/", headers=headers)
                 adapter.validate_json(response.content)
 
         taken = await median_of({"ours": ours, "rival": rival}, 15)
@@ -164,7 +164,7 @@ async def _time_list() -> dict[str, float]:
     headers = {"authorization": "Bearer phx_x"}
     async with (
         AsyncPostHog(api_key="phx_x", project_id=1, transport=transport, limits=ENDLESS) as ph,
-        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as without_prose,
+        httpx.AsyncClient(transport=transport, base_url="https://us.posthog.com") as bare,
     ):
 
         async def ours() -> None:
@@ -176,7 +176,7 @@ async def _time_list() -> dict[str, float]:
         async def rival() -> None:
             seen, url = 0, "/api/projects/1/feature_flags/?limit=100"
             while url:
-                response = await without_prose.get(url, headers=headers)
+                response = await bare.get(url, headers=headers)
                 page = envelope.model_validate_json(response.content)
                 for _ in page.results:
                     seen += 1

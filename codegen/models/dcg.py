@@ -30,7 +30,7 @@ def annotate(document: Mapping[str, Any]) -> Annotations:
         output_model_type=DataModelType.PydanticV2BaseModel,
         preset=PRESET,
         target_python_version=PythonVersion.PY_311,
-        openapi_scopes=[OpenAPIScope.SchemaNormaliser],
+        openapi_scopes=[OpenAPIScope.Schemas],
         formatters=[Formatter.BUILTIN],
         base_class="model.Model",
         output_datetime_class=DatetimeClassType.Datetime,

@@ -294,7 +294,7 @@ def _method(
         id=pending.name,
         method=pending.method.upper(),
         path=_canonical(pending.route),
-        root=cast("Owner", pending.route.root),
+        root=cast("Owner", pending.route.owner),
         parameters=parameters,
         body=body,
         result=replace(pending.response.result, model=_fill_class_names(model, class_of)),
@@ -346,7 +346,7 @@ def _canonical(route: Route) -> str:
     """Write the path with the root's placeholder under its one name."""
     if route.owner_parameter is None:
         return route.path
-    return route.path.replace(f"{{{route.root_parameter}}}", f"{{{route.root}_id}}", 1)
+    return route.path.replace(f"{{{route.owner_parameter}}}", f"{{{route.owner}_id}}", 1)
 
 
 def _scopes(raw: Mapping[str, Any]) -> tuple[str, ...]:

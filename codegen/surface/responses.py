@@ -21,7 +21,7 @@ __all__ = ["MethodResponse", "declared_response", "method_response"]
 class MethodResponse:
     """The successful answer of one operation."""
 
-    result_annotation: Result
+    result: Result
     returns: str
     """The annotation; of one item where the operation is a cursor."""
     components: tuple[str, ...]

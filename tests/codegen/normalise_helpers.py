@@ -132,8 +132,8 @@ def check(normalised: dict[str, Any]) -> None:
         assert ("oneOf" in schema) == ("discriminator" in schema)
         if "discriminator" in schema:
             check_tagged(schema, components)
-    constant_names = ({"type": "null"}, {"const": "", "type": "string"})
-    assert not any(schema in constant_names for schema in components.values())
+    constants = ({"type": "null"}, {"const": "", "type": "string"})
+    assert not any(schema in constants for schema in components.values())
 
 
 def check_tagged(schema: dict[str, Any], components: dict[str, Any]) -> None:

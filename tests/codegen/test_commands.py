@@ -57,7 +57,7 @@ def served() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("written", [json.dumps, yaml.safe_dump])
-def test_fetch_pins_what_the_instance_says(
+def test_fetch_pins_the_normalised_schema(
     served: tuple[str, dict[str, str]], tmp_path: Path, written: Any
 ) -> None:
     host, texts = served
@@ -69,7 +69,7 @@ def test_fetch_pins_what_the_instance_says(
     assert out.read_text(encoding="utf-8") == dump(normalise(instance()).document)
 
 
-def test_fetch_leaves_the_pinned_document_alone_when_there_is_none(
+def test_failed_fetch_keeps_the_pinned_document(
     served: tuple[str, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host, texts = served
@@ -83,7 +83,7 @@ def test_fetch_leaves_the_pinned_document_alone_when_there_is_none(
     assert out.read_text() == "kept"
 
 
-def test_normalise_says_what_it_cannot_keep_and_where_it_cannot_write(
+def test_normalise_prints_warnings_and_write_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "schema.json"
@@ -121,7 +121,7 @@ def test_drift_of_an_instance(
     ]
 
 
-def test_drift_says_what_is_gone_and_where_something_changed_first() -> None:
+def test_drift_lists_removals_and_first_changes() -> None:
     ours = normalise(instance()).document
     theirs = normalise(instance(thing={"type": "object", "properties": {"name": TEXT}})).document
     theirs["paths"] = {}
@@ -154,7 +154,7 @@ def test_report_has_a_line_for_each_resource_and_totals(
 
 
 @pytest.mark.parametrize("command", ["generate", "report"])
-def test_overrides_for_what_an_instance_does_not_have_are_one_line(
+def test_unused_overrides_are_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     source = tmp_path / "schema.json"
@@ -189,7 +189,7 @@ def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
         assert any("12 more warnings" in line for line in lines) is bool(more)
 
 
-def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have(
+def test_overrides_add_no_operation_of_a_missing_resource(
     tmp_path: Path,
 ) -> None:
     source = tmp_path / "schema.json"
@@ -208,7 +208,7 @@ def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have
     assert "file_download_batch_exports.count_rows" in more
 
 
-def test_report_of_an_operation_nobody_can_call(
+def test_report_warns_about_uncallable_operations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "schema.json"
@@ -220,7 +220,7 @@ def test_report_of_an_operation_nobody_can_call(
 
 
 @pytest.mark.parametrize("name", ["my-posthog", "2fa", "class", "my posthog", "a.b"])
-def test_generate_makes_no_package_that_cannot_be_imported(
+def test_generate_refuses_folders_that_cannot_be_imported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / name
@@ -234,7 +234,7 @@ def test_generate_makes_no_package_that_cannot_be_imported(
 @pytest.mark.parametrize(
     "name", ["__init__.py", "models/own.py", "resources/deep/own.py", "registry/own.json"]
 )
-def test_generate_takes_no_file_away_that_it_did_not_write(
+def test_generate_keeps_hand_written_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / "mine"
@@ -251,7 +251,7 @@ def test_generate_takes_no_file_away_that_it_did_not_write(
     assert sorted(out.rglob("*")) == before
 
 
-def test_generate_writes_into_a_package_of_its_own_as_often_as_wanted(
+def test_generate_can_be_repeated_into_one_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / "mine"

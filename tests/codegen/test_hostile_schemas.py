@@ -345,7 +345,7 @@ def test_parameters_and_fields_of_any_name_reach_the_server(generate: Generate) 
         assert json.loads(request.content) == {name: "v"}
 
 
-def test_an_argument_spelled_as_a_parameter_is_that_parameter(generate: Generate) -> None:
+def test_exact_wire_name_keeps_its_argument_name(generate: Generate) -> None:
     names = ("A_B", "a b", "a_b", "class", "class_")
     body = obj(**dict.fromkeys(names, TEXT))
     parameters = [query(name) for name in names[:3]]
@@ -357,7 +357,7 @@ def test_an_argument_spelled_as_a_parameter_is_that_parameter(generate: Generate
         assert json.loads(package.call("x.create", **{name: "1"}).content) == {name: "1"}
 
 
-def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) -> None:
+def test_header_names_with_line_breaks_are_dropped(generate: Generate) -> None:
     package = generate(with_header("X-A\r\nAuthorization"))
     assert package.operations["x.get"].parameters == ()
     assert "X-A\r\nAuthorization" not in "".join(package.generated.files.values())
@@ -368,7 +368,7 @@ def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) ->
     "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect", "Proxy-Authorization", "Accept-Encoding",
     "Content-Encoding", "Content-Type", "Accept",
 ])  # fmt: skip
-def test_no_parameter_is_for_a_header_that_the_client_makes(generate: Generate, name: str) -> None:
+def test_headers_set_by_the_client_are_not_parameters(generate: Generate, name: str) -> None:
     package = generate(with_header(name))
     assert package.operations["x.get"].parameters == ()
     assert f"header {name} itself; it is dropped" in package.diagnostics or (
@@ -377,7 +377,7 @@ def test_no_parameter_is_for_a_header_that_the_client_makes(generate: Generate, 
     package.call_all()
 
 
-def test_a_default_that_is_dropped_is_in_no_file(generate: Generate) -> None:
+def test_dropped_default_is_not_generated(generate: Generate) -> None:
     package = generate(with_default({"type": "boolean"}, "maybe"))
     assert "maybe" not in "".join(package.generated.files.values())
     assert package.diagnostics.count("'maybe' is no boolean; it is dropped") == 3

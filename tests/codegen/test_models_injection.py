@@ -74,7 +74,7 @@ def check(models: ModelSet) -> None:
         "class T0:\n    def f0(self): ...",
     ],
 )
-def test_of_the_generators_text_only_annotations_are_read(source: str) -> None:
+def test_read_annotations_refuses_other_code(source: str) -> None:
     with pytest.raises(ValueError, match="unexpected"):
         read_annotations(source)
 

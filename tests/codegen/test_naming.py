@@ -77,7 +77,7 @@ def test_crud_on_a_collection_and_its_items() -> None:
     ]  # fmt: skip
 
 
-def test_a_collection_that_answers_one_object_is_got_not_listed() -> None:
+def test_collection_returning_one_object_is_named_get() -> None:
     assert names(("get", f"{P}/web_vitals/")) == {"get /web_vitals/": "web_vitals.get"}
 
 
@@ -100,7 +100,7 @@ def test_nested_resources_actions_and_shared_tails() -> None:
     assert assigned["patch /session_summaries/config/"] == "session_summaries.update_config"
 
 
-def test_the_item_keeps_the_name_that_the_collection_wants_too() -> None:
+def test_item_action_wins_the_name_over_the_collection_action() -> None:
     assigned = names(
         ("get", f"{P}/feature_flags/activity/"),
         ("get", f"{P}/feature_flags/{{id}}/activity/"),
@@ -110,12 +110,12 @@ def test_the_item_keeps_the_name_that_the_collection_wants_too() -> None:
     assert assigned["get /feature_flags/activity/"] == "feature_flags.all_activity"
 
 
-def test_two_items_at_one_place_are_told_apart_by_their_parameter() -> None:
+def test_second_item_route_gets_its_parameter_in_the_name() -> None:
     assigned = names(("post", f"{P}/query/"), ("post", f"{P}/query/{{query_kind}}/"))
     assert assigned["post /query/{query_kind}/"] == "query.create_by_query_kind"
 
 
-def test_a_clash_that_no_other_rule_settles_is_settled_by_verb_parameters_or_a_number() -> None:
+def test_remaining_name_clashes_get_a_verb_parameters_or_a_number() -> None:
     paths = [f"{P}/x/{{id}}/a/", f"{P}/x/{{id}}/{{b}}/a/", f"{P}/x/{{id}}/{{c}}/a/"]
     reports: list[tuple[str, str, str]] = []
     assigned = method_names(
@@ -128,7 +128,7 @@ def test_a_clash_that_no_other_rule_settles_is_settled_by_verb_parameters_or_a_n
     assert reports[0][2] == "another method is called 'x.a'; it is 'x.get_a'"
 
 
-def test_a_list_below_an_item_is_told_apart_by_the_parameter_of_the_item() -> None:
+def test_list_below_an_item_gets_the_item_parameter_in_its_name() -> None:
     paths = [
         f"{P}/files/versions/",
         f"{P}/files/{{id}}/versions/",
@@ -148,7 +148,7 @@ def test_a_list_below_an_item_is_told_apart_by_the_parameter_of_the_item() -> No
     assert len(set(names.values())) == len(paths)
 
 
-def test_a_method_that_is_a_nested_resource_too_gets_its_verb() -> None:
+def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
     # As in PostHog's schema of November 2025: the first name was public before the second came.
     versions, version = (
         f"{P}/endpoints/{{name}}/versions/",
@@ -196,20 +196,20 @@ def test_a_path_that_no_method_can_be_made_for(path: str, reason: str | None) ->
     assert result is None if reason is None else reason in (result or "")
 
 
-def test_names_the_generated_code_needs_itself_get_an_underscore() -> None:
+def test_reserved_names_get_an_underscore() -> None:
     assigned = method_names(
         [("get", f"{P}/stream/", False), ("get", f"{P}/x/{{id}}/cached_property/", False)], {}
     )
     assert sorted(assigned.values()) == ["stream_.get", "x.cached_property_"]
 
 
-def test_a_released_name_stays_whatever_the_rules_say_now() -> None:
+def test_released_name_wins_over_naming_rules() -> None:
     path = f"{P}/cohorts/"
     assigned = method_names([("get", path, False)], {f"GET {path}": "cohorts.list"})
     assert assigned == {("get", path): "cohorts.list"}
 
 
-def test_roots() -> None:
+def test_route_owners() -> None:
     assert parse_route("/api/environments/{project_id}/x/").owner == "project"
     assert parse_route("/api/organizations/{organization_id}/roles/{id}/").segments == (
         "organizations", "roles", "{id}",

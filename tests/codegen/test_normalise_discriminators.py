@@ -47,7 +47,7 @@ def test_the_mapping_is_completed(version: str, mapping: dict[str, str] | None) 
     assert result["Dog"]["properties"]["kind"] == {"enum": ["dog", "wolf"], "type": "string"}
 
 
-def test_a_nullable_one_with_annotations_on_the_wrapper() -> None:
+def test_nullable_union_keeps_annotations_of_the_wrapper() -> None:
     result = schemas(
         {
             "properties": {
@@ -167,7 +167,7 @@ def test_a_missing_property_is_added_where_only_the_union_uses_the_component() -
     }
 
 
-def test_a_component_that_is_used_elsewhere_gets_a_derived_one() -> None:
+def test_component_used_elsewhere_gets_a_derived_variant() -> None:
     result = schemas(
         {
             "oneOf": [ref("Http"), ref("Mute")],
@@ -190,7 +190,7 @@ def test_a_component_that_is_used_elsewhere_gets_a_derived_one() -> None:
     assert result["Holder"]["properties"]["plain"] == ref("Http")
 
 
-def test_two_unions_that_call_one_component_differently_get_their_own() -> None:
+def test_two_unions_with_different_values_get_their_own_component() -> None:
     def union(value: str) -> dict[str, Any]:
         tag = {"propertyName": "type", "mapping": {value: "Mute", "cat": "Cat"}}
         return {"oneOf": [ref("Mute"), ref("Cat")], "discriminator": tag}
@@ -276,7 +276,7 @@ def test_a_union_in_a_union_is_flattened() -> None:
     assert result["It"] == nullable(expected)
 
 
-def test_a_union_of_one_needs_no_discriminator() -> None:
+def test_union_of_one_variant_loses_its_discriminator() -> None:
     tag = {"propertyName": "type", "mapping": {"m": "Mute"}}
 
     result = schemas({"oneOf": [ref("Mute")], "discriminator": tag}, Mute=MUTE)
@@ -285,7 +285,7 @@ def test_a_union_of_one_needs_no_discriminator() -> None:
     assert result["Mute"]["properties"]["type"] == {"const": "m", "type": "string"}
 
 
-def test_without_mapping_or_values_the_name_of_the_component_stands() -> None:
+def test_component_name_is_the_default_tag_value() -> None:
     result = schemas(
         {"oneOf": [ref("Mute"), ref("Cat")], "discriminator": {"propertyName": "type"}},
         Mute=MUTE,
@@ -304,7 +304,7 @@ def test_without_mapping_or_values_the_name_of_the_component_stands() -> None:
         ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "no alternative"),
     ],
 )
-def test_what_does_not_discriminate_is_a_plain_union(
+def test_ineffective_discriminator_leaves_a_plain_union(
     variants: list[Any], mapping: dict[str, str], pointer: str, reason: str
 ) -> None:
     result = run(

@@ -30,7 +30,7 @@ class Validator(OpenAPIV31SpecValidator):
     )
 
 
-def test_the_pinned_document_is_in_its_form_already() -> None:
+def test_the_pinned_document_is_normalised() -> None:
     text = PINNED.read_text(encoding="utf-8")
     pinned = json.loads(text)
 
@@ -60,7 +60,7 @@ def test_the_pinned_document_is_valid_openapi() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "path", "found"),
+    ("schema", "path", "result"),
     [
         ({"type": 5}, "/a/", 1),
         ({"type": "array", "items": {"anyOf": [{"type": "wrong"}, TEXT]}}, "/a/", 1),
@@ -69,7 +69,7 @@ def test_the_pinned_document_is_valid_openapi() -> None:
         ({"type": "object", "properties": {"x": TEXT}, "required": ["x"]}, "/a/", 0),
     ],
 )
-def test_what_is_wrong_is_found_part_by_part(schema: Any, path: str, result: int) -> None:
+def test_errors_of_each_part_of_a_document(schema: Any, path: str, result: int) -> None:
     paths: dict[str, Any] = {path: {"get": operation(schema)}}
     whole = {**document({"A": schema}), "paths": paths}
 
@@ -117,7 +117,7 @@ def _without_schemas(value: Any) -> Any:
     return [_without_schemas(part) for part in value] if isinstance(value, list) else value
 
 
-def test_nothing_is_needed_but_a_version() -> None:
+def test_minimal_document_is_a_version() -> None:
     result = normalise({"openapi": "3.0.3", "info": {"title": "t", "version": 1.0}})
 
     assert result.document == {
@@ -129,7 +129,7 @@ def test_nothing_is_needed_but_a_version() -> None:
     assert result.diagnostics == ()
 
 
-def test_the_rest_of_a_document() -> None:
+def test_info_and_security_schemes() -> None:
     raw: dict[str, Any] = document({}) | {
         "servers": [{"url": "/"}],
         "tags": [{"name": "a"}],

@@ -158,7 +158,7 @@ BOTH = {
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_both_dialects_have_one_form(name: str) -> None:
+def test_openapi_3_0_and_3_1_have_one_form(name: str) -> None:
     old, new, expected = BOTH[name]
 
     assert form(old, "3.0.3") == expected

@@ -84,7 +84,7 @@ def test_parameters_are_resolved_and_stand_in_one_order() -> None:
         ({"deprecated": True, "allowEmptyValue": False, "example": "a"}, {"deprecated": True}),
     ],
 )
-def test_styles_stand_where_they_are_not_the_default(
+def test_only_non_default_styles_are_kept(
     version: str, raw: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     schema = {"type": "array", "items": {"type": "string", "format": "uuid"}}
@@ -119,7 +119,7 @@ def test_a_parameter_may_have_a_media_type() -> None:
     assert result["parameters"] == [{"in": "query", "name": "a", "content": expected}]
 
 
-def test_parameters_that_cannot_be_are_reported() -> None:
+def test_unrepresentable_parameters_are_reported() -> None:
     result, reasons = built(
         {
             "parameters": [
@@ -138,7 +138,7 @@ def test_parameters_that_cannot_be_are_reported() -> None:
     assert len(reasons) == 4
 
 
-def build_body(*media: str, schema: Any = None, **rest: Any) -> dict[str, Any]:
+def body_of(*media: str, schema: Any = None, **rest: Any) -> dict[str, Any]:
     content = {name: {"schema": schema or ref("User")} for name in media}
     return {"requestBody": {"content": content, **rest}}
 
@@ -165,8 +165,8 @@ LINK = {"type": "object", "properties": {"f": {"type": "string", "format": "uri"
         ((JSON, MULTIPART), LINK, JSON),
     ],
 )
-def test_one_media_type_a_body(media: tuple[str, ...], schema: Any, media_type: str) -> None:
-    operation = build_body(*media, schema=schema)
+def test_body_keeps_one_media_type(media: tuple[str, ...], schema: Any, media_type: str) -> None:
+    operation = body_of(*media, schema=schema)
 
     result = run(FILE, paths={"/api/x/": {"post": operation}})
 
@@ -176,14 +176,14 @@ def test_one_media_type_a_body(media: tuple[str, ...], schema: Any, media_type: 
     ]
 
 
-def test_a_body_is_required_only_where_that_is_said() -> None:
-    assert clean(build_body(JSON, required=True))["requestBody"]["required"] is True
-    assert "required" not in clean(build_body(JSON, required=False))["requestBody"]
-    assert "required" not in clean(build_body(JSON))["requestBody"]
+def test_body_is_required_only_if_the_schema_says_so() -> None:
+    assert clean(body_of(JSON, required=True))["requestBody"]["required"] is True
+    assert "required" not in clean(body_of(JSON, required=False))["requestBody"]
+    assert "required" not in clean(body_of(JSON))["requestBody"]
 
 
 def test_a_body_by_reference() -> None:
-    bodies = {"User": build_body(JSON)["requestBody"]}
+    bodies = {"User": body_of(JSON)["requestBody"]}
 
     result = clean(
         {"requestBody": {"$ref": "#/components/requestBodies/User"}}, requestBodies=bodies
@@ -192,8 +192,8 @@ def test_a_body_by_reference() -> None:
     assert result["requestBody"] == {"content": {JSON: {"schema": ref("User")}}}
 
 
-def test_bodies_that_cannot_be_are_reported() -> None:
-    _, other = built(build_body("text/plain"))
+def test_unrepresentable_bodies_are_reported() -> None:
+    _, other = built(body_of("text/plain"))
     _, differing = built(
         {"requestBody": {"content": {JSON: {"schema": TEXT}, FORM: {"schema": ref("User")}}}}
     )
@@ -257,7 +257,7 @@ def test_security_is_one_list_of_scopes(raw: Any, expected: list[str]) -> None:
     assert result["security"] == ([] if public else [{"PersonalAPIKeyAuth": expected}])
 
 
-def test_security_that_is_absent_stays_so() -> None:
+def test_absent_security_stays_absent() -> None:
     assert "security" not in clean({})
 
 
@@ -270,7 +270,7 @@ def test_security_that_no_key_or_any_key_satisfies_is_reported() -> None:
     assert [pointer for pointer, _ in (*with_key, *two)] == ["post/security"] * 2
 
 
-def test_tags_are_said_once_and_unknown_keys_are_dropped() -> None:
+def test_tags_are_unique_and_unknown_keys_are_dropped() -> None:
     result = clean(
         {
             "operationId": "x_create",
@@ -300,7 +300,7 @@ def test_prose_is_kept_on_request() -> None:
     assert clean(result) == clean(operation)
 
 
-def test_what_a_client_cannot_do_is_reported() -> None:
+def test_unusable_methods_and_keys_are_reported() -> None:
     result = run(
         {},
         paths={
@@ -342,7 +342,7 @@ def test_what_a_client_cannot_do_is_reported() -> None:
         ({"security": ["a"]}, "/post/security/0: an object is expected here, not a string"),
     ],
 )
-def test_a_broken_operation_says_where(operation: dict[str, Any], words: str) -> None:
+def test_broken_operation_error_has_a_pointer(operation: dict[str, Any], words: str) -> None:
     loop = {"$ref": "#/components/parameters/Loop"}
 
     with pytest.raises(SchemaError) as caught:

@@ -108,7 +108,9 @@ def accepts(components: dict[str, Any], name: str) -> Callable[[Any], bool]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(components=exact_components, tries=st.lists(instances, min_size=1, max_size=8))
-def test_the_same_values_are_valid(components: dict[str, Any], tries: list[Any]) -> None:
+def test_normalisation_keeps_the_set_of_valid_values(
+    components: dict[str, Any], tries: list[Any]
+) -> None:
     result = normalise(document(components))
     assume(not result.diagnostics)
     check(result.document)
@@ -182,7 +184,7 @@ components_of_anything = st.fixed_dictionaries(dict.fromkeys(NAMES, anything)).m
     schema=anything,
     version=st.sampled_from(["3.0.3", "3.1.0"]),
 )
-def test_any_document_takes_the_form(components: dict[str, Any], schema: Any, version: str) -> None:
+def test_any_document_is_normalised(components: dict[str, Any], schema: Any, version: str) -> None:
     raw = document(components, version, **{"/api/x/": {"post": operation(schema)}})
     before = json.dumps(raw)
 

@@ -235,7 +235,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_form(name: str) -> None:
+def test_normalised_form_of_schemas(name: str) -> None:
     raw, expected = SINGLE[name]
 
     assert form(raw) == expected
@@ -244,7 +244,7 @@ def test_form(name: str) -> None:
 WORDS = "properties items required type default enum $ref allOf nullable const x-y title not"
 
 
-def test_words_of_the_vocabulary_are_good_names_of_properties() -> None:
+def test_schema_keywords_are_valid_property_names() -> None:
     properties = {word: {"type": ["string", "null"]} for word in WORDS.split()}
 
     result = form({"type": "object", "properties": properties, "required": ["$ref", "items"]})
@@ -253,19 +253,19 @@ def test_words_of_the_vocabulary_are_good_names_of_properties() -> None:
     assert result["required"] == ["$ref", "items"]
 
 
-def test_data_is_left_alone() -> None:
+def test_example_data_is_not_normalised() -> None:
     data = {"$ref": "#/nowhere", "nullable": True, "type": ["a", None], "description": "kept"}
 
     assert form({"type": "object", "default": data}) == {"type": "object", "default": data}
     assert form({"enum": [data, None]}) == nullable({"enum": [data], "type": "object"})
 
 
-def test_components_that_stand_for_null_or_blank_are_folded() -> None:
+def test_null_and_blank_components_are_inlined() -> None:
     result = run(
         {"anyOf": [ref("Empty"), ref("Alias"), ref("Typed"), ref("User")]},
         Empty={"type": "string", "enum": [""], "description": "nothing"},
         Alias=ref("NullEnum"),
-        NamedType={"type": "null"},
+        Typed={"type": "null"},
         Both={"enum": ["", None]},
     )
 
@@ -293,7 +293,7 @@ def test_components_keep_their_names_and_may_be_anything() -> None:
     }
 
 
-def test_the_twin_for_patches_has_the_marks_of_its_base() -> None:
+def test_patched_component_has_the_marks_of_its_base() -> None:
     base: dict[str, Any] = {
         "type": "object",
         "properties": {

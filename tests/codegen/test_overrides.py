@@ -53,13 +53,13 @@ def test_each_verb() -> None:
         ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path is below it"),
     ],
 )
-def test_an_entry_that_does_not_apply_is_found(entry: dict[str, Any], reason: str) -> None:
+def test_override_that_does_not_apply_is_reported(entry: dict[str, Any], reason: str) -> None:
     _, diagnostics = patched({"a": 1, "l": [1], "paths": {}}, entry)
     assert len(diagnostics) == 1
     assert reason in diagnostics[0]
 
 
-def test_moved_twins_collapse_and_are_remembered() -> None:
+def test_moved_twins_collapse_and_are_recorded() -> None:
     document = {
         "paths": {
             "/api/environments/{environment_id}/a/": {
@@ -113,7 +113,7 @@ def with_body(path: str = "/api/projects/{project_id}/things/", **body: Any) -> 
     }
 
 
-def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() -> None:
+def test_body_override_sets_required_and_removes_read_only_fields() -> None:
     entry = {"verb": "body", "operation": PLACE, "required": ["key", "kind"]}
     entry |= {"optional": ["hash"], "read_only": ["owner"]}
     document, diagnostics = patched(with_body(), entry)
@@ -146,7 +146,7 @@ def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() 
     ]
 
 
-def test_a_body_that_the_schema_guesses_at_stays_one_without_what_the_server_sets() -> None:
+def test_guessed_body_stays_optional_without_read_only_fields() -> None:
     document, action = with_body(), "/api/projects/{project_id}/things/check/"
     item = document["paths"]["/api/projects/{project_id}/things/"]
     answer = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}
@@ -162,7 +162,7 @@ def test_a_body_that_the_schema_guesses_at_stays_one_without_what_the_server_set
     assert {a.python_name: a.required for a in method.arguments} == {"key": False, "hash": False}
 
 
-def test_a_body_is_found_whatever_the_placeholders_of_its_path_are_called() -> None:
+def test_body_override_ignores_placeholder_names() -> None:
     document = with_body("/api/projects/{team}/things/")
     _, diagnostics = patched(document, {"verb": "body", "operation": PLACE, "required": ["key"]})
     assert diagnostics == []
@@ -176,7 +176,9 @@ def test_a_body_is_found_whatever_the_placeholders_of_its_path_are_called() -> N
         ({"operation": PLACE, "read_only": ["gone"]}, "the body has no gone"),
     ],
 )
-def test_a_body_or_field_that_is_not_there_is_found(entry: dict[str, Any], reason: str) -> None:
+def test_body_override_of_missing_body_or_field_is_reported(
+    entry: dict[str, Any], reason: str
+) -> None:
     _, diagnostics = patched(with_body(), {"verb": "body", **entry})
     assert len(diagnostics) == 1
     assert reason in diagnostics[0]
@@ -190,8 +192,8 @@ def test_a_body_or_field_that_is_not_there_is_found(entry: dict[str, Any], reaso
         "/api/environments/{environment_id}/cohorts/{id}/duplicate_as_static_cohort/",
     ],
 )
-def test_a_get_that_writes_is_a_write_in_the_schemas_of_older_instances(path: str) -> None:
-    ours = load_overrides(pipeline.OVERRIDES)
+def test_get_with_write_scope_is_a_write_in_older_schemas(path: str) -> None:
+    ours = load_overrides(pipeline.OVERRIDES_FILE)
     parameters = [{"in": "path", "name": name} for name in re.findall("{(.+?)}", path)]
     document, _ = apply_overrides(
         {"paths": {path: {"get": {"parameters": parameters}}}, "components": {"schemas": {}}}, ours
@@ -202,7 +204,7 @@ def test_a_get_that_writes_is_a_write_in_the_schemas_of_older_instances(path: st
     assert not operation.idempotent
 
 
-def test_a_get_that_asks_for_a_scope_to_write_is_a_write() -> None:
+def test_get_with_write_scope_is_a_write() -> None:
     def writes(*scopes: str) -> bool:
         raw = {"get": {"security": [{"PersonalAPIKeyAuth": list(scopes)}]}}
         document = {"paths": {"/api/x/": raw}, "components": {"schemas": {}}}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from codegen.build import Method, ReleasedNames, Resource, Surface, build_surface
 
 from asyncposthog.operation import Pagination, Result
 from codegen.overrides import OperationOverrides, Overrides
 from codegen.released_names import dump_names, removed_names
 from codegen.render.registry import registry_files
+from codegen.surface import Method, ReleasedNames, Resource, Surface, build_surface
 
 P = "/api/projects/{project_id}"
 STRING = {"type": "string"}
@@ -65,7 +65,7 @@ def test_a_flat_body_drops_read_only_fields_and_puts_required_ones_first() -> No
     assert create.operation.body.fields == (("b", "b"), ("a", "a"))
 
 
-def test_names_that_meet_in_one_signature_are_told_apart() -> None:
+def test_clashing_argument_names_get_an_underscore() -> None:
     schema = {"type": "object", "properties": {"id": STRING, "from": STRING, "dateRange": STRING}}
     path = f"{P}/x/{{id}}/"
     surface = build(
@@ -120,7 +120,7 @@ def test_annotations_of_arguments(schema: dict[str, Any], annotation: str) -> No
     assert method_of(surface, "x.create").arguments[0].annotation == annotation
 
 
-def test_a_body_that_is_no_plain_object_is_one_argument() -> None:
+def test_non_object_body_is_one_argument() -> None:
     union = {"anyOf": [{"$ref": REF + "Thing"}, {"type": "array", "items": STRING}]}
     surface = build(document({f"{P}/x/": {"post": {"requestBody": body(union)}}}, {"Thing": THING}))
     argument = method_of(surface, "x.create").arguments[0]
@@ -172,12 +172,12 @@ def test_delete_becomes_a_patch_where_the_server_refuses_it() -> None:
     assert [a.location for a in method_of(surface, "things.delete").arguments] == ["path"]
 
 
-def test_delete_stays_where_there_is_nothing_to_patch() -> None:
+def test_refused_delete_stays_without_a_patch() -> None:
     surface = build(document({f"{P}/things/{{id}}/": {"delete": {"responses": {"405": {}}}}}))
     assert method_of(surface, "things.delete").operation.method == "DELETE"
 
 
-def test_an_action_that_repeats_the_resources_serializer_requires_nothing_of_it() -> None:
+def test_action_with_the_resource_serializer_requires_no_field() -> None:
     request = body({"$ref": REF + "Thing"})
     surface = build(
         document(
@@ -264,7 +264,7 @@ def test_paging_styles(envelope: dict[str, Any], query: list[str], style: Any) -
     assert (method.cursor, method.returns) == (True, "m.Thing")
 
 
-def test_overrides_win_over_what_the_schema_suggests() -> None:
+def test_overrides_win_over_the_schema() -> None:
     path = f"{P}/x/"
     doc = document({path: {"get": {"responses": answer({"type": "array", "items": STRING})}}})
     surface = build(
@@ -277,7 +277,7 @@ def test_overrides_win_over_what_the_schema_suggests() -> None:
     assert (method.note, method.operation.api_key_allowed) == ("Mind the gap.", False)
 
 
-def test_buckets_scopes_and_what_writes() -> None:
+def test_buckets_scopes_and_writes() -> None:
     reading = [{"PersonalAPIKeyAuth": ["x:read"]}]
     doc = document(
         {
@@ -334,7 +334,7 @@ def test_a_method_and_a_nested_resource_do_not_share_a_name() -> None:
     ]
 
 
-def test_a_released_name_that_gives_way_makes_the_check_fail() -> None:
+def test_renamed_released_method_fails_the_check() -> None:
     path = f"{P}/x/{{id}}/versions/"
     doc = document({path: {"get": {}}, f"{path}{{version}}/": {"get": {}}})
     released = ReleasedNames({f"GET {path}": "x.versions"}, {})
@@ -390,7 +390,7 @@ def test_status_codes_of_any_kind(code: str, status: int) -> None:
     assert method_of(surface, "x.get").operation.result.status == status
 
 
-def test_every_operation_is_reached_or_named_as_left_out() -> None:
+def test_every_operation_has_a_method_or_is_skipped() -> None:
     surface = build(document({f"{P}/x/": {"get": {}}, "/flags/": {"post": {}}}))
     assert surface.schema_operations == (f"GET {P}/x/",)
     assert [(out.operation, out.reason) for out in surface.skipped] == [
