@@ -12,7 +12,7 @@ import httpx
 
 from codegen.normalise.walk import references
 
-from .diagnostics import SchemaError
+from .diagnostics import FIX_DOCUMENT, USE_SERVED_SCHEMA, SchemaError
 from .json_access import MISSING, lookup, split_pointer
 from .parsing import parse
 
@@ -20,7 +20,6 @@ __all__ = ["dump", "fetch", "load"]
 
 _ACCEPT: Final = "application/vnd.oai.openapi+json, application/json;q=0.9, application/yaml;q=0.5"
 _WIDTH: Final = 100
-_USE_SERVED_SCHEMA: Final = "Give the document a PostHog instance serves at /api/schema/"
 
 
 def load(
@@ -107,7 +106,7 @@ def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -
         remedy = "Save the document from a browser that is logged in, and give the file"
         raise SchemaError(safe_url, reason, remedy)
     if not response.is_success:
-        raise SchemaError(safe_url, f"it answers {response.status_code}", _USE_SERVED_SCHEMA)
+        raise SchemaError(safe_url, f"it answers {response.status_code}", USE_SERVED_SCHEMA)
     return _validate_document(parse(response.content, safe_url), safe_url)
 
 
@@ -129,23 +128,23 @@ def _validate_document(value: Any, source: str) -> dict[str, Any]:
     """Return the document if it is one that we can use."""
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else f"{type(value).__name__} data"
-        raise SchemaError(source, f"it holds {kind}, not an OpenAPI document", _USE_SERVED_SCHEMA)
+        raise SchemaError(source, f"it holds {kind}, not an OpenAPI document", USE_SERVED_SCHEMA)
     document = cast("dict[str, Any]", value)
     if "swagger" in document:
         reason = f"it is Swagger {document['swagger']}"
         raise SchemaError(source, reason, "Convert it to OpenAPI 3.0 or 3.1 first")
     if "openapi" not in document:
-        raise SchemaError(source, "it has no `openapi` key", _USE_SERVED_SCHEMA)
+        raise SchemaError(source, "it has no `openapi` key", USE_SERVED_SCHEMA)
     version = str(document["openapi"])
     if version.split(".")[:2] not in (["3", "0"], ["3", "1"]):
         reason = f"its version is OpenAPI {version}"
         raise SchemaError(f"{source}#/openapi", reason, "Give one of version 3.0 or 3.1")
     paths = document.get("paths")
     if not isinstance(paths, dict) or not paths:
-        raise SchemaError(f"{source}#/paths", "it has no operations", _USE_SERVED_SCHEMA)
+        raise SchemaError(f"{source}#/paths", "it has no operations", USE_SERVED_SCHEMA)
     if not any(str(path).startswith("/api/") for path in cast("dict[str, Any]", paths)):
         reason = "no path starts with /api/, so it is not PostHog's"
-        raise SchemaError(f"{source}#/paths", reason, _USE_SERVED_SCHEMA)
+        raise SchemaError(f"{source}#/paths", reason, USE_SERVED_SCHEMA)
     for pointer, target in references(document):
         where = f"{source}#{pointer}"
         if not isinstance(target, str) or not target.startswith("#/"):
@@ -153,7 +152,7 @@ def _validate_document(value: Any, source: str) -> dict[str, Any]:
             raise SchemaError(where, reason, "Bundle the document into one file first")
         if lookup(document, split_pointer(target)) is MISSING:
             reason = f"it refers to {target!r}, which the document does not hold"
-            raise SchemaError(where, reason, "Mend the reference, or get a fresh document")
+            raise SchemaError(where, reason, FIX_DOCUMENT)
     return document
 
 

@@ -1,14 +1,14 @@
-"""Walks over a graph of names."""
+"""Algorithms on directed graphs of names: reachability, owners, cycles."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["reachable", "strongly_connected_components"]
+__all__ = ["invert", "propagate_users", "reachable", "strongly_connected_components"]
 
 
 def reachable(roots: Iterable[str], graph: Mapping[str, Collection[str]]) -> frozenset[str]:
-    """Return the nodes some nodes lead to, themselves included."""
+    """Return the nodes that can be reached from `roots`, which are included."""
     visited: set[str] = set()
     pending = [root for root in roots if root in graph]
     while pending:
@@ -19,17 +19,46 @@ def reachable(roots: Iterable[str], graph: Mapping[str, Collection[str]]) -> fro
     return frozenset(visited)
 
 
-def strongly_connected_components(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
-    """Return the strongly connected components, each after those it leads to, each sorted.
+def propagate_users(
+    roots: Mapping[str, Iterable[str]], graph: Mapping[str, Collection[str]]
+) -> dict[str, frozenset[str]]:
+    """Return the users of every node that has any, directly or through other nodes.
 
-    Most are of one node. Neighbours outside the graph do not count. Equal graphs, given in equal
-    order, give equal answers.
+    Args:
+        roots: The nodes each user uses directly.
+        graph: The nodes each node needs.
+    """
+    users: dict[str, set[str]] = {}
+    for user, names in roots.items():
+        for name in reachable(names, graph):
+            users.setdefault(name, set()).add(user)
+    return {name: frozenset(users[name]) for name in sorted(users)}
+
+
+def invert(users: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Return the nodes of each user from the users of each node."""
+    names: dict[str, set[str]] = {}
+    for name, own_users in users.items():
+        for user in own_users:
+            names.setdefault(user, set()).add(name)
+    return names
+
+
+def strongly_connected_components(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """Return the groups of nodes that reach each other, dependencies before dependents.
+
+    Most groups have one node. Each is sorted, and neighbours that are not in `graph` are ignored.
+    The result depends on the order of `graph` only, not on the order of its sets.
     """
     return list(_Tarjan(graph).run())
 
 
 class _Tarjan:
-    """Tarjan's algorithm, with a stack of its own in place of recursion."""
+    """Tarjan's algorithm with an explicit stack.
+
+    A recursive version would exceed Python's recursion limit: the longest chain of references is as
+    long as a schema makes it.
+    """
 
     def __init__(self, graph: Mapping[str, Collection[str]]) -> None:
         self._graph = graph
@@ -49,6 +78,7 @@ class _Tarjan:
         self._index[node] = self._low[node] = len(self._index)
         self._stack.append(node)
         self._on_stack.add(node)
+        # Neighbours are often sets, whose order differs between runs of Python.
         neighbours = sorted(other for other in self._graph[node] if other in self._graph)
         self._path.append((node, iter(neighbours)))
 

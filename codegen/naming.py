@@ -12,17 +12,21 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
+from typing import Any
 
 __all__ = [
     "Route",
     "class_name",
     "class_names",
     "method_names",
+    "new_component_name",
     "parse_route",
+    "pascal_case",
     "path_error",
     "python_name",
     "resource_class",
     "resource_path",
+    "valid_component_names",
     "words",
 ]
 
@@ -57,6 +61,8 @@ _CLIENT_NAMES = frozenset(
     }
 )
 """Attributes of the client: a resource of that name would hide them."""
+_COMPONENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
+"""What OpenAPI allows as the name of a component."""
 _URL_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -80,10 +86,35 @@ def python_name(wire: str) -> str:
     return name
 
 
+def pascal_case(text: Any) -> str:
+    """Return `target_config` as `TargetConfig`. Words that are capitalised already stay."""
+    words = re.findall(r"[A-Za-z0-9]+", str(text))
+    return "".join(word[0].upper() + word[1:] for word in words)
+
+
+def new_component_name(parts: Iterable[Any], taken: Container[str]) -> str:
+    """Return the parts as one name that is not taken, numbered from 2 where it is."""
+    name = "".join(pascal_case(part) for part in parts) or "Schema"
+    number = 1
+    candidate = name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}{number}"
+    return candidate
+
+
+def valid_component_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a name that OpenAPI allows for each component; an allowed one stays as it is."""
+    listed = list(names)
+    result = {name: name for name in listed if _COMPONENT_NAME.fullmatch(name)}
+    for name in sorted(set(listed) - result.keys()):
+        result[name] = new_component_name([name], set(result.values()))
+    return result
+
+
 def class_name(component: str) -> str:
     """Turn a component name into a class name, keeping its own capitals."""
-    parts = [part for part in re.split(r"[^0-9A-Za-z]+", component) if part]
-    name = "".join(part[0].upper() + part[1:] for part in parts) or "Model"
+    name = pascal_case(component) or "Model"
     if name[0].isdigit():
         name = f"N{name}"
     if keyword.iskeyword(name) or hasattr(builtins, name):
@@ -120,7 +151,7 @@ def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[
 
 def resource_class(resource: Sequence[str]) -> str:
     """Name the class of a resource: `("error_tracking", "issues")` → `ErrorTrackingIssues`."""
-    return "".join(word.capitalize() for part in resource for word in part.split("_") if word)
+    return "".join(map(pascal_case, resource))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +19,9 @@ import yaml
 
 from codegen.normalise.parameters import without_null
 
-from .annotations import component_of, references, resolve
 from .diagnostics import Diagnostic
-from .json_access import properties, strings
+from .json_access import iter_objects, properties, split_pointer, strings
+from .json_schema import component_of, resolve
 from .naming import resource_path
 
 __all__ = [
@@ -154,14 +154,16 @@ def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | No
     resource = _missing_resource(document, entry)
     if resource:
         return f"this schema has nothing below {resource}"
-    *parents, last = list(_tokens(entry["pointer"]))
+    *parents, last = split_pointer(entry["pointer"])
     target: Any = document
     for token in parents:
         target = _descend(target, token)
         if target is None:
             return f"nothing at {token!r}"
     verb, value = entry["verb"], copy.deepcopy(entry.get("value"))
-    unknown = references(value) - set(document.get("components", {}).get("schemas", {}))
+    components = document.get("components", {}).get("schemas", {})
+    names = (component_of(node) for node in iter_objects(value))
+    unknown = {name for name in names if name is not None and name not in components}
     if unknown:
         return f"this schema has no {', '.join(sorted(unknown))}"
     if isinstance(target, list):
@@ -193,7 +195,7 @@ def _missing_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> 
 
     An instance whose schema says nothing of a resource does not serve it, or not to API keys.
     """
-    tokens = list(_tokens(entry["pointer"]))
+    tokens = split_pointer(entry["pointer"])
     if entry["verb"] != "add" or tokens[0] != "paths" or len(tokens) != 2:
         return None
     start = str(entry.get("beside") or resource_path(tokens[1]))
@@ -242,11 +244,6 @@ def _descend(target: Any, token: str) -> Any:
     if isinstance(target, dict):
         return cast("dict[str, Any]", target).get(token)
     return None
-
-
-def _tokens(pointer: str) -> Iterator[str]:
-    for token in pointer.lstrip("/").split("/"):
-        yield token.replace("~1", "/").replace("~0", "~")
 
 
 def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:

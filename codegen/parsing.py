@@ -15,15 +15,13 @@ from typing import Any, Final, NoReturn, cast
 
 import yaml
 
-from .diagnostics import SchemaError
+from .diagnostics import FIX_DOCUMENT, USE_SERVED_SCHEMA, SchemaError
 from .json_access import join_pointer
 
 __all__ = ["parse"]
 
 _MAX_DEPTH: Final = 100
 _MAX_NODES: Final = 20_000_000
-_USE_SERVED_SCHEMA: Final = "Give the document a PostHog instance serves at /api/schema/"
-_FIX_DOCUMENT: Final = "Mend the document, or get a fresh one"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<part>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?")
 # YAML 1.1, which drf-spectacular writes, has no number with a power but no point: `1e3` is text.
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*(?:[eE][-+][0-9]+)?)?")
@@ -66,18 +64,18 @@ def parse(data: bytes, source: str) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         reason = f"it is not UTF-8 text (byte {error.start})"
-        raise SchemaError(source, reason, _USE_SERVED_SCHEMA) from None
+        raise SchemaError(source, reason, USE_SERVED_SCHEMA) from None
     start = text.lstrip()[:1]
     if not start:
-        raise SchemaError(source, "it is empty", _USE_SERVED_SCHEMA)
+        raise SchemaError(source, "it is empty", USE_SERVED_SCHEMA)
     if _HTML.match(text):
-        remedy = f"{_USE_SERVED_SCHEMA}; a page like this is often a login or an error of a proxy"
+        remedy = f"{USE_SERVED_SCHEMA}; a page like this is often a login or an error of a proxy"
         raise SchemaError(source, "it is an HTML page, not an OpenAPI document", remedy)
     try:
         return _parse_json(text, source) if start in "{[" else _YamlReader(source, text).load()
     except RecursionError:
         reason = f"it is nested more than {_MAX_DEPTH} levels deep"
-        raise SchemaError(source, reason, _FIX_DOCUMENT) from None
+        raise SchemaError(source, reason, FIX_DOCUMENT) from None
 
 
 def _parse_json(text: str, source: str) -> Any:
@@ -107,18 +105,18 @@ def _parse_json(text: str, source: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise SchemaError(
-            source, f"it is not valid JSON ({error.msg}, {where})", _FIX_DOCUMENT
+            source, f"it is not valid JSON ({error.msg}, {where})", FIX_DOCUMENT
         ) from None
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             reason = "it holds half of a surrogate pair, which is no text"
-            raise SchemaError(source, reason, _FIX_DOCUMENT) from None
+            raise SchemaError(source, reason, FIX_DOCUMENT) from None
     pointers = _check_depth(value, source)
     if duplicates:
         where = f"{source}#{pointers[id(duplicates[0])]}"
-        raise SchemaError(where, f"the key {duplicates[0].key!r} stands there twice", _FIX_DOCUMENT)
+        raise SchemaError(where, f"the key {duplicates[0].key!r} stands there twice", FIX_DOCUMENT)
     return value
 
 
@@ -130,7 +128,7 @@ def _check_depth(root: Any, source: str) -> dict[int, str]:
         value, pointer, depth = pending.pop()
         if depth > _MAX_DEPTH:
             reason = f"it is nested more than {_MAX_DEPTH} levels deep"
-            raise SchemaError(f"{source}#{pointer}", reason, _FIX_DOCUMENT)
+            raise SchemaError(f"{source}#{pointer}", reason, FIX_DOCUMENT)
         if isinstance(value, _DuplicateKeyObject):
             pointers[id(value)] = pointer
         if isinstance(value, dict):
@@ -153,7 +151,7 @@ def _parse_number(text: str, where: str) -> int | float:
             return int(text)
         if math.isfinite(value := float(text)):
             return value
-    raise SchemaError(where, f"{text[:40]} is no number that can be used", _FIX_DOCUMENT)
+    raise SchemaError(where, f"{text[:40]} is no number that can be used", FIX_DOCUMENT)
 
 
 class _YamlReader:
@@ -173,7 +171,7 @@ class _YamlReader:
         try:
             next(self._events)  # the start of the stream
             if isinstance(next(self._events), yaml.StreamEndEvent):
-                raise SchemaError(self._source, "it holds nothing but comments", _USE_SERVED_SCHEMA)
+                raise SchemaError(self._source, "it holds nothing but comments", USE_SERVED_SCHEMA)
             document = self._value(next(self._events), 0)
             next(self._events)
             following = next(self._events)
@@ -182,7 +180,7 @@ class _YamlReader:
             where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "no line known"
             problem = getattr(error, "problem", None) or "unreadable"
             reason = f"it is neither JSON nor valid YAML ({problem}, {where})"
-            raise SchemaError(self._source, reason, _USE_SERVED_SCHEMA) from None
+            raise SchemaError(self._source, reason, USE_SERVED_SCHEMA) from None
         if not isinstance(following, yaml.StreamEndEvent):
             self._fail(following, "a second document starts")
         return document
@@ -245,4 +243,4 @@ class _YamlReader:
 
     def _fail(self, event: Any, reason: str) -> NoReturn:
         line = event.start_mark.line + 1
-        raise SchemaError(f"{self._source}, line {line}", reason, _FIX_DOCUMENT)
+        raise SchemaError(f"{self._source}, line {line}", reason, FIX_DOCUMENT)

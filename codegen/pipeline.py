@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codegen.render.header import BANNER
 from codegen.render.package import package_files
 from codegen.render.registry import registry_files
 from codegen.render.resources import resource_files
+from codegen.render.text import BANNER
 
-from .defaults import drop_contradictions
 from .diagnostics import Diagnostic, GenerationError, SchemaError
 from .document import load
 from .models import ModelPlan, ModelSet, build_models
+from .models.check import drop_contradictions
 from .normalise import normalise
 from .overrides import Overrides, apply_overrides, load_overrides
 from .released_names import load_names

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 from codegen.diagnostics import GenerationError
+from codegen.render.package import models_init, subpackage_init
 
-from .check import find_errors, propagate_users, query_nodes
+from .check import find_errors, query_nodes, users_of_components
 from .dcg import annotate
 from .ir import Kind, ModelPlan, ModelSet, Statistics
-from .package import render_package, render_subpackage
 from .prepare import prepare
 from .render import render_module
 from .split import split
@@ -35,7 +35,7 @@ def build_models(plan: ModelPlan) -> ModelSet:
         GenerationError: Two properties or components share a Python name, a default contradicts
             its schema, a reference leads nowhere. All such problems are named at once.
     """
-    users = propagate_users(plan)
+    users = users_of_components(plan)
     errors = find_errors(plan, users)
     if errors:
         raise GenerationError(errors)
@@ -49,10 +49,10 @@ def build_models(plan: ModelPlan) -> ModelSet:
         )
         for module in modules
     }
-    files["models/__init__.py"] = render_package(exports)
+    files["models/__init__.py"] = models_init(exports)
     for package, text in _SUBPACKAGES.items():
         if any(module.path.startswith(f"{package}.") for module in modules):
-            files[f"models/{package}/__init__.py"] = render_subpackage(text)
+            files[f"models/{package}/__init__.py"] = subpackage_init(text)
     return ModelSet(
         files=dict(sorted(files.items())),
         exports=dict(sorted(exports.items())),

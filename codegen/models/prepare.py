@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 from codegen.diagnostics import Diagnostic, GenerationError
-from codegen.naming import words
+from codegen.json_access import join_pointer
+from codegen.json_schema import Schema, alternatives, component_pointer, resolve
+from codegen.naming import pascal_case
 
 from .fields import fallback_field_names, field_names
 from .ir import Field, ModelPlan, Prepared, Shape, ShapeKind, Value
-from .schemas import Schema, alternatives, escape, resolve
 from .tags import find_tags, literal_values
 from .translate import Translator
 from .type_registry import SchemaLocation, TypeRegistry
@@ -81,8 +82,7 @@ class _Preparation:
             raise GenerationError(self._errors)
 
     def _location(self, component: str) -> SchemaLocation:
-        pointer = f"#/components/schemas/{escape(component)}"
-        return SchemaLocation(component, pointer, self._plan.names[component])
+        return SchemaLocation(component, component_pointer(component), self._plan.names[component])
 
     def _component(self, component: str) -> None:
         schema = self._schemas[component]
@@ -115,8 +115,8 @@ class _Preparation:
         body: dict[str, Schema] = {}
         for index, (wire, name) in enumerate(names.items()):
             property_schema, values = properties[wire], tag_values.get(wire)
-            pointer = f"/properties/{escape(wire)}"
-            inner = location.child(pointer, _pascal(wire), variant=location.variant)
+            pointer = join_pointer("", "properties", wire)
+            inner = location.child(pointer, pascal_case(wire), variant=location.variant)
             # What is only written is never in an answer, whatever `required` says of requests.
             is_required = wire in required and not property_schema.get("writeOnly")
             field, tag = f"f{index}", self._tag(property_schema, values, required=is_required)
@@ -157,7 +157,7 @@ class _Preparation:
             names = {wire: names.get(wire) or fallback[wire] for wire in listed}
             conflicts = [(wire, f"its field is called {name!r}") for wire, name in fallback.items()]
         diagnostics = [
-            Diagnostic(f"{location.pointer}/properties/{escape(wire)}", reason)
+            Diagnostic(join_pointer(location.pointer, "properties", wire), reason)
             for wire, reason in conflicts
         ]
         if self._plan.lenient:
@@ -188,7 +188,3 @@ class _Preparation:
         if closed:
             return self._translator.closed(schema, closed, location)
         return self._translator.type(schema, location)
-
-
-def _pascal(wire: str) -> str:
-    return "".join(word.capitalize() for word in words(wire))

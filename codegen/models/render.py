@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from codegen.render.header import BANNER
+from codegen.render.text import BANNER
 
 from .split import Module
 from .types import OWN_TYPE_MARK, NamedType, call, subscript

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from codegen.graph import reachable, strongly_connected_components
+from codegen.graph import invert, propagate_users, reachable, strongly_connected_components
 from codegen.naming import words
 
 from .types import NamedType
@@ -63,8 +63,8 @@ def split(
         query: For each component of the query package, the nodes that lead to it.
     """
     dependencies = {name: named_type.dependencies for name, named_type in types.items()}
-    families = _propagate_users(types, dependencies, users)
-    nodes = _propagate_users(types, dependencies, query)
+    families = _users_of_types(types, dependencies, users)
+    nodes = _users_of_types(types, dependencies, query)
     queries = reachable(
         (n for n, named_type in types.items() if named_type.shape.owner in query), dependencies
     )
@@ -87,23 +87,15 @@ def split(
     return tuple(modules)
 
 
-def _propagate_users(
+def _users_of_types(
     types: Mapping[str, NamedType],
     dependencies: Mapping[str, frozenset[str]],
     users: Mapping[str, frozenset[str]],
 ) -> dict[str, frozenset[str]]:
-    """Hand users down from each type to those it needs: inline ones have none of their own."""
-    all_users = {
-        name: users.get(named_type.shape.component, frozenset())
-        for name, named_type in types.items()
-    }
-    for cycle in reversed(strongly_connected_components(dependencies)):
-        cycle_users = frozenset[str]().union(*(all_users[name] for name in cycle))
-        for name in cycle:
-            all_users[name] = cycle_users
-            for dependency in dependencies[name]:
-                all_users[dependency] |= cycle_users
-    return all_users
+    """Return the users of each type. An inline type has those of the types that need it."""
+    direct = {name: users.get(own.shape.component, ()) for name, own in types.items()}
+    propagated = propagate_users(invert(direct), dependencies)
+    return {name: propagated.get(name, frozenset()) for name in types}
 
 
 def _module_key(users: frozenset[str]) -> _ModuleKey:

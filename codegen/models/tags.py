@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from codegen.diagnostics import Diagnostic
+from codegen.json_schema import (
+    Schema,
+    alternatives,
+    closed_values,
+    component_of,
+    component_pointer,
+    iter_schemas,
+    resolve,
+)
 
 from .fields import field_name
 from .ir import Value
-from .schemas import (
-    REF,
-    Schema,
-    alternatives,
-    children,
-    closed_values,
-    component_of,
-    escape,
-    resolve,
-)
 
 __all__ = ["Discriminator", "Tags", "find_tags", "literal_values"]
 
@@ -83,9 +82,7 @@ def find_tags(
     candidates: list[_Candidate] = []
     diagnostics: list[Diagnostic] = []
     for component in modelled:
-        for pointer, schema in _walk(
-            f"#/components/schemas/{escape(component)}", schemas[component]
-        ):
+        for pointer, schema in iter_schemas(schemas[component], component_pointer(component)):
             branches = alternatives(schema)
             if branches is None:
                 continue
@@ -115,12 +112,6 @@ def find_tags(
         discriminators=discriminators,
         diagnostics=tuple(diagnostics),
     )
-
-
-def _walk(pointer: str, schema: Schema) -> Iterator[tuple[str, Schema]]:
-    yield pointer, schema
-    for path, child in children(schema):
-        yield from _walk(pointer + path, child)
 
 
 def _inferred_candidate(pointer: str, branches: list[Schema], schemas: Schema) -> _Candidate | None:
@@ -172,7 +163,7 @@ def _declared_candidate(
         name = component_of(branch)
         if name is None or not schemas.get(name, {}).get("properties"):
             return "a variant is no component with properties"
-        mapped = tuple(v for v, ref in mapping.items() if ref.removeprefix(REF) == name)
+        mapped = tuple(v for v, ref in mapping.items() if component_of({"$ref": ref}) == name)
         declared = literal_values(resolve(schemas[name]["properties"].get(wire, {}), schemas))
         tag_values = _with_types(mapped, declared) or declared
         if any(isinstance(value, bool) for value in declared or ()):

@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
+from codegen.json_schema import (
+    Schema,
+    alternatives,
+    closed_values,
+    component_of,
+    reference_to,
+    resolve,
+    types_of,
+)
+
 from .ir import Value
-from .schemas import Schema, alternatives, closed_values, component_of, resolve, types_of
 from .tags import Tags, literal_values
-from .type_registry import SchemaLocation, TypeRegistry, reference
+from .type_registry import SchemaLocation, TypeRegistry
 
 __all__ = ["Translator"]
 
@@ -77,7 +86,7 @@ class Translator:
         """Translate a property that admits some values only, by the enum's name if it has one."""
         name = component_of(schema)
         if name is not None and literal_values(self._schemas[name]) == values:
-            return reference(self._tokens[name])
+            return reference_to(self._tokens[name])
         return self._type_registry.literal_type(values, location)
 
     def _combine(self, union: _Union, location: SchemaLocation) -> Schema:
@@ -117,7 +126,7 @@ class Translator:
         if types_of(resolve(target, self._schemas)) == "null":
             union.null = True
             return
-        union.members.append(reference(self._tokens[name]))
+        union.members.append(reference_to(self._tokens[name]))
         union.admit_other_values(literal_values(target) or (), types_of(target))
 
     def _collect_values(self, values: list[Any], schema: Schema, union: _Union) -> None:
@@ -188,7 +197,7 @@ class Translator:
 
     def _object(self, schema: Schema, location: SchemaLocation) -> Schema:
         if schema.get("properties"):
-            return reference(self._promote_inline(schema, location))
+            return reference_to(self._promote_inline(schema, location))
         values = schema.get("additionalProperties")
         if not isinstance(values, dict) or not values:
             return {"type": "object", "additionalProperties": True}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from codegen.diagnostics import Diagnostic
+from codegen.json_schema import Schema, reference_to
 
 from .ir import Shape, Value
-from .schemas import Schema
 
-__all__ = ["SchemaLocation", "TypeRegistry", "reference"]
+__all__ = ["SchemaLocation", "TypeRegistry"]
 
 _MAX_INLINE_VALUES = 24
 """An inline enum with more values gets a name, so that it is written once."""
@@ -81,7 +81,7 @@ class TypeRegistry:
     def literal_type(self, values: tuple[Value, ...], location: SchemaLocation) -> Schema:
         """Refer to a Literal that is written out where it is used, unless it is long."""
         if values in self._shared_literals:
-            return reference(self._shared_literals[values])
+            return reference_to(self._shared_literals[values])
         token = self.new_token()
         long = len(values) > _MAX_INLINE_VALUES
         if long:
@@ -94,14 +94,14 @@ class TypeRegistry:
             values=values,
         )
         self.add(shape, {})
-        return reference(token)
+        return reference_to(token)
 
     def discriminated(self, variants: Iterable[str], by: str, location: SchemaLocation) -> Schema:
         """Refer to a union of tokens told apart by a field, written out where it is used."""
         token = self.new_token()
         shape = Shape(token=token, kind="union", name="", owner=location.owner, discriminator=by)
-        self.add_root(shape, {"anyOf": [reference(variant) for variant in variants]})
-        return reference(token)
+        self.add_root(shape, {"anyOf": [reference_to(variant) for variant in variants]})
+        return reference_to(token)
 
     def unique(self, base_name: str) -> str:
         """Take a class name, with a number where it is taken."""
@@ -114,8 +114,3 @@ class TypeRegistry:
     def report(self, location: SchemaLocation, reason: str) -> None:
         """Note what is represented more loosely than the schema has it."""
         self.diagnostics.append(Diagnostic(location.pointer, reason))
-
-
-def reference(token: str) -> Schema:
-    """Refer to a token."""
-    return {"$ref": f"#/components/schemas/{token}"}

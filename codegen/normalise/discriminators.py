@@ -10,16 +10,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from codegen.json_access import join_pointer
+from codegen.json_access import join_pointer, type_of
+from codegen.json_schema import COMPONENT_PREFIX, iter_schemas, rewrite
+from codegen.naming import new_component_name, pascal_case
 
 from .drf_quirks import open_nulls
-from .inline_variants import PREFIX, promote_inline_variants, property_values
+from .inline_variants import promote_inline_variants, property_values
 from .keywords import NULL, Schema, is_null, split
-from .naming import new_component_name, pascal_case
 from .parameters import is_parameter, without_null
 from .unions import NOT_OBJECTS, union
-from .values import type_of
-from .walk import iter_schemas, rewrite, schema_sites
+from .walk import schema_sites
 
 __all__ = ["normalise_discriminators"]
 
@@ -90,7 +90,7 @@ def _leaves(
     """Yield the alternatives in an alternative: a variant may be a union itself."""
     target = variant
     if "$ref" in variant:
-        target, _ = split(components[variant["$ref"].removeprefix(PREFIX)])
+        target, _ = split(components[variant["$ref"].removeprefix(COMPONENT_PREFIX)])
     inner = target.get("oneOf", target.get("anyOf"))
     if inner is None:
         yield variant
@@ -113,7 +113,7 @@ def _complete_mapping(
     mapping = {value: target for target, values in values_of.items() for value in values}
     for leaf in targets:
         reference: str | None = leaf.get("$ref")
-        target = components.get(reference.removeprefix(PREFIX), {}) if reference else leaf
+        target = components.get(reference.removeprefix(COMPONENT_PREFIX), {}) if reference else leaf
         if reference is None or target.get("type") != "object":
             return {}, NOT_OBJECTS
         values = property_values(target, name, components)
@@ -121,7 +121,7 @@ def _complete_mapping(
             return {}, f"`{name}` holds values of several types"
         if reference in values_of:
             continue
-        texts = [reference.removeprefix(PREFIX)] if values is None else map(_text, values)
+        texts = [reference.removeprefix(COMPONENT_PREFIX)] if values is None else map(_text, values)
         unmapped = [text for text in texts if text not in mapping]
         if not unmapped:
             return {}, f"the values of `{name}` do not tell the alternatives apart"
@@ -142,7 +142,7 @@ def _tag_requirements(schema: Mapping[str, Any]) -> dict[str, TagRequirement]:
         values[target].append(value)
     name = schema["discriminator"]["propertyName"]
     return {
-        target: (target.removeprefix(PREFIX), name, tuple(sorted(texts)))
+        target: (target.removeprefix(COMPONENT_PREFIX), name, tuple(sorted(texts)))
         for target, texts in values.items()
     }
 
@@ -198,7 +198,7 @@ def _collect_requirements(
     for pointer, holder, key in schema_sites(document):
         for _, schema in iter_schemas(holder[key], pointer):
             if "$ref" in schema:
-                other_uses[schema["$ref"].removeprefix(PREFIX)] += 1
+                other_uses[schema["$ref"].removeprefix(COMPONENT_PREFIX)] += 1
             if "discriminator" in schema:
                 for requirement in _tag_requirements(schema).values():
                     requirements_of[requirement[0]].add(requirement)
@@ -233,7 +233,9 @@ def _with_tag_values(
 def _retarget(core: Schema, derived_names: Mapping[TagRequirement, str]) -> Schema:
     """Point a union to the derived components. One of a single alternative needs no union."""
     new_targets = {
-        target: PREFIX + derived_names[requirement] if requirement in derived_names else target
+        target: COMPONENT_PREFIX + derived_names[requirement]
+        if requirement in derived_names
+        else target
         for target, requirement in _tag_requirements(core).items()
     }
     variants = [{"$ref": new_targets[variant["$ref"]]} for variant in core["oneOf"]]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from codegen.json_access import lookup, split_pointer
+from codegen.json_schema import component_of, reference_to, rewrite
+from codegen.naming import new_component_name
 
 from .keywords import Schema, split
-from .naming import new_component_name
-from .walk import rewrite, schema_sites
+from .walk import schema_sites
 
-__all__ = ["PREFIX", "promote_inline_variants", "property_values"]
+__all__ = ["promote_inline_variants", "property_values"]
 
-PREFIX = "#/components/schemas/"
 _PATH_PARTS = 3  # "paths", the path, the method
 
 
@@ -40,7 +40,7 @@ def promote_inline_variants(document: dict[str, Any]) -> None:
                 label = "".join(map(str, values or ())) or f"Variant{index + 1}"
                 name = new_component_name([*_name_parts(document, pointer), label], components)
                 components[name] = variant
-                variants[index] = {"$ref": PREFIX + name}
+                variants[index] = reference_to(name)
         return schema | {"oneOf": variants}
 
     for pointer, holder, key in list(schema_sites(document)):
@@ -55,8 +55,8 @@ def _values(
         return [core["const"]]
     if "enum" in core:
         return list(core["enum"])
-    if "$ref" in core:
-        name = core["$ref"].removeprefix(PREFIX)
+    name = component_of(core)
+    if name is not None:
         return None if name in seen else _values(components[name], components, seen | {name})
     if "anyOf" not in core:
         return [] if core == {"type": "null"} else None

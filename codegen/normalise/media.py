@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from codegen.json_access import as_mapping, join_pointer
+from codegen.json_access import ResolvedObject, as_mapping, join_pointer
 
-from .context import Context
-from .keywords import Schema, branches, split
-from .references import ResolvedObject
+from .keywords import Context, Schema, branches, split
 from .unions import union
 from .walk import without_prose
 

@@ -11,12 +11,10 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from codegen.json_access import join_pointer
+from codegen.json_access import join_pointer, matches_type
 
-from .context import Context
-from .keywords import BLANK, Schema, is_null, split
+from .keywords import BLANK, Context, Schema, is_null, split
 from .unions import discriminated, union
-from .values import matches
 from .walk import without_prose
 
 __all__ = ["Merger"]
@@ -201,7 +199,7 @@ def _common_values(left: Schema, right: Schema, kind: str) -> list[Any] | None:
     return [
         value
         for value in lists[0]
-        if matches(value, kind)
+        if matches_type(value, kind)
         and all(value in other for other in lists[1:])
         and all(_satisfies_limits(value, part) for part in (left, right))
     ]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from codegen.json_access import as_mapping, as_sequence, as_text, join_pointer
+from codegen.json_access import (
+    ResolvedObject,
+    as_mapping,
+    as_sequence,
+    as_text,
+    follow_reference,
+    join_pointer,
+    unique,
+)
 
 from .keywords import Schema
 from .media import body, responses
 from .parameters import parameters
-from .references import ResolvedObject, follow_reference
 from .schemas import SchemaNormaliser
-from .security import security
-from .values import unique
 from .walk import METHODS
 
 __all__ = ["paths"]
 
+_PERSONAL_API_KEY: Final = "PersonalAPIKeyAuth"
 _ITEM_KEYS: Final = frozenset({"$ref", "description", "parameters", "servers", "summary"})
 
 
@@ -94,7 +100,9 @@ def _operation(
         built["responses"] = responses(response_objects, normaliser, keep_prose=keep_prose)
     required = raw.get("security", document.get("security"))
     if required is not None:
-        built["security"] = security(required, join_pointer(pointer, "security"), normaliser.report)
+        built["security"] = _security(
+            required, join_pointer(pointer, "security"), normaliser.report
+        )
     for key in ("callbacks", "servers"):
         if raw.get(key):
             normaliser.report(
@@ -112,3 +120,26 @@ def _parameter_list(
         follow_reference(document, value, join_pointer(where, index))
         for index, value in enumerate(values)
     ]
+
+
+def _security(
+    raw: Any, pointer: str, report: Callable[[str, str], None]
+) -> list[dict[str, list[str]]]:
+    """Return one requirement with all scopes, sorted; an empty list where none is needed."""
+    scopes: dict[str, set[str]] = {}
+    is_public_too = False
+    for index, value in enumerate(as_sequence(raw, pointer)):
+        requirement = as_mapping(value, join_pointer(pointer, index))
+        is_public_too = is_public_too or not requirement
+        for scheme, listed in requirement.items():
+            where = join_pointer(pointer, index, scheme)
+            required = {as_text(scope, where) for scope in as_sequence(listed, where)}
+            scopes.setdefault(scheme, set()).update(required)
+    if not scopes:
+        return []
+    if is_public_too:
+        report(pointer, "it may be called with a key or without; taken as with")
+    if _PERSONAL_API_KEY in scopes:
+        return [{_PERSONAL_API_KEY: sorted(scopes[_PERSONAL_API_KEY])}]
+    report(pointer, f"no personal API key may call it, only {' or '.join(sorted(scopes))}")
+    return [{scheme: sorted(required)} for scheme, required in sorted(scopes.items())]

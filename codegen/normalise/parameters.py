@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from asyncposthog.config import CLIENT_HEADERS
-from codegen.json_access import as_mapping, as_text, join_pointer, split_pointer
+from codegen.json_access import ResolvedObject, as_mapping, as_text, join_pointer, split_pointer
 
-from .context import Context
-from .keywords import Schema, is_null, split
-from .references import ResolvedObject
+from .keywords import Context, Schema, is_null, split
 from .unions import union
 
 __all__ = ["is_parameter", "parameters", "without_null"]

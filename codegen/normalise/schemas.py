@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from codegen.diagnostics import Diagnostic, SchemaError
+from codegen.diagnostics import FIX_DOCUMENT, Diagnostic, SchemaError
 from codegen.json_access import (
     MISSING,
     as_mapping,
@@ -18,19 +18,18 @@ from codegen.json_access import (
     lookup,
     split_pointer,
 )
+from codegen.json_schema import COMPONENT_PREFIX
+from codegen.naming import new_component_name, valid_component_names
 
 from .keywords import BLANK, FLAGS, NULL, PROSE, UNSUPPORTED, Schema, is_null, split
 from .merge import Merger
-from .naming import new_component_name, valid_component_names
 from .split_by_type import split_by_type
 from .unions import NOT_OBJECTS, common_annotations, discriminated, may_be_discriminated, union
 from .walk import direct_references
 
-__all__ = ["PREFIX", "SchemaNormaliser"]
+__all__ = ["SchemaNormaliser"]
 
 _NESTING = frozenset({"additionalProperties", "items", "prefixItems", "properties"})
-PREFIX = "#/components/schemas/"
-_REMEDY = "Mend the reference, or get a fresh document with `python -m codegen fetch`"
 
 
 class SchemaNormaliser:
@@ -80,7 +79,7 @@ class SchemaNormaliser:
 
     def resolve(self, reference: str) -> Schema | None:
         """Return the normalised component a reference names, or None inside a cycle."""
-        return self._component(reference.removeprefix(PREFIX))
+        return self._component(reference.removeprefix(COMPONENT_PREFIX))
 
     def normalise(self, raw: Any, pointer: str) -> Schema:
         """Return the normalised form of a schema."""
@@ -125,11 +124,11 @@ class SchemaNormaliser:
         path = split_pointer(text)
         if lookup(self._document, path) is MISSING:
             reason = f"it refers to {text!r}, which the document does not hold"
-            raise SchemaError(f"#{pointer}", reason, _REMEDY)
+            raise SchemaError(f"#{pointer}", reason, FIX_DOCUMENT)
         whole = path[:2] == ("components", "schemas") and len(path) == 3
         name = self._valid_names[path[2]] if whole else self._promote_inner_schema(text, path)
         constant = self._constant(name)
-        return {"$ref": PREFIX + name} if constant is None else constant
+        return {"$ref": COMPONENT_PREFIX + name} if constant is None else constant
 
     def _component(self, name: str) -> Schema | None:
         if name not in self._components:
@@ -233,7 +232,9 @@ class SchemaNormaliser:
         for value, target in as_mapping(discriminator.get("mapping") or {}, below).items():
             text = as_text(target, join_pointer(below, value))
             # A bare component name is allowed in a mapping.
-            full = PREFIX + join_pointer("", text)[1:] if text in self._valid_names else text
+            full = (
+                COMPONENT_PREFIX + join_pointer("", text)[1:] if text in self._valid_names else text
+            )
             reference = self.reference(full, join_pointer(below, value))
             if "$ref" in reference:
                 mapping[value] = reference["$ref"]

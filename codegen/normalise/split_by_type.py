@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from codegen.json_access import as_mapping, as_sequence, as_text, join_pointer
+from codegen.json_access import (
+    as_mapping,
+    as_sequence,
+    as_text,
+    join_pointer,
+    matches_type,
+    type_of,
+    unique,
+)
 
-from .context import Context
-from .keywords import APPLICABLE, BLANK, NULL, Schema
-from .values import allowed_values, matches, type_of, unique
+from .keywords import APPLICABLE, BLANK, NULL, Context, Schema
 
 __all__ = ["split_by_type"]
 
@@ -28,11 +34,33 @@ _INT64_EDGE = 2**63
 def split_by_type(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Schema]:
     """Return the cores a schema's own keywords amount to; none where it says nothing."""
     types = _types(raw, pointer, context)
-    values = allowed_values(raw, pointer, context)
+    values = _allowed_values(raw, pointer, context)
     if values is not None:
         return _split_values(raw, types, values, pointer, context)
     types = types or _implied_types(raw, pointer, context)
     return [_core(raw, kind, types, pointer, context) for kind in types]
+
+
+def _allowed_values(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Any] | None:
+    """Return the values `const` and `enum` leave, or None where there is neither."""
+    values = None
+    if "enum" in raw:
+        listed = as_sequence(raw["enum"], join_pointer(pointer, "enum"))
+        values = unique(listed)
+        if len(values) < len(listed):
+            context.report(
+                join_pointer(pointer, "enum"), "the enum repeats values; each is kept once"
+            )
+        if not values:
+            context.report(join_pointer(pointer, "enum"), "the enum is empty; it is dropped")
+            values = None
+    if "const" in raw:
+        if values is not None and raw["const"] not in values:
+            context.report(
+                join_pointer(pointer, "const"), "the const is not in the enum; the const is kept"
+            )
+        values = [raw["const"]]
+    return values
 
 
 def _types(raw: Mapping[str, Any], pointer: str, context: Context) -> list[str]:
@@ -75,8 +103,8 @@ def _split_values(
     rest = [value for value in values if value is not None]
     cores: list[Schema] = []
     for kind in declared:
-        own_values = [value for value in rest if matches(value, kind)]
-        rest = [value for value in rest if not matches(value, kind)]
+        own_values = [value for value in rest if matches_type(value, kind)]
+        rest = [value for value in rest if not matches_type(value, kind)]
         cores += _enumerated(raw, kind, declared, own_values, pointer, context)
     if rest and declared:
         context.report(

@@ -7,10 +7,11 @@ in data. That knowledge is here, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from codegen.json_access import join_pointer
+from codegen.json_schema import iter_schemas, rewrite
 
 from .keywords import PROSE, Schema
 
@@ -18,57 +19,13 @@ __all__ = [
     "METHODS",
     "SchemaSite",
     "direct_references",
-    "iter_schemas",
     "references",
-    "rewrite",
     "schema_sites",
-    "subschemas",
     "without_prose",
 ]
 
-_SCHEMA_KEYS = (
-    "additionalItems",
-    "additionalProperties",
-    "contains",
-    "contentSchema",
-    "else",
-    "if",
-    "items",
-    "not",
-    "propertyNames",
-    "then",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-)
-_LIST_KEYS = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
-_MAP_KEYS = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
 SchemaSite: TypeAlias = tuple[str, dict[str, Any], str]
 METHODS: Final = ("delete", "get", "patch", "post", "put")
-
-
-def subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield the path to, and the value of, each schema that stands directly in a schema."""
-    for key in _SCHEMA_KEYS:
-        if isinstance(schema.get(key), Mapping):
-            yield (key,), schema[key]
-    for key in _LIST_KEYS:
-        if isinstance(schema.get(key), list):
-            for index, value in enumerate(schema[key]):
-                yield (key, index), value
-    for key in _MAP_KEYS:
-        if isinstance(schema.get(key), Mapping):
-            for name, value in schema[key].items():
-                yield (key, name), value
-
-
-def iter_schemas(schema: Any, pointer: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each schema in a schema, itself included, with its pointer."""
-    if not isinstance(schema, Mapping):
-        return
-    node = cast("Mapping[str, Any]", schema)
-    yield pointer, node
-    for path, value in subschemas(node):
-        yield from iter_schemas(value, join_pointer(pointer, *path))
 
 
 def direct_references(schema: Any) -> Iterator[str]:
@@ -82,33 +39,6 @@ def direct_references(schema: Any) -> Iterator[str]:
         if isinstance(node.get(key), list):
             for value in node[key]:
                 yield from direct_references(value)
-
-
-def rewrite(schema: Schema, change: Callable[[Schema, str], Schema], pointer: str = "") -> Schema:
-    """Rebuild a normalised schema from the innermost schema outwards.
-
-    Args:
-        schema: The schema. It is not changed.
-        change: Takes a schema, whose inner schemas are done, and its pointer; returns the new one.
-        pointer: The pointer of `schema`.
-    """
-    built = dict(schema)
-    for key in _SCHEMA_KEYS:
-        if isinstance(built.get(key), Mapping):
-            built[key] = rewrite(built[key], change, join_pointer(pointer, key))
-    for key in _LIST_KEYS:
-        if isinstance(built.get(key), list):
-            built[key] = [
-                rewrite(value, change, join_pointer(pointer, key, index))
-                for index, value in enumerate(built[key])
-            ]
-    for key in _MAP_KEYS:
-        if isinstance(built.get(key), Mapping):
-            built[key] = {
-                name: rewrite(value, change, join_pointer(pointer, key, name))
-                for name, value in built[key].items()
-            }
-    return change(built, pointer)
 
 
 def without_prose(schema: Schema) -> Schema:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codegen.surface.tree import Method, Surface
 
-from .header import BANNER
+from .text import BANNER
 
 __all__ = ["reference"]
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from codegen.annotations import references
+from codegen.graph import reachable
+from codegen.json_schema import reference_graph
 from codegen.surface.tree import Method, Resource, Surface
 
-from .header import BANNER
+from .text import BANNER
 
 __all__ = ["constant_names", "registry_files"]
 
@@ -167,7 +168,7 @@ def _limits(buckets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _schemas(surface: Surface) -> str:
     """Print the schemas reachable from bodies and answers, one to a line."""
     components = surface.document["components"]["schemas"]
-    pending = [
+    roots = [
         name
         for method in surface.methods
         for name in (
@@ -176,15 +177,10 @@ def _schemas(surface: Surface) -> str:
         )
         if name
     ]
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name not in seen and name in components:
-            seen.add(name)
-            pending += references(components[name])
+    names = reachable(roots, reference_graph(components))
     lines = ",\n".join(
         f"{json.dumps(name)}:{json.dumps(components[name], sort_keys=True, separators=(',', ':'))}"
-        for name in sorted(seen)
+        for name in sorted(names)
     )
     comment = json.dumps(BANNER.lstrip("# "))
     return f'{{"$comment":{comment},"components":{{"schemas":{{\n{lines}\n}}}}}}\n'

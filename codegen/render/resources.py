@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from codegen.surface.tree import Argument, Method, Resource, Surface
 
-from .header import BANNER
 from .method_docstring import method_docstring
 from .registry import constant_names
-from .text import docstring
+from .text import BANNER, docstring
 
 __all__ = ["resource_files"]
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncposthog.operation import Body, Parameter
-from codegen.annotations import argument_annotation, component_of, is_object, references, resolve
 from codegen.json_access import mapping, objects, properties, strings
+from codegen.json_schema import component_of, reference_to, references, resolve
 from codegen.naming import python_name
 from codegen.overrides import OperationOverrides
 
+from .annotations import argument_annotation, is_object
 from .inline_schemas import ComponentRegistry
 from .tree import Argument
 
@@ -23,6 +24,7 @@ __all__ = [
     "build_parameters",
     "field_arguments",
     "parameter_arguments",
+    "parameter_components",
 ]
 
 
@@ -120,6 +122,16 @@ def parameter_arguments(
     return arguments
 
 
+def parameter_components(operation: Mapping[str, Any]) -> set[str]:
+    """Return the components that the parameters of an operation refer to."""
+    names: set[str] = set()
+    for parameter in objects(operation, "parameters"):
+        # A parameter sent as JSON has its schema below a media type.
+        bodies = [parameter, *mapping(parameter, "content").values()]
+        names.update(*(references(body.get("schema")) for body in bodies))
+    return names
+
+
 def _path_annotation(parameter: Parameter) -> str:
     if parameter.type == "integer":
         return "int"
@@ -186,7 +198,7 @@ def field_arguments(
         The arguments, and the components their annotations may name.
     """
     if not body.flat:
-        ref = {"$ref": f"#/components/schemas/{body.schema}"} if body.schema else schema
+        ref = reference_to(body.schema) if body.schema else schema
         annotation = argument_annotation(ref, components, class_of)
         body_argument = Argument(names.allocate("body"), "body", "body", annotation, body.required)
         return [body_argument], references(ref)

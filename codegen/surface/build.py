@@ -15,9 +15,10 @@ from fnmatch import fnmatchcase
 from typing import Any, cast
 
 from asyncposthog.operation import Body, Operation, Owner, Pagination
-from codegen.annotations import references, resolve
 from codegen.diagnostics import Diagnostic
+from codegen.graph import propagate_users
 from codegen.json_access import join_pointer, mapping, objects, properties, strings
+from codegen.json_schema import reference_graph, resolve
 from codegen.naming import (
     Route,
     class_names,
@@ -34,12 +35,12 @@ from .arguments import (
     build_parameters,
     field_arguments,
     parameter_arguments,
+    parameter_components,
 )
 from .inline_schemas import ComponentRegistry
 from .pagination import detect_pagination, is_list
 from .responses import MethodResponse, declared_response, method_response
 from .tree import Argument, Method, Resource, SkippedOperation, Surface
-from .usage import usage
 
 __all__ = ["ReleasedNames", "build_surface"]
 
@@ -135,7 +136,7 @@ def build_surface(
         resources=_tree(methods),
         methods=tuple(methods),
         class_names=class_of,
-        users=usage(used, components.schemas),
+        users=propagate_users(used, reference_graph(components.schemas)),
         released={pending.key: pending.name for pending in pending_methods},
         schema_operations=tuple(sorted(k for d in pending_methods for k in _schema_operations(d))),
         skipped=_skipped_operations(document),
@@ -280,7 +281,7 @@ def _method(
         pending.raw, pending.route.parameters, schemas, pending.overrides, names
     )
     arguments = parameter_arguments(parameters, pending.raw, schemas, class_of)
-    requested = references(pending.raw.get("parameters"))
+    requested = parameter_components(pending.raw)
     body = pending.body
     if body is not None:
         fields, used = field_arguments(body, pending.body_schema, schemas, class_of, names)

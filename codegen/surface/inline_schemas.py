@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.annotations import component_of
+from codegen.json_schema import component_of
 
 __all__ = ["ComponentRegistry"]
 

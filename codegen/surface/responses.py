@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncposthog.operation import Pagination, Result
-from codegen.annotations import component_of, resolve, result_annotation
 from codegen.json_access import mapping, properties
+from codegen.json_schema import component_of, reference_to, resolve
 from codegen.overrides import OperationOverrides
 
+from .annotations import result_annotation
 from .inline_schemas import ComponentRegistry
 
 __all__ = ["MethodResponse", "declared_response", "method_response"]
@@ -153,7 +154,7 @@ def _item_annotation(
         updated = {**envelope, "properties": {**envelope["properties"]}}
         updated["properties"][pagination.items or "results"] = {
             **items,
-            "items": {"$ref": f"#/components/schemas/{item}"},
+            "items": reference_to(item),
         }
         components.schemas[component] = updated
     return f"m.{{{item}}}"

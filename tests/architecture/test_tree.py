@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from codegen.pipeline import GENERATED_FOLDERS
-from codegen.render.header import BANNER
+from codegen.render.text import BANNER
 
 from .subprocesses import ROOT
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from codegen.render.header import BANNER
+from codegen.render.text import BANNER
 
 from .model_helpers import NUMBER, TEXT, Package, build, obj, package, ref
 

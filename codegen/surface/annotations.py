@@ -9,18 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .json_access import mapping
+from codegen.json_access import mapping
+from codegen.json_schema import component_of, resolve
 
-__all__ = [
-    "argument_annotation",
-    "component_of",
-    "is_object",
-    "references",
-    "resolve",
-    "result_annotation",
-]
+__all__ = ["argument_annotation", "is_object", "result_annotation"]
 
-_REF = "#/components/schemas/"
 _MAX_VARIANTS = 6
 _MAX_LITERALS = 40
 _MAX_DEPTH = 30
@@ -32,39 +25,6 @@ _STRINGS = {
     "binary": "FileInput",
 }
 _SCALARS = {"integer": "int", "number": "float", "boolean": "bool", "null": "None"}
-
-
-def component_of(schema: Mapping[str, Any]) -> str | None:
-    """Return the component a schema is a reference to, if it is one."""
-    ref = schema.get("$ref")
-    return ref.removeprefix(_REF) if isinstance(ref, str) else None
-
-
-def resolve(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow references to a schema that is none."""
-    seen: set[str] = set()
-    while (name := component_of(schema)) is not None:
-        if name in seen or name not in components:
-            return {}
-        seen.add(name)
-        schema = components[name]
-    return schema
-
-
-def references(schema: Any) -> set[str]:
-    """Collect the components a schema refers to directly."""
-    names: set[str] = set()
-    if isinstance(schema, dict):
-        node = cast("dict[str, Any]", schema)
-        ref = node.get("$ref")
-        if isinstance(ref, str):
-            names.add(ref.removeprefix(_REF))
-        for value in node.values():
-            names |= references(value)
-    elif isinstance(schema, list):
-        for value in cast("list[Any]", schema):
-            names |= references(value)
-    return names
 
 
 def is_object(schema: Mapping[str, Any]) -> bool:
