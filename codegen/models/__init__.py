@@ -23,8 +23,8 @@ from .types import NamedType, is_untyped, type_shapes
 __all__ = ["GenerationError", "ModelPlan", "ModelSet", "Statistics", "build_models"]
 
 _SUBPACKAGES = {
-    "query": "The nodes of HogQL and insight queries, and their answers.",
-    "shared": "Models several resources share.",
+    "query": "Query nodes of HogQL and insights, and their responses.",
+    "shared": "Models shared by several resources.",
 }
 
 

@@ -121,11 +121,25 @@ def _path(
             return f"{family}_requests"
         return f"{family}_models" if family in _PACKAGES else family
     nodes = [name for name in names if types[name].shape.component in key.users]
-    components = [name for name in names if types[name].shape.component]
-    leader = min(nodes or components or names, key=lambda name: (-usage_counts[name], name))
+    # An enum says little about the models beside it, so a module is named after one only if it
+    # holds nothing else.
+    models = [name for name in names if types[name].shape.kind == "model"]
+    components = [name for name in models or names if types[name].shape.component]
+    candidates = nodes or components or models or names
+    leader = min(candidates, key=lambda name: (-usage_counts[name], name))
     package = "query" if key.query else "shared"
-    module = "_".join(words(leader))
+    module = "_".join(words(_without_number(leader, names, types)))
     return f"{package}.{module}_" if keyword.iskeyword(module) else f"{package}.{module}"
+
+
+def _without_number(leader: str, names: Collection[str], types: Mapping[str, NamedType]) -> str:
+    """Return a class name without its number, unless the number tells modules apart.
+
+    `Filter1` and `Filter2` in one module give `filter`; in two modules they keep their numbers.
+    """
+    stem = leader.rstrip("0123456789")
+    siblings = {name for name in types if name.rstrip("0123456789") == stem}
+    return stem if stem and siblings <= set(names) else leader
 
 
 def _unused_path(path: str, taken: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Printing what makes a generated set a package of its own, for `--out`."""
+"""Render the `__init__.py` files: of the models, and of a package of its own (`--out`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .text import BANNER
 __all__ = ["models_init", "package_files", "subpackage_init"]
 
 _HEAD = '''\
-"""Every model, by name: `models.FeatureFlag`. A module is loaded when one of its names is used."""
+"""All models by name, such as `models.FeatureFlag`, imported when they are first used."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def __dir__() -> list[str]:
 
 
 def package_files() -> dict[str, str]:
-    """Print the package's root: a client of this schema."""
+    """Return the root of a package of its own: a client with the resources of its schema."""
     return {
         "__init__.py": f'''{BANNER}
-"""A client generated from another schema, on the runtime of `asyncposthog`."""
+"""A client generated from another schema. It needs `asyncposthog` at run time."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class AsyncPostHog(Resources, BaseClient):
 
 
 def models_init(exports: Mapping[str, str]) -> str:
-    """Print `models/__init__.py`.
+    """Return the text of `models/__init__.py`.
 
     Args:
-        exports: The module below `models` each public name lives in.
+        exports: The module below `models` that defines each public name.
     """
     typed = "\n".join(
         f"    from .{module} import {name} as {name}" for name, module in sorted(exports.items())
@@ -77,5 +77,5 @@ def models_init(exports: Mapping[str, str]) -> str:
 
 
 def subpackage_init(text: str) -> str:
-    """Print the `__init__.py` of a package below `models`, which holds nothing but a docstring."""
+    """Return the `__init__.py` of a package below `models`, which is only a docstring."""
     return f'{BANNER}\n"""{text}"""\n'

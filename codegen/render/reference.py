@@ -1,4 +1,4 @@
-"""Printing `docs/reference.md`: every method, its endpoint, scope, limits and paging."""
+"""Render `docs/reference.md`: every method with its endpoint, scope, limits and pagination."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["reference"]
 
 
 def reference(surface: Surface) -> str:
-    """Print one table for each top-level resource."""
+    """Return the page: one table for each top-level resource."""
     lines = [
         f"<!-- {BANNER.lstrip('# ')} -->",
         "# Reference",
         "",
         f"{len(surface.methods)} methods on {len(surface.resources)} top-level resources. Limits"
-        " are rate-limit buckets; a scope in brackets means that PostHog's schema names none.",
+        " are rate-limit buckets. `[unknown]` means that PostHog's schema lists no scope.",
         "",
     ]
     by_family: dict[str, list[Method]] = {}

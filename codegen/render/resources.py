@@ -1,4 +1,4 @@
-"""Printing the services: one module a family, one class a resource, one method an operation."""
+"""Render `resources/`: a module for each family, a class for each resource, its methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPES = ("JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestam
 
 
 def resource_files(surface: Surface) -> dict[str, str]:
-    """Print every file of `resources/`, by path below the package."""
+    """Return the text of each file of `resources/`, by path in the package."""
     files = {f"resources/{r.family}.py": _module(r) for r in surface.resources}
     files["resources/__init__.py"] = _index(surface)
     return files
@@ -47,6 +47,7 @@ def _module(resource: Resource) -> str:
     types = [name for name in _TYPES if _uses(body, name)]
     if types:
         imports.append(f"from asyncposthog.types import {', '.join(types)}")
+    # For type checkers only, so that importing a resource does not import its models.
     lazy: list[str] = []
     if re.search(r"\bm\.\w", body):
         lazy.append("    from .. import models as m")
@@ -57,6 +58,7 @@ def _module(resource: Resource) -> str:
     if lazy:
         imports += ["", "if TYPE_CHECKING:", *lazy]
     names = ", ".join(repr(name) for name in sorted(_class_names(resource)))
+    # In a class with a method `list`, the builtin is not visible to the annotations after it.
     alias = ["", "_list = list"] if _uses(body, "_list") else []
     return "\n".join([
         BANNER,
@@ -83,7 +85,7 @@ def _class_names(resource: Resource) -> Iterator[str]:
 
 
 def _classes(resource: Resource, constant_name_of: Mapping[str, str]) -> Iterator[str]:
-    """Print the classes of nested resources first, so that each is defined where it is used."""
+    """Yield the source of each class, nested resources first, so that names exist when used."""
     for child in resource.children:
         yield from _classes(child, constant_name_of)
     title = ".".join(resource.path)
@@ -154,7 +156,7 @@ def _passed(method: Method) -> list[str]:
 def _index(surface: Surface) -> str:
     lines = [
         BANNER,
-        '"""Every top-level resource, as a lazily imported attribute of the client."""',
+        '"""All top-level resources, as lazily imported attributes of the client."""',
         "",
         "from __future__ import annotations",
         "",
@@ -171,7 +173,7 @@ def _index(surface: Surface) -> str:
         "",
         "",
         "class Resources:",
-        '    """What the client offers, resource by resource."""',
+        '    """The top-level resources of the client."""',
         "",
         "    _executor: Executor",
     ]

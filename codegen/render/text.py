@@ -1,7 +1,7 @@
-"""The only ways a string of the schema may reach source code.
+"""Text from a schema as safe source code.
 
-A schema is untrusted input: everything it says is either `repr`-ed into a literal or passed
-through `docstring`, and every name has been made an identifier before.
+A schema is untrusted input. Its strings reach source code in two ways only: as a literal written
+by `repr`, or through `docstring`. Names are turned into identifiers before.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
 
 
 def docstring(text: str, indent: int) -> str:
-    """Write text as a docstring literal, wrapped and escaped.
+    """Return a docstring literal, wrapped and escaped.
 
     Args:
         text: Paragraphs separated by blank lines.
-        indent: Columns the literal is indented by.
+        indent: The columns by which the literal is indented.
     """
     margin = " " * indent
     paragraphs = [_wrap(part, _WIDTH - indent) for part in re.split(r"\n\s*\n", text.strip())]
     body = "\n\n".join(part for part in paragraphs if part)
+    # A quote at the end would join the closing quotes, so those are escaped one by one.
     stem = body.rstrip('"')
     quotes = len(body) - len(stem)
     body = stem.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') + '\\"' * quotes
@@ -39,7 +40,7 @@ def docstring(text: str, indent: int) -> str:
 
 
 def sentence(text: str, limit: int = 400) -> str:
-    """Reduce prose to one clean paragraph of at most `limit` characters."""
+    """Return prose as one paragraph of at most `limit` characters, without control characters."""
     clean = " ".join(_CONTROL.sub(" ", text).split())
     if len(clean) <= limit:
         return clean
