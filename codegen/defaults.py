@@ -10,29 +10,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from codegen.models.schemas import contradiction
-from codegen.normalise.walk import every, rewrite, sites
+from codegen.normalise.walk import iter_schemas, rewrite, schema_sites
 
-from .diagnostics import Finding
+from .diagnostics import Diagnostic
 
 __all__ = ["drop_contradictions"]
 
 
-def drop_contradictions(document: dict[str, Any]) -> list[Finding]:
+def drop_contradictions(document: dict[str, Any]) -> list[Diagnostic]:
     """Take the defaults that contradict their schema out of a normalised document, in place."""
     components: Mapping[str, Any] = document["components"]["schemas"]
-    findings: list[Finding] = []
+    diagnostics: list[Diagnostic] = []
 
-    def change(schema: dict[str, Any], at: str) -> dict[str, Any]:
+    def change(schema: dict[str, Any], pointer: str) -> dict[str, Any]:
         if "default" not in schema:
             return schema
         rest = {key: value for key, value in schema.items() if key != "default"}
         reason = contradiction(schema["default"], rest, components)
         if reason is None:
             return schema
-        findings.append(Finding(at, f"its default contradicts it: {reason}; it is dropped"))
+        diagnostics.append(
+            Diagnostic(pointer, f"its default contradicts it: {reason}; it is dropped")
+        )
         return rest
 
-    for at, holder, key in list(sites(document)):
-        if any("default" in schema for _, schema in every(holder[key])):
-            holder[key] = rewrite(holder[key], change, at)
-    return findings
+    for pointer, holder, key in list(schema_sites(document)):
+        if any("default" in schema for _, schema in iter_schemas(holder[key])):
+            holder[key] = rewrite(holder[key], change, pointer)
+    return diagnostics

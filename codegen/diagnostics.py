@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Finding", "GenerationError", "SchemaError"]
+__all__ = ["Diagnostic", "GenerationError", "SchemaError"]
 
 
 class GenerationError(ValueError):
@@ -14,16 +14,16 @@ class GenerationError(ValueError):
     All problems found are reported together, one a line: JSON pointer, then reason.
     """
 
-    def __init__(self, problems: Iterable[Finding]) -> None:
-        self.problems = tuple(sorted(set(problems)))
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(set(diagnostics)))
         """Everything found, sorted by pointer."""
-        lines = [f"  {problem.pointer}: {problem.reason}" for problem in self.problems]
+        lines = [f"  {diagnostic.pointer}: {diagnostic.reason}" for diagnostic in self.diagnostics]
         heading = f"{len(lines)} problem(s) to mend in openapi/overrides.yaml:"
         super().__init__("\n".join([heading, *lines]))
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Finding:
+class Diagnostic:
     """One thing in a document that a stage had to leave out or to interpret."""
 
     pointer: str

@@ -14,13 +14,13 @@ __all__ = [
     "as_mapping",
     "as_sequence",
     "as_text",
-    "child",
+    "join_pointer",
     "lookup",
     "mapping",
     "objects",
     "properties",
+    "split_pointer",
     "strings",
-    "tokens",
 ]
 
 Schema: TypeAlias = Mapping[str, Any]
@@ -53,15 +53,17 @@ def properties(schema: Schema) -> dict[str, dict[str, Any]]:
 MISSING: Final = object()
 """What `lookup` returns where there is nothing."""
 
-_REMEDY = "Mend the document, or get a fresh one with `python -m codegen fetch`"
+_FIX_DOCUMENT = "Mend the document, or get a fresh one with `python -m codegen fetch`"
 
 
-def child(at: str, *names: str | int) -> str:
+def join_pointer(pointer: str, *names: str | int) -> str:
     """Return the pointer to something below `at`."""
-    return at + "".join("/" + str(name).replace("~", "~0").replace("/", "~1") for name in names)
+    return pointer + "".join(
+        "/" + str(name).replace("~", "~0").replace("/", "~1") for name in names
+    )
 
 
-def tokens(pointer: str) -> tuple[str, ...]:
+def split_pointer(pointer: str) -> tuple[str, ...]:
     """Return the unescaped tokens of a pointer, or of the fragment of a reference."""
     parts = unquote(pointer.removeprefix("#")).split("/")[1:]
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
@@ -69,19 +71,19 @@ def tokens(pointer: str) -> tuple[str, ...]:
 
 def lookup(document: Any, path: Sequence[str]) -> Any:
     """Return what stands at `path`, or `MISSING`."""
-    found = document
+    value = document
     for token in path:
-        if isinstance(found, Mapping):
-            found = cast("Mapping[str, Any]", found).get(token, MISSING)
-        elif isinstance(found, list) and token.isdecimal():
-            items = cast("list[Any]", found)
-            found = items[int(token)] if int(token) < len(items) else MISSING
+        if isinstance(value, Mapping):
+            value = cast("Mapping[str, Any]", value).get(token, MISSING)
+        elif isinstance(value, list) and token.isdecimal():
+            items = cast("list[Any]", value)
+            value = items[int(token)] if int(token) < len(items) else MISSING
         else:
             return MISSING
-    return found
+    return value
 
 
-def as_mapping(value: Any, at: str) -> Mapping[str, Any]:
+def as_mapping(value: Any, pointer: str) -> Mapping[str, Any]:
     """Return `value` as an object.
 
     Raises:
@@ -89,10 +91,12 @@ def as_mapping(value: Any, at: str) -> Mapping[str, Any]:
     """
     if isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value)
-    raise SchemaError(f"#{at}", f"an object is expected here, not {_kind(value)}", _REMEDY)
+    raise SchemaError(
+        f"#{pointer}", f"an object is expected here, not {_json_type(value)}", _FIX_DOCUMENT
+    )
 
 
-def as_sequence(value: Any, at: str) -> Sequence[Any]:
+def as_sequence(value: Any, pointer: str) -> Sequence[Any]:
     """Return `value` as an array.
 
     Raises:
@@ -100,10 +104,12 @@ def as_sequence(value: Any, at: str) -> Sequence[Any]:
     """
     if isinstance(value, list | tuple):
         return cast("Sequence[Any]", value)
-    raise SchemaError(f"#{at}", f"an array is expected here, not {_kind(value)}", _REMEDY)
+    raise SchemaError(
+        f"#{pointer}", f"an array is expected here, not {_json_type(value)}", _FIX_DOCUMENT
+    )
 
 
-def as_text(value: Any, at: str) -> str:
+def as_text(value: Any, pointer: str) -> str:
     """Return `value` as a string.
 
     Raises:
@@ -111,10 +117,12 @@ def as_text(value: Any, at: str) -> str:
     """
     if isinstance(value, str):
         return value
-    raise SchemaError(f"#{at}", f"a string is expected here, not {_kind(value)}", _REMEDY)
+    raise SchemaError(
+        f"#{pointer}", f"a string is expected here, not {_json_type(value)}", _FIX_DOCUMENT
+    )
 
 
-def _kind(value: Any) -> str:
+def _json_type(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from codegen.diagnostics import Finding
+from codegen.diagnostics import Diagnostic
 
 from .ir import ModelPlan
 from .schemas import (
@@ -19,19 +19,19 @@ from .schemas import (
     references,
 )
 
-__all__ = ["closure", "find_problems", "propagate_users", "query_nodes"]
+__all__ = ["closure", "find_errors", "propagate_users", "query_nodes"]
 
 
 def closure(roots: Iterable[str], schemas: Mapping[str, Schema]) -> frozenset[str]:
     """Return the components reachable from some, themselves included."""
-    found: set[str] = set()
+    reachable_names: set[str] = set()
     pending = [root for root in roots if root in schemas]
     while pending:
         name = pending.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reachable_names:
+            reachable_names.add(name)
             pending.extend(references(schemas[name]) & schemas.keys())
-    return frozenset(found)
+    return frozenset(reachable_names)
 
 
 def propagate_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
@@ -39,13 +39,13 @@ def propagate_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
     users: dict[str, set[str]] = {}
     by_user: dict[str, set[str]] = {}
-    for component, own in plan.users.items():
-        for user in own:
+    for component, direct_users in plan.users.items():
+        for user in direct_users:
             by_user.setdefault(user, set()).add(component)
     for user, components in by_user.items():
         for component in closure(components, schemas):
             users.setdefault(component, set()).add(user)
-    return {component: frozenset(own) for component, own in users.items()}
+    return {component: frozenset(direct_users) for component, direct_users in users.items()}
 
 
 def query_nodes(plan: ModelPlan, modelled: Collection[str]) -> dict[str, frozenset[str]]:
@@ -60,64 +60,66 @@ def query_nodes(plan: ModelPlan, modelled: Collection[str]) -> dict[str, frozens
     for node in sorted({name for root in roots for name in references(schemas[root])}):
         for component in closure([node], schemas):
             nodes.setdefault(component, set()).add(node)
-    return {name: frozenset(own) for name, own in nodes.items() if name in modelled}
+    return {
+        name: frozenset(leading_nodes) for name, leading_nodes in nodes.items() if name in modelled
+    }
 
 
-def find_problems(plan: ModelPlan, modelled: Iterable[str]) -> list[Finding]:
+def find_errors(plan: ModelPlan, modelled: Iterable[str]) -> list[Diagnostic]:
     """Find what no generator could make sense of.
 
     Missing components, names that are no class names, circles with nothing in between, defaults
     that contradict their own schema, and text that is none.
     """
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
-    problems = [
-        Finding(_pointer(name), "is used, but the document has no such component")
+    errors = [
+        Diagnostic(_pointer(name), "is used, but the document has no such component")
         for name in plan.users.keys() - schemas.keys()
     ]
-    known = sorted(modelled)
-    for component in known:
-        problems.extend(_name_problems(component, plan.names))
-        problems.extend(
-            Finding(_pointer(component), f"refers to {target!r}, which is no component")
+    components = sorted(modelled)
+    for component in components:
+        errors.extend(_name_errors(component, plan.names))
+        errors.extend(
+            Diagnostic(_pointer(component), f"refers to {target!r}, which is no component")
             for target in references(schemas[component]) - schemas.keys()
         )
-    problems.extend(_twice(known, plan.names))
-    circle = _circle(known, schemas)
-    if circle:
-        shown = " → ".join(circle)
-        return [*problems, Finding(_pointer(circle[0]), f"is only itself: {shown}")]
-    for component in known:
+    errors.extend(_duplicate_names(components, plan.names))
+    cycle = _find_cycle(components, schemas)
+    if cycle:
+        cycle_text = " → ".join(cycle)
+        return [*errors, Diagnostic(_pointer(cycle[0]), f"is only itself: {cycle_text}")]
+    for component in components:
         pointer, schema = _pointer(component), schemas[component]
-        problems.extend(_default_problems(pointer, schema, schemas))
-        problems.extend(_text_problems(pointer, schema))
-    return problems
+        errors.extend(_default_errors(pointer, schema, schemas))
+        errors.extend(_text_errors(pointer, schema))
+    return errors
 
 
 def _pointer(component: str) -> str:
     return f"#/components/schemas/{escape(component)}"
 
 
-def _name_problems(component: str, names: Mapping[str, str]) -> Iterator[Finding]:
+def _name_errors(component: str, names: Mapping[str, str]) -> Iterator[Diagnostic]:
     name = names.get(component)
     if name is None:
-        yield Finding(_pointer(component), "has no class name")
+        yield Diagnostic(_pointer(component), "has no class name")
     elif not (name.isascii() and name.isidentifier() and name[0].isupper()) or name in _KEYWORDS:
-        yield Finding(_pointer(component), f"{name!r} cannot be a class name")
+        yield Diagnostic(_pointer(component), f"{name!r} cannot be a class name")
 
 
 _KEYWORDS = frozenset({"True", "False", "None"})
 
 
-def _twice(components: list[str], names: Mapping[str, str]) -> Iterator[Finding]:
+def _duplicate_names(components: list[str], names: Mapping[str, str]) -> Iterator[Diagnostic]:
     holders: dict[str, str] = {}
     for component in components:
         name = names.get(component, "")
         if name and holders.setdefault(name, component) != component:
             reason = f"would be called {name!r}, as {holders[name]!r} is"
-            yield Finding(_pointer(component), reason)
+            yield Diagnostic(_pointer(component), reason)
 
 
-def _circle(components: list[str], schemas: Mapping[str, Schema]) -> list[str]:
+def _find_cycle(components: list[str], schemas: Mapping[str, Schema]) -> list[str]:
     """Find components that are unions or synonyms of each other, with no object in between."""
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for component in components:
@@ -139,21 +141,21 @@ def _direct(schema: Schema) -> set[str]:
     return {name for branch in branches for name in _direct(branch)}
 
 
-def _default_problems(
+def _default_errors(
     pointer: str, schema: Schema, schemas: Mapping[str, Schema]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     if "default" in schema:
         reason = contradiction(schema["default"], schema, schemas)
         if reason is not None:
-            yield Finding(pointer, f"its default contradicts it: {reason}")
-    for place, child in children(schema):
-        yield from _default_problems(pointer + place, child, schemas)
+            yield Diagnostic(pointer, f"its default contradicts it: {reason}")
+    for path, child in children(schema):
+        yield from _default_errors(pointer + path, child, schemas)
 
 
-def _text_problems(pointer: str, schema: Schema) -> Iterator[Finding]:
+def _text_errors(pointer: str, schema: Schema) -> Iterator[Diagnostic]:
     """Find names and values with half a surrogate pair, which JSON allows and UTF-8 does not."""
     for text in (*(schema.get("properties") or ()), *(closed_values(schema) or ())):
         if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
-            yield Finding(pointer, f"{text!r} cannot be written in UTF-8")
-    for place, child in children(schema):
-        yield from _text_problems(pointer + place, child)
+            yield Diagnostic(pointer, f"{text!r} cannot be written in UTF-8")
+    for path, child in children(schema):
+        yield from _text_errors(pointer + path, child)

@@ -79,15 +79,15 @@ def children(schema: Schema) -> Iterator[tuple[str, Schema]]:
 
 def references(schema: Schema) -> set[str]:
     """Return the components a schema refers to, at any depth."""
-    found: set[str] = set()
+    names: set[str] = set()
     pending = [schema]
     while pending:
         node = pending.pop()
         name = component_of(node)
         if name is not None:
-            found.add(name)
+            names.add(name)
         pending.extend(child for _, child in children(node))
-    return found
+    return names
 
 
 def types_of(schema: Schema) -> str | None:
@@ -131,10 +131,10 @@ def contradiction(value: Any, schema: Schema, components: Schema) -> str | None:
         return f"{value!r} fits no branch of the union"
     values = closed_values(schema)
     if values is not None and not any(_same(value, other) for other in values):
-        shown = ", ".join(repr(other) for other in values[:8])
-        return f"{value!r} is none of {shown}{', …' if len(values) > 8 else ''}"
+        listed = ", ".join(repr(other) for other in values[:8])
+        return f"{value!r} is none of {listed}{', …' if len(values) > 8 else ''}"
     kind = types_of(schema)
-    if kind is not None and not _is_of(value, kind):
+    if kind is not None and not _has_type(value, kind):
         return f"{value!r} is no {kind}"
     return _inner_contradiction(value, schema, components)
 
@@ -152,7 +152,7 @@ def _inner_contradiction(value: Any, schema: Schema, components: Schema) -> str 
     return None
 
 
-def _is_of(value: Any, kind: str) -> bool:
+def _has_type(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
     if kind == "integer" and isinstance(value, float):

@@ -12,7 +12,7 @@ __all__ = ["Context"]
 class Context(Protocol):
     """The document around a schema."""
 
-    def schema(self, raw: Any, at: str) -> Schema:
+    def normalise(self, raw: Any, pointer: str) -> Schema:
         """Return the normalised form of a schema."""
         ...
 
@@ -20,6 +20,6 @@ class Context(Protocol):
         """Return the normalised component a reference names, or None inside a cycle."""
         ...
 
-    def report(self, at: str, reason: str) -> None:
+    def report(self, pointer: str, reason: str) -> None:
         """Note something that cannot be represented."""
         ...

@@ -9,9 +9,9 @@ __all__ = [
     "ANNOTATIONS",
     "APPLICABLE",
     "BLANK",
-    "LOST",
     "NULL",
     "PROSE",
+    "UNSUPPORTED",
     "Schema",
     "branches",
     "is_null",
@@ -53,7 +53,7 @@ APPLICABLE: Final[Mapping[str, frozenset[str]]] = {
 }
 """The keywords that say something about values of a type; elsewhere they have no effect."""
 
-LOST: Final = frozenset(
+UNSUPPORTED: Final = frozenset(
     {
         "$anchor",
         "$dynamicAnchor",

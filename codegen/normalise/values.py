@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from codegen.json_access import as_sequence, child
+from codegen.json_access import as_sequence, join_pointer
 
 from .context import Context
 
-__all__ = ["allowed", "matches", "type_of", "unique"]
+__all__ = ["allowed_values", "matches", "type_of", "unique"]
 
 # True and False are integers to Python, so they come first.
 _KINDS: Final = (
@@ -33,10 +33,10 @@ def type_of(value: Any) -> str:
 
 def matches(value: Any, kind: str) -> bool:
     """Whether a value is of a JSON type. A whole number is an integer however it is written."""
-    own = type_of(value)
-    if kind == "integer" and own == "number":
+    value_type = type_of(value)
+    if kind == "integer" and value_type == "number":
         return float(value).is_integer()
-    return own == kind or (kind == "number" and own == "integer")
+    return value_type == kind or (kind == "number" and value_type == "integer")
 
 
 def unique(values: Sequence[Any]) -> list[Any]:
@@ -48,19 +48,23 @@ def unique(values: Sequence[Any]) -> list[Any]:
     return list(seen.values())
 
 
-def allowed(raw: Mapping[str, Any], at: str, context: Context) -> list[Any] | None:
+def allowed_values(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Any] | None:
     """Return the values `const` and `enum` leave, or None where there is neither."""
     values = None
     if "enum" in raw:
-        listed = as_sequence(raw["enum"], child(at, "enum"))
+        listed = as_sequence(raw["enum"], join_pointer(pointer, "enum"))
         values = unique(listed)
         if len(values) < len(listed):
-            context.report(child(at, "enum"), "the enum repeats values; each is kept once")
+            context.report(
+                join_pointer(pointer, "enum"), "the enum repeats values; each is kept once"
+            )
         if not values:
-            context.report(child(at, "enum"), "the enum is empty; it is dropped")
+            context.report(join_pointer(pointer, "enum"), "the enum is empty; it is dropped")
             values = None
     if "const" in raw:
         if values is not None and raw["const"] not in values:
-            context.report(child(at, "const"), "the const is not in the enum; the const is kept")
+            context.report(
+                join_pointer(pointer, "const"), "the const is not in the enum; the const is kept"
+            )
         values = [raw["const"]]
     return values

@@ -40,12 +40,12 @@ def _row(method: Method) -> str:
     scope = ", ".join(operation.scopes) or (
         "no key" if not operation.api_key_allowed else "[unknown]"
     )
-    paging = operation.pagination.style if operation.pagination else ""
+    detect_pagination = operation.pagination.style if operation.pagination else ""
     cells = (
         f"`{operation.id}`",
         f"`{operation.method} {path}`",
         scope,
         ", ".join(operation.buckets),
-        paging,
+        detect_pagination,
     )
     return "| " + " | ".join(cells) + " |"

@@ -12,13 +12,13 @@ from codegen.surface.tree import Method, Resource, Surface
 
 from .header import BANNER
 
-__all__ = ["constants", "registry_files"]
+__all__ = ["constant_names", "registry_files"]
 
 _MODULE_NAMES = frozenset({"OPERATIONS"})
 """Names that a family's module defines beside its operations."""
 
 
-def constants(resource: Resource) -> dict[str, str]:
+def constant_names(resource: Resource) -> dict[str, str]:
     """Name the constants of a family by operation: `error_tracking.issues.get` → `ISSUES_GET`."""
     names: dict[str, str] = {}
     taken = set(_MODULE_NAMES)
@@ -50,16 +50,16 @@ def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, s
 
 def _family(resource: Resource, standalone: bool) -> str:
     methods = sorted(_methods(resource), key=lambda method: method.operation.id)
-    named = constants(resource)
+    names_by_operation = constant_names(resource)
     used = {"Operation"}
     definitions: list[str] = []
     for method in methods:
-        name = named[method.operation.id]
+        name = names_by_operation[method.operation.id]
         literal = _literal(method.operation, used)
         if standalone:
             literal = f"{literal[:-1]}, package=_PACKAGE)"
         definitions.append(f"{name} = {literal}")
-    names = ", ".join(named[method.operation.id] for method in methods)
+    names = ", ".join(names_by_operation[method.operation.id] for method in methods)
     return "\n".join([
         BANNER,
         f'"""The operations of `{resource.family}`."""',

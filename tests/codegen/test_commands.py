@@ -15,9 +15,9 @@ import yaml
 
 from codegen import pipeline
 from codegen.__main__ import main
+from codegen.document import dump
 from codegen.drift import drift
 from codegen.normalise import normalise
-from codegen.schema import dump
 
 from .normalise_helpers import TEXT, document, ref
 
@@ -90,7 +90,7 @@ def test_normalise_says_what_it_cannot_keep_and_where_it_cannot_write(
     source.write_text(json.dumps(instance(thing={"type": "object", "not": {"type": "null"}})))
 
     assert main(["normalise", "--schema", str(source), "--out", str(tmp_path / "out.json")]) == 0
-    assert "finding: /components/schemas/Thing" in capsys.readouterr().out
+    assert "warning: /components/schemas/Thing" in capsys.readouterr().out
     assert main(["normalise", "--schema", str(source), "--out", str(tmp_path / "no" / "x")]) == 1
     assert str(tmp_path / "no" / "x") in capsys.readouterr().err
 
@@ -104,7 +104,7 @@ def test_drift_of_an_instance(
     host, texts = served
     pinned = tmp_path / "pinned.json"
     pinned.write_text(dump(normalise(instance()).document), encoding="utf-8")
-    monkeypatch.setattr(pipeline, "PINNED", pinned)
+    monkeypatch.setattr(pipeline, "PINNED_SCHEMA", pinned)
 
     texts["/api/schema/"] = json.dumps(instance())
     assert main(["drift", "--host", host]) == 0
@@ -148,7 +148,7 @@ def test_report_has_a_line_for_each_resource_and_totals(
     assert "things 1 list" in lines or "things 1 get" in lines
     totals = dict(line.rsplit(" ", 1) for line in lines[lines.index("") + 1 :][:11])
     assert totals["operations in the schema"] == totals["callable"] == "1"
-    assert totals["left out"] == "0"
+    assert totals["skipped"] == "0"
     assert totals["fields untyped"] == "1", "the one that may be anything"
     assert int(totals["methods"]) == 1 + int(totals["added by overrides"])
 
@@ -167,7 +167,7 @@ def test_overrides_for_what_an_instance_does_not_have_are_one_line(
     lines = capsys.readouterr().out.splitlines()
     (count,) = (line for line in lines if "override" in line and "not apply" in line)
     assert re.fullmatch(r"\d\d+ overrides do not apply to this schema", count)
-    assert any(line.startswith("left out: GET /api/projects/{project_id}/a b/") for line in lines)
+    assert any(line.startswith("skipped: GET /api/projects/{project_id}/a b/") for line in lines)
 
 
 def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
@@ -183,10 +183,10 @@ def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
         source.write_text(json.dumps(schema), encoding="utf-8")
         assert main(listed) == 0
         lines = capsys.readouterr().out.splitlines()
-        found = [line for line in lines if line.startswith("finding: ")]
-        assert "makes the header Host itself; it is dropped" in found[0]
-        assert len(found) == (40 if more else 2)
-        assert any("12 more findings" in line for line in lines) is bool(more)
+        warnings = [line for line in lines if line.startswith("warning: ")]
+        assert "makes the header Host itself; it is dropped" in warnings[0]
+        assert len(warnings) == (40 if more else 2)
+        assert any("12 more warnings" in line for line in lines) is bool(more)
 
 
 def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have(
@@ -216,7 +216,7 @@ def test_report_of_an_operation_nobody_can_call(
 
     main(["report", "--schema", str(source)])
 
-    assert "finding: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
+    assert "warning: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["my-posthog", "2fa", "class", "my posthog", "a.b"])
@@ -226,8 +226,8 @@ def test_generate_makes_no_package_that_cannot_be_imported(
     schema, out = tmp_path / "schema.json", tmp_path / name
     schema.write_text(json.dumps(instance()), encoding="utf-8")
     assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
-    said = capsys.readouterr().err
-    assert f"{out}: no package can be imported by the name {name!r}. Give --out a folder" in said
+    stderr = capsys.readouterr().err
+    assert f"{out}: no package can be imported by the name {name!r}. Give --out a folder" in stderr
     assert not out.exists()
 
 
@@ -239,15 +239,15 @@ def test_generate_takes_no_file_away_that_it_did_not_write(
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / "mine"
     schema.write_text(json.dumps(instance()), encoding="utf-8")
-    own = out / name
-    own.parent.mkdir(parents=True)
-    own.write_text("precious = 1\n", encoding="utf-8")
+    own_file = out / name
+    own_file.parent.mkdir(parents=True)
+    own_file.write_text("precious = 1\n", encoding="utf-8")
     before = sorted(out.rglob("*"))
     assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
-    said = capsys.readouterr().err
-    assert str(own) in said
-    assert "Move it, or give --out a folder of its own." in said
-    assert own.read_text(encoding="utf-8") == "precious = 1\n"
+    stderr = capsys.readouterr().err
+    assert str(own_file) in stderr
+    assert "Move it, or give --out a folder of its own." in stderr
+    assert own_file.read_text(encoding="utf-8") == "precious = 1\n"
     assert sorted(out.rglob("*")) == before
 
 

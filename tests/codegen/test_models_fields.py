@@ -88,8 +88,10 @@ def test_no_property_is_read_into_the_field_of_another(order: list[str], tmp_pat
     generated = package(schemas, tmp_path, lenient=True)
     for wire in order:
         thing = generated.read("Thing", {wire: 7})
-        held = [name for name in generated.Thing.model_fields if getattr(thing, name) is not None]
-        assert len(held) == 1
+        set_fields = [
+            name for name in generated.Thing.model_fields if getattr(thing, name) is not None
+        ]
+        assert len(set_fields) == 1
         assert thing.raw() == {wire: 7}
         assert thing[wire] == 7
     exact = {name: generated.read("Thing", {name: 7}) for name in ("a_b", "a_b_", "class_")}
@@ -113,10 +115,10 @@ def test_a_property_without_a_name_is_an_error_until_one_is_chosen(
     assert generated.read("Thing", {wire: 1}).other == 1
 
 
-@pytest.mark.parametrize("chosen", ["class", "json", "_x", "Upper", "a b", "raw"])
-def test_a_chosen_name_has_to_be_usable(chosen: str) -> None:
+@pytest.mark.parametrize("field_name", ["class", "json", "_x", "Upper", "a b", "raw"])
+def test_a_chosen_name_has_to_be_usable(field_name: str) -> None:
     with pytest.raises(GenerationError, match="no field can be called"):
-        build({"Thing": obj(x=NUMBER)}, field_names={"Thing.x": chosen})
+        build({"Thing": obj(x=NUMBER)}, field_names={"Thing.x": field_name})
 
 
 def test_inline_objects_name_their_fields_by_the_same_rules(tmp_path: Path) -> None:

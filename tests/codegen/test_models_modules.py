@@ -41,7 +41,7 @@ USERS = {
     "QueryRequest": {"query!request"},
     "QueryLog": {"query"},
 }
-OPTIONS = {"users": {name: frozenset(own) for name, own in USERS.items()}}
+OPTIONS = {"users": {name: frozenset(users) for name, users in USERS.items()}}
 WHERE = {
     "Flag": "flags",
     "FlagFilters": "flags",

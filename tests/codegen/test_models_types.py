@@ -64,7 +64,7 @@ def test_a_schema_becomes_a_type(schema: Any, annotation: Any, tmp_path: Path) -
     if annotation is None:
         annotation = list[generated.Status | str] | None
     assert generated.field("Thing", "x").annotation == annotation
-    assert generated.set.findings == ()
+    assert generated.set.diagnostics == ()
 
 
 @pytest.mark.parametrize("value", ["on", "", None, "later"])
@@ -288,9 +288,9 @@ def test_text_that_is_no_unicode_is_an_error(odd: Any) -> None:
     ],
 )
 def test_what_is_lost_is_reported(schema: Any, reason: str) -> None:
-    (finding,) = build({"Thing": obj(x=schema)}).findings
-    assert finding.pointer == "#/components/schemas/Thing/properties/x"
-    assert reason in finding.reason
+    (diagnostic,) = build({"Thing": obj(x=schema)}).diagnostics
+    assert diagnostic.pointer == "#/components/schemas/Thing/properties/x"
+    assert reason in diagnostic.reason
 
 
 def test_unknown_fields_survive(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ def kind(*values: Any, **more: Any) -> dict[str, Any]:
     return {"enum": list(values), "type": scalar, **more}
 
 
-def union(wire: str, mapping: dict[str, str], *others: Any) -> dict[str, Any]:
+def union(wire: str, mapping: dict[str, str], *inline: Any) -> dict[str, Any]:
     refs = [ref(name) for name in dict.fromkeys(mapping.values())]
-    told = {"propertyName": wire, "mapping": {k: REF + v for k, v in mapping.items()}}
-    return {"oneOf": [*refs, *others], "discriminator": told}
+    discriminator = {"propertyName": wire, "mapping": {k: REF + v for k, v in mapping.items()}}
+    return {"oneOf": [*refs, *inline], "discriminator": discriminator}
 
 
 PETS = {
@@ -47,7 +47,7 @@ def test_a_tag_chooses_the_variant(tmp_path: Path) -> None:
     assert [type(pet) for pet in read.many] == [generated.Dog, generated.Cat]
     assert isinstance(generated.read("Pet", dog), generated.Dog)
     assert read.raw() == owner
-    assert generated.set.findings == ()
+    assert generated.set.diagnostics == ()
 
 
 def test_a_variant_nobody_knows_stays_as_it_came(tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_a_discriminator_that_cannot_work_leaves_a_plain_union(
     schemas: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     generated = package(schemas, tmp_path)
-    findings = [f for f in generated.set.findings if f.pointer == "#/components/schemas/U"]
-    assert [reason in f.reason for f in findings] == [True]
+    diagnostics = [f for f in generated.set.diagnostics if f.pointer == "#/components/schemas/U"]
+    assert [reason in f.reason for f in diagnostics] == [True]
     assert get_origin(generated.U) is UnionType
     assert isinstance(generated.read("U", {"t": True if "boolean" in reason else "a"}), generated.A)
 
@@ -228,11 +228,11 @@ def test_nothing_is_inferred_where_nothing_is_sure(third: Any, tmp_path: Path) -
     assert "discriminator" not in "".join(generated.set.files.values())
     assert isinstance(generated.read("Filter", {"key": "a", "type": "person"}), generated.Person)
     # An answer without a field that a variant requires is not of that variant.
-    given = {"key": "a", "only": "b"} | dict.fromkeys(third.get("required", ()), "other")
-    assert isinstance(generated.read("Filter", given), generated.Log)
+    data = {"key": "a", "only": "b"} | dict.fromkeys(third.get("required", ()), "other")
+    assert isinstance(generated.read("Filter", data), generated.Log)
     if "enum" in third["properties"].get("type", {}):
-        told = {"key": "a", "type": "later", "only": "b"}
-        assert generated.read("Filter", told).raw() == told
+        other_data = {"key": "a", "type": "later", "only": "b"}
+        assert generated.read("Filter", other_data).raw() == other_data
 
 
 def test_a_constant_is_closed_only_where_variants_depend_on_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from codegen.surface.tree import Method
 
 from .text import sentence
 
-__all__ = ["describe", "headline"]
+__all__ = ["headline", "method_docstring"]
 
 _VERBS = {
     "list": "List the",
@@ -21,15 +21,15 @@ _VERBS = {
 
 def headline(method: Method) -> str:
     """Say in one line what the method does, from its name alone."""
-    things = method.operation.resource.replace(".", " ").replace("_", " ")
+    resource = method.operation.resource.replace(".", " ").replace("_", " ")
     verb = _VERBS.get(method.name)
     if verb is not None:
-        return f"{verb} {things}."
+        return f"{verb} {resource}."
     action = method.name.rstrip("_").replace("_", " ")
-    return f"{action[0].upper()}{action[1:]}: an action on {things}."
+    return f"{action[0].upper()}{action[1:]}: an action on {resource}."
 
 
-def describe(method: Method) -> str:
+def method_docstring(method: Method) -> str:
     """Write the whole docstring.
 
     It has the headline, the instance's own description if the schema has one, the endpoint with

@@ -54,17 +54,17 @@ from .normalise_helpers import TEXT, nullable, reasons, ref, run
     ],
 )
 def test_what_cannot_be_said_is_reported(schema: Any, pointer: str, words: str) -> None:
-    found = reasons(schema)
+    result = reasons(schema)
 
-    assert words in found.get(pointer, ""), found
+    assert words in result.get(pointer, ""), result
 
 
 def test_openapi_3_0_ignores_what_stands_beside_a_reference() -> None:
     schema = {**ref("User"), "readOnly": True, "description": "x", "nullable": True}
 
-    found = run(schema, "3.0.3")
+    result = run(schema, "3.0.3")
 
-    assert found.document["components"]["schemas"]["It"] == nullable(ref("User"))
+    assert result.document["components"]["schemas"]["It"] == nullable(ref("User"))
     assert reasons(schema, "3.0.3") == {"": "OpenAPI 3.0 ignores keys beside a $ref: readOnly"}
 
 
@@ -93,11 +93,11 @@ def test_schemas_as_deep_as_can_be_loaded_are_no_trouble() -> None:
     for _ in range(95):
         schema = {"items": schema}
 
-    found = run(schema).document["components"]["schemas"]["It"]
+    result = run(schema).document["components"]["schemas"]["It"]
 
     for _ in range(95):
-        found = found["items"]
-    assert found == TEXT
+        result = result["items"]
+    assert result == TEXT
 
 
 def test_endless_chains_are_refused() -> None:

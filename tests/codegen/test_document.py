@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codegen.diagnostics import SchemaError
+from codegen.document import dump, fetch, load
 from codegen.parsing import parse
-from codegen.schema import dump, fetch, load
 
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
