@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any
 
+from asyncposthog.operation import Owner
+
 __all__ = [
     "Route",
     "class_name",
@@ -159,8 +161,8 @@ class Route:
     """A path read as a resource would be: its root, then static segments and placeholders."""
 
     path: str
-    owner: str
-    """`project`, `organization` or `instance`."""
+    owner: Owner | None
+    """Whose resource it is; None for the whole instance."""
     owner_parameter: str | None
     segments: tuple[str, ...]
     """Static segments as Python names, placeholders as `{name}`."""
@@ -217,13 +219,13 @@ def parse_route(path: str) -> Route:
         return Route(path, "project", raw[1][1:-1], _avoid_client_attributes(segments[2:]))
     if nested and raw[0] == "organizations" and raw[1].endswith("organization_id}"):
         return Route(path, "organization", raw[1][1:-1], (segments[0], *segments[2:]))
-    return Route(path, "instance", None, _avoid_client_attributes(segments))
+    return Route(path, None, None, _avoid_client_attributes(segments))
 
 
 def resource_path(path: str) -> str:
     """Return the start of a path that all of its top-level resource shares."""
     route = parse_route(path)
-    length = 2 if route.owner == "instance" else 4
+    length = 2 if route.owner is None else 4
     return "/".join([*path.split("/")[: length + 1], ""])
 
 

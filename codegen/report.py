@@ -18,7 +18,7 @@ def report(generated: GeneratedPackage) -> str:
     lines = [_line(resource) for resource in resources]
     reached = {o for m in surface.methods for o in m.operation.schema_operations}
     unreachable = sorted(set(surface.schema_operations) - reached)
-    added = [m for m in surface.methods if m.operation.since]
+    added = [m for m in surface.methods if m.operation.schema_gap_source]
     kinds = Counter(generated.models.kinds.values())
     numbers = generated.models.statistics
     lines += [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from asyncposthog.config import CLIENT_HEADERS
+from asyncposthog.config import RESERVED_HEADERS
 from codegen.json_access import ResolvedObject, as_mapping, as_text, join_pointer, split_pointer
 
 from .keywords import Context, Schema, is_null, split
@@ -51,7 +51,7 @@ def parameters(
             context.report(where, f"a {location} parameter cannot be sent; it is dropped")
         elif location == "header" and name.lower() in _IGNORED_HEADERS:
             context.report(where, f"OpenAPI ignores a header called {name}; it is dropped")
-        elif location == "header" and name.lower() in CLIENT_HEADERS | _CONNECTION_HEADERS:
+        elif location == "header" and name.lower() in RESERVED_HEADERS | _CONNECTION_HEADERS:
             context.report(where, f"the client makes the header {name} itself; it is dropped")
         elif location == "header" and not _HEADER.fullmatch(name):
             context.report(where, f"no header can be called {name!r}; it is dropped")

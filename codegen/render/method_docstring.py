@@ -58,7 +58,7 @@ def method_docstring(method: Method) -> str:
         facts.append(f"pages: {operation.pagination.style}")
     if operation.deprecated:
         facts.append("deprecated by PostHog")
-    if operation.since:
+    if operation.schema_gap_source:
         facts.append("not in PostHog's schema")
     parts.append("; ".join(facts) + ".")
     documented = [a for a in method.arguments if a.doc]

@@ -81,13 +81,13 @@ def _parameter(
     return Parameter(
         name=name,
         python_name=names.allocate(name),
-        where=raw["in"],
+        location=raw["in"],
         required=bool(raw.get("required")) or raw["in"] == "path",
         type=kind or "any",
         format=schema.get("format"),
         enum=tuple(schema.get("enum") or ()),
         explode=raw.get("explode") is not False,
-        presence=name in (overrides.get("presence_only") or ()),
+        presence_only=name in (overrides.get("presence_only") or ()),
         multi_segment=name in (overrides.get("multi_segment") or ()),
     )
 
@@ -103,17 +103,17 @@ def parameter_arguments(
     schemas = {(p["in"], p["name"]): p for p in raw}
     arguments: list[Argument] = []
     for parameter in parameters:
-        source = schemas.get((parameter.where, parameter.name), {})
+        source = schemas.get((parameter.location, parameter.name), {})
         annotation = argument_annotation(mapping(source, "schema"), components, class_of)
-        if parameter.presence:
+        if parameter.presence_only:
             annotation = "bool"
-        elif parameter.where == "path":
+        elif parameter.location == "path":
             annotation = _path_annotation(parameter)
         arguments.append(
             Argument(
                 parameter.python_name,
                 parameter.name,
-                parameter.where,
+                parameter.location,
                 annotation,
                 parameter.required,
                 str(source.get("description") or ""),

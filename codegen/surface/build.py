@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
-from asyncposthog.operation import Body, Operation, Owner, Pagination
+from asyncposthog.operation import Body, Operation, Pagination
 from codegen.diagnostics import Diagnostic
 from codegen.graph import propagate_users
 from codegen.json_access import join_pointer, mapping, objects, properties, strings
@@ -295,7 +295,7 @@ def _method(
         id=pending.name,
         method=pending.method.upper(),
         path=_canonical(pending.route),
-        root=cast("Owner", pending.route.owner),
+        owner=pending.route.owner,
         parameters=parameters,
         body=body,
         result=replace(pending.response.result, model=_fill_class_names(model, class_of)),
@@ -309,7 +309,7 @@ def _method(
         api_key_allowed=bool(pending.overrides.get("api_key_allowed", True)),
         deprecated=bool(pending.raw.get("deprecated")),
         schema_operations=_schema_operations(pending),
-        since=pending.overrides.get("schema_gap_source"),
+        schema_gap_source=pending.overrides.get("schema_gap_source"),
     )
     method = Method(
         operation,

@@ -214,7 +214,7 @@ def test_route_owners() -> None:
     assert parse_route("/api/organizations/{organization_id}/roles/{id}/").segments == (
         "organizations", "roles", "{id}",
     )  # fmt: skip
-    assert parse_route("/api/organizations/{id}/").owner == "instance"
+    assert parse_route("/api/organizations/{id}/").owner is None
     with pytest.raises(ValueError, match="not below /api/"):
         parse_route("/flags/")
 
