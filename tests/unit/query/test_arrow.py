@@ -128,5 +128,5 @@ def test_uuids_as_text_or_in_arrows_own_type() -> None:
     assert arrow_array(text, [UUID_TEXT], uuids=True).type == pa.string()
     assert arrow_schema(["a", "b"], [kind, text], uuids=True).types == [pa.uuid(), pa.string()]
     for bad in ("no", 7, UUID_TEXT + "0"):
-        with pytest.raises(ValueError, match="is no UUID"):
+        with pytest.raises(ValueError, match="is not a UUID"):
             arrow_array(kind, [UUID_TEXT, bad], uuids=True)

@@ -62,7 +62,7 @@ def test_labels() -> None:
      "Nullable(" * 200 + "String" + ")" * 200],
 )  # fmt: skip
 def test_what_is_no_type(text: str) -> None:
-    with pytest.raises(ValueError, match="no ClickHouse type"):
+    with pytest.raises(ValueError, match="not a ClickHouse type"):
         parse_type(text)
     assert parse_type_lenient(text) == ColumnType(text)
     assert list(convert_column(parse_type_lenient(text), [1, "a", None])) == [1, "a", None]

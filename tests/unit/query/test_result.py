@@ -124,7 +124,7 @@ def test_odd_tables() -> None:
 def test_what_is_no_table(results: Any) -> None:
     found = QueryResult({"results": results})
     for use in (len, list, QueryResult.dicts, QueryResult.scalar, QueryResult.to_arrow):
-        with pytest.raises(TypeError, match="no table"):
+        with pytest.raises(TypeError, match="not a table"):
             use(found)
     assert found.results == results
     assert "QueryResult of" in repr(found)
@@ -132,9 +132,9 @@ def test_what_is_no_table(results: Any) -> None:
 
 def test_values_that_are_not_of_their_type() -> None:
     found = QueryResult(table([["x"], ["2026-01-02"], ["y"]], ["day"], [["day", "Date"]]))
-    with pytest.warns(SchemaDrift, match="column day: 2 values are no Date, 'x'"):
+    with pytest.warns(SchemaDrift, match="column day: 2 values are not of type Date, such as 'x'"):
         assert [row[0] for row in found.rows][::2] == ["x", "y"]
-    with pytest.raises(DecodeError, match="Column day: 'x' is no Date") as caught:
+    with pytest.raises(DecodeError, match="Column day: 'x' is not of type Date") as caught:
         found.to_arrow()
     assert "toString" in (caught.value.suggestion or "")
     with warnings.catch_warnings():
