@@ -179,6 +179,8 @@ def _uuid_array(values: Sequence[Any]) -> Array:
     content = b""
     with suppress(ValueError, TypeError):
         content = bytes.fromhex("".join(texts).replace("-", ""))
+    # A text of another form would shift the bytes of all that follow: convert one by one then,
+    # which also finds the text that is not a UUID.
     if len(content) != 16 * len(texts) or not set(map(len, texts)) <= {36}:
         content = b"".join(map(_uuid_bytes, texts))
     valid = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]

@@ -265,6 +265,8 @@ class QueryExecution:
         started_at = self._clock.monotonic()
         delay = _MIN_POLL_SECONDS
         await self._report_progress(status, started_at)
+        # A result may be the stale one from the cache, sent along with the status of the query that
+        # recomputes it: it counts only if that query is complete.
         if status.get("complete") and not status.get("error") and self._has_result(data):
             self._sent = False
             return data

@@ -139,6 +139,7 @@ def truncated_at(query: PreparedQuery, rows: int, has_more: object) -> int | Non
     if None in limits and has_more is None and rows >= DEFAULT_LIMIT:
         # Each SELECT of a UNION is truncated by itself, and the response does not say which.
         return rows if len(limits) > 1 or rows == DEFAULT_LIMIT else None
+    # As many rows as the maximum are complete only if the LIMIT is exactly that.
     if rows < MAX_LIMIT or (len(limits) == 1 and limits == [rows]):
         return None
     return rows

@@ -131,6 +131,7 @@ class QueryResult(Sequence[Row]):
                 f"column {name}: {len(unconverted)} values are not of type {kind}, such as "
                 f"{unconverted[0]!r:.100}; they are left unconverted",
                 SchemaDrift,
+                # This method, `rows`, `cached_property`, and then the caller.
                 stacklevel=4,
             )
         return converted

@@ -260,6 +260,7 @@ def _parse_key(key: object) -> tuple[str, ...]:
 
 def _validate_query(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
     """Return the query and its values, ready to be used as a subquery."""
+    # For validation only: each page binds again, with the values of its key.
     bind(sql, values)
     scan = scan_sql(sql)
     if "LIMIT" in scan.clauses or "OFFSET" in scan.clauses:

@@ -55,6 +55,7 @@ def _check_names(scan: SqlScan, values: Mapping[str, object]) -> None:
         _SERVER_PLACEHOLDERS - values.keys()
     )
     missing = sorted(required - values.keys())
+    # An f-string, an expression or a tag may use a name that the scan does not see.
     unused = sorted(values.keys() - required) if scan.complete else []
     if missing:
         message = f"the query has {{{missing[0]}}}, and values has no {missing[0]!r}"
@@ -79,6 +80,7 @@ def _to_json(value: object, what: str, *, nested: bool = False) -> object:
             raise ValueError(f"{what} is {value}, which JSON cannot represent")
         return value
     if isinstance(value, datetime):
+        # The list is one placeholder: the conversion cannot be put around its elements.
         if nested:
             raise TypeError(f"{what}: a datetime inside a list; give each a placeholder of its own")
         return _format_datetime(value, what)
@@ -124,6 +126,7 @@ def _decimal(value: Decimal, what: str, nested: bool) -> object:
         raise ValueError(f"{what} is {value}, which JSON cannot represent")
     if value == value.to_integral_value():
         return int(value)
+    # JSON has the shortest text of a float, which the server parses back to this decimal.
     if Decimal(repr(float(value))) == value:
         return float(value)
     if nested:
