@@ -20,12 +20,12 @@ from .completion import (
     complete_resource,
 )
 from .export_commands import export
-from .runner import perform, run
+from .runner import run_async, run_command
 from .session import session
 
-__all__ = ["OWN_OPTIONS", "app"]
+__all__ = ["COMMAND_OPTIONS", "app"]
 
-OWN_OPTIONS: Final = {"emulator": frozenset({"--host"})}
+COMMAND_OPTIONS: Final = {"emulator": frozenset({"--host"})}
 """Commands with options of their own that are called like common ones."""
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 
 
-class ObjectFormat(StrEnum):
+class ObjectFormatChoice(StrEnum):
     """How objects are written."""
 
     AUTO = "auto"
@@ -47,7 +47,7 @@ class ObjectFormat(StrEnum):
     JSONL = "jsonl"
 
 
-class RowFormat(StrEnum):
+class RowFormatChoice(StrEnum):
     """How the rows of a query are written."""
 
     AUTO = "auto"
@@ -58,7 +58,7 @@ class RowFormat(StrEnum):
     PARQUET = "parquet"
 
 
-class QueryMode(StrEnum):
+class QueryModeChoice(StrEnum):
     """How a query is waited for."""
 
     AUTO = "auto"
@@ -66,7 +66,7 @@ class QueryMode(StrEnum):
     ASYNC = "async"
 
 
-class Region(StrEnum):
+class RegionChoice(StrEnum):
     """A region of PostHog Cloud."""
 
     US = "us"
@@ -105,7 +105,7 @@ Data = Annotated[
     typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The body; - reads stdin."),
 ]
 Format = Annotated[
-    ObjectFormat,
+    ObjectFormatChoice,
     typer.Option("--format", help="auto: a table on a terminal, JSON otherwise."),
 ]
 Column = Annotated[
@@ -133,7 +133,9 @@ def common(
     project: Annotated[
         int | None, typer.Option("--project", metavar="NUMBER", help="Default: POSTHOG_PROJECT_ID.")
     ] = None,
-    region: Annotated[Region | None, typer.Option("--region", help="Of PostHog Cloud.")] = None,
+    region: Annotated[
+        RegionChoice | None, typer.Option("--region", help="Of PostHog Cloud.")
+    ] = None,
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="Default: POSTHOG_HOST, or us.")
     ] = None,
@@ -162,7 +164,7 @@ def resources(
             help="Show the operations of this one.", autocompletion=complete_known_resource
         ),
     ] = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """List every resource and its methods."""
 
@@ -171,7 +173,7 @@ def resources(
 
         show_resources(name, format.value)
 
-    perform(show)
+    run_command(show)
 
 
 def _call(
@@ -181,16 +183,16 @@ def _call(
     param: list[str] | None = None,
     field: list[str] | None = None,
     data: str | None = None,
-    format: ObjectFormat = ObjectFormat.AUTO,
+    format: ObjectFormatChoice = ObjectFormatChoice.AUTO,
     column: list[str] | None = None,
     limit: int | None = None,
     dry_run: bool = False,
-    sure: bool | None = None,
+    assume_yes: bool | None = None,
 ) -> None:
     async def work() -> None:
-        from .objects import Request, call, remove
+        from .objects import OperationRequest, call_operation, delete_object
 
-        request = Request(
+        request = OperationRequest(
             resource=resource,
             action=action,
             ids=ids or (),
@@ -202,9 +204,13 @@ def _call(
             limit=limit,
             dry_run=dry_run,
         )
-        await (call(request) if sure is None else remove(request, sure=sure))
+        await (
+            call_operation(request)
+            if assume_yes is None
+            else delete_object(request, assume_yes=assume_yes)
+        )
 
-    run(work)
+    run_async(work)
 
 
 @app.command("list")
@@ -214,7 +220,7 @@ def list_(
     param: Param = None,
     limit: Limit = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """List the objects of a resource, page after page."""
     _call(resource, "list", ids, param, format=format, column=column, limit=limit)
@@ -226,7 +232,7 @@ def get(
     ids: Ids = None,
     param: Param = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """Get one object."""
     _call(resource, "get", ids, param, format=format, column=column)
@@ -240,7 +246,7 @@ def create(
     data: Data = None,
     param: Param = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
     dry_run: DryRun = False,
 ) -> None:
     """Create an object."""
@@ -255,7 +261,7 @@ def update(
     data: Data = None,
     param: Param = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
     dry_run: DryRun = False,
 ) -> None:
     """Change fields of an object."""
@@ -271,7 +277,7 @@ def delete(
     dry_run: DryRun = False,
 ) -> None:
     """Delete an object. On a terminal it asks first."""
-    _call(resource, "delete", ids, param, dry_run=dry_run, sure=yes)
+    _call(resource, "delete", ids, param, dry_run=dry_run, assume_yes=yes)
 
 
 @app.command("call")
@@ -288,7 +294,7 @@ def call_(
     data: Data = None,
     limit: Limit = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
     dry_run: DryRun = False,
 ) -> None:
     """Call any operation: those that are none of the usual five."""
@@ -312,17 +318,18 @@ def query(
         ),
     ] = None,
     format: Annotated[
-        RowFormat, typer.Option("--format", help="auto: by --output's name, else as of a terminal.")
-    ] = RowFormat.AUTO,
+        RowFormatChoice,
+        typer.Option("--format", help="auto: by --output's name, else as of a terminal."),
+    ] = RowFormatChoice.AUTO,
     output: Annotated[
         Path | None, typer.Option("--output", "--out", "-o", metavar="FILE", help="Write here.")
     ] = None,
-    force: Annotated[
+    overwrite: Annotated[
         bool, typer.Option("--overwrite", "--force", help="Replace FILE if it exists.")
     ] = False,
     mode: Annotated[
-        QueryMode, typer.Option("--mode", help="blocking: at most 10 s; async: as a job.")
-    ] = QueryMode.AUTO,
+        QueryModeChoice, typer.Option("--mode", help="blocking: at most 10 s; async: as a job.")
+    ] = QueryModeChoice.AUTO,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="For all of it.")
     ] = None,
@@ -333,22 +340,22 @@ def query(
     """Run a query: HogQL, or any other node."""
 
     async def work() -> None:
-        from .query import QueryOptions, ask
+        from .query import QueryOptions, run_query
 
-        await ask(
+        await run_query(
             QueryOptions(
                 query=text,
                 values=value or (),
                 format=format.value,
                 output=output,
-                force=force,
+                overwrite=overwrite,
                 mode=mode.value,
                 timeout=timeout,
                 cached=cached,
             )
         )
 
-    run(work)
+    run_async(work)
 
 
 app.add_typer(export)
@@ -363,16 +370,16 @@ def doctor(
             autocompletion=complete_operations,
         ),
     ] = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """Check key, scopes, project and limits; say what to do about what is wrong."""
 
     async def work() -> int:
-        from .doctor import examine
+        from .doctor import run_doctor
 
-        return await examine(operations or None, format.value)
+        return await run_doctor(operations or None, format.value)
 
-    run(work)
+    run_async(work)
 
 
 @app.command(
@@ -390,4 +397,4 @@ def emulator(context: typer.Context) -> None:
 
         return main(context.args, "asyncposthog emulator")
 
-    perform(serve)
+    run_command(serve)

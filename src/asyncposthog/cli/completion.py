@@ -98,7 +98,7 @@ def complete_field(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _operation(ctx: typer.Context) -> Operation | None:
     """Return the operation that was typed before; None where there is none."""
-    from .error_messages import UsageProblem
+    from .error_messages import UsageError
     from .operations import find_operation
 
     # While an option lacks its value, the parser has not yet put the arguments into `params`.
@@ -108,7 +108,7 @@ def _operation(ctx: typer.Context) -> Operation | None:
         resource, _, action = (ctx.params["operation"] or argument).rpartition(".")
     try:
         return find_operation(resource, action)
-    except UsageProblem:
+    except UsageError:
         return None
 
 

@@ -16,10 +16,10 @@ from asyncposthog.errors import (
 
 from . import exit_codes
 
-__all__ = ["Failure", "UsageProblem", "explain"]
+__all__ = ["ErrorReport", "UsageError", "describe_error"]
 
 
-class UsageProblem(Exception):
+class UsageError(Exception):
     """The command line is wrong in a way that the parser cannot see."""
 
     def __init__(self, message: str, suggestion: str | None = None) -> None:
@@ -29,7 +29,7 @@ class UsageProblem(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ErrorReport:
     """What to say, and how to end."""
 
     message: str
@@ -37,14 +37,14 @@ class Failure:
     code: int
 
 
-def explain(error: BaseException, redact: Callable[[str], str]) -> Failure:
+def describe_error(error: BaseException, redact: Callable[[str], str]) -> ErrorReport:
     """Return what to say about an exception, without keys."""
-    message, suggestion, code = _classify(_single(error))
-    advice = redact(_for_command_line(suggestion)) if suggestion else None
-    return Failure(redact(message), advice, code)
+    message, suggestion, code = _classify(_unwrap(error))
+    suggestion_ = redact(_for_command_line(suggestion)) if suggestion else None
+    return ErrorReport(redact(message), suggestion_, code)
 
 
-_IN_PYTHON: Final = (
+_REPLACEMENTS: Final = (
     (re.compile(r"`?await ph\.doctor\(\)`?"), "`asyncposthog doctor`"),
     (re.compile(r"Pass api_key= or set"), "Set"),
     (re.compile(r"\bregion='(us|eu)'"), r"--region \1"),
@@ -53,30 +53,30 @@ _IN_PYTHON: Final = (
     (re.compile(r"\boverwrite=True\b"), "--overwrite"),
 )
 
-_UNBOUND: Final = re.compile(r"values has no '(\w+)'")
+_MISSING_VALUE: Final = re.compile(r"values has no '(\w+)'")
 
 
 def _for_command_line(suggestion: str) -> str:
     """Say in the program's words what the library says in Python's."""
-    for pattern, words in _IN_PYTHON:
-        suggestion = pattern.sub(words, suggestion)
+    for pattern, replacement in _REPLACEMENTS:
+        suggestion = pattern.sub(replacement, suggestion)
     return suggestion
 
 
-def _single(error: BaseException) -> BaseException:
+def _unwrap(error: BaseException) -> BaseException:
     """Take an exception out of groups that hold it alone."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         if len(group.exceptions) == 1:
-            return _single(group.exceptions[0])
+            return _unwrap(group.exceptions[0])
     return cast("BaseException", error)
 
 
 def _classify(error: BaseException) -> tuple[str, str | None, int]:
-    if isinstance(error, UsageProblem):
+    if isinstance(error, UsageError):
         return str(error), error.suggestion, exit_codes.USAGE
     if isinstance(error, PostHogError):
-        return _about(error), error.suggestion, _status(error)
+        return _describe_call(error), error.suggestion, _status(error)
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted.", None, exit_codes.INTERRUPTED
     if isinstance(error, FileExistsError):
@@ -84,12 +84,12 @@ def _classify(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, ImportError):
         return str(error), None, exit_codes.ERROR
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", None, exit_codes.ERROR
+        location = f"{error.filename}: " if error.filename else ""
+        return f"{location}{error.strerror or error}", None, exit_codes.ERROR
     if isinstance(error, TypeError | ValueError):
-        unbound = _UNBOUND.search(str(error))
-        advice = f"Give it with --value {unbound[1]}=VALUE." if unbound else None
-        return str(error), advice, exit_codes.USAGE
+        missing = _MISSING_VALUE.search(str(error))
+        suggestion_ = f"Give it with --value {missing[1]}=VALUE." if missing else None
+        return str(error), suggestion_, exit_codes.USAGE
     return (
         f"{type(error).__name__}: {error}",
         "This should not happen; --debug shows where it came from.",
@@ -105,11 +105,11 @@ def _status(error: PostHogError) -> int:
     return exit_codes.ERROR
 
 
-def _about(error: PostHogError) -> str:
+def _describe_call(error: PostHogError) -> str:
     """Return the message, on which call, and where the server put the blame."""
-    about = [str(part) for part in (error.request,) if part]
+    details = [str(part) for part in (error.request,) if part]
     if error.request_id:
-        about.append(f"request {error.request_id}")
+        details.append(f"request {error.request_id}")
     if len(error.attempts) > 1:
-        about.append(f"{len(error.attempts)} attempts")
-    return f"{error.message} [{', '.join(about)}]" if about else error.message
+        details.append(f"{len(error.attempts)} attempts")
+    return f"{error.message} [{', '.join(details)}]" if details else error.message

@@ -14,7 +14,7 @@ from .completion import (
     complete_parameter,
     complete_resource,
 )
-from .runner import run
+from .runner import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ export = typer.Typer(
 )
 
 
-class ExportFormat(StrEnum):
+class ExportFormatChoice(StrEnum):
     """How rows are written."""
 
     AUTO = "auto"
@@ -40,7 +40,7 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
-class ProgressFormat(StrEnum):
+class ProgressFormatChoice(StrEnum):
     """How the progress is shown."""
 
     AUTO = "auto"
@@ -57,18 +57,20 @@ class EngineChoice(StrEnum):
     FILES = "files"
 
 
-_MOMENT: Final = "DAY|MOMENT"
+_TIMESTAMP: Final = "DAY|MOMENT"
 From = Annotated[
     str,
-    typer.Option("--from", metavar=_MOMENT, help="The first moment: 2026-01-31, or with a time."),
+    typer.Option(
+        "--from", metavar=_TIMESTAMP, help="The first moment: 2026-01-31, or with a time."
+    ),
 ]
 To = Annotated[
-    str, typer.Option("--to", metavar=_MOMENT, help="The first moment that is not exported.")
+    str, typer.Option("--to", metavar=_TIMESTAMP, help="The first moment that is not exported.")
 ]
-MaybeFrom = Annotated[
-    str | None, typer.Option("--from", metavar=_MOMENT, help="Default: the beginning.")
+OptionalFrom = Annotated[
+    str | None, typer.Option("--from", metavar=_TIMESTAMP, help="Default: the beginning.")
 ]
-MaybeTo = Annotated[str | None, typer.Option("--to", metavar=_MOMENT, help="Default: now.")]
+OptionalTo = Annotated[str | None, typer.Option("--to", metavar=_TIMESTAMP, help="Default: now.")]
 Where = Annotated[
     str | None, typer.Option("--where", metavar="HOGQL", help="A condition; {name} is a value.")
 ]
@@ -86,9 +88,9 @@ Columns = Annotated[
         autocompletion=complete_export_column,
     ),
 ]
-Settle = Annotated[
+MinAge = Annotated[
     float,
-    typer.Option("--settle", metavar="SECONDS", min=0, help="Leave out rows younger than that."),
+    typer.Option("--min-age", metavar="SECONDS", min=0, help="Leave out rows younger than that."),
 ]
 Overlap = Annotated[
     float,
@@ -114,8 +116,8 @@ Out = Annotated[
         help="Where to: x.jsonl, x.csv (also with .gz), x.parquet, or a folder. Default: stdout.",
     ),
 ]
-Form = Annotated[
-    ExportFormat,
+FileFormat = Annotated[
+    ExportFormatChoice,
     typer.Option("--format", help="auto: by the name; a folder gets Parquet, stdout JSON lines."),
 ]
 Overwrite = Annotated[
@@ -131,7 +133,7 @@ Checkpoint = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that broke off.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost in requests.")]
 Progress = Annotated[
-    ProgressFormat,
+    ProgressFormatChoice,
     typer.Option("--progress", help="auto: a bar on a terminal, else nothing; json: on stderr."),
 ]
 
@@ -147,29 +149,29 @@ def events(
     value: Values = None,
     column: Columns = None,
     out: Out = None,
-    format: Form = ExportFormat.AUTO,
+    format: FileFormat = ExportFormatChoice.AUTO,
     checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    progress: Progress = ProgressFormatChoice.AUTO,
     engine: Engine = EngineChoice.AUTO,
-    settle: Settle = 0,
+    min_age: MinAge = 0,
     overlap: Overlap = 0,
 ) -> None:
     """Export events by their timestamp."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        from .values import parse_timestamp, parse_values
 
         return client.export.events(
-            moment(start, "--from"),
-            moment(end, "--to"),
+            parse_timestamp(start, "--from"),
+            parse_timestamp(end, "--to"),
             event=event or None,
             where=where,
             columns=column or None,
-            values=read_values(value or ()),
-            settle=settle,
+            values=parse_values(value or ()),
+            min_age=min_age,
             overlap=overlap,
             engine=_engine(engine),
         )
@@ -179,34 +181,34 @@ def events(
 
 @export.command()
 def persons(
-    start: MaybeFrom = None,
-    end: MaybeTo = None,
+    start: OptionalFrom = None,
+    end: OptionalTo = None,
     where: Where = None,
     value: Values = None,
     column: Columns = None,
     out: Out = None,
-    format: Form = ExportFormat.AUTO,
+    format: FileFormat = ExportFormatChoice.AUTO,
     checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    progress: Progress = ProgressFormatChoice.AUTO,
     engine: Engine = EngineChoice.AUTO,
-    settle: Settle = 0,
+    min_age: MinAge = 0,
     overlap: Overlap = 0,
 ) -> None:
     """Export persons by when they were created."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        from .values import parse_timestamp, parse_values
 
         return client.export.persons(
-            None if start is None else moment(start, "--from"),
-            None if end is None else moment(end, "--to"),
+            None if start is None else parse_timestamp(start, "--from"),
+            None if end is None else parse_timestamp(end, "--to"),
             where=where,
             columns=column or None,
-            values=read_values(value or ()),
-            settle=settle,
+            values=parse_values(value or ()),
+            min_age=min_age,
             overlap=overlap,
             engine=_engine(engine),
         )
@@ -222,28 +224,28 @@ def sessions(
     value: Values = None,
     column: Columns = None,
     out: Out = None,
-    format: Form = ExportFormat.AUTO,
+    format: FileFormat = ExportFormatChoice.AUTO,
     checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    progress: Progress = ProgressFormatChoice.AUTO,
     engine: Engine = EngineChoice.AUTO,
-    settle: Settle = 0,
+    min_age: MinAge = 0,
     overlap: Overlap = 0,
 ) -> None:
     """Export sessions by when they began."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        from .values import parse_timestamp, parse_values
 
         return client.export.sessions(
-            moment(start, "--from"),
-            moment(end, "--to"),
+            parse_timestamp(start, "--from"),
+            parse_timestamp(end, "--to"),
             where=where,
             columns=column or None,
-            values=read_values(value or ()),
-            settle=settle,
+            values=parse_values(value or ()),
+            min_age=min_age,
             overlap=overlap,
             engine=_engine(engine),
         )
@@ -253,30 +255,30 @@ def sessions(
 
 @export.command()
 def groups(
-    start: MaybeFrom = None,
-    end: MaybeTo = None,
+    start: OptionalFrom = None,
+    end: OptionalTo = None,
     where: Where = None,
     value: Values = None,
     column: Columns = None,
     out: Out = None,
-    format: Form = ExportFormat.AUTO,
+    format: FileFormat = ExportFormatChoice.AUTO,
     checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    progress: Progress = ProgressFormatChoice.AUTO,
 ) -> None:
     """Export groups of all types by when they were created."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        from .values import parse_timestamp, parse_values
 
         return client.export.groups(
-            None if start is None else moment(start, "--from"),
-            None if end is None else moment(end, "--to"),
+            None if start is None else parse_timestamp(start, "--from"),
+            None if end is None else parse_timestamp(end, "--to"),
             where=where,
             columns=column or None,
-            values=read_values(value or ()),
+            values=parse_values(value or ()),
         )
 
     _export("groups", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
@@ -291,30 +293,30 @@ def hogql(
             "--key", "-k", metavar="COLUMN", help="A unique column; or twice: a time, then that."
         ),
     ],
-    start: MaybeFrom = None,
-    end: MaybeTo = None,
+    start: OptionalFrom = None,
+    end: OptionalTo = None,
     value: Values = None,
     out: Out = None,
-    format: Form = ExportFormat.AUTO,
+    format: FileFormat = ExportFormatChoice.AUTO,
     checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    progress: Progress = ProgressFormatChoice.AUTO,
 ) -> None:
     """Export all rows of a HogQL query that has a key."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .query import read_text
-        from .values import moment, read_values
+        from .query import read_query_text
+        from .values import parse_timestamp, parse_values
 
         pair: Any = key[0] if len(key) == 1 else tuple(key)
         return client.export.hogql(
-            read_text(sql),
+            read_query_text(sql),
             key=pair,
-            start=None if start is None else moment(start, "--from"),
-            end=None if end is None else moment(end, "--to"),
-            values=read_values(value or ()),
+            start=None if start is None else parse_timestamp(start, "--from"),
+            end=None if end is None else parse_timestamp(end, "--to"),
+            values=parse_values(value or ()),
         )
 
     _export("rows", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
@@ -350,21 +352,23 @@ def list_(
         ),
     ] = None,
     out: Out = None,
-    format: Form = ExportFormat.AUTO,
+    format: FileFormat = ExportFormatChoice.AUTO,
     checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    progress: Progress = ProgressFormatChoice.AUTO,
 ) -> None:
     """Export all objects of a resource."""
 
     def cursor(client: AsyncPostHog) -> Any:
-        from .operations import bind, find_operation, method_of, pairs
+        from .operations import bind_arguments, client_method, find_operation, parse_pairs
 
         operation = find_operation(resource, "list")
-        method = method_of(client, operation)
-        path, keywords = bind(operation, method, ids or (), params=pairs(param or (), "--param"))
+        method = client_method(client, operation)
+        path, keywords = bind_arguments(
+            operation, method, ids or (), params=parse_pairs(param or (), "--param")
+        )
         return method(*path, **keywords)
 
     def make(client: AsyncPostHog) -> Any:
@@ -383,22 +387,22 @@ def _engine(engine: EngineChoice) -> Any:
 
 
 def _export(
-    what: str,
+    label: str,
     make: Callable[[AsyncPostHog], Any],
     out: str | None,
-    format: ExportFormat,
+    format: ExportFormatChoice,
     checkpoint: Path | None,
     overwrite: bool,
     resume: bool,
     dry_run: bool,
-    progress: ProgressFormat,
+    progress: ProgressFormatChoice,
     cursor: Callable[[AsyncPostHog], Any] | None = None,
 ) -> None:
     async def work() -> int:
         from .export import ExportOptions, run_export
 
-        order = ExportOptions(
-            what=what,
+        options = ExportOptions(
+            label=label,
             out=out,
             format=format.value,
             checkpoint=checkpoint,
@@ -407,6 +411,6 @@ def _export(
             dry_run=dry_run,
             progress=progress.value,
         )
-        return await run_export(order, make, cursor)
+        return await run_export(options, make, cursor)
 
-    run(work)
+    run_async(work)

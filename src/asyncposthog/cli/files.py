@@ -9,27 +9,27 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from .error_messages import UsageProblem
+from .error_messages import UsageError
 
-__all__ = ["check_new", "whole_file"]
+__all__ = ["atomic_write", "check_output_path"]
 
 
-def check_new(path: Path, *, force: bool = False) -> None:
+def check_output_path(path: Path, *, overwrite: bool = False) -> None:
     """Refuse a file that exists, and a folder that does not.
 
     Raises:
         UsageProblem: Writing there would destroy something, or cannot work.
     """
     if path.is_dir():
-        raise UsageProblem(f"{path} is a folder.", "Give the name of a file.")
-    if path.exists() and not force:
-        raise UsageProblem(f"{path} exists.", "Give another name, or --overwrite to replace it.")
+        raise UsageError(f"{path} is a folder.", "Give the name of a file.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists.", "Give another name, or --overwrite to replace it.")
     if not path.parent.is_dir():
-        raise UsageProblem(f"There is no folder {path.parent}.")
+        raise UsageError(f"There is no folder {path.parent}.")
 
 
 @contextmanager
-def whole_file(path: Path) -> Generator[IO[bytes]]:
+def atomic_write(path: Path) -> Generator[IO[bytes]]:
     """Open a file under another name beside it, and rename it when the block ends well."""
     with NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from . import exit_codes
-from .app import OWN_OPTIONS, app
-from .arguments import check_no_secrets, hoist
-from .error_messages import Failure, UsageProblem
-from .runner import tell
+from .app import COMMAND_OPTIONS, app
+from .arguments import check_no_secrets, move_global_options_first
+from .error_messages import ErrorReport, UsageError
+from .runner import print_error
 from .session import session
 
 __all__ = ["execute"]
@@ -20,11 +20,11 @@ def execute(arguments: Sequence[str]) -> int:
     """Run the program; return the exit status."""
     try:
         check_no_secrets(arguments, os.environ)
-    except UsageProblem as error:
-        return tell(Failure(str(error), error.suggestion, exit_codes.USAGE))
+    except UsageError as error:
+        return print_error(ErrorReport(str(error), error.suggestion, exit_codes.USAGE))
     session.arguments, session.resume_hint = tuple(arguments), ()
     try:
-        app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
+        app(args=move_global_options_first(arguments, COMMAND_OPTIONS), prog_name="asyncposthog")
     except SystemExit as ended:
         code = ended.code
         status = (

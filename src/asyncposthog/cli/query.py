@@ -16,18 +16,18 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pydantic_core import to_json
 
-from .error_messages import UsageProblem
-from .files import check_new, whole_file
+from .error_messages import UsageError
+from .files import atomic_write, check_output_path
 from .session import session
-from .terminal import is_tty, note, print_success, stderr_console, table, to_text
-from .values import read_values
+from .terminal import is_tty, print_status, print_success, stderr_console, table, to_text
+from .values import parse_values
 
 if TYPE_CHECKING:
-    from asyncposthog.export.targets import Form
+    from asyncposthog.export.targets import FileFormat
     from asyncposthog.query.execution import QueryProgress
     from asyncposthog.query.result import QueryResult
 
-__all__ = ["QueryOptions", "RowFormat", "ask", "read_text"]
+__all__ = ["QueryOptions", "RowFormat", "read_query_text", "run_query"]
 
 RowFormat: TypeAlias = Literal["auto", "table", "json", "jsonl", "csv", "parquet"]
 
@@ -40,95 +40,95 @@ class QueryOptions:
     values: Sequence[str] = ()
     format: RowFormat = "auto"
     output: Path | None = None
-    force: bool = False
+    overwrite: bool = False
     mode: Literal["auto", "blocking", "async"] = "auto"
     timeout: float | None = None
     cached: bool = False
 
 
-async def ask(question: QueryOptions) -> None:
+async def run_query(options: QueryOptions) -> None:
     """Run the query and write its rows."""
-    form = _form(question)
-    if question.output is not None:
-        check_new(question.output, force=question.force)
-    query = _query(question.query)
-    values = read_values(question.values)
+    format = _resolve_format(options)
+    if options.output is not None:
+        check_output_path(options.output, overwrite=options.overwrite)
+    query = _query(options.query)
+    values = parse_values(options.values)
     if values and not isinstance(query, str):
-        raise UsageProblem("--value is for HogQL; this query is JSON.")
-    async with session.client() as client:
-        with _waiting() as watch, warnings.catch_warnings(record=True) as caught:
+        raise UsageError("--value is for HogQL; this query is JSON.")
+    async with session.make_client() as client:
+        with _waiting() as on_progress, warnings.catch_warnings(record=True) as captured:
             warnings.simplefilter("always")
             result = await client.query(
                 query,
                 values=values or None,
-                mode=question.mode,
-                refresh="blocking" if question.cached else "force_blocking",
-                timeout=question.timeout,
-                on_progress=watch,
+                mode=options.mode,
+                refresh="blocking" if options.cached else "force_blocking",
+                timeout=options.timeout,
+                on_progress=on_progress,
             )
-    _write(result, form, question.output)
-    for warning in caught:
+    _write(result, format, options.output)
+    for warning in captured:
         if "cut at" in str(warning.message):
-            note(_warn_truncated(result), style="yellow")
+            print_status(_warn_truncated(result), style="yellow")
 
 
-def _form(question: QueryOptions) -> RowFormat:
-    form, output = question.format, question.output
-    if form == "auto" and output is not None:
-        form = cast("RowFormat", output.suffix.lstrip(".") or "jsonl")
-        if form not in {"json", "jsonl", "csv", "parquet"}:
-            raise UsageProblem(f"{output}: the name says no format.", "Give --format.")
-    if form == "auto":
-        form = "table" if is_tty() else "jsonl"
-    if form == "table" and output is not None:
-        raise UsageProblem("A table is for the terminal.", "Give --format csv, json or jsonl.")
-    if form == "parquet" and output is None:
-        raise UsageProblem("Parquet needs a file.", "Give --output FILE.")
+def _resolve_format(options: QueryOptions) -> RowFormat:
+    format, output = options.format, options.output
+    if format == "auto" and output is not None:
+        format = cast("RowFormat", output.suffix.lstrip(".") or "jsonl")
+        if format not in {"json", "jsonl", "csv", "parquet"}:
+            raise UsageError(f"{output}: the name says no format.", "Give --format.")
+    if format == "auto":
+        format = "table" if is_tty() else "jsonl"
+    if format == "table" and output is not None:
+        raise UsageError("A table is for the terminal.", "Give --format csv, json or jsonl.")
+    if format == "parquet" and output is None:
+        raise UsageError("Parquet needs a file.", "Give --output FILE.")
     if output is not None:
-        _check_name(output, form)
-    return form
+        _check_name(output, format)
+    return format
 
 
-def _check_name(output: Path, form: RowFormat) -> None:
+def _check_name(output: Path, format: RowFormat) -> None:
     """Refuse a name that says another format than the one that is written."""
-    from asyncposthog.export.targets import read_target  # only where a file is written
+    from asyncposthog.export.targets import parse_target  # only where a file is written
 
     try:
-        read_target(output, "jsonl" if form == "json" else cast("Form", form))
+        parse_target(output, "jsonl" if format == "json" else cast("FileFormat", format))
     except ValueError as error:
-        raise UsageProblem(f"--output {error}.") from None
+        raise UsageError(f"--output {error}.") from None
     if output.suffix.lower() == ".gz":
-        raise UsageProblem(
+        raise UsageError(
             f"{output}: the result of a query is not compressed.",
             "Use a name without .gz, or `asyncposthog export hogql`.",
         )
 
 
-def read_text(given: str) -> str:
+def read_query_text(value: str) -> str:
     """Return a query: as it stands, of a file, or of stdin.
 
     Raises:
         UsageProblem: There is nothing in it.
     """
-    if given == "-":
+    if value == "-":
         text = sys.stdin.read()
-    elif given.startswith("@"):
-        text = Path(given[1:]).read_text(encoding="utf-8")
+    elif value.startswith("@"):
+        text = Path(value[1:]).read_text(encoding="utf-8")
     else:
-        text = given
+        text = value
     if not text.strip():
-        raise UsageProblem("The query is empty.")
+        raise UsageError("The query is empty.")
     return text
 
 
-def _query(given: str) -> str | dict[str, Any]:
+def _query(value: str) -> str | dict[str, Any]:
     """Read the query; an object of JSON is a node."""
-    text = read_text(given)
+    text = read_query_text(value)
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
         except ValueError as error:
-            raise UsageProblem(f"The query begins like JSON, and is none: {error}.") from None
+            raise UsageError(f"The query begins like JSON, and is none: {error}.") from None
     return text
 
 
@@ -140,13 +140,15 @@ def _waiting() -> Generator[Any]:
         return
     with stderr_console().status("Running the query…") as status:
 
-        def watch(progress: QueryProgress) -> None:
-            told = f"{progress.elapsed:.0f} s"
+        def on_progress(progress: QueryProgress) -> None:
+            status_text = f"{progress.elapsed:.0f} s"
             if progress.rows_total:
-                told += f", {progress.rows_read:,} of about {progress.rows_total:,} rows read"
-            status.update(f"{'Running' if progress.started else 'Waiting its turn'}: {told}")
+                status_text += (
+                    f", {progress.rows_read:,} of about {progress.rows_total:,} rows read"
+                )
+            status.update(f"{'Running' if progress.started else 'Waiting its turn'}: {status_text}")
 
-        yield watch
+        yield on_progress
 
 
 def _warn_truncated(result: QueryResult) -> str:
@@ -156,21 +158,21 @@ def _warn_truncated(result: QueryResult) -> str:
     return f"Only {rows:,} rows are here: PostHog gives no more for one query. Use export."
 
 
-def _write(result: QueryResult, form: RowFormat, output: Path | None) -> None:
+def _write(result: QueryResult, format: RowFormat, output: Path | None) -> None:
     tabular = _tabular(result)
     if not tabular:
-        if form in {"csv", "parquet"}:
-            raise UsageProblem("This query gives no table.", "Use --format json.")
-        form = "json"
-    if form == "table":
+        if format in {"csv", "parquet"}:
+            raise UsageError("This query gives no table.", "Use --format json.")
+        format = "json"
+    if format == "table":
         table(result.columns, result.rows)
         return
     if output is None:
         sys.stdout.flush()
-        _encode(result, form, sys.stdout.buffer, tabular)
+        _encode(result, format, sys.stdout.buffer, tabular)
         return
-    with whole_file(output) as file:
-        _encode(result, form, file, tabular)
+    with atomic_write(output) as file:
+        _encode(result, format, file, tabular)
     print_success(f"{output}: {len(result):,} rows." if tabular else f"{output} is written.")
 
 
@@ -182,16 +184,16 @@ def _tabular(result: QueryResult) -> bool:
     return True
 
 
-def _encode(result: QueryResult, form: RowFormat, file: IO[bytes], tabular: bool) -> None:
+def _encode(result: QueryResult, format: RowFormat, file: IO[bytes], tabular: bool) -> None:
     if not tabular:
-        file.write(to_json(result.results, indent=2 if form == "json" else None) + b"\n")
-    elif form == "json":
+        file.write(to_json(result.results, indent=2 if format == "json" else None) + b"\n")
+    elif format == "json":
         lines = [to_json(row, inf_nan_mode="constants") for row in result.dicts()]
         file.write(b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n")
-    elif form == "jsonl":
+    elif format == "jsonl":
         for row in result.dicts():
             file.write(to_json(row, inf_nan_mode="constants") + b"\n")
-    elif form == "csv":
+    elif format == "csv":
         _encode_csv(result.columns, result.rows, file)
     else:
         rows: Any = cast("Any", result).to_arrow(uuids=True)  # it says which extra is missing

@@ -10,19 +10,19 @@ from typing import Any, cast
 import typer
 
 from . import exit_codes
-from .error_messages import Failure, explain
+from .error_messages import ErrorReport, describe_error
 
-__all__ = ["perform", "run", "tell"]
+__all__ = ["print_error", "run_async", "run_command"]
 
 
-def run(command: Callable[[], Awaitable[Any]]) -> None:
+def run_async(command: Callable[[], Awaitable[Any]]) -> None:
     """Run the coroutine of a command, and end the program as it went."""
     import anyio
 
-    perform(lambda: anyio.run(command))
+    run_command(lambda: anyio.run(command))
 
 
-def perform(command: Callable[[], Any]) -> None:
+def run_command(command: Callable[[], Any]) -> None:
     """Run a command; end the program with what it returns as its status, or as it failed.
 
     Raises:
@@ -31,7 +31,7 @@ def perform(command: Callable[[], Any]) -> None:
     import warnings
 
     from .session import redact, session
-    from .terminal import note
+    from .terminal import print_status
 
     try:
         with warnings.catch_warnings():
@@ -44,11 +44,11 @@ def perform(command: Callable[[], Any]) -> None:
     except (Exception, KeyboardInterrupt) as error:
         if session.debug:
             sys.stderr.write(redact("".join(traceback.format_exception(error))))
-        code = tell(explain(error, redact))
+        code = print_error(describe_error(error, redact))
         if session.resume_hint and code != exit_codes.INTERRUPTED:
             code = exit_codes.RESUMABLE
         for line in session.resume_hint:
-            note(line)
+            print_status(line)
         raise typer.Exit(code) from None
     if code:
         raise typer.Exit(cast("int", code))
@@ -61,15 +61,15 @@ def _show_warnings() -> None:
     from asyncposthog import PaginationWarning, SchemaDrift
 
     from .session import redact
-    from .terminal import note
+    from .terminal import print_status
 
-    plain = warnings.showwarning
+    strip_control = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, PaginationWarning):
-            note(redact(f"Warning: {message}"))
+            print_status(redact(f"Warning: {message}"))
         else:
-            plain(message, category, *place, **more)
+            strip_control(message, category, *place, **more)
 
     warnings.showwarning = show
     warnings.simplefilter("always", PaginationWarning)
@@ -77,11 +77,13 @@ def _show_warnings() -> None:
     warnings.simplefilter("ignore", SchemaDrift)
 
 
-def tell(failure: Failure) -> int:
+def print_error(failure: ErrorReport) -> int:
     """Say what went wrong; return the status to end with."""
-    from .terminal import note
+    from .terminal import print_status
 
-    note(failure.message, style="bold red" if failure.code != exit_codes.INTERRUPTED else "bold")
+    print_status(
+        failure.message, style="bold red" if failure.code != exit_codes.INTERRUPTED else "bold"
+    )
     if failure.suggestion:
-        note(failure.suggestion)
+        print_status(failure.suggestion)
     return failure.code

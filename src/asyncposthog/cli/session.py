@@ -7,16 +7,16 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .arguments import secrets_of
-from .error_messages import UsageProblem
-from .terminal import note
+from .arguments import find_secrets
+from .error_messages import UsageError
+from .terminal import print_status
 
 if TYPE_CHECKING:
     from asyncposthog import AsyncPostHog, Secret
 
 __all__ = ["Session", "redact", "session"]
 
-_asked: list[str] = []
+_prompted_keys: list[str] = []
 """Keys typed at a prompt, so that nothing shows them."""
 
 
@@ -33,7 +33,7 @@ class Session:
     resume_hint: tuple[str, ...] = ()
     """How to go on after an interruption; empty where there is nothing to go on with."""
 
-    def client(self, **changes: Any) -> AsyncPostHog:
+    def make_client(self, **changes: Any) -> AsyncPostHog:
         """Build a client: from the environment, the common options, and a prompt if need be.
 
         Raises:
@@ -60,7 +60,7 @@ def redact(text: str) -> str:
     """Mask the keys in use, and whatever looks like one."""
     from asyncposthog.redact import Redactor
 
-    return Redactor([*secrets_of(os.environ), *_asked])(text)
+    return Redactor([*find_secrets(os.environ), *_prompted_keys])(text)
 
 
 def _key() -> str | Secret | None:
@@ -71,12 +71,12 @@ def _key() -> str | Secret | None:
         return None
     from getpass import getpass
 
-    note("POSTHOG_PERSONAL_API_KEY is not set.")
+    print_status("POSTHOG_PERSONAL_API_KEY is not set.")
     try:
         key = getpass("Personal API key (phx_…, not shown): ", stream=sys.stderr).strip()
     except EOFError:
         key = ""
     if not key:
-        raise UsageProblem("No key was given.", "Set POSTHOG_PERSONAL_API_KEY.")
-    _asked.append(key)
+        raise UsageError("No key was given.", "Set POSTHOG_PERSONAL_API_KEY.")
+    _prompted_keys.append(key)
     return key

@@ -33,7 +33,7 @@ import anyio
 from asyncposthog.client import AsyncPostHog
 from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
 from asyncposthog.export.atomic_files import sync_folder
-from asyncposthog.export.checksum import MASK, show
+from asyncposthog.export.checksum import MASK, format_checksum
 from asyncposthog.export.job import ExportJob
 from asyncposthog.export.partition import Partition
 from asyncposthog.export.report import FileReport, Report
@@ -49,7 +49,7 @@ REDIS_VARIABLE: Final = "POSTHOG_REDIS_URL"
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncPostHog]]
 """Makes a client on a worker. It is pickled: it must not hold a key."""
-Form: TypeAlias = Literal["parquet", "jsonl", "csv"]
+FileFormat: TypeAlias = Literal["parquet", "jsonl", "csv"]
 OnPart: TypeAlias = Callable[[int, int, Report], object]
 
 
@@ -87,12 +87,12 @@ async def export_events(
     end: datetime,
     *,
     out: str | os.PathLike[str],
-    format: Form = "parquet",
+    format: FileFormat = "parquet",
     event: str | Sequence[str] | None = None,
     where: str | None = None,
     columns: Sequence[str] | None = None,
     values: Mapping[str, Any] | None = None,
-    settle: timedelta | float = 0,
+    min_age: timedelta | float = 0,
     page_size: int = 50_000,
     partitions: int | None = None,
     connect: Connect = from_environment,
@@ -113,7 +113,7 @@ async def export_events(
         where: See there.
         columns: See there.
         values: See there.
-        settle: See there.
+        min_age: See there.
         page_size: See there.
         partitions: How many parts at most; by default, about a page of rows each.
         connect: Makes a client, here for the plan and on the workers. By default from their
@@ -148,7 +148,7 @@ async def export_events(
             where=where,
             columns=columns,
             values=values,
-            settle=settle,
+            min_age=min_age,
             page_size=page_size,
         )
         plan = await job.plan(partitions)
@@ -172,7 +172,7 @@ class Task:
 
     partition: Partition
     folder: str
-    format: Form
+    format: FileFormat
     connect: Connect
 
 
@@ -194,7 +194,7 @@ def work(task: Task) -> PartResult:
     target = attempt if task.format == "parquet" else attempt.with_suffix(f".{task.format}")
     try:
         report = anyio.run(_export, task, target)
-        files = tuple(_publish(file, target, Path(task.folder), name) for file in report.files)
+        files = tuple(_commit(file, target, Path(task.folder), name) for file in report.files)
     except PostHogError as error:
         return PartResult(task.partition, None, error.message, error.suggestion)
     except OSError as error:
@@ -211,7 +211,7 @@ async def _export(task: Task, target: Path) -> Report:
         return await write(target, checkpoint=False)
 
 
-def _publish(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
+def _commit(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
     """Give a file its name; one that is there already is of an earlier attempt, and the same."""
     made = Path(file.path)
     if made == target:
@@ -266,7 +266,7 @@ async def _result(client: Any, future: Any) -> PartResult:
 def _failed(outcome: PartResult) -> ExportError:
     part = outcome.partition
     return ExportError(
-        f"Part {part.number + 1} of {part.of}, from {part.start:%Y-%m-%d %H:%M:%S} to "
+        f"Part {part.number + 1} of {part.total}, from {part.start:%Y-%m-%d %H:%M:%S} to "
         f"{part.end:%Y-%m-%d %H:%M:%S}, failed: {outcome.message}",
         suggestion=outcome.suggestion,
     )
@@ -286,12 +286,12 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
         requests=sum(r.requests for r in reports),
         retries=sum(r.retries for r in reports),
         waits=sum(r.waits for r in reports),
-        waited=sum(r.waited for r in reports),
-        duplicates=sum(r.duplicates for r in reports),
-        received=sum(r.received for r in reports),
-        written=sum(r.written for r in reports),
+        waited_seconds=sum(r.waited_seconds for r in reports),
+        duplicates_skipped=sum(r.duplicates_skipped for r in reports),
+        bytes_received=sum(r.bytes_received for r in reports),
+        bytes_written=sum(r.bytes_written for r in reports),
         duration=duration,
-        checksum=show(sum(int(r.checksum, 16) for r in reports) & MASK),
+        checksum=format_checksum(sum(int(r.checksum, 16) for r in reports) & MASK),
         late=sum(r.late for r in reports),
         deleted=sum(r.deleted for r in reports),
         files=tuple(sorted((f for r in reports for f in r.files), key=lambda f: f.path)),

@@ -108,7 +108,9 @@ def test_the_parts_are_all_rows_once(
     names = [f"part-{n:05}.jsonl" for n in range(count)]
     assert sorted(os.listdir(tmp_path / "parts")) == names
     assert [Path(file.path).name for file in parted.files] == names
-    assert parted.written == sum(path.stat().st_size for path in (tmp_path / "parts").iterdir())
+    assert parted.bytes_written == sum(
+        path.stat().st_size for path in (tmp_path / "parts").iterdir()
+    )
     with redis_server.client() as shared:
         assert any("asyncposthog" in str(key) for key in shared.scan_iter())
 

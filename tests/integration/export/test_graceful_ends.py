@@ -77,7 +77,7 @@ def test_interrupted_while_a_page_is_awaited(
 COUNT = 90
 
 
-class Steps:
+class BatchReader:
     """Calls something at the nth system call by which files change, or at the nth request."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,9 @@ class Steps:
         return call
 
 
-async def export(form: str, target: Path, checkpoint: Any, steps: Steps | None = None) -> Report:
+async def export(
+    form: str, target: Path, checkpoint: Any, steps: BatchReader | None = None
+) -> Report:
     def fault(ask: Ask) -> None:
         if steps is not None:
             steps.step()
@@ -122,7 +124,7 @@ async def export(form: str, target: Path, checkpoint: Any, steps: Steps | None =
 def test_cancelled_at_every_step(
     form: str, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = Steps(monkeypatch)
+    steps = BatchReader(monkeypatch)
 
     async def run(folder: Path, at: int | None) -> bool:
         """Export, with the task cancelled at a step. Returns whether that ended it."""
@@ -243,6 +245,6 @@ async def test_the_next_of_overlapping_exports_does_not_remove_files_of_the_last
         first, second = (ph.export.events(START, end, overlap=60, engine="query") for end in ends)
         await first.to_parquet(tmp_path / "events", checkpoint=tmp_path / "state")
         before = everything(tmp_path)
-        with pytest.raises(FileExistsError, match="Parquet files already"):
+        with pytest.raises(FileExistsError, match="already has Parquet files"):
             await second.to_parquet(tmp_path / "events", checkpoint=tmp_path / "state")
     assert everything(tmp_path) == before

@@ -96,8 +96,8 @@ async def test_two_exports_to_one_target(
         pair = Pair()
         report, error = await pair.run(write, partial(write, path=spelling))
         assert error is not None
-        assert "another export that is running (process" in error.message
-        assert "Wait until that has ended" in str(error)
+        assert "another running export (process" in error.message
+        assert "Wait until it has ended" in str(error)
         assert report.rows == COUNT
         # Two counts and a page: what one export alone asks for.
         assert len(pair.model.asks) == 3, "the second has asked for nothing"
@@ -117,12 +117,12 @@ async def test_one_checkpoint_for_two_targets(tmp_path: Path) -> None:
     )
     assert first.rows == COUNT
     assert error is not None
-    assert f"The checkpoint {state} is used by another export" in error.message
+    assert f"The checkpoint {state} is used by another running export" in error.message
     assert sorted(os.listdir(tmp_path)) == ["a.jsonl", "state"]
     # Also where the checkpoint is the default one of the other, and where rows go to functions.
     _, error = await Pair().run(
         lambda job: job.to_jsonl(tmp_path / "c.jsonl"),
-        lambda job: job.to(print, checkpoint=tmp_path / ".c.jsonl.checkpoint"),
+        lambda job: job.to_callback(print, checkpoint=tmp_path / ".c.jsonl.checkpoint"),
     )
     assert error is not None
     async with client(Server(events(COUNT))) as ph:
@@ -176,7 +176,7 @@ async def test_the_lock_is_released_however_an_export_ends(tmp_path: Path) -> No
         job = ph.export.events(START, END)
         with pytest.raises(FileExistsError):
             await job.to_jsonl(tmp_path / "e")
-        with pytest.raises(FileExistsError, match="is no folder"):
+        with pytest.raises(FileExistsError, match="is not a folder"):
             await job.to_parquet(tmp_path / "e")
     assert everything(tmp_path) == {"e": b"mine"}
 
@@ -186,7 +186,7 @@ def test_a_lock_is_of_one_at_a_time_while_its_file_comes_and_goes(tmp_path: Path
 
     def work() -> None:
         for _ in range(300):
-            lock = FileLock.take(path)
+            lock = FileLock.acquire(path)
             if lock is None:
                 continue
             inside[0] += 1
@@ -210,7 +210,7 @@ def test_a_lock_is_of_one_at_a_time_while_its_file_comes_and_goes(tmp_path: Path
 def test_a_lock_file_that_was_removed_in_between_locks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, usual, removed = tmp_path / ".lock", locks._lock, list[int]()
+    path, usual, removed = tmp_path / ".lock", locks._try_lock, list[int]()
 
     def lock(descriptor: int) -> bool:
         """Lock the file, which its holder has removed since it was opened, and another has made."""
@@ -220,11 +220,11 @@ def test_a_lock_file_that_was_removed_in_between_locks_nothing(
             path.touch()
         return usual(descriptor)
 
-    monkeypatch.setattr(locks, "_lock", lock)
-    taken = FileLock.take(path)
+    monkeypatch.setattr(locks, "_try_lock", lock)
+    taken = FileLock.acquire(path)
     assert taken is not None
     assert path.read_text().startswith(f"process {os.getpid()} on ")
-    assert FileLock.take(path) is None
+    assert FileLock.acquire(path) is None
     taken.release()
     assert not path.exists()
 
@@ -254,7 +254,7 @@ async def test_a_file_of_another_program_at_the_name_of_a_lock_is_left_alone(
             await export
             assert not (tmp_path / name).exists()
             return
-        with pytest.raises(ExportError, match="lock is in the way: the export keeps its lock"):
+        with pytest.raises(ExportError, match="as the lock file of the export"):
             await export
     assert server.asks == []
     assert (tmp_path / name).read_text() == ("" if content == "hard link" else text)
@@ -303,7 +303,7 @@ def test_an_export_whose_event_loop_was_closed_holds_no_lock(target: str, tmp_pa
     del task, coroutine
     gc.collect()
     assert everything(tmp_path) == found
-    assert not locks._held
+    assert not locks._locks
 
 
 def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
             with pytest.raises(KeyboardInterrupt):
                 asyncio.run(export(fault if fails else none))
         assert os.listdir(tmp_path) == ([] if fails else ["e.jsonl"])
-        assert not locks._held
+        assert not locks._locks
     assert released == [False] * 4
 
 
@@ -340,16 +340,16 @@ FORKED = """
 import os, sys, pathlib
 from asyncposthog.export.locks import FileLock
 path = pathlib.Path(sys.argv[1])
-lock = FileLock.take(path)
+lock = FileLock.acquire(path)
 read, write = os.pipe()
 if os.fork() == 0:
     os.close(write)
     lock.release()  # it is not the child's
-    assert path.exists() and FileLock.take(path) is None
+    assert path.exists() and FileLock.acquire(path) is None
     os.write(1, b"forked ")
     os.read(read, 1)  # until the parent dies
     os.read(0, 1)  # until it has closed its files
-    again = FileLock.take(path)
+    again = FileLock.acquire(path)
     os.write(1, b"free" if again else b"taken")
     os._exit(0)
 os.close(read)

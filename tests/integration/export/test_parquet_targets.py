@@ -21,7 +21,7 @@ from pyarrow import parquet
 from asyncposthog import AsyncPostHog, ExportError
 from asyncposthog.export import Progress
 from asyncposthog.export.sinks import parquet_targets
-from asyncposthog.export.targets import form_of_name, read_target
+from asyncposthog.export.targets import format_from_name, parse_target
 from posthog_emulator import Emulator
 from tests.unit.export.fake_query_api import START, Server, client, events
 
@@ -72,7 +72,7 @@ async def test_one_file_has_the_rows_of_a_folder(tmp_path: Path) -> None:
     assert {meta.row_group(n).num_rows for n in range(meta.num_row_groups)} == {100}
     (file,) = whole.files
     assert (file.path, file.rows) == (str(tmp_path / "events.parquet"), 1_000)
-    assert file.bytes == whole.written == (tmp_path / "events.parquet").stat().st_size
+    assert file.bytes == whole.bytes_written == (tmp_path / "events.parquet").stat().st_size
 
 
 @pytest.mark.parametrize("name", ["e.parquet", "e/"])
@@ -239,7 +239,7 @@ async def test_a_file_is_replaced_only_when_the_new_one_is_complete(
     name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
-    form = form_of_name(path)
+    form = format_from_name(path)
     seen: list[bytes] = []
 
     def stop(progress: Progress) -> None:
@@ -330,9 +330,9 @@ async def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
         for overwrite in (False, True):
             with pytest.raises(FileExistsError, match="is a folder"):
                 await job.to_parquet(tmp_path / "e.parquet", overwrite=overwrite)
-            with pytest.raises(FileExistsError, match="exists already"):
+            with pytest.raises(FileExistsError, match="already exists"):
                 await job.to_jsonl(tmp_path / "e.parquet" / "..", overwrite=overwrite)
-        with pytest.raises(ExportError, match="is in the way"):
+        with pytest.raises(ExportError, match="not a folder of this user"):
             await job.to_parquet(tmp_path / "f.parquet")
         with pytest.raises(ExportError, match="there is no folder"):
             await job.to_parquet(tmp_path / "no" / "e.parquet")
@@ -343,15 +343,15 @@ async def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "name", "words"),
     [
-        ("to_csv", "x.parquet", "'x.parquet' is named as Parquet, but CSV is to be written"),
-        ("to_csv", "x.jsonl.gz", "named as JSON lines, but CSV"),
-        ("to_csv", "x.CSV.zst", "only .gz is written"),
-        ("to_csv", "x/", "names a folder, and CSV is written to one file"),
-        ("to_jsonl", "x.csv", "named as CSV, but JSON lines"),
-        ("to_jsonl", "x.parquet", "named as Parquet, but JSON lines"),
+        ("to_csv", "x.parquet", "'x.parquet' has the suffix of Parquet, but the format is CSV"),
+        ("to_csv", "x.jsonl.gz", "suffix of JSON lines, but the format is CSV"),
+        ("to_csv", "x.CSV.zst", "only compression is .gz"),
+        ("to_csv", "x/", "name of a folder, but CSV is written to one file"),
+        ("to_jsonl", "x.csv", "suffix of CSV, but the format is JSON lines"),
+        ("to_jsonl", "x.parquet", "suffix of Parquet, but the format is JSON lines"),
         ("to_parquet", "x.csv", "or 'x.csv/' for a folder"),
-        ("to_parquet", "x.jsonl.gz", "named as JSON lines, but Parquet"),
-        ("to_parquet", "x.parquet.gz", "Parquet is compressed inside"),
+        ("to_parquet", "x.jsonl.gz", "suffix of JSON lines, but the format is Parquet"),
+        ("to_parquet", "x.parquet.gz", "Parquet files are compressed"),
     ],
 )
 async def test_names_of_other_formats_are_refused(
@@ -369,8 +369,8 @@ async def test_names_of_other_formats_are_refused(
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("", ValueError, "has no name"),
-        (".", ValueError, "names a folder"),
+        ("", ValueError, "has an empty name"),
+        (".", ValueError, "name of a folder"),
         (b"x.csv", TypeError, "must be a str or a path of text, not bytes"),
         (None, TypeError, "must be a str or a path, not NoneType"),
     ],
@@ -408,4 +408,4 @@ async def test_rows_per_file_is_for_folders() -> None:
     ],
 )
 def test_a_name_says_whether_it_is_a_folder(name: Any, folder: bool) -> None:
-    assert read_target(name, "parquet").folder is folder
+    assert parse_target(name, "parquet").is_folder is folder

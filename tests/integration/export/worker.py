@@ -120,7 +120,7 @@ async def export_late(target: str, seed: int) -> None:
 
 
 # A few thousand rows are to be several members of a gzip file, as millions are.
-text._MEMBER = 150
+text._MEMBER_ROWS = 150
 
 if __name__ == "__main__":
     die_at(sys.argv[3])

@@ -116,7 +116,7 @@ def held(emulator: Emulator) -> Generator[threading.Event]:
 
 def environment(**changes: str | None) -> dict[str, str]:
     """The environment of a child, with what is None taken out."""
-    merged: Mapping[str, str | None] = {
+    merge_windows: Mapping[str, str | None] = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
         "PYTHONWARNINGS": "error",
@@ -124,7 +124,7 @@ def environment(**changes: str | None) -> dict[str, str]:
         "LINES": "30",
         **changes,
     }
-    return {name: value for name, value in merged.items() if value is not None}
+    return {name: value for name, value in merge_windows.items() if value is not None}
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:

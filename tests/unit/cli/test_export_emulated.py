@@ -84,7 +84,7 @@ def test_by_files_as_by_queries(program: Program, tmp_path: Path) -> None:
     assert (tmp_path / "files.jsonl").read_bytes() == (tmp_path / "query.jsonl").read_bytes()
     refused = program("export", "persons", "--engine", "files")
     assert refused.status == 2
-    assert "engine='files' is not for this export" in refused.err
+    assert "engine='files' cannot do this export" in refused.err
 
 
 _COLUMNS = {

@@ -223,9 +223,9 @@ def test_names_twice_are_no_object(program: Program, wire: respx.Route) -> None:
 @pytest.mark.parametrize(
     ("name", "form", "words"),
     [
-        ("x.xlsx", "csv", "is named as .xlsx, which is not written"),
-        ("x.arrow", "parquet", "is named as .arrow, which is not written"),
-        ("x.parquet", "csv", "is named as Parquet, but CSV is to be written"),
+        ("x.xlsx", "csv", "suffix of a format that is not written"),
+        ("x.arrow", "parquet", "suffix of a format that is not written"),
+        ("x.parquet", "csv", "has the suffix of Parquet, but the format is CSV"),
         ("x.csv.gz", "csv", "the result of a query is not compressed"),
     ],
 )

@@ -12,19 +12,20 @@ import re
 import sys
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import anyio
+from anyio.abc import TaskGroup
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import DecodeError, PostHogError, QueryTooLargeError, ResponseTooLargeError
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engines.base import PreparedBatch, Tally
-from asyncposthog.export.engines.query import QueryBatchReader, QueryEngine
+from asyncposthog.export.engines.base import ExportStats
+from asyncposthog.export.engines.query import QueryEngine
 from asyncposthog.export.engines.query_page import UnexpectedResponseError
-from asyncposthog.export.query_client import Asker
+from asyncposthog.export.query_client import ExportQueryClient
 from asyncposthog.export.source import Source
 from benchmarks.virtual import run as run_virtually
 
@@ -175,13 +176,13 @@ class Model:
 
 
 class Queries:
-    """What takes the place of an `Asker`."""
+    """What takes the place of an `ExportQueryClient`."""
 
-    def __init__(self, model: Model, tally: Tally) -> None:
+    def __init__(self, model: Model, stats: ExportStats) -> None:
         self.model = model
-        self.tally = tally
+        self.stats = stats
 
-    async def ask(self, sql: str, values: Mapping[str, Any], read: Callable[[Any, int], R]) -> R:
+    async def run(self, sql: str, values: Mapping[str, Any], read: Callable[[Any, int], R]) -> R:
         model, plan = self.model, self.model.plan
         await anyio.sleep(model.dice.random() ** 4 * plan.latency)
         model.change()
@@ -192,13 +193,13 @@ class Queries:
         await anyio.sleep(model.dice.random() ** 4 * plan.latency)
         return read(body, size)
 
-    async def work(self, function: Callable[[], R]) -> R:
+    async def run_in_decode_thread(self, function: Callable[[], R]) -> R:
         return function()
 
-    async def pause(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    def misread(self, error: UnexpectedResponseError) -> PostHogError:
+    def bad_response_error(self, error: UnexpectedResponseError) -> PostHogError:
         return DecodeError(str(error))
 
 
@@ -208,9 +209,9 @@ class SimulatedEngine(QueryEngine):
 
     model: Model
 
-    def asker(self, tally: Tally) -> Asker:
+    def query_client(self, stats: ExportStats) -> ExportQueryClient:
         """Return what asks the model."""
-        return cast("Asker", Queries(self.model, tally))
+        return cast("ExportQueryClient", Queries(self.model, stats))
 
 
 SOURCE = Source(
@@ -222,7 +223,7 @@ def _rows(batch: Batch) -> list[Key]:
     return [(read(time), key) for time, key in zip(batch.times, batch.keys, strict=True)]
 
 
-async def _export(model: Model) -> tuple[list[Key], Tally]:
+async def _export(model: Model) -> tuple[list[Key], ExportStats]:
     """Export everything, as often as it takes; return the rows as they were handed on."""
     plan = model.plan
     engine = SimulatedEngine(
@@ -237,34 +238,46 @@ async def _export(model: Model) -> tuple[list[Key], Tally]:
     )
     found: list[Key] = []
     position: Any = None
-    tally = Tally()
+    stats = ExportStats()
 
-    async def consume(piece: PreparedBatch[list[Key]]) -> None:
+    async def read_all(tasks: TaskGroup | None) -> None:
         nonlocal position
-        await anyio.sleep(model.dice.random() * plan.consumer)
-        found.extend(piece.content)
-        position = piece.position
+        reader = await engine.open(position, _rows, stats, tasks)
+        while batches := await reader.read():
+            for batch in batches:
+                await anyio.sleep(model.dice.random() * plan.consumer)
+                found.extend(batch.content)
+                position = batch.position
 
     while True:
-        steps = QueryBatchReader(engine, position, _rows, tally)
         try:
-            runner = await steps.begin()
-            if not plan.stepwise:
-                await runner.run(consume)
-                return found, tally
-            while pieces := await steps.advance():
-                for piece in pieces:
-                    await consume(piece)
-            return found, tally
+            if plan.stepwise:
+                await read_all(None)
+            else:
+                await _in_task_group(read_all)
+            return found, stats
         except PostHogError as error:
             if str(error) != "by chance":
                 raise
 
 
+async def _in_task_group(function: Callable[[TaskGroup], Awaitable[None]]) -> None:
+    """Call a function as an export does, with tasks that read ahead."""
+    raised: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            await function(tasks)
+        except Exception as error:
+            raised = error
+        tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+
+
 def simulate(plan: Plan) -> None:
     """Run one export; raise AssertionError or RuntimeError if it does not end as it should."""
     model = Model(plan)
-    found, tally = run_virtually(_export, model)
+    found, stats = run_virtually(_export, model)
     assert len(set(found)) == len(found), "rows are there twice"
     if plan.ordered:
         assert found == sorted(found), "rows are not in order"
@@ -273,7 +286,7 @@ def simulate(plan: Plan) -> None:
         assert set(model.first) - model.gone <= set(found) <= {*model.first, *model.rows}
     else:
         assert sorted(found) == model.rows, "rows are missing"
-        assert (tally.late, tally.deleted) == (0, 0)
+        assert (stats.late, stats.deleted) == (0, 0)
 
 
 def main(count: int, first: int = 0) -> int:

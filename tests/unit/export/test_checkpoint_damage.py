@@ -177,7 +177,7 @@ def test_fields_that_are_gone_or_of_another_type(kind: str, data: st.DataObject)
     for key in path[:-1]:
         parent = parent[key]
     if data.draw(st.booleans()):
-        assume(path[:2] != ("identity", "values"))
+        assume(path[:2] != ("fingerprint", "values"))
         del parent[path[-1]]
     else:
         value = data.draw(st.sampled_from(OTHERS))
@@ -204,7 +204,7 @@ def beyond(fields: dict[str, Any]) -> None:
 
 
 def negative(fields: dict[str, Any]) -> None:
-    fields["tally"]["requests"] = -1
+    fields["stats"]["requests"] = -1
 
 
 def no_position(fields: dict[str, Any]) -> None:
@@ -240,12 +240,12 @@ def test_files_that_are_not_those_of_the_export(change: Callable[[dict[str, Any]
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is no checkpoint of an export"),
-        (b"my notes", "is no checkpoint of an export"),
-        (b"[]", "is no checkpoint of an export"),
-        (b'{"version": 2}', "is no checkpoint of an export"),
-        (b'{"version": 1, "identity": {}, "phase": "running"}', "by another version"),
-        (b"[" * 100_000, "is no checkpoint of an export"),
+        (b"", "is not the checkpoint of an export"),
+        (b"my notes", "is not the checkpoint of an export"),
+        (b"[]", "is not the checkpoint of an export"),
+        (b'{"version": 3}', "is not the checkpoint of an export"),
+        (b'{"version": 1, "fingerprint": {}, "phase": "running"}', "by another version"),
+        (b"[" * 100_000, "is not the checkpoint of an export"),
     ],
 )
 def test_other_files(content: bytes, words: str) -> None:

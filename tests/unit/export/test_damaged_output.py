@@ -113,7 +113,7 @@ async def test_of_a_run_that_ended_before_it_gave_its_output_its_name(
     if "overwrite" in given:
         await export(kind, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("asyncposthog.export.run.Course._publish", _fail)
+        patch.setattr("asyncposthog.export.run.ExportRun._commit", _fail)
         with pytest.raises(Interrupted):
             await export(kind, tmp_path, **given)
     whole = (tmp_path / file).read_bytes()
@@ -181,7 +181,7 @@ async def test_of_what_is_known_of_delivered_rows(tmp_path: Path) -> None:
 
 
 def changed(note: bytes) -> bytes:
-    return note.replace(b'"kept":3', b'"kept":4')
+    return note.replace(b'"selected":3', b'"selected":4')
 
 
 def cut(note: bytes) -> bytes:
@@ -195,13 +195,13 @@ def unsigned(note: bytes) -> bytes:
 @pytest.mark.parametrize("change", [changed, cut, unsigned])
 def test_of_what_is_noted_of_a_download(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    parts = {"0": {"rows": 5, "kept": 3, "sha256": "0" * 64}}
+    parts = {"0": {"rows": 5, "selected": 3, "sha256": "0" * 64}}
     note = {"id": "x", "files": ["a"], "records": 5, "parts": parts}
-    folder.write(note)
-    assert folder.note() == note
+    folder.write_state(note)
+    assert folder.read_state() == note
     path = tmp_path / "job.json"
     path.write_bytes(change(path.read_bytes()))
-    assert folder.note() == {}, "the files are made anew"
+    assert folder.read_state() == {}, "the files are made anew"
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_of_what_is_noted_of_a_download(change: Callable[[bytes], bytes], tmp_pa
 )
 def test_a_note_that_is_none_of_ours(note: dict[str, Any], tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    folder.write(note)
+    folder.write_state(note)
     assert json.dumps(note)[1:5] in (tmp_path / "job.json").read_text()
-    assert folder.note() == {}
+    assert folder.read_state() == {}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "file", "folder"])

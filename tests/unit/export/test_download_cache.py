@@ -15,7 +15,6 @@ import anyio
 import pytest
 
 from asyncposthog import ExportError
-from asyncposthog.export.engines.files import choice
 from asyncposthog.export.engines.files.cache import DownloadCache
 from posthog_emulator import Emulator
 
@@ -39,7 +38,7 @@ HOLDER = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from asyncposthog.export.engines.files.cache import DownloadCache
-held = [DownloadCache.of({"n": 1}), DownloadCache.passing()]
+held = [DownloadCache.resumable({"n": 1}), DownloadCache.temporary()]
 for one in held:
     one.folder.mkdir(exist_ok=True)
     print(one.folder, flush=True)
@@ -69,52 +68,52 @@ def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
         one, passing = (Path(holder.stdout.readline().strip()) for _ in range(2))
         age(one, 1_000)
         age(passing, 1_000)
-        DownloadCache.of({"n": 2}).remove()
+        DownloadCache.resumable({"n": 2}).remove()
         assert one.exists(), "it is in use, however old it is"
         assert passing.exists()
         holder.kill()
         holder.wait()
-    DownloadCache.of({"n": 2}).remove()
+    DownloadCache.resumable({"n": 2}).remove()
     assert not one.exists()
     assert not passing.exists()
     assert os.listdir(root(spool)) == []
 
 
 def test_what_can_be_resumed_stays_for_a_day(spool: Path) -> None:
-    first = DownloadCache.of({"n": 1})
-    first.job(0).write({"id": "x"})
+    first = DownloadCache.resumable({"n": 1})
+    first.job(0).write_state({"id": "x"})
     first.release()
     age(first.folder, 20)
-    other = DownloadCache.of({"n": 2})
+    other = DownloadCache.resumable({"n": 2})
     assert first.folder.exists()
-    again = DownloadCache.of({"n": 1})
+    again = DownloadCache.resumable({"n": 1})
     assert again.folder == first.folder
-    assert again.job(0).note() == {"id": "x"}
-    beside = DownloadCache.of({"n": 1})
+    assert again.job(0).read_state() == {"id": "x"}
+    beside = DownloadCache.resumable({"n": 1})
     assert beside.folder != again.folder, "another export of the same rows has its own"
     for one in (again, beside):
         one.release()
     age(first.folder, 25)
-    DownloadCache.passing().remove()
+    DownloadCache.temporary().remove()
     assert not first.folder.exists()
     other.remove()
     assert os.listdir(root(spool)) == []
 
 
 def test_the_folder_is_this_user_s_alone(spool: Path) -> None:
-    held = DownloadCache.passing()
+    held = DownloadCache.temporary()
     for folder in (root(spool), held.folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     held.remove()
     folder = root(spool)
     folder.chmod(0o777)
-    DownloadCache.passing().remove()
+    DownloadCache.temporary().remove()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.rmdir()
     (spool / "elsewhere").mkdir()
     folder.symlink_to(spool / "elsewhere")
-    with pytest.raises(ExportError, match="belongs to another user, or is no folder"):
-        DownloadCache.of({})
+    with pytest.raises(ExportError, match="belongs to another user, or is not a folder"):
+        DownloadCache.resumable({})
     assert os.listdir(spool / "elsewhere") == []
 
 
@@ -207,7 +206,7 @@ async def test_files_that_were_not_enough_are_removed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice, "MANY", 10)
+    monkeypatch.setattr("asyncposthog.export.request.FILES_THRESHOLD_QUERIES", 10)
     late = Server([*server.rows, *map(compact, events(10, seed=9))])
     stop = False
 

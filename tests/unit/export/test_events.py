@@ -27,7 +27,7 @@ END = START + DAY
 pytestmark = pytest.mark.anyio
 
 
-async def rows_of(server: Server, **arguments: Any) -> list[dict[str, Any]]:
+async def export_rows(server: Server, **arguments: Any) -> list[dict[str, Any]]:
     async with client(server) as ph:
         return [row async for row in ph.export.events(START, END, **arguments)]
 
@@ -38,7 +38,7 @@ def order(rows: list[dict[str, Any]]) -> list[str]:
 
 async def test_rows_are_dicts_of_python_values_in_order() -> None:
     server = Server(events(250))
-    rows = await rows_of(server, page_size=37)
+    rows = await export_rows(server, page_size=37)
     assert order(rows) == [row.uuid for row in server.rows]
     first = rows[0]
     assert list(first) == [
@@ -53,7 +53,7 @@ async def test_rows_are_dicts_of_python_values_in_order() -> None:
 
 async def test_rows_of_one_moment_are_not_lost_at_the_end_of_a_page() -> None:
     server = Server(events(700, ties=7, spread=5_000))
-    rows = await rows_of(server, page_size=50)
+    rows = await export_rows(server, page_size=50)
     assert order(rows) == [row.uuid for row in server.rows]
 
 
@@ -61,14 +61,14 @@ async def test_rows_of_one_key_stay_together_however_many_there_are() -> None:
     time = micros(START)
     twins = [Event(time + i // 9, "same", event=f"e{i}") for i in range(90)]
     server = Server(twins)
-    rows = await rows_of(server, page_size=10, columns=["event"])
+    rows = await export_rows(server, page_size=10, columns=["event"])
     assert sorted(row["event"] for row in rows) == sorted(row.event for row in twins)
 
 
 async def test_a_row_that_the_server_has_twice_is_exported_once() -> None:
     some = events(60)
     server = Server([*some, *some[:20]])
-    rows = await rows_of(server, page_size=11)
+    rows = await export_rows(server, page_size=11)
     assert order(rows) == sorted(order(rows), key=[r.uuid for r in sorted(some)].index)
     assert len(rows) == 60
 
@@ -76,19 +76,19 @@ async def test_a_row_that_the_server_has_twice_is_exported_once() -> None:
 async def test_more_rows_of_one_key_than_a_page_holds_are_refused() -> None:
     server = Server([Event(micros(START), "same", event=str(i)) for i in range(30)])
     with pytest.raises(ExportError, match="More than 10 rows have the same key"):
-        await rows_of(server, page_size=10)
+        await export_rows(server, page_size=10)
 
 
 @pytest.mark.parametrize("clamp", [100, 1000])
 async def test_a_server_that_silently_cuts_at_fewer_rows_loses_none(clamp: int) -> None:
     server = Server(events(3_210), clamp=clamp)
-    rows = await rows_of(server)
+    rows = await export_rows(server)
     assert order(rows) == [row.uuid for row in server.rows]
 
 
 async def test_every_page_is_bounded_on_both_sides() -> None:
     server = Server(events(500))
-    await rows_of(server, page_size=60)
+    await export_rows(server, page_size=60)
     spans = [ask.span for ask in server.pages]
     assert min(start for start, _ in spans) == micros(START)
     assert max(end for _, end in spans) == micros(END)
@@ -102,13 +102,13 @@ async def test_every_page_is_bounded_on_both_sides() -> None:
 async def test_rows_at_the_bounds() -> None:
     inside, outside = Event(micros(START), "a"), Event(micros(END), "b")
     last = Event(micros(END) - 1, "c")
-    rows = await rows_of(Server([inside, outside, last]), columns=["uuid"])
+    rows = await export_rows(Server([inside, outside, last]), columns=["uuid"])
     assert order(rows) == ["a", "c"]
 
 
 async def test_no_rows() -> None:
     server = Server([])
-    assert await rows_of(server) == []
+    assert await export_rows(server) == []
     assert len(server.asks) == 2
 
 
@@ -126,7 +126,7 @@ async def test_sparse_windows_are_read_as_one() -> None:
     server.fault = lambda ask: refusal(513) if ask.counts else None
     async with client(server) as ph:
         job = ph.export.events(START, START + 365 * DAY)
-        report = await job.to(_nothing)
+        report = await job.to_callback(_nothing)
     assert report.rows == 40
     # A year of weeks of which nothing is known beforehand.
     assert len(server.pages) <= 15
@@ -139,7 +139,7 @@ async def test_what_is_too_much_for_the_server_is_halved_and_not_repeated(status
         return refusal(status) if end - start > 7_200_000_000 else None
 
     server = Server(events(400), fault=slow)
-    rows = await rows_of(server)
+    rows = await export_rows(server)
     assert order(rows) == [row.uuid for row in server.rows]
     windows = [(ask.sql, ask.span) for ask in server.asks]
     assert len(set(windows)) == len(windows)
@@ -148,7 +148,7 @@ async def test_what_is_too_much_for_the_server_is_halved_and_not_repeated(status
 async def test_what_cannot_be_divided_further_is_an_error() -> None:
     server = Server([Event(micros(START), "a")], fault=lambda ask: refusal(512))
     with pytest.raises(QueryError):
-        await rows_of(server)
+        await export_rows(server)
 
 
 async def test_an_answer_that_is_no_answer_is_asked_for_again() -> None:
@@ -159,7 +159,7 @@ async def test_an_answer_that_is_no_answer_is_asked_for_again() -> None:
         return None if content is None else httpx.Response(200, content=content)
 
     server = Server(events(400), fault=garble)
-    rows = await rows_of(server, page_size=50)
+    rows = await export_rows(server, page_size=50)
     assert order(rows) == [row.uuid for row in server.rows]
 
 
@@ -227,13 +227,13 @@ async def test_some_events_and_conditions_and_columns() -> None:
         assert "created_at > toDateTime({since})" in ask.sql
 
 
-async def test_rows_that_are_too_young_are_left_out_with_settle() -> None:
+async def test_rows_that_are_too_young_are_left_out_with_min_age() -> None:
     now = micros(START) / 1e6 + 7_200
     server = Server([Event(micros(START) + h * 1_800_000_000, str(h)) for h in range(10)])
     from .fake_query_api import Clock
 
     async with client(server, clock=Clock(now)) as ph:
-        job = ph.export.events(START, END, settle=timedelta(hours=1), columns=["uuid"])
+        job = ph.export.events(START, END, min_age=timedelta(hours=1), columns=["uuid"])
         assert [row["uuid"] async for row in job] == ["0", "1"]
 
 
@@ -264,7 +264,9 @@ async def test_three_queries_in_flight_and_no_more() -> None:
 
     async with client(slow) as ph:
         got: list[int] = []
-        await ph.export.events(START, END, page_size=50).to(lambda batch: got.append(len(batch)))
+        await ph.export.events(START, END, page_size=50).to_callback(
+            lambda batch: got.append(len(batch))
+        )
     assert sum(got) == 900
     assert most == 3
 
@@ -273,13 +275,13 @@ async def test_a_slow_consumer_stops_the_reading() -> None:
     server = Server(events(2_000))
     seen: list[int] = []
 
-    async def consume(batch: Any) -> None:
+    async def on_batch(batch: Any) -> None:
         for _ in range(50):
             await anyio.lowlevel.checkpoint()
         seen.append(len(server.pages) - len(seen))
 
     async with client(server) as ph:
-        await ph.export.events(START, END, page_size=50).to(consume)
+        await ph.export.events(START, END, page_size=50).to_callback(on_batch)
     assert max(seen) <= 7
 
 
@@ -320,7 +322,7 @@ async def test_ranges_that_are_none(arguments: Any, error: type[Exception], word
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"columns": []}, "not an empty one"),
+        ({"columns": []}, "non-empty list"),
         ({"columns": ["event", "event"]}, "twice"),
         ({"columns": "event"}, "list of HogQL"),
         ({"where": " "}, "HogQL condition"),
@@ -332,7 +334,7 @@ async def test_ranges_that_are_none(arguments: Any, error: type[Exception], word
         ({"page_size": 50_001}, "from 1 to 50,000"),
         ({"page_size": True}, "must be an int"),
         ({"concurrency": 0}, "from 1 to 100"),
-        ({"settle": -1}, "negative"),
+        ({"min_age": -1}, "negative"),
         ({"engine": "horse"}, "engine must be"),
     ],
 )
@@ -347,8 +349,8 @@ async def test_an_unknown_column_is_named() -> None:
     server = Server([])
     server.fault = lambda ask: None if ask.counts else refusal(400, "invalid_input", detail)
     with pytest.raises(QueryError, match="colour") as caught:
-        await rows_of(server, columns=["uuid", "colour"])
-    assert "asks for the column 'colour'" in str(caught.value)
+        await export_rows(server, columns=["uuid", "colour"])
+    assert "requests the column 'colour'" in str(caught.value)
 
 
 async def test_waits_for_limits_and_before_repeats_are_told() -> None:
@@ -356,21 +358,21 @@ async def test_waits_for_limits_and_before_repeats_are_told() -> None:
     arguments: dict[str, Any] = {"limits": None, "query_plan": "current"}
     async with client(server, **arguments) as ph:
         job = ph.export.events(START, END, page_size=2, engine="query")
-        report = await job.to(_nothing)
+        report = await job.to_callback(_nothing)
         limits = ph.rate_limits
     assert report.requests > 240
     # The limiter also counts a request that queued for a slot which became free at once.
     assert 0 < report.waits <= limits.waits
-    assert report.waited >= 60
+    assert report.waited_seconds >= 60
     refused = {2, 4}
     server.fault = lambda ask: refusal(503) if ask.number in refused else None
     server.asks.clear()
     async with client(server) as ph:
         seen: list[Progress] = []
         job = ph.export.events(START, END, page_size=40)
-        report = await job.to(_nothing, on_progress=seen.append)
+        report = await job.to_callback(_nothing, on_progress=seen.append)
     assert (report.waits, report.retries, seen[-1].waits) == (2, 2, 2)
-    assert report.waited == pytest.approx(report.duration)
+    assert report.waited_seconds == pytest.approx(report.duration)
 
 
 def _nothing(batch: Batch) -> None:
@@ -381,7 +383,7 @@ async def test_a_key_that_may_not_query() -> None:
     detail = "API key missing required scope 'query:read'"
     server = Server([], fault=lambda ask: refusal(403, "permission_denied", detail))
     with pytest.raises(PermissionDeniedError) as caught:
-        await rows_of(server)
+        await export_rows(server)
     assert caught.value.missing_scope == "query:read"
 
 
@@ -395,7 +397,7 @@ async def test_after_a_quota_everything_so_far_is_valid_and_can_be_gone_on_with(
         job = ph.export.events(START, END, page_size=50)
         with pytest.raises(QuotaError) as caught:
             await job.to_jsonl(path)
-        assert "rows are safe" in "".join(caught.value.__notes__)
+        assert "rows are saved" in "".join(caught.value.__notes__)
         assert not path.exists()
         server.fault = lambda ask: None
         report = await job.to_jsonl(path)
@@ -433,6 +435,6 @@ async def test_a_query_that_nobody_waits_for_is_cancelled_on_the_server() -> Non
 
     async with client(hang) as ph:
         with anyio.CancelScope() as scope:
-            await ph.export.events(START, END, page_size=20).to(print)
+            await ph.export.events(START, END, page_size=20).to_callback(print)
     assert sorted(cancelled) == sorted(asked)
     assert len(asked) == 3

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog, ExportError, PermissionDeniedError
-from asyncposthog.export.engines.files import choice
 from posthog_emulator import Emulator
 
 from .fake_query_api import Clock, Event, Server, events, moment
@@ -161,7 +160,7 @@ async def test_files_written_are_the_same_to_the_byte(
     assert (tmp_path / "query.jsonl").read_bytes() == (tmp_path / "files.jsonl").read_bytes()
     assert by_files.checksum == by_query.checksum
     assert by_files.rows == 2_000
-    assert by_files.received > 0
+    assert by_files.bytes_received > 0
     assert left(spool) == []
 
 
@@ -398,7 +397,7 @@ async def test_rows_that_are_missing_are_noticed(server: Server, emulator: Emula
     settings: dict[str, Any] = {"clock": Shared(emulator), "limits": False}
     settings["transport"] = httpx.MockTransport(lie)
     async with AsyncPostHog.emulated(emulator, **settings) as ph:
-        with pytest.raises(ExportError, match="exported 2,001 rows, and its files hold 2,000"):
+        with pytest.raises(ExportError, match="exported 2,001 rows, but its files have 2,000"):
             [row async for row in ph.export.events(START, END, engine="files")]
 
 
@@ -428,7 +427,7 @@ async def test_auto_asks_queries_for_what_they_can_do(server: Server, emulator: 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are chosen for more than ten queries."""
-    monkeypatch.setattr(choice, "MANY", 10)
+    monkeypatch.setattr("asyncposthog.export.request.FILES_THRESHOLD_QUERIES", 10)
 
 
 @pytest.mark.usefixtures("few")
@@ -470,7 +469,7 @@ async def test_auto_does_without_files_that_lack_rows(
         job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
         report = await job.to_jsonl(tmp_path / "events.jsonl")
     assert report.rows == 2_010
-    assert "files hold 2,000 of 2,010 rows" in report.notes[1]
+    assert "files have 2,000 of 2,010 rows" in report.notes[1]
 
 
 async def test_files_alone_do_not_fall_back(server: Server, emulator: Emulator) -> None:

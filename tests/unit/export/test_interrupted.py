@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.export.engines.base import Tally
+from asyncposthog.export.engines.base import ExportStats
 from asyncposthog.export.engines.files import download
 from asyncposthog.export.engines.files.cache import DownloadCache
 from asyncposthog.export.sinks.parquet import ParquetSink
@@ -192,7 +192,7 @@ def test_a_download_is_closed_after_the_thread_has_ended(
         transport = httpx.MockTransport(answer)
         async with AsyncPostHog("phx_x", project_id=1, transport=transport, limits=False) as ph:
             resource = ph.file_download_batch_exports
-            arguments = (resource, RUN, RUN, path, Tally(), Clock(), None)
+            arguments = (resource, RUN, RUN, path, ExportStats(), Clock(), None)
             await way(download.fetch(*arguments), gate)
             assert open_files(tmp_path) == []
             await download.fetch(*arguments)
@@ -208,7 +208,7 @@ def test_a_folder_for_one_run_goes_away(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gate = Gate()
-    gate.hold(DownloadCache, "passing", monkeypatch)
+    gate.hold(DownloadCache, "temporary", monkeypatch)
 
     async def main() -> None:
         async with client(Server(events(10))) as ph:

@@ -144,7 +144,7 @@ async def test_links_in_the_path_that_the_user_gave_are_followed(tmp_path: Path)
 async def test_named_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     async with client(Server(events(COUNT))) as ph:
-        with pytest.raises(ExportError, match="is no regular file"):
+        with pytest.raises(ExportError, match="is not a regular file"):
             await write(ph, tmp_path / "e.jsonl", checkpoint=tmp_path / "state")
 
 

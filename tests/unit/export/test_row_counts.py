@@ -44,7 +44,7 @@ async def export(server: Server, **arguments: Any) -> tuple[Report, list[str]]:
         keys.extend(str(key) for key in batch.column("uuid"))
 
     async with client(server) as ph:
-        report = await ph.export.events(START, END, **arguments).to(take)
+        report = await ph.export.events(START, END, **arguments).to_callback(take)
     return report, keys
 
 
@@ -206,8 +206,8 @@ async def test_rows_that_cannot_be_had_are_an_error(
             await run
         words = str(caught.value)
         assert "does not return all events from 2026-01-01 00:00:00.000000" in words
-        assert "300 rows were counted beforehand and 300 afterwards" in words
-        assert f"and {len(alter(rows_of(server)))} were received" in words
+        assert "counted 300 rows before reading and 300 after" in words
+        assert f"received {len(alter(rows_of(server)))}." in words
         # Nothing has the name of a complete file, and the same export can go on.
         assert not (tmp_path / "events.jsonl").exists()
         if write:
@@ -282,5 +282,5 @@ async def test_a_page_that_does_not_go_on_behind_the_last_is_an_error() -> None:
 
     server = Deaf(events(500))
     async with client(server) as ph:
-        with pytest.raises(Exception, match="not those behind the last one"):
-            await ph.export.events(START, moment(micros(END)), page_size=100).to(print)
+        with pytest.raises(Exception, match="do not follow the last received row"):
+            await ph.export.events(START, moment(micros(END)), page_size=100).to_callback(print)

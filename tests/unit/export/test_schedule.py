@@ -120,8 +120,8 @@ async def test_with_a_backfill_that_is_waited_for(emulator: Emulator) -> None:
             wait=True,
             on_progress=told.append,
         )
-        assert handle.backfilled is not None
-        assert (await handle.backfilled.get()).status == "Completed"
+        assert handle.initial_backfill is not None
+        assert (await handle.initial_backfill.get()).status == "Completed"
         assert len(await handle.runs().collect()) == 6
     assert (told[0].status, told[-1].status) == ("Starting", "Completed")
     assert (told[-1].total_runs, told[-1].finished_runs) == (6, 6)
@@ -198,7 +198,7 @@ async def test_a_backfill_is_not_repeated(emulator: Emulator) -> None:
             )
 
         first, again = await ask(), await ask()
-        assert first.backfilled.id == again.backfilled.id
+        assert first.initial_backfill.id == again.initial_backfill.id
         assert len(await ph.batch_exports.backfills.list(first.id).collect()) == 1
 
 
@@ -246,6 +246,6 @@ async def test_days_are_those_of_the_export(emulator: Emulator) -> None:
             timezone="Asia/Karachi",
             backfill_from=datetime(2026, 3, 1, tzinfo=east),
         )
-        assert handle.backfilled is not None
-        state = await handle.backfilled.get()
+        assert handle.initial_backfill is not None
+        state = await handle.initial_backfill.get()
     assert state.raw()["start_at"] == "2026-02-28T19:00:00Z"

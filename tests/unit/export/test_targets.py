@@ -64,9 +64,9 @@ async def test_a_disk_that_gets_full_on_the_way_leaves_what_is_gone_on_with(
         await write(tmp_path / "whole")
         whole = contents(tmp_path / "whole")
         room = max(map(len, whole.values())) - 4_096
-        with full_beyond(room), pytest.raises(ExportError, match="no room left") as caught:
+        with full_beyond(room), pytest.raises(ExportError, match="the disk is full") as caught:
             await write(tmp_path / "broken")
-        assert "rows are safe" in "".join(caught.value.__notes__)
+        assert "rows are saved" in "".join(caught.value.__notes__)
         assert contents(tmp_path / "broken", "*.parquet").items() <= whole.items()
         report = await write(tmp_path / "broken")
     assert report.resumed
@@ -126,7 +126,7 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
         job = ph.export.events(START, END)
         with pytest.raises(ExportError, match="there is no folder") as caught:
             await job.to_jsonl(tmp_path / "no" / "e.jsonl")
-        assert "Make the folder" in str(caught.value)
+        assert "Create the folder" in str(caught.value)
         path, state = tmp_path / "e.jsonl", tmp_path / "state"
         await job.to_jsonl(path, checkpoint=state)
         path.unlink()
