@@ -1,4 +1,4 @@
-"""The fields of an operation's objects, and the columns that `--column` names. Pure."""
+"""Fields of an operation's objects, and the columns that `--column` names. Pure."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["check_columns", "field_names", "split_columns"]
 
 _MAX_DEPTH: Final = 12
 _MAX_LISTED: Final = 40
-"""Names of fields that an error lists at most."""
+"""Names of fields that an error lists, at most."""
 
 Schema = Mapping[str, Any]
 
 
 def split_columns(values: Iterable[str]) -> list[str]:
-    """Return the names that were given, one or several an option: `-c id,name -c key`.
+    """Return the given names, one or several per option: `-c id,name -c key`.
 
     Raises:
-        UsageProblem: A name is empty.
+        UsageError: A name is empty.
     """
     names: dict[str, None] = {}
     for text in values:
         for name in text.split(","):
             if not name.strip():
                 raise UsageError(
-                    f"--column takes NAME or NAME,NAME, not {text!r}.", "As -c id,name."
+                    f"--column takes NAME or NAME,NAME, not {text!r}.", "For example -c id,name."
                 )
             names.setdefault(name.strip())
     return list(names)
 
 
 def check_columns(operation: Operation, columns: Sequence[str]) -> None:
-    """Refuse columns that the operation's objects do not have.
+    """Check that the operation's objects have the columns.
 
     Raises:
-        UsageProblem: There is no such field; the message suggests those of similar names.
+        UsageError: There is no such field; the message suggests similar names.
     """
     if not columns:
         return
@@ -66,7 +66,8 @@ def _check(what: str, column: str, path: Sequence[str], schemas: list[Schema]) -
     for depth, name in enumerate(path):
         below = _field_schemas(schemas, name)
         if below is None:
-            return  # nothing is known from here on, or anything goes
+            # The schema is unknown from here on, or allows any field.
+            return
         if not below:
             fields = _fields(schemas)
             inside = ".".join(path[:depth])
@@ -92,7 +93,7 @@ def _suggestion(name: str, inside: str, fields: Mapping[str, Any]) -> str:
 
 
 def _items(operation: Operation) -> list[Schema]:
-    """Return the schemas of the objects of an answer, of which a list has many."""
+    """Return the schemas of the objects in a response; of a list, those of its items."""
     component = operation.result.schema
     if component is None:
         return [{}]
@@ -104,7 +105,7 @@ def _items(operation: Operation) -> list[Schema]:
 
 
 def _item_schemas(schemas: Iterable[Schema]) -> list[Schema]:
-    """Return the schemas, with those of its items in the place of an array's."""
+    """Return the schemas, with an array replaced by the schemas of its items."""
     schemas_found: list[Schema] = []
     for schema in _alternatives(schemas):
         if schema.get("type") == "array":
@@ -115,7 +116,7 @@ def _item_schemas(schemas: Iterable[Schema]) -> list[Schema]:
 
 
 def _alternatives(schemas: Iterable[Any], depth: int = 0) -> list[Schema]:
-    """Return the schemas with what they refer to and are combined of."""
+    """Return the schemas with those that they refer to and are combined of."""
     schemas_found: list[Schema] = []
     for values in schemas:
         if not isinstance(values, Mapping) or depth > _MAX_DEPTH:
@@ -127,11 +128,12 @@ def _alternatives(schemas: Iterable[Any], depth: int = 0) -> list[Schema]:
             schemas_found += _alternatives(parts, depth + 1)
         if not parts or "properties" in schema:
             schemas_found.append(schema)
+    # Null has no fields: an optional object offers those of the object alone.
     return [schema for schema in schemas_found if schema.get("type") != "null"]
 
 
 def _field_schemas(schemas: Iterable[Schema], name: str) -> list[Schema] | None:
-    """Return the schemas of a field; None where anything goes; an empty list: no such field."""
+    """Return the schemas of a field; None if any is allowed; an empty list if there is none."""
     schemas_found: list[Schema] = []
     for schema in _alternatives(schemas):
         properties = schema.get("properties", {})
@@ -143,9 +145,10 @@ def _field_schemas(schemas: Iterable[Schema], name: str) -> list[Schema] | None:
 
 
 def _is_open(schema: Schema) -> bool:
-    """Whether an object may have fields that the schema does not name."""
+    """Return whether an object can have fields that the schema does not name."""
     if "properties" in schema:
         return bool(schema.get("additionalProperties"))
+    # Without a type, an enum or a constant, the schema allows any value, and so any field.
     kind = schema.get("type")
     kinds = {kind} if isinstance(kind, str) else set(cast("list[str]", kind or []))
     if not kinds:
@@ -159,5 +162,6 @@ def _fields(schemas: Iterable[Schema]) -> dict[str, Any]:
         name: value
         for schema in _alternatives(schemas)
         for name, value in schema.get("properties", {}).items()
+        # Responses do not contain write-only fields, such as passwords.
         if not value.get("writeOnly")
     }

@@ -1,4 +1,4 @@
-"""`doctor`: what is right, what is wrong, and how to put it right."""
+"""`doctor`: print the checks of `ph.doctor()` and the rate limits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MARKS: Final = {True: ("ok", "green"), False: ("WRONG", "bold red"), None: ("?"
 
 
 async def run_doctor(operations: list[str] | None, format: Format) -> int:
-    """Print what `ph.doctor()` finds, and the rate limits; return the exit status."""
+    """Print the checks and the rate limits; return the exit status."""
     async with session.make_client() as client:
         diagnosis = await client.doctor(operations)
         limits = client.rate_limits
-    format = resolve_format(format, "json")
-    if format == "table":
+    output_format = resolve_format(format, "json")
+    if output_format == "table":
         for check in diagnosis.checks:
             _print_check(check)
         write(f"\n{limits}\n")
@@ -41,7 +41,7 @@ async def run_doctor(operations: list[str] | None, format: Format) -> int:
                 for name, bucket in limits.buckets.items()
             },
         }
-        write(to_text(report, indent=2 if format == "json" else None) + "\n")
+        write(to_text(report, indent=2 if output_format == "json" else None) + "\n")
     return _status(diagnosis)
 
 

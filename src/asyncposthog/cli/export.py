@@ -1,4 +1,4 @@
-"""`export`: the common course of its commands, from the options to the report."""
+"""`export`: run an export with the options of a command, and print its report."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ExportFormat: TypeAlias = Literal["auto", "jsonl", "csv", "parquet"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What every export command takes."""
+    """Options of all `export` commands."""
 
     label: str
-    """For people: `events`."""
+    """What is exported, for messages: `events`."""
     out: str | None = None
-    """As it was typed: a slash at its end means a folder."""
+    """The output as it was typed: a trailing slash means a folder. None: stdout."""
     format: ExportFormat = "auto"
     checkpoint: Path | None = None
     overwrite: bool = False
@@ -50,52 +50,53 @@ class ExportOptions:
     progress: ProgressFormat = "auto"
 
     @property
-    def form(self) -> FileFormat:
-        """How rows are written; a folder gets Parquet, and stdout JSON lines.
+    def output_format(self) -> FileFormat:
+        """Format to write; by default Parquet for a folder and JSON lines for stdout.
 
         Raises:
-            UsageProblem: Format and output do not go together, or say nothing.
+            UsageError: Format and output contradict each other, or imply no format.
         """
-        out, form = self.out, self.format
+        out, requested = self.out, self.format
         if out is None:
-            if form == "parquet":
+            if requested == "parquet":
                 raise UsageError(
                     "Parquet cannot be written to stdout.",
-                    "Give --out FILE.parquet or --out FOLDER.",
+                    "Add --out FILE.parquet or --out FOLDER.",
                 )
-            return "jsonl" if form == "auto" else form
-        if form != "auto":
-            return form
-        named = format_from_name(out)
-        if named is None and Path(out).suffix and not out.endswith(("/", os.sep)):
-            _read_target(out, "jsonl")  # it says which formats and compressions are not written
+            return "jsonl" if requested == "auto" else requested
+        if requested != "auto":
+            return requested
+        implied = format_from_name(out)
+        if implied is None and Path(out).suffix and not out.endswith(("/", os.sep)):
+            _parse_target(out, "jsonl")  # its errors name the unsupported formats
             raise UsageError(
-                f"{out}: the name says no format.", "Give --format, or add a slash for a folder."
+                f"{out}: the name has no known format.",
+                "Add --format, or a slash at the end for a folder.",
             )
-        return named or "parquet"
+        return implied or "parquet"
 
     @property
     def target(self) -> Target | None:
-        """Where it goes; None: to stdout.
+        """The file or folder to write; None: stdout.
 
         Raises:
-            UsageProblem: Format and output do not go together.
+            UsageError: Format and output contradict each other.
         """
-        return None if self.out is None else _read_target(self.out, self.form)
+        return None if self.out is None else _parse_target(self.out, self.output_format)
 
     @property
     def checkpoint_path(self) -> Path | None:
-        """Where it is kept how far the export is."""
+        """Path of the checkpoint; None: there is none."""
         target = self.target
         if self.checkpoint is not None or target is None:
             return self.checkpoint
         return default_path(target.path, "parquet" if target.is_folder else "jsonl")
 
     def check(self) -> None:
-        """Refuse what does not go together.
+        """Check that the options are consistent, before anything is sent.
 
         Raises:
-            UsageProblem: Nothing was sent.
+            UsageError: They are not.
         """
         checkpoint_path = self.checkpoint_path
         target = self.target
@@ -106,22 +107,22 @@ class ExportOptions:
             if not path.parent.is_dir():
                 raise UsageError(
                     f"{option} {path}: there is no folder {path.parent}.",
-                    f"Make the folder, or give another {option}.",
+                    f"Create the folder, or use another {option}.",
                 )
         if self.out is None and self.overwrite:
-            raise UsageError("--overwrite is for a file or a folder.", "Give --out.")
+            raise UsageError("--overwrite is for a file or a folder.", "Add --out.")
         if self.out is None and (checkpoint_path or self.resume) and not self.dry_run:
-            raise UsageError("What goes to stdout cannot be resumed.", "Give --out.")
+            raise UsageError("Output to stdout cannot be resumed.", "Add --out.")
         if self.resume and checkpoint_path is not None and not checkpoint_path.exists():
             raise UsageError(
                 f"There is nothing to resume: no checkpoint {checkpoint_path}.",
-                "Leave --resume out to begin, or name the checkpoint with --checkpoint.",
+                "Leave --resume out to start, or name the checkpoint with --checkpoint.",
             )
 
 
-def _read_target(out: str, form: FileFormat) -> Target:
+def _parse_target(out: str, output_format: FileFormat) -> Target:
     try:
-        return parse_target(out, form)
+        return parse_target(out, output_format)
     except ValueError as error:
         raise UsageError(f"--out {error}.") from None
 
@@ -131,38 +132,41 @@ async def run_export(
     make: Callable[[AsyncPostHog], ExportJob],
     cursor: Callable[[AsyncPostHog], Cursor[Any]] | None = None,
 ) -> int:
-    """Export, or tell what an export would cost; return the exit status.
+    """Run an export, or estimate its cost; return the exit status.
 
     Args:
-        order: What is to be done.
+        options: The options of the command.
         make: Makes the export.
-        cursor: Makes the list that is exported, where it is one.
+        cursor: Makes the cursor of the exported list; None: the export is not one of a list.
     """
-    form = options.form
+    output_format = options.output_format
     options.check()
     async with session.make_client() as client:
         job = make(client)
         if options.dry_run:
             await (_estimate(job, client) if cursor is None else _estimate_list(cursor(client)))
             return exit_codes.OK
-        with _resumable(options):
-            report = await _run(options, form, job, client)
+        with _resume_hint(options):
+            report = await _run(options, output_format, job, client)
     _print_report(options, report)
     return exit_codes.OK
 
 
-async def _run(options: ExportOptions, form: str, job: ExportJob, client: AsyncPostHog) -> Report:
+async def _run(
+    options: ExportOptions, output_format: str, job: ExportJob, client: AsyncPostHog
+) -> Report:
     checkpoint_path = options.checkpoint_path
     if checkpoint_path is not None and checkpoint_path.exists() and sys.stderr.isatty():
-        print_status(f"Going on from {checkpoint_path}.")
+        print_status(f"Resuming from {checkpoint_path}.")
     progress = options.progress
     if progress == "auto" and options.out is None and is_tty():
-        progress = "none"  # the rows are what moves
-    with show_progress(progress, options.label, lambda: client.rate_limits) as parts:
-        on_progress = cast("Any", parts)
+        # A bar would be drawn between the rows, which show the progress themselves.
+        progress = "none"
+    with show_progress(progress, options.label, lambda: client.rate_limits) as display:
+        on_progress = cast("Any", display)
         if options.out is None:
-            return await job.to_callback(_Stdout(form), on_progress=on_progress)
-        sink: Callable[..., Awaitable[Report]] = getattr(job, f"to_{form}")
+            return await job.to_callback(_Stdout(output_format), on_progress=on_progress)
+        sink: Callable[..., Awaitable[Report]] = getattr(job, f"to_{output_format}")
         return await sink(
             options.out,
             checkpoint=options.checkpoint,
@@ -172,14 +176,14 @@ async def _run(options: ExportOptions, form: str, job: ExportJob, client: AsyncP
 
 
 class _Stdout:
-    """Writes batches to stdout."""
+    """Writer of batches to stdout."""
 
-    def __init__(self, form: str) -> None:
-        self._form = form
+    def __init__(self, output_format: str) -> None:
+        self._format = output_format
         self._has_header = False
 
     def __call__(self, batch: Batch) -> None:
-        if self._form == "jsonl":
+        if self._format == "jsonl":
             write(json_lines(batch))
         else:
             if not self._has_header:
@@ -189,42 +193,44 @@ class _Stdout:
 
 
 @contextmanager
-def _resumable(options: ExportOptions) -> Generator[None]:
-    """Have the program say how to go on after an export that broke off."""
+def _resume_hint(options: ExportOptions) -> Generator[None]:
+    """Have the program print how to resume, if the block is interrupted and left a checkpoint."""
     mtime_before = _mtime(options.checkpoint_path)
     try:
         yield
     except BaseException as error:
-        mtime_now = _mtime(options.checkpoint_path)
-        # An error about the checkpoint itself knows better what to do.
-        if mtime_now is not None and (
-            mtime_now != mtime_before or not isinstance(error, ExportError)
-        ):
-            session.resume_hint = ("What was written is safe. To go on:", f"  {_resume_command()}")
+        mtime = _mtime(options.checkpoint_path)
+        # An ExportError that left the checkpoint unchanged is about the checkpoint or the target,
+        # and has a suggestion of its own.
+        if mtime is not None and (mtime != mtime_before or not isinstance(error, ExportError)):
+            session.resume_hint = (
+                "The written rows are saved. To resume:",
+                f"  {_resume_command()}",
+            )
         raise
 
 
-def _mtime(checkpoint_path: Path | None) -> int | None:
-    return (
-        checkpoint_path.stat().st_mtime_ns
-        if checkpoint_path is not None and checkpoint_path.exists()
-        else None
-    )
+def _mtime(path: Path | None) -> int | None:
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None
 
 
 def _resume_command() -> str:
-    """Return the command that goes on."""
+    """Return the command that resumes the export."""
     arguments = session.arguments
     extra = () if "--resume" in arguments else ("--resume",)
     return shlex.join(("asyncposthog", *arguments, *extra))
 
 
 def _print_report(options: ExportOptions, report: Report) -> None:
-    """Tell people in a line, programs in JSON; nobody where the rows themselves went to stdout."""
+    """Print the report: a line on a terminal, and JSON if stdout is redirected.
+
+    No JSON is printed if stdout has the rows.
+    """
     if options.out is not None and not is_tty():
         write(to_text(asdict(report)) + "\n")
     if not sys.stderr.isatty():
         return
+    # The duration is that of this run, and the rows include those of earlier ones.
     rate = report.rows / report.duration if report.duration else 0
     speed = "" if report.resumed else f" ({rate:,.0f} rows/s)"
     parts = [f"{pluralize(report.rows, 'row')} in {duration(report.duration)}{speed}"]
@@ -232,8 +238,8 @@ def _print_report(options: ExportOptions, report: Report) -> None:
         files = f"{pluralize(len(report.files), 'file')}, " if len(report.files) != 1 else ""
         parts.append(f"{files}{_size(report.bytes_written)}")
     parts.append(pluralize(report.requests, "request") + (", resumed" if report.resumed else ""))
-    where = "" if options.out is None else f"{Path(options.out)}: "
-    print_status(f"{where}{'; '.join(parts)}.", style="green")
+    prefix = "" if options.out is None else f"{Path(options.out)}: "
+    print_status(f"{prefix}{'; '.join(parts)}.", style="green")
     for line in report.notes:
         print_status(line)
 
@@ -247,7 +253,7 @@ def _size(size: float) -> str:
 
 
 async def _estimate_list(cursor: Cursor[Any]) -> None:
-    """Print how many objects a list has, and its cost. It takes one request, for the first page."""
+    """Print the number of objects of a list and the cost. This requests the first page."""
     page = await cursor
     size = len(page.items)
     count = page.count if page.has_next else size
@@ -258,15 +264,13 @@ async def _estimate_list(cursor: Cursor[Any]) -> None:
         write(to_text({"rows": count, "page": size, "requests": requests}) + "\n")
         return
     rows = "An unknown number of objects" if count is None else pluralize(count, "object")
-    estimate = (
-        "an unknown number of requests" if requests is None else pluralize(requests, "request")
-    )
-    print_status(f"{rows}, {size:,} a page: {estimate}.")
+    cost = "an unknown number of requests" if requests is None else pluralize(requests, "request")
+    print_status(f"{rows}, {size:,} per page: {cost}.")
     print_status("Nothing was exported; the first page was read.")
 
 
 async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
-    """Print the plan of an export and its cost. It takes one query or a few."""
+    """Print the plan of an export and its cost. This sends one query or a few."""
     plan = await job.plan()
     parts: Sequence[Any] = list(plan)
     estimate = {
@@ -286,7 +290,7 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
         write(to_text({**estimate, "plan": windows}) + "\n")
         return
     table(
-        ["from", "to", "rows, about"],
+        ["from", "to", "rows (estimate)"],
         (
             (f"{p.start:%Y-%m-%d %H:%M:%S}", f"{p.end:%Y-%m-%d %H:%M:%S}",
              "" if p.rows is None else f"{p.rows:,}")
@@ -300,6 +304,6 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
         if bucket.seconds > 0 and bucket.remaining < plan.requests:
             waits = -(-plan.requests // bucket.limit) * bucket.seconds
             print_status(
-                f"{name} has {bucket.remaining:,} left: it takes {duration(waits)} at least."
+                f"{name} has {bucket.remaining:,} left: this takes at least {duration(waits)}."
             )
     print_status("Nothing was exported; the rows were only counted.")

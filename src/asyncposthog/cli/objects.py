@@ -1,4 +1,4 @@
-"""`resources`, `get`, `list`, `create`, `update`, `delete` and `call`: every operation by name."""
+"""`resources`, `get`, `list`, `create`, `update`, `delete` and `call`: operations by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["OperationRequest", "call_operation", "delete_object", "show_resource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRequest:
-    """What a command asks for, as text."""
+    """Arguments of a command, as text."""
 
     resource: str
     action: str
@@ -39,7 +39,7 @@ class OperationRequest:
 
 
 def show_resources(name: str | None, format: Format) -> None:
-    """List the resources with their methods; of one resource, its operations."""
+    """Print the resources with their methods, or the operations of one resource."""
     resources_by_name = resources()
     if name is not None:
         _show_resource(resources_by_name, name, format)
@@ -47,13 +47,13 @@ def show_resources(name: str | None, format: Format) -> None:
     rows = [
         (name, [op.id.rpartition(".")[2] for op in ops]) for name, ops in resources_by_name.items()
     ]
-    format = resolve_format(format, "jsonl")
-    if format == "table":
+    output_format = resolve_format(format, "jsonl")
+    if output_format == "table":
         table(["resource", "methods"], ((name, ", ".join(methods)) for name, methods in rows))
         print_status(f"{len(rows)} resources. `asyncposthog resources NAME` shows one of them.")
         return
     objects = [{"resource": name, "methods": methods} for name, methods in rows]
-    show_object(objects, format)
+    show_object(objects, output_format)
 
 
 def _show_resource(
@@ -66,7 +66,7 @@ def _show_resource(
         if n == resource or n.startswith(f"{resource}.")
     }
     if not matching:
-        find_operation(name, "list")  # it says which names are near
+        find_operation(name, "list")  # raises an error that suggests similar names
     rows = [
         {
             "operation": op.id,
@@ -81,13 +81,14 @@ def _show_resource(
 
 
 async def call_operation(request: OperationRequest) -> None:
-    """Perform an operation and show its answer."""
+    """Perform an operation and print its response."""
     operation = find_operation(request.resource, request.action)
     columns = split_columns(request.columns)
     check_columns(operation, columns)
     data = _data(request.data)
     params, fields = parse_pairs(request.params, "--param"), parse_pairs(request.fields, "--field")
     if request.action == "update" and not fields and data is None:
+        # Most likely an option was forgotten, and an empty request would not show that.
         raise UsageError("Nothing to update.", "Add --field NAME=VALUE or --data JSON.")
     async with session.make_client() as client:
         method = client_method(client, operation)
@@ -101,8 +102,9 @@ async def call_operation(request: OperationRequest) -> None:
             items = cast("Cursor[Any]", method(*path, **keywords))
             await show_objects(items, request.format, request.limit, columns)
         else:
-            answer = await client.raw(method, *path, **keywords)
-            _show(operation, answer.content, answer.json, request.format, columns)
+            # The JSON as the server sent it, not a model: a model would add and convert fields.
+            response = await client.raw(method, *path, **keywords)
+            _show(operation, response.content, response.json, request.format, columns)
 
 
 def _show(
@@ -121,16 +123,17 @@ def _show(
 
 
 def _limit_first_page(operation: Operation, limit: int | None, keywords: dict[str, Any]) -> None:
-    """Let the first page be no longer than what is wanted of it."""
+    """Request a first page of no more than `limit` items."""
     if limit is None or operation.pagination is None:
         return
     default_size = operation.pagination.page_size or 100
     if limit < default_size and any(p.python_name == "limit" for p in operation.parameters):
+        # setdefault(): --param limit=N is the user's own page size.
         keywords.setdefault("limit", limit)
 
 
 async def delete_object(request: OperationRequest, *, assume_yes: bool) -> None:
-    """Delete an object, once somebody has said yes."""
+    """Delete an object, after confirmation unless `assume_yes` is set."""
     operation = find_operation(request.resource, request.action)
     params = parse_pairs(request.params, "--param")
     async with session.make_client() as client:
@@ -139,15 +142,15 @@ async def delete_object(request: OperationRequest, *, assume_yes: bool) -> None:
         if not assume_yes and not request.dry_run:
             if not sys.stdin.isatty():
                 raise UsageError(
-                    "Deleting has to be confirmed, and stdin is no terminal.",
-                    "Add --yes to delete without asking.",
+                    "Cannot prompt for confirmation: stdin is not a terminal.",
+                    "Add --yes to delete without confirmation.",
                 )
             if not confirm(f"Delete {request.resource} {' '.join(request.ids)}?"):
                 raise UsageError("Nothing was deleted.")
         if request.dry_run:
             await _preview(client.dry_run(method, *path, **keywords))
         else:
-            # Some resources answer with what was deleted: nobody asked for that.
+            # Some resources respond with the deleted object, which is not printed.
             await client.raw(method, *path, **keywords)
             print_success(f"Deleted {request.resource} {' '.join(request.ids)}.")
 
@@ -167,7 +170,7 @@ async def _preview(preview_call: Any) -> None:
 
 
 def _data(value: str | None) -> Any:
-    """Read the JSON of `--data`: itself, of a file, or of stdin."""
+    """Return the JSON of `--data`: the value itself, of a file, or of stdin."""
     if value is None:
         return None
     if value == "-":
@@ -179,4 +182,4 @@ def _data(value: str | None) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--data is no JSON: {error}.", "@FILE reads a file, - stdin.") from None
+        raise UsageError(f"--data is not JSON: {error}.", "@FILE reads a file, - stdin.") from None

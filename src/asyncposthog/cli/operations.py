@@ -1,4 +1,4 @@
-"""Which operation a command means, and its arguments made of text. Pure."""
+"""Find the operation of a command, and convert its arguments from text. Pure."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ def resources() -> dict[str, list[Operation]]:
 
 
 def find_operation(resource: str, action: str) -> Operation:
-    """Return an operation by the name of its resource and of its method.
+    """Return an operation by the names of its resource and method.
 
     Raises:
-        UsageProblem: There is none; the message has those of similar names.
+        UsageError: There is none; the message suggests similar names.
     """
-    name_wanted = resource.strip().replace("-", "_").replace("/", ".").strip(".")
-    if not name_wanted:
+    resource_name = resource.strip().replace("-", "_").replace("/", ".").strip(".")
+    if not resource_name:
         raise UsageError(
-            f"{action!r} names no operation: that is RESOURCE.METHOD.",
-            f"As {action}.list; `asyncposthog resources {action}` lists those of one resource.",
+            f"{action!r} is not an operation: use RESOURCE.METHOD.",
+            f"For example {action}.list; `asyncposthog resources {action}` lists its operations.",
         )
     try:
-        return registry.find(f"{name_wanted}.{action}")
+        return registry.find(f"{resource_name}.{action}")
     except KeyError:
         pass
-    known = resources()
-    below = [name for name in known if name.startswith(f"{name_wanted}.")]
-    if name_wanted in known:
-        methods = sorted(op.id.rpartition(".")[2] for op in known[name_wanted])
+    resources_by_name = resources()
+    nested = [name for name in resources_by_name if name.startswith(f"{resource_name}.")]
+    if resource_name in resources_by_name:
+        methods = sorted(op.id.rpartition(".")[2] for op in resources_by_name[resource_name])
         suggestion = f"It has: {', '.join(methods)}."
-        if below:
-            suggestion += f" Below it: {', '.join(below)}."
+        if nested:
+            suggestion += f" Below it: {', '.join(nested)}."
         elif not _CRUD.issuperset(methods):
-            suggestion += " Other than the usual five: `asyncposthog call RESOURCE.METHOD`."
-        raise UsageError(f"{name_wanted} has no {action!r}.", suggestion)
-    suggestions = below or _suggest(name_wanted, known)
+            suggestion += " Run other methods with `asyncposthog call RESOURCE.METHOD`."
+        raise UsageError(f"{resource_name} has no {action!r}.", suggestion)
+    suggestions = nested or _suggest(resource_name, resources_by_name)
     raise UsageError(
         f"There is no resource {resource!r}.",
         f"Did you mean {' or '.join(suggestions[:5])}?"
@@ -66,15 +66,16 @@ def find_operation(resource: str, action: str) -> Operation:
     )
 
 
-def _suggest(name_wanted: str, known: Iterable[str]) -> list[str]:
-    names = list(known)
+def _suggest(resource_name: str, candidates: Iterable[str]) -> list[str]:
+    names = list(candidates)
     inside = [
-        name for name in names if name_wanted and (name_wanted in name or name in name_wanted)
+        name for name in names if resource_name and (resource_name in name or name in resource_name)
     ]
     last = {name: name.rpartition(".")[2] for name in names}
-    close = get_close_matches(name_wanted, names, n=3, cutoff=0.6)
-    nested = [n for n in names if last[n] == name_wanted.rpartition(".")[2]]
-    return list(dict.fromkeys([*nested, *close, *inside]))
+    close = get_close_matches(resource_name, names, n=3, cutoff=0.6)
+    same_last_name = [n for n in names if last[n] == resource_name.rpartition(".")[2]]
+    # `versions` most likely means a nested resource of that name, not one that is spelled like it.
+    return list(dict.fromkeys([*same_last_name, *close, *inside]))
 
 
 def client_method(client: object, operation: Operation) -> Callable[..., Any]:
@@ -83,10 +84,10 @@ def client_method(client: object, operation: Operation) -> Callable[..., Any]:
 
 
 def parse_pairs(values: Sequence[str], option: str) -> list[tuple[str, str]]:
-    """Split `name=value`.
+    """Split arguments of the form `name=value`.
 
     Raises:
-        UsageProblem: One has no name or no equals sign.
+        UsageError: An argument has no name or no equals sign.
     """
     result: list[tuple[str, str]] = []
     for text in values:
@@ -110,14 +111,14 @@ def bind_arguments(
 
     Args:
         operation: The operation.
-        method: Its method, whose signature says what is required.
-        ids: What fills its path.
+        method: Its method, whose signature tells which arguments are required.
+        ids: The values for its path.
         params: Query parameters, as text.
         fields: Fields of the body, as text.
-        data: The body as JSON data; None where there is none.
+        data: The body as JSON data; None: there is none.
 
     Raises:
-        UsageProblem: Something is missing, unknown, or of the wrong type.
+        UsageError: An argument is missing, unknown, or of the wrong type.
     """
     keywords: dict[str, Any] = {}
     _add_data(operation, data, keywords)
@@ -128,14 +129,14 @@ def bind_arguments(
 
 
 def _path_arguments(operation: Operation, ids: Sequence[str]) -> tuple[Any, ...]:
-    name_wanted = operation.path_parameters
-    if len(ids) != len(name_wanted):
+    parameters = operation.path_parameters
+    if len(ids) != len(parameters):
         raise UsageError(
-            f"{operation.id} takes {_id_count(len(name_wanted))}, but {_given_count(len(ids))}.",
+            f"{operation.id} takes {_id_count(len(parameters))}, but {_given_count(len(ids))}.",
             f"Usage: {usage(operation)}",
         )
     values: list[Any] = []
-    for parameter, text in zip(name_wanted, ids, strict=True):
+    for parameter, text in zip(parameters, ids, strict=True):
         if parameter.format == "uuid":
             _check_uuid(parameter.python_name, text)
         values.append(
@@ -170,16 +171,18 @@ def _check_uuid(name: str, text: str) -> None:
 def _add_params(
     operation: Operation, params: Sequence[tuple[str, str]], keywords: dict[str, Any]
 ) -> None:
-    known = {
+    parameters_by_name = {
         name: parameter
         for parameter in operation.parameters
         if parameter.where != "path"
         for name in (parameter.name, parameter.python_name)
     }
     for name, text in params:
-        parameter = known.get(name)
+        parameter = parameters_by_name.get(name)
         if parameter is None:
-            _unknown(operation, "parameter", name, {p.name for p in known.values()})
+            _raise_unknown(
+                operation, "parameter", name, {p.name for p in parameters_by_name.values()}
+            )
         python = parameter.python_name
         if parameter.type == "array":
             keywords.setdefault(python, []).append(text)
@@ -205,7 +208,7 @@ def _add_fields(
     for name, text in fields:
         python = python_of.get(name)
         if python is None:
-            _unknown(operation, "field", name, set(wire_of.values()))
+            _raise_unknown(operation, "field", name, set(wire_of.values()))
         wire = wire_of[python]
         if wire in body.files:
             keywords[python] = _file(name, text)
@@ -257,21 +260,22 @@ def _check_required(
     ]
     if not missing:
         return
+    # Required arguments are read from the signature, which also has the corrections to the schema.
     if missing == ["body"]:
         raise UsageError(
-            f"{operation.id} needs a body.", f"Give it with --data: {usage(operation)} --data JSON"
+            f"{operation.id} needs a body.", f"Add it with --data: {usage(operation)} --data JSON"
         )
     query_names = {p.python_name for p in operation.parameters}
     options = [f"--{'param' if name in query_names else 'field'} {name}=…" for name in missing]
     raise UsageError(f"{operation.id} needs {', '.join(missing)}.", f"Add {' '.join(options)}.")
 
 
-def _unknown(operation: Operation, what: str, name: str, known: set[str]) -> NoReturn:
-    suggestions = get_close_matches(name, known, n=3, cutoff=0.5)
+def _raise_unknown(operation: Operation, kind: str, name: str, candidates: set[str]) -> NoReturn:
+    suggestions = get_close_matches(name, candidates, n=3, cutoff=0.5)
     if suggestions:
         suggestion = f"Did you mean {' or '.join(suggestions)}?"
-    elif known:
-        suggestion = f"It takes: {', '.join(sorted(known))}."
+    elif candidates:
+        suggestion = f"It takes: {', '.join(sorted(candidates))}."
     else:
         suggestion = None
-    raise UsageError(f"{operation.id} has no {what} {name!r}.", suggestion)
+    raise UsageError(f"{operation.id} has no {kind} {name!r}.", suggestion)

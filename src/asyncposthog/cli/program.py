@@ -1,4 +1,4 @@
-"""One run of the program: from the arguments to the exit status."""
+"""One run of the program, from the arguments to the exit status."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _flush(status: int) -> int:
-    """Write what is left; a reader that went away is no error to shout about."""
+    """Flush stdout; return the exit status. No error is printed if the reader closed the pipe."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain when it closes stdout itself.
+        # Otherwise Python prints an error when it flushes stdout on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
     return status

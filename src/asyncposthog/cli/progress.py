@@ -1,4 +1,4 @@
-"""How an export is doing: drawn on a terminal, as JSON lines for programs, or not at all."""
+"""Progress of an export: a bar on a terminal, JSON lines for programs, or nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PERIODS: Final = {60: "a minute", 3600: "an hour", 86400: "a day"}
 
 
 class ProgressSource(Protocol):
-    """What an export tells of itself."""
+    """Progress values of an export, as `asyncposthog.export.Progress` has them."""
 
     @property
     def rows(self) -> int: ...
@@ -55,39 +55,41 @@ class ProgressSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressSnapshot:
-    """What is shown of an export."""
+    """Progress values that are displayed."""
 
     rows: int
     expected: int | None
     rate: float
-    """Rows a second, of this run."""
+    """Rows per second of this run."""
     windows: int
     windows_total: int
     requests: int
     waits: int
     elapsed: float
     remaining_seconds: float | None
-    """Seconds, if it goes on like this; None: nobody can tell yet."""
+    """Estimated seconds until the end at the present rate; None: unknown."""
     fraction: float | None
-    """The part that is done."""
+    """Completed fraction, from 0 to 1."""
     budget: str | None
-    """What is left of the rate limit that is nearest to its end."""
+    """Remaining requests of the rate limit that is closest to its maximum."""
 
 
 def snapshot(
     source: ProgressSource, limits: RateLimits | None, seconds_since: float = 0.0
 ) -> ProgressSnapshot:
-    """Work out what is shown.
+    """Return the values to display.
 
     Args:
-        numbers: What the export told last.
-        limits: What is used of the rate limits.
-        since: Seconds since it told that.
+        source: The last progress of the export.
+        limits: The usage of the rate limits; None: unknown.
+        seconds_since: Seconds since that progress was reported.
     """
     elapsed = source.elapsed + seconds_since
+    # Rows of earlier runs took none of the elapsed time.
     rate = (source.rows - source.rows_before) / elapsed if elapsed > 0 else 0.0
     expected = source.expected
     if expected is not None:
+        # Rows that arrive after the count can exceed it; the bar must not show more than 100 %.
         expected = max(expected, source.rows)
         fraction = source.rows / expected if expected else None
         remaining_seconds = (expected - source.rows) / rate if rate > 0 else None
@@ -111,7 +113,7 @@ def snapshot(
 
 
 def budget(limits: RateLimits) -> str | None:
-    """Say what is left of the rate limit that is nearest to its end; None: none was met."""
+    """Describe the rate limit that is closest to its maximum; None if no limit was used."""
     windows = [bucket for bucket in limits.buckets.values() if bucket.seconds > 0]
     if not windows:
         return None
@@ -121,14 +123,14 @@ def budget(limits: RateLimits) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as 0:07 or 1:02:03."""
+    """Format seconds as 0:07 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressDisplay(Protocol):
-    """Is told how the export is doing."""
+    """Receives the progress of an export."""
 
     def __call__(self, source: ProgressSource, /) -> None: ...
 
@@ -136,22 +138,22 @@ class ProgressDisplay(Protocol):
 def show_progress(
     format: ProgressFormat, label: str, limits: Callable[[], RateLimits]
 ) -> AbstractContextManager[ProgressDisplay | None]:
-    """Return what shows the progress of an export while a block runs.
+    """Return a context manager that displays the progress of an export.
 
     Args:
-        form: How; `auto`: a bar on a terminal, else nothing.
-        what: What is exported.
-        limits: Gives the rate limits of the client.
+        format: The form; `auto` is a bar on a terminal, and nothing otherwise.
+        label: What is exported.
+        limits: Returns the rate limits of the client.
     """
     if format == "auto":
-        format = "bar" if sys.stderr.isatty() else "none"
+        return show_progress("bar" if sys.stderr.isatty() else "none", label, limits)
     if format == "none":
         return nullcontext(None)
     return _Bar(label, limits) if format == "bar" else _Lines(limits)
 
 
 class _Lines(AbstractContextManager["_Lines"]):
-    """A line of JSON a second, on stderr, and one at the end."""
+    """Writer of a line of JSON per second to stderr, and one at the end."""
 
     def __init__(self, limits: Callable[[], RateLimits]) -> None:
         self._limits = limits
@@ -168,13 +170,15 @@ class _Lines(AbstractContextManager["_Lines"]):
         sys.stderr.write(to_text(asdict(snapshot(source, self._limits()))) + "\n")
         sys.stderr.flush()
 
+    # The last progress may have come within a second of the last line, and was not written.
     def __exit__(self, *_: object) -> None:
+
         if self._last is not None:
             self._write_line(self._last)
 
 
 class _Bar(AbstractContextManager["_Bar"]):
-    """Two lines at the foot of the terminal, gone at the end."""
+    """Display of two lines at the bottom of the terminal, removed at the end."""
 
     def __init__(self, label: str, limits: Callable[[], RateLimits]) -> None:
         from rich.live import Live
@@ -213,7 +217,7 @@ class _Bar(AbstractContextManager["_Bar"]):
 
 
 def render_bar(label: str, progress: ProgressSnapshot) -> Any:
-    """Draw a bar, and a line of numbers under it."""
+    """Return a progress bar, with a line of numbers below it."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table

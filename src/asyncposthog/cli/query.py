@@ -1,4 +1,4 @@
-"""`query`: one query, its rows as a table or in a form for programs."""
+"""`query`: run one query, and print its rows as a table or in a format for programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RowFormat: TypeAlias = Literal["auto", "table", "json", "jsonl", "csv", "parquet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryOptions:
-    """What the command asks for."""
+    """Options of the command."""
 
     query: str
     values: Sequence[str] = ()
@@ -48,7 +48,7 @@ class QueryOptions:
 
 async def run_query(options: QueryOptions) -> None:
     """Run the query and write its rows."""
-    format = _resolve_format(options)
+    output_format = _resolve_format(options)
     if options.output is not None:
         check_output_path(options.output, overwrite=options.overwrite)
     query = _query(options.query)
@@ -57,40 +57,42 @@ async def run_query(options: QueryOptions) -> None:
         raise UsageError("--value is for HogQL; this query is JSON.")
     async with session.make_client() as client:
         with _waiting() as on_progress, warnings.catch_warnings(record=True) as captured:
+            # Python shows a warning once per source line otherwise.
             warnings.simplefilter("always")
             result = await client.query(
                 query,
                 values=values or None,
                 mode=options.mode,
+                # `blocking` accepts a cached result, `force_blocking` does not.
                 refresh="blocking" if options.cached else "force_blocking",
                 timeout=options.timeout,
                 on_progress=on_progress,
             )
-    _write(result, format, options.output)
+    _write(result, output_format, options.output)
     for warning in captured:
         if "cut at" in str(warning.message):
             print_status(_warn_truncated(result), style="yellow")
 
 
 def _resolve_format(options: QueryOptions) -> RowFormat:
-    format, output = options.format, options.output
-    if format == "auto" and output is not None:
-        format = cast("RowFormat", output.suffix.lstrip(".") or "jsonl")
-        if format not in {"json", "jsonl", "csv", "parquet"}:
-            raise UsageError(f"{output}: the name says no format.", "Give --format.")
-    if format == "auto":
-        format = "table" if is_tty() else "jsonl"
-    if format == "table" and output is not None:
-        raise UsageError("A table is for the terminal.", "Give --format csv, json or jsonl.")
-    if format == "parquet" and output is None:
-        raise UsageError("Parquet needs a file.", "Give --output FILE.")
+    output_format, output = options.format, options.output
+    if output_format == "auto" and output is not None:
+        output_format = cast("RowFormat", output.suffix.lstrip(".") or "jsonl")
+        if output_format not in {"json", "jsonl", "csv", "parquet"}:
+            raise UsageError(f"{output}: the name has no known format.", "Add --format.")
+    if output_format == "auto":
+        output_format = "table" if is_tty() else "jsonl"
+    if output_format == "table" and output is not None:
+        raise UsageError("A table cannot be written to a file.", "Use --format csv, json or jsonl.")
+    if output_format == "parquet" and output is None:
+        raise UsageError("Parquet cannot be written to stdout.", "Add --output FILE.")
     if output is not None:
-        _check_name(output, format)
-    return format
+        _check_name(output, output_format)
+    return output_format
 
 
 def _check_name(output: Path, format: RowFormat) -> None:
-    """Refuse a name that says another format than the one that is written."""
+    """Check that the name of a file does not imply another format."""
     from asyncposthog.export.targets import parse_target  # only where a file is written
 
     try:
@@ -105,10 +107,10 @@ def _check_name(output: Path, format: RowFormat) -> None:
 
 
 def read_query_text(value: str) -> str:
-    """Return a query: as it stands, of a file, or of stdin.
+    """Return a query: the argument itself, the content of a file, or stdin.
 
     Raises:
-        UsageProblem: There is nothing in it.
+        UsageError: It is empty.
     """
     if value == "-":
         text = sys.stdin.read()
@@ -122,19 +124,20 @@ def read_query_text(value: str) -> str:
 
 
 def _query(value: str) -> str | dict[str, Any]:
-    """Read the query; an object of JSON is a node."""
+    """Return the query: HogQL as text, or a JSON object as a node."""
     text = read_query_text(value)
+    # HogQL never starts with a brace.
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
         except ValueError as error:
-            raise UsageError(f"The query begins like JSON, and is none: {error}.") from None
+            raise UsageError(f"The query starts like JSON, but is invalid: {error}.") from None
     return text
 
 
 @contextmanager
 def _waiting() -> Generator[Any]:
-    """Show on a terminal that a query runs in the background, and how far it has come."""
+    """Show on a terminal that a query runs in the background, and its progress."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -158,21 +161,21 @@ def _warn_truncated(result: QueryResult) -> str:
     return f"Only {rows:,} rows are here: PostHog gives no more for one query. Use export."
 
 
-def _write(result: QueryResult, format: RowFormat, output: Path | None) -> None:
+def _write(result: QueryResult, output_format: RowFormat, output: Path | None) -> None:
     tabular = _tabular(result)
     if not tabular:
-        if format in {"csv", "parquet"}:
-            raise UsageError("This query gives no table.", "Use --format json.")
-        format = "json"
-    if format == "table":
+        if output_format in {"csv", "parquet"}:
+            raise UsageError("The result of this query is not a table.", "Use --format json.")
+        output_format = "json"
+    if output_format == "table":
         table(result.columns, result.rows)
         return
     if output is None:
         sys.stdout.flush()
-        _encode(result, format, sys.stdout.buffer, tabular)
+        _encode(result, output_format, sys.stdout.buffer, tabular)
         return
     with atomic_write(output) as file:
-        _encode(result, format, file, tabular)
+        _encode(result, output_format, file, tabular)
     print_success(f"{output}: {len(result):,} rows." if tabular else f"{output} is written.")
 
 
@@ -202,6 +205,8 @@ def _encode(result: QueryResult, format: RowFormat, file: IO[bytes], tabular: bo
 
 
 def _encode_csv(columns: Iterable[str], rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
+    # csv writes text, and the file is binary. detach() below keeps the wrapper from closing the
+    # file.
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
         writer = csv.writer(text, lineterminator="\n")
@@ -219,7 +224,7 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _flat(value: Any) -> str:
-    """Write what is no plain value as JSON would, without quotes around a single one."""
+    """Return a value as JSON, without quotes around a single text."""
     if isinstance(value, dict | list | tuple):
         return to_text(value)
     return to_text(value).strip('"')

@@ -1,4 +1,4 @@
-"""A command on its way: from what it does to how the program ends."""
+"""Run a command, and end the program with its exit status or its error."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["print_error", "run_async", "run_command"]
 
 
 def run_async(command: Callable[[], Awaitable[Any]]) -> None:
-    """Run the coroutine of a command, and end the program as it went."""
+    """Run the coroutine of a command; see `run_command`."""
     import anyio
 
     run_command(lambda: anyio.run(command))
 
 
 def run_command(command: Callable[[], Any]) -> None:
-    """Run a command; end the program with what it returns as its status, or as it failed.
+    """Run a command; end the program with the status it returns, or with an error message.
 
     Raises:
-        typer.Exit: With the status, unless it is 0.
+        typer.Exit: The status is not 0.
     """
     import warnings
 
@@ -37,6 +37,7 @@ def run_command(command: Callable[[], Any]) -> None:
         with warnings.catch_warnings():
             _show_warnings()
             code = command()
+    # Typer's control flow, not errors.
     except (typer.Exit, typer.Abort, SystemExit):
         raise
     except BrokenPipeError:
@@ -45,6 +46,7 @@ def run_command(command: Callable[[], Any]) -> None:
         if session.debug:
             sys.stderr.write(redact("".join(traceback.format_exception(error))))
         code = print_error(describe_error(error, redact))
+        # Scripts can tell from the status that running the command again makes sense.
         if session.resume_hint and code != exit_codes.INTERRUPTED:
             code = exit_codes.RESUMABLE
         for line in session.resume_hint:
@@ -55,7 +57,7 @@ def run_command(command: Callable[[], Any]) -> None:
 
 
 def _show_warnings() -> None:
-    """Print warnings about lists as notes, without the source line Python adds to them."""
+    """Print warnings about lists as messages, without the source line that Python adds."""
     import warnings
 
     from asyncposthog import PaginationWarning, SchemaDrift
@@ -63,22 +65,22 @@ def _show_warnings() -> None:
     from .session import redact
     from .terminal import print_status
 
-    strip_control = warnings.showwarning
+    default_show = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *location: Any, **extra: Any) -> None:
         if issubclass(category, PaginationWarning):
             print_status(redact(f"Warning: {message}"))
         else:
-            strip_control(message, category, *place, **more)
+            default_show(message, category, *location, **extra)
 
     warnings.showwarning = show
     warnings.simplefilter("always", PaginationWarning)
-    # What the server sent is shown as it came: how it departs from the schema is no matter here.
+    # Responses are printed as they are, so differences from the schema do not matter here.
     warnings.simplefilter("ignore", SchemaDrift)
 
 
 def print_error(failure: ErrorReport) -> int:
-    """Say what went wrong; return the status to end with."""
+    """Print an error; return the exit status."""
     from .terminal import print_status
 
     print_status(

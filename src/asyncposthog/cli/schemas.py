@@ -1,4 +1,4 @@
-"""Text of the command line as a JSON value, by what the schema says a field is. Pure."""
+"""Convert text of the command line to JSON values by the schema of a field. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FALSE_WORDS: Final = frozenset({"false", "no", "off"})
 
 
 def json_types_of(component: str | None, field: str) -> frozenset[str]:
-    """Return the JSON types that a field of a component takes; none where anything goes."""
+    """Return the JSON types that a field of a component accepts; an empty set: any."""
     if component is None:
         return frozenset()
     properties: Mapping[str, Any] = resolve_reference({"$ref": component}).get("properties", {})
@@ -51,6 +51,7 @@ def resolve_reference(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _json_types(schema: Any, depth: int) -> frozenset[str]:
+    # Schemas can refer to themselves. An empty set means that any type is accepted.
     if not isinstance(schema, Mapping) or depth > 8:
         return frozenset()
     schema_ = resolve_reference(cast("Mapping[str, Any]", schema))
@@ -65,22 +66,24 @@ def _json_types(schema: Any, depth: int) -> frozenset[str]:
     for keyword in ("anyOf", "oneOf"):
         branches = [_json_types(branch, depth + 1) for branch in schema_.get(keyword, ())]
         if branches:
+            # One alternative that accepts anything makes the whole field accept anything.
             return frozenset[str]().union(*branches) if all(branches) else frozenset()
     return frozenset()
 
 
 def parse_value(name: str, text: str, json_types: Set[str]) -> Any:
-    """Return the value that text stands for.
+    """Return the JSON value of a text.
 
-    Where text is allowed it is taken as it stands, unless only JSON of another allowed type can
-    be meant. Where nothing is known, JSON is read as JSON and all else is text.
+    If the field accepts text, the text is used as it is, unless it can only mean JSON of another
+    accepted type. If the types are unknown, JSON is parsed and anything else is text.
 
     Raises:
-        UsageProblem: It is none of the types.
+        UsageError: The text is of none of the types.
     """
     value, is_json = _parse_json(text)
     if not json_types:
         return value if is_json else text
+    # Also yes, no, on and off: people type them, and none of them is JSON.
     if "boolean" in json_types and text.lower() in _TRUE_WORDS | _FALSE_WORDS:
         return text.lower() in _TRUE_WORDS
     if is_json and not isinstance(value, str):

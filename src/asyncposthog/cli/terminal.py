@@ -1,4 +1,4 @@
-"""Data goes to stdout; everything said to people goes to stderr."""
+"""Terminal output: data goes to stdout, and messages for people to stderr."""
 
 from __future__ import annotations
 
@@ -31,27 +31,29 @@ __all__ = [
     "write",
 ]
 
+# Includes the Unicode controls of text direction, which can make a line look like another one.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _ID_NAMES: Final = frozenset({"id", "ids", "key", "keys", "uuid", "uuids"})
 
 _MAX_FIRST_WIDTH: Final = 80
-"""The width up to which the first column is never cut, whatever it has."""
+"""Width up to which the first column is never cut."""
 _MIN_WIDTH: Final = 8
-"""The width that every column keeps."""
+"""Minimum width of every column."""
 _GAP: Final = 3
 
 
 def strip_control(text: str) -> str:
-    """Replace what would act on a terminal rather than be seen: the text may be anybody's."""
+    """Replace control characters, which could change the terminal: the text may be anyone's."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_status(text: str, *, style: str = "") -> None:
-    """Say a line to people, in colour where stderr is a terminal that wants it."""
+    """Print a line to stderr, in colour if stderr is a terminal and NO_COLOR is not set."""
     text = strip_control(text)
     if style and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        # soft_wrap: the terminal wraps long lines, so that they can be copied in one piece.
         stderr_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
     else:
         sys.stderr.write(text + "\n")
@@ -59,13 +61,13 @@ def print_status(text: str, *, style: str = "") -> None:
 
 
 def print_success(text: str) -> None:
-    """Say that something was done, to whoever watches; a program has the exit status."""
+    """Print that something was done, if stderr is a terminal; programs have the exit status."""
     if sys.stderr.isatty():
         print_status(text, style="green")
 
 
 def write(text: str | bytes) -> None:
-    """Write data."""
+    """Write data to stdout."""
     if isinstance(text, bytes):
         sys.stdout.flush()
         sys.stdout.buffer.write(text)
@@ -74,17 +76,17 @@ def write(text: str | bytes) -> None:
 
 
 def to_text(value: Any, *, indent: int | None = None) -> str:
-    """Write JSON, on one line unless `indent` is given."""
+    """Return JSON text, on one line unless `indent` is given."""
     return to_json(value, indent=indent, inf_nan_mode="constants").decode()
 
 
 def is_tty() -> bool:
-    """Whether a person reads stdout."""
+    """Return whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def confirm(question: str) -> bool:
-    """Ask something on the terminal; no answer is no."""
+    """Ask a yes/no question on the terminal; an empty answer is no."""
     sys.stderr.write(f"{strip_control(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -92,17 +94,17 @@ def confirm(question: str) -> bool:
 
 @cache
 def stdout_console() -> Console:
-    """The console that tables go to."""
+    """Return the console for tables."""
     from rich.console import Console
 
-    # A file gets tables as wide as they are.
+    # A table in a file is as wide as its content.
     width = None if is_tty() else 10_000
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 @cache
 def stderr_console() -> Console:
-    """The console for what is said to people."""
+    """Return the console for messages."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -115,13 +117,13 @@ def table(
     header: bool = True,
     wrap: bool = True,
 ) -> None:
-    """Print a table. It is wider than the terminal where ids and numbers need it: none is cut.
+    """Print a table. It is wider than the terminal if ids and numbers need it: none of them is cut.
 
     Args:
         columns: The names of the columns.
-        rows: Their values.
-        header: Whether the names are shown above; else the first column holds names.
-        wrap: Whether other values are wrapped where the terminal is narrow, rather than cut.
+        rows: The values by row.
+        header: Print the names above; False: the first column contains names.
+        wrap: Wrap other values if the terminal is narrow; False: cut them.
     """
     from rich import box
     from rich.table import Table
@@ -158,12 +160,13 @@ def table(
             justify="right" if numeric else "left",
         )
     gaps = (_GAP if header else _GAP - 1) * (len(names) - 1)
-    # What goes to a file or a program is never cut.
+    # Output to a file or a program is never cut.
     widths = fitting_widths(natural, minimal, console_width - gaps) if is_tty() else natural
     for column, width in zip(grid.columns, widths, strict=True):
         column.width = width
     for row in cells:
         grid.add_row(*row)
+    # Rich cuts a table to the width of its console, so that width is raised for this table.
     console.width = max(console_width, sum(widths) + gaps)
     try:
         console.print(grid)
@@ -172,12 +175,13 @@ def table(
 
 
 def fitting_widths(natural: Sequence[int], minimal: Sequence[int], available: int) -> list[int]:
-    """Return the widths of columns: the widest of those that may be cut give way first.
+    """Return the widths of columns. If space is short, the widest columns that may be cut shrink
+    first.
 
     Args:
         natural: The widths that show everything.
-        least: The widths below which columns are not cut.
-        available: The width for all of them; exceeded where that is not enough.
+        minimal: The widths below which columns are not cut.
+        available: The width for all columns; exceeded if it is not enough for the minimal widths.
     """
 
     def limited(limit: int) -> list[int]:
@@ -194,13 +198,13 @@ def fitting_widths(natural: Sequence[int], minimal: Sequence[int], available: in
 
 
 def _is_id(name: str) -> bool:
-    """Whether a field of that name has what people copy to name an object."""
+    """Return whether a field of that name contains ids, which people copy."""
     last = name.rpartition(".")[2].lower()
     return last in _ID_NAMES or last.rpartition("_")[2] in _ID_NAMES
 
 
 def _is_never_cut(value: Any) -> bool:
-    """Whether a value is never cut: a number or a UUID."""
+    """Return whether a value is never cut: a number or a UUID."""
     if isinstance(value, str):
         return _UUID.fullmatch(value) is not None
     return isinstance(value, int | float | Decimal | UUID) and not isinstance(value, bool)
@@ -215,12 +219,12 @@ def _is_numeric(values: Iterable[Any]) -> bool:
 
 
 def pluralize(number: int, thing: str) -> str:
-    """Write a number of things."""
+    """Return a number with a noun: `1 row`, `2 rows`."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def format_cell(value: Any) -> str:
-    """Show a value in a table."""
+    """Return a value as text for a table cell."""
     if value is None:
         return ""
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Values of a query and moments, read from text. Pure."""
+"""Parse query values and timestamps from text. Pure."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .error_messages import UsageError
 __all__ = ["parse_timestamp", "parse_values"]
 
 
-def parse_values(values_: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` and `name:type=value`.
+def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
+    """Parse arguments of the form `name=value` and `name:type=value`.
 
-    Without a type, JSON numbers, booleans, null and arrays are what they say; all else is text.
+    Without a type, JSON numbers, booleans, null and arrays are parsed; anything else is text.
 
     Raises:
-        UsageProblem: A value is not of its type, or two have one name.
+        UsageError: A value does not have its type, or a name is given twice.
     """
     values: dict[str, Any] = {}
-    for text in values_:
+    for text in arguments:
         name, equals, value = text.partition("=")
         name, _, type_name = name.partition(":")
         if not equals or not name.strip():
             raise UsageError(f"--value takes NAME=VALUE or NAME:TYPE=VALUE, not {text!r}.")
         if name in values:
-            raise UsageError(f"--value gives {name} twice.", 'A list is NAME=["a", "b"].')
+            raise UsageError(f"--value has {name} twice.", 'Pass a list as NAME=["a", "b"].')
         values[name] = _parse_typed(name, type_name, value) if type_name else _parse_untyped(value)
     return values
 
@@ -39,6 +39,7 @@ def _parse_untyped(text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
+    # HogQL has no constant for an object, so a text that looks like one is meant as text.
     return text if isinstance(value, dict) else value
 
 
@@ -51,10 +52,11 @@ def _parse_typed(name: str, type_name: str, text: str) -> Any:
     try:
         return parser(text)
     except (ValueError, InvalidOperation):
-        raise UsageError(f"--value {name}: {text!r} is no {type_name}.") from None
+        raise UsageError(f"--value {name}: {text!r} is not a valid {type_name}.") from None
 
 
 def _boolean(text: str) -> bool:
+    # Python's True and False are accepted too.
     value = json.loads(text.lower())
     if not isinstance(value, bool):
         raise ValueError(text)
@@ -80,10 +82,14 @@ _TYPE_NAMES: Final = ", ".join(_PARSERS)
 
 
 def parse_timestamp(text: str, name: str) -> datetime:
-    """Read a day, which begins at midnight UTC, or a moment with its zone.
+    """Parse a date, which means midnight UTC, or a date and time with a time zone.
+
+    Args:
+        text: The text.
+        name: The name of the option in error messages.
 
     Raises:
-        UsageProblem: It is neither, or the zone is missing.
+        UsageError: The text is neither, or has no time zone.
     """
     try:
         if len(text) == len("2026-01-01"):
@@ -91,8 +97,8 @@ def parse_timestamp(text: str, name: str) -> datetime:
         parsed = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{name} must be a day or a moment, not {text!r}.",
-            "As 2026-01-31 or 2026-01-31T09:30:00Z.",
+            f"{name} must be a date or a timestamp, not {text!r}.",
+            "For example 2026-01-31 or 2026-01-31T09:30:00Z.",
         ) from None
     if parsed.tzinfo is None:
         raise UsageError(

@@ -37,15 +37,15 @@ def item_columns(operation: Operation) -> tuple[str, ...]:
 
 
 def _objects(
-    found: list[Any], schemas: Mapping[str, Any], depth: int = 0
+    nodes: list[Any], schemas: Mapping[str, Any], depth: int = 0
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the properties of schemas and of those they refer to, combine or contain."""
     if depth > _DEPTH:
         return
-    for given in found:
-        if not isinstance(given, Mapping):
+    for node in nodes:
+        if not isinstance(node, Mapping):
             continue
-        schema = cast("Mapping[str, Any]", given)
+        schema = cast("Mapping[str, Any]", node)
         reference = schema.get("$ref")
         if isinstance(reference, str):
             schema = schemas.get(reference.rpartition("/")[2], {})

@@ -224,11 +224,11 @@ async def test_a_checkpoint_that_cannot_be_written_is_no_safe_point(
         nonlocal saved
         saved += 1
         if saved == 2:
-            raise ExportError("There is no room left.")
+            raise ExportError("The disk is full.")
         usual(path, checkpoint)
 
     monkeypatch.setattr(course, "save", save)
-    with pytest.raises(ExportError, match="no room") as caught:
+    with pytest.raises(ExportError, match="disk is full") as caught:
         await export("jsonl", tmp_path / "e.jsonl", None)
     assert not getattr(caught.value, "__notes__", []), "nothing is safe"
     assert os.listdir(tmp_path) == []

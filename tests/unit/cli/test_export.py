@@ -159,7 +159,7 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
         (("events", "--from", "2026-01-01T00:00:00", "--to", "2026-01-02"), "no time zone"),
         (("events", "--from", "yesterday", "--to", "2026-01-02"), "--from must be a day"),
         (("events", "--from", "2026-01-01"), "--to"),
-        (("events", *RANGE, "--out", "rows.txt"), "says no format"),
+        (("events", *RANGE, "--out", "rows.txt"), "has no known format"),
         (("events", *RANGE, "--out", "rows.xlsx"), "suffix of a format that is not written"),
         (("events", *RANGE, "--out", "rows.tsv", "--format", "csv"), "that is not written"),
         (("events", *RANGE, "--out", "rows.zip"), "only .gz is written"),
@@ -172,7 +172,7 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
         (("events", *RANGE, "--out", "no/such/e.csv"), "there is no folder no/such"),
         (
             ("events", *RANGE, "-o", "e.csv", "--checkpoint", "no/such/state"),
-            "Make the folder, or give another --checkpoint",
+            "Create the folder, or use another --checkpoint",
         ),
         (("events", *RANGE, "--resume"), "cannot be resumed"),
         (("events", *RANGE, "--out", "e.jsonl", "--resume"), "nothing to resume"),

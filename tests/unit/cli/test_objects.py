@@ -109,7 +109,7 @@ def test_data_comes_from_the_argument_a_file_or_stdin(
     assert shown.json["body"] == body
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(body)))
     assert program("create", "cohorts", "--dry-run", "-d", "-").json["body"] == body
-    assert "is no JSON" in program("create", "cohorts", "-d", "{").err
+    assert "is not JSON" in program("create", "cohorts", "-d", "{").err
     assert program("create", "cohorts", "-d", "[1]").status == 2
     assert program("create", "cohorts", "-d", "@nowhere.json").status == 1
 
@@ -141,8 +141,8 @@ def test_nested_resources_and_other_methods_are_called_by_name(program: Program)
         (("list", "xyzzy"), "`asyncposthog resources` lists all"),
         (("delete", "activity_log", "1", "--yes"), "It has: list."),
         (("call", "cohorts.lst"), "It has: "),
-        (("call", "cohorts"), "'cohorts' names no operation: that is RESOURCE.METHOD."),
-        (("query", "SELECT {x}"), "Give it with --value x=VALUE."),
+        (("call", "cohorts"), "'cohorts' is not an operation: use RESOURCE.METHOD."),
+        (("query", "SELECT {x}"), "Add --value x=VALUE."),
         (
             ("get", "cohorts"),
             "cohorts.get takes one id, but none was given.\nUsage: asyncposthog get cohorts ID",

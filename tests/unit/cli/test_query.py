@@ -102,12 +102,12 @@ def test_values_travel_beside_the_query(program: Program, wire: respx.Route) -> 
     ("value", "words"),
     [
         ("a", "NAME=VALUE"),
-        ("a:int=x", "'x' is no int"),
-        ("a:bool=1", "'1' is no bool"),
-        ("a:uuid=1", "'1' is no uuid"),
+        ("a:int=x", "'x' is not a valid int"),
+        ("a:bool=1", "'1' is not a valid bool"),
+        ("a:uuid=1", "'1' is not a valid uuid"),
         ("a:number=1", "Types: text, int"),
         ("a:datetime=2026-01-01T00:00:00", "has no time zone"),
-        ("a:datetime=soon", "must be a day or a moment"),
+        ("a:datetime=soon", "must be a date or a timestamp"),
     ],
 )
 def test_wrong_values_are_refused(

@@ -78,7 +78,7 @@ async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_p
             report = await job.to_jsonl(tmp_path / "c.jsonl")
     assert report.rows == 20
     assert report.notes == (
-        "the server counted 23 items, and its pages had 20: items may have been made or deleted "
+        "the server counted 23 items, and its pages had 20: items may have been created or deleted "
         "during the export",
     )
     async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:

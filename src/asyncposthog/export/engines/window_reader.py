@@ -182,7 +182,7 @@ class WindowReader(Generic[T]):
                 not self._can_compare(window) or (self._server_truncates and is_short)
             ):
                 # Without a count, only a further page without new rows proves the end. A server
-                # known to truncate is not asked for the same page again: the next page is cheaper.
+                # that truncates responses would truncate a repeat of this page as well.
                 return await self._continue_after(window, fetched)
             count = await self._count(window) if self._row_counter.available else None
             if count is not None and _total_received(window, response) >= count:

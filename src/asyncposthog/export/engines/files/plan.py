@@ -25,7 +25,7 @@ _MAX_LATE: Final = 4 * _DAY_MICROS
 # A margin for clocks of clients that are fast.
 _MAX_EARLY: Final = _DAY_MICROS
 CLOCK_SKEW: Final = 30_000_000
-"""Microseconds by which the server's clock may be behind ours: it rejects ranges in its future."""
+"""Microseconds by which the server's clock may be behind ours."""
 
 FILE_COLUMNS: Final[Mapping[str, str]] = {
     "uuid": "UUID",
