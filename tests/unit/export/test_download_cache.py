@@ -1,4 +1,4 @@
-"""Folders of downloaded files: whose they are, how long they stay, and what is left of them."""
+"""Folders of downloaded files: who can use them, how long they are kept, what is left of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def age(folder: Path, hours: float) -> None:
     os.utime(folder, (then, then))
 
 
-def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
+def test_unused_folders_are_removed_by_the_next_run(spool: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(spool)],
         stdin=subprocess.PIPE,
@@ -79,7 +79,7 @@ def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
     assert os.listdir(root(spool)) == []
 
 
-def test_what_can_be_resumed_stays_for_a_day(spool: Path) -> None:
+def test_resumable_folders_stay_for_a_day(spool: Path) -> None:
     first = DownloadCache.resumable({"n": 1})
     first.job(0).write_state({"id": "x"})
     first.release()
@@ -100,7 +100,7 @@ def test_what_can_be_resumed_stays_for_a_day(spool: Path) -> None:
     assert os.listdir(root(spool)) == []
 
 
-def test_the_folder_is_this_user_s_alone(spool: Path) -> None:
+def test_the_folder_is_private_to_the_user(spool: Path) -> None:
     held = DownloadCache.temporary()
     for folder in (root(spool), held.folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -126,7 +126,7 @@ class Interrupted(Exception):
 async def test_interrupted_while_files_are_made(
     checkpoint: Any, server: Server, emulator: Emulator, spool: Path, tmp_path: Path
 ) -> None:
-    """Before there is a row: what was made and fetched is found again, or nothing is left."""
+    """Before the first row: the server's run and fetched files are reused, or nothing is left."""
     folder = tmp_path / "out"
     folder.mkdir()
     fetched = 0
@@ -158,7 +158,7 @@ async def test_interrupted_while_files_are_made(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_cancelled_natively_while_files_are_made(
+async def test_asyncio_cancellation_while_files_are_made(
     server: Server, emulator: Emulator, spool: Path, tmp_path: Path
 ) -> None:
     emulator.settings.export_seconds = 1e6
@@ -167,7 +167,7 @@ async def test_cancelled_natively_while_files_are_made(
         for checkpoint in (False, None):
             emulator.requests.clear()
             task = asyncio.ensure_future(job.to_jsonl(tmp_path / "e.jsonl", checkpoint=checkpoint))
-            # Asking for the state comes after the id of the run was written down.
+            # The state is requested after the id of the run was stored.
             while not any(
                 one.method == "GET" and one.path.startswith(DOWNLOADS) for one in emulator.requests
             ):
@@ -184,7 +184,7 @@ async def test_cancelled_natively_while_files_are_made(
 
 
 @pytest.mark.anyio
-async def test_two_exports_of_the_same_rows_at_a_time(
+async def test_concurrent_exports_of_the_same_rows(
     server: Server, emulator: Emulator, spool: Path, tmp_path: Path
 ) -> None:
     async with connected(server, emulator) as ph:
@@ -199,7 +199,7 @@ async def test_two_exports_of_the_same_rows_at_a_time(
 
 
 @pytest.mark.anyio
-async def test_files_that_were_not_enough_are_removed(
+async def test_incomplete_files_are_removed(
     server: Server,
     emulator: Emulator,
     spool: Path,

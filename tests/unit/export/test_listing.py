@@ -1,4 +1,4 @@
-"""Exports of lists: their report, and what a checkpoint knows of them."""
+"""Exports of lists: the report, and the fingerprint in a checkpoint."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_the_report_of_a_list(tmp_path: Path) -> None:
         assert more.checksum != report.checksum
 
 
-async def test_a_checkpoint_knows_of_what_a_list_was(tmp_path: Path) -> None:
+async def test_a_checkpoint_identifies_its_list(tmp_path: Path) -> None:
     emulator = Emulator()
     cohorts = [cohort["id"] for cohort in emulator.seed("cohorts", 2)]
     options: RequestOptions = {"project_id": 2}
@@ -63,7 +63,7 @@ async def test_a_checkpoint_knows_of_what_a_list_was(tmp_path: Path) -> None:
                 await ph.export.list(other).to_jsonl(tmp_path / "b", checkpoint=state)
 
 
-async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_path: Path) -> None:
+async def test_a_list_that_differs_from_its_count_is_noted(tmp_path: Path) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         offset = int(request.url.params.get("offset", 0))
         url = "https://us.posthog.com/api/projects/1/cohorts/?limit=10&offset=10"
@@ -89,11 +89,11 @@ async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_p
 
 
 def empty(request: httpx.Request) -> httpx.Response:
-    """A list without items."""
+    """Return a page without items."""
     return httpx.Response(200, json={"count": 0, "next": None, "previous": None, "results": []})
 
 
-async def test_a_list_without_items_is_a_file_with_the_columns_of_its_schema(
+async def test_an_empty_list_has_the_columns_of_its_schema(
     tmp_path: Path,
 ) -> None:
     transport = httpx.MockTransport(empty)
@@ -115,7 +115,7 @@ async def test_a_list_without_items_is_a_file_with_the_columns_of_its_schema(
         assert (tmp_path / "s.csv").read_text() == "id\n"
 
 
-async def test_every_list_has_columns_without_items() -> None:
+async def test_every_list_operation_has_columns() -> None:
     bare = {op.id for op in registry.operations() if op.pagination and not item_columns(op)}
     assert bare == {"hog_flows.list_batch_jobs", "insights.list_suggestions"}
 
@@ -136,9 +136,7 @@ async def test_an_empty_first_page_does_not_fix_the_columns(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["x.xlsx", "x.tsv", "x.arrow", "x.feather", "x.orc", "x.avro.gz"])
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-async def test_names_of_formats_that_are_not_written_are_refused(
-    name: str, form: str, tmp_path: Path
-) -> None:
+async def test_unsupported_formats_are_errors(name: str, form: str, tmp_path: Path) -> None:
     transport = httpx.MockTransport(empty)
     async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
         job = ph.export.list(ph.cohorts.list())
