@@ -34,8 +34,7 @@ class Session:
     """Lines that say how to resume after an interruption; empty if nothing can be resumed."""
 
     def make_client(self, **changes: Any) -> AsyncPostHog:
-        """Return a client with the settings of the environment, the global options, and a prompted
-        key.
+        """Return a client for the environment, the global options, and a prompted key.
 
         Raises:
             ConfigurationError: There is no key and no terminal to prompt for it, or a setting is

@@ -175,8 +175,7 @@ def table(
 
 
 def fitting_widths(natural: Sequence[int], minimal: Sequence[int], available: int) -> list[int]:
-    """Return the widths of columns. If space is short, the widest columns that may be cut shrink
-    first.
+    """Return the widths of columns. The widest of those that may be cut shrink first.
 
     Args:
         natural: The widths that show everything.

@@ -164,16 +164,16 @@ class DeliveredKeys:
         Raises:
             ExportError: The file does not match the checkpoint, or cannot be read.
         """
-        base, size = self._state["previous_records"], self._state["records"]
+        previous, total = self._state["previous_records"], self._state["records"]
         with translate_os_errors(self._path):
             exists = os.path.lexists(self._path)
             self._file = reopen(self._path) if exists else create(self._path)
             self._file_opened = True
             on_disk, reason = os.fstat(self._file.fileno()).st_size // _RECORD_BYTES, ""
-            content = read(self._path, size * _RECORD_BYTES)
+            content = read(self._path, total * _RECORD_BYTES)
             self._digest = sha256(content)
-            if on_disk < size:
-                reason = f"it has {on_disk:,} records of {size:,}"
+            if on_disk < total:
+                reason = f"it has {on_disk:,} records of {total:,}"
             elif self._digest.hexdigest() != self._state["sha256"]:
                 reason = "its bytes changed"
             if reason:
@@ -182,12 +182,11 @@ class DeliveredKeys:
                     suggestion="The file belongs to the checkpoint and moves with it. Restore it, "
                     "or start again with another checkpoint and another output.",
                 )
-            self._previous_records = content[: base * _RECORD_BYTES]
-            # Records behind those of the checkpoint are of rows that an interrupted run did not
-            # save.
-            self._file.truncate(size * _RECORD_BYTES)
-            self._file.seek(size * _RECORD_BYTES)
-        self._previous_count = base
+            self._previous_records = content[: previous * _RECORD_BYTES]
+            # Later records are of rows that an interrupted run did not save.
+            self._file.truncate(total * _RECORD_BYTES)
+            self._file.seek(total * _RECORD_BYTES)
+        self._previous_count = previous
 
     def deduplicating(self, prepare: Prepare[T]) -> Prepare[DedupedBatch[T]]:
         """Return a function that prepares only rows that were not delivered. It runs in threads."""
@@ -217,10 +216,10 @@ class DeliveredKeys:
         return None if len(new) == len(batch) else new
 
     def _contains(self, key: bytes) -> bool:
-        skipped = self._previous_records
+        records = self._previous_records
 
         def key_at(index: int) -> bytes:
-            return skipped[index * _RECORD_BYTES : index * _RECORD_BYTES + _KEY_BYTES]
+            return records[index * _RECORD_BYTES : index * _RECORD_BYTES + _KEY_BYTES]
 
         index = bisect_left(range(self._previous_count), key, key=key_at)
         return index < self._previous_count and key_at(index) == key
@@ -251,23 +250,25 @@ class DeliveredKeys:
         return dict(self._state)
 
     def finish(self) -> Mapping[str, Any]:
-        """Write the records that the next run needs to a new file, and return the state for the
-        checkpoint.
+        """Write the records that the next run needs to a new file.
 
         The file of this run stays until `remove_old_files`.
+
+        Returns:
+            The state for the checkpoint.
         """
         with translate_os_errors(self._path):
             content = read(self._path, self._state["records"] * _RECORD_BYTES)
-            new_rows = _sorted(content, self._keep_from)
+            next_records = _sorted(content, self._keep_from)
             number = int(self._state["file"].removeprefix(self._stem)) + 1
             self._state = {
                 "file": f"{self._stem}{number}",
-                "previous_records": len(new_rows) // _RECORD_BYTES,
-                "records": len(new_rows) // _RECORD_BYTES,
-                "sha256": sha256(new_rows).hexdigest(),
+                "previous_records": len(next_records) // _RECORD_BYTES,
+                "records": len(next_records) // _RECORD_BYTES,
+                "sha256": sha256(next_records).hexdigest(),
                 "delivered_until": None,
             }
-            write_atomically(self._path, new_rows)
+            write_atomically(self._path, next_records)
         return dict(self._state)
 
     def remove_old_files(self) -> None:
@@ -332,7 +333,5 @@ def _sorted(content: bytes, keep_from: int) -> bytes:
     records: Sequence[bytes] = [
         content[i : i + _RECORD_BYTES] for i in range(0, len(content), _RECORD_BYTES)
     ]
-    new_rows = {
-        r for r in records if int.from_bytes(r[_KEY_BYTES:], "big", signed=True) >= keep_from
-    }
-    return b"".join(sorted(new_rows))
+    recent = {r for r in records if int.from_bytes(r[_KEY_BYTES:], "big", signed=True) >= keep_from}
+    return b"".join(sorted(recent))

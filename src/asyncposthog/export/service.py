@@ -71,8 +71,7 @@ _MAX_PAGE_SIZE: Final = 50_000
 
 
 class Export:
-    """Exports of many rows: each row exactly once, in constant memory, at the speed of the rate
-    limits.
+    """Exports of many rows: each exactly once, in constant memory.
 
     Its methods return an `ExportJob` and send nothing, except for `schedule`.
     """
@@ -223,8 +222,7 @@ class Export:
         page_size: int = 50_000,
         options: RequestOptions | None = None,
     ) -> ExportJob:
-        """Export sessions by their start time, in their current state: an active session still
-        changes.
+        """Export sessions by their start time, in their current state: an active one still changes.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`.
 

@@ -18,7 +18,7 @@ from . import worker
 ROOT = Path(__file__).parents[3]
 
 
-def killed(form: str, target: Path, to_datetime: str, seed: int) -> bool:
+def killed(form: str, target: Path, step: str, seed: int) -> bool:
     done = subprocess.run(
         [
             sys.executable,
@@ -26,7 +26,7 @@ def killed(form: str, target: Path, to_datetime: str, seed: int) -> bool:
             "tests.integration.export.worker",
             form,
             str(target),
-            to_datetime,
+            step,
             str(seed),
         ],
         cwd=ROOT,
@@ -66,8 +66,8 @@ def test_repeated_kills(form: str, tmp_path: Path) -> None:
     broken.mkdir()
     target = broken / FORMS[form]
     deaths = 0
-    for seed, to_datetime in enumerate(MOMENTS[form]):
-        if not killed(form, target, to_datetime, seed + 1):
+    for seed, step in enumerate(MOMENTS[form]):
+        if not killed(form, target, step, seed + 1):
             break
         deaths += 1
     else:
@@ -78,12 +78,12 @@ def test_repeated_kills(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "moment"),
+    ("form", "step"),
     [("jsonl", "replace:last"), ("jsonl", "replace:last:after"), ("parquet", "replace:last:after")],
 )
-def test_kills_around_the_end(form: str, to_datetime: str, tmp_path: Path) -> None:
+def test_kills_around_the_end(form: str, step: str, tmp_path: Path) -> None:
     target = tmp_path / FORMS[form]
-    assert killed(form, target, to_datetime, 0)
+    assert killed(form, target, step, 0)
     anyio.run(worker.export, form, str(target), 1)
     assert os.listdir(tmp_path) == [FORMS[form]]
     rows = (

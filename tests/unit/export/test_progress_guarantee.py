@@ -21,9 +21,7 @@ AHEAD = 5
 
 
 def dense_and_sparse_events(page: int, size: int) -> list[Event]:
-    """Return a page and a half of large events in a tenth of a second, followed by pages of small
-    ones.
-    """
+    """Return a page and a half of large events within 0.1 s, followed by pages of small ones."""
     large = json.dumps({"text": "x" * size})
 
     def at(number: int) -> tuple[int, str]:

@@ -192,7 +192,7 @@ def some(rows: list[Any]) -> list[Any]:
     return [row for row in rows if row[-1][-1] != "7"]
 
 
-@pytest.mark.parametrize("alter", [none, drop_last, drop_first, some])
+@pytest.mark.parametrize("change_rows", [none, drop_last, drop_first, some])
 @pytest.mark.parametrize("write", [False, True])
 async def test_missing_rows_raise_an_error(
     change_rows: Callable[[list[Any]], list[Any]], write: bool, tmp_path: Path

@@ -28,8 +28,9 @@ class SafePoint:
 
 
 class Sink(Protocol[T]):
-    """Writer of prepared batches, in order. Methods other than `prepare` may block: they run in a
-    thread.
+    """Writer of prepared batches, in order.
+
+    Methods other than `prepare` may block, because they run in a worker thread.
     """
 
     @property

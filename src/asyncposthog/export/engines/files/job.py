@@ -97,9 +97,7 @@ class DownloadJob:
         return DownloadResult(paths, sum(part["selected"] for part in sorted_parts.values()))
 
     def _sort_part(self, path: Path, sorted_path: Path) -> dict[str, Any]:
-        """Sort a part; return its number of rows, the number in the export, and the checksum of the
-        result.
-        """
+        """Sort a part; return its rows, those in the export, and the checksum of the result."""
         from .merge import count_rows
 
         rows, row_count = count_rows(path), self.sort(path, sorted_path)
