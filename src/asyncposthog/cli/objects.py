@@ -70,7 +70,7 @@ def _show_resource(
     rows = [
         {
             "operation": op.id,
-            "arguments": " ".join(p.python_name for p in op.parameters if p.where == "path"),
+            "arguments": " ".join(p.python_name for p in op.parameters if p.location == "path"),
             "endpoint": f"{op.method} {op.path}",
             "scopes": ", ".join(op.scopes),
         }

@@ -174,7 +174,7 @@ def _add_params(
     parameters_by_name = {
         name: parameter
         for parameter in operation.parameters
-        if parameter.where != "path"
+        if parameter.location != "path"
         for name in (parameter.name, parameter.python_name)
     }
     for name, text in params:

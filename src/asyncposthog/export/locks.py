@@ -22,7 +22,7 @@ from threading import RLock
 from typing import Final
 
 from asyncposthog.errors import ExportError
-from asyncposthog.threads import join_threads_of, loop_of_caller
+from asyncposthog.threads import caller_event_loop, join_threads
 
 from .atomic_files import open_or_create, read
 
@@ -67,7 +67,7 @@ class FileLock:
         self._key = key
         self.descriptor = descriptor
         self._abort = abort
-        self._loop: AbstractEventLoop | None = loop_of_caller()
+        self._loop: AbstractEventLoop | None = caller_event_loop()
 
     @classmethod
     def acquire(cls, path: Path, abort: Callable[[], object] | None = None) -> FileLock | None:
@@ -114,7 +114,7 @@ class FileLock:
     def _take_over(self) -> None:
         """End the run that holds the lock, whose event loop was closed."""
         assert self._loop is not None
-        join_threads_of(self._loop)
+        join_threads(self._loop)
         try:
             if self._abort is not None:
                 self._abort()

@@ -63,7 +63,7 @@ class ExportQueryClient:
         self._executor = with_stats(executor, stats)
         self._stats = stats
         self._name = name[:128]
-        call_options = parse_options(options or {}, executor.defaults)
+        call_options = parse_options(options or {}, executor.default_options)
         if "max_retries" not in (options or {}):
             retries = max(call_options.policy.max_retries, _MIN_RETRIES)
             call_options = replace(
@@ -162,8 +162,8 @@ def _parse_and_read(read: Callable[[object, int], R], bodies: list[bytes]) -> R:
 def _wait_count(executor: Executor) -> int:
     """Return how many requests the rate limits have delayed so far."""
     settings = executor.settings
-    budget = executor.transport.budget(settings.host, settings.api_key.reveal())
-    return 0 if budget is None else budget.view().waits
+    limits = executor.transport.rate_limits_for(settings.host, settings.api_key.reveal())
+    return 0 if limits is None else limits.view().waits
 
 
 def mark_ready_to_send(executor: Executor, delay: float = 0.0) -> None:
@@ -196,7 +196,7 @@ def with_stats(executor: Executor, stats: ExportStats) -> Executor:
     return Executor(
         executor.settings,
         executor.transport,
-        roots=executor.roots,
+        owners=executor.owners,
         middleware=(count_request, *executor.middleware),
         on_retry=on_retry,
     )

@@ -186,7 +186,7 @@ class ExportRun:
         self._checkpoint = checkpoint
 
     async def _build_fingerprint(self) -> dict[str, Any]:
-        project = await self.executor.project()
+        project = await self.executor.project_id()
         return {
             "host": self.executor.settings.host,
             "project": project,

@@ -144,7 +144,7 @@ class FilesEngine:
                     await run_in_thread(folder.remove, shield=True)
 
     async def _lock_cache(self, stack: ExitStack) -> DownloadCache:
-        project = await self.executor.project()
+        project = await self.executor.project_id()
         key = {"host": self.executor.settings.host, "project": project, **self.fingerprint}
 
         def lock() -> DownloadCache:
