@@ -292,8 +292,9 @@ class Link:
 
 def _reason(error: Exception) -> str:
     """Name what went wrong, without the server's words: they may repeat what it was sent."""
-    if "unauthenticated" in str(error):
-        # A Redis that wants a password refuses longer commands before it asks for it.
+    if re.search("unauthenticated|^Authentication required", str(error)):
+        # Redis refuses longer commands as `unauthenticated` before it asks for the password with
+        # NOAUTH, of which redis-py drops the code; Valkey always does the latter.
         return "AuthenticationError, NOAUTH"
     name, code = type(error).__name__, str(error).partition(" ")[0]
     return f"{name}, {code}" if re.fullmatch(r"[A-Z]{3,20}", code) else name
