@@ -51,7 +51,7 @@ def posthog(posthog_emulator: Emulator) -> Generator[AsyncPostHog]:
         yield client
     finally:
         # The loop of the test may be another plugin's, and over: there is nothing to wait for.
-        client._executor.transport.abandon()  # pyright: ignore[reportPrivateUsage]
+        client._executor.transport.discard()  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Router:
 
     def add(self, operation: Operation) -> None:
         """Register an operation under its path template."""
-        long = {p.name for p in operation.parameters if p.where == "path" and p.multi_segment}
+        long = {p.name for p in operation.parameters if p.location == "path" and p.multi_segment}
         node = self._root
         for segment in canonical_path(operation.path).split("/"):
             if segment[:1] not in ("{", "@"):

@@ -58,7 +58,7 @@ def value_problems(operation: Operation, request: Request) -> Iterator[ApiError]
         if not values:
             if parameter.required:
                 yield required(parameter.name)
-        elif not parameter.presence and parameter.name not in _PRESENT:
+        elif not parameter.presence_only and parameter.name not in _PRESENT:
             for value in split(parameter, values):
                 yield from _value(parameter, value)
             if parameter.type != "array" and len(values) > 1:
@@ -68,7 +68,7 @@ def value_problems(operation: Operation, request: Request) -> Iterator[ApiError]
     for name in sorted(PAGING[operation.pagination.style] & _UNSIGNED - declared.keys()):
         for value in request.values(name):
             yield from _value(
-                Parameter(name=name, python_name=name, where="query", type="integer"), value
+                Parameter(name=name, python_name=name, location="query", type="integer"), value
             )
 
 
