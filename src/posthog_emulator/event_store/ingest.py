@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from posthog_emulator.event_store.groups import Groups
 from posthog_emulator.event_store.persons import Person, PersonStore
 from posthog_emulator.json_types import as_object, is_array, is_object
-from posthog_emulator.timestamps import micros, parsed
+from posthog_emulator.timestamps import parse_micros, to_micros
 
 from .property_types import PropertyTypes, Scope
 from .tables import GROUP_TYPES
@@ -63,7 +63,9 @@ def event_from(given: Mapping[str, Any], uuid: str, now: int) -> Event:
         to_json([name, given.get("distinct_id"), properties], inf_nan_mode="null")
     except ValueError as error:
         raise ValueError(f"{name!r} cannot be an event: {error}") from None
-    moment = now if at is None else micros(at) if isinstance(at, datetime) else parsed(str(at))
+    moment = (
+        now if at is None else to_micros(at) if isinstance(at, datetime) else parse_micros(str(at))
+    )
     if moment is None:
         raise ValueError(f"the timestamp of {name!r} must be ISO 8601, not {at!r}")
     return Event(

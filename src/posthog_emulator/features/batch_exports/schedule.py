@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Bucket, Row
+from posthog_emulator.objects.store import ObjectCollection, StoredObject
 from posthog_emulator.state import EmulatorState
 
 from . import files
@@ -136,45 +136,45 @@ class _State:
     """When each run that is not over began."""
 
 
-def _state(world: EmulatorState) -> _State:
-    held: _State | None = world.notes.get("batch_exports")
+def _state(state: EmulatorState) -> _State:
+    held: _State | None = state.extensions.get("batch_exports")
     if held is None:
-        held = world.notes["batch_exports"] = _State()
+        held = state.extensions["batch_exports"] = _State()
     return held
 
 
-def schedule(world: EmulatorState, row: Row, *, since: datetime | None = None) -> None:
+def schedule(state: EmulatorState, row: StoredObject, *, since: datetime | None = None) -> None:
     """Let the runs of an export come from now on, or from earlier."""
-    _state(world).next[row.key] = since or world.settings.clock()
+    _state(state).next[row.key] = since or state.settings.clock()
 
 
-def due_of(world: EmulatorState, key: str) -> PendingBackfill | None:
+def due_of(state: EmulatorState, key: str) -> PendingBackfill | None:
     """A backfill's runs, if it was asked for by the API."""
-    return _state(world).backfills.get(key)
+    return _state(state).backfills.get(key)
 
 
-def begin(world: EmulatorState, key: str, stretches: list[tuple[datetime, datetime]]) -> None:
+def begin(state: EmulatorState, key: str, stretches: list[tuple[datetime, datetime]]) -> None:
     """Let the runs of a backfill come, one after the other."""
-    _state(world).backfills[key] = PendingBackfill(world.settings.clock(), stretches)
+    _state(state).backfills[key] = PendingBackfill(state.settings.clock(), stretches)
 
 
-def advance(world: EmulatorState, project: str, row: Row) -> None:
+def advance(state: EmulatorState, project: str, row: StoredObject) -> None:
     """Let everything happen to an export that has become due by now."""
-    export, state = row.data, _state(world)
+    export, exports_state = row.data, _state(state)
     address = f"{EXPORTS.format(project)}{row.key}/"
-    now, since = world.settings.clock(), state.next.get(row.key)
-    runs = world.store.bucket(f"{address}runs/")
+    now, since = state.settings.clock(), exports_state.next.get(row.key)
+    runs = state.store.collection(f"{address}runs/")
     if since is not None and not export.get("paused"):
         rhythm = ExportInterval.of(export)
         for start, end in _coming(rhythm, since, min(now, read(export.get("end_at")) or now)):
             begins = read(export.get("start_at"))
             if begins is None or start >= begins:
-                _run(world, row, address, start, end, end, None)
-            state.next[row.key] = end
-    for backfill in list(world.store.bucket(f"{address}backfills/")):
-        _advance_backfill(world, row, address, backfill)
+                _run(state, row, address, start, end, end, None)
+            exports_state.next[row.key] = end
+    for backfill in list(state.store.collection(f"{address}backfills/")):
+        _advance_backfill(state, row, address, backfill)
     for run in runs:
-        _settle(world, int(project), row, run)
+        _settle(state, int(project), row, run)
     newest = sorted(runs, key=lambda one: str(one.data.get("created_at")), reverse=True)
     export["latest_runs"] = [run.data for run in newest[:10]]
 
@@ -191,18 +191,20 @@ def _coming(
     yield from found[-_MOST:]
 
 
-def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill: Row) -> None:
-    due = due_of(world, backfill.key)
+def _advance_backfill(
+    state: EmulatorState, export: StoredObject, address: str, backfill: StoredObject
+) -> None:
+    due = due_of(state, backfill.key)
     if due is None or due.over:
         return
-    seconds, now = world.settings.export_seconds, world.settings.clock()
+    seconds, now = state.settings.export_seconds, state.settings.clock()
     passed = (now - due.began).total_seconds()
     total = len(due.stretches)
     begun = total if seconds <= 0 else min(total, int(passed / seconds) + 1)
     for place in range(due.started, begun):
         start, end = due.stretches[place]
         at = due.began + timedelta(seconds=place * seconds)
-        _run(world, export, address, start, end, at, backfill.key)
+        _run(state, export, address, start, end, at, backfill.key)
     due.started = begun
     data, finished = backfill.data, passed >= total * seconds
     data["status"] = "Completed" if finished else "Running" if passed > 0 else "Starting"
@@ -217,15 +219,15 @@ def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill:
 
 
 def _run(
-    world: EmulatorState,
-    export: Row,
+    state: EmulatorState,
+    export: StoredObject,
     address: str,
     start: datetime,
     end: datetime,
     at: datetime,
     backfill: str | None,
 ) -> None:
-    key, moment = world.uuid(), written(at)
+    key, moment = state.uuid(), written(at)
     data: dict[str, Any] = {
         "id": key,
         "batch_export": export.key,
@@ -243,27 +245,27 @@ def _run(
         "records_total_count": None,
         "bytes_exported": None,
     }
-    world.store.put(f"{address}runs/", key, data)
-    _state(world).begun[key] = at
+    state.store.put(f"{address}runs/", key, data)
+    _state(state).begun[key] = at
 
 
-def _settle(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
+def _settle(state: EmulatorState, team_id: int, export: StoredObject, run: StoredObject) -> None:
     """Bring a run to the state it has by now."""
-    state, settings = _state(world), world.settings
-    at = state.begun.get(run.key)
+    exports_state, settings = _state(state), state.settings
+    at = exports_state.begun.get(run.key)
     if at is None or run.data["status"] not in ACTIVE:
         return
     passed = (settings.clock() - at).total_seconds()
     if passed < settings.export_seconds:
         run.data["status"] = "Running" if passed > 0 else "Starting"
         return
-    del state.begun[run.key]
+    del exports_state.begun[run.key]
     ended = written(at + timedelta(seconds=settings.export_seconds))
     run.data |= {"finished_at": ended, "last_updated_at": ended}
     if settings.export_error is not None:
         run.data |= {"status": "Failed", "latest_error": settings.export_error}
         return
-    rows = files.count(world.events, _selection(team_id, export.data, run.data))
+    rows = files.count(state.events, _selection(team_id, export.data, run.data))
     run.data |= {
         "status": "Completed",
         "records_completed": rows,
@@ -289,19 +291,21 @@ def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> fil
     )
 
 
-def cancelled(world: EmulatorState, row: Row, bucket: Bucket | None = None) -> Answer:
+def cancelled(
+    state: EmulatorState, row: StoredObject, bucket: ObjectCollection | None = None
+) -> Response:
     """Cancel a run, or a backfill with those of its runs that are not over."""
-    now = written(world.settings.clock())
+    now = written(state.settings.clock())
     ended = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}
     row.data |= ended
-    due = due_of(world, row.key)
+    due = due_of(state, row.key)
     if due is not None:
         due.over = True
         row.data["progress"] = None
     for run in bucket or ():
         if run.data.get("backfill") == row.key and run.data["status"] in ACTIVE:
             run.data |= ended
-    return json_answer(200, {"cancelled": True})
+    return json_response(200, {"cancelled": True})
 
 
 def read(text: Any) -> datetime | None:

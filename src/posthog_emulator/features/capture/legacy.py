@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.http.messages import Request, Response, text_response
 
 from .errors import Refusal, oversize
 from .parsing import Batch, project_of, read_batch, shape_problem
@@ -45,39 +45,39 @@ _OK = b'{"status":"Ok"}'
 _OVER = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
-def _capture(world: EmulatorState, request: Request, *, limit: int) -> Answer:
+def _capture(state: EmulatorState, request: Request, *, limit: int) -> Response:
     if request.method not in {"GET", "POST"}:
-        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+        return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _take(world, request, limit)
+        _take(state, request, limit)
     except Refusal as refusal:
-        return text_answer(refusal.status, refusal.text)
-    if request.value("beacon") == "1":
-        return Answer(204)
-    return Answer(200, _OK)
+        return text_response(refusal.status, refusal.text)
+    if request.query_value("beacon") == "1":
+        return Response(204)
+    return Response(200, _OK)
 
 
-def _replay(world: EmulatorState, request: Request) -> Answer:
+def _replay(state: EmulatorState, request: Request) -> Response:
     """Take in a piece of a session recording, which is not kept."""
     if request.method not in {"GET", "POST"}:
-        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+        return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _read(world, request, _REPLAY)
+        _read(state, request, _REPLAY)
     except Refusal as refusal:
-        return text_answer(refusal.status, refusal.text)
-    if request.value("beacon") == "1":
-        return Answer(204)
-    over = "recordings" in world.settings.quota_limited
-    return Answer(200, _OVER if over else _OK)
+        return text_response(refusal.status, refusal.text)
+    if request.query_value("beacon") == "1":
+        return Response(204)
+    over = "recordings" in state.settings.exhausted_quotas
+    return Response(200, _OVER if over else _OK)
 
 
-def _read(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
-    sent = request.value("_") or ""
+def _read(state: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
+    sent = request.query_value("_") or ""
     value, size = payload(request, limit)
     batch = read_batch(
         value,
-        now=world.events.now(),
-        uuid=world.events.uuid,
+        now=state.events.now(),
+        uuid=state.events.uuid,
         sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
         engage=request.path.rstrip("/") == "/engage",
     )
@@ -87,12 +87,12 @@ def _read(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, in
     return batch, size
 
 
-def _take(world: EmulatorState, request: Request, limit: int) -> None:
-    batch, size = _read(world, request, limit)
+def _take(state: EmulatorState, request: Request, limit: int) -> None:
+    batch, size = _read(state, request, limit)
     if size > _MESSAGE:
         _check_sizes(batch)
-    limited = world.settings.quota_limited
-    project = project_of(world, batch.token)
+    limited = state.settings.exhausted_quotas
+    project = project_of(state, batch.token)
     if project is None or "events" in limited:
         # Nobody is told: the answer to events that go nowhere is the same.
         return
@@ -101,7 +101,7 @@ def _take(world: EmulatorState, request: Request, limit: int) -> None:
         if limited
         else batch.events
     )
-    world.events.ingest(project, events, captured=True)
+    state.events.ingest(project, events, captured=True)
 
 
 def _check_sizes(batch: Batch) -> None:
@@ -114,7 +114,7 @@ def _check_sizes(batch: Batch) -> None:
 _single = partial(_capture, limit=_SINGLE)
 _batch = partial(_capture, limit=_BATCH)
 
-ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/batch": _batch,
     "/capture": _single,
     "/e": _single,

@@ -13,8 +13,8 @@ from posthog_emulator.features.query.properties import Values, property_tests, w
 from posthog_emulator.features.query.runner import Session, run_hogql
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Row
-from posthog_emulator.state import EmulatorState, fill
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.state import EmulatorState, fill_path
 
 __all__ = ["Known", "behaves", "cohorts_of", "is_dynamic", "renew"]
 
@@ -48,16 +48,16 @@ class _Found:
     problem: str | None = None
 
 
-def is_dynamic(row: Row) -> bool:
+def is_dynamic(row: StoredObject) -> bool:
     """Whether a cohort's members are found, not named."""
     return not row.data.get("is_static")
 
 
-def cohorts_of(world: EmulatorState, team: str) -> Known:
+def cohorts_of(state: EmulatorState, team: str) -> Known:
     """The cohorts of a project, with what is known of them by now."""
-    found = _membership_cache(world)
+    found = _membership_cache(state)
     known = Known()
-    for row in _rows(world, team):
+    for row in _rows(state, team):
         number = int(row.key)
         known.names[number] = str(row.data.get("name"))
         held = found.get((team, number))
@@ -67,18 +67,22 @@ def cohorts_of(world: EmulatorState, team: str) -> Known:
 
 
 def renew(
-    world: EmulatorState, team: str, *, all: bool = False, only: Iterable[Row] | None = None
+    state: EmulatorState,
+    team: str,
+    *,
+    all: bool = False,
+    only: Iterable[StoredObject] | None = None,
 ) -> None:
     """Find the members of the cohorts that were changed, or found long ago.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         team: The project.
         all: Whether to find those of the others as well.
         only: The cohorts that are of interest, with those that they depend on; by default all.
     """
-    bucket = world.store.bucket(fill(_COHORTS, [team]))
-    found, now = _membership_cache(world), world.settings.clock().astimezone(UTC)
+    bucket = state.store.collection(fill_path(_COHORTS, [team]))
+    found, now = _membership_cache(state), state.settings.clock().astimezone(UTC)
     under_way: list[int] = []
 
     def find(number: int) -> None:
@@ -94,50 +98,50 @@ def renew(
             return
         under_way.append(number)
         try:
-            problem = _calculate(world, team, row, find)
+            problem = _calculate(state, team, row, find)
         finally:
             under_way.pop()
         done.add(number)
         found[team, number] = _Found(rule, now, problem)
 
     done = set[int]()
-    for row in _rows(world, team) if only is None else only:
+    for row in _rows(state, team) if only is None else only:
         if row.key.isdigit():
             find(int(row.key))
 
 
-def _rows(world: EmulatorState, team: str) -> list[Row]:
-    bucket = world.store.bucket(fill(_COHORTS, [team]))
+def _rows(state: EmulatorState, team: str) -> list[StoredObject]:
+    bucket = state.store.collection(fill_path(_COHORTS, [team]))
     return [row for row in bucket if row.key.isdigit() and not row.deleted]
 
 
-def _membership_cache(world: EmulatorState) -> dict[tuple[str, int], _Found]:
-    notes: dict[tuple[str, int], _Found] = world.notes.setdefault("cohorts", {})
+def _membership_cache(state: EmulatorState) -> dict[tuple[str, int], _Found]:
+    notes: dict[tuple[str, int], _Found] = state.extensions.setdefault("cohorts", {})
     return notes
 
 
-def _rule(row: Row) -> str:
+def _rule(row: StoredObject) -> str:
     parts = [row.data.get(name) for name in ("filters", "groups", "query")]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _calculate(
-    world: EmulatorState, team: str, row: Row, find: Callable[[int], None]
+    state: EmulatorState, team: str, row: StoredObject, find: Callable[[int], None]
 ) -> str | None:
     """Find a cohort's members, those of cohorts it depends on first; gives what went wrong."""
-    number, now = int(row.key), world.settings.clock().astimezone(UTC)
+    number, now = int(row.key), state.settings.clock().astimezone(UTC)
     problem: str | None = None
     uuids = list[str]()
     try:
         for other in _others(row.data.get("filters")):
             find(other)
-        uuids = _members(world, team, row, now)
+        uuids = _members(state, team, row, now)
     except ApiError as error:
         problem = f"{row.data.get('name') or number}: {error.detail}"
-    world.events.write(
+    state.events.write(
         "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), number]
     )
-    world.events.write(
+    state.events.write(
         "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), number, uuids]
     )
     row.data["is_calculating"] = False
@@ -152,7 +156,7 @@ def _calculate(
     return problem
 
 
-def _members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[str]:
+def _members(state: EmulatorState, team: str, row: StoredObject, now: datetime) -> list[str]:
     if row.data.get("query"):
         raise invalid("The emulator does not compute cohorts of a query.")
     rule = as_object(row.data.get("filters")).get("properties")
@@ -160,12 +164,12 @@ def _members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[s
         if row.data.get("groups"):
             raise invalid("The emulator does not compute cohorts of groups; give it filters.")
         return []
-    values, known = Values(), cohorts_of(world, team)
+    values, known = Values(), cohorts_of(state, team)
     test = _test(as_object(rule), values, now)
     session = Session(
         team_id=int(team),
         now=now,
-        store=lambda: world.events,
+        store=lambda: state.events,
         cohorts=known.names,
         cohort_problems=known.problems,
         canned=[],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.state import PROJECTS, EmulatorState, fill
+from posthog_emulator.state import PROJECTS, EmulatorState, fill_path
 
 from .conditions import Unevaluable
 from .evaluator import Evaluator, Subject
@@ -33,56 +33,56 @@ _BEFORE = "/flags/{}/before/"
 """Where the state keeps who somebody was before, by distinct id and flag."""
 
 
-def project_of(world: EmulatorState, token: str) -> int | None:
+def project_of(state: EmulatorState, token: str) -> int | None:
     """The project with a token; None: there is none."""
-    for row in world.store.bucket(PROJECTS):
+    for row in state.store.collection(PROJECTS):
         if not row.deleted and row.data.get("api_token") == token:
             return int(row.data["id"])
     return None
 
 
-def flags_of(world: EmulatorState, project_id: int) -> list[dict[str, Any]]:
+def flags_of(state: EmulatorState, project_id: int) -> list[dict[str, Any]]:
     """The flags of a project that are not deleted."""
     return [
         row.data
-        for row in world.store.bucket(fill(FLAGS, [str(project_id)]))
+        for row in state.store.collection(fill_path(FLAGS, [str(project_id)]))
         if not row.deleted and not row.data.get("deleted")
     ]
 
 
-def cohorts_of(world: EmulatorState, project_id: int) -> dict[str, dict[str, Any]]:
+def cohorts_of(state: EmulatorState, project_id: int) -> dict[str, dict[str, Any]]:
     """The cohorts of a project that are not deleted, by id."""
     return {
         str(row.data["id"]): row.data
-        for row in world.store.bucket(fill(COHORTS, [str(project_id)]))
+        for row in state.store.collection(fill_path(COHORTS, [str(project_id)]))
         if not row.deleted
     }
 
 
-def group_types(world: EmulatorState, project_id: int) -> dict[int, str]:
+def group_types(state: EmulatorState, project_id: int) -> dict[int, str]:
     """The names of a project's group types, by index."""
-    types = world.events.project(project_id).groups.types
+    types = state.events.project(project_id).groups.types
     return {index: name for name, index in types.items()}
 
 
 def evaluator(
-    world: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
+    state: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
 ) -> Evaluator:
     """What evaluates flags at this moment."""
-    return Evaluator(flags, subject, world.settings.clock())
+    return Evaluator(flags, subject, state.settings.clock())
 
 
-def subject_of(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> Subject:
+def subject_of(state: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> Subject:
     """Who a request is about: what is known of them, and what the request says over it.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         asked: `distinct_id`, and perhaps `person_properties`, `groups`, `group_properties`,
             `device_id` and `$anon_distinct_id`, as in a request for flags.
     """
     distinct_id = str(asked["distinct_id"])
-    person = world.events.project(project_id).people.find(distinct_id)
+    person = state.events.project(project_id).people.find(distinct_id)
     stored = {} if person is None else person.properties
     given = as_object(asked.get("person_properties"))
     device = asked.get("device_id") or asked.get("$device_id") or given.get("$device_id")
@@ -90,41 +90,41 @@ def subject_of(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) 
     return Subject(
         distinct_id,
         {"distinct_id": distinct_id, **stored, **given},
-        _groups(world, project_id, asked),
+        _groups(state, project_id, asked),
         None if device is None else str(device),
         None if before is None else str(before),
-        _earlier(world, project_id, person),
-        _membership(world, project_id, None if person is None else person.uuid),
+        _earlier(state, project_id, person),
+        _membership(state, project_id, None if person is None else person.uuid),
     )
 
 
-def persist_identity(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> None:
+def persist_identity(state: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> None:
     """Keep who a known person was before, for flags with experience continuity, once for each.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         asked: A request for flags, as for `subject_of`.
     """
     distinct_id, before = str(asked["distinct_id"]), asked.get("$anon_distinct_id")
-    person = world.events.project(project_id).people.find(distinct_id)
+    person = state.events.project(project_id).people.find(distinct_id)
     if before is None or person is None:
         return
-    known = _earlier(world, project_id, person)
+    known = _earlier(state, project_id, person)
     fresh = {
         str(flag["key"]): str(before)
-        for flag in flags_of(world, project_id)
+        for flag in flags_of(state, project_id)
         if flag.get("ensure_experience_continuity")
         and flag.get("active", True)
         and flag["key"] not in known
     }
     if fresh:
-        held = world.store.singletons.setdefault(_BEFORE.format(project_id), {})
+        held = state.store.singletons.setdefault(_BEFORE.format(project_id), {})
         held[distinct_id] = {**held.get(distinct_id, {}), **fresh}
 
 
-def _earlier(world: EmulatorState, project_id: int, person: Person | None) -> dict[str, str]:
-    held: Mapping[str, dict[str, str]] = world.store.singletons.get(_BEFORE.format(project_id), {})
+def _earlier(state: EmulatorState, project_id: int, person: Person | None) -> dict[str, str]:
+    held: Mapping[str, dict[str, str]] = state.store.singletons.get(_BEFORE.format(project_id), {})
     found: dict[str, str] = {}
     for one in person.distinct_ids if person is not None and held else ():
         found = {**held.get(one, {}), **found}
@@ -132,9 +132,9 @@ def _earlier(world: EmulatorState, project_id: int, person: Person | None) -> di
 
 
 def _groups(
-    world: EmulatorState, project_id: int, asked: Mapping[str, Any]
+    state: EmulatorState, project_id: int, asked: Mapping[str, Any]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
-    known = world.events.project(project_id).groups
+    known = state.events.project(project_id).groups
     given = as_object(asked.get("group_properties"))
     found: dict[int, tuple[str, Mapping[str, Any]]] = {}
     for name, value in as_object(asked.get("groups")).items():
@@ -148,9 +148,9 @@ def _groups(
 
 
 def _membership(
-    world: EmulatorState, project_id: int, person: str | None
+    state: EmulatorState, project_id: int, person: str | None
 ) -> Callable[[str], bool | Mapping[str, Any]]:
-    cohorts = cohorts_of(world, project_id)
+    cohorts = cohorts_of(state, project_id)
 
     def belongs(cohort_id: str) -> bool | Mapping[str, Any]:
         cohort = cohorts.get(cohort_id)
@@ -162,16 +162,16 @@ def _membership(
 
             if is_object(rule) and not found_by.behaves(cohort["filters"]):
                 return rule
-            found_by.renew(world, str(project_id))
-            problem = found_by.cohorts_of(world, str(project_id)).problems.get(int(cohort_id))
+            found_by.renew(state, str(project_id))
+            problem = found_by.cohorts_of(state, str(project_id)).problems.get(int(cohort_id))
             if problem is not None:
                 raise Unevaluable(f"The members of the cohort are not known. {problem}")
         if person is None:
             return False
-        listed = world.store.bucket(fill(_MEMBERS, [str(project_id), cohort_id]))
+        listed = state.store.collection(fill_path(_MEMBERS, [str(project_id), cohort_id]))
         if any(person in (row.data.get("uuid"), row.data.get("id")) for row in listed):
             return True
-        found = world.events.read(
+        found = state.events.read(
             "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
             [project_id, int(cohort_id), person],
         )

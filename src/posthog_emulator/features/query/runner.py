@@ -35,7 +35,7 @@ class Session:
     canned: list[Canned]
     cohort_problems: Mapping[int, str] = field(default_factory=dict[int, str])
     """Why the members of a cohort are not known."""
-    offset_allowed: bool = False
+    allow_offset: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None
     log: Callable[[dict[str, Any]], object] = lambda _: None
@@ -110,7 +110,7 @@ def run_hogql(
                 sql,
                 {"values": values, **more},
                 most=most or MOST_ROWS,
-                offset=offset or session.offset_allowed,
+                offset=offset or session.allow_offset,
             )
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
@@ -150,7 +150,7 @@ def check_hogql(session: Session, sql: str, **given: Any) -> None:
     """
     from posthog_emulator.hogql.translate import translate
 
-    translate(sql, context_of(session, given), offset=session.offset_allowed)
+    translate(sql, context_of(session, given), offset=session.allow_offset)
 
 
 def _run(
@@ -258,5 +258,5 @@ def _problem(duckdb: Any, error: Exception) -> ApiError:
         return invalid(text, None, "cannot_parse_text")
     return invalid(
         f"The emulator cannot run its translation of this query: {text} "
-        "Give its rows yourself with emulator.on_query()."
+        "Give its rows yourself with emulator.stub_query()."
     )

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.handlers import item_answer
-from posthog_emulator.state import Call
+from posthog_emulator.rest.handlers import object_response
+from posthog_emulator.state import ApiCall
 
 from .endpoint import Plan, status_of
 from .result import encoded
@@ -28,12 +28,12 @@ _TRUE: Final = frozenset({"true", "1"})
 _SHOWN: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_range", "timezone")
 
 
-def get(call: Call) -> Answer:
+def get(call: ApiCall) -> Response:
     """`GET insights/{id}/?refresh=`: the insight, with its result where there is one."""
-    row = call.row()
-    plain = item_answer(call, row)
+    row = call.get_object()
+    plain = object_response(call, row)
     query = as_object(row.data.get("query"))
-    asked = call.request.value("refresh") or "force_cache"
+    asked = call.request.query_value("refresh") or "force_cache"
     mode = "force_blocking" if asked.lower() in _TRUE else asked
     mode = "force_cache" if mode.lower() in {"false", "0"} else mode
     if mode not in _MODES:
@@ -63,12 +63,12 @@ def get(call: Call) -> Answer:
         answer = _with(plain, plan.compute(), {}, cached=False)
         return answer.status, answer.content
 
-    return Answer(plain.status, headers=plain.headers, later=Work(plan.session, make))
+    return Response(plain.status, headers=plain.headers, deferred=Work(plan.session, make))
 
 
 def _with(
-    plain: Answer, found: CachedResult | None, more: dict[str, Any], *, cached: bool
-) -> Answer:
+    plain: Response, found: CachedResult | None, more: dict[str, Any], *, cached: bool
+) -> Response:
     """The insight with a result in it."""
     body = json.loads(plain.content)
     fields: dict[str, Any] = {"result": None}
@@ -77,13 +77,13 @@ def _with(
         fields |= {name: found.result.head[name] for name in _SHOWN if name in found.result.head}
     fields |= more
     body |= {name: value for name, value in fields.items() if name in body}
-    return Answer(plain.status, encoded(body), headers=plain.headers)
+    return Response(plain.status, encoded(body), headers=plain.headers)
 
 
-def _suggestions(call: Call) -> Answer:
+def _suggestions(call: ApiCall) -> Response:
     call.fidelity = "schema"
-    call.locate()
-    return json_answer(call.operation.result.status, [])
+    call.resolve_parents()
+    return json_response(call.operation.result.status, [])
 
 
 SPECIALS: Mapping[str, OperationHandler] = {

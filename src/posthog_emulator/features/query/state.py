@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 
 from posthog_emulator.http.errors import ApiError
-from posthog_emulator.http.messages import Answer, Later
+from posthog_emulator.http.messages import DeferredBody, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.retention import MIB, BoundedCache
-from posthog_emulator.state import Call
+from posthog_emulator.state import ApiCall
 from posthog_emulator.threads import run_in_thread
 
 from .result import Result
 from .stubs import Canned, Pattern, Rows
 
 if TYPE_CHECKING:
-    from posthog_emulator.state import Call, EmulatorState
+    from posthog_emulator.state import ApiCall, EmulatorState
 
 __all__ = [
     "CACHE_TTL",
@@ -171,9 +171,9 @@ class QueryState:
         return job
 
 
-def query_state(world: EmulatorState) -> QueryState:
+def query_state(state: EmulatorState) -> QueryState:
     """What an emulator remembers of queries."""
-    desk: QueryState = world.notes.setdefault("queries", QueryState())
+    desk: QueryState = state.extensions.setdefault("queries", QueryState())
     return desk
 
 
@@ -191,7 +191,7 @@ def mode_of(body: Mapping[str, Any]) -> str:
     return "blocking" if mode == "force_cache" else str(mode)
 
 
-def is_cached(call: Call) -> bool:
+def is_cached(call: ApiCall) -> bool:
     """Whether a query that is waited for has its answer already, so that nothing runs."""
     body = as_object(call.body)
     query = body.get("query")
@@ -199,13 +199,13 @@ def is_cached(call: Call) -> bool:
         return False
     if mode_of(body) == "force_blocking":
         return False
-    now = call.world.settings.clock()
-    team = call.values[0]
-    return query_state(call.world).fresh(team, cache_key(query, team), now) is not None
+    now = call.state.settings.clock()
+    team = call.path_values[0]
+    return query_state(call.state).fresh(team, cache_key(query, team), now) is not None
 
 
 def answer_with(
-    world: EmulatorState,
+    state: EmulatorState,
     pattern: Pattern,
     rows: Rows | Callable[[str, Mapping[str, Any]], Rows],
     columns: Iterable[str] | None,
@@ -213,7 +213,7 @@ def answer_with(
 ) -> None:
     """Answer the queries that a pattern fits with rows given by hand."""
     kept = rows if callable(rows) else list(rows)
-    query_state(world).canned.append(
+    query_state(state).canned.append(
         Canned(
             pattern,
             kept,
@@ -234,27 +234,27 @@ class Run:
 
     scope: anyio.CancelScope
     thread: int = field(default_factory=get_ident)
-    later: Later | None = None
+    deferred: DeferredBody | None = None
     stopped: bool = False
 
     def stop(self) -> None:
         """Cancel it."""
         self.stopped = True
-        if self.later is not None:
-            self.later.interrupt()
+        if self.deferred is not None:
+            self.deferred.interrupt()
         if self.thread == get_ident():
             # Of another thread's event loop it is seen at its next step.
             self.scope.cancel()
 
 
 @contextmanager
-def running(call: Call, task: str) -> Generator[Run]:
+def running(call: ApiCall, task: str) -> Generator[Run]:
     """Let a query be cancelled by its id while the block runs; then the block just ends.
 
     Raises:
         Problem: 500, it was cancelled at a moment the block could not be left at.
     """
-    runs, key = query_state(call.world).runs, (call.values[0], task)
+    runs, key = query_state(call.state).runs, (call.path_values[0], task)
     with anyio.CancelScope() as scope:
         run = runs[key] = Run(scope)
         try:
@@ -266,20 +266,20 @@ def running(call: Call, task: str) -> Generator[Run]:
                 del runs[key]
 
 
-async def finished(answer: Answer, run: Run | None = None) -> Answer:
+async def finished(answer: Response, run: Run | None = None) -> Response:
     """An answer with all there is to it, the rest made in a thread.
 
     Raises:
         Problem: It cannot be made, or was cancelled.
     """
-    later = answer.later
+    later = answer.deferred
     if later is None:
         return answer
     if run is not None:
-        run.later = later
+        run.deferred = later
         if run.stopped:
             raise cancelled()
     made = await run_in_thread(later.run, interrupt=later.interrupt)
     answer.status, answer.content = made
-    answer.later = None
+    answer.deferred = None
     return answer
