@@ -12,8 +12,8 @@ from typing import Any, Final
 from asyncposthog.operation import Operation
 from posthog_emulator.faults.injector import FaultInjector
 from posthog_emulator.features.cohorts import handlers as cohorts
-from posthog_emulator.features.definitions import event_store
-from posthog_emulator.features.events.collections import window as event_collection
+from posthog_emulator.features.definitions import open_event_store
+from posthog_emulator.features.events.collections import event_collection
 from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.rate_limits.query_slots import QuerySlots
 from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits
@@ -141,8 +141,8 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
         """
         with self._lock:
             self._changed()
-            persons.settle(self.state)
-            cohorts.settle(self.state)
+            persons.apply_pending_changes(self.state)
+            cohorts.recalculate_all(self.state)
 
     def add_key(
         self,
@@ -234,7 +234,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
             types: The ClickHouse types of the columns; derived from the values by default.
         """
         with self._lock:
-            query.answer_with(self.state, pattern, rows, columns, types)
+            query.add_stub(self.state, pattern, rows, columns, types)
 
     def _create_state(self) -> EmulatorState:
         operations, schemas = self._operations, self._schemas
@@ -251,7 +251,7 @@ class EmulatorCore(Persistence, ClockControl, EventFixtures):
             self.settings,
             self._account,
             self._history_size,
-            open_events=event_store,
+            open_events=open_event_store,
             find_events=event_collection,
         )
         state.directory = None if self._directory is None else self._directory.path

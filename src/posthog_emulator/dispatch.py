@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asyncposthog.operation import Operation
-from posthog_emulator.features.flags.lookup import project_of
+from posthog_emulator.features.flags.lookup import project_id_for_token
 from posthog_emulator.http.errors import (
     ApiError,
     invalid,
@@ -26,7 +26,7 @@ from posthog_emulator.schema.parameters import (
 from posthog_emulator.schema.request_body import RequestBody, typed_fields
 
 from .accounts import Key
-from .handler_table import REFUSALS, SPECIALS
+from .handler_table import METHOD_NOT_ALLOWED_DETAILS, OPERATION_HANDLERS
 from .json_types import is_array, is_object
 from .state import KEYS, ORGANIZATIONS, PROJECTS, USERS, ApiCall, EmulatorState
 
@@ -99,7 +99,7 @@ class Dispatcher:
         Raises:
             ApiError: The call is invalid, or the handler rejects it.
         """
-        special = SPECIALS.get(call.operation.id)
+        special = OPERATION_HANDLERS.get(call.operation.id)
         self._check_parameters(call)
         if special is None or special.validates:
             self._check_body(call)
@@ -178,7 +178,7 @@ class Dispatcher:
         if not allowed:
             raise not_found()
         error = method_not_allowed(request.method, allowed)
-        error.detail = REFUSALS.get((request.method, plan.template), error.detail)
+        error.detail = METHOD_NOT_ALLOWED_DETAILS.get((request.method, plan.template), error.detail)
         raise error
 
     def _candidates(self, match: RouteMatch, method: str) -> list[Operation]:
@@ -200,7 +200,7 @@ class Dispatcher:
         account = self._state.accounts.account
         # With a project token in the query string, `@current` is the project of the token.
         token = call.request.query_value("token")
-        project = None if token is None else project_of(self._state, token)
+        project = None if token is None else project_id_for_token(self._state, token)
         current = {
             (PROJECTS, "@current"): str(project or account.project_id),
             (ORGANIZATIONS, "@current"): account.organization_id,
@@ -242,8 +242,8 @@ class Dispatcher:
             self._warn(call, f"unknown query parameter '{name}'")
             if strict:
                 raise invalid(
-                    f"Unknown query parameter '{name}'. The server ignores it; "
-                    "the emulator rejects it unless Emulator(strict=False).",
+                    f"The emulator rejects the unknown query parameter '{name}', which the server "
+                    "ignores. Use Emulator(strict=False) to ignore it as well.",
                     name,
                 )
         for error in (

@@ -160,7 +160,7 @@ class Emulator(EmulatorCore):
             response = None if runs_query else dispatcher.handle(call)
         if response is None:
             return await self._run_query(dispatcher, call)
-        return response if response.deferred is None else await query.finished(response)
+        return response if response.deferred is None else await query.complete(response)
 
     async def _run_query(self, dispatcher: Dispatcher, call: ApiCall) -> Response:
         """Run a query in a query slot; it can be cancelled by its id meanwhile.
@@ -175,12 +175,12 @@ class Emulator(EmulatorCore):
             if settings.rate_limits and settings.query_plan == "current":
                 slot = self.query_slots.acquire(call.path_values[0], query_id)
                 await stack.enter_async_context(slot)
-            with query.running(call, query_id) as run:
+            with query.cancellable(call, query_id) as run:
                 # Without the lock, so that other requests are served while the query "runs".
                 if settings.query_seconds:
                     await settings.sleep(settings.query_seconds)
                 with self._lock:
                     response = dispatcher.handle(call)
-                return await query.finished(response, run)
-            # A cancelled `running` block ends here without an exception.
-            raise query.cancelled()
+                return await query.complete(response, run)
+            # A cancelled `cancellable` block ends here without an exception.
+            raise query.cancelled_error()

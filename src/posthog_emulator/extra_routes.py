@@ -40,7 +40,7 @@ _LAZY_MODULES: Mapping[str, str] = {
 }
 """Modules with a table `ROUTES`, by path, without trailing slash."""
 
-_PREFIX_ROUTES: Mapping[str, ExtraRouteHandler] = {**object_store.BELOW}
+_PREFIX_ROUTES: Mapping[str, ExtraRouteHandler] = {**object_store.PREFIX_ROUTES}
 """Handlers by the prefix of the path, with trailing slash."""
 
 

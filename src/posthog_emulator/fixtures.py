@@ -8,7 +8,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from asyncposthog.types import Id
-from posthog_emulator.features.flags.overrides import UNSET, force
+from posthog_emulator.features.flags.overrides import UNSET, set_flag
 from posthog_emulator.objects.plans import CollectionSpec
 
 from .state import fill_path
@@ -171,7 +171,7 @@ class ObjectFixtures:
         """
         with self._lock:
             self._changed()
-            return force(
+            return set_flag(
                 self.state, project_id or self.project_id, key, variant,
                 enabled=enabled, payload=payload, distinct_id=distinct_id,
             )  # fmt: skip
@@ -223,13 +223,13 @@ class EventFixtures(ObjectFixtures):
         team_id = self.project_id if project_id is None else project_id
         with self._lock:
             store = self.state.events
-            people = store.project(team_id).people
+            persons = store.project(team_id).persons
             return [
                 {
                     "uuid": captured.uuid,
                     "event": captured.event,
                     "distinct_id": captured.distinct_id,
-                    "person_id": people.id_of(captured.distinct_id),
+                    "person_id": persons.person_id(captured.distinct_id),
                     "timestamp": from_micros(captured.timestamp),
                     "properties": captured.properties,
                 }

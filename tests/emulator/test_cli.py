@@ -79,8 +79,8 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == (
         "",
-        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use; "
-        "choose another port, or 0 for any free one\n",
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another port, or 0 for any free port\n",
     )
 
 
@@ -113,7 +113,7 @@ def test_events_need_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_seed_there_is_not() -> None:
-    with pytest.raises(ValueError, match="no seed 'apple'; there are: demo"):
+    with pytest.raises(ValueError, match="no seed 'apple'; use one of: demo"):
         run(0, seed="apple")
 
 
@@ -128,7 +128,7 @@ def test_a_folder_that_holds_something_else(
 ) -> None:
     (tmp_path / "state.json").write_text("mine", encoding="utf-8")
     assert main(["--port", "0", "--data", str(tmp_path)]) == 1
-    assert "move it away to start afresh" in capsys.readouterr().err
+    assert "move it away to start with an empty state" in capsys.readouterr().err
 
 
 def test_its_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,8 +173,8 @@ def test_two_projects_may_have_it_and_one_only_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"events": 0}, "at least one event"),
-        ({"days": 0}, "over 1 to 3650 days"),
+        ({"events": 0}, "events must be at least 1"),
+        ({"days": 0}, "days must be from 1 to 3650"),
         ({"duplicate_timestamps": 1.0}, "from 0 to 0.9"),
     ],
 )

@@ -123,7 +123,7 @@ async def test_what_is_not_understood_is_refused(
     (name,) = wish
     assert answer.status_code == 400
     assert answer.json()["attr"] == f"x-emulator-{name.lower()}"
-    assert answer.json()["detail"].startswith("The emulator does not understand the header")
+    assert answer.json()["detail"].startswith("The emulator cannot parse the header")
     assert tiny.requests[-1].status == 400
 
 

@@ -228,7 +228,7 @@ class Naps:
 
 
 @pytest.mark.parametrize(
-    ("law", "low", "high", "mean"),
+    ("latency", "low", "high", "mean"),
     [
         (0.25, 0.25, 0.25, 0.25),
         ("0.25", 0.25, 0.25, 0.25),
@@ -240,19 +240,19 @@ class Naps:
 async def test_latency(
     tiny: Emulator,
     tiny_http: httpx.AsyncClient,
-    law: float | str,
+    latency: float | str,
     low: float,
     high: float,
     mean: float,
 ) -> None:
     runs: list[list[float]] = []
     for seed in (1, 1):
-        poll_delays = Naps(tiny)
+        sleeps = Naps(tiny)
         tiny.faults.clear()
-        tiny.faults.latency(law, seed=seed)
+        tiny.faults.latency(latency, seed=seed)
         for _ in range(150):
             await tiny_http.get("/api/projects/1/settings/")
-        runs.append(poll_delays.seconds)
+        runs.append(sleeps.seconds)
     assert runs[0] == runs[1]
     assert all(low <= seconds <= high for seconds in runs[0])
     assert sum(runs[0]) / 150 == pytest.approx(mean, rel=0.15)
@@ -261,7 +261,7 @@ async def test_latency(
 async def test_latency_of_some_paths_and_of_a_part(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
-    poll_delays = Naps(tiny)
+    sleeps = Naps(tiny)
     tiny.faults.latency(1, path="*/settings/")
     tiny.faults.latency(2, path="*/settings/", method="get", times=1)
     tiny.faults.latency(8, path="*/widgets/", rate=0.5)
@@ -269,21 +269,21 @@ async def test_latency_of_some_paths_and_of_a_part(
     await tiny_http.get("/api/projects/1/settings/")
     for _ in range(40):
         await tiny_http.get(WIDGETS)
-    assert poll_delays.seconds[:2] == [3, 1]
-    assert set(poll_delays.seconds[2:]) == {8}
-    assert 10 < len(poll_delays.seconds) - 2 < 30
+    assert sleeps.seconds[:2] == [3, 1]
+    assert set(sleeps.seconds[2:]) == {8}
+    assert 10 < len(sleeps.seconds) - 2 < 30
 
 
 @pytest.mark.parametrize(
-    "law",
+    "latency",
     [
         *("", "soon", "uniform 1", "uniform 2 1", "normal 1 2 3", "gamma 1 2", "-1"),
         *("lognormal 0 1", "nan", "uniform 1 inf"),
     ],
 )
-def test_latency_there_is_not(tiny: Emulator, law: str) -> None:
-    with pytest.raises(ValueError, match=r"latency|ends"):
-        tiny.faults.latency(law)
+def test_latency_there_is_not(tiny: Emulator, latency: str) -> None:
+    with pytest.raises(ValueError, match=r"latency|bounds"):
+        tiny.faults.latency(latency)
 
 
 async def test_error_rates(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
@@ -308,7 +308,7 @@ async def test_bursts(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
 
 
 async def test_everything_together(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    poll_delays = Naps(tiny)
+    sleeps = Naps(tiny)
     tiny.seed("widgets", 4)
     tiny.faults.latency(3)
     tiny.faults.error_bursts(1, 2)
@@ -318,10 +318,10 @@ async def test_everything_together(tiny: Emulator, tiny_http: httpx.AsyncClient)
     assert all(NEW_FIELD in row for row in answer["results"])
     assert answer["next"].startswith("https://posthog.invalid/")
     assert (await tiny_http.get(WIDGETS)).status_code == 429
-    assert poll_delays.seconds == [3, 3]
+    assert sleeps.seconds == [3, 3]
     tiny.reset()
     assert await page(tiny_http, limit=2) == await page(tiny_http, limit=2)
-    assert poll_delays.seconds == [3, 3]
+    assert sleeps.seconds == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -343,4 +343,4 @@ def test_misbehaviour_there_is_not(
     tiny: Emulator, method: str, given: list[Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        getattr(tiny, method)(*given, **options)
+        getattr(tiny.faults, method)(*given, **options)

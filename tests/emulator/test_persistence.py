@@ -252,7 +252,7 @@ def test_a_state_that_is_none(tmp_path: Path, text: str) -> None:
     file = tmp_path / "state.json"
     file.write_text(text, encoding="utf-8")
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"state\.json is no state .* move it away"):
+        with pytest.raises(ValueError, match=r"state\.json cannot be read .* move it away"):
             opened(tmp_path)
     assert file.read_text(encoding="utf-8") == text
 
@@ -267,7 +267,7 @@ def test_the_state_of_another_project(tmp_path: Path) -> None:
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     taken = tmp_path / "box"
     taken.write_text("mine", encoding="utf-8")
-    with pytest.raises(NotADirectoryError, match="needs a folder"):
+    with pytest.raises(NotADirectoryError, match="needs a directory"):
         opened(taken)
 
 

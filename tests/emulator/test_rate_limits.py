@@ -240,11 +240,11 @@ def test_a_rate_that_is_none(rate_limits: RateLimits, requests: int) -> None:
 
 
 def test_a_bucket_there_is_not(rate_limits: RateLimits) -> None:
-    with pytest.raises(KeyError, match="no bucket 'x'"):
+    with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
         rate_limits.charge(["x"], ME)
-    with pytest.raises(KeyError, match="no bucket 'x'"):
+    with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
         rate_limits.override("x", 1, 1)
-    with pytest.raises(KeyError, match="no bucket 'x'"):
+    with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
         rate_limits.simulate_other_client(["x"], ME, 0.5)
 
 
@@ -291,7 +291,7 @@ def test_a_stranger_is_replaced_and_sent_away(rate_limits: RateLimits, clock: Cl
     ("bucket", "share"), [("fast", -0.1), ("unknown", 0.5), ("fast", math.nan)]
 )
 def test_a_share_there_is_not(rate_limits: RateLimits, bucket: str, share: float) -> None:
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="cannot simulate a share"):
         rate_limits.simulate_other_client([bucket], ME, share)
 
 

@@ -170,7 +170,7 @@ async def test_each_code_on_demand(
 
 
 def test_a_body_or_parts_of_the_envelope(emulator: Emulator) -> None:
-    with pytest.raises(ValueError, match="a body replaces it"):
+    with pytest.raises(ValueError, match="a body replaces the error envelope"):
         emulator.faults.fail(400, code="unique", body="text")
 
 

@@ -152,7 +152,7 @@ async def test_the_lifespan_protocol(tiny: Emulator) -> None:
 
 
 async def test_no_websockets(tiny: Emulator) -> None:
-    with pytest.raises(ValueError, match="speaks http"):
+    with pytest.raises(ValueError, match="serves http only"):
         await converse(tiny, {"type": "websocket"})
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posthog_emulator.event_store.tables import GROUP_TYPES
+from posthog_emulator.event_store.tables import MAX_GROUP_TYPES
 from posthog_emulator.timestamps import from_micros, to_micros
 
 from . import data
@@ -110,7 +110,7 @@ def load(
     project = store.project(team_id)
     with store.bulk_load() as connection:
         _create_day_table(connection, calendar)
-        index = project.group_index("company")
+        index = project.ensure_group_type("company")
         if index is None:
             raise ValueError(
                 "the project has five group types already, and 'company' is none of them; "
@@ -143,7 +143,7 @@ def load(
         run("people")
         _record_person_definitions(connection, project)
         project.groups.flush()
-        project.types.flush()
+        project.property_types.flush()
         _compact(connection)
     groups = store.read("SELECT count(*) FROM groups WHERE team_id = ?", [team_id])[0][0]
     return DemoData(events, visitors, groups, from_micros(start), from_micros(end))
@@ -174,7 +174,7 @@ def _create_day_table(connection: duckdb.DuckDBPyConnection, calendar: list[Day]
 
 
 def _group_columns(index: int) -> str:
-    columns = ["''"] * GROUP_TYPES
+    columns = ["''"] * MAX_GROUP_TYPES
     columns[index] = "CASE WHEN identified THEN company ELSE '' END"
     return ", ".join(columns)
 
@@ -223,7 +223,7 @@ def _record_event_definitions(
     ).fetchall()
     for name, at, samples in rows:
         for properties in samples:
-            project.note(name, at, json.loads(properties))
+            project.record_definition(name, at, json.loads(properties))
 
 
 def _record_person_definitions(
@@ -234,7 +234,7 @@ def _record_person_definitions(
     scopes: tuple[tuple[Scope, str], ...] = (("person", persons), ("group", groups))
     for scope, query in scopes:
         for (properties,) in connection.execute(query, [project.team_id]).fetchall():
-            project.types.note(scope, json.loads(properties))
+            project.property_types.record(scope, json.loads(properties))
 
 
 def _compact(connection: duckdb.DuckDBPyConnection) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from posthog_emulator.objects.store import StoredObject
     from posthog_emulator.state import EmulatorState
 
-__all__ = ["PERSONS", "SPECIALS", "event_store", "property_scope"]
+__all__ = ["OPERATION_HANDLERS", "PERSONS", "open_event_store", "property_scope"]
 
 
 def _list(call: ApiCall) -> Response:
@@ -35,26 +35,28 @@ def _list(call: ApiCall) -> Response:
     return paginate(call, rows)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {"property_definitions.list": OperationHandler(_list)}
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    "property_definitions.list": OperationHandler(_list)
+}
 
 
 PERSONS = "/api/projects/{}/persons/"
 _SCOPES = {"event_property": "event", "person_property": "person", "group_property": "group"}
 
 
-def event_store(state: EmulatorState) -> EventStore:
+def open_event_store(state: EmulatorState) -> EventStore:
     """The event store of an emulator."""
     settings = state.settings
     store = EventStore(
         None if state.directory is None else state.directory / EVENTS_FILE,
         clock=lambda: settings.clock(),
-        number=lambda: state.next_id(PERSONS),
-        found=lambda discovery: _note(state, discovery),
+        next_person_number=lambda: state.next_id(PERSONS),
+        on_definition=lambda discovery: _record_definition(state, discovery),
         seed=settings.seed,
-        keep=state.history_size,
+        max_recent=state.history_size,
     )
     numbers = state.store.last_ids
-    numbers[PERSONS] = max(numbers[PERSONS], store.numbered)
+    numbers[PERSONS] = max(numbers[PERSONS], store.last_person_number)
     return store
 
 
@@ -62,41 +64,51 @@ def property_scope(team_id: int, row: StoredObject) -> str:
     """Whose property a definition is of: `event`, `person` or `group`."""
     name = row.data.get("name")
     for kind, scope in _SCOPES.items():
-        if row.key == _id(team_id, kind, str(name)):
+        if row.key == _definition_id(team_id, kind, str(name)):
             return scope
     return "event"
 
 
-def _id(team_id: int, kind: str, name: str) -> str:
+def _definition_id(team_id: int, kind: str, name: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
 
 
-def _note(state: EmulatorState, found: NewDefinition) -> None:
+def _record_definition(state: EmulatorState, found: NewDefinition) -> None:
     """Enter something new into the listing where the API shows it."""
-    name, fields = _entry(found)
+    name, fields = _definition_fields(found)
     collection = state.plans.collections.get(f"/api/projects/{{}}/{name}/")
     if collection is None:
         return
     address = f"/api/projects/{found.team_id}/{name}/"
     index = found.kind == "group_type"
-    key = str(found.index) if index else _id(found.team_id, found.kind, found.name)
+    key = (
+        str(found.group_type_index)
+        if index
+        else _definition_id(found.team_id, found.kind, found.name)
+    )
     row = state.store.collection(address).rows.get(key)
     if row is not None:
         row.data.update(fields)
         return
     own = {} if index else {"id": key}
     if found.kind == "event":
-        own["created_at"] = format_micros(found.at)
+        own["created_at"] = format_micros(found.seen_at)
     state.insert(collection, address, {**fields, **own}, found.team_id)
 
 
-def _entry(found: NewDefinition) -> tuple[str, dict[str, Any]]:
+def _definition_fields(found: NewDefinition) -> tuple[str, dict[str, Any]]:
     if found.kind == "event":
-        return "event_definitions", {"name": found.name, "last_seen_at": format_micros(found.at)}
+        return "event_definitions", {
+            "name": found.name,
+            "last_seen_at": format_micros(found.seen_at),
+        }
     if found.kind == "group_type":
-        return "groups_types", {"group_type": found.name, "group_type_index": found.index}
+        return "groups_types", {
+            "group_type": found.name,
+            "group_type_index": found.group_type_index,
+        }
     return "property_definitions", {
         "name": found.name,
-        "property_type": found.type,
-        "is_numerical": found.type == "Numeric",
+        "property_type": found.property_type,
+        "is_numerical": found.property_type == "Numeric",
     }

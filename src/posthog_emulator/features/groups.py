@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from posthog_emulator.event_store.groups import Group
-from posthog_emulator.features.events.handlers import common_values
+from posthog_emulator.features.events.handlers import most_common_values
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import ApiCall
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
-def _group(call: ApiCall) -> Group:
+def _requested_group(call: ApiCall) -> Group:
     call.resolve_parents()
     index, key = (
         call.request.query_value("group_type_index") or "",
@@ -29,41 +29,43 @@ def _group(call: ApiCall) -> Group:
 
 
 def _find(call: ApiCall) -> Response:
-    return _answer(call, _group(call))
+    return _group_response(call, _requested_group(call))
 
 
 def _update_property(call: ApiCall) -> Response:
-    group, body = _group(call), as_object(call.body)
+    group, body = _requested_group(call), as_object(call.body)
     key = body.get("key")
     if not isinstance(key, str):
         raise invalid("This field is required.", "key", "required")
-    _change(call, group, {key: body.get("value")}, None)
-    return _answer(call, group)
+    _update_properties(call, group, {key: body.get("value")}, None)
+    return _group_response(call, group)
 
 
 def _delete_property(call: ApiCall) -> Response:
-    group, name = _group(call), as_object(call.body).get("$unset")
+    group, name = _requested_group(call), as_object(call.body).get("$unset")
     if not isinstance(name, str):
         raise invalid("This field is required.", "$unset", "required")
-    _change(call, group, {}, name)
-    return _answer(call, group)
+    _update_properties(call, group, {}, name)
+    return _group_response(call, group)
 
 
-def _change(call: ApiCall, group: Group, given: Mapping[str, object], unset: str | None) -> None:
+def _update_properties(
+    call: ApiCall, group: Group, given: Mapping[str, object], unset: str | None
+) -> None:
     store = call.state.events
     with store.lock:
         project = store.project(int(call.path_values[0]))
         group.properties.update(given)
         if unset is not None:
             group.properties.pop(unset, None)
-        project.groups.touch(group)
-        project.types.note("group", given)
+        project.groups.mark_dirty(group)
+        project.property_types.record("group", given)
 
 
 def _property_values(call: ApiCall) -> Response:
     call.resolve_parents()
     index = call.request.query_value("group_type_index") or "0"
-    found = common_values(
+    found = most_common_values(
         call,
         "groups",
         call.request.query_value("key") or "",
@@ -74,13 +76,13 @@ def _property_values(call: ApiCall) -> Response:
     return json_response(200, {"results": found, "refreshing": False})
 
 
-def _answer(call: ApiCall, group: Group) -> Response:
+def _group_response(call: ApiCall, group: Group) -> Response:
     from posthog_emulator.features.persons.serializers import group_row
 
     return json_response(call.operation.result.status, group_row(group, 0).data)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "groups.find": OperationHandler(_find),
     "groups.update_property": OperationHandler(_update_property),
     "groups.delete_property": OperationHandler(_delete_property),

@@ -17,10 +17,10 @@ from posthog_emulator.rest.handlers import (
 )
 from posthog_emulator.state import ApiCall
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
-def _current(call: ApiCall) -> Response:
+def _get_current_key(call: ApiCall) -> Response:
     schema = call.response_schema
     if schema is None:
         return sample_response(call)
@@ -38,14 +38,14 @@ def _current(call: ApiCall) -> Response:
     return json_response(call.operation.result.status, {**made, **about})
 
 
-def _query(call: ApiCall) -> Response:
+def _query_logs(call: ApiCall) -> Response:
     if not is_object(call.body) or "query" not in call.body:
         raise ApiError(400, body={"error": "No query provided"})
     validate_body(call, call.body)
     return DEFAULT_HANDLERS[call.plan.kind](call)
 
 
-def _create(call: ApiCall) -> Response:
+def _create_insight_variable(call: ApiCall) -> Response:
     call.resolve_parents()
     row = create_object(call)
     plain = re.sub(r"[^a-zA-Z0-9\s_]", "", str(row.data.get("name") or ""))
@@ -53,8 +53,8 @@ def _create(call: ApiCall) -> Response:
     return object_response(call, row)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
-    "personal_api_keys.current": OperationHandler(_current),
-    "logs.query": OperationHandler(_query, validates=False),
-    "insight_variables.create": OperationHandler(_create),
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    "personal_api_keys.current": OperationHandler(_get_current_key),
+    "logs.query": OperationHandler(_query_logs, validates=False),
+    "insight_variables.create": OperationHandler(_create_insight_variable),
 }

@@ -58,7 +58,7 @@ class Router:
     def add(self, operation: Operation) -> None:
         """Register an operation under its path."""
         multi_segment = {
-            p.name for p in operation.parameters if p.where == "path" and p.multi_segment
+            p.name for p in operation.parameters if p.location == "path" and p.multi_segment
         }
         node = self._root
         for segment in canonical_path(operation.path).split("/"):

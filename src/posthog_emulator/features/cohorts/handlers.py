@@ -18,7 +18,7 @@ from posthog_emulator.state import PROJECTS, ApiCall, EmulatorState
 if TYPE_CHECKING:
     from posthog_emulator.features.events.collections import CohortMembers
 
-__all__ = ["SPECIALS", "settle"]
+__all__ = ["OPERATION_HANDLERS", "recalculate_all"]
 
 
 def _create(call: ApiCall) -> Response:
@@ -26,11 +26,11 @@ def _create(call: ApiCall) -> Response:
     row = create_object(call)
     wanted: Any = as_object(call.body).get("_create_static_person_ids")
     if row.data.get("is_static") and wanted:
-        _admit(call, row, wanted)
-    return _changed(call, row)
+        _add_members(call, row, wanted)
+    return _changed_cohort_response(call, row)
 
 
-def _changed(call: ApiCall, row: StoredObject) -> Response:
+def _changed_cohort_response(call: ApiCall, row: StoredObject) -> Response:
     """Answer with a cohort that was changed; a dynamic one is calculated afterwards."""
     if not row.data.get("is_static") and not row.deleted:
         row.data["is_calculating"] = True
@@ -38,71 +38,71 @@ def _changed(call: ApiCall, row: StoredObject) -> Response:
 
 
 def _update(call: ApiCall) -> Response:
-    before = _rule(call.get_object())
+    before = _definition(call.get_object())
     answer = DEFAULT_HANDLERS["update" if call.request.method == "PATCH" else "replace"](call)
     row = call.get_object()
-    return answer if _rule(row) == before else _changed(call, row)
+    return answer if _definition(row) == before else _changed_cohort_response(call, row)
 
 
-def _rule(row: StoredObject) -> list[Any]:
+def _definition(row: StoredObject) -> list[Any]:
     return [copy.deepcopy(row.data.get(name)) for name in ("filters", "groups", "query")]
 
 
-def _renewed(call: ApiCall, only: tuple[StoredObject, ...] | None = None) -> None:
-    from .membership import renew
+def _recalculate(call: ApiCall, only: tuple[StoredObject, ...] | None = None) -> None:
+    from .membership import recalculate
 
-    renew(call.state, call.path_values[0], only=only)
+    recalculate(call.state, call.path_values[0], rows=only)
 
 
 def _get(call: ApiCall) -> Response:
     row = call.get_object()
     if not row.data.get("is_static"):
-        _renewed(call, (row,))
+        _recalculate(call, (row,))
     return object_response(call, row)
 
 
 def _list(call: ApiCall) -> Response:
     call.resolve_parents()
-    _renewed(call)
+    _recalculate(call)
     return DEFAULT_HANDLERS["list"](call)
 
 
 def _persons(call: ApiCall) -> Response:
-    from .membership import cohorts_of
+    from .membership import project_cohorts
 
     call.resolve_parents()
-    _renewed(call)
+    _recalculate(call)
     number = str(call.path_values[1])
-    known = cohorts_of(call.state, call.path_values[0]).problems
+    known = project_cohorts(call.state, call.path_values[0]).errors
     problem = known.get(int(number)) if number.isdigit() else None
     if problem is not None:
         raise invalid(f"The members of the cohort are not known. {problem}")
     return DEFAULT_HANDLERS["list"](call)
 
 
-def _add(call: ApiCall) -> Response:
-    row = _static(call)
+def _add_persons(call: ApiCall) -> Response:
+    row = _static_cohort(call)
     wanted: Any = as_object(call.body).get("person_ids")
     if not is_array(wanted) or not wanted:
         raise invalid("person_ids is required", "person_ids", "required")
-    _admit(call, row, wanted)
+    _add_members(call, row, wanted)
     return json_response(200, {"success": True})
 
 
-def _remove(call: ApiCall) -> Response:
-    row = _static(call)
+def _remove_person(call: ApiCall) -> Response:
+    row = _static_cohort(call)
     wanted = as_object(call.body).get("person_id")
     if not isinstance(wanted, str) or not matches_format("uuid", wanted):
         raise invalid("person_id is required", "person_id", "required")
     members = _members(call, row)
     if members.find(wanted) is None:
         raise not_found("Person not found.")
-    members.dismiss(wanted)
+    members.discard(wanted)
     row.data["count"] = sum(1 for _ in members)
     return json_response(200, {"success": True})
 
 
-def _static(call: ApiCall) -> StoredObject:
+def _static_cohort(call: ApiCall) -> StoredObject:
     call.resolve_parents(1)
     row = call.state.store.collection(f"/api/projects/{call.path_values[0]}/cohorts/").find(
         call.path_values[1]
@@ -114,13 +114,13 @@ def _static(call: ApiCall) -> StoredObject:
     return row
 
 
-def _admit(call: ApiCall, row: StoredObject, wanted: list[Any]) -> None:
+def _add_members(call: ApiCall, row: StoredObject, wanted: list[Any]) -> None:
     from posthog_emulator.features.persons.repository import PersonRepository
 
     uuids = [str(one).lower() for one in wanted if matches_format("uuid", str(one))]
-    known = PersonRepository(call.state.events, int(call.path_values[0])).with_uuids(uuids)
+    known = PersonRepository(call.state.events, int(call.path_values[0])).find_by_uuids(uuids)
     members = _members(call, row)
-    members.admit([person.uuid for person in known])
+    members.add([person.uuid for person in known])
     row.data["count"] = sum(1 for _ in members)
 
 
@@ -130,26 +130,26 @@ def _members(call: ApiCall, row: StoredObject) -> CohortMembers:
     return CohortMembers(call.state.events, int(call.path_values[0]), int(row.key))
 
 
-def settle(state: EmulatorState) -> None:
+def recalculate_all(state: EmulatorState) -> None:
     """Find the members of every dynamic cohort anew."""
     for project in state.store.collection(PROJECTS):
         if any(not row.data.get("is_static") for row in state.store.collection(_path(project.key))):
-            from .membership import renew
+            from .membership import recalculate
 
-            renew(state, project.key, all=True)
+            recalculate(state, project.key, force=True)
 
 
 def _path(project: str) -> str:
     return f"/api/projects/{project}/cohorts/"
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "cohorts.create": OperationHandler(_create),
     "cohorts.update": OperationHandler(_update),
     "cohorts.replace": OperationHandler(_update),
     "cohorts.get": OperationHandler(_get),
     "cohorts.list": OperationHandler(_list),
     "cohorts.persons": OperationHandler(_persons),
-    "cohorts.add_persons_to_static_cohort": OperationHandler(_add),
-    "cohorts.remove_person_from_static_cohort": OperationHandler(_remove),
+    "cohorts.add_persons_to_static_cohort": OperationHandler(_add_persons),
+    "cohorts.remove_person_from_static_cohort": OperationHandler(_remove_person),
 }

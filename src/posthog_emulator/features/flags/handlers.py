@@ -13,13 +13,13 @@ from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import ApiCall, fill_path
 
 from .lookup import FLAGS
-from .responses import definitions, definitions_answer
-from .routes import evaluated
+from .responses import conditional_response, flag_definitions
+from .routes import evaluate_flags
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
-def _project(call: ApiCall) -> int:
+def _project_id(call: ApiCall) -> int:
     return int(call.path_values[0])
 
 
@@ -29,7 +29,9 @@ def _local_evaluation(call: ApiCall) -> Response:
         detail = "You have exceeded your feature flag request quota"
         raise ApiError(402, code="payment_required", detail=detail)
     cohorts = call.request.query_value("send_cohorts") is not None
-    return definitions_answer(call.request, definitions(state, _project(call), cohorts=cohorts))
+    return conditional_response(
+        call.request, flag_definitions(state, _project_id(call), cohorts=cohorts)
+    )
 
 
 def _remote_config(call: ApiCall) -> Response:
@@ -62,16 +64,16 @@ def _evaluation_reasons(call: ApiCall) -> Response:
             "value": evaluation.value,
             "evaluation": {
                 "reason": evaluation.reason,
-                "condition_index": evaluation.condition,
+                "condition_index": evaluation.condition_index,
                 "description": evaluation.description,
             },
         }
-        for key, (_, evaluation) in evaluated(call.state, _project(call), asked).items()
+        for key, (_, evaluation) in evaluate_flags(call.state, _project_id(call), asked).items()
     }
     return json_response(call.operation.result.status, shown)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "feature_flags.local_evaluation": OperationHandler(_local_evaluation),
     "feature_flags.remote_config": OperationHandler(_remote_config),
     "feature_flags.evaluation_reasons": OperationHandler(_evaluation_reasons),

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
-from posthog_emulator.features.events.handlers import common_values
-from posthog_emulator.features.events.property_filters import condition, conditions_of
+from posthog_emulator.features.events.handlers import most_common_values
+from posthog_emulator.features.events.property_filters import filter_sql, parse_filters
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.http.messages import Response, json_response, text_response
 from posthog_emulator.json_types import as_object, is_object
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from .repository import PersonRepository
 
-__all__ = ["REFUSALS", "SPECIALS", "settle"]
+__all__ = ["METHOD_NOT_ALLOWED_DETAILS", "OPERATION_HANDLERS", "apply_pending_changes"]
 
-_NOTE = "persons"
-_MOST = 1000
+_STATE_KEY = "persons"
+_MAX_BULK_IDS = 1000
 _BULK_FLAGS = frozenset({"delete_events", "delete_recordings", "keep_person"})
-_OWN_IDS = "FROM person_distinct_ids WHERE team_id = p.team_id"
+_FROM_DISTINCT_IDS = "FROM person_distinct_ids WHERE team_id = p.team_id"
 
-REFUSALS: Mapping[tuple[str, str], str] = {
+METHOD_NOT_ALLOWED_DETAILS: Mapping[tuple[str, str], str] = {
     ("POST", "/api/projects/{}/persons/"): (
         "Creating persons via this API is not allowed. Persons are created by events: "
         "capture one with $set properties."
@@ -42,68 +42,68 @@ REFUSALS: Mapping[tuple[str, str], str] = {
 
 
 @dataclass(slots=True)
-class _Pending:
+class _PendingChange:
     """A change that was accepted and cannot be seen yet."""
 
-    project: int
+    project_id: int
     uuid: str
     set: dict[str, Any] = field(default_factory=dict[str, Any])
     unset: tuple[str, ...] = ()
-    reads: int = 0
+    reads_left: int = 0
     """How many more reads of persons are not to see it."""
 
 
-def _desk(state: EmulatorState, project: int) -> PersonRepository:
+def _repository(state: EmulatorState, project: int) -> PersonRepository:
     from .repository import PersonRepository
 
     return PersonRepository(state.events, project)
 
 
-def _own_desk(call: ApiCall) -> PersonRepository:
-    return _desk(call.state, int(call.path_values[0]))
+def _repository_for(call: ApiCall) -> PersonRepository:
+    return _repository(call.state, int(call.path_values[0]))
 
 
-def _pending(state: EmulatorState) -> list[_Pending]:
-    return state.extensions.setdefault(_NOTE, [])
+def _pending_changes(state: EmulatorState) -> list[_PendingChange]:
+    return state.extensions.setdefault(_STATE_KEY, [])
 
 
-def settle(state: EmulatorState) -> None:
+def apply_pending_changes(state: EmulatorState) -> None:
     """Let every accepted change be seen."""
-    for change in _pending(state):
+    for change in _pending_changes(state):
         _apply(state, change)
-    state.extensions[_NOTE] = []
+    state.extensions[_STATE_KEY] = []
 
 
-def _apply(state: EmulatorState, change: _Pending) -> None:
-    _desk(state, change.project).change(change.uuid, change.set, change.unset)
+def _apply(state: EmulatorState, change: _PendingChange) -> None:
+    _repository(state, change.project_id).update_properties(change.uuid, change.set, change.unset)
 
 
 def _age_pending_changes(state: EmulatorState) -> None:
     """Count one read: changes that have waited long enough are seen from now on."""
-    waiting: list[_Pending] = []
-    for change in _pending(state):
-        if change.reads <= 0:
+    waiting: list[_PendingChange] = []
+    for change in _pending_changes(state):
+        if change.reads_left <= 0:
             _apply(state, change)
         else:
-            change.reads -= 1
+            change.reads_left -= 1
             waiting.append(change)
-    state.extensions[_NOTE] = waiting
+    state.extensions[_STATE_KEY] = waiting
 
 
 def _queue_change(
     call: ApiCall, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()
 ) -> None:
     lag, project = call.state.settings.stale_person_reads, int(call.path_values[0])
-    _pending(call.state).append(_Pending(project, person.uuid, set, unset, lag))
+    _pending_changes(call.state).append(_PendingChange(project, person.uuid, set, unset, lag))
 
 
-def _missing(attr: str) -> NoReturn:
+def _raise_required(attr: str) -> NoReturn:
     # The view hands code and message to the exception in the wrong order.
     sentence = "This field is required."
     raise ApiError(400, code=sentence, detail="required", attr=attr)
 
 
-def _person(call: ApiCall) -> Person:
+def _requested_person(call: ApiCall) -> Person:
     named = call.path_values[1]
     if not named.isdigit() and not matches_format("uuid", named):
         raise invalid(
@@ -111,7 +111,7 @@ def _person(call: ApiCall) -> Person:
             f"please use /persons?distinct_id={named} instead."
         )
     call.resolve_parents(1)
-    found = _own_desk(call).find(named)
+    found = _repository_for(call).find(named)
     if found is None:
         raise ApiError(404)
     return found
@@ -119,7 +119,7 @@ def _person(call: ApiCall) -> Person:
 
 def _get(call: ApiCall) -> Response:
     _age_pending_changes(call.state)
-    return object_response(call, _row(_person(call)))
+    return object_response(call, _row(_requested_person(call)))
 
 
 def _row(person: Person) -> StoredObject:
@@ -132,7 +132,7 @@ def _list(call: ApiCall) -> Response:
     _age_pending_changes(call.state)
     call.resolve_parents()
     conditions, values = _list_conditions(call)
-    rows = _Selection(_own_desk(call), conditions, values)
+    rows = _PersonRows(_repository_for(call), conditions, values)
     return (
         _csv(call, rows[:]) if call.request.query_value("format") == "csv" else paginate(call, rows)
     )
@@ -141,12 +141,14 @@ def _list(call: ApiCall) -> Response:
 def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
     """What a list asks for, as SQL and the values of its placeholders."""
     asked: list[tuple[str, list[Any]]] = [
-        condition("p.properties", one)
-        for one in conditions_of(call.request.query_value("properties"))
+        filter_sql("p.properties", one)
+        for one in parse_filters(call.request.query_value("properties"))
     ]
     distinct_id, email = call.request.query_value("distinct_id"), call.request.query_value("email")
     if distinct_id is not None:
-        asked.append((f"p.id IN (SELECT person_id {_OWN_IDS} AND distinct_id = ?)", [distinct_id]))
+        asked.append(
+            (f"p.id IN (SELECT person_id {_FROM_DISTINCT_IDS} AND distinct_id = ?)", [distinct_id])
+        )
     if email is not None:
         asked.append(("json_extract_string(p.properties, '/email') = ?", [email]))
     search = (call.request.query_value("search") or "").strip().lower()
@@ -155,22 +157,22 @@ def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
         asked.append(
             (
                 f"(contains(lower(concat_ws(' ', {names})), ?) OR p.id IN (SELECT person_id "
-                f"{_OWN_IDS} AND contains(lower(distinct_id), ?)))",
+                f"{_FROM_DISTINCT_IDS} AND contains(lower(distinct_id), ?)))",
                 [search, search],
             )
         )
     return [sql for sql, _ in asked], [value for _, values in asked for value in values]
 
 
-class _Selection(Sequence[StoredObject]):
+class _PersonRows(Sequence[StoredObject]):
     """The persons a list asks for, fetched by the page."""
 
     def __init__(self, desk: PersonRepository, conditions: list[str], values: list[Any]) -> None:
-        self._desk = desk
+        self._repository = desk
         self._conditions, self._values = conditions, values
 
     def __len__(self) -> int:
-        return self._desk.counted(self._conditions, self._values)
+        return self._repository.count(self._conditions, self._values)
 
     @overload
     def __getitem__(self, index: int) -> StoredObject: ...
@@ -181,7 +183,7 @@ class _Selection(Sequence[StoredObject]):
             return self[index : index + 1][0]
         start: int = index.start or 0
         limit = None if index.stop is None else index.stop - start
-        found = self._desk.listed(self._conditions, self._values, limit, start)
+        found = self._repository.list_page(self._conditions, self._values, limit, start)
         return [_row(person) for person in found]
 
 
@@ -202,42 +204,44 @@ def _body(call: ApiCall) -> dict[str, Any]:
 
 
 def _update(call: ApiCall) -> Response:
-    person = _person(call)
+    person = _requested_person(call)
     properties = _body(call).get("properties")
     if not is_object(properties):
-        _missing("properties")
+        _raise_required("properties")
     _queue_change(call, person, properties)
     return Response(202)
 
 
 def _update_property(call: ApiCall) -> Response:
-    person = _person(call)
+    person = _requested_person(call)
     body = _body(call)
     for name in ("value", "key"):
         if body.get(name) is None:
-            _missing(name)
+            _raise_required(name)
     _queue_change(call, person, {str(body["key"]): body["value"]})
     return Response(202)
 
 
 def _delete_property(call: ApiCall) -> Response:
-    person = _person(call)
+    person = _requested_person(call)
     name = _body(call).get("$unset")
     if not isinstance(name, str):
-        _missing("$unset")
+        _raise_required("$unset")
     _queue_change(call, person, {}, (name,))
     return json_response(201, {"success": True})
 
 
 def _delete(call: ApiCall) -> Response:
-    person = _person(call)
+    person = _requested_person(call)
     flags = {name for name, _ in call.request.query}
-    _own_desk(call).remove(person, events="delete_events" in flags, keep="keep_person" in flags)
+    _repository_for(call).remove(
+        person, delete_events="delete_events" in flags, keep_person="keep_person" in flags
+    )
     return Response(202)
 
 
 def _delete_events(call: ApiCall) -> Response:
-    _own_desk(call).remove(_person(call), events=True, keep=True)
+    _repository_for(call).remove(_requested_person(call), delete_events=True, keep_person=True)
     return Response(202)
 
 
@@ -251,15 +255,15 @@ def _bulk_delete(call: ApiCall) -> Response:
         raise invalid("You can only provide ids or distinct_ids, not both.")
     if not ids and not distinct_ids:
         raise invalid("You need to specify either distinct_ids or ids")
-    if len(ids) + len(distinct_ids) > _MOST:
-        raise invalid(f"You can only pass {_MOST} ids in one call")
-    desk = _own_desk(call)
-    found = desk.with_uuids(one for one in ids if matches_format("uuid", one)) if ids else []
-    found += desk.with_distinct_ids(distinct_ids)
+    if len(ids) + len(distinct_ids) > _MAX_BULK_IDS:
+        raise invalid(f"You can only pass {_MAX_BULK_IDS} ids in one call")
+    desk = _repository_for(call)
+    found = desk.find_by_uuids(one for one in ids if matches_format("uuid", one)) if ids else []
+    found += desk.find_by_distinct_ids(distinct_ids)
     # Python truth, as on the server: the string "false" is true.
     keep, events = bool(body.get("keep_person")), bool(body.get("delete_events"))
     for person in found:
-        desk.remove(person, events=events, keep=keep)
+        desk.remove(person, delete_events=events, keep_person=keep)
     answer: dict[str, Any] = {
         "persons_found": len(found),
         "persons_deleted": 0 if keep else len(found),
@@ -271,27 +275,27 @@ def _bulk_delete(call: ApiCall) -> Response:
 
 
 def _split(call: ApiCall) -> Response:
-    person = _person(call)
+    person = _requested_person(call)
     body = _body(call)
     moved, main = body.get("distinct_ids_to_split"), body.get("main_distinct_id")
     if moved and main:
         raise invalid("Give either main_distinct_id or distinct_ids_to_split, not both.")
     held = person.distinct_ids
     kept = [main] if main in held else [one for one in held if one not in (moved or held[1:])]
-    _own_desk(call).split(person, kept)
+    _repository_for(call).split(person, kept)
     return json_response(201, {"success": True})
 
 
 def _batch(call: ApiCall) -> Response:
     call.resolve_parents()
-    desk, body = _own_desk(call), _body(call)
+    desk, body = _repository_for(call), _body(call)
     results: dict[str, Any] = {}
     if call.operation.name == "batch_by_uuids":
         uuids = [str(one) for one in body.get("uuids") or () if matches_format("uuid", str(one))]
-        results = {person.uuid: _row(person).data for person in desk.with_uuids(uuids)}
+        results = {person.uuid: _row(person).data for person in desk.find_by_uuids(uuids)}
     else:
         for distinct_id in body.get("distinct_ids") or ():
-            for person in desk.with_distinct_ids([str(distinct_id)]):
+            for person in desk.find_by_distinct_ids([str(distinct_id)]):
                 results[str(distinct_id)] = _row(person).data
     return json_response(200, {"results": results})
 
@@ -301,12 +305,12 @@ def _values(call: ApiCall) -> Response:
     call.resolve_parents()
     key = call.request.query_value("key")
     if not key:
-        _missing("key")
-    found = common_values(call, "persons", key, call.request.query_value("value"), [], [])
+        _raise_required("key")
+    found = most_common_values(call, "persons", key, call.request.query_value("value"), [], [])
     return json_response(200, {"results": found, "refreshing": False})
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "persons.list": OperationHandler(_list),
     "persons.get": OperationHandler(_get),
     "persons.update": OperationHandler(_update, validates=False),

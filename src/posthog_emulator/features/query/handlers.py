@@ -8,7 +8,7 @@ from posthog_emulator.http.messages import Response
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import ApiCall
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
 def _create(call: ApiCall) -> Response:
@@ -35,17 +35,17 @@ def _log(call: ApiCall) -> Response:
     return endpoint.log(call)
 
 
-def _insight(call: ApiCall) -> Response:
+def _get_insight(call: ApiCall) -> Response:
     from . import saved_insights as insights
 
-    return insights.get(call)
+    return insights.get_insight(call)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "query.create": OperationHandler(_create, validates=False),
     "query.create_for_kind": OperationHandler(_create, validates=False),
     "query.get": OperationHandler(_status),
     "query.cancel": OperationHandler(_cancel),
     "query.log": OperationHandler(_log),
-    "insights.get": OperationHandler(_insight),
+    "insights.get": OperationHandler(_get_insight),
 }
