@@ -167,7 +167,7 @@ class Calls:
 async def _run_with_faults(seed: int) -> FaultRun:
     run = FaultRun()
     emulator = Emulator()
-    emulator.settings.stall = STALL
+    emulator.settings.stall_seconds = STALL
     fixed = [item["id"] for item in emulator.seed(RESOURCE, FIXED)]
     deletable = [item["id"] for item in emulator.seed(RESOURCE, CALLS // 10)]
     before = _count_tasks_and_sockets()
@@ -183,9 +183,9 @@ async def _run_with_faults(seed: int) -> FaultRun:
             on_retry=lambda _: attempts.count_retry(),
         ) as ph:
             jobs = Calls(ph, run, fixed).random_mix(seed, list(deletable))
-            plan = emulator.misbehave(RATE, seed=seed)
+            plan = emulator.faults.randomize(RATE, seed=seed)
             await _run(jobs, run)
-            emulator.behave()
+            emulator.faults.clear()
             await _check_query_slots(ph, attempts, run)
         run.retried = attempts.retries
         run.faults.update(plan.counts)

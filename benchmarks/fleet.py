@@ -26,7 +26,7 @@ from asyncposthog.rate_limits.limiter import RateLimiter
 from asyncposthog.rate_limits.stores.redis import RedisStore
 from benchmarks.measure import Row
 from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits
-from tests.integration.redis.redis_server import MISSING, binary, running
+from tests.integration.redis.redis_server import running, server_program
 
 __all__ = ["rows"]
 
@@ -56,11 +56,7 @@ Message = MutableMapping[str, Any]
 
 def rows() -> Iterator[Row]:
     """Run the processes, and evaluate what the server counted."""
-    program = binary()
-    if program is None:
-        yield Row(AREA, f"fleet: {MISSING}", None, None, None, None, met=False)
-        return
-    with running(program) as redis:
+    with running(server_program()) as redis:
         server, calls = anyio.run(_measure, redis.url)
     yield from server.rows()
     for kind in BOUNDS:
@@ -74,7 +70,7 @@ class Server:
 
     def __init__(self) -> None:
         rates = {name: Rate(limit, seconds) for name, (limit, seconds) in LIMITS.items()}
-        self._throttles = RateLimits(time.monotonic, rates)
+        self._rate_limits = RateLimits(time.monotonic, rates)
         self._admitted_at: dict[str, list[float]] = {kind: [] for kind in BOUNDS}
         self._throttled = dict.fromkeys(BOUNDS, 0)
         self.started_at = 0.0
@@ -86,7 +82,7 @@ class Server:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         kind = str(scope["path"]).split("/")[4]
-        throttled_response = self._throttles.admit(_PAIRS[kind], Caller(KEY))
+        throttled_response = self._rate_limits.charge(_PAIRS[kind], Caller(KEY))
         headers = [(b"content-type", b"application/json")]
         if throttled_response is None:
             self._admitted_at[kind].append(time.monotonic())

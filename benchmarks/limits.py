@@ -119,7 +119,7 @@ async def _simulate(
 ) -> SimulationResult:
     """Simulate some hours of unlimited demand. Another client starts an hour earlier."""
     rng, result = random.Random(seed), SimulationResult()
-    throttles = RateLimits(anyio.current_time)
+    rate_limits = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
@@ -134,12 +134,12 @@ async def _simulate(
             steady = burst_size / rate
             await anyio.sleep(rng.expovariate(1 / steady) if kind == "by chance" else steady)
             for _ in range(burst_size):
-                admitted = throttles.admit(names, CALLER) is None
+                admitted = rate_limits.charge(names, CALLER) is None
                 result.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
         while True:
-            await _call(limits, operation, throttles, names, rng, result)
+            await _call(limits, operation, rate_limits, names, rng, result)
 
     with anyio.move_on_after(before + seconds):
         async with anyio.create_task_group() as tasks:
@@ -154,7 +154,7 @@ async def _simulate(
 async def _call(
     limits: KeyLimiter,
     operation: Operation,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
     rng: random.Random,
     result: SimulationResult,
@@ -165,17 +165,17 @@ async def _call(
         operation, PreparedRequest(operation.method, target, content=HOGQL)
     )
     if not admission.needs_query_slot:
-        while not await _attempt(admission, throttles, names, rng, result):
+        while not await _attempt(admission, rate_limits, names, rng, result):
             pass
         return
     async with admission.query_slot():
-        while not await _attempt(admission, throttles, names, rng, result):
+        while not await _attempt(admission, rate_limits, names, rng, result):
             pass
 
 
 async def _attempt(
     admission: Admission,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
     rng: random.Random,
     result: SimulationResult,
@@ -184,7 +184,7 @@ async def _attempt(
         async with admission:
             admission.was_sent = True
             await anyio.sleep(rng.uniform(0.02, 0.15))
-            throttled = throttles.admit(names, CALLER)
+            throttled = rate_limits.charge(names, CALLER)
             result.ours += throttled is None
             result.refused += throttled is not None
             await anyio.sleep(rng.uniform(0.02, 0.35))

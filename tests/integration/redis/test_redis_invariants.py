@@ -75,7 +75,7 @@ class RandomProcesses:
                 await queue.release(ticket)
 
     async def check(self) -> None:
-        admin, prefix = self._processes.admin, f"{{{self._them.prefix}}}"
+        admin, prefix = self._processes.admin, f"{{{self._processes.prefix}}}"
         usages = await self._queues[0].usage()
         for limit, usage in zip(RULES, usages, strict=True):
             assert usage.used + usage.in_flight <= limit.requests
