@@ -93,9 +93,9 @@ def tracing_middleware(
 def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
     """Offer the client's rate limits as metrics, read when metrics are collected.
 
-    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.blocked_for` (seconds).
-    Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.throttled` (429s). The
-    client is not kept alive by this.
+    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.blocked_for`
+    (seconds). Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.throttled`
+    (429s). The client is not kept alive by this.
 
     Args:
         client: Whose `rate_limits` are read.
