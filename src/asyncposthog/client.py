@@ -28,8 +28,8 @@ from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.middleware import Middleware, validate_middleware
 from asyncposthog.transport.retry import OnRetry
 
+from .call import Call, parse_options
 from .config import Secret, Settings, replace_settings, resolve_settings
-from .options import parse_options
 from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
 
@@ -305,14 +305,12 @@ class BaseClient:
                 **(options or {}),
                 "headers": {**(options or {}).get("headers", {}), **headers},
             }
-        chosen = (
-            executor.default_options
-            if options is None
-            else parse_options(options, executor.default_options)
-        )
+        chosen = executor.default_options
+        if options is not None:
+            chosen = parse_options(options, chosen)
         if files:
             body = untyped.multipart_fields(body, files)
-        response = await executor.perform(operation, (), given, None, body, chosen)
+        response = await executor.perform(Call(operation, (), given, None, body, chosen))
         return untyped.decode_untyped(operation, response)
 
     async def raw(

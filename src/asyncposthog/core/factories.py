@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
-from http.cookiejar import Cookie, CookieJar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -15,6 +14,7 @@ from asyncposthog.errors import ConfigurationError
 from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.environment import check_proxies, environment_error
+from asyncposthog.transport.exchange import NoCookies
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.retry import OnRetry
 
@@ -91,16 +91,6 @@ def http_client_factory(
         raise failed
 
     return build
-
-
-class NoCookies(CookieJar):
-    """A cookie jar that stays empty: the API needs none, and a stored one is never sent."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Do nothing."""
-
-    def set_cookie(self, cookie: Cookie) -> None:
-        """Do nothing."""
 
 
 def connection_settings(

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import anyio
 
+from asyncposthog.call import Policy
 from asyncposthog.config import Secret, validate_option
 from asyncposthog.errors import (
     ConfigurationError,
@@ -24,7 +25,6 @@ from asyncposthog.errors import (
 )
 from asyncposthog.operation import Operation, Result
 from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.retry import Policy
 
 __all__ = ["CURRENT_ORGANIZATION", "CURRENT_PROJECT", "ME", "OwnerResolver", "TimeLimits"]
 

@@ -18,17 +18,17 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 from pydantic_core import from_json
 
+from asyncposthog.call import Call
 from asyncposthog.errors import ClosedError, DecodeError, PostHogError
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
-from asyncposthog.transport.encoding.path import needs_owner
-from asyncposthog.transport.encoding.request import PreparedRequest, request_info
+from asyncposthog.transport.encoding.path import path_template
+from asyncposthog.transport.encoding.request import PreparedRequest, prepare_request, request_info
 from asyncposthog.transport.errors import from_httpx_error
 from asyncposthog.transport.exchange import close, is_network_response, normalize_error
-from asyncposthog.types import OMIT, Id, RequestOptions
+from asyncposthog.types import OMIT
 
-from .executor import Executor, build_request
+from .executor import Executor
 from .resource import Resource, get_executor
 
 if TYPE_CHECKING:
@@ -43,45 +43,25 @@ _REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "cf-ray")
 
 @dataclass(frozen=True, slots=True)
 class _CapturedCall:
-    """What a generated method asked its executor for."""
+    """The call that a generated method makes."""
 
     executor: Executor
-    operation: Operation
-    path: tuple[Id, ...]
-    query: Mapping[str, object] | None
-    headers: Mapping[str, object] | None
-    body: object
-    options: CallOptions
+    call: Call
     concurrency: int | None
-    """None where the method makes one call; a number where it returns a cursor."""
+    """None for a method that makes one call; a number for one that returns a cursor."""
     parser: Callable[[Operation, httpx.Response, object], Any] | None = None
-    """What reads the answer to operations it knows, and gives OMIT for others."""
-
-    def prepared(self, owner_id: str | None) -> PreparedRequest:
-        """Encode it."""
-        return build_request(
-            self.operation, owner_id, self.path, self.query, self.headers, self.body, self.options
-        )
-
-    async def perform(self, *, stream: bool = False) -> httpx.Response:
-        """Send it."""
-        return await self.executor.perform(
-            self.operation,
-            self.path,
-            self.query,
-            self.headers,
-            self.body,
-            self.options,
-            stream=stream,
-        )
+    """Parses the responses that the resource treats specially; returns OMIT for others."""
 
 
 class _CallCaptured(BaseException):
-    """Ends a method that would go on with the answer."""
+    """Ends a method that would use the response of its call.
+
+    Not an `Exception`: the method may handle those.
+    """
 
 
 class _CapturingExecutor:
-    """Stands in for an executor, and performs nothing."""
+    """Takes the place of an executor, and keeps the call instead of making it."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -90,45 +70,15 @@ class _CapturingExecutor:
         self.transport = executor.transport
         self.captured: _CapturedCall | None = None
 
-    async def perform(
-        self,
-        operation: Operation,
-        path: tuple[Id, ...],
-        query: Mapping[str, object] | None,
-        headers: Mapping[str, object] | None,
-        body: object,
-        options: CallOptions,
-        **_: object,
-    ) -> NoReturn:
-        self.captured = _CapturedCall(
-            self._executor, operation, path, query, headers, body, options, None
-        )
+    async def perform(self, call: Call, **_: object) -> NoReturn:
+        self.captured = _CapturedCall(self._executor, call, None)
         raise _CallCaptured
 
-    async def call(self, operation: Operation, path: tuple[Id, ...] = (), **rest: Any) -> None:
-        self._capture(operation, path, None, **rest)
+    async def call(self, call: Call) -> None:
+        self.captured = _CapturedCall(self._executor, call, None)
 
-    def cursor(
-        self, operation: Operation, path: tuple[Id, ...] = (), *, concurrency: int = 1, **rest: Any
-    ) -> None:
-        self._capture(operation, path, concurrency, **rest)
-
-    def _capture(
-        self,
-        operation: Operation,
-        path: tuple[Id, ...],
-        concurrency: int | None,
-        *,
-        query: Mapping[str, object] | None = None,
-        headers: Mapping[str, object] | None = None,
-        body: object = OMIT,
-        options: RequestOptions | None = None,
-    ) -> None:
-        base = self._executor.default_options
-        chosen = base if options is None else parse_options(options, base)
-        self.captured = _CapturedCall(
-            self._executor, operation, path, query, headers, body, chosen, concurrency
-        )
+    def cursor(self, call: Call, concurrency: int = 1) -> None:
+        self.captured = _CapturedCall(self._executor, call, concurrency)
 
 
 async def _capture(
@@ -220,33 +170,25 @@ class RawResponse(Generic[T]):
 
 
 async def raw(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RawResponse[Any]:
-    """Perform the call of a generated method and return its answer as it came."""
+    """Make the call of a generated method and return its response with status and headers."""
     captured = await _capture("raw", method, args, kwargs)
-    response = await captured.perform()
+    response = await captured.executor.perform(captured.call)
     try:
         result = await _decode(captured, response)
     except PostHogError as error:
         result = error
-    return RawResponse(captured.operation, response, result)
+    return RawResponse(captured.call.operation, response, result)
 
 
 async def _decode(captured: _CapturedCall, response: httpx.Response) -> Any:
-    executor, options = captured.executor, captured.options
+    executor, call = captured.executor, captured.call
     if captured.parser is not None:
-        read = captured.parser(captured.operation, response, captured.body)
-        if read is not OMIT:
-            return read
+        result = captured.parser(call.operation, response, call.body)
+        if result is not OMIT:
+            return result
     if captured.concurrency is None:
-        return executor.decode(captured.operation, response, strict=options.strict)
-    return await executor.page(
-        captured.operation,
-        captured.path,
-        captured.query,
-        captured.headers,
-        captured.body,
-        options,
-        content=response.content,
-    )
+        return executor.decode(call, response)
+    return await executor.page(call, response.content)
 
 
 class StreamedResponse:
@@ -338,9 +280,9 @@ async def stream(
 ) -> AsyncGenerator[StreamedResponse]:
     """Perform the call of a generated method and hand its body over as it arrives."""
     captured = await _capture("stream", method, args, kwargs)
-    response = await captured.perform(stream=True)
+    response = await captured.executor.perform(captured.call, stream=True)
     try:
-        yield StreamedResponse(captured.operation, response, captured.executor)
+        yield StreamedResponse(captured.call.operation, response, captured.executor)
     finally:
         try:
             await close(response)
@@ -372,26 +314,27 @@ async def dry_run(
 ) -> RequestPreview:
     """Return what a generated method would send. Nothing is sent."""
     captured = await _capture("dry_run", method, args, kwargs)
-    operation, executor = captured.operation, captured.executor
-    request = captured.prepared(_display_owner(captured))
+    call, executor = captured.call, captured.executor
+    request = prepare_request(call, _display_owner(captured))
     parts = urlsplit(executor.settings.host + request.target)
     body = json.loads(request.content) if request.content else None
     form = request.multipart
     return RequestPreview(
-        operation=operation,
+        operation=call.operation,
         method=request.method,
         url=f"{parts.scheme}://{parts.netloc}{parts.path}",
         query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
         headers=request.headers,
         body=body if form is None else dict(form.fields),
         files=() if form is None else tuple(part.filename for part in form.files),
-        allowed=executor.is_allowed(operation),
+        allowed=executor.is_allowed(call.operation),
     )
 
 
 def _display_owner(captured: _CapturedCall) -> str | None:
-    operation, executor, options = captured.operation, captured.executor, captured.options
-    if not needs_owner(operation):
+    executor, operation = captured.executor, captured.call.operation
+    options = captured.call.options
+    if not path_template(operation).has_owner:
         return None
     if operation.owner == "project":
         project_id = options.project_id or executor.owners.cached_project_id(

@@ -13,11 +13,11 @@ import anyio
 import httpx
 from anyio import CapacityLimiter
 
+from asyncposthog.call import Call, parse_options
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import DecodeError, PostHogError
 from asyncposthog.export.engines.base import Tally
 from asyncposthog.export.engines.query_page import UnexpectedResponseError, parse
-from asyncposthog.options import parse_options
 from asyncposthog.registry.families import query as registry
 from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.middleware import CallNext
@@ -107,7 +107,9 @@ class Asker:
         mark_ready_to_send(executor)
         body = {**body, "client_query_id": query_id}
         try:
-            response = await executor.perform(registry.CREATE, (), None, None, body, self._options)
+            response = await executor.perform(
+                Call(registry.CREATE, (), None, None, body, self._options)
+            )
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True), anyio.move_on_after(_CANCEL_SECONDS):
                 await self._cancel(query_id)
@@ -121,7 +123,7 @@ class Asker:
         mark_ready_to_send(self._executor)
         with suppress(PostHogError):
             await self._executor.perform(
-                registry.CANCEL, (query_id,), None, None, OMIT, self._options
+                Call(registry.CANCEL, (query_id,), None, None, OMIT, self._options)
             )
 
     def misread(self, error: UnexpectedResponseError) -> PostHogError:

@@ -99,6 +99,13 @@ class ClientPool:
         self.gate = None if size is None else ConnectionGate(size)
         self._build = build
         self._sharing: Sharing = sharing
+        self.fixed = sharing == "fixed"
+        """Whether all calls share a client that is never replaced."""
+        self.multiplexed = sharing == "multiplexed"
+        """Whether calls may share a connection."""
+        self.guarded = False
+        """Whether native cancellation must not reach the client: known with the first call."""
+        self._guarded: bool | None = None
         self._size = sys.maxsize if size is None else size
         self._all: set[PooledClient] = set()
         self._current: PooledClient | None = None
@@ -106,9 +113,9 @@ class ClientPool:
         self._opening: PooledClient | None = None
         self._opened: anyio.Event | None = None
         self._http1_origins: set[str] = set()
-        self._guarded: bool | None = None
         self._idle: dict[str, list[PooledClient]] = {}
-        self._discarded: deque[_Closable] = deque()
+        self.discarded: deque[_Closable] = deque()
+        """Clients and connections that are not used again, and are still to be closed."""
         self._closed = False
 
     @property
@@ -123,27 +130,6 @@ class ClientPool:
         self._idle.setdefault(_NO_ORIGIN, []).append(pooled)
         return pooled.client
 
-    @property
-    def fixed(self) -> bool:
-        """Whether all calls share a client that is never replaced."""
-        return self._sharing == "fixed"
-
-    @property
-    def multiplexed(self) -> bool:
-        """Whether calls may share a connection."""
-        return self._sharing == "multiplexed"
-
-    @property
-    def guarded(self) -> bool:
-        """Whether native cancellation must not reach the client; asked within the event loop."""
-        if self._guarded is None:
-            self._guarded = (
-                self._sharing == "fixed"
-                and on_asyncio()
-                and any(_has_connections(one) for one in transports(self._get_fixed().client))
-            )
-        return self._guarded
-
     async def acquire(self, origin: str, *, exclusive: bool = False) -> Lease:
         """Return a client for a call that has a permit of the gate.
 
@@ -151,8 +137,12 @@ class ClientPool:
             origin: Where the call goes: a client that is connected to there is preferred.
             exclusive: Whether the call must not share its client.
         """
-        if self._sharing == "fixed":
-            pooled = self._get_fixed()
+        if self.fixed:
+            pooled = self._current or self._get_fixed()
+            if self._guarded is None:
+                self._guarded = self.guarded = on_asyncio() and any(
+                    map(_has_connections, transports(pooled.client))
+                )
         elif self._sharing == "exclusive" or exclusive or not self._may_share(origin):
             pooled = self._take_idle(origin)
             pooled.origin = origin
@@ -258,7 +248,7 @@ class ClientPool:
             pooled.healthy = False
         if self._sharing == "fixed":
             if not reusable:
-                self._discarded.extend(remove_orphans(pooled.client))
+                self.discarded.extend(remove_orphans(pooled.client))
                 pooled.healthy = True
             return
         self._end_opening(pooled)
@@ -288,23 +278,23 @@ class ClientPool:
             return  # closed already
         self._all.discard(pooled)
         if urgent:
-            self._discarded.append(pooled.client)
+            self.discarded.append(pooled.client)
         else:
-            self._discarded.appendleft(pooled.client)
+            self.discarded.appendleft(pooled.client)
 
     def close_soon(self, stream: _Closable) -> None:
         """Have a connection closed that httpcore has lost."""
-        self._discarded.append(stream)
+        self.discarded.append(stream)
 
     async def close_discarded(self) -> None:
         """Close what is not to be used again; what is cut off here is done by a later call."""
-        if not self._discarded:
+        if not self.discarded:
             return
         with anyio.CancelScope(shield=True):
             for _ in range(_MAX_CLOSED_PER_CALL):
-                if not self._discarded:
+                if not self.discarded:
                     break
-                await self._close(self._discarded.pop())
+                await self._close(self.discarded.pop())
 
     async def _close(self, what: _Closable) -> None:
         # A connection that fails while it is closed is closed; so is one whose closing is cut off
@@ -318,12 +308,12 @@ class ClientPool:
         self._idle.clear()
         self._shared.clear()
         self._current = None
-        self._discarded.extend(pooled.client for pooled in self._all)
+        self.discarded.extend(pooled.client for pooled in self._all)
         self._all.clear()
         interruption: BaseException | None = None
-        while self._discarded:
+        while self.discarded:
             try:
-                await self._close(self._discarded.pop())
+                await self._close(self.discarded.pop())
             except BaseException as error:
                 interruption = error  # the others are closed all the same: it takes no time
         if interruption is not None:
@@ -335,7 +325,7 @@ class ClientPool:
         self._idle.clear()
         self._shared.clear()
         self._all.clear()
-        self._discarded.clear()
+        self.discarded.clear()
         self._current = None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from http.cookiejar import Cookie, CookieJar
 from io import BytesIO
 from typing import Any, Final, cast
 
@@ -19,6 +21,7 @@ __all__ = [
     "NOT_SENT_ERRORS",
     "TRUNCATED",
     "Credentials",
+    "NoCookies",
     "Progress",
     "build_request",
     "close",
@@ -66,17 +69,14 @@ _LOWER_LAYER_ERRORS: Final = (
 """What httpx lets pass of the layers below it."""
 
 
+@dataclass(slots=True)
 class Progress:
-    """What the server may have done of an attempt, whatever exception ends it."""
+    """What the server may have received of an attempt, whatever exception ends it."""
 
-    __slots__ = ("accepted", "sent")
-
-    def __init__(self) -> None:
-        """Begin: nothing was sent."""
-        self.sent = False
-        """Whether the server may have received a request."""
-        self.accepted = False
-        """Whether it may have received one without refusing it by a 429."""
+    sent: bool = False
+    """Whether the server may have received a request."""
+    accepted: bool = False
+    """Whether it may have received one that it did not reject with 429."""
 
 
 def normalize_error(
@@ -161,7 +161,30 @@ class _RequestBody(httpx.ByteStream):
         return _OneChunk(self._content)
 
 
-_EMPTY_BODY: Final = _RequestBody(b"")
+class _EmptyBody(httpx.ByteStream):
+    """The body of a request without one. It is its own iterator: there is nothing to count."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+_EMPTY_BODY: Final = _EmptyBody(b"")
+
+
+class NoCookies(CookieJar):
+    """A cookie jar that stays empty: the API needs no cookies, and a stored one is never sent.
+
+    `CookieJar` with a policy that rejects all cookies would parse the headers of every response.
+    """
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Do nothing."""
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """Do nothing."""
 
 
 def origin(url: httpx.URL) -> tuple[str, bytes]:
@@ -394,7 +417,8 @@ async def read_bounded(
             raise
         raise error_to_raise from error
     finally:
-        await close(response)
+        if not response.is_closed:
+            await close(response)
     return _copy(response, content)
 
 

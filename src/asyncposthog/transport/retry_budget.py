@@ -21,7 +21,7 @@ class RetryBudget:
     it is soon empty, and they fail at their first attempt until some succeed again.
     """
 
-    __slots__ = ("_clock", "_refilled_at", "_size", "_tokens")
+    __slots__ = ("_clock", "_refilled_at", "_size", "_tokens", "full")
 
     def __init__(self, size: int, clock: Clock) -> None:
         """Begin full.
@@ -32,6 +32,8 @@ class RetryBudget:
         """
         self._size = float(size)
         self._tokens = float(size)
+        self.full = True
+        """Whether no retry was taken that has not come back."""
         self._clock = clock
         self._refilled_at = clock.monotonic()
 
@@ -39,6 +41,7 @@ class RetryBudget:
         """Note that an attempt succeeded."""
         if self._tokens < self._size:
             self._tokens = min(self._size, self._tokens + _REFUND)
+            self.full = self._tokens == self._size
 
     def try_withdraw(self) -> bool:
         """Take one repeat; return False if there is none left."""
@@ -48,4 +51,5 @@ class RetryBudget:
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
+        self.full = False
         return True

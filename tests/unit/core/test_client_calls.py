@@ -17,7 +17,7 @@ from asyncposthog import (
     SchemaDrift,
 )
 from asyncposthog.core.resource import get_executor
-from tests.helpers.fake_transport import GET, KEY, Server, client
+from tests.helpers.fake_transport import GET, KEY, Server, client, new_call
 
 pytestmark = pytest.mark.anyio
 
@@ -50,11 +50,10 @@ async def test_raw() -> None:
         assert server.last.url.path == "/api/projects/2/things/7/"
 
 
-async def test_the_executor_hands_over_exchanges() -> None:
+async def test_the_executor_returns_undecoded_responses() -> None:
     async with client(Server(OK)) as ph:
-        exchange = await get_executor(ph.things).send(GET, (7,), options={"strict": True})
-        assert exchange.operation is GET
-        assert exchange.response.json() == {"id": 1}
+        response = await get_executor(ph.things).perform(new_call(GET, (7,), project_id=1))
+        assert response.json() == {"id": 1}
 
 
 async def test_raw_of_a_list_is_its_first_page() -> None:

@@ -23,8 +23,9 @@ from asyncposthog import (
     TimeoutError,  # noqa: A004
     testing,
 )
+from asyncposthog.call import Policy
 from asyncposthog.errors.from_response import parse_retry_after
-from asyncposthog.transport.retry import Failure, GiveUp, Policy, RetryAfter, decide
+from asyncposthog.transport.retry import Failure, GiveUp, RetryAfter, decide
 from tests.helpers.fake_transport import Server, VirtualClock, client
 
 SURVEY = "0190c0de-0000-7000-8000-000000000001"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import unquote_plus
 
+from asyncposthog.call import Call
 from asyncposthog.errors import RequestInfo
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
@@ -42,38 +43,34 @@ def request_info(request: PreparedRequest) -> RequestInfo:
     return RequestInfo(request.method, mask(request.target.partition("?")[0]))
 
 
-def prepare_request(
-    operation: Operation,
-    owner_id: str | None,
-    path: tuple[object, ...] = (),
-    query: Mapping[str, object] | None = None,
-    headers: Mapping[str, object] | None = None,
-    body: object = OMIT,
-    extra_body: Mapping[str, object] | None = None,
-) -> PreparedRequest:
-    """Check and encode the arguments of a call.
+def prepare_request(call: Call, owner_id: str | int | None) -> PreparedRequest:
+    """Validate and encode the arguments of a call.
 
     Args:
-        operation: What is called.
-        owner_id: The project or organization that fills the first placeholder of the path.
-        path: Positional arguments.
-        query: Query parameters, by their names on the wire.
-        headers: Header parameters, by their names on the wire.
-        body: What to send; a dict of wire names where the body is flat.
-        extra_body: Fields merged into a JSON object.
+        call: The operation and its arguments.
+        owner_id: The id of the project or organization, if the path has a place for it.
 
     Raises:
-        TypeError: An argument is of a type that cannot be sent.
+        TypeError: An argument has a type that cannot be sent.
         ValueError: An argument is out of range, or would address something else.
     """
-    target = build_path(operation, owner_id, path)
-    if query:
-        text = encode_query(operation, query)
+    operation, options = call.operation, call.options
+    target = build_path(operation, owner_id, call.path)
+    if call.query or options.query:
+        text = encode_query(operation, call.merged_query() if options.query else call.query or {})
         if text:
             target = f"{target}?{text}"
     if len(target) > _MAX_TARGET_CHARS:
         raise _too_long(operation, target)
+    headers = call.headers
+    if operation.result.media != "application/json":
+        # JSON stays acceptable: a PostHog view may offer nothing else, and answers 406 to an
+        # `Accept` that does not include it.
+        headers = {"Accept": f"{operation.result.media}, */*;q=0.5", **(headers or {})}
+    if options.headers:
+        headers = {**(headers or {}), **dict(options.headers)}
     encoded_headers = tuple(encode_headers(operation, headers)) if headers else _NO_HEADERS
+    body, extra_body = call.body, options.body
     if body is OMIT and operation.fixed_body is None and not extra_body:
         return PreparedRequest(operation.method, target, encoded_headers)
     if operation.body is not None and operation.body.media == "multipart":
