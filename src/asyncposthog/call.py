@@ -75,9 +75,10 @@ class Call:
 
     def merged_body(self) -> object:
         """Return the body, merged with the fields of the options if it is an object."""
-        if isinstance(self.body, Mapping) or self.options.body:
-            return _merge(self.body, self.options.body)
-        return self.body
+        body, extra = self.body, self.options.body
+        if isinstance(body, Mapping) or extra:
+            return _merge(cast("object", body), extra)
+        return body
 
 
 def _merge(given: object, extra: Mapping[str, object] | None) -> dict[str, object]:
