@@ -93,25 +93,21 @@ class Executor:
 
     async def call(self, call: Call) -> Any:
         """Make a call and return its decoded result."""
-        return self.decode(call, await self.perform(call))
+        response = await self.perform(call)
+        decode = self._decode
+        if decode is None:
+            # Not imported with this module: it imports pydantic's models, which take memory that a
+            # program does not need before its first response.
+            from asyncposthog.decoding import decode
 
-    def decode(self, call: Call, response: httpx.Response) -> Any:
-        """Return what the generated method of a call returns for a response."""
-        return (self._decode or self._load_decoder())(
+            self._decode = decode
+        return decode(
             call.operation.result,
             response.content,
             strict=call.options.strict,
             operation=call.operation,
             media=response.headers.get("Content-Type", ""),
         )
-
-    def _load_decoder(self) -> Callable[..., Any]:
-        # Not imported with this module: it imports pydantic's models, which take memory that a
-        # program without a first response need not spend.
-        from asyncposthog.decoding import decode
-
-        self._decode = decode
-        return decode
 
     def cursor(self, call: Call, concurrency: int = 1) -> Cursor[Any]:
         """Return a cursor over a list operation. Arguments are checked now, nothing is sent."""

@@ -181,13 +181,21 @@ async def raw(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 
 async def _decode(captured: _CapturedCall, response: httpx.Response) -> Any:
+    from asyncposthog.decoding import decode  # as in the executor: not before it is needed
+
     executor, call = captured.executor, captured.call
     if captured.parser is not None:
         result = captured.parser(call.operation, response, call.body)
         if result is not OMIT:
             return result
     if captured.concurrency is None:
-        return executor.decode(call, response)
+        return decode(
+            call.operation.result,
+            response.content,
+            strict=call.options.strict,
+            operation=call.operation,
+            media=response.headers.get("Content-Type", ""),
+        )
     return await executor.page(call, response.content)
 
 

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
@@ -155,7 +156,7 @@ class ClientPool:
                     break
             pooled.origin = origin
         pooled.calls += 1
-        return Lease(self, pooled)
+        return Lease(self, pooled, pooled.client, self.guarded)
 
     def _may_share(self, origin: str) -> bool:
         """Return whether a server may speak HTTP/2: it is negotiated by TLS alone."""
@@ -329,30 +330,19 @@ class ClientPool:
         self._current = None
 
 
+@dataclass(slots=True, eq=False)
 class Lease:
-    """A client for one call, and the permit of the gate that came with it."""
+    """A client for one call, and the permit of the connection gate that came with it."""
 
-    __slots__ = (
-        "_handshake",
-        "_multiplexed",
-        "_pool",
-        "_pooled",
-        "_previous_trace",
-        "client",
-        "guarded",
-        "released",
-    )
-
-    def __init__(self, pool: ClientPool, pooled: PooledClient) -> None:
-        """Keep what is lent."""
-        self._pool = pool
-        self._pooled = pooled
-        self.client = pooled.client
-        self.released = False
-        self.guarded = pool.guarded
-        self._previous_trace: Any = None
-        self._multiplexed = pool.multiplexed
-        self._handshake: _Closable | None = None
+    _pool: ClientPool
+    _pooled: PooledClient
+    client: httpx.AsyncClient
+    guarded: bool
+    """Whether native cancellation must not reach the client."""
+    released: bool = False
+    _previous_trace: Any = None
+    _handshake: _Closable | None = None
+    """The connection while its TLS handshake runs."""
 
     def install_trace(self, request: httpx.Request) -> None:
         """Find out what the server allows, and about a TLS handshake that is cut off.
@@ -372,7 +362,7 @@ class Lease:
             self._handshake = cast("_Closable", info["return_value"])
         elif event.endswith(_POOL_OWNED):
             self._handshake = None
-        if not self._multiplexed:
+        if not self._pool.multiplexed:
             return
         if event == _SETTINGS_BEGIN:
             self._pool.pause(self._pooled)

@@ -260,15 +260,16 @@ class Transport:
 
     async def _send_in_query_slot(self, call: InFlightCall, admission: Admission) -> httpx.Response:
         """Make a call while holding a query slot of its project."""
-        if call.timeout is not None:
-            # The server may queue a query before it runs it, and that is not the query's time.
-            call.timeout += admission.extra_timeout
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
                 admission.timeout = self._remaining(call)
                 async with admission.query_slot():
+                    if call.timeout is not None:
+                        # The server may queue a query before it runs it, and does not count that
+                        # as the time of the query.
+                        call.timeout += admission.extra_timeout
                     return await self._send_with_retries(call)
         finally:
             self._scopes.discard(scope)
