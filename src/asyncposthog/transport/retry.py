@@ -198,7 +198,11 @@ async def retry_call(
         sleep=context.clock.sleep,
         reraise=True,
     )
-    return await retrying(lambda: attempt(state.failures + 1))
+
+    async def next_attempt() -> T:  # tenacity awaits coroutine functions only
+        return await attempt(state.failures + 1)
+
+    return await retrying(next_attempt)
 
 
 class _RetryState:
