@@ -303,7 +303,7 @@ class Scheduler:
             if timestamp == queue.next_check_at:
                 queue.next_check_at = math.inf
                 due[queue] = None
-        return [queue for queue in due if queue in self._queues]
+        return [queue for queue in due if queue in self.queues]
 
     def _next_check(self) -> float:
         """Return the time of the next planned check, dropping entries that are out of date."""

@@ -598,7 +598,7 @@ class Transport:
     def _log_attempt(
         self, call: InFlightCall, request: httpx.Request | None, started_at: float, outcome: str
     ) -> None:
-        """Log an attempt, without headers, bodies and messages of exceptions: they may have keys."""
+        """Log an attempt, without headers, bodies and exception messages: they may hold keys."""
         method, path = call.request.method, call.request.target
         if request is not None:
             method, path = request.method, request.url.raw_path.decode("ascii", "replace")
