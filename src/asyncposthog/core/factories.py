@@ -1,4 +1,4 @@
-"""What a client is made of: checked when it is built, and made when it is first needed."""
+"""Validate the arguments of a client, and build its parts when they are first needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def http_client_factory(
     max_connections: int,
     http2: bool,
 ) -> Callable[[], httpx.AsyncClient]:
-    """Check how the httpx client is made, and return a function that makes it."""
+    """Validate the HTTP settings, and return a function that builds an httpx client."""
     if http_client is not None:
         if not isinstance(cast("object", http_client), httpx.AsyncClient):
             raise TypeError(
@@ -64,7 +64,7 @@ def http_client_factory(
             "http2=True needs a package that is not installed.",
             suggestion="Run: pip install 'asyncposthog[http2]'.",
         )
-    # Over HTTP/1.1 each call at a time has a client of its own, with one connection.
+    # Over HTTP/1.1 each call has a client of its own, with one connection.
     size = max_connections if http2 else 1
     limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
     timeout = httpx.Timeout(None)  # every request carries its own
@@ -74,7 +74,9 @@ def http_client_factory(
         try:
             if not contexts and transport is None:
                 check_proxies()
-                contexts.append(httpx.create_ssl_context())  # slow, and the same for all
+                contexts.append(
+                    httpx.create_ssl_context()
+                )  # takes tens of milliseconds, and is the same for all
             return httpx.AsyncClient(
                 transport=transport,
                 http2=http2,
@@ -87,7 +89,8 @@ def http_client_factory(
             raise
         except Exception:
             failed = environment_error()
-        # Outside of the handler: what was raised there may show a proxy's password.
+        # Outside of the handler: the original exception may show the password of a proxy, and must
+        # not become the context.
         raise failed
 
     return build
@@ -99,9 +102,9 @@ def connection_settings(
     max_connections: int,
     http2: bool,
 ) -> tuple[Sharing, int | None]:
-    """Return how calls share httpx clients, and how many may be sent at a time.
+    """Return how calls share httpx clients, and how many are sent at the same time.
 
-    The limits of a client or transport of the user's own count where they can be read.
+    The limit of a user's httpx client or transport is used if it can be read.
     """
     if http_client is not None:
         mounts: dict[object, httpx.AsyncBaseTransport | None] = getattr(http_client, "_mounts", {})
@@ -119,12 +122,12 @@ def limiter_factory(
     query_slots: int,
     clock: Clock | None,
 ) -> Callable[[], Limiter] | None:
-    """Check how the limiter is made, and return a function that makes it."""
+    """Validate the rate-limit settings, and return a function that builds the limiter."""
     usual = (query_plan, query_slots) == ("auto", 3)
     if limits is False and not usual:
         raise ConfigurationError(
             "limits=False was given together with query_plan or query_slots.",
-            suggestion="Leave limits out: the usual ones hold then.",
+            suggestion="Leave limits out: the default limits apply then.",
         )
     if limiter is not None:
         if limits or not usual:
@@ -139,7 +142,7 @@ def limiter_factory(
         return None
 
     def make() -> Limiter:
-        # Not imported before the first request.
+        # Imported for the first request: building a client should not take that time.
         from asyncposthog.rate_limits.limiter import RateLimiter
 
         return RateLimiter(
@@ -153,14 +156,14 @@ def limiter_factory(
 
 
 def validate_on_retry(hook: OnRetry | None) -> OnRetry | None:
-    """Refuse an `on_retry` that cannot be called."""
+    """Return a valid `on_retry`."""
     if hook is not None and not callable(hook):
         raise TypeError(f"on_retry must be a function, not {type(hook).__name__}")
     return hook
 
 
 def validate_retry_budget(size: object) -> int | None:
-    """Refuse a `retry_budget` that is no number of repeats."""
+    """Return a valid `retry_budget`."""
     if size is None:
         return None
     if isinstance(size, bool) or not isinstance(size, int):
@@ -171,7 +174,7 @@ def validate_retry_budget(size: object) -> int | None:
 
 
 def enable_debug_logging() -> None:
-    """Show the log on stderr, unless the program has set up logging itself."""
+    """Log to stderr, unless the program has configured logging."""
     logger = logging.getLogger("asyncposthog")
     logger.setLevel(logging.DEBUG)
     if not logger.hasHandlers():

@@ -1,7 +1,7 @@
-"""One call, looked at from outside: its raw answer, its stream, or what it would send.
+"""Raw responses, streamed responses, and previews of requests.
 
-A generated method is run once with a recorder in place of the executor. What it would have asked
-for is then performed in another way.
+A generated method is run with an executor that captures its call. The call is then made in another
+way, or only encoded.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class _CapturingExecutor:
 async def _capture(
     name: str, method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> _CapturedCall:
-    """Run a generated method for what it would ask."""
-    if isinstance(method, Resource):  # one that can be called itself
+    """Return the call that a generated method makes. Nothing is sent."""
+    if isinstance(method, Resource):  # a resource that is callable, such as `ph.query`
         method = cast("object", getattr(method, "__call__", method))  # noqa: B004
     if not isinstance(method, MethodType) or not isinstance(method.__self__, Resource):
         _reject_method(name, method)
@@ -114,10 +114,10 @@ def _reject_method(name: str, method: object) -> NoReturn:
 
 
 class RawResponse(Generic[T]):
-    """A successful answer as it came. `parse()` gives what the method would have returned."""
+    """A successful response. `parse()` returns what the method would have returned."""
 
     def __init__(self, operation: Operation, response: httpx.Response, result: T | PostHogError):
-        """Keep the answer, and what it decodes to."""
+        """Keep a response and its decoded result."""
         self.operation = operation
         self.http = response
         self._result = result
@@ -129,12 +129,12 @@ class RawResponse(Generic[T]):
 
     @property
     def headers(self) -> httpx.Headers:
-        """The answer's headers."""
+        """The headers of the response."""
         return self.http.headers
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the call, if it gave one."""
+        """The id of the request, if the server sent one."""
         return _request_id(self.http)
 
     @property
@@ -147,10 +147,10 @@ class RawResponse(Generic[T]):
         return response_text(self.http)
 
     def json(self) -> Any:
-        """Return the body as plain data.
+        """Return the body as JSON data.
 
         Raises:
-            DecodeError: It is not JSON.
+            DecodeError: The body is not JSON.
         """
         return response_json(self.operation, self.http)
 
@@ -158,14 +158,14 @@ class RawResponse(Generic[T]):
         """Return what the method would have returned.
 
         Raises:
-            DecodeError: The body is not what the schema promises.
+            DecodeError: The body does not match the schema.
         """
         if isinstance(self._result, PostHogError):
             raise self._result
         return self._result
 
     def __repr__(self) -> str:
-        """Show the operation and the status."""
+        """Return the id of the operation and the status."""
         return f"<RawResponse {self.operation.id} {self.status}>"
 
 
@@ -200,10 +200,10 @@ async def _decode(captured: _CapturedCall, response: httpx.Response) -> Any:
 
 
 class StreamedResponse:
-    """A successful answer whose body is read piece by piece."""
+    """A successful response whose body is read in chunks."""
 
     def __init__(self, operation: Operation, response: httpx.Response, executor: Executor) -> None:
-        """Keep the open answer."""
+        """Keep an open response."""
         self.operation = operation
         self._response = response
         self._executor = executor
@@ -215,21 +215,21 @@ class StreamedResponse:
 
     @property
     def headers(self) -> httpx.Headers:
-        """The answer's headers."""
+        """The headers of the response."""
         return self._response.headers
 
     @property
     def request_id(self) -> str | None:
-        """The server's id of the call, if it gave one."""
+        """The id of the request, if the server sent one."""
         return _request_id(self._response)
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the body, decompressed, in pieces of `chunk_size` bytes or as they come."""
+        """Yield the decompressed body in chunks of `chunk_size` bytes; None: of any size."""
         async for chunk in self._map_httpx_errors(self._response.aiter_bytes(chunk_size)):
             yield chunk
 
     async def aiter_lines(self) -> AsyncIterator[str]:
-        """Yield the body line by line, without line ends."""
+        """Yield the lines of the body without line endings."""
         async for line in self._map_httpx_errors(self._response.aiter_lines()):
             yield line
 
@@ -252,24 +252,24 @@ class StreamedResponse:
                 del error_to_raise
 
     def _translate_error(self, error: Exception) -> PostHogError | None:
-        """Return what to raise for an error of httpx; None: it is none of its."""
+        """Return the error to raise for one of httpx; None: the error is another one."""
         if isinstance(error, httpx.StreamError):
             return ClosedError(
-                "The answer was read already, or closed.", operation=self.operation.id
+                "The response was already read or closed.", operation=self.operation.id
             )
         if isinstance(error, LookupError | AssertionError | TypeError | ValueError):
             return DecodeError(
-                "The answer is not text in the encoding that it claims.",
+                "The response is not text in its declared encoding.",
                 operation=self.operation.id,
                 status=self.status,
-                suggestion="Read its bytes: aiter_bytes().",
+                suggestion="Read its bytes with aiter_bytes().",
             )
         broken = normalize_error(error, of_httpx=is_network_response(self._response))
         if not isinstance(broken, httpx.HTTPError):
             return None
         if self._executor.transport.is_closed:
             return ClosedError(
-                "The client was closed while its answer was read.", operation=self.operation.id
+                "The client was closed while the response was read.", operation=self.operation.id
             )
         settings = self._executor.settings
         request = self._response.request
@@ -286,7 +286,7 @@ class StreamedResponse:
 async def stream(
     method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> AsyncGenerator[StreamedResponse]:
-    """Perform the call of a generated method and hand its body over as it arrives."""
+    """Make the call of a generated method and return its response with an unread body."""
     captured = await _capture("stream", method, args, kwargs)
     response = await captured.executor.perform(captured.call, stream=True)
     try:
@@ -300,27 +300,27 @@ async def stream(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPreview:
-    """What a call would send."""
+    """The request of a call that was not sent."""
 
     operation: Operation
     method: str
     url: str
-    """Without the query. A project not known yet stands as `{project_id}`."""
+    """Without the query. An id that is not looked up yet is shown as `{project_id}`."""
     query: tuple[tuple[str, str], ...]
     headers: tuple[tuple[str, str], ...]
-    """Those of this call alone; never credentials."""
+    """The headers of this call, without those of the client and without credentials."""
     body: Any
-    """The JSON body as plain data; the fields of a form; None without a body."""
+    """The JSON body as data, or the fields of a form; None without a body."""
     files: tuple[str, ...] = ()
-    """Names of the files of a form."""
+    """File names of a form."""
     allowed: bool = True
-    """False where `read_only` or `allow` would refuse the call."""
+    """Whether `read_only` and `allow` permit the call."""
 
 
 async def dry_run(
     method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> RequestPreview:
-    """Return what a generated method would send. Nothing is sent."""
+    """Return the request of a generated method without sending it."""
     captured = await _capture("dry_run", method, args, kwargs)
     call, executor = captured.call, captured.executor
     request = prepare_request(call, _display_owner(captured))
@@ -353,17 +353,23 @@ def _display_owner(captured: _CapturedCall) -> str | None:
 
 
 def response_json(operation: Operation, response: httpx.Response) -> Any:
-    """Return a JSON body as plain data."""
+    """Return a JSON body as data.
+
+    Raises:
+        DecodeError: The body is not JSON.
+    """
     try:
         return from_json(response.content)
     except ValueError as error:
         raise DecodeError(
-            f"The answer is not JSON: {error}", operation=operation.id, status=response.status_code
+            f"The response is not JSON: {error}",
+            operation=operation.id,
+            status=response.status_code,
         ) from None
 
 
 def response_text(response: httpx.Response) -> str:
-    """Return a body as text, in UTF-8 where the server names an encoding that does not fit."""
+    """Return a body as text; as UTF-8 if it is not in its declared encoding."""
     try:
         return response.text
     except (LookupError, AssertionError, TypeError, ValueError):  # codecs raise all of them

@@ -106,7 +106,7 @@ def test_models_anywhere() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "says"),
     [
-        ({"a": {"b": [1, NAIVE]}}, ValueError, "body.a.b[1] is a datetime without a zone"),
+        ({"a": {"b": [1, NAIVE]}}, ValueError, "body.a.b[1] is a datetime without a time zone"),
         ({"a": Filter(kind="x", value=NAIVE)}, ValueError, "body.a.value is a datetime without"),
         ({"a": Filter(kind="x", value=[{"b": NAIVE}])}, ValueError, "body.a.value[0].b is"),
         ({"a": float("nan")}, ValueError, "body.a is nan"),

@@ -132,7 +132,7 @@ def test_aliases() -> None:
     assert path("@me", format="uuid").endswith("/%40me/")
     assert path("@current", type="integer").endswith("/%40current/")
     assert path("@me", format="uuid", writes=True).endswith("/%40me/")
-    with pytest.raises(ValueError, match="never used for a write"):
+    with pytest.raises(ValueError, match="permitted for a write"):
         path("@current", type="integer", writes=True)
 
 

@@ -1,4 +1,4 @@
-"""Paths: identifiers are checked, percent-encoded and put into the template."""
+"""Encode paths: validate identifiers and put them into the template."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORBIDDEN_CHARACTERS: Final = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]")
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 _ALIASES: Final = frozenset({"@me", "@current"})
-"""What the server takes in place of an identifier."""
+"""Values that the server accepts instead of an identifier."""
 
 _encode = partial(quote, safe="")
 
@@ -92,7 +92,7 @@ def build_path(operation: Operation, owner_id: str | int | None, values: tuple[o
 
 
 def encode_segment(operation: Operation, parameter: Parameter, value: object) -> str:
-    """Check and encode one path parameter."""
+    """Validate and encode one path parameter."""
     if type(value) is int:
         if parameter.format == "uuid":
             raise _wrong_type(operation, parameter, "a UUID", value)
@@ -116,8 +116,8 @@ def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
     segments = value.split("/") if parameter.multi_segment else [value]
     if value == "@current" and operation.writes:
         problem = (
-            "'@current' follows whatever its user last opened in the browser, so it is never "
-            "used for a write; give the identifier"
+            "'@current' is whatever the owner of the key last opened in the browser, so it is not "
+            "permitted for a write; give the identifier"
         )
     elif any(segment == "" for segment in segments):
         problem = "it is empty" if value == "" else "it has an empty segment"
@@ -133,7 +133,7 @@ def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            problem = "it holds half of a surrogate pair, which is no character"
+            problem = "it contains an unpaired surrogate, which cannot be encoded"
     if problem:
         shown = ascii(value if len(value) <= 80 else value[:79] + "…")
         raise ValueError(f"{operation.id}: {parameter.python_name}={shown} is refused: {problem}")
