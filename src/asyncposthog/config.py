@@ -310,8 +310,8 @@ def _organization_id(name: str, value: object) -> str | None:
         raise TypeError(f"{name} must be a UUID, not {type(value).__name__}")
     if value == "@current":
         raise ConfigurationError(
-            "organization_id cannot be '@current', which is whichever organization the owner of the "
-            "key last opened in the browser.",
+            "organization_id cannot be '@current', which is whichever organization the owner of "
+            "the key last opened in the browser.",
             suggestion="Pass the UUID, or leave it out: it is then looked up once and cached.",
         )
     if not re.fullmatch(r"(?i)[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", value):
@@ -335,7 +335,7 @@ def _allow(name: str, value: object) -> tuple[str, ...] | None:
     patterns = tuple(cast("list[object]", value))
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
-            raise TypeError(f"{name} holds {pattern!r}, which is not a pattern")
+            raise TypeError(f"{name} has {pattern!r}, which is not a pattern")
     return cast("tuple[str, ...]", patterns)
 
 

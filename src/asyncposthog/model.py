@@ -29,7 +29,7 @@ class Model(BaseModel):
         extra="allow",
         populate_by_name=True,
         protected_namespaces=(),
-        # There are 1,300 models, of which a program needs a few: each is built on first use.
+        # A program needs few of the many models: each is built on first use.
         defer_build=True,
         ser_json_inf_nan="constants",
     )
@@ -42,7 +42,7 @@ class Model(BaseModel):
         super().__init__(**data)
         self.__pydantic_fields_set__.update(_constants(type(self)))
 
-    # pydantic-core does not call this `__init__` for JSON: without the mark it would, which is slow.
+    # With this mark pydantic-core does not call `__init__` for JSON data, which would be slow.
     __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What to do about an error answer, in one or two sentences. Pure."""
+"""Suggestions for error responses, in one or two sentences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS: Final[dict[KeyKind, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorContext:
-    """What a client knows of itself when it explains an error."""
+    """The settings of a client that suggestions need."""
 
     app: str = "https://us.posthog.com"
     region: Region | None = "us"
@@ -39,7 +39,7 @@ class ErrorContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """An error answer, read."""
+    """A parsed error response."""
 
     operation: Operation
     request: RequestInfo
@@ -53,13 +53,13 @@ class ErrorResponse:
 
 
 def missing_scope(detail: str | None) -> str | None:
-    """Return the scope that a refusal names."""
+    """Return the missing scope that an error message names."""
     found = _MISSING_SCOPE.search(detail or "")
     return found[1] if found else None
 
 
 def accepts_api_keys(response: ErrorResponse) -> bool | None:
-    """Tell whether some API key could make the call: None when the answer does not say."""
+    """Return whether the endpoint accepts API keys; None if the response does not say."""
     detail = response.detail or ""
     if "does not support personal API key access" in detail:
         return False
@@ -71,7 +71,7 @@ def accepts_api_keys(response: ErrorResponse) -> bool | None:
 
 
 def suggestion_for(response: ErrorResponse, context: ErrorContext) -> str:
-    """Return what to do."""
+    """Return a suggestion for an error response."""
     advice = _BY_STATUS.get(response.status)
     if advice is not None:
         return advice(response, context)

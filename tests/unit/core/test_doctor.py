@@ -227,7 +227,7 @@ async def test_the_allow_list_has_no_say() -> None:
 async def test_what_the_doctor_refuses() -> None:
     server = PostHog()
     async with client(server) as ph:
-        with pytest.raises(ValueError, match=r"no operation is called 'feature_flags\.fly'"):
+        with pytest.raises(ValueError, match=r"no operation matches 'feature_flags\.fly'"):
             await ph.doctor(["feature_flags.fly"])
         wrong: list[Any] = ["feature_flags.*", [1], 3, [None]]
         for operations in wrong:
