@@ -69,22 +69,29 @@ def http_client_factory(
     limits = httpx.Limits(max_connections=size, max_keepalive_connections=20)
     timeout = httpx.Timeout(None)  # every request carries its own
     contexts: list[ssl.SSLContext] = []
+    has_proxies = True
 
     def build() -> httpx.AsyncClient:
+        nonlocal has_proxies
         try:
             if not contexts and transport is None:
                 check_proxies()
                 contexts.append(
                     httpx.create_ssl_context()
                 )  # takes tens of milliseconds, and is the same for all
-            return httpx.AsyncClient(
+            client = httpx.AsyncClient(
                 transport=transport,
                 http2=http2,
                 verify=contexts[0] if contexts else True,
                 limits=limits,
                 timeout=timeout,
                 cookies=NoCookies(),
+                # Reading the proxies takes most of the time to build a client, and each connection
+                # has one. Like a single httpx client, we read them once.
+                trust_env=has_proxies,
             )
+            has_proxies = bool(getattr(client, "_mounts", True))
+            return client
         except ConfigurationError:
             raise
         except Exception:

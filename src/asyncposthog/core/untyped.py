@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -42,6 +43,16 @@ def operation_for_path(
     """
     if not isinstance(method, str) or not isinstance(path, str):
         raise TypeError("request() takes a method and a path, both str")
+    operation, query = _parse(method, path, base_url, tuple(files or ()))
+    return operation, {**query}
+
+
+@lru_cache(maxsize=1024)
+def _parse(
+    method: str, path: str, base_url: str, files: tuple[str, ...]
+) -> tuple[Operation, dict[str, object]]:
+    # Cached: programs call the same paths again and again, and parsing one takes longer than
+    # encoding it.
     http_method = method.upper()
     if http_method not in _METHODS:
         raise ValueError(f"request(): unsupported method {method!r}")
@@ -63,7 +74,7 @@ def operation_for_path(
         method=http_method,
         path=bare_path,
         owner=_OWNER_PLACEHOLDERS[placeholders[0]] if placeholders else None,
-        body=Body(media="multipart", files=tuple(files)) if files else Body(),
+        body=Body(media="multipart", files=files) if files else Body(),
         result=Result(kind="json"),
         writes=writes,
     )

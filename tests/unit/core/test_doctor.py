@@ -139,7 +139,7 @@ async def test_projects() -> None:
     )
     absent = only(await examine(server, project_id=9), "project")
     assert absent.ok is False
-    assert "no project 9" in absent.detail
+    assert "project 9 does not exist" in absent.detail
     server.answers["us.posthog.com/api/projects/1/"] = lacks("project:read")
     assert only(await examine(server), "project").ok is None
     server.answers["us.posthog.com/api/projects/1/"] = httpx.Response(

@@ -88,7 +88,7 @@ async def apart(queues: int, each: int) -> None:
     # What happens in one of them is nothing to the others.
     assert sum(windows.asked for windows in asked) <= 4 * queues * each
     assert not harness.scheduler.queues
-    assert not harness.scheduler.queues_by_key
+    assert not harness.scheduler._queues_by_key
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
