@@ -88,9 +88,7 @@ def main() -> int:
         print(f"{len(snapshot.splitlines())} public names are as in the snapshot")
         return 0
     print("\n".join(difference[:100]))
-    print(
-        "the public API has changed; if that is intended, run `python scripts/public_api.py --write`"
-    )
+    print("the public API has changed; if that is intended, run scripts/public_api.py --write")
     return 1
 
 

@@ -306,12 +306,12 @@ class BaseClient:
                 **(options or {}),
                 "headers": {**(options or {}).get("headers", {}), **headers},
             }
-        chosen = executor.default_options
+        call_options = executor.default_options
         if options is not None:
-            chosen = parse_options(options, chosen)
+            call_options = parse_options(options, call_options)
         if files:
             body = untyped.multipart_fields(body, files)
-        response = await executor.perform(Call(operation, (), given, None, body, chosen))
+        response = await executor.perform(Call(operation, (), given, None, body, call_options))
         return untyped.decode_untyped(operation, response)
 
     async def raw(
@@ -449,14 +449,14 @@ class AsyncPostHog(ClientNamespaces, BaseClient):
         """
         from posthog_emulator import Emulator
 
-        chosen = Emulator() if emulator is None else emulator
+        call_options = Emulator() if emulator is None else emulator
         pointing: dict[str, Any] = {
-            "api_key": chosen.key,
-            "project_id": chosen.project_id,
-            "organization_id": chosen.organization_id,
+            "api_key": call_options.key,
+            "project_id": call_options.project_id,
+            "organization_id": call_options.organization_id,
             "host": "http://emulator.localhost",
-            "transport": chosen.transport(),
+            "transport": call_options.transport(),
         }
-        if not chosen.settings.rate_limits and "limiter" not in settings:
+        if not call_options.settings.rate_limits and "limiter" not in settings:
             pointing["limits"] = False
         return cls(**{**pointing, **settings})

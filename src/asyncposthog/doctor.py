@@ -171,8 +171,8 @@ async def _check_region(executor: Executor, error: AuthenticationError) -> Check
         )
     except PermissionDeniedError:
         pass
-    except PostHogError as failed:
-        return Check("region", False, f"{error.message}; the other region: {failed.message}")
+    except PostHogError as other_error:
+        return Check("region", False, f"{error.message}; the other region: {other_error.message}")
     return Check(
         "region",
         False,
@@ -218,11 +218,11 @@ async def _check_scopes(executor: Executor, selected: list[Operation]) -> list[C
     except PostHogError as error:
         checks.append(Check("scopes", None, f"cannot be asked with this key ({error.message})"))
         return checks
-    held = key.get("scopes")
-    if not isinstance(held, list):
+    granted = key.get("scopes")
+    if not isinstance(granted, list):
         checks.append(Check("scopes", None, "the server does not tell"))
         return checks
-    scopes = {str(scope) for scope in cast("list[object]", held)}
+    scopes = {str(scope) for scope in cast("list[object]", granted)}
     needed: dict[str, list[str]] = {}
     for operation in selected:
         for scope in operation.scopes:

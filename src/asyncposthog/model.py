@@ -67,9 +67,9 @@ class Model(BaseModel):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field by its API or Python name; `default` if the server did not send it."""
-        known = python_names(type(self)).get(name)
-        if known is not None and known in self.__pydantic_fields_set__:
-            return self.__dict__[known]
+        field_name = python_names(type(self)).get(name)
+        if field_name is not None and field_name in self.__pydantic_fields_set__:
+            return self.__dict__[field_name]
         extra = self.__pydantic_extra__
         return default if extra is None else extra.get(name, default)
 
@@ -109,14 +109,14 @@ def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
 
 def _constants(cls: type[BaseModel]) -> frozenset[str]:
     """Return the names of fields whose default is their only possible value."""
-    found: frozenset[str] | None = cls.__dict__.get(_CONSTANTS)
-    if found is None:
+    constants: frozenset[str] | None = cls.__dict__.get(_CONSTANTS)
+    if constants is None:
         ensure_fields_built(cls)
-        found = frozenset(
+        constants = frozenset(
             name
             for name, field in cls.model_fields.items()
             if get_origin(field.annotation) is Literal
             and field.default in get_args(field.annotation)
         )
-        setattr(cls, _CONSTANTS, found)
-    return found
+        setattr(cls, _CONSTANTS, constants)
+    return constants

@@ -48,10 +48,10 @@ def mask_target(target: str) -> str:
     """Return a path with secret-like query parameters and API keys masked."""
     pieces: list[str] = []
     done = 0
-    while found := _PARAMETER.search(target, done):
-        end = found.end()
+    while match := _PARAMETER.search(target, done):
+        end = match.end()
         pieces.append(target[done:end])
-        if _SECRET_NAME.search(found[1]):
+        if _SECRET_NAME.search(match[1]):
             value = _VALUE.match(target, end)
             pieces.append("***")
             end = value.end() if value else end
@@ -83,10 +83,10 @@ class Redactor(Unpicklable):
 
     def __init__(self, secrets: Iterable[str]) -> None:
         """Keep the secrets, and their forms in URLs, JSON and Python literals."""
-        known = [s for s in secrets if len(s) >= _MIN_SECRET_CHARS]
+        maskable = [s for s in secrets if len(s) >= _MIN_SECRET_CHARS]
         forms = {
             form
-            for s in known
+            for s in maskable
             for form in (s, quote(s, safe=""), json.dumps(s)[1:-1], repr(s.encode())[2:-1])
         }
         # The longest first: a short form may be part of a longer one.

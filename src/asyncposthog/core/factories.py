@@ -95,10 +95,10 @@ def http_client_factory(
         except ConfigurationError:
             raise
         except Exception:
-            failed = environment_error()
+            error = environment_error()
         # Outside of the handler: the original exception may show the password of a proxy, and must
         # not become the context.
-        raise failed
+        raise error
 
     return build
 
@@ -130,14 +130,14 @@ def limiter_factory(
     clock: Clock | None,
 ) -> Callable[[], Limiter] | None:
     """Validate the rate-limit settings, and return a function that builds the limiter."""
-    usual = (query_plan, query_slots) == ("auto", 3)
-    if limits is False and not usual:
+    is_default = (query_plan, query_slots) == ("auto", 3)
+    if limits is False and not is_default:
         raise ConfigurationError(
             "limits=False was given together with query_plan or query_slots.",
             suggestion="Leave limits out: the default limits apply then.",
         )
     if limiter is not None:
-        if limits or not usual:
+        if limits or not is_default:
             raise ConfigurationError(
                 "limiter was given together with limits, query_plan or query_slots.",
                 suggestion="Configure the limiter itself: RateLimiter(limits=…).",
@@ -156,10 +156,10 @@ def limiter_factory(
             limits=limits, query_plan=query_plan, query_slots=query_slots, clock=clock
         )
 
-    if limits is None and usual:
+    if limits is None and is_default:
         return make
-    made = make()
-    return lambda: made
+    built = make()
+    return lambda: built
 
 
 def validate_on_retry(hook: OnRetry | None) -> OnRetry | None:

@@ -276,10 +276,12 @@ def _parse_project_id(value: object) -> int | None:
 
 def _parse_organization_id(value: object) -> str | None:
     """Return a valid organization id of a response, or None."""
-    found = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
-    if not isinstance(found, str):
+    organization_id = (
+        cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
+    )
+    if not isinstance(organization_id, str):
         return None
     try:
-        return validate_option("organization_id", found)
+        return validate_option("organization_id", organization_id)
     except ConfigurationError:
         return None

@@ -38,10 +38,10 @@ class Resource:
         body: object = OMIT,
         options: RequestOptions | None = None,
     ) -> Awaitable[Any]:
-        executor, chosen = self._executor, self._executor.default_options
+        executor, call_options = self._executor, self._executor.default_options
         if options is not None:
-            chosen = parse_options(options, chosen)
-        return executor.call(Call(operation, path, query, headers, body, chosen))
+            call_options = parse_options(options, call_options)
+        return executor.call(Call(operation, path, query, headers, body, call_options))
 
     def _cursor(
         self,
@@ -54,10 +54,12 @@ class Resource:
         concurrency: int = 1,
         options: RequestOptions | None = None,
     ) -> Cursor[Any]:
-        executor, chosen = self._executor, self._executor.default_options
+        executor, call_options = self._executor, self._executor.default_options
         if options is not None:
-            chosen = parse_options(options, chosen)
-        return executor.cursor(Call(operation, path, query, headers, body, chosen), concurrency)
+            call_options = parse_options(options, call_options)
+        return executor.cursor(
+            Call(operation, path, query, headers, body, call_options), concurrency
+        )
 
 
 def get_executor(resource: Resource) -> Executor:

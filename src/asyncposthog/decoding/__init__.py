@@ -80,8 +80,8 @@ def _decode_untyped(content: bytes, operation: Operation, media: str) -> Any:
 
 
 def _text(content: bytes, media: str, operation: Operation) -> str:
-    found = _CHARSET.search(media)
-    charset = found[1] if found else "utf-8"
+    match = _CHARSET.search(media)
+    charset = match[1] if match else "utf-8"
     try:
         return content.decode(charset)
     except (LookupError, ValueError):  # unknown encoding, not a text encoding, or invalid bytes

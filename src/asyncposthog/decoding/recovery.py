@@ -46,12 +46,12 @@ def decode_partial(
         errors_by_path: dict[Path, dict[str, Any]] = {}
         for detail in primary_errors(error):  # a union has an error for each of its choices
             errors_by_path.setdefault(locate(detail["loc"], data), detail)
-        parents = {place[:n] for place in errors_by_path for n in range(len(place))}
-        for place, detail in errors_by_path.items():
+        parents = {location[:n] for location in errors_by_path for n in range(len(location))}
+        for location, detail in errors_by_path.items():
             # If one choice of a union has an error for the object and another for a part of it, the
             # part is removed first. If that does not help, the next pass removes the object.
-            if place not in parents and _exists(data, place):
-                path = _remove_at(data, place)
+            if location not in parents and _exists(data, location):
+                path = _remove_at(data, location)
                 removed.add(path)
                 mismatches.setdefault(path, from_pydantic_error(path, detail))
         if () in removed:

@@ -208,9 +208,11 @@ def _redact_body(error_body: ErrorBody, context: ErrorContext) -> ErrorBody:
             return None
         # Redacted before it is shortened: a truncated key is not recognized. The end of a long text
         # may be a truncated key, and is removed.
-        shown = context.redact(text[:_MAX_REDACTED_CHARS])
+        redacted = context.redact(text[:_MAX_REDACTED_CHARS])
         return (
-            shorten(shown if len(text) <= _MAX_REDACTED_CHARS else shown[:-_MAX_KEY_CHARS], limit)
+            shorten(
+                redacted if len(text) <= _MAX_REDACTED_CHARS else redacted[:-_MAX_KEY_CHARS], limit
+            )
             or None
         )
 

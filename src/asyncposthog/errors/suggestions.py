@@ -54,8 +54,8 @@ class ErrorResponse:
 
 def missing_scope(detail: str | None) -> str | None:
     """Return the missing scope that an error message names."""
-    found = _MISSING_SCOPE.search(detail or "")
-    return found[1] if found else None
+    hint = _MISSING_SCOPE.search(detail or "")
+    return hint[1] if hint else None
 
 
 def accepts_api_keys(response: ErrorResponse) -> bool | None:
@@ -91,8 +91,8 @@ def _bad_request(response: ErrorResponse, context: ErrorContext) -> str:
     if response.attr:
         return f"Check the argument {response.attr.replace('__', '.')}."
     if "/query/" in response.operation.path:
-        found = (a for words, a in _QUERY_HINTS if words.search(response.detail or ""))
-        return next(found, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
+        hint = (a for words, a in _QUERY_HINTS if words.search(response.detail or ""))
+        return next(hint, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
     return _DEFAULT
 
 

@@ -128,12 +128,12 @@ def _relax(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[S
     keep_serializer = kind in _MODELS or "serialization" in schema
     for key in ("items_schema", "values_schema"):
         if isinstance(schema.get(key), dict):
-            inner, found = _relax(schema[key], resolve, annotation)
+            inner, inner_keeps = _relax(schema[key], resolve, annotation)
             schema[key] = _nullable(inner)
-            keep_serializer |= found
+            keep_serializer |= inner_keeps
     if kind not in _MODELS and isinstance(schema.get("schema"), dict):
-        schema["schema"], found = _relax(schema["schema"], resolve, annotation)
-        keep_serializer |= found
+        schema["schema"], inner_keeps = _relax(schema["schema"], resolve, annotation)
+        keep_serializer |= inner_keeps
     return schema, keep_serializer
 
 
@@ -142,9 +142,9 @@ def _relax_choices(union: Schema, resolve: _Resolve, annotation: Annotation) -> 
     choices: list[Schema | tuple[Schema, str]] = union["choices"]
     keep_serializer = False
     for index, choice in enumerate(choices):
-        relaxed, found = _relax(_choice_schema(choice), resolve, annotation)
+        relaxed, inner_keeps = _relax(_choice_schema(choice), resolve, annotation)
         choices[index] = (relaxed, choice[1]) if isinstance(choice, tuple) else relaxed
-        keep_serializer |= found
+        keep_serializer |= inner_keeps
     return keep_serializer
 
 

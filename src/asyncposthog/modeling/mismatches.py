@@ -112,10 +112,10 @@ class _CompiledAnnotation:
         return self._values
 
     def _argument(self, container: type, position: int) -> _CompiledAnnotation:
-        found = [b for b in self.branches if get_origin(b) is container]
-        if self.accepts_any or len(found) != 1:
+        members = [b for b in self.branches if get_origin(b) is container]
+        if self.accepts_any or len(members) != 1:
             return _ANY_ANNOTATION
-        return _CompiledAnnotation(get_args(found[0])[position])
+        return _CompiledAnnotation(get_args(members[0])[position])
 
 
 _Plan: TypeAlias = "tuple[tuple[str, str, bool, _CompiledAnnotation], ...]"

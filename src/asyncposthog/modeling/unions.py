@@ -98,7 +98,7 @@ class VariantSelector:
         return _closest_variant(data, best)
 
     def _build_signatures(self) -> Sequence[_Variant]:
-        found: list[_Variant] = []
+        variants: list[_Variant] = []
         for name, variant in self._variants.items():
             if isinstance(variant, str):
                 models = _models(self._annotation(), set())
@@ -106,8 +106,8 @@ class VariantSelector:
                 if match is None:
                     return ()  # not selectable before all variants are known
                 variant = match
-            found.append((name, variant, _signature(variant)))
-        return tuple(found)
+            variants.append((name, variant, _signature(variant)))
+        return tuple(variants)
 
 
 def _closest_variant(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
@@ -173,16 +173,16 @@ def _is_reference_to(reference: str, cls: type[BaseModel]) -> bool:
     return reference.startswith(f"{cls.__module__}.{cls.__qualname__}:{id(cls)}")
 
 
-def _models(annotation: Any, seen: set[int]) -> Iterator[type[BaseModel]]:
+def _models(annotation: Any, visited: set[int]) -> Iterator[type[BaseModel]]:
     """Yield the models in an annotation, which may be recursive."""
-    if id(annotation) in seen:
+    if id(annotation) in visited:
         return
-    seen.add(id(annotation))
+    visited.add(id(annotation))
     annotation = resolve_type_alias(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models(argument, seen)
+        yield from _models(argument, visited)
 
 
 class UnknownVariantAsDict:

@@ -269,7 +269,7 @@ class ClientPool:
         for clients in self._idle.values():
             while clients and clients[0].idle_since < before:
                 self._discard(clients.pop(0), urgent=False)
-        for pooled in [one for one in self._shared if not one.calls and one.idle_since < before]:
+        for pooled in [p for p in self._shared if not p.calls and p.idle_since < before]:
             self._shared.remove(pooled)
             self._discard(pooled, urgent=False)
 
@@ -488,23 +488,23 @@ class _MiddlewareStream(httpx.AsyncByteStream):
 
 async def close_all(streams: list[LeasedStream]) -> None:
     """Close responses that the caller does not get."""
-    failed: BaseException | None = None
+    error_to_raise: BaseException | None = None
     while streams:
         try:
             await streams.pop().aclose()
         except httpx.HTTPError:
             pass  # it is closed nevertheless
         except BaseException as error:
-            failed = error  # close the others first
-    if failed is not None:
-        raise failed
+            error_to_raise = error  # close the others first
+    if error_to_raise is not None:
+        raise error_to_raise
 
 
 async def hand_to_caller(response: httpx.Response, streams: list[LeasedStream]) -> None:
     """Pass a streamed response to the caller; close those that middleware did not return."""
     own = response.stream
-    if response.is_closed or any(one is own for one in streams):
-        await close_all([one for one in streams if one is not own])
+    if response.is_closed or any(stream is own for stream in streams):
+        await close_all([stream for stream in streams if stream is not own])
     elif streams:
         response.stream = _MiddlewareStream(cast("httpx.AsyncByteStream", own), [*streams])
     streams.clear()  # the caller closes it from now on

@@ -28,9 +28,9 @@ _SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 def environment_error() -> ConfigurationError:
     """Return an error that names the environment variable which httpx cannot use."""
     for check in (_key_log_error, _certificate_error, _proxy_error):
-        found = check()
-        if found is not None:
-            return found
+        error = check()
+        if error is not None:
+            return error
     return ConfigurationError(
         "No HTTP client can be built from the proxies and certificates in the environment.",
         suggestion="Check NO_PROXY, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and SSL_CERT_FILE.",
@@ -86,9 +86,9 @@ def check_proxies() -> None:
     Raises:
         ConfigurationError: A proxy URL is invalid. The message names the variable.
     """
-    found = _proxy_address_error(getproxies_environment())
-    if found is not None:
-        raise found
+    error = _proxy_address_error(getproxies_environment())
+    if error is not None:
+        raise error
 
 
 def proxy_variable(base: str) -> str | None:
@@ -103,8 +103,8 @@ def proxy_variable(base: str) -> str | None:
 
 def _proxy_error() -> ConfigurationError | None:
     proxies = getproxies_environment()
-    if found := _proxy_address_error(proxies):
-        return found
+    if error := _proxy_address_error(proxies):
+        return error
     if proxies.get("no"):
         return _variable_error(
             _variable_name("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"

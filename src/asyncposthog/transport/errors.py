@@ -105,11 +105,11 @@ def _redact_argument(argument: object, redact: Redactor) -> object:
 
 
 def _is_certificate_error(error: BaseException | None) -> bool:
-    seen: set[int] = set()  # a chain may be a cycle
-    while error is not None and id(error) not in seen:
+    visited: set[int] = set()  # a chain may be a cycle
+    while error is not None and id(error) not in visited:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 

@@ -378,7 +378,7 @@ class Transport:
                     self._start_timeout(call, scope)
                     return await self._run_middleware(call)
         except httpx.HTTPError as error:
-            failed: PostHogError = from_httpx_error(
+            error_to_raise: PostHogError = from_httpx_error(
                 error,
                 call.context.hosts.app,
                 call.context.redactor,
@@ -391,7 +391,7 @@ class Transport:
                 await close_all(call.open_streams)
             raise
         else:
-            failed = self._cancellation_error(call)
+            error_to_raise = self._cancellation_error(call)
         finally:
             self._scopes.discard(scope)
         if call.open_streams:
@@ -399,9 +399,9 @@ class Transport:
             await close_all(call.open_streams)
         # Outside of the handler: httpx's exception holds the request, and with it the key.
         try:
-            raise failed
+            raise error_to_raise
         finally:
-            del failed  # or the traceback, which refers to this frame, would keep it alive
+            del error_to_raise  # or the traceback, which refers to this frame, would keep it alive
 
     def _remaining(self, call: InFlightCall) -> float | None:
         """Return the seconds until the deadline of a call; None: it has none."""
@@ -507,7 +507,7 @@ class Transport:
         default_request = request is None and prepared.method == "GET" and not prepared.headers
         response: httpx.Response | None = None
         reusable = False
-        held: LeasedStream | None = None
+        leased_stream: LeasedStream | None = None
         try:
             if self._pool.fixed and self._pool.discarded:
                 # A connection that is still to be closed counts against the user's limit.
@@ -540,9 +540,9 @@ class Transport:
                     response, context.max_bytes, prepared, call.spec.operation.id
                 )
             else:
-                held = LeasedStream(cast("httpx.AsyncByteStream", response.stream), lease)
-                response.stream = held
-                call.open_streams.append(held)
+                leased_stream = LeasedStream(cast("httpx.AsyncByteStream", response.stream), lease)
+                response.stream = leased_stream
+                call.open_streams.append(leased_stream)
             reusable = True
         except BaseException as error:
             if admission is not None and isinstance(error, NOT_SENT_ERRORS):
@@ -554,7 +554,7 @@ class Transport:
                     await close(response)
             raise
         finally:
-            if held is None or not reusable:
+            if leased_stream is None or not reusable:
                 lease.release(reusable)
             if self._pool.discarded:
                 await self._pool.close_discarded()

@@ -32,9 +32,13 @@ def remove_orphans(client: httpx.AsyncClient) -> list[Any]:
         listed = cast("list[Any]", connections)
         every = cast("list[Any]", requests)
         assigned = {id(getattr(request, "connection", None)) for request in every}
-        orphans = [one for one in listed if id(one) not in assigned and not _usable(one)]
-        for one in orphans:
-            listed.remove(one)
+        orphans = [
+            connection
+            for connection in listed
+            if id(connection) not in assigned and not _usable(connection)
+        ]
+        for connection in orphans:
+            listed.remove(connection)
         orphans += orphans
     return orphans
 

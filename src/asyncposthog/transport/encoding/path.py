@@ -135,8 +135,8 @@ def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
         except UnicodeEncodeError:
             problem = "it contains an unpaired surrogate, which cannot be encoded"
     if problem:
-        shown = ascii(value if len(value) <= 80 else value[:79] + "…")
-        raise ValueError(f"{operation.id}: {parameter.python_name}={shown} is refused: {problem}")
+        excerpt = ascii(value if len(value) <= 80 else value[:79] + "…")
+        raise ValueError(f"{operation.id}: {parameter.python_name}={excerpt} is refused: {problem}")
 
 
 def _wrong_type(
