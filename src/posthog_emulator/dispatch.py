@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from asyncposthog.operation import Operation
-from posthog_emulator.features.flags.lookup import project_id_for_token
 from posthog_emulator.http.errors import (
     ApiError,
     invalid,
@@ -175,7 +174,7 @@ class Dispatcher:
     def _values(self, call: Call, match: Match) -> tuple[str, ...]:
         account = self._world.accounts.account
         token = call.request.value("token")
-        named = None if token is None else project_id_for_token(self._world, token)
+        named = None if token is None else self._world.project_id_for_token(token)
         own = {
             (PROJECTS, "@current"): str(named or account.project_id),
             (ORGANIZATIONS, "@current"): account.organization_id,

@@ -21,6 +21,7 @@ from posthog_emulator.rate_limits.rate_limits import QueryPlan
 from posthog_emulator.schema.catalogue import Schema
 from posthog_emulator.schema.forms import Form
 from posthog_emulator.schema.parameters import split
+from posthog_emulator.timestamps import format_utc
 
 from .accounts import Account, Accounts, Key
 from .api_schema import ApiSchema
@@ -180,7 +181,7 @@ class EmulatorState:
 
     def now(self) -> str:
         """The moment, as the server writes it."""
-        return self.settings.clock().astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return format_utc(self.settings.clock())
 
     def number(self, template: str) -> int:
         """The next number of a collection."""
@@ -205,6 +206,13 @@ class EmulatorState:
         """Whether there is a project of that number."""
         row = self.store.bucket(PROJECTS).find(project)
         return row is not None and not row.deleted
+
+    def project_id_for_token(self, token: str) -> int | None:
+        """Return the project with a project token; None if there is none."""
+        for row in self.store.bucket(PROJECTS):
+            if not row.deleted and row.data.get("api_token") == token:
+                return int(row.data["id"])
+        return None
 
     def insert(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["iso", "micros", "moment", "parsed"]
+__all__ = ["format_utc", "iso", "micros", "moment", "parsed"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -34,3 +34,8 @@ def parsed(text: str) -> int | None:
 def iso(value: int) -> str:
     """ISO 8601 as the events API writes it: `2026-01-01T00:00:00.123456+00:00`."""
     return moment(value).isoformat()
+
+
+def format_utc(at: datetime) -> str:
+    """Return an aware timestamp as most endpoints write it: `2026-01-01T00:00:00Z`."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Group endpoints: finding, properties, and their values."""
+"""Group endpoints: find a group, change its properties, list property values."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _requested_group(call: Call) -> Group:
     call.locate()
     index, key = call.request.value("group_type_index") or "", call.request.value("group_key")
     groups = call.world.events.project(int(call.values[0])).groups
-    found = groups.find(int(index), key) if index.isdigit() and key is not None else None
-    if found is None:
+    group = groups.find(int(index), key) if index.isdigit() and key is not None else None
+    if group is None:
         raise not_found()
-    return found
+    return group
 
 
 def _find(call: Call) -> Answer:
@@ -47,22 +47,22 @@ def _delete_property(call: Call) -> Answer:
 
 
 def _update_properties(
-    call: Call, group: Group, given: Mapping[str, object], unset: str | None
+    call: Call, group: Group, properties: Mapping[str, object], unset: str | None
 ) -> None:
     store = call.world.events
     with store.lock:
         project = store.project(int(call.values[0]))
-        group.properties.update(given)
+        group.properties.update(properties)
         if unset is not None:
             group.properties.pop(unset, None)
         project.groups.mark_dirty(group)
-        project.property_types.record("group", given)
+        project.property_types.record("group", properties)
 
 
 def _property_values(call: Call) -> Answer:
     call.locate()
     index = call.request.value("group_type_index") or "0"
-    found = most_common_values(
+    values = most_common_values(
         call,
         "groups",
         call.request.value("key") or "",
@@ -70,7 +70,7 @@ def _property_values(call: Call) -> Answer:
         ["group_type_index = ?"],
         [int(index)],
     )
-    return json_answer(200, {"results": found, "refreshing": False})
+    return json_answer(200, {"results": values, "refreshing": False})
 
 
 def _group_response(call: Call, group: Group) -> Answer:

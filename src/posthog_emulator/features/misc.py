@@ -1,4 +1,4 @@
-"""What a key may ask about itself."""
+"""Operations with a handler but no feature of their own: current key, logs, insight variables."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _get_current_key(call: Call) -> Answer:
     if schema is None:
         return schema_answer(call)
     key, world = call.key, call.world
-    made = world.shapes.made(schema)
-    about = {
+    sample = world.shapes.made(schema)
+    key_data = {
         "id": "emulated-key",
         "label": "Emulated key",
         "user_id": world.accounts.account.user_id,
@@ -30,7 +30,7 @@ def _get_current_key(call: Call) -> Answer:
         "scoped_organizations": None if key.organizations is None else sorted(key.organizations),
         "mask_value": f"{key.value[:4]}...{key.value[-4:]}",
     }
-    return json_answer(call.operation.result.status, {**made, **about})
+    return json_answer(call.operation.result.status, {**sample, **key_data})
 
 
 def _query_logs(call: Call) -> Answer:
@@ -43,6 +43,7 @@ def _query_logs(call: Call) -> Answer:
 def _create_insight_variable(call: Call) -> Answer:
     call.locate()
     row = created(call)
+    # The server derives `code_name`, by which queries refer to the variable, from the name.
     plain = re.sub(r"[^a-zA-Z0-9\s_]", "", str(row.data.get("name") or ""))
     row.data["code_name"] = plain.lower().replace(" ", "_")
     return item_answer(call, row)

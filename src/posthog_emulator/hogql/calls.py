@@ -1,4 +1,4 @@
-"""Calls of functions and aggregates, and windows."""
+"""Translate calls of functions, aggregates and window functions."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["call_function", "is_aggregate", "ordered", "window_function"]
 
+# Function names are case-sensitive in ClickHouse, except for some; these are translated.
 _ANY_CASE: Final[Mapping[str, str]] = {
     name.lower(): name
     for name in (
@@ -101,8 +102,8 @@ def _unknown(name: str) -> HogQLError:
     near = get_close_matches(name, [*FUNCTIONS, *AGGREGATES, *SPECIAL], n=1)
     hint = f" Perhaps you meant '{near[0]}(...)'?" if near else ""
     return HogQLError(
-        f"Unsupported function call '{name}(...)'.{hint} The emulator answers functions it does "
-        "not translate only through emulator.on_query()."
+        f"Unsupported function call '{name}(...)'.{hint} Functions that the emulator does not "
+        "translate need a stub: give the rows with emulator.on_query()."
     )
 
 
@@ -137,6 +138,7 @@ def _aggregated(
             )
     if distinct and name not in {"count", "countIf"}:
         raise untranslated(f"{name}(DISTINCT ...)")
+    # `sumIf(x, condition)` is the aggregate `sum(x)` with a FILTER clause in DuckDB.
     base = name[:-2] if conditional else name
     call = Call(base, given, text.parameters, now=text.now, distinct=distinct)
     made = aggregate.make(call, tail)
@@ -214,7 +216,8 @@ def ordered(value: Value, node: Any) -> tuple[str, str]:
     way = "DESC" if descending else "ASC"
     keys = [f"{key} {way} NULLS {nulls}" for key in _keys(value)]
     if value.type.is_float:
-        # NaN is last in ClickHouse either way, the greatest number in DuckDB.
+        # ClickHouse sorts NaN with NULL, whatever the direction; in DuckDB it is the greatest
+        # number.
         keys.insert(0, f"isnan({value.sql}) {'DESC' if nulls == 'FIRST' else 'ASC'} NULLS {nulls}")
     return ", ".join(keys), f"{value.text} {way}"
 

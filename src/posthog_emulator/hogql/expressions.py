@@ -1,4 +1,4 @@
-"""Expressions: from sqlglot's tree to values."""
+"""Translate expressions from sqlglot's nodes to values."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ class Expressions:
         try:
             return call_function(self, call)
         except Unbounded:
+            # As on the server: a comparison with an unset bound of the filters is always true.
             if name not in operators.COMPARISONS:
                 raise
             return truth("true", "equals(true, true)")
@@ -157,7 +158,7 @@ class Expressions:
         try:
             return constant(int(text) if text.isdigit() else float(text))
         except ValueError:
-            raise HogQLError(f"{text} is no number.") from None
+            raise HogQLError(f"{text} is not a number.") from None
 
     def _not(self, node: Any) -> Value:
         inner = node.this
@@ -240,7 +241,9 @@ class Expressions:
             for n, (part, (name, kind)) in enumerate(zip(parts, inner.columns, strict=True))
         ]
         left, right = _row([pair[0] for pair in pairs]), _row([pair[1] for pair in pairs])
+        # IN is NULL in DuckDB if the subquery has a NULL and no match; it is false in ClickHouse.
         sql = f"coalesce({left} IN (SELECT {right} FROM ({inner.sql}) AS q), false)"  # noqa: S608
+        # NaN equals itself in DuckDB, but not in ClickHouse.
         if any(kind.is_float for _, _, kind in pairs):
             sql = f"({sql} AND NOT coalesce({' OR '.join(_not_numbers(pairs))}, false))"
         if len(pairs) == 1 and value.type.nullable and inner.columns[0][1].nullable:
@@ -263,7 +266,7 @@ class Expressions:
             raise HogQLError(f"Could not find a cohort with id {cohort.text}")
         told = self.translator.context.cohort_problems.get(found[0])
         if told is not None:
-            raise HogQLError(f"The members of the cohort are not known. {told}")
+            raise HogQLError(f"The members of the cohort could not be calculated. {told}")
         if value.type.name != "UUID":
             raise no_common_type(value.type, "UUID")
         team = self.translator.context.team_id

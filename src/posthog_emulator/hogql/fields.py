@@ -1,4 +1,4 @@
-"""Fields: chains of names, from tables down into the JSON of properties."""
+"""Resolve fields: chains of names, from tables to the JSON of properties."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OTHER: Final = (
     r"^\s*(\d{4}|\d{6}|\d{8}|\d{9,14}(\.\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|"
     r"\d{1,2}\s+[A-Za-z]{3,9}.*|[A-Za-z]{3,9},?\s+\d{1,2}.*)\s*$"
 )
-"""Forms in which ClickHouse may see a moment as well."""
+"""Formats that ClickHouse may parse as a timestamp as well; the emulator raises an error."""
 
 
 class NotAField(Exception):
@@ -40,7 +40,7 @@ def key_of(node: Any) -> Key:
         return int(str(node.this))
     if isinstance(node, exp.Identifier):
         return str(node.this)
-    raise untranslated("what stands behind a dot")
+    raise untranslated("this expression after a dot")
 
 
 def chain(node: Any) -> list[Key]:
@@ -116,6 +116,7 @@ def extended(value: Value, key: Key, types: Types) -> Value:
 
 def _property(json: Json, types: Types) -> Value:
     sql = f"json_extract_string({json.root}, {path(json.keys)})"
+    # HogQL casts a property to the type its definition has; nested keys have no definition.
     declared = types.get((json.scope, str(json.keys[0]))) if len(json.keys) == 1 else None
     if declared == "Numeric":
         return Value(number_in(sql), FLOAT.or_null(), "")
@@ -129,6 +130,7 @@ def _property(json: Json, types: Types) -> Value:
 
 def path(keys: Sequence[Key]) -> str:
     """The SQL of a path into JSON; a number counts from 1, as in ClickHouse."""
+    # DuckDB's JSON paths cannot quote every character; a JSON pointer can express any key.
     pointer = any(isinstance(key, str) and not _PLAIN.match(key) for key in keys)
     if pointer:
         steps = [
@@ -143,7 +145,8 @@ def path(keys: Sequence[Key]) -> str:
 def best_effort(sql: str) -> str:
     """The SQL of a moment read from text: ISO 8601, or seconds since 1970; NULL if it is none."""
     number = f"regexp_full_match({sql}, '\\d{{9,10}}')"
-    told = quoted("the emulator reads moments of ISO 8601 only, or seconds since 1970")
+    # Returning NULL for the other formats would be wrong silently, so the query fails instead.
+    told = quoted("the emulator parses timestamps in ISO 8601 or seconds since 1970 only")
     return (
         f"(CASE WHEN regexp_full_match({sql}, '{_ISO}') "
         f"THEN timezone('UTC', TRY_CAST({sql} AS TIMESTAMPTZ)) "

@@ -1,4 +1,4 @@
-"""Comparisons, arithmetic and logic, with HogQL's and ClickHouse's ideas of NULL and of types."""
+"""Comparisons, arithmetic and logic, with the NULL and type rules of HogQL and ClickHouse."""
 
 from __future__ import annotations
 
@@ -196,6 +196,7 @@ def elements(value: Value) -> list[Value]:
 
 def contains(value: Value, options: Sequence[Value], *, negate: bool, text: str) -> Value:
     """Whether a value is among others; NULL is itself when it is among them."""
+    # HogQL's IN finds NULL in a list with NULL; SQL's does not, so that it is a test of its own.
     missing = any(option.literal is None for option in options)
     known = [option for option in options if option.literal is not None]
     tests: list[str] = []
@@ -249,6 +250,7 @@ def arithmetic(name: str, left: Value, right: Value) -> Value:
     sql = f"({left.number} {_ARITHMETIC[name]} {right.number})"
     if wanted.name == "Decimal":
         return combined(f"CAST({sql} AS {wanted.duckdb})", wanted.plain, text, left, right)
+    # ClickHouse gives the result of integer arithmetic twice the bits of the larger operand.
     (signed_a, bits_a), (signed_b, bits_b) = bits_of(left.type), bits_of(right.type)
     signed = signed_a or signed_b or name == "minus"
     kind = integer(min(64, max(bits_a, bits_b) * 2), signed=signed)
@@ -270,6 +272,7 @@ def divisor(value: Value) -> str:
     """The SQL of a whole number that something is divided by."""
     if value.is_constant and value.literal:
         return value.number
+    # Whole division by zero is an error in ClickHouse and NULL in DuckDB.
     return f"(CASE WHEN {value.number} = 0 THEN error('Division by zero') ELSE {value.number} END)"
 
 

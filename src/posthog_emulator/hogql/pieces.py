@@ -1,4 +1,4 @@
-"""Pieces of queries that are written apart: expressions, and what to sort by."""
+"""Parse single expressions and sort keys, as EventsQuery and property filters have them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def expression(text: str) -> Expression:
         raise HogQLError(f"Syntax error: expected an expression, not {text!r}.")
     tree = parsed.expressions[0]
     if not isinstance(tree, exp.Alias):
-        # Whatever closes parentheses it did not open is seen when they stand around it.
+        # Parsed again in parentheses: an expression such as `1) OR (1` would otherwise escape
+        # from the parentheses that it is put into.
         parse(f"SELECT ({text}\n)")
         return Expression(f"({text}\n)", f"({text}\n)", None, _aggregates(tree))
     inner = tree.this.sql("clickhouse")

@@ -1,4 +1,4 @@
-"""`{placeholders}`: values, and what a query's filters and variables make of theirs."""
+"""Resolve `{placeholders}`: values, `{filters}` and `{variables}`."""
 
 from __future__ import annotations
 

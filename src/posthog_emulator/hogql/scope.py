@@ -1,4 +1,4 @@
-"""What the names in one SELECT mean."""
+"""Names in one SELECT: tables, columns, aliases and lambda arguments."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Source:
         return ""
 
     def _filled(self, sql: str, type: Type) -> str:
-        """ClickHouse has empty values, not NULL, in the rows an outer join found nothing for."""
+        """Return the SQL of a column, with its empty value in rows that an outer join added."""
+        # ClickHouse fills unmatched rows of an outer join with empty values, DuckDB with NULL.
         return f"coalesce({sql}, {type.empty})" if self.outer and not type.nullable else sql
 
 
@@ -76,7 +77,8 @@ class TableSource(Source):
     def _value(self, name: str, column: Column) -> Value:
         own = column.sql.format(self.alias)
         sql = self._filled(own, column.type)
-        # Where an outer join found nothing, there is no JSON to look into.
+        # Properties are read from the column itself: the empty value of an unmatched row is not
+        # valid JSON.
         json = Json(own, column.properties) if column.properties else None
         return Value(sql, column.type, identifier(name), json=json, name=name)
 
@@ -157,7 +159,7 @@ class QuerySource(Source):
             return None
         inner, kind = found
         sql = self._filled(f"{self.alias}.{inner}", kind)
-        # A subquery that hands on `properties` hands on what can be asked of them.
+        # A subquery may select `properties`; the outer query can still access single ones.
         valid = f"(CASE WHEN json_valid({sql}) THEN {sql} END)"
         json = Json(valid, "") if kind.plain.name == "String" else None
         return Value(sql, kind, identifier(name), json=json, name=name)
@@ -214,5 +216,5 @@ class Scope:
             return self.sources[name]
         found = [s for t in self.sources.values() if (s := t.child(name)) is not None]
         if len(found) > 1:
-            raise untranslated(f"`{name}`, which several of the tables have; put its table before")
+            raise untranslated(f"`{name}`, which is ambiguous; qualify it with its table")
         return found[0] if found else None

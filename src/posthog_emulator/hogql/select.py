@@ -1,4 +1,4 @@
-"""SELECT and what joins several: from sqlglot's tree to one query of DuckDB."""
+"""Translate SELECT and UNION from sqlglot's nodes to one DuckDB query."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .values import Value, identifier
 __all__ = ["Translator"]
 
 _DEPTH: Final = 25
-"""Queries inside queries beyond which a query is refused."""
+"""Maximum depth of nested queries."""
 _TOP: Final = 5_000
-"""Rows in order that DuckDB finds as it reads; to find more, it sorts all there are."""
+"""Number of rows up to which DuckDB evaluates ORDER BY with LIMIT without a full sort."""
 _CHEAP: Final = frozenset({"timestamp", "uuid", "event", "distinct_id"})
-"""Columns of events that it costs little to look at twice."""
+"""Small columns of `events`, which are cheap to read twice."""
 _SET: Final[Mapping[type[Any], str]] = {
     exp.Union: "UNION",
     exp.Except: "EXCEPT",
@@ -212,7 +212,7 @@ class _Select:
             except HogQLError:
                 if name in self._own:
                     raise
-                continue  # it speaks of columns of the query outside
+                continue  # it refers to columns of the outer query
             self._scope.aliases[name] = replace(value, text=identifier(name), name=name)
 
     def _item(self, item: Any) -> None:

@@ -1,4 +1,4 @@
-"""FROM: tables, subqueries, joins, and arrays taken apart."""
+"""Translate FROM: tables, subqueries, joins and ARRAY JOIN."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Tables:
         unknown = self._translator.context.cohort_problems
         if name == "cohort_people" and unknown:
             told = next(iter(unknown.values()))
-            raise HogQLError(f"The members of a cohort are not known. {told}")
+            raise HogQLError(f"The members of a cohort could not be calculated. {told}")
         source = TableSource(table_named(name), alias, self._translator.context.team_id)
         if not source.sql:
             raise HogQLError(f"`{name}` needs an argument, as `{name}(10)`.")
@@ -110,7 +110,8 @@ class Tables:
         for number, (name, kind) in enumerate(columns):
             known.setdefault(name, (f"c{number}", kind))
         source = QuerySource(alias, known)
-        # A subquery without a name still has columns.
+        # A subquery without an alias is entered under a name that no query can contain, so that
+        # its columns are found.
         self._scope.add(given or f"\0{alias}", source)
         return f"({sql}) AS {alias}", source, _named(text, given)
 
@@ -155,7 +156,7 @@ class Tables:
             raise HogQLError("ON cannot contain aggregates.", "illegal_aggregation")
         self._pieces.append((f" {_SIDES[side]} {sql} ON {test.condition}", source))
         self._texts.append(f" {_SIDES[side]} {text} ON {test.text}")
-        # What the condition itself joins must stand before it.
+        # Tables that the condition joins lazily have to come before the join that uses them.
         self._hoist(before)
         if side in {"LEFT", "FULL"}:
             source.outer = True

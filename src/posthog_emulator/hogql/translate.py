@@ -1,4 +1,4 @@
-"""HogQL in, DuckDB's SQL out. Pure: no database is asked anything."""
+"""Translate a HogQL query to DuckDB's SQL, without access to a database."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .tree import exp
 __all__ = ["DEFAULT_ROWS", "MOST_ROWS", "Translation", "translate", "uses_offset", "whole"]
 
 DEFAULT_ROWS: Final = 100
-"""Rows a query without LIMIT is answered with."""
+"""Number of rows returned by a query without LIMIT."""
 MOST_ROWS: Final = 50_000
-"""Rows beyond which LIMIT is not heeded, without a word."""
+"""Maximum LIMIT; larger values are silently capped, as on the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A query ready to be run."""
+    """A translated query with what is needed to run it."""
 
     query: Query
     paged: bool
-    """Whether it had no LIMIT: then it asks for one row more than it is answered with."""
+    """Whether the query had no LIMIT; then one row more than returned is read, for `hasMore`."""
     scans: tuple[str, ...]
-    """Queries that count the events in the ranges of time it reads."""
+    """Queries that count the events in the time ranges that the query reads."""
 
 
 def translate(
@@ -40,10 +40,10 @@ def translate(
         sql: HogQL.
         context: What its meaning depends on.
         offset: Whether OFFSET is allowed.
-        most: Rows beyond which LIMIT is not heeded.
+        most: The maximum LIMIT; larger values are capped.
 
     Raises:
-        HogQLError: It is no HogQL, or the emulator does not translate it faithfully.
+        HogQLError: The query is not valid HogQL, or the emulator does not translate it faithfully.
     """
     tree: Any = parse(sql)
     if not offset and uses_offset(tree):

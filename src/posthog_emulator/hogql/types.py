@@ -1,6 +1,6 @@
-"""ClickHouse's types, as far as HogQL meets them, and how DuckDB holds their values.
+"""ClickHouse types that HogQL uses, and the DuckDB types of their values.
 
-Every integer is a BIGINT in DuckDB, every tuple a struct of the fields e1, e2, ….
+Every integer is a BIGINT in DuckDB, every tuple a struct with the fields e1, e2, ….
 """
 
 from __future__ import annotations
@@ -221,6 +221,7 @@ def _common_number(a: Type, b: Type) -> Type:
     (signed_a, bits_a), (signed_b, bits_b) = bits_of(a), bits_of(b)
     if signed_a == signed_b:
         return integer(max(bits_a, bits_b), signed=signed_a)
+    # A signed type needs twice the bits to hold all values of an unsigned one.
     unsigned = bits_b if signed_a else bits_a
     return integer(max(bits_a, bits_b, unsigned * 2), signed=True)
 

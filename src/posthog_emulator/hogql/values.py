@@ -1,4 +1,4 @@
-"""What an expression of HogQL becomes: SQL for DuckDB, a type, and its own text."""
+"""Translated expressions: SQL for DuckDB, the type, and the text as HogQL writes it."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ class Value:
 
 def quoted(text: str) -> str:
     """A string as a literal of DuckDB's SQL."""
+    # DuckDB's SQL text cannot contain NUL; `chr(0)` is the only way to have it in a value.
     pieces = ["'" + piece.replace("'", "''") + "'" for piece in text.split("\0")]
     return pieces[0] if len(pieces) == 1 else f"({' || chr(0) || '.join(pieces)})"
 
@@ -157,7 +158,7 @@ def constant(value: Any) -> Value:
         return Value(quoted(value), STRING, text, literal=value)
     if isinstance(value, list | tuple):
         return _list(cast("list[Any]", value), text)
-    raise HogQLError(f"A value of type {kind} cannot stand in a query.")
+    raise HogQLError(f"A value of type {kind} cannot be used in a query.")
 
 
 def _list(value: Sequence[Any], text: str) -> Value:

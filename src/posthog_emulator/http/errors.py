@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .messages import Answer, Headers, json_answer
+from .messages import Answer, Headers, json_answer, text_answer
 
 __all__ = [
     "ApiError",
+    "PlainTextError",
     "error_by_code",
     "invalid",
     "method_not_allowed",
@@ -128,6 +129,19 @@ class ApiError(Exception):
         if isinstance(body, bytes):
             return Answer(self.status, body, headers=list(self.headers))
         return json_answer(self.status, body, self.headers)
+
+
+class PlainTextError(Exception):
+    """An error whose response is plain text, as the capture and flags services send it."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+    def answer(self) -> Answer:
+        """Return the response."""
+        return text_answer(self.status, self.text)
 
 
 def invalid(detail: str, attr: str | None = None, code: str = "invalid_input") -> ApiError:

@@ -1,4 +1,4 @@
-"""The API of exports on a schedule, of their runs and of their backfills."""
+"""Endpoints of scheduled exports, their runs and their backfills."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from posthog_emulator.objects.store import Row
 from posthog_emulator.rest.handlers import item_answer
 from posthog_emulator.rest.pagination import paged
 from posthog_emulator.state import Call, Handler
+from posthog_emulator.timestamps import format_utc
 
 from . import schedule, validation
 from .schedule import ExportInterval
@@ -36,7 +37,7 @@ _EDITABLE_FIELDS: Final = ("name", "model", "interval", "filters", "start_at", "
 
 
 def _requested_export(call: Call) -> Row:
-    """The export the path names, brought to what it is by now."""
+    """Return the export of the path, with its runs up to date."""
     project = call.values[0]
     row = call.world.store.bucket(schedule.EXPORTS.format(project)).find(call.values[1])
     if row is None:
@@ -46,30 +47,28 @@ def _requested_export(call: Call) -> Row:
 
 
 def _export_response(call: Call, row: Row) -> Answer:
-    """One export, without its secrets."""
-    bare = Row(row.key, copy.deepcopy(row.data), row.sequence)
-    config = as_object(as_object(bare.data.get("destination")).get("config"))
+    """Respond with an export, without its secret fields."""
+    return item_answer(call, _without_secrets(row))
+
+
+def _without_secrets(row: Row) -> Row:
+    # A copy: the stored export keeps its secrets.
+    public = Row(row.key, copy.deepcopy(row.data), row.sequence)
+    config = as_object(as_object(public.data.get("destination")).get("config"))
     for name in validation.SECRET_FIELDS & config.keys():
         del config[name]
-    return item_answer(call, bare)
+    return public
 
 
 def _list(call: Call) -> Answer:
     call.locate()
-    shown: list[Row] = []
-    for row in sorted(call.bucket, key=lambda one: one.sequence, reverse=True):
-        destination = as_object(row.data.get("destination"))
-        if destination.get("type") == _HIDDEN_TYPE:
+    public: list[Row] = []
+    for row in sorted(call.bucket, key=lambda row: row.sequence, reverse=True):
+        if as_object(row.data.get("destination")).get("type") == _HIDDEN_TYPE:
             continue
         schedule.run_due(call.world, call.values[0], row)
-        config = {
-            name: value
-            for name, value in as_object(destination.get("config")).items()
-            if name not in validation.SECRET_FIELDS
-        }
-        bare = {**row.data, "destination": {**destination, "config": config}}
-        shown.append(Row(row.key, bare, row.sequence))
-    return paged(call, shown)
+        public.append(_without_secrets(row))
+    return paged(call, public)
 
 
 def _create(call: Call) -> Answer:
@@ -116,8 +115,8 @@ def _update(call: Call) -> Answer:
     validation.validate_update(row.data, body)
     changes = {name: body[name] for name in _EDITABLE_FIELDS if name in body and name != "paused"}
     if "destination" in body:
-        held = as_object(row.data.get("destination"))
-        changes["destination"] = _destination(held, as_object(body["destination"]))
+        current = as_object(row.data.get("destination"))
+        changes["destination"] = _destination(current, as_object(body["destination"]))
     row.data |= changes
     if isinstance(body.get("paused"), bool):
         _set_paused(call, row, paused=body["paused"])
@@ -129,8 +128,8 @@ def _delete(call: Call) -> Answer:
     row = _requested_export(call)
     store, address = call.world.store, schedule.EXPORTS.format(call.values[0])
     del store.bucket(address).rows[row.key]
-    for below in [one for one in store.buckets if one.startswith(f"{address}{row.key}/")]:
-        del store.buckets[below]
+    for nested in [path for path in store.buckets if path.startswith(f"{address}{row.key}/")]:
+        del store.buckets[nested]
     return Answer(call.operation.result.status)
 
 
@@ -152,13 +151,13 @@ def _pause(call: Call) -> Answer:
 
 def _unpause(call: Call) -> Answer:
     row = _requested_export(call)
-    missed = (
+    paused_at = (
         schedule.parse_timestamp(row.data.get("last_paused_at")) if row.data.get("paused") else None
     )
     _set_paused(call, row, paused=False)
-    if as_object(call.body).get("backfill") is True and missed is not None:
-        rhythm, now = ExportInterval.from_export(row.data), call.world.settings.clock()
-        _start_backfill(call, row, rhythm.boundary_at_or_before(missed), now)
+    if as_object(call.body).get("backfill") is True and paused_at is not None:
+        interval, now = ExportInterval.from_export(row.data), call.world.settings.clock()
+        _start_backfill(call, row, interval.boundary_at_or_before(paused_at), now)
     return json_answer(call.operation.result.status, {"paused": False})
 
 
@@ -179,21 +178,21 @@ def _runs_list(call: Call) -> Answer:
     first, last = (
         ("data_interval_start", "data_interval_end") if by_interval else ("created_at",) * 2
     )
-    kept = [
+    rows = [
         row
         for row in call.world.store.bucket(address)
         if _in_range(row, first, last, since, until)
         and (not statuses or row.data.get("status") in statuses)
     ]
-    return paged(call, kept)
+    return paged(call, rows)
 
 
-def _in_range(row: Row, first: str, last: str, since: datetime, until: datetime) -> bool:
-    begins, ends = (
-        schedule.parse_timestamp(row.data.get(first)),
-        schedule.parse_timestamp(row.data.get(last)),
+def _in_range(row: Row, start_field: str, end_field: str, since: datetime, until: datetime) -> bool:
+    start, end = (
+        schedule.parse_timestamp(row.data.get(start_field)),
+        schedule.parse_timestamp(row.data.get(end_field)),
     )
-    return begins is not None and ends is not None and since <= begins and ends <= until
+    return start is not None and end is not None and since <= start and end <= until
 
 
 def _parse_bound(call: Call, name: str, now: datetime) -> datetime | None:
@@ -238,14 +237,14 @@ def _run_retry(call: Call) -> Answer:
 
 def _backfill_create(call: Call) -> Answer:
     row, body = _requested_export(call), as_object(call.body)
-    rhythm, now = ExportInterval.from_export(row.data), call.world.settings.clock()
+    interval, now = ExportInterval.from_export(row.data), call.world.settings.clock()
     if body.get("start_at") is None:
         raise invalid(_START_REQUIRED)
     _check_backfill_limit(call)
-    start = validation.parse_boundary(body["start_at"], rhythm)
+    start = validation.parse_boundary(body["start_at"], interval)
     end = now
     if body.get("end_at") is not None:
-        end = validation.parse_boundary(body["end_at"], rhythm)
+        end = validation.parse_boundary(body["end_at"], interval)
         if start >= end:
             raise invalid("The initial backfill datetime 'start_at' must be before 'end_at'")
         if end > now:
@@ -288,8 +287,8 @@ def _start_backfill(
         "batch_export": row.key,
         "team": int(call.values[0]),
         "status": "Starting",
-        "start_at": schedule.format_timestamp(start),
-        "end_at": schedule.format_timestamp(end),
+        "start_at": format_utc(start),
+        "end_at": format_utc(end),
         "adjusted_start_at": None,
         "created_at": now,
         "last_updated_at": now,
@@ -339,5 +338,7 @@ HANDLERS: Mapping[str, tuple[Handler, bool]] = {
     "batch_exports.backfills.get": (_backfill_get, True),
     "batch_exports.backfills.cancel": (_backfill_cancel, True),
 }
-"""By operation id, each with whether its body is checked against the schema first: the schema does
-not know the newer destinations and models."""
+"""Handlers by operation id, with whether the body is validated against the schema first.
+
+The schema lacks the newer destinations and models, so `validation` checks those bodies.
+"""

@@ -1,4 +1,4 @@
-"""Events that are dropped because the month's allowance is used up."""
+"""Legacy capture endpoints: `/capture`, `/batch`, `/e`, `/engage`, `/s` and others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.http.errors import PlainTextError
+from posthog_emulator.http.messages import Answer, Request
 
-from .errors import CaptureError, too_large_error
-from .parsing import Batch, project_id_for_token, read_batch, token_error
+from .errors import too_large_error
+from .parsing import Batch, read_batch, token_error
 from .payload import read_payload
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ _SURVEY_EVENTS = frozenset({"survey sent", "survey shown", "survey dismissed"})
 
 
 def exceeds_quota(event: str, exhausted: Collection[str]) -> bool:
-    """Whether an event counts against something that is used up.
+    """Return whether an event is dropped because a quota of its kind is exhausted.
 
     Args:
-        event: Its name.
-        limited: What is used up: `events`, `exceptions`, `surveys`, `llm_events`.
+        event: The event's name.
+        exhausted: The exhausted quotas: `events`, `exceptions`, `surveys`, `llm_events`.
     """
     if event == "$exception":
         return "exceptions" in exhausted
@@ -54,21 +55,21 @@ def _capture(world: EmulatorState, request: Request, *, limit: int) -> Answer:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
         _ingest(world, request, limit)
-    except CaptureError as refusal:
-        return text_answer(refusal.status, refusal.text)
+    except PlainTextError as error:
+        return error.answer()
     if request.value("beacon") == "1":
         return Answer(204)
     return Answer(200, _OK)
 
 
 def _replay(world: EmulatorState, request: Request) -> Answer:
-    """Take in a piece of a session recording, which is not kept."""
+    """Accept session recording data; it is checked and discarded."""
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
         _parse_request(world, request, _MAX_REPLAY_BYTES)
-    except CaptureError as refusal:
-        return text_answer(refusal.status, refusal.text)
+    except PlainTextError as error:
+        return error.answer()
     if request.value("beacon") == "1":
         return Answer(204)
     over = "recordings" in world.settings.quota_limited
@@ -76,29 +77,32 @@ def _replay(world: EmulatorState, request: Request) -> Answer:
 
 
 def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
-    sent = request.value("_") or ""
+    client_time = request.value("_") or ""
     value, size = read_payload(request, limit)
     batch = read_batch(
         value,
         now=world.events.now(),
         uuid=world.events.new_uuid,
-        sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
+        sent_at=int(client_time) * 1000
+        if client_time.isascii() and client_time.isdigit()
+        else None,
         engage=request.path.rstrip("/") == "/engage",
     )
-    problem = token_error(batch.token)
-    if problem is not None:
-        raise CaptureError(401, f"API key is not valid: {problem}")
+    error = token_error(batch.token)
+    if error is not None:
+        raise PlainTextError(401, f"API key is not valid: {error}")
     return batch, size
 
 
 def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
     batch, size = _parse_request(world, request, limit)
+    # Only a large request can have a large event; others need not be serialized to check.
     if size > _MAX_MESSAGE_BYTES:
         _check_sizes(batch)
     limited = world.settings.quota_limited
-    project = project_id_for_token(world, batch.token)
+    project = world.project_id_for_token(batch.token)
     if project is None or "events" in limited:
-        # Nobody is told: the answer to events that go nowhere is the same.
+        # The server responds with success even if it drops all events.
         return
     events = (
         [e for e in batch.events if not exceeds_quota(e.event, limited)]
@@ -109,7 +113,7 @@ def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
 
 
 def _check_sizes(batch: Batch) -> None:
-    """An event has to fit into one message of the queue behind."""
+    """Raise `PlainTextError` (413) if an event exceeds one message of the server's queue."""
     for event in batch.events:
         if len(to_json(event.properties)) > _MAX_MESSAGE_BYTES:
             raise too_large_error(_MAX_MESSAGE_BYTES)
@@ -128,4 +132,4 @@ ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
     "/s": _replay,
     "/track": _capture_event,
 }
-"""By path, without the slash at its end."""
+"""Handlers by path, without the trailing slash."""

@@ -1,4 +1,4 @@
-"""The endpoints of flags: evaluation for everybody, definitions for those with a key."""
+"""Flag endpoints outside the private API: evaluation with a project token, and definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from posthog_emulator.accounts import Key, candidate
-from posthog_emulator.http.errors import ApiError, not_found, permission_denied
+from posthog_emulator.http.errors import ApiError, PlainTextError, not_found, permission_denied
 from posthog_emulator.http.messages import Answer, Request, json_answer, text_answer
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
@@ -22,7 +22,6 @@ from .lookup import (
     create_subject,
     persist_hash_key_overrides,
     project_flags,
-    project_id_for_token,
 )
 from .responses import EvaluatedFlags, conditional_response, flag_definitions, flags_body
 
@@ -40,32 +39,24 @@ _SCOPE = "feature_flag:read"
 _QUOTA = ["feature_flags"]
 
 
-class _FlagsError(Exception):
-    """A refusal in plain text, as this service writes them."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.answer = text_answer(status, text)
-
-
 def evaluate_flags(
     world: EmulatorState,
     project_id: int,
     request_body: Mapping[str, Any],
     keys: Iterable[str] | None = None,
 ) -> EvaluatedFlags:
-    """The flags of a project, evaluated for who a request is about.
+    """Evaluate the flags of a project for the subject of a request.
 
     Args:
         world: The emulator's state.
         project_id: The project.
-        asked: The request, as for `subject_of`.
-        keys: Which flags; all by default.
+        request_body: As for `create_subject`.
+        keys: The keys of the flags to evaluate; all by default.
     """
     flags = {str(flag["key"]): flag for flag in project_flags(world, project_id)}
     judge = create_evaluator(world, create_subject(world, project_id, request_body), flags.values())
-    wanted = flags if keys is None else {key: flags[key] for key in keys if key in flags}
-    return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
+    selected = flags if keys is None else {key: flags[key] for key in keys if key in flags}
+    return {key: (flag, judge.evaluate(key)) for key, flag in selected.items()}
 
 
 def _flags(world: EmulatorState, request: Request) -> Answer:
@@ -75,38 +66,44 @@ def _flags(world: EmulatorState, request: Request) -> Answer:
         return text_answer(405, "Method not allowed")
     try:
         return _evaluate(world, request)
-    except _FlagsError as refused:
-        return refused.answer
+    except PlainTextError as error:
+        return error.answer()
 
 
 def _evaluate(world: EmulatorState, request: Request) -> Answer:
-    asked = _parse_body(request)
-    token = asked.get("token") or asked.get("api_key") or request.value("token")
+    request_body = _parse_body(request)
+    token = request_body.get("token") or request_body.get("api_key") or request.value("token")
     if not isinstance(token, str) or not token:
-        raise _FlagsError(401, _NO_KEY)
-    project_id = project_id_for_token(world, token)
+        raise PlainTextError(401, _NO_KEY)
+    project_id = world.project_id_for_token(token)
     if project_id is None:
-        raise _FlagsError(401, _BAD_KEY)
-    if asked.get("distinct_id") is None:
-        raise _FlagsError(400, _NO_DISTINCT_ID)
-    if asked["distinct_id"] == "":
-        raise _FlagsError(400, _EMPTY_DISTINCT_ID)
+        raise PlainTextError(401, _BAD_KEY)
+    if request_body.get("distinct_id") is None:
+        raise PlainTextError(400, _NO_DISTINCT_ID)
+    if request_body["distinct_id"] == "":
+        raise PlainTextError(400, _EMPTY_DISTINCT_ID)
     decide = request.path.startswith("/decide")
-    quota = "feature_flags" in world.settings.quota_limited
-    found: EvaluatedFlags = {}
-    if not quota:
-        persist_hash_key_overrides(world, project_id, asked)
-        found = evaluate_flags(world, project_id, asked, _requested_keys(asked))
+    quota_exhausted = "feature_flags" in world.settings.quota_limited
+    flags: EvaluatedFlags = {}
+    # With an exhausted quota the server still responds with 200, but without flags.
+    if not quota_exhausted:
+        # Persisted first, so that the overrides apply to this very request.
+        persist_hash_key_overrides(world, project_id, request_body)
+        flags = evaluate_flags(world, project_id, request_body, _requested_keys(request_body))
     if (request.value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
-        found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
+        flags = {
+            key: evaluated
+            for key, evaluated in flags.items()
+            if key.startswith("survey-targeting-")
+        }
     version, config = request.value("v") or "1", request.value("config") in {"true", "1"}
     number = int(version) if version.isascii() and version.isdigit() else 1
     answer: dict[str, Any] = {
-        **flags_body(found, max(1, number), decide=decide, config=config),
+        **flags_body(flags, max(1, number), decide=decide, config=config),
         "requestId": world.uuid(),
         "evaluatedAt": int(world.settings.clock().timestamp() * 1000),
     }
-    if quota:
+    if quota_exhausted:
         answer["quotaLimited"] = _QUOTA
     return json_answer(200, answer)
 
@@ -117,14 +114,14 @@ def _requested_keys(request_body: Mapping[str, Any]) -> list[str] | None:
 
 
 def _parse_body(request: Request) -> dict[str, Any]:
-    """The request's JSON object, however it was packed."""
+    """Parse the JSON object of a request, which may be compressed or base64-encoded."""
     try:
         content = _decompress(request)
         read = json.loads(content)
     except (ValueError, EOFError, OSError, zlib.error, RecursionError):
-        raise _FlagsError(400, "Failed to decode request: invalid JSON") from None
+        raise PlainTextError(400, "Failed to decode request: invalid JSON") from None
     if not is_object(read):
-        raise _FlagsError(400, "Failed to decode request: expected an object")
+        raise PlainTextError(400, "Failed to decode request: expected an object")
     return read
 
 
@@ -133,6 +130,7 @@ def _decompress(request: Request) -> bytes:
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
     if content.startswith(b"data="):
+        # A plus sign that was not escaped in the form arrives as a space.
         packed = parse_qs(content.decode())["data"][0].replace(" ", "+")
         try:
             content = base64.b64decode(packed, validate=True)
@@ -145,11 +143,11 @@ def _definitions(world: EmulatorState, request: Request) -> Answer:
     if request.method not in {"GET", "HEAD"}:
         allowed = [("Allow", "GET, HEAD, OPTIONS")]
         return Answer(204 if request.method == "OPTIONS" else 405, headers=allowed)
-    found = candidate(request, None)
-    key = None if found is None else world.accounts.keys.get(found[0])
-    project_id = project_id_for_token(world, request.value("token") or "")
+    extracted = candidate(request, None)
+    key = None if extracted is None else world.accounts.keys.get(extracted[0])
+    project_id = world.project_id_for_token(request.value("token") or "")
     if key is None or project_id is None:
-        return text_answer(401, _NO_KEY if found is None else _BAD_KEY)
+        return text_answer(401, _NO_KEY if extracted is None else _BAD_KEY)
     if not _may_read_flags(key, project_id):
         return text_answer(403, f"API key missing required scope '{_SCOPE}'")
     if "feature_flags" in world.settings.quota_limited:
@@ -167,18 +165,18 @@ def _over_quota() -> Answer:
 
 
 def _local_evaluation(world: EmulatorState, request: Request) -> Answer:
-    """The path of old, at which projects go by their token alone."""
+    """Respond to the legacy path of local evaluation, which names the project by token only."""
     try:
         key = world.accounts.authenticate(request, None)
         token = request.value("token")
         account = world.accounts.account.project_id
-        project_id = account if token is None else project_id_for_token(world, token)
+        project_id = account if token is None else world.project_id_for_token(token)
         if project_id is None:
             raise not_found("Project not found.")
         if not _may_read_flags(key, project_id):
             raise permission_denied(f"API key missing required scope '{_SCOPE}'")
-    except ApiError as problem:
-        return problem.answer()
+    except ApiError as error:
+        return error.answer()
     if "feature_flags" in world.settings.quota_limited:
         return _over_quota()
     cohorts = request.value("send_cohorts") is not None
@@ -191,4 +189,4 @@ ROUTES = {
     "/flags/definitions": _definitions,
     "/api/feature_flag/local_evaluation": _local_evaluation,
 }
-"""By path, as `public` wants them."""
+"""Handlers by path, for `extra_routes`."""

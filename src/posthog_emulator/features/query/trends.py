@@ -1,4 +1,4 @@
-"""What queries of all insights have in common."""
+"""TrendsQuery, and the parts that all insight queries share."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = [
 INSIGHT: Final = frozenset(
     {"tags", "version", "modifiers", "samplingFactor", "filterTestAccounts", "dataColorTheme"}
 )
-"""Fields that are heeded for all insights, or change nothing."""
+"""Fields of all insight queries that are applied, or that do not affect the result."""
 MOST: Final = 2_000_000
-"""Rows beyond which an insight is not computed."""
+"""Maximum number of rows that an insight is computed from."""
 
 
 def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
-    """Refuse what is not understood of the outermost fields of an insight's query.
+    """Reject unsupported top-level fields of an insight query.
 
     Raises:
-        Problem: 400, it names the field.
+        ApiError: 400, naming the field.
     """
     reject_unknown_fields(query, known, str(query.get("kind")))
     reject_unknown_fields(
@@ -50,7 +50,7 @@ def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
 
 
 def common_tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
-    """The conditions on the events of every series."""
+    """Return the conditions on the events of all series."""
     tests = property_tests(query.get("properties"), values)
     if query.get("filterTestAccounts"):
         tests += property_tests(session.test_account_filters, values)
@@ -58,10 +58,10 @@ def common_tests(session: QuerySession, query: Mapping[str, Any], values: Values
 
 
 def all_rows(session: QuerySession, sql: str, values: Mapping[str, Any]) -> list[list[Any]]:
-    """The rows of a query, however many.
+    """Return the rows of a query, without the usual limit.
 
     Raises:
-        Problem: 400, there are too many to compute with.
+        ApiError: 400, there are `MOST` rows or more.
     """
     rows: list[list[Any]] = json.loads(run_hogql(session, sql, values, max_rows=MOST).rows)
     if len(rows) >= MOST:
@@ -89,7 +89,7 @@ _SHOWN: Final = frozenset(
         "yAxisScaleType",
     }
 )  # fmt: skip
-"""What a TrendsFilter says of the drawing, not of the numbers."""
+"""Fields of a TrendsFilter that affect only how the result is displayed."""
 _DISPLAYS: Final = frozenset(
     {None, "Auto", "ActionsLineGraph", "ActionsBar", "ActionsUnstackedBar", "ActionsStackedBar",
      "ActionsAreaGraph"}
@@ -108,10 +108,10 @@ _NO_VALUE: Final = "$$_posthog_breakdown_null_$$"
 
 
 def events_test(node: Mapping[str, Any], values: Values) -> str:
-    """The condition that picks the events of a series or step.
+    """Return the condition on the events of a series or step.
 
     Raises:
-        Problem: 400, it is about something else than events.
+        ApiError: 400, the node is not an EventsNode, or uses something that is not supported.
     """
     if (node.get("kind") or "EventsNode") != "EventsNode":
         raise invalid(f"The emulator computes series of EventsNode only, not of {node['kind']}.")
@@ -129,7 +129,7 @@ def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a TrendsQuery.
 
     Raises:
-        Problem: 400, it asks for what is not computed.
+        ApiError: 400, the query uses something that the emulator does not support.
     """
     refuse_insight(query, _KNOWN)
     unit = str(query.get("interval") or "day")
@@ -171,7 +171,7 @@ def _moments(start: datetime, end: datetime, unit: str) -> list[datetime]:
     found: list[datetime] = []
     while at <= end:
         if len(found) >= 10_000:
-            raise invalid("The range of time has too many intervals.")
+            raise invalid("The time range has more than 10,000 intervals.")
         found.append(at)
         if unit == "month":
             at = (at + timedelta(days=32)).replace(day=1)

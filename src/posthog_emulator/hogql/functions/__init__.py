@@ -1,4 +1,4 @@
-"""The functions of HogQL that are translated; every other one is refused by name."""
+"""Functions of HogQL that the emulator translates; it rejects all others by name."""
 
 from __future__ import annotations
 

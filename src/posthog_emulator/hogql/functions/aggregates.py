@@ -1,4 +1,4 @@
-"""Functions of many rows. What comes after each of DuckDB's is the FILTER and OVER of the call."""
+"""Aggregate functions. `tail` is the FILTER and OVER clause that follows DuckDB's function."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def _aggregate(
 
 
 def _filled(sql: str, type: Type) -> str:
-    """ClickHouse has the empty value where nothing was aggregated, unless NULL is possible."""
+    """Return the SQL of an aggregate with the empty value where there are no rows."""
+    # ClickHouse returns NULL for no rows only if the argument can be NULL; DuckDB always does.
     return sql if type.nullable else f"coalesce({sql}, {type.empty})"
 
 

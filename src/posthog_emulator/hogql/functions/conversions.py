@@ -1,4 +1,4 @@
-"""From one type to another. As in HogQL, what cannot be read as a number or moment is NULL."""
+"""Type conversions. As in HogQL, text that is not a number or timestamp becomes NULL."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def text_sql(value: Value) -> str:
 
 
 def _of_float(sql: str) -> str:
-    """The fewest digits that mean the number; an exponent from 21 places on, or below 1e-6."""
+    """Return the SQL of a float in the shortest notation, as ClickHouse writes it."""
+    # ClickHouse writes an exponent from 1e21 on and below 1e-6, DuckDB from 1e15 on and below
+    # 1e-4; in between, the digits come from a decimal.
     text = f"CAST({sql} AS VARCHAR)"
     large = f"CAST(CAST({text} AS DECIMAL(38, 4)) AS VARCHAR)"
     small = f"CAST(CAST({text} AS DECIMAL(38, 30)) AS VARCHAR)"
@@ -188,7 +190,8 @@ def _to_uuid(call: Call) -> Value:
 
 
 def _day_in(sql: str) -> str:
-    """The SQL of the day a text is; one that is a moment as well is read by another function."""
+    """Return the SQL of a date in text; the query fails if the text may be a timestamp."""
+    # ClickHouse parses more formats here. NULL would be wrong silently, so the query fails.
     told = quoted("toDate of text that is not just a day; use toDate(toDateTime(...))")
     return (
         f"(CASE WHEN regexp_full_match({sql}, '\\d{{4}}-\\d\\d-\\d\\d') "

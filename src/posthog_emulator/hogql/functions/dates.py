@@ -1,4 +1,4 @@
-"""Days and moments: their parts, their beginnings, and their writing."""
+"""Date and time functions: parts, rounding and formatting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .table import FUNCTIONS, Call, Function, checked, function
 __all__: list[str] = []
 
 _DAYS: Final = ("week", "month", "quarter", "year")
-"""Units whose beginnings are days, not moments."""
+"""Units whose start is a Date, not a DateTime."""
 _CLOCK: Final = ("second", "minute", "hour")
 
 
@@ -43,7 +43,8 @@ def _truncated(call: Call, unit: str, index: int) -> Value:
     value, where = _in_zone(call, index)
     at = local(value)
     if where != "UTC" and value.type.is_moment and unit in _CLOCK:
-        # When clocks are set back an hour comes twice: the beginning is not sought by its name.
+        # When daylight saving time ends, one local hour occurs twice: local time cannot be
+        # converted back, so the start is computed by subtracting the elapsed part.
         sql = _since(value.sql, at, f"date_trunc('{unit}', {at})")
         return call.make(sql, Type("DateTime", parameters=(where,)))
     return _beginning(call, f"date_trunc('{unit}', {at})", unit, where)
@@ -110,7 +111,7 @@ def _week(call: Call) -> Value:
     if not 0 <= mode <= 9:
         raise HogQLError(f"Invalid week mode {mode}.", "bad_arguments")
     at = local(call.arguments[0])
-    # Odd modes begin weeks on Mondays, even ones, and PostHog unless told otherwise, on Sundays.
+    # Weeks start on Mondays in odd modes, on Sundays in even ones; HogQL's default is mode 0.
     start = f"date_trunc('week', {at})"
     if mode % 2 == 0:
         start = f"(date_trunc('week', {at} + INTERVAL 1 DAY) - INTERVAL 1 DAY)"

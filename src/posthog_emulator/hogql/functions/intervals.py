@@ -1,4 +1,4 @@
-"""Stretches of time, and reckoning with them."""
+"""Intervals, and arithmetic with them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def interval(unit: str, amount: Value, text: str) -> Value:
     if not amount.type.is_number:
         raise illegal_type(f"toInterval{unit.capitalize()}", amount.type, "a whole number")
     name = f"to_{unit}s"
+    # DuckDB's functions take a DOUBLE, BIGINT or INTEGER, depending on the unit.
     if unit == "second":
         sql = f"to_seconds(CAST({amount.number} AS DOUBLE))"
     elif unit in {"hour", "minute"}:
@@ -97,7 +98,7 @@ def _date_diff(call: Call) -> Value:
         raise untranslated(f"{call.name} of moments in two time zones")
     start, end = (local(value) for value in call.arguments[1:3])
     if unit == "week":
-        # From Monday to Monday; DuckDB counts whole weeks.
+        # ClickHouse counts the Mondays in between, DuckDB whole weeks.
         days = f"date_diff('day', date_trunc('week', {start}), date_trunc('week', {end}))"
         return call.make(f"({days} // 7)", INT64)
     if unit in {"second", "minute", "hour"} and zones - {"UTC"}:
@@ -106,7 +107,7 @@ def _date_diff(call: Call) -> Value:
 
 
 def _elapsed(call: Call, unit: str) -> tuple[str, ...]:
-    """Moments whose difference is not bent by clocks that were set."""
+    """Return the timestamps in UTC, so that changes of local time do not count as elapsed."""
     zone = next(value.type.zone for value in call.arguments[1:3] if value.type.is_moment)
     if not all(value.type.is_moment for value in call.arguments[1:3]):
         raise untranslated(f"{call.name} of a day and a moment in a time zone")

@@ -1,4 +1,4 @@
-"""Conditions, choices, comparisons as functions, and what deals with NULL."""
+"""Conditional functions, comparisons as functions, and functions for NULL."""
 
 from __future__ import annotations
 

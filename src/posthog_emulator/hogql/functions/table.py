@@ -1,4 +1,4 @@
-"""The table of functions, and how they are entered into it."""
+"""The registry of functions, and how to register one."""
 
 from __future__ import annotations
 
