@@ -50,6 +50,7 @@ def _update_properties(
     call: Call, group: Group, properties: Mapping[str, object], unset: str | None
 ) -> None:
     store = call.world.events
+    # Persons and groups may be changed under the store's lock only.
     with store.lock:
         project = store.project(int(call.values[0]))
         group.properties.update(properties)

@@ -52,6 +52,7 @@ def call_function(expressions: Expressions, node: Any, over: str = "") -> Value:
     functions.load()
     name, parameters, arguments = _parts(node)
     found = _known(name)
+    # These translate their arguments themselves, for example lambdas, which are not values.
     if found in SPECIAL and not over:
         return SPECIAL[found](expressions, found, arguments)
     if found in FUNCTIONS and not over:
@@ -83,7 +84,7 @@ def _known(name: str) -> str:
 
 
 def is_aggregate(name: str) -> bool:
-    """Whether a name is that of a function of many rows."""
+    """Return whether a function is an aggregate."""
     functions.load()
     return _aggregate(_known(name))[0] is not None
 
@@ -208,7 +209,7 @@ def _frame(spec: Any) -> str:
 
 
 def ordered(value: Value, node: Any) -> tuple[str, str]:
-    """A value to sort by, as SQL and as HogQL writes it."""
+    """Return a sort key as SQL and as HogQL writes it."""
     if node.args.get("with_fill") is not None:
         raise untranslated("WITH FILL")
     descending = bool(node.args.get("desc"))

@@ -82,7 +82,7 @@ def parse(sql: str) -> Any:
     """Read a query.
 
     Raises:
-        HogQLError: It is no query, or more than one.
+        HogQLError: The text is not exactly one query.
     """
     if "\0" in sql:
         raise HogQLError("A query cannot contain the character NUL.")
@@ -111,7 +111,7 @@ def _first(error: SqlglotError) -> str:
 
 
 def _plain(tokens: list[Any]) -> list[Any]:
-    """The tokens with HogQL's own additions made plain."""
+    """Return the tokens with HogQL's additions rewritten."""
     made: list[Any] = []
     at, depth = 0, 0
     while at < len(tokens):
@@ -176,7 +176,7 @@ def _cohort(tokens: list[Any], at: int, made: list[Any]) -> int:
 
 
 def _is_call(tokens: list[Any], at: int, made: list[Any]) -> bool:
-    """Whether an operator's name stands where an operand does, before a parenthesis."""
+    """Return whether an operator's name is used as a function."""
     after = tokens[at + 1].token_type if at + 1 < len(tokens) else None
     return after is TokenType.L_PAREN and (not made or made[-1].token_type not in _ENDS)
 

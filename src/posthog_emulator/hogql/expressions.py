@@ -46,11 +46,11 @@ _CALLS: Final = (
 
 
 class Expressions:
-    """Translates the expressions of one SELECT.
+    """Translator of the expressions of one SELECT.
 
     Args:
-        translator: What translates subqueries, and knows the world.
-        scope: What names mean.
+        translator: Translates subqueries; has the context.
+        scope: The names that the expressions can use.
         ctes: The queries that WITH gave names to.
         windows: Named windows.
     """
@@ -70,10 +70,10 @@ class Expressions:
         """Whether the expression is the condition of a JOIN."""
 
     def of(self, node: Any) -> Value:
-        """Translate one.
+        """Translate an expression.
 
         Raises:
-            HogQLError: It is refused.
+            HogQLError: The expression is invalid or not supported.
         """
         kind: Any = node.__class__
         if kind in _BINARY:
@@ -87,7 +87,7 @@ class Expressions:
         return made
 
     def all(self, nodes: Sequence[Any]) -> list[Value]:
-        """Translate several."""
+        """Translate several expressions."""
         return [self.of(node) for node in nodes]
 
     def _binary(self, name: str, node: Any) -> Value:
@@ -200,6 +200,7 @@ class Expressions:
             return self.within(value, query, negate=negate)
         if options:
             given = self.all(options)
+            # `x IN (array)` means the elements of the array.
             if len(given) == 1 and given[0].elements and value.type.name != "Tuple":
                 given = list(given[0].elements)
             text = f"{name}({value.text}, tuple({', '.join(v.text for v in given)}))"
@@ -212,7 +213,7 @@ class Expressions:
         return self.among(name, value, self.of(field))
 
     def among(self, name: str, value: Value, collection: Value) -> Value:
-        """Whether a value is in an array or tuple."""
+        """Translate IN with an array or tuple."""
         text = f"{name}({value.text}, {collection.text})"
         negate = name == "notIn"
         if collection.type.name in {"Array", "Tuple"} and (
@@ -226,7 +227,7 @@ class Expressions:
         raise untranslated(f"`{text}`: use has(array, value),")
 
     def within(self, value: Value, query: Any, *, negate: bool) -> Value:
-        """Whether a value is in the rows of a subquery."""
+        """Translate IN with a subquery."""
         inner = self.translator.query(query.unnest(), self.ctes)
         wanted = value.type.items if value.type.name == "Tuple" else (value.type,)
         if len(wanted) != len(inner.columns):
@@ -350,7 +351,7 @@ _CASTS: Final[Mapping[str, str]] = {
 
 
 def _flat(node: Any, kind: Any) -> list[Any]:
-    """The conditions a chain of ANDs, or of ORs, joins; without recursion, for long ones."""
+    """Return the conditions joined by a chain of ANDs or ORs, without recursion."""
     found: list[Any] = []
     waiting = [node]
     while waiting:

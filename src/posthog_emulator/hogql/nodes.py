@@ -94,10 +94,10 @@ _LEAVES: Final = (exp.DataType, exp.DataTypeParam, exp.Var)
 
 
 def understood(tree: Any) -> None:
-    """Refuse a query with a part the translation would not look at.
+    """Raise an error for a query with a part that the translation does not read.
 
     Raises:
-        HogQLError: There is one.
+        HogQLError: The query has such a part.
     """
     for node in tree.walk():
         if isinstance(node, _LEAVES):

@@ -27,7 +27,7 @@ def row_json(types: Sequence[Type]) -> str:
 
 
 def _json(sql: str, type: Type, depth: int) -> str:
-    """The SQL of a value's JSON, never NULL."""
+    """Return the SQL of a value's JSON, which is never NULL."""
     made = _of(sql, type, depth)
     return f"coalesce({made}, 'null')"
 

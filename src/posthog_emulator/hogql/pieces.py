@@ -31,7 +31,7 @@ def expression(text: str) -> Expression:
     """Read an expression; a comment may follow it.
 
     Raises:
-        HogQLError: It is none, or more than one.
+        HogQLError: The text is not exactly one expression.
     """
     parsed = parse(f"SELECT {text}\n")
     said = {name for name, value in parsed.args.items() if value} - {"expressions"}
@@ -59,7 +59,7 @@ def sort_key(text: str) -> str:
     """Read what to sort by: an expression, perhaps `ASC` or `DESC`.
 
     Raises:
-        HogQLError: It is something else, or more.
+        HogQLError: The text is not exactly one sort key.
     """
     parsed = parse(f"SELECT 1 ORDER BY {text}\n")
     said = {name for name, value in parsed.args.items() if value} - {"expressions", "order"}

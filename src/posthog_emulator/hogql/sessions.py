@@ -33,6 +33,7 @@ def _count(event: str) -> str:
     return f"count(*) FILTER (WHERE event = '{event}')"
 
 
+# A whole number of seconds, as in PostHog's sessions table.
 _SECONDS = "date_diff('second', min(timestamp), max(timestamp))"
 _PAGEVIEWS = _count("$pageview")
 _TEXTS: Final = {

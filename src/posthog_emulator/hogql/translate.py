@@ -46,6 +46,7 @@ def translate(
         HogQLError: The query is not valid HogQL, or the emulator does not translate it faithfully.
     """
     tree: Any = parse(sql)
+    # As on the server for queries with a personal API key; see the setting of the emulator.
     if not offset and uses_offset(tree):
         raise HogQLError(
             "OFFSET is not allowed in queries made with a personal API key. Page by a key instead, "
@@ -73,11 +74,11 @@ def translate(
 
 
 def whole(sql: str, context: Context) -> Query:
-    """Translate a query all of whose rows are wanted, as exports want them.
+    """Translate a query without a limit on its rows, for exports.
 
     Raises:
-        HogQLError: It is no HogQL, the emulator does not translate it faithfully, or a column has
-            no name of its own.
+        HogQLError: The query is invalid, the emulator does not translate it faithfully, or a
+            column has no alias.
     """
     tree: Any = parse(sql)
     understood(tree)
@@ -93,7 +94,7 @@ def whole(sql: str, context: Context) -> Query:
 
 
 def _limited(tree: Any) -> bool:
-    """Whether the last query of a UNION has a LIMIT of its own."""
+    """Return whether the last query of a UNION has its own LIMIT."""
     last = tree.expression
     while isinstance(last, exp.SetOperation):
         last = last.expression
@@ -101,7 +102,7 @@ def _limited(tree: Any) -> bool:
 
 
 def uses_offset(tree: Any) -> bool:
-    """Whether OFFSET stands anywhere in a query."""
+    """Return whether OFFSET occurs anywhere in a query."""
     if any(tree.find_all(exp.Offset)):
         return True
     return any(limit.args.get("offset") is not None for limit in tree.find_all(exp.Limit))

@@ -273,6 +273,7 @@ def _download(call: Call) -> Answer:
 
 
 def _select_file(visible: Mapping[str, Path], identifier: str | None) -> Path:
+    # The path may have the id of a file or its index, and the first file is the default.
     if identifier is not None:
         try:
             by_id = visible.get(str(uuid.UUID(identifier)))

@@ -177,6 +177,7 @@ def run_due(world: EmulatorState, project: str, row: Row) -> None:
             if start_at is None or start >= start_at:
                 _add_run(world, row, address, start, end, end, None)
             scheduled.scheduled_until[row.key] = end
+    # Before the runs below: a backfill creates runs, which may be due at once.
     for backfill in list(world.store.bucket(f"{address}backfills/")):
         _advance_backfill(world, row, address, backfill)
     for run in runs:
@@ -194,6 +195,7 @@ def _due_periods(
     while (following := interval.next_boundary(boundary)) <= until:
         periods.append((boundary, following))
         boundary = following
+    # After a jump of the clock by years only the latest runs are of interest.
     yield from periods[-_MAX_RUNS:]
 
 
@@ -264,6 +266,7 @@ def _update_run(world: EmulatorState, team_id: int, export: Row, run: Row) -> No
     if elapsed < settings.export_seconds:
         run.data["status"] = "Running" if elapsed > 0 else "Starting"
         return
+    # Finished: from now on the run is never looked at again.
     del scheduled.run_started_at[run.key]
     finished_at = format_utc(at + timedelta(seconds=settings.export_seconds))
     run.data |= {"finished_at": finished_at, "last_updated_at": finished_at}

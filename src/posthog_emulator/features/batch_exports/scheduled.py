@@ -88,6 +88,7 @@ def _create(call: Call) -> Answer:
         "last_paused_at": None,
         "schema": None,
         "latest_runs": [],
+        # A null means the default, as if the field were missing.
         **{name: value for name, value in sent.items() if value is not None},
         "destination": _destination({}, as_object(body["destination"])),
     }
@@ -98,6 +99,7 @@ def _create(call: Call) -> Answer:
 
 
 def _destination(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    # Clients read exports without secrets: a change must not delete the fields they cannot see.
     config = validation.deep_merge(current.get("config") or {}, changes.get("config") or {})
     integration = changes.get(
         "integration_id", changes.get("integration", current.get("integration"))
@@ -113,6 +115,7 @@ def _get(call: Call) -> Answer:
 def _update(call: Call) -> Answer:
     row, body = _requested_export(call), as_object(call.body)
     validation.validate_update(row.data, body)
+    # `paused` is set separately, because it starts and stops the schedule.
     changes = {name: body[name] for name in _EDITABLE_FIELDS if name in body and name != "paused"}
     if "destination" in body:
         current = as_object(row.data.get("destination"))
@@ -128,6 +131,7 @@ def _delete(call: Call) -> Answer:
     row = _requested_export(call)
     store, address = call.world.store, schedule.EXPORTS.format(call.values[0])
     del store.bucket(address).rows[row.key]
+    # Runs and backfills are collections of their own, below the path of the export.
     for nested in [path for path in store.buckets if path.startswith(f"{address}{row.key}/")]:
         del store.buckets[nested]
     return Answer(call.operation.result.status)
@@ -140,6 +144,7 @@ def _set_paused(call: Call, row: Row, *, paused: bool) -> None:
     if paused:
         row.data["last_paused_at"] = call.world.now()
     else:
+        # Periods that ended during the pause are not exported, unless a backfill is requested.
         schedule.start_schedule(call.world, row)
 
 
@@ -151,6 +156,7 @@ def _pause(call: Call) -> Answer:
 
 def _unpause(call: Call) -> Answer:
     row = _requested_export(call)
+    # Read before `_set_paused`, which changes the state of the export.
     paused_at = (
         schedule.parse_timestamp(row.data.get("last_paused_at")) if row.data.get("paused") else None
     )
@@ -169,6 +175,8 @@ def _runs_list(call: Call) -> Answer:
     address = _collection_path(call, "runs")
     call.locate()
     ordering = call.request.value("ordering") or ""
+    # The filters go with the ordering: `start` and `end` for the exported interval, `after` and
+    # `before` for the creation of the run. Without them the server lists the last seven days.
     by_interval = ordering.lstrip("-") == "data_interval_start"
     names = ("start", "end") if by_interval else ("after", "before")
     now = call.world.settings.clock()
@@ -231,6 +239,7 @@ def _run_retry(call: Call) -> Answer:
     run, row = _nested_row(call, "runs"), _requested_export(call)
     end = schedule.parse_timestamp(run.data.get("data_interval_end")) or call.world.settings.clock()
     start = schedule.parse_timestamp(run.data.get("data_interval_start")) or end
+    # A retry is a backfill of exactly the interval of the run.
     key = _start_backfill(call, row, start, end, [(start, end)])
     return json_answer(call.operation.result.status, {"backfill_id": key})
 
@@ -256,6 +265,7 @@ def _backfill_create(call: Call) -> Answer:
 def _check_backfill_limit(call: Call) -> None:
     world, project = call.world, call.values[0]
     slots, active = world.settings.export_slots, 0
+    # The limit applies to the project: backfills of all its exports are brought up to date.
     for export in world.store.bucket(schedule.EXPORTS.format(project)):
         schedule.run_due(world, project, export)
         address = f"{schedule.EXPORTS.format(project)}{export.key}/backfills/"

@@ -89,6 +89,7 @@ def validate_update(current: Mapping[str, Any], body: Mapping[str, Any]) -> None
                 "Delete this batch export and create a new one with the new destination type.",
                 "destination",
             )
+        # Removing the integration has to fail like creating the export without one.
         if "integration_id" in destination and destination["integration_id"] is None:
             _check_destination(str(kind), destination, as_object(current_destination.get("config")))
     _check_schedule({**current, **body}, body)
@@ -159,6 +160,8 @@ def parse_boundary(text: Any, export_interval: ExportInterval) -> datetime:
     Raises:
         ApiError: The format is wrong.
     """
+    # Daily and weekly exports take dates, interpreted in the export's time zone; others take
+    # timestamps with an offset.
     if not export_interval.is_calendar_based:
         try:
             timestamp = datetime.fromisoformat(str(text))
@@ -183,6 +186,7 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         pass
+    # A timestamp gets a message of its own, which names the mistake.
     error: ApiError = invalid(f"Input '{text}' is not a valid ISO formatted date.")
     try:
         datetime.fromisoformat(text)

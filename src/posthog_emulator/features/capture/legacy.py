@@ -72,6 +72,7 @@ def _replay(world: EmulatorState, request: Request) -> Answer:
         return error.answer()
     if request.value("beacon") == "1":
         return Answer(204)
+    # Recordings beyond the quota are accepted as well; only the body of the response differs.
     over = "recordings" in world.settings.quota_limited
     return Answer(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
@@ -83,6 +84,7 @@ def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[
         value,
         now=world.events.now(),
         uuid=world.events.new_uuid,
+        # The query parameter `_` is the client's clock in milliseconds.
         sent_at=int(client_time) * 1000
         if client_time.isascii() and client_time.isdigit()
         else None,

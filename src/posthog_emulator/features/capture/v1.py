@@ -83,6 +83,7 @@ def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
         try:
             event = _parse_event(uuid, raw, now, now - sent_at)
             event.properties.update(sdk)
+            # Only a large request can have a large event; others need not be serialized.
             if (
                 len(content) > _MAX_MESSAGE_BYTES
                 and len(to_json(event.properties)) > _MAX_MESSAGE_BYTES
@@ -93,6 +94,7 @@ def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
         except _EventDropped as dropped:
             results[uuid] = {"result": "drop", "details": str(dropped)}
             continue
+        # A setting of the emulator: the client has to send these events again.
         if world.settings.losing > 0:
             world.settings.losing -= 1
             results[uuid] = {"result": "retry", "details": "not_persisted"}
@@ -155,6 +157,7 @@ def _read_body(request: Request) -> bytes:
     except PlainTextError as error:
         tag = "payload_too_large" if error.status == 413 else "invalid_payload"
         raise _CaptureError(error.status, tag, error.text) from None
+    # `inflate` checks compressed bodies; this is for bodies sent as they are.
     if len(content) > _MAX_BODY_BYTES:
         raise _CaptureError(413, "payload_too_large", f"the body is over {_MAX_BODY_BYTES} bytes")
     return content

@@ -92,6 +92,8 @@ class _Events(_StoreCollection):
             "uuid": data.get("id"),
             "properties": data.get("properties") or {},
         }
+        # Through ingestion, so that the event creates its person and definitions as captured
+        # events do.
         (uuid,) = self.store.append(self.team_id, [fields])
         stored = self.find(uuid)
         return row if stored is None else stored
@@ -112,6 +114,7 @@ class _Persons(_StoreCollection):
 
     def find(self, value: str, key_field: str | None = None) -> Row | None:
         try:
+            # Persons have two ids: a number, and a UUID, whose spelling is normalized.
             identifier = value if value.isascii() and value.isdigit() else str(UUID(value))
         except ValueError:
             return None
@@ -166,6 +169,7 @@ class CohortMembers(_Persons):
         if persons:
             member = member_row(persons[0])
         else:
+            # The object of a member has the UUID as its id; a new person also needs a number.
             super().put(Row(row.key, {**row.data, "id": self.store.next_person_number()}, 0))
             member = member_row(self.repository.find_by_uuids([uuid])[0])
         self.add([uuid])

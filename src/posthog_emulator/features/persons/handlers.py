@@ -123,6 +123,7 @@ def _requested_person(call: Call) -> Person:
 
 
 def _get(call: Call) -> Answer:
+    # Before the person is read: the change that becomes due now is visible in this response.
     _age_pending_changes(call.world)
     return item_answer(call, _row(_requested_person(call)))
 
@@ -167,6 +168,7 @@ def _list_conditions(call: Call) -> tuple[list[str], list[Any]]:
     return [sql for sql, _ in filters], [value for _, values in filters for value in values]
 
 
+# A sequence instead of a list: pagination takes a slice, and the length only if it shows a count.
 class _PersonRows(Sequence[Row]):
     """The persons that match a list request; a slice is fetched with one query."""
 
@@ -239,6 +241,7 @@ def _delete_property(call: Call) -> Answer:
 
 def _delete(call: Call) -> Answer:
     person = _requested_person(call)
+    # The server looks at the presence of the parameters only: `?keep_person=false` keeps too.
     flags = {name for name, _ in call.request.query}
     _repository_for(call).remove(
         person, delete_events="delete_events" in flags, keep_person="keep_person" in flags
@@ -254,6 +257,7 @@ def _delete_events(call: Call) -> Answer:
 def _bulk_delete(call: Call) -> Answer:
     call.locate()
     body = _body(call)
+    # The schema says boolean, the server accepts any value for the flags.
     validate_body(call, {name: value for name, value in body.items() if name not in _BULK_FLAGS})
     ids: list[str] = body.get("ids") or []
     distinct_ids: list[str] = body.get("distinct_ids") or []

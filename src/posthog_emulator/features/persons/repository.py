@@ -55,6 +55,7 @@ class PersonRepository:
         """Set and unset properties of a person; do nothing if it has been deleted."""
         with self._store.lock:
             for person in self._persons.find_by_uuids([uuid]):
+                # The API has no `set_once`.
                 self._persons.update_properties(person, properties, None, unset)
                 self._store.project(self._team_id).property_types.record("person", properties)
 

@@ -98,6 +98,7 @@ class QueryRequest:
         )
         if cached is not None or self.mode == "blocking":
             return cached, None
+        # The async modes respond with an expired result while a new one is computed.
         stale = self.queries.cached_result(self.team, self.key, self.now, timedelta(days=7))
         if self.mode == "async_except_on_cache_miss" and stale is None:
             return None, None
@@ -128,19 +129,18 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
         queries.log.append({"id": id, "team": call.values[0], "at": now, **entry})
 
     project = world.store.bucket(PROJECTS).find(call.values[0])
-    settings_data = {} if project is None else project.data
-    if settings_data.get("timezone") not in (None, "UTC"):
-        raise invalid(
-            f"The emulator supports queries of projects in UTC only, not in {settings_data['timezone']}."
-        )
-    if (
-        "cohort"
-        in json.dumps([query, settings_data.get("test_account_filters")], default=str).lower()
-    ):
+    project_data = {} if project is None else project.data
+    timezone = project_data.get("timezone")
+    if timezone not in (None, "UTC"):
+        raise invalid(f"The emulator supports queries of projects in UTC only, not in {timezone}.")
+    # Calculating cohorts takes long: only queries whose text or filters may refer to one wait.
+    text = json.dumps([query, project_data.get("test_account_filters")], default=str)
+    if "cohort" in text.lower():
         recalculate(world, call.values[0])
     cohorts = project_cohorts(world, call.values[0])
     variables = world.store.bucket(fill(_INSIGHT_VARIABLES, [call.values[0]]))
-    world.events  # noqa: B018 (made under the lock)
+    # The database is opened here, under the lock; the query itself runs in a thread without it.
+    world.events  # noqa: B018
     return QuerySession(
         team_id=int(call.values[0]),
         now=now,
@@ -152,7 +152,7 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
         max_rows_scanned=settings.max_rows_scanned,
         max_result_bytes=settings.max_result_bytes,
         log=log_query,
-        test_account_filters=settings_data.get("test_account_filters"),
+        test_account_filters=project_data.get("test_account_filters"),
         variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
     )
 
@@ -210,6 +210,7 @@ def create(call: Call) -> Answer:
         status = _status_body(job, complete=False)
         if cached is not None:
             return _answer(202, cached.result.body({**cached.cache_fields(cached=True), **status}))
+        # `force_async` never uses the cache, so that its response has no cache key.
         cache = {} if query_request.mode == "force_async" else {"cache_key": query_request.key}
         return json_answer(202, {**cache, **status})
     if cached is not None:

@@ -124,6 +124,7 @@ def _sql(
     shown = ", ".join(column.text for column in columns)
     sql = f"SELECT {shown} FROM events WHERE {' AND '.join(where)}"  # noqa: S608
     groups = [column.inner for column in columns if not column.aggregates]
+    # As on the server, an aggregate in `select` groups the rows by all other columns.
     if totals and groups:
         sql += f" GROUP BY {', '.join(groups)}"
     if having:

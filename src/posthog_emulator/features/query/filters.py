@@ -52,6 +52,7 @@ def moment(given: Any, now: datetime, *, end: bool = False) -> datetime:
     except ValueError:
         raise invalid(f"The emulator does not support the date {text!r}.") from None
     read = read if read.tzinfo else read.replace(tzinfo=UTC)
+    # A date as the end of a range includes the whole day.
     if end and len(text) == 10:
         return read + timedelta(days=1) - timedelta(microseconds=1)
     return read
@@ -70,6 +71,7 @@ def _before(count: int, unit: str, now: datetime) -> datetime:
     year, month = divmod(now.year * 12 + now.month - 1 - count * _MONTHS[unit], 12)
     if not 1 <= year <= 9999:
         raise invalid(f"-{count}{unit} is too long ago.")
+    # The same day of the month, or the last day of a shorter month.
     day = min(now.day, monthrange(year, month + 1)[1])
     return now.replace(year=year, month=month + 1, day=day)
 

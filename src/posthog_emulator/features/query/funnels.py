@@ -58,6 +58,7 @@ def run_funnels(session: QuerySession, query: Mapping[str, Any]) -> Result:
     refuse_insight(query, _KNOWN)
     shown = as_object(query.get("funnelsFilter"))
     reject_unknown_fields(shown, _SHOWN, "FunnelsQuery.funnelsFilter")
+    # Other options than the default values are not supported.
     for name, ordinary in _ORDINARY.items():
         if shown.get(name) not in (None, ordinary):
             raise invalid(f"The emulator does not compute funnelsFilter.{name} {shown[name]!r}.")
@@ -99,6 +100,7 @@ def _people(
         f"ORDER BY person_id, timestamp LIMIT {MOST}"
     )
     rows = all_rows(session, sql, values.known)
+    # groupby needs the order by person, which the query has.
     for _, events in groupby(rows, key=lambda row: row[0]):
         yield [
             (datetime.fromisoformat(row[1]), [n for n, flag in enumerate(row[2:]) if flag])

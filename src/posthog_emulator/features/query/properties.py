@@ -143,6 +143,7 @@ def _compared(field: str, given: Mapping[str, Any], values: Values) -> str:
     if operator in {"is_set", "is_not_set"}:
         return f"{field} IS {'NOT ' if operator == 'is_set' else ''}NULL"
     if operator in {"exact", "is_not"}:
+        # Properties have the types of their definitions, filters any JSON: both become text.
         tests = [f"toString({field}) = {values.add(_text(option))}" for option in options]
         test = f"({' OR '.join(tests) or 'false'})"
         return test if operator == "exact" else f"not({test})"
@@ -151,6 +152,7 @@ def _compared(field: str, given: Mapping[str, Any], values: Values) -> str:
         test = f"({' OR '.join(tests) or 'false'})"
         return test if operator == "icontains" else f"not({test})"
     if operator in {"regex", "not_regex"}:
+        # A missing property must not make the negated test NULL.
         test = f"ifNull(match(toString({field}), {values.add(str(value))}), false)"
         return test if operator == "regex" else f"not({test})"
     if operator in _OPERATORS:

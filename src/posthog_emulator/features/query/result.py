@@ -18,6 +18,7 @@ def encode_json(value: Any) -> bytes:
 
 def json_object(name: str, value: bytes, rest: Mapping[str, Any]) -> bytes:
     """Return a JSON object whose first field is already encoded."""
+    # The rows may be many megabytes: they are joined as bytes, not parsed and encoded again.
     tail = encode_json(dict(rest))
     return b"".join([b'{"', name.encode(), b'":', value, b"," if len(tail) > 2 else b"", tail[1:]])
 

@@ -86,6 +86,7 @@ def _insight_response(
             for name in _RESULT_FIELDS
             if name in cached_result.result.head
         }
+    # Only fields that the response has by its schema are replaced.
     fields |= extra
     body |= {name: value for name, value in fields.items() if name in body}
     return Answer(response.status, encode_json(body), headers=response.headers)

@@ -172,7 +172,8 @@ class QueryState:
                     excess -= size
                 else:
                     remaining[key] = self.async_queries[key]
-            remaining.pop((new_query.team, new_query.id), None)  # to the end: it is the latest
+            # Removed and added again, so that the latest query is last in the order.
+            remaining.pop((new_query.team, new_query.id), None)
             self.async_queries = {**remaining, (new_query.team, new_query.id): new_query}
 
     def find_async_query(self, team: str, id: str, now: datetime) -> AsyncQuery | None:

@@ -103,5 +103,6 @@ def _guess_type(values: list[Any]) -> str:
     present = [value for value in values if value is not None]
     if not present:
         return "Nullable(Nothing)"
+    # By the first value: the values of a column have one type in ClickHouse.
     name = next((text for kind, text in _TYPES if isinstance(present[0], kind)), "String")
     return name if len(present) == len(values) else f"Nullable({name})"

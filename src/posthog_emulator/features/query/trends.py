@@ -136,6 +136,7 @@ def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
     if unit not in _UNITS:
         raise invalid(f"The emulator does not compute trends by the {unit}.")
     shown = dict(as_object(query.get("trendsFilter")))
+    # A smoothing interval of 1 means no smoothing.
     if shown.get("smoothingIntervals") == 1:
         del shown["smoothingIntervals"]
     reject_unknown_fields(shown, _SHOWN, "TrendsQuery.trendsFilter")
@@ -170,10 +171,12 @@ def _moments(start: datetime, end: datetime, unit: str) -> list[datetime]:
         at = at.replace(day=1)
     found: list[datetime] = []
     while at <= end:
+        # A bound for mistyped ranges, such as hours over centuries.
         if len(found) >= 10_000:
             raise invalid("The time range has more than 10,000 intervals.")
         found.append(at)
         if unit == "month":
+            # 32 days after the first of a month is always in the next month.
             at = (at + timedelta(days=32)).replace(day=1)
         else:
             at += {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(7)}[unit]
@@ -249,6 +252,7 @@ def _series(
         f"SELECT {begin} AS at, {by} AS part, {measure} AS n FROM events "  # noqa: S608
         f"WHERE {' AND '.join(tests)} GROUP BY at, part ORDER BY at LIMIT {MOST}"
     )
+    # Without a breakdown there is one series even if no event matches.
     found: dict[str, dict[str, float]] = {} if breakdown else {"": {}}
     rows = all_rows(session, sql, values.known)
     for at, part, count in rows:
@@ -258,6 +262,7 @@ def _series(
         for part, counts in found.items()
     ]
     if breakdown:
+        # The largest first, as in the app; ties by value, so that the order is reproducible.
         shown.sort(key=lambda one: (-one["count"], one["breakdown_value"]))
         most = as_object(query.get("breakdownFilter")).get("breakdown_limit") or _MOST_BREAKDOWNS
         if len(shown) > most:

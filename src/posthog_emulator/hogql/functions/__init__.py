@@ -30,7 +30,7 @@ _loaded: list[bool] = []
 
 
 def load() -> None:
-    """Fill the tables of functions, once."""
+    """Import the modules that register functions, once."""
     if not _loaded:
         for name in _MODULES:
             importlib.import_module(f"{__name__}.{name}")

@@ -34,7 +34,7 @@ def _filled(sql: str, type: Type) -> str:
 
 
 def _present(call: Call, tail: str) -> str:
-    """The FILTER and OVER of a call, without the rows in which an argument is NULL."""
+    """Return the FILTER and OVER clause without rows in which an argument is NULL."""
     tests = [f"{value.sql} IS NOT NULL" for value in call.arguments if value.type.nullable]
     if not tests:
         return tail
@@ -160,7 +160,7 @@ def _exact(call: Call, tail: str) -> Value:
 
 
 def _some(call: Call, sql: str) -> str:
-    """The first so many of a list, where a parameter says how many."""
+    """Return the SQL of the first n elements of a list, if a parameter gives n."""
     if not call.parameters:
         return sql
     count = call.parameters[0].literal

@@ -23,7 +23,7 @@ _CLOCK: Final = ("second", "minute", "hour")
 
 
 def _in_zone(call: Call, index: int) -> tuple[Value, str]:
-    """The moment of a call, in the zone it is asked for."""
+    """Return the timestamp of a call with the requested time zone."""
     value = call.arguments[0]
     where = zone(call, index, value.type.zone)
     if value.type.is_moment:
@@ -33,7 +33,7 @@ def _in_zone(call: Call, index: int) -> tuple[Value, str]:
 
 
 def _beginning(call: Call, sql: str, unit: str, where: str) -> Value:
-    """The beginning of something, from the SQL of local time to a value."""
+    """Return the start of a unit, given the SQL of its local time."""
     if unit in _DAYS:
         return call.make(f"CAST({sql} AS DATE)", DATE)
     return call.make(moved(sql, where), Type("DateTime", parameters=(where,)))
@@ -51,7 +51,7 @@ def _truncated(call: Call, unit: str, index: int) -> Value:
 
 
 def _since(sql: str, at: str, start: str) -> str:
-    """The SQL of the moment that is as long before another as clocks in its zone show."""
+    """Return the SQL of a timestamp moved back by the difference of two local times."""
     return f"({sql} - to_microseconds(epoch_us({at}) - epoch_us({start})))"
 
 

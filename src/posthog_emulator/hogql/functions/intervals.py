@@ -23,7 +23,7 @@ _SHORT = {
 
 
 def unit_of(call: Call, index: int) -> str:
-    """A unit of time among the arguments.
+    """Return the unit of time given as an argument.
 
     Raises:
         HogQLError: There is no such unit.
@@ -36,7 +36,7 @@ def unit_of(call: Call, index: int) -> str:
 
 
 def interval(unit: str, amount: Value, text: str) -> Value:
-    """So many of a unit."""
+    """Return an interval of `amount` units."""
     if not amount.type.is_number:
         raise illegal_type(f"toInterval{unit.capitalize()}", amount.type, "a whole number")
     name = f"to_{unit}s"
@@ -117,7 +117,7 @@ def _elapsed(call: Call, unit: str) -> tuple[str, ...]:
 
 
 def _whole_hours(zone: str) -> bool:
-    """Whether clocks of a zone are whole hours from UTC, at any time that matters here."""
+    """Return whether a zone's offset from UTC is whole hours, from 1970 to 2037."""
     from zoneinfo import ZoneInfo
 
     known = ZoneInfo(zone)
