@@ -110,7 +110,7 @@ async def _simulate(
 ) -> Tally:
     """Work for some hours with endless demand. A stranger has begun an hour before."""
     chance, tally = random.Random(seed), Tally()
-    throttles = RateLimits(anyio.current_time)
+    rate_limits = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
@@ -125,12 +125,12 @@ async def _simulate(
             steady = crowd / rate
             await anyio.sleep(chance.expovariate(1 / steady) if kind == "by chance" else steady)
             for _ in range(crowd):
-                admitted = throttles.admit(names, CALLER) is None
+                admitted = rate_limits.charge(names, CALLER) is None
                 tally.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
         while True:
-            await _call(limits, operation, throttles, names, chance, tally)
+            await _call(limits, operation, rate_limits, names, chance, tally)
 
     with anyio.move_on_after(before + seconds):
         async with anyio.create_task_group() as tasks:
@@ -145,7 +145,7 @@ async def _simulate(
 async def _call(
     limits: KeyLimiter,
     operation: Operation,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
     chance: random.Random,
     tally: Tally,
@@ -154,17 +154,17 @@ async def _call(
     target = re.sub(r"{\w+}", "1", operation.path)
     passage = limits.passage(operation, PreparedRequest(operation.method, target, content=HOGQL))
     if not passage.holds:
-        while not await _attempt(passage, throttles, names, chance, tally):
+        while not await _attempt(passage, rate_limits, names, chance, tally):
             pass
         return
     async with passage.hold():
-        while not await _attempt(passage, throttles, names, chance, tally):
+        while not await _attempt(passage, rate_limits, names, chance, tally):
             pass
 
 
 async def _attempt(
     passage: Passage,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
     chance: random.Random,
     tally: Tally,
@@ -173,7 +173,7 @@ async def _attempt(
         async with passage:
             passage.sent = True
             await anyio.sleep(chance.uniform(0.02, 0.15))
-            refusal = throttles.admit(names, CALLER)
+            refusal = rate_limits.charge(names, CALLER)
             tally.ours += refusal is None
             tally.refused += refusal is not None
             await anyio.sleep(chance.uniform(0.02, 0.35))

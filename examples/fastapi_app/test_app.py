@@ -45,18 +45,18 @@ async def test_a_flag_decides(
     http: httpx.AsyncClient, posthog_emulator: Emulator, active: bool, expected: str
 ) -> None:
     assert (await http.get("/navigation")).json() == {"navigation": "old"}
-    posthog_emulator.flag("new-navigation", enabled=active)
+    posthog_emulator.set_flag("new-navigation", enabled=active)
     assert (await http.get("/navigation")).json() == {"navigation": expected}
 
 
 async def test_when_posthog_is_down(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
-    posthog_emulator.fail(403, times=None)
+    posthog_emulator.faults.fail(403, times=None)
     answer = await http.get("/cohorts")
     assert (answer.status_code, answer.json()) == (503, {"error": "PostHog is not available"})
 
 
 async def test_one_failure_is_survived(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
     posthog_emulator.add("cohorts", {"name": "Power users"})
-    posthog_emulator.drop()
+    posthog_emulator.faults.drop()
     assert len((await http.get("/cohorts")).json()) == 1
     assert [request.status for request in posthog_emulator.requests] == [0, 200]

@@ -94,11 +94,11 @@ def test_collections_that_are_not_there(emulator: Emulator) -> None:
 
 def test_nothing_to_remember() -> None:
     with pytest.raises(ValueError, match="keep"):
-        Emulator(keep=0)
+        Emulator(history_size=0)
 
 
 async def test_the_latest_requests_are_remembered() -> None:
-    emulator = Emulator(keep=3)
+    emulator = Emulator(history_size=3)
     async with httpx.AsyncClient(transport=emulator.transport()) as http:
         for number in range(5):
             await http.get(f"http://emulator/{number}/")

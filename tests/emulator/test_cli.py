@@ -60,14 +60,14 @@ async def test_it_serves_until_it_is_told_to_end_and_keeps_what_there_is(
         assert await process.wait() == 0
     with Emulator(path=box, project_id=7) as emulator:
         assert "mine" in [cohort["name"] for cohort in emulator.items("cohorts")]
-        assert emulator.world.events.read("SELECT count(*) FROM events") == [(1000,)]
+        assert emulator.state.events.read("SELECT count(*) FROM events") == [(1000,)]
     # What has been filled is not filled again.
     async with running(*options) as (process, http):
         assert "mine" in (await http.get("cohorts/")).text
         process.send_signal(how)
         assert await process.wait() == 0
     with Emulator(path=box, project_id=7) as emulator:
-        assert emulator.world.events.read("SELECT count(*) FROM events") == [(1000,)]
+        assert emulator.state.events.read("SELECT count(*) FROM events") == [(1000,)]
 
 
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,12 +87,12 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--port=70000"], "--port: a port is a whole number from 0 to 65535, not '70000'"),
-        (["--port=-1"], "--port: a port is a whole number from 0"),
+        (["--port=70000"], "--port: the port must be an integer from 0 to 65535, not '70000'"),
+        (["--port=-1"], "--port: the port must be an integer from 0"),
         (["--port=many"], "not 'many'"),
-        (["--project-id=0"], "--project-id: the number of a project is a whole number of at least"),
+        (["--project-id=0"], "--project-id: the project id must be an integer of at least"),
         (["--seed", "apple"], "'apple' (choose from"),
-        (["--seed", "demo", "--events", "0"], "--events: a number of events is a whole number"),
+        (["--seed", "demo", "--events", "0"], "--events: the number of events must be an integer"),
         (["--seed", "demo", "--events", "many"], "--events"),
         (["--sing"], "--sing"),
     ],

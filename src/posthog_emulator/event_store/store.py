@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from posthog_emulator.retention import MIB, BoundedLog
-from posthog_emulator.timestamps import micros
+from posthog_emulator.timestamps import to_micros
 
 from . import bulk
 from .ingest import Event, NewDefinition, ProjectEvents, parse_event
@@ -120,7 +120,7 @@ class EventStore:
 
     def now(self) -> int:
         """Return the current time in microseconds since 1970."""
-        return micros(self._clock())
+        return to_micros(self._clock())
 
     def new_uuid(self) -> str:
         """Return a new version 7 UUID, as the server assigns to events without one."""

@@ -8,32 +8,32 @@ from uuid import NAMESPACE_OID, uuid5
 
 from posthog_emulator.event_store.ingest import NewDefinition
 from posthog_emulator.event_store.store import EVENTS_FILE, EventStore
-from posthog_emulator.http.messages import Answer
+from posthog_emulator.http.messages import Response
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.filters import chosen
-from posthog_emulator.rest.pagination import paged
-from posthog_emulator.state import Call
-from posthog_emulator.timestamps import iso
+from posthog_emulator.rest.filters import select_rows
+from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.state import ApiCall
+from posthog_emulator.timestamps import format_micros
 
 if TYPE_CHECKING:
-    from posthog_emulator.objects.store import Row
+    from posthog_emulator.objects.store import StoredObject
     from posthog_emulator.state import EmulatorState
 
 __all__ = ["OPERATION_HANDLERS", "PERSONS", "open_event_store", "property_scope"]
 
 
-def _list(call: Call) -> Answer:
-    call.locate()
+def _list(call: ApiCall) -> Response:
+    call.resolve_parents()
     # Without `type`, the server lists the definitions of event properties only.
-    scope = call.request.value("type") or "event"
+    scope = call.request.query_value("type") or "event"
     names = {name for value in call.query("properties") for name in value.split(",") if name}
-    project = int(call.values[0])
+    project = int(call.path_values[0])
     rows = [
         row
-        for row in chosen(call)
+        for row in select_rows(call)
         if property_scope(project, row) == scope and (not names or row.data["name"] in names)
     ]
-    return paged(call, rows)
+    return paginate(call, rows)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
@@ -45,24 +45,24 @@ PERSONS = "/api/projects/{}/persons/"
 _SCOPES = {"event_property": "event", "person_property": "person", "group_property": "group"}
 
 
-def open_event_store(world: EmulatorState) -> EventStore:
+def open_event_store(state: EmulatorState) -> EventStore:
     """Open the event store of an emulator."""
-    settings = world.settings
+    settings = state.settings
     store = EventStore(
-        None if world.folder is None else world.folder / EVENTS_FILE,
+        None if state.directory is None else state.directory / EVENTS_FILE,
         clock=lambda: settings.clock(),
-        next_person_number=lambda: world.number(PERSONS),
-        on_definition=lambda discovery: _record_definition(world, discovery),
+        next_person_number=lambda: state.next_id(PERSONS),
+        on_definition=lambda discovery: _record_definition(state, discovery),
         seed=settings.seed,
-        max_recent=world.keep,
+        max_recent=state.history_size,
     )
     # The database may have persons of an earlier run that the saved state does not count.
-    numbers = world.store.numbers
+    numbers = state.store.last_ids
     numbers[PERSONS] = max(numbers[PERSONS], store.last_person_number)
     return store
 
 
-def property_scope(team_id: int, row: Row) -> str:
+def property_scope(team_id: int, row: StoredObject) -> str:
     """Return the scope of a property definition: `event`, `person` or `group`."""
     # The API's object has no field for it, so the id is compared with those of each scope.
     name = row.data.get("name")
@@ -76,10 +76,10 @@ def _definition_id(team_id: int, kind: str, name: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
 
 
-def _record_definition(world: EmulatorState, definition: NewDefinition) -> None:
+def _record_definition(state: EmulatorState, definition: NewDefinition) -> None:
     """Create or update the object of a definition in its collection."""
     name, fields = _definition_fields(definition)
-    collection = world.plans.collections.get(f"/api/projects/{{}}/{name}/")
+    collection = state.plans.collections.get(f"/api/projects/{{}}/{name}/")
     if collection is None:
         return
     address = f"/api/projects/{definition.team_id}/{name}/"
@@ -89,21 +89,21 @@ def _record_definition(world: EmulatorState, definition: NewDefinition) -> None:
         if index
         else _definition_id(definition.team_id, definition.kind, definition.name)
     )
-    row = world.store.bucket(address).rows.get(key)
+    row = state.store.collection(address).rows.get(key)
     if row is not None:
         row.data.update(fields)
         return
     extra = {} if index else {"id": key}
     if definition.kind == "event":
-        extra["created_at"] = iso(definition.seen_at)
-    world.insert(collection, address, {**fields, **extra}, definition.team_id)
+        extra["created_at"] = format_micros(definition.seen_at)
+    state.insert(collection, address, {**fields, **extra}, definition.team_id)
 
 
 def _definition_fields(definition: NewDefinition) -> tuple[str, dict[str, Any]]:
     if definition.kind == "event":
         return "event_definitions", {
             "name": definition.name,
-            "last_seen_at": iso(definition.seen_at),
+            "last_seen_at": format_micros(definition.seen_at),
         }
     if definition.kind == "group_type":
         return "groups_types", {

@@ -42,7 +42,7 @@ class Shared(Clock):
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
         self.waits.append(seconds)
-        self.emulator.travel(seconds)
+        self.emulator.advance(seconds)
         await anyio.lowlevel.checkpoint()
 
 
@@ -92,10 +92,10 @@ def emulator(server: Server) -> Emulator:
         }
         for row in server.rows
     ]
-    emulator.world.events.append(1, happened[::2])
-    emulator.travel(timedelta(days=3))
-    emulator.world.events.append(1, happened[1::2])
-    emulator.travel(timedelta(days=20))
+    emulator.state.events.append(1, happened[::2])
+    emulator.advance(timedelta(days=3))
+    emulator.state.events.append(1, happened[1::2])
+    emulator.advance(timedelta(days=20))
     return emulator
 
 
@@ -170,8 +170,8 @@ async def test_all_columns_are_as_the_emulator_s_queries_give_them(
 ) -> None:
     noon = {"event": "noon", "distinct_id": "x", "timestamp": START + DAY / 2}
     emulator.freeze(END)
-    emulator.world.events.append(1, [noon])
-    emulator.travel(20 * DAY)
+    emulator.state.events.append(1, [noon])
+    emulator.advance(20 * DAY)
     async with AsyncPostHog.emulated(emulator, clock=Shared(emulator)) as ph:
         for engine in ("query", "files"):
             job = ph.export.events(START, END, engine=engine)
@@ -299,7 +299,7 @@ async def test_an_address_that_has_expired_is_asked_for_again(
         nonlocal late
         if request.url.host == "object-store.localhost" and late < 2:
             late += 1
-            emulator.travel(4000)
+            emulator.advance(4000)
 
     async with connected(server, emulator, dawdle) as ph:
         rows = [row async for row in ph.export.events(START, END, engine="files")]
@@ -349,7 +349,7 @@ async def test_a_run_that_is_gone_is_made_anew(
             return ph.export.events(START, END, columns=COLUMNS, engine="files")
 
         await _cancelled(job().to_jsonl(target), emulator)
-        emulator.world.store.bucket(DOWNLOADS).rows.clear()
+        emulator.state.store.collection(DOWNLOADS).rows.clear()
         emulator.settings.export_seconds = 0
         report = await job().to_jsonl(target)
     assert report.rows == 2_000
@@ -452,7 +452,7 @@ async def test_auto_chooses_files_for_many_rows(
 async def test_auto_falls_back_to_queries(
     server: Server, emulator: Emulator, tmp_path: Path, status: int
 ) -> None:
-    emulator.fail(status, times=None, path=f"{DOWNLOADS}*")
+    emulator.faults.fail(status, times=None, path=f"{DOWNLOADS}*")
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
         assert len([row async for row in job]) == 2_000
@@ -474,7 +474,7 @@ async def test_auto_does_without_files_that_lack_rows(
 
 
 async def test_files_alone_do_not_fall_back(server: Server, emulator: Emulator) -> None:
-    emulator.fail(403, path=f"{DOWNLOADS}*")
+    emulator.faults.fail(403, path=f"{DOWNLOADS}*")
     async with connected(server, emulator) as ph:
         with pytest.raises(PermissionDeniedError):
             [row async for row in ph.export.events(START, END, engine="files")]

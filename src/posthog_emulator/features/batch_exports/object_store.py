@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
-from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.http.messages import Request, Response, text_response
 from posthog_emulator.retention import MIB
 from posthog_emulator.state import EmulatorState
 
@@ -106,15 +106,15 @@ class ObjectStore:
         return hmac.new(self.secret, message.encode(), hashlib.sha256).hexdigest()
 
 
-def get_object_store(world: EmulatorState) -> ObjectStore:
+def get_object_store(state: EmulatorState) -> ObjectStore:
     """Return the object store of an emulator, created on first use."""
-    store = world.notes.get("objects")
+    store = state.extensions.get("objects")
     if store is None:
-        store = world.notes["objects"] = ObjectStore()
+        store = state.extensions["objects"] = ObjectStore()
     return store
 
 
-def _serve_object(world: EmulatorState, request: Request) -> Answer:
+def _serve_object(state: EmulatorState, request: Request) -> Response:
     """Respond to a request for an object."""
     if request.method not in {"GET", "HEAD"}:
         return _error_response(405, "MethodNotAllowed", "The specified method is not allowed.")
@@ -126,7 +126,7 @@ def _serve_object(world: EmulatorState, request: Request) -> Answer:
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
             "Signature query string parameter or the Authorization header should be specified",
         )
-    objects, query = get_object_store(world), dict(request.query)
+    objects, query = get_object_store(state), dict(request.query)
     if _SIGNATURE not in query:
         return _error_response(403, "AccessDenied", "Access Denied")
     expected = objects.sign(request.path, request.host, query)
@@ -136,7 +136,7 @@ def _serve_object(world: EmulatorState, request: Request) -> Answer:
         return _error_response(403, "SignatureDoesNotMatch", detail)
     signed_at = datetime.strptime(query["X-Amz-Date"], _DATE_FORMAT).replace(tzinfo=UTC)
     expires_at = signed_at + timedelta(seconds=int(query["X-Amz-Expires"]))
-    if world.settings.clock() >= expires_at:
+    if state.settings.clock() >= expires_at:
         return _error_response(403, "AccessDenied", "Request has expired")
     path = objects.folder / request.path.removeprefix(_PREFIX)
     if not path.is_file():
@@ -144,7 +144,7 @@ def _serve_object(world: EmulatorState, request: Request) -> Answer:
     return _object_response(request, path, query.get("response-content-disposition", ""))
 
 
-def _object_response(request: Request, path: Path, disposition: str) -> Answer:
+def _object_response(request: Request, path: Path, disposition: str) -> Response:
     stat = path.stat()
     version = f"{path.name}/{stat.st_mtime_ns}/{stat.st_size}".encode()
     tag = f'"{hashlib.sha256(version).hexdigest()[:32]}"'
@@ -163,27 +163,29 @@ def _object_response(request: Request, path: Path, disposition: str) -> Answer:
     match = None if range_header is None else _RANGE.fullmatch(range_header.strip())
     # A range that cannot be parsed is ignored, as RFC 9110 allows.
     if match is None or not (match[1] or match[2]):
-        return Answer(200, path.read_bytes(), media, headers)
+        return Response(200, path.read_bytes(), media, headers)
     if match[1]:
         first, last = int(match[1]), min(int(match[2] or size), size - 1)
     else:
         first, last = max(0, size - int(match[2])), size - 1
     if first >= size or first > last:
-        answer = _error_response(416, "InvalidRange", "The requested range is not satisfiable")
-        answer.headers.append(("Content-Range", f"bytes */{size}"))
-        return answer
+        error = _error_response(416, "InvalidRange", "The requested range is not satisfiable")
+        error.headers.append(("Content-Range", f"bytes */{size}"))
+        return error
     with path.open("rb") as file:
         file.seek(first)
         piece = file.read(last - first + 1)
-    return Answer(206, piece, media, [*headers, ("Content-Range", f"bytes {first}-{last}/{size}")])
+    return Response(
+        206, piece, media, [*headers, ("Content-Range", f"bytes {first}-{last}/{size}")]
+    )
 
 
-def _error_response(status: int, code: str, message: str) -> Answer:
+def _error_response(status: int, code: str, message: str) -> Response:
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     )
-    return text_answer(status, body, "application/xml")
+    return text_response(status, body, "application/xml")
 
 
 PREFIX_ROUTES = {_PREFIX: _serve_object}

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Bucket, Row
+from posthog_emulator.objects.store import ObjectCollection, StoredObject
 from posthog_emulator.state import EmulatorState
 from posthog_emulator.timestamps import format_utc
 
@@ -140,34 +140,36 @@ class _ScheduleState:
     """By run: the start of each active run."""
 
 
-def _state(world: EmulatorState) -> _ScheduleState:
-    return world.notes.setdefault("batch_exports", _ScheduleState())
+def _schedule_state(state: EmulatorState) -> _ScheduleState:
+    return state.extensions.setdefault("batch_exports", _ScheduleState())
 
 
-def start_schedule(world: EmulatorState, row: Row, *, since: datetime | None = None) -> None:
+def start_schedule(
+    state: EmulatorState, row: StoredObject, *, since: datetime | None = None
+) -> None:
     """Start the runs of an export, from now or from `since`."""
-    _state(world).scheduled_until[row.key] = since or world.settings.clock()
+    _schedule_state(state).scheduled_until[row.key] = since or state.settings.clock()
 
 
-def pending_backfill(world: EmulatorState, key: str) -> PendingBackfill | None:
+def pending_backfill(state: EmulatorState, key: str) -> PendingBackfill | None:
     """Return the runs of a backfill; None if it was not created by the API."""
-    return _state(world).backfills.get(key)
+    return _schedule_state(state).backfills.get(key)
 
 
 def start_backfill(
-    world: EmulatorState, key: str, periods: list[tuple[datetime, datetime]]
+    state: EmulatorState, key: str, periods: list[tuple[datetime, datetime]]
 ) -> None:
     """Start the runs of a backfill, one after the other."""
-    _state(world).backfills[key] = PendingBackfill(world.settings.clock(), periods)
+    _schedule_state(state).backfills[key] = PendingBackfill(state.settings.clock(), periods)
 
 
-def run_due(world: EmulatorState, project: str, row: Row) -> None:
+def run_due(state: EmulatorState, project: str, row: StoredObject) -> None:
     """Create and advance all runs of an export that are due."""
     # There is no background task: every read of an export brings its runs up to date.
-    export, scheduled = row.data, _state(world)
+    export, scheduled = row.data, _schedule_state(state)
     address = f"{EXPORTS.format(project)}{row.key}/"
-    now, since = world.settings.clock(), scheduled.scheduled_until.get(row.key)
-    runs = world.store.bucket(f"{address}runs/")
+    now, since = state.settings.clock(), scheduled.scheduled_until.get(row.key)
+    runs = state.store.collection(f"{address}runs/")
     if since is not None and not export.get("paused"):
         interval = ExportInterval.from_export(export)
         for start, end in _due_periods(
@@ -175,13 +177,13 @@ def run_due(world: EmulatorState, project: str, row: Row) -> None:
         ):
             start_at = parse_timestamp(export.get("start_at"))
             if start_at is None or start >= start_at:
-                _add_run(world, row, address, start, end, end, None)
+                _add_run(state, row, address, start, end, end, None)
             scheduled.scheduled_until[row.key] = end
     # Before the runs below: a backfill creates runs, which may be due at once.
-    for backfill in list(world.store.bucket(f"{address}backfills/")):
-        _advance_backfill(world, row, address, backfill)
+    for backfill in list(state.store.collection(f"{address}backfills/")):
+        _advance_backfill(state, row, address, backfill)
     for run in runs:
-        _update_run(world, int(project), row, run)
+        _update_run(state, int(project), row, run)
     newest = sorted(runs, key=lambda run: str(run.data.get("created_at")), reverse=True)
     export["latest_runs"] = [run.data for run in newest[:10]]
 
@@ -199,11 +201,13 @@ def _due_periods(
     yield from periods[-_MAX_RUNS:]
 
 
-def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill: Row) -> None:
-    pending = pending_backfill(world, backfill.key)
+def _advance_backfill(
+    state: EmulatorState, export: StoredObject, address: str, backfill: StoredObject
+) -> None:
+    pending = pending_backfill(state, backfill.key)
     if pending is None or pending.is_finished:
         return
-    seconds, now = world.settings.export_seconds, world.settings.clock()
+    seconds, now = state.settings.export_seconds, state.settings.clock()
     elapsed = (now - pending.started_at).total_seconds()
     total = len(pending.periods)
     # Runs follow one another without a gap: run n starts n times the duration after the first.
@@ -211,7 +215,7 @@ def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill:
     for position in range(pending.runs_started, runs_due):
         start, end = pending.periods[position]
         at = pending.started_at + timedelta(seconds=position * seconds)
-        _add_run(world, export, address, start, end, at, backfill.key)
+        _add_run(state, export, address, start, end, at, backfill.key)
     pending.runs_started = runs_due
     data, finished = backfill.data, elapsed >= total * seconds
     data["status"] = "Completed" if finished else "Running" if elapsed > 0 else "Starting"
@@ -226,15 +230,15 @@ def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill:
 
 
 def _add_run(
-    world: EmulatorState,
-    export: Row,
+    state: EmulatorState,
+    export: StoredObject,
     address: str,
     start: datetime,
     end: datetime,
     created_at: datetime,
     backfill: str | None,
 ) -> None:
-    key, timestamp = world.uuid(), format_utc(created_at)
+    key, timestamp = state.uuid(), format_utc(created_at)
     data: dict[str, Any] = {
         "id": key,
         "batch_export": export.key,
@@ -252,13 +256,15 @@ def _add_run(
         "records_total_count": None,
         "bytes_exported": None,
     }
-    world.store.put(f"{address}runs/", key, data)
-    _state(world).run_started_at[key] = created_at
+    state.store.put(f"{address}runs/", key, data)
+    _schedule_state(state).run_started_at[key] = created_at
 
 
-def _update_run(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
+def _update_run(
+    state: EmulatorState, team_id: int, export: StoredObject, run: StoredObject
+) -> None:
     """Update the status of a run for the current time."""
-    scheduled, settings = _state(world), world.settings
+    scheduled, settings = _schedule_state(state), state.settings
     at = scheduled.run_started_at.get(run.key)
     if at is None or run.data["status"] not in ACTIVE_STATUSES:
         return
@@ -274,7 +280,7 @@ def _update_run(world: EmulatorState, team_id: int, export: Row, run: Row) -> No
         run.data |= {"status": "Failed", "latest_error": settings.export_error}
         return
     # Scheduled exports write no files: only the number of rows is visible through the API.
-    rows = files.count_rows(world.events, _selection(team_id, export.data, run.data))
+    rows = files.count_rows(state.events, _selection(team_id, export.data, run.data))
     run.data |= {
         "status": "Completed",
         "records_completed": rows,
@@ -303,19 +309,21 @@ def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> fil
     )
 
 
-def cancel(world: EmulatorState, row: Row, runs: Bucket | None = None) -> Answer:
+def cancel(
+    state: EmulatorState, row: StoredObject, runs: ObjectCollection | None = None
+) -> Response:
     """Cancel a run, or a backfill together with its active runs."""
-    now = format_utc(world.settings.clock())
+    now = format_utc(state.settings.clock())
     cancelled = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}
     row.data |= cancelled
-    pending = pending_backfill(world, row.key)
+    pending = pending_backfill(state, row.key)
     if pending is not None:
         pending.is_finished = True
         row.data["progress"] = None
     for run in runs or ():
         if run.data.get("backfill") == row.key and run.data["status"] in ACTIVE_STATUSES:
             run.data |= cancelled
-    return json_answer(200, {"cancelled": True})
+    return json_response(200, {"cancelled": True})
 
 
 def parse_timestamp(text: Any) -> datetime | None:

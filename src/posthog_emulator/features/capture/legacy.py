@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 
 from posthog_emulator.http.errors import PlainTextError
-from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.http.messages import Request, Response
 
 from .errors import too_large_error
 from .parsing import Batch, read_batch, token_error
@@ -50,40 +50,40 @@ _OK = b'{"status":"Ok"}'
 _OK_RECORDINGS_OVER_QUOTA = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
-def _capture(world: EmulatorState, request: Request, *, limit: int) -> Answer:
+def _capture(state: EmulatorState, request: Request, *, limit: int) -> Response:
     if request.method not in {"GET", "POST"}:
-        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+        return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _ingest(world, request, limit)
+        _ingest(state, request, limit)
     except PlainTextError as error:
-        return error.answer()
-    if request.value("beacon") == "1":
-        return Answer(204)
-    return Answer(200, _OK)
+        return error.to_response()
+    if request.query_value("beacon") == "1":
+        return Response(204)
+    return Response(200, _OK)
 
 
-def _replay(world: EmulatorState, request: Request) -> Answer:
+def _replay(state: EmulatorState, request: Request) -> Response:
     """Accept session recording data; it is checked and discarded."""
     if request.method not in {"GET", "POST"}:
-        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+        return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _parse_request(world, request, _MAX_REPLAY_BYTES)
+        _parse_request(state, request, _MAX_REPLAY_BYTES)
     except PlainTextError as error:
-        return error.answer()
-    if request.value("beacon") == "1":
-        return Answer(204)
+        return error.to_response()
+    if request.query_value("beacon") == "1":
+        return Response(204)
     # Recordings beyond the quota are accepted as well; only the body of the response differs.
-    over = "recordings" in world.settings.quota_limited
-    return Answer(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
+    over = "recordings" in state.settings.exhausted_quotas
+    return Response(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
 
-def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
-    client_time = request.value("_") or ""
+def _parse_request(state: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
+    client_time = request.query_value("_") or ""
     value, size = read_payload(request, limit)
     batch = read_batch(
         value,
-        now=world.events.now(),
-        uuid=world.events.new_uuid,
+        now=state.events.now(),
+        uuid=state.events.new_uuid,
         # The query parameter `_` is the client's clock in milliseconds.
         sent_at=int(client_time) * 1000
         if client_time.isascii() and client_time.isdigit()
@@ -96,13 +96,13 @@ def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[
     return batch, size
 
 
-def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
-    batch, size = _parse_request(world, request, limit)
+def _ingest(state: EmulatorState, request: Request, limit: int) -> None:
+    batch, size = _parse_request(state, request, limit)
     # Only a large request can have a large event; others need not be serialized to check.
     if size > _MAX_MESSAGE_BYTES:
         _check_sizes(batch)
-    limited = world.settings.quota_limited
-    project = world.project_id_for_token(batch.token)
+    limited = state.settings.exhausted_quotas
+    project = state.project_id_for_token(batch.token)
     if project is None or "events" in limited:
         # The server responds with success even if it drops all events.
         return
@@ -111,7 +111,7 @@ def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
         if limited
         else batch.events
     )
-    world.events.ingest(project, events, captured=True)
+    state.events.ingest(project, events, captured=True)
 
 
 def _check_sizes(batch: Batch) -> None:
@@ -124,7 +124,7 @@ def _check_sizes(batch: Batch) -> None:
 _capture_event = partial(_capture, limit=_MAX_EVENT_BYTES)
 _capture_batch = partial(_capture, limit=_MAX_BATCH_BYTES)
 
-ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/batch": _capture_batch,
     "/capture": _capture_event,
     "/e": _capture_event,

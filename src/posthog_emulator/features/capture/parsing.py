@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from posthog_emulator.event_store.ingest import Event
 from posthog_emulator.http.errors import PlainTextError
 from posthog_emulator.json_types import as_object, is_array, is_object
-from posthog_emulator.timestamps import parsed
+from posthog_emulator.timestamps import parse_micros
 
 from .errors import parse_error
 
@@ -79,7 +79,7 @@ def read_batch(
             raw = value["batch"]
             token = _find_token(value)
         if isinstance(value.get("sent_at"), str):
-            sent_at = parsed(value["sent_at"])
+            sent_at = parse_micros(value["sent_at"])
     if not is_array(raw):
         raise parse_error("invalid type: batch must be a sequence")
     if not raw:
@@ -176,7 +176,7 @@ def _event_timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, 
     text = raw.get("timestamp")
     timestamp: int | None = None
     if isinstance(text, str):
-        timestamp = parsed(text)
+        timestamp = parse_micros(text)
         if timestamp is not None and skew and properties.get("$ignore_sent_at") is not True:
             timestamp += skew
     if timestamp is None:

@@ -119,11 +119,11 @@ def read_payload(request: Request, limit: int) -> tuple[Any, int]:
     Raises:
         PlainTextError: 400 or 413.
     """
-    content, packing = request.content, request.value("compression") or ""
+    content, packing = request.content, request.query_value("compression") or ""
     if len(content) > limit:
         raise too_large_error(limit)
     if request.method == "GET":
-        content = (request.value("data") or "").encode("utf-8", "replace")
+        content = (request.query_value("data") or "").encode("utf-8", "replace")
         packing = packing or "base64"
     # As on the server, forms are also detected by their content.
     elif content.startswith(b"data=") or request.headers.get("content-type", "").startswith(_FORM):

@@ -12,10 +12,10 @@ from pydantic_core import from_json, to_json
 
 from posthog_emulator.event_store.ingest import Event, is_illegal_distinct_id
 from posthog_emulator.http.errors import PlainTextError
-from posthog_emulator.http.messages import Answer, Request, json_answer
+from posthog_emulator.http.messages import Request, Response, json_response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
-from posthog_emulator.timestamps import micros
+from posthog_emulator.timestamps import to_micros
 
 from .legacy import exceeds_quota
 from .parsing import MAX_FUTURE, token_error
@@ -42,39 +42,39 @@ class _CaptureError(Exception):
         super().__init__(description)
         self.status, self.tag, self.description = status, tag, description
 
-    def answer(self) -> Answer:
+    def to_response(self) -> Response:
         body = {
             "error": self.tag,
             "error_description": self.description,
             "error_uri": "https://posthog.com/docs/api",
         }
         after = [("Retry-After", "1")] if self.status in {429, 500, 503} else []
-        return json_answer(self.status, body, after)
+        return json_response(self.status, body, after)
 
 
 class _EventDropped(Exception):
     """One event is dropped; the message is the reason code."""
 
 
-def _capture(world: EmulatorState, request: Request) -> Answer:
+def _capture(state: EmulatorState, request: Request) -> Response:
     if request.method != "POST":
-        return Answer(405, headers=[("Allow", "POST")])
+        return Response(405, headers=[("Allow", "POST")])
     try:
-        results = _ingest(world, request)
-    except _CaptureError as refused:
-        return refused.answer()
+        results = _ingest(state, request)
+    except _CaptureError as error:
+        return error.to_response()
     again = any(result["result"] == "retry" for result in results.values())
-    return json_answer(200, {"results": results}, [("Retry-After", "1")] if again else [])
+    return json_response(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
-def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
+def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
     token, sent_at = _token(request), _sent_at(request)
     content = _read_body(request)
     batch = _parse_batch(content)
-    exhausted = world.settings.quota_limited
+    exhausted = state.settings.exhausted_quotas
     if "events" in exhausted:
         raise _CaptureError(429, "billing_limit_exceeded", "The billing limit was exceeded.")
-    store = world.events
+    store = state.events
     now = store.now()
     sdk = _sdk_properties(request)
     results: dict[str, Any] = {}
@@ -95,8 +95,8 @@ def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
             results[uuid] = {"result": "drop", "details": str(dropped)}
             continue
         # A setting of the emulator: the client has to send these events again.
-        if world.settings.losing > 0:
-            world.settings.losing -= 1
+        if state.settings.capture_retries > 0:
+            state.settings.capture_retries -= 1
             results[uuid] = {"result": "retry", "details": "not_persisted"}
             continue
         events.append(event)
@@ -104,7 +104,7 @@ def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
         if is_illegal_distinct_id(event.distinct_id):
             results[uuid] = {"result": "warning", "details": "person_processing_disabled"}
     # As in the legacy endpoints, an unknown token is not an error: the events are dropped.
-    project = world.project_id_for_token(token)
+    project = state.project_id_for_token(token)
     if project is not None and events:
         store.ingest(project, events, captured=True)
     return results
@@ -257,10 +257,10 @@ def _parse_rfc3339(text: Any) -> int | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return None if at.tzinfo is None else micros(at)
+    return None if at.tzinfo is None else to_micros(at)
 
 
-ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/i/v1/ai/events": _capture,
     "/i/v1/analytics/events": _capture,
 }

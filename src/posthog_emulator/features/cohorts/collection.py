@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from posthog_emulator.objects.store import Bucket, Row
-from posthog_emulator.state import EmulatorState, fill
+from posthog_emulator.objects.store import ObjectCollection, StoredObject
+from posthog_emulator.state import EmulatorState, fill_path
 
-__all__ = ["COHORTS", "cohorts_bucket", "is_dynamic", "live_cohorts"]
+__all__ = ["COHORTS", "cohorts_collection", "is_dynamic", "live_cohorts"]
 
 COHORTS: Final = "/api/projects/{}/cohorts/"
 
 
-def cohorts_bucket(world: EmulatorState, project: str) -> Bucket:
+def cohorts_collection(state: EmulatorState, project: str) -> ObjectCollection:
     """Return the collection of a project's cohorts, deleted ones included."""
-    return world.store.bucket(fill(COHORTS, [project]))
+    return state.store.collection(fill_path(COHORTS, [project]))
 
 
-def live_cohorts(world: EmulatorState, project: str) -> list[Row]:
+def live_cohorts(state: EmulatorState, project: str) -> list[StoredObject]:
     """Return the cohorts of a project that are not deleted."""
-    return [row for row in cohorts_bucket(world, project) if not row.deleted]
+    return [row for row in cohorts_collection(state, project) if not row.deleted]
 
 
-def is_dynamic(row: Row) -> bool:
+def is_dynamic(row: StoredObject) -> bool:
     """Return whether the members of a cohort are calculated, not listed."""
     return not row.data.get("is_static")

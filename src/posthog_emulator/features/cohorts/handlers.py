@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.http.errors import invalid, not_found
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Row
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.handlers import HANDLERS, created, item_answer
-from posthog_emulator.schema.validation import fits
-from posthog_emulator.state import PROJECTS, Call, EmulatorState
+from posthog_emulator.rest.handlers import DEFAULT_HANDLERS, create_object, object_response
+from posthog_emulator.schema.validation import matches_format
+from posthog_emulator.state import PROJECTS, ApiCall, EmulatorState
 
-from .collection import cohorts_bucket, is_dynamic
+from .collection import cohorts_collection, is_dynamic
 
 if TYPE_CHECKING:
     from posthog_emulator.features.events.collections import CohortMembers
@@ -23,92 +23,92 @@ if TYPE_CHECKING:
 __all__ = ["OPERATION_HANDLERS", "recalculate_all"]
 
 
-def _create(call: Call) -> Answer:
-    call.locate()
-    row = created(call)
+def _create(call: ApiCall) -> Response:
+    call.resolve_parents()
+    row = create_object(call)
     uuids: Any = as_object(call.body).get("_create_static_person_ids")
     if uuids and not is_dynamic(row):
         _add_members(call, row, uuids)
     return _changed_cohort_response(call, row)
 
 
-def _changed_cohort_response(call: Call, row: Row) -> Answer:
+def _changed_cohort_response(call: ApiCall, row: StoredObject) -> Response:
     """Respond with a changed cohort, a dynamic one still marked as being calculated."""
     # The server calculates in the background; here the next read calculates the members.
     if is_dynamic(row) and not row.deleted:
         row.data["is_calculating"] = True
-    return item_answer(call, row)
+    return object_response(call, row)
 
 
-def _update(call: Call) -> Answer:
-    before = _definition(call.row())
-    answer = HANDLERS["update" if call.request.method == "PATCH" else "replace"](call)
-    row = call.row()
-    return answer if _definition(row) == before else _changed_cohort_response(call, row)
+def _update(call: ApiCall) -> Response:
+    before = _definition(call.get_object())
+    response = DEFAULT_HANDLERS["update" if call.request.method == "PATCH" else "replace"](call)
+    row = call.get_object()
+    return response if _definition(row) == before else _changed_cohort_response(call, row)
 
 
-def _definition(row: Row) -> list[Any]:
+def _definition(row: StoredObject) -> list[Any]:
     return [copy.deepcopy(row.data.get(name)) for name in ("filters", "groups", "query")]
 
 
-def _recalculate(call: Call, rows: tuple[Row, ...] | None = None) -> None:
+def _recalculate(call: ApiCall, rows: tuple[StoredObject, ...] | None = None) -> None:
     # Imported here because it loads the query engine, which creating static cohorts does not need.
     from .membership import recalculate
 
-    recalculate(call.world, call.values[0], rows=rows)
+    recalculate(call.state, call.path_values[0], rows=rows)
 
 
-def _get(call: Call) -> Answer:
-    row = call.row()
+def _get(call: ApiCall) -> Response:
+    row = call.get_object()
     if is_dynamic(row):
         _recalculate(call, (row,))
-    return item_answer(call, row)
+    return object_response(call, row)
 
 
-def _list(call: Call) -> Answer:
-    call.locate()
+def _list(call: ApiCall) -> Response:
+    call.resolve_parents()
     _recalculate(call)
-    return HANDLERS["list"](call)
+    return DEFAULT_HANDLERS["list"](call)
 
 
-def _persons(call: Call) -> Answer:
+def _persons(call: ApiCall) -> Response:
     from .membership import project_cohorts
 
-    call.locate()
+    call.resolve_parents()
     _recalculate(call)
-    cohort_id = str(call.values[1])
-    errors = project_cohorts(call.world, call.values[0]).errors
+    cohort_id = str(call.path_values[1])
+    errors = project_cohorts(call.state, call.path_values[0]).errors
     error = errors.get(int(cohort_id)) if cohort_id.isdigit() else None
     if error is not None:
         raise invalid(f"The members of the cohort could not be calculated. {error}")
-    return HANDLERS["list"](call)
+    return DEFAULT_HANDLERS["list"](call)
 
 
-def _add_persons(call: Call) -> Answer:
+def _add_persons(call: ApiCall) -> Response:
     row = _static_cohort(call)
     uuids: Any = as_object(call.body).get("person_ids")
     if not is_array(uuids) or not uuids:
         raise invalid("person_ids is required", "person_ids", "required")
     _add_members(call, row, uuids)
-    return json_answer(200, {"success": True})
+    return json_response(200, {"success": True})
 
 
-def _remove_person(call: Call) -> Answer:
+def _remove_person(call: ApiCall) -> Response:
     row = _static_cohort(call)
     uuid = as_object(call.body).get("person_id")
-    if not isinstance(uuid, str) or not fits("uuid", uuid):
+    if not isinstance(uuid, str) or not matches_format("uuid", uuid):
         raise invalid("person_id is required", "person_id", "required")
     members = _members(call, row)
     if members.find(uuid) is None:
         raise not_found("Person not found.")
     members.discard(uuid)
     row.data["count"] = sum(1 for _ in members)
-    return json_answer(200, {"success": True})
+    return json_response(200, {"success": True})
 
 
-def _static_cohort(call: Call) -> Row:
-    call.locate(1)
-    row = cohorts_bucket(call.world, call.values[0]).find(call.values[1])
+def _static_cohort(call: ApiCall) -> StoredObject:
+    call.resolve_parents(1)
+    row = cohorts_collection(call.state, call.path_values[0]).find(call.path_values[1])
     if row is None or row.deleted:
         raise not_found()
     if is_dynamic(row):
@@ -116,31 +116,31 @@ def _static_cohort(call: Call) -> Row:
     return row
 
 
-def _add_members(call: Call, row: Row, person_ids: list[Any]) -> None:
+def _add_members(call: ApiCall, row: StoredObject, person_ids: list[Any]) -> None:
     from posthog_emulator.features.persons.repository import PersonRepository
 
     # As on the server, ids that are malformed or belong to no person are ignored.
-    uuids = [str(value).lower() for value in person_ids if fits("uuid", str(value))]
-    persons = PersonRepository(call.world.events, int(call.values[0])).find_by_uuids(uuids)
+    uuids = [str(value).lower() for value in person_ids if matches_format("uuid", str(value))]
+    persons = PersonRepository(call.state.events, int(call.path_values[0])).find_by_uuids(uuids)
     members = _members(call, row)
     members.add([person.uuid for person in persons])
     row.data["count"] = sum(1 for _ in members)
 
 
-def _members(call: Call, row: Row) -> CohortMembers:
+def _members(call: ApiCall, row: StoredObject) -> CohortMembers:
     from posthog_emulator.features.events.collections import CohortMembers
 
-    return CohortMembers(call.world.events, int(call.values[0]), int(row.key))
+    return CohortMembers(call.state.events, int(call.path_values[0]), int(row.key))
 
 
-def recalculate_all(world: EmulatorState) -> None:
+def recalculate_all(state: EmulatorState) -> None:
     """Recalculate the members of all dynamic cohorts."""
-    for project in world.store.bucket(PROJECTS):
+    for project in state.store.collection(PROJECTS):
         # The query engine is loaded only if there is something to calculate.
-        if any(is_dynamic(row) for row in cohorts_bucket(world, project.key)):
+        if any(is_dynamic(row) for row in cohorts_collection(state, project.key)):
             from .membership import recalculate
 
-            recalculate(world, project.key, force=True)
+            recalculate(state, project.key, force=True)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -13,11 +13,11 @@ from posthog_emulator.features.query.properties import Values, property_tests, w
 from posthog_emulator.features.query.runner import QuerySession, run_hogql
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Row
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.state import EmulatorState
 from posthog_emulator.timestamps import format_utc
 
-from .collection import cohorts_bucket, is_dynamic, live_cohorts
+from .collection import cohorts_collection, is_dynamic, live_cohorts
 
 __all__ = ["ProjectCohorts", "is_behavioral", "project_cohorts", "recalculate"]
 
@@ -57,11 +57,11 @@ class _Calculation:
     error: str | None = None
 
 
-def project_cohorts(world: EmulatorState, team: str) -> ProjectCohorts:
+def project_cohorts(state: EmulatorState, team: str) -> ProjectCohorts:
     """Return the cohorts of a project with the results so far; calculates nothing."""
-    calculations = _membership_cache(world)
+    calculations = _membership_cache(state)
     cohorts = ProjectCohorts()
-    for row in live_cohorts(world, team):
+    for row in live_cohorts(state, team):
         if not row.key.isdigit():  # only test fixtures can have such ids; HogQL cannot use them
             continue
         cohort_id = int(row.key)
@@ -73,23 +73,27 @@ def project_cohorts(world: EmulatorState, team: str) -> ProjectCohorts:
 
 
 def recalculate(
-    world: EmulatorState, team: str, *, force: bool = False, rows: Iterable[Row] | None = None
+    state: EmulatorState,
+    team: str,
+    *,
+    force: bool = False,
+    rows: Iterable[StoredObject] | None = None,
 ) -> None:
     """Recalculate cohorts that have changed or whose members are older than a day.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         team: The project.
         force: Recalculate up-to-date cohorts as well.
         rows: The cohorts to check, together with those they refer to; all by default.
     """
-    bucket = cohorts_bucket(world, team)
-    calculations, now = _membership_cache(world), world.settings.clock().astimezone(UTC)
+    collection = cohorts_collection(state, team)
+    calculations, now = _membership_cache(state), state.settings.clock().astimezone(UTC)
     done = set[int]()
     in_progress = set[int]()
 
     def recalculate_one(cohort_id: int) -> None:
-        row = bucket.rows.get(str(cohort_id))
+        row = collection.rows.get(str(cohort_id))
         if row is None or row.deleted or not is_dynamic(row) or cohort_id in done:
             return
         if cohort_id in in_progress:
@@ -103,45 +107,45 @@ def recalculate(
             return
         in_progress.add(cohort_id)
         try:
-            error = _calculate(world, team, row, recalculate_one)
+            error = _calculate(state, team, row, recalculate_one)
         finally:
             in_progress.discard(cohort_id)
         done.add(cohort_id)
         calculations[team, cohort_id] = _Calculation(definition, now, error)
 
-    for row in live_cohorts(world, team) if rows is None else rows:
+    for row in live_cohorts(state, team) if rows is None else rows:
         if row.key.isdigit():
             recalculate_one(int(row.key))
 
 
-def _membership_cache(world: EmulatorState) -> dict[tuple[str, int], _Calculation]:
-    cache: dict[tuple[str, int], _Calculation] = world.notes.setdefault("cohorts", {})
+def _membership_cache(state: EmulatorState) -> dict[tuple[str, int], _Calculation]:
+    cache: dict[tuple[str, int], _Calculation] = state.extensions.setdefault("cohorts", {})
     return cache
 
 
-def _definition(row: Row) -> str:
+def _definition(row: StoredObject) -> str:
     parts = [row.data.get(name) for name in ("filters", "groups", "query")]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _calculate(
-    world: EmulatorState, team: str, row: Row, recalculate_other: Callable[[int], None]
+    state: EmulatorState, team: str, row: StoredObject, recalculate_other: Callable[[int], None]
 ) -> str | None:
     """Calculate the members of a cohort after those it refers to; return the error, if any."""
-    cohort_id, now = int(row.key), world.settings.clock().astimezone(UTC)
+    cohort_id, now = int(row.key), state.settings.clock().astimezone(UTC)
     problem: str | None = None
     # After an error the cohort has no members: those of an older definition would be wrong.
     uuids = list[str]()
     try:
         for other in _referenced_cohorts(row.data.get("filters")):
             recalculate_other(other)
-        uuids = _query_members(world, team, row, now)
+        uuids = _query_members(state, team, row, now)
     except ApiError as error:
         problem = f"{row.data.get('name') or cohort_id}: {error.detail}"
-    world.events.write(
+    state.events.write(
         "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), cohort_id]
     )
-    world.events.write(
+    state.events.write(
         "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), cohort_id, uuids]
     )
     row.data["is_calculating"] = False
@@ -156,7 +160,7 @@ def _calculate(
     return problem
 
 
-def _query_members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[str]:
+def _query_members(state: EmulatorState, team: str, row: StoredObject, now: datetime) -> list[str]:
     if row.data.get("query"):
         raise invalid("The emulator does not calculate cohorts that are defined by a query.")
     filters = as_object(row.data.get("filters")).get("properties")
@@ -166,12 +170,12 @@ def _query_members(world: EmulatorState, team: str, row: Row, now: datetime) -> 
                 "The emulator does not calculate cohorts defined by `groups`; use `filters`."
             )
         return []
-    values, cohorts = Values(), project_cohorts(world, team)
+    values, cohorts = Values(), project_cohorts(state, team)
     test = _condition(as_object(filters), values, now)
     session = QuerySession(
         team_id=int(team),
         now=now,
-        store=lambda: world.events,
+        store=lambda: state.events,
         cohorts=cohorts.names,
         cohort_errors=cohorts.errors,
         stubs=[],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.features.cohorts.collection import is_dynamic, live_cohorts
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.state import EmulatorState, fill
+from posthog_emulator.state import EmulatorState, fill_path
 
 from .conditions import EvaluationError
 from .evaluator import Evaluator, Subject
@@ -29,41 +29,41 @@ _OVERRIDES = "/flags/{}/before/"
 """Path of the persisted hash key overrides, by distinct id and flag key, in the saved state."""
 
 
-def project_flags(world: EmulatorState, project_id: int) -> list[dict[str, Any]]:
+def project_flags(state: EmulatorState, project_id: int) -> list[dict[str, Any]]:
     """Return the flags of a project that are not deleted."""
     return [
         row.data
-        for row in world.store.bucket(fill(FLAGS, [str(project_id)]))
+        for row in state.store.collection(fill_path(FLAGS, [str(project_id)]))
         if not row.deleted and not row.data.get("deleted")
     ]
 
 
-def group_types(world: EmulatorState, project_id: int) -> dict[int, str]:
+def group_types(state: EmulatorState, project_id: int) -> dict[int, str]:
     """Return the names of a project's group types, by index."""
-    types = world.events.project(project_id).groups.types
+    types = state.events.project(project_id).groups.types
     return {index: name for name, index in types.items()}
 
 
 def create_evaluator(
-    world: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
+    state: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
 ) -> Evaluator:
     """Create an evaluator with the emulator's current time."""
-    return Evaluator(flags, subject, world.settings.clock())
+    return Evaluator(flags, subject, state.settings.clock())
 
 
 def create_subject(
-    world: EmulatorState, project_id: int, request_body: Mapping[str, Any]
+    state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> Subject:
     """Create the subject of a request; its properties override the stored ones.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         request_body: `distinct_id` and optionally `person_properties`, `groups`,
             `group_properties`, `device_id` and `$anon_distinct_id`, as sent to `/flags`.
     """
     distinct_id = str(request_body["distinct_id"])
-    person = world.events.project(project_id).persons.find(distinct_id)
+    person = state.events.project(project_id).persons.find(distinct_id)
     stored = {} if person is None else person.properties
     overrides = as_object(request_body.get("person_properties"))
     device = (
@@ -76,16 +76,16 @@ def create_subject(
         distinct_id,
         # Conditions can refer to the distinct id like to a property.
         {"distinct_id": distinct_id, **stored, **overrides},
-        _groups(world, project_id, request_body),
+        _groups(state, project_id, request_body),
         None if device is None else str(device),
         None if anonymous_id is None else str(anonymous_id),
-        _persisted_overrides(world, project_id, person),
-        _cohort_test(world, project_id, None if person is None else person.uuid),
+        _persisted_overrides(state, project_id, person),
+        _cohort_test(state, project_id, None if person is None else person.uuid),
     )
 
 
 def persist_hash_key_overrides(
-    world: EmulatorState, project_id: int, request_body: Mapping[str, Any]
+    state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> None:
     """Persist the request's `$anon_distinct_id` for each flag with experience continuity.
 
@@ -93,7 +93,7 @@ def persist_hash_key_overrides(
     not changed.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         request_body: As for `create_subject`.
     """
@@ -101,26 +101,26 @@ def persist_hash_key_overrides(
         str(request_body["distinct_id"]),
         request_body.get("$anon_distinct_id"),
     )
-    person = world.events.project(project_id).persons.find(distinct_id)
+    person = state.events.project(project_id).persons.find(distinct_id)
     if anonymous_id is None or person is None:
         return
-    persisted = _persisted_overrides(world, project_id, person)
+    persisted = _persisted_overrides(state, project_id, person)
     added = {
         str(flag["key"]): str(anonymous_id)
-        for flag in project_flags(world, project_id)
+        for flag in project_flags(state, project_id)
         if flag.get("ensure_experience_continuity")
         and flag.get("active", True)
         and flag["key"] not in persisted
     }
     if added:
-        overrides = world.store.singletons.setdefault(_OVERRIDES.format(project_id), {})
+        overrides = state.store.singletons.setdefault(_OVERRIDES.format(project_id), {})
         overrides[distinct_id] = {**overrides.get(distinct_id, {}), **added}
 
 
 def _persisted_overrides(
-    world: EmulatorState, project_id: int, person: Person | None
+    state: EmulatorState, project_id: int, person: Person | None
 ) -> dict[str, str]:
-    overrides: Mapping[str, dict[str, str]] = world.store.singletons.get(
+    overrides: Mapping[str, dict[str, str]] = state.store.singletons.get(
         _OVERRIDES.format(project_id), {}
     )
     merged: dict[str, str] = {}
@@ -131,9 +131,9 @@ def _persisted_overrides(
 
 
 def _groups(
-    world: EmulatorState, project_id: int, request_body: Mapping[str, Any]
+    state: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
-    groups = world.events.project(project_id).groups
+    groups = state.events.project(project_id).groups
     overrides = as_object(request_body.get("group_properties"))
     subject_groups: dict[int, tuple[str, Mapping[str, Any]]] = {}
     for name, value in as_object(request_body.get("groups")).items():
@@ -150,9 +150,9 @@ def _groups(
 
 
 def _cohort_test(
-    world: EmulatorState, project_id: int, person: str | None
+    state: EmulatorState, project_id: int, person: str | None
 ) -> Callable[[str], bool | Mapping[str, Any]]:
-    cohorts = {str(row.data["id"]): row for row in live_cohorts(world, str(project_id))}
+    cohorts = {str(row.data["id"]): row for row in live_cohorts(state, str(project_id))}
 
     def in_cohort(cohort_id: str) -> bool | Mapping[str, Any]:
         row = cohorts.get(cohort_id)
@@ -167,8 +167,8 @@ def _cohort_test(
             # override the stored ones; for other cohorts the calculated members count.
             if is_object(properties) and not membership.is_behavioral(filters):
                 return properties
-            membership.recalculate(world, str(project_id))
-            errors = membership.project_cohorts(world, str(project_id)).errors
+            membership.recalculate(state, str(project_id))
+            errors = membership.project_cohorts(state, str(project_id)).errors
             if int(cohort_id) in errors:
                 detail = errors[int(cohort_id)]
                 raise EvaluationError(
@@ -176,7 +176,7 @@ def _cohort_test(
                 )
         if person is None:
             return False
-        rows = world.events.read(
+        rows = state.events.read(
             "SELECT 1 FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?",
             [project_id, int(cohort_id), person],
         )

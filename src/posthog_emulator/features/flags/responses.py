@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from posthog_emulator.features.cohorts.collection import is_dynamic, live_cohorts
-from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState
 
@@ -132,27 +132,27 @@ _DEFINITION_FIELDS = (
 )  # fmt: skip
 
 
-def flag_definitions(world: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
+def flag_definitions(state: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
     """Return all flags of a project, its group types and, on request, its cohorts' filters.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         cohorts: Whether to include the cohorts.
     """
-    flags = project_flags(world, project_id)
+    flags = project_flags(state, project_id)
     keys = {str(flag.get("id")): str(flag["key"]) for flag in flags}
     needs = {str(flag["key"]): _dependencies(flag, keys) for flag in flags}
     return {
         "flags": [_definition(flag, keys, needs, project_id) for flag in flags],
         "group_type_mapping": {
-            str(index): name for index, name in sorted(group_types(world, project_id).items())
+            str(index): name for index, name in sorted(group_types(state, project_id).items())
         },
-        "cohorts": _cohort_filters(world, project_id) if cohorts else {},
+        "cohorts": _cohort_filters(state, project_id) if cohorts else {},
     }
 
 
-def conditional_response(request: Request, body: Mapping[str, Any]) -> Answer:
+def conditional_response(request: Request, body: Mapping[str, Any]) -> Response:
     """Respond with definitions, or with 304 if the client's `If-None-Match` is current."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
@@ -162,8 +162,8 @@ def conditional_response(request: Request, body: Mapping[str, Any]) -> Answer:
     }
     # If-None-Match is a weak comparison (RFC 9110): with or without the prefix `W/`.
     if client_tags & {tag, tag.removeprefix("W/"), "*"}:
-        return Answer(304, headers=headers)
-    return Answer(200, content, headers=headers)
+        return Response(304, headers=headers)
+    return Response(200, content, headers=headers)
 
 
 def _definition(
@@ -216,10 +216,10 @@ def _dependency_chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
     return chain if visit(key) else []
 
 
-def _cohort_filters(world: EmulatorState, project_id: int) -> dict[str, Any]:
+def _cohort_filters(state: EmulatorState, project_id: int) -> dict[str, Any]:
     """Return the filters of dynamic cohorts; clients cannot evaluate other cohorts."""
     filters: dict[str, Any] = {}
-    for row in live_cohorts(world, str(project_id)):
+    for row in live_cohorts(state, str(project_id)):
         properties = as_object(row.data.get("filters")).get("properties")
         if is_dynamic(row) and is_object(properties):
             filters[str(row.data["id"])] = properties

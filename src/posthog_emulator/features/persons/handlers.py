@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from posthog_emulator.features.events.handlers import most_common_values
 from posthog_emulator.features.events.property_filters import filter_sql, parse_filters
 from posthog_emulator.http.errors import ApiError, invalid
-from posthog_emulator.http.messages import Answer, json_answer, text_answer
+from posthog_emulator.http.messages import Response, json_response, text_response
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.objects.store import Row
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler, validate_body
-from posthog_emulator.rest.handlers import item_answer
-from posthog_emulator.rest.pagination import paged
-from posthog_emulator.schema.validation import fits
-from posthog_emulator.state import Call, EmulatorState
+from posthog_emulator.rest.handlers import object_response
+from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.schema.validation import matches_format
+from posthog_emulator.state import ApiCall, EmulatorState
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
@@ -57,48 +57,48 @@ class _PendingChange:
     """Number of reads of persons that do not show the change yet."""
 
 
-def _repository(world: EmulatorState, project: int) -> PersonRepository:
+def _repository(state: EmulatorState, project: int) -> PersonRepository:
     from .repository import PersonRepository
 
-    return PersonRepository(world.events, project)
+    return PersonRepository(state.events, project)
 
 
-def _repository_for(call: Call) -> PersonRepository:
-    return _repository(call.world, int(call.values[0]))
+def _repository_for(call: ApiCall) -> PersonRepository:
+    return _repository(call.state, int(call.path_values[0]))
 
 
-def _pending_changes(world: EmulatorState) -> list[_PendingChange]:
-    return world.notes.setdefault(_STATE_KEY, [])
+def _pending_changes(state: EmulatorState) -> list[_PendingChange]:
+    return state.extensions.setdefault(_STATE_KEY, [])
 
 
-def apply_pending_changes(world: EmulatorState) -> None:
+def apply_pending_changes(state: EmulatorState) -> None:
     """Apply all pending changes."""
-    for change in _pending_changes(world):
-        _apply(world, change)
-    world.notes[_STATE_KEY] = []
+    for change in _pending_changes(state):
+        _apply(state, change)
+    state.extensions[_STATE_KEY] = []
 
 
-def _apply(world: EmulatorState, change: _PendingChange) -> None:
-    _repository(world, change.project_id).update_properties(change.uuid, change.set, change.unset)
+def _apply(state: EmulatorState, change: _PendingChange) -> None:
+    _repository(state, change.project_id).update_properties(change.uuid, change.set, change.unset)
 
 
-def _age_pending_changes(world: EmulatorState) -> None:
+def _age_pending_changes(state: EmulatorState) -> None:
     """Count one read of persons, and apply the changes that are due."""
     waiting: list[_PendingChange] = []
-    for change in _pending_changes(world):
+    for change in _pending_changes(state):
         if change.reads_left <= 0:
-            _apply(world, change)
+            _apply(state, change)
         else:
             change.reads_left -= 1
             waiting.append(change)
-    world.notes[_STATE_KEY] = waiting
+    state.extensions[_STATE_KEY] = waiting
 
 
 def _queue_change(
-    call: Call, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()
+    call: ApiCall, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()
 ) -> None:
-    lag, project = call.world.settings.person_lag, int(call.values[0])
-    _pending_changes(call.world).append(_PendingChange(project, person.uuid, set, unset, lag))
+    lag, project = call.state.settings.stale_person_reads, int(call.path_values[0])
+    _pending_changes(call.state).append(_PendingChange(project, person.uuid, set, unset, lag))
 
 
 def _raise_required(attr: str) -> NoReturn:
@@ -108,53 +108,56 @@ def _raise_required(attr: str) -> NoReturn:
     raise ApiError(400, code=sentence, detail="required", attr=attr)
 
 
-def _requested_person(call: Call) -> Person:
-    identifier = call.values[1]
-    if not identifier.isdigit() and not fits("uuid", identifier):
+def _requested_person(call: ApiCall) -> Person:
+    identifier = call.path_values[1]
+    if not identifier.isdigit() and not matches_format("uuid", identifier):
         raise invalid(
             f"The ID provided does not look like a personID. If you are using a distinct_id, "
             f"please use /persons?distinct_id={identifier} instead."
         )
-    call.locate(1)
+    call.resolve_parents(1)
     person = _repository_for(call).find(identifier)
     if person is None:
         raise ApiError(404)
     return person
 
 
-def _get(call: Call) -> Answer:
+def _get(call: ApiCall) -> Response:
     # Before the person is read: the change that becomes due now is visible in this response.
-    _age_pending_changes(call.world)
-    return item_answer(call, _row(_requested_person(call)))
+    _age_pending_changes(call.state)
+    return object_response(call, _row(_requested_person(call)))
 
 
-def _row(person: Person) -> Row:
+def _row(person: Person) -> StoredObject:
     from .serializers import person_row
 
     return person_row(person)
 
 
-def _list(call: Call) -> Answer:
-    _age_pending_changes(call.world)
-    call.locate()
+def _list(call: ApiCall) -> Response:
+    _age_pending_changes(call.state)
+    call.resolve_parents()
     conditions, values = _list_conditions(call)
     rows = _PersonRows(_repository_for(call), conditions, values)
-    return _csv(call, rows[:]) if call.request.value("format") == "csv" else paged(call, rows)
+    return (
+        _csv(call, rows[:]) if call.request.query_value("format") == "csv" else paginate(call, rows)
+    )
 
 
-def _list_conditions(call: Call) -> tuple[list[str], list[Any]]:
+def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
     """Return the SQL conditions of a list request and their parameters."""
     filters: list[tuple[str, list[Any]]] = [
-        filter_sql("p.properties", item) for item in parse_filters(call.request.value("properties"))
+        filter_sql("p.properties", item)
+        for item in parse_filters(call.request.query_value("properties"))
     ]
-    distinct_id, email = call.request.value("distinct_id"), call.request.value("email")
+    distinct_id, email = call.request.query_value("distinct_id"), call.request.query_value("email")
     if distinct_id is not None:
         filters.append(
             (f"p.id IN (SELECT person_id {_FROM_DISTINCT_IDS} AND distinct_id = ?)", [distinct_id])
         )
     if email is not None:
         filters.append(("json_extract_string(p.properties, '/email') = ?", [email]))
-    search = (call.request.value("search") or "").strip().lower()
+    search = (call.request.query_value("search") or "").strip().lower()
     if search:
         # The search covers the display name, the email address and all distinct ids.
         names = "coalesce(r.name, ''), json_extract_string(p.properties, ['/email', '/name'])"
@@ -169,7 +172,7 @@ def _list_conditions(call: Call) -> tuple[list[str], list[Any]]:
 
 
 # A sequence instead of a list: pagination takes a slice, and the length only if it shows a count.
-class _PersonRows(Sequence[Row]):
+class _PersonRows(Sequence[StoredObject]):
     """The persons that match a list request; a slice is fetched with one query."""
 
     def __init__(
@@ -182,10 +185,10 @@ class _PersonRows(Sequence[Row]):
         return self._repository.count(self._conditions, self._values)
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> StoredObject: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: slice) -> list[StoredObject]: ...
+    def __getitem__(self, index: int | slice) -> StoredObject | list[StoredObject]:
         if isinstance(index, int):
             return self[index : index + 1][0]
         start: int = index.start or 0
@@ -194,7 +197,7 @@ class _PersonRows(Sequence[Row]):
         return [_row(person) for person in persons]
 
 
-def _csv(call: Call, rows: Iterable[Row]) -> Answer:
+def _csv(call: ApiCall, rows: Iterable[StoredObject]) -> Response:
     rows = list(rows)
     # The columns are the union of all fields, in order of first appearance.
     names = list(dict.fromkeys(name for row in rows for name in row.data))
@@ -204,58 +207,58 @@ def _csv(call: Call, rows: Iterable[Row]) -> Answer:
     for row in rows:
         values = [row.data.get(name) for name in names]
         writer.writerow([v if isinstance(v, str) else json.dumps(v) for v in values])
-    return text_answer(call.operation.result.status, out.getvalue(), "text/csv")
+    return text_response(call.operation.result.status, out.getvalue(), "text/csv")
 
 
-def _body(call: Call) -> dict[str, Any]:
+def _body(call: ApiCall) -> dict[str, Any]:
     return as_object(call.body)
 
 
-def _update(call: Call) -> Answer:
+def _update(call: ApiCall) -> Response:
     person = _requested_person(call)
     properties = _body(call).get("properties")
     if not is_object(properties):
         _raise_required("properties")
     _queue_change(call, person, properties)
-    return Answer(202)
+    return Response(202)
 
 
-def _update_property(call: Call) -> Answer:
+def _update_property(call: ApiCall) -> Response:
     person = _requested_person(call)
     body = _body(call)
     for name in ("value", "key"):
         if body.get(name) is None:
             _raise_required(name)
     _queue_change(call, person, {str(body["key"]): body["value"]})
-    return Answer(202)
+    return Response(202)
 
 
-def _delete_property(call: Call) -> Answer:
+def _delete_property(call: ApiCall) -> Response:
     person = _requested_person(call)
     name = _body(call).get("$unset")
     if not isinstance(name, str):
         _raise_required("$unset")
     _queue_change(call, person, {}, (name,))
-    return json_answer(201, {"success": True})
+    return json_response(201, {"success": True})
 
 
-def _delete(call: Call) -> Answer:
+def _delete(call: ApiCall) -> Response:
     person = _requested_person(call)
     # The server looks at the presence of the parameters only: `?keep_person=false` keeps too.
     flags = {name for name, _ in call.request.query}
     _repository_for(call).remove(
         person, delete_events="delete_events" in flags, keep_person="keep_person" in flags
     )
-    return Answer(202)
+    return Response(202)
 
 
-def _delete_events(call: Call) -> Answer:
+def _delete_events(call: ApiCall) -> Response:
     _repository_for(call).remove(_requested_person(call), delete_events=True, keep_person=True)
-    return Answer(202)
+    return Response(202)
 
 
-def _bulk_delete(call: Call) -> Answer:
-    call.locate()
+def _bulk_delete(call: ApiCall) -> Response:
+    call.resolve_parents()
     body = _body(call)
     # The schema says boolean, the server accepts any value for the flags.
     validate_body(call, {name: value for name, value in body.items() if name not in _BULK_FLAGS})
@@ -268,23 +271,27 @@ def _bulk_delete(call: Call) -> Answer:
     if len(ids) + len(distinct_ids) > _MAX_BULK_IDS:
         raise invalid(f"You can only pass {_MAX_BULK_IDS} ids in one call")
     repository = _repository_for(call)
-    persons = repository.find_by_uuids(uuid for uuid in ids if fits("uuid", uuid)) if ids else []
+    persons = (
+        repository.find_by_uuids(uuid for uuid in ids if matches_format("uuid", uuid))
+        if ids
+        else []
+    )
     persons += repository.find_by_distinct_ids(distinct_ids)
     # The server uses the truth of the raw JSON value: the string "false" is true.
     keep, events = bool(body.get("keep_person")), bool(body.get("delete_events"))
     for person in persons:
         repository.remove(person, delete_events=events, keep_person=keep)
-    answer: dict[str, Any] = {
+    result: dict[str, Any] = {
         "persons_found": len(persons),
         "persons_deleted": 0 if keep else len(persons),
         "events_queued_for_deletion": events,
         "recordings_queued_for_deletion": bool(body.get("delete_recordings")),
         "deletion_errors": [],
     }
-    return json_answer(202, answer)
+    return json_response(202, result)
 
 
-def _split(call: Call) -> Answer:
+def _split(call: ApiCall) -> Response:
     person = _requested_person(call)
     body = _body(call)
     split_ids, main = body.get("distinct_ids_to_split"), body.get("main_distinct_id")
@@ -299,31 +306,31 @@ def _split(call: Call) -> Answer:
         ]
     )
     _repository_for(call).split(person, keep_ids)
-    return json_answer(201, {"success": True})
+    return json_response(201, {"success": True})
 
 
-def _batch(call: Call) -> Answer:
-    call.locate()
+def _batch(call: ApiCall) -> Response:
+    call.resolve_parents()
     repository, body = _repository_for(call), _body(call)
     results: dict[str, Any] = {}
     if call.operation.name == "batch_by_uuids":
-        uuids = [str(uuid) for uuid in body.get("uuids") or () if fits("uuid", str(uuid))]
+        uuids = [str(uuid) for uuid in body.get("uuids") or () if matches_format("uuid", str(uuid))]
         results = {person.uuid: _row(person).data for person in repository.find_by_uuids(uuids)}
     else:
         for distinct_id in body.get("distinct_ids") or ():
             for person in repository.find_by_distinct_ids([str(distinct_id)]):
                 results[str(distinct_id)] = _row(person).data
-    return json_answer(200, {"results": results})
+    return json_response(200, {"results": results})
 
 
-def _values(call: Call) -> Answer:
+def _values(call: ApiCall) -> Response:
     """Return the most common values of a property."""
-    call.locate()
-    key = call.request.value("key")
+    call.resolve_parents()
+    key = call.request.query_value("key")
     if not key:
         _raise_required("key")
-    values = most_common_values(call, "persons", key, call.request.value("value"), [], [])
-    return json_answer(200, {"results": values, "refreshing": False})
+    values = most_common_values(call, "persons", key, call.request.query_value("value"), [], [])
+    return json_response(200, {"results": values, "refreshing": False})
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from posthog_emulator.features.cohorts.membership import project_cohorts, recalculate
 from posthog_emulator.http.errors import invalid, not_found, required
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
-from posthog_emulator.state import PROJECTS, Call, fill
+from posthog_emulator.state import PROJECTS, ApiCall, fill_path
 from posthog_emulator.timestamps import format_utc
 
 from .dispatch import compute, unwrap_query
@@ -60,19 +60,19 @@ class QueryRequest:
     """
 
     def __init__(
-        self, call: Call, query: Mapping[str, Any], mode: str, id: str | None = None
+        self, call: ApiCall, query: Mapping[str, Any], mode: str, id: str | None = None
     ) -> None:
         self.inner = unwrap_query(query)
         self.uncached = self.inner["kind"] == "HogQLMetadata"
         """Whether the result is not cached, and the response has no cache fields."""
-        self.team = call.values[0]
+        self.team = call.path_values[0]
         self.key = cache_key(query, self.team)
         self.mode = mode
         self.id = id or self.key
-        self.queries = query_state(call.world)
-        self.now = call.world.settings.clock()
+        self.queries = query_state(call.state)
+        self.now = call.state.settings.clock()
         self.session = create_session(call, self.id, self.inner)
-        self._seconds = call.world.settings.query_seconds
+        self._seconds = call.state.settings.query_seconds
 
     def compute(self) -> CachedResult:
         """Run the query and cache the result."""
@@ -114,7 +114,7 @@ class QueryRequest:
         return job
 
 
-def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
+def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySession:
     """Collect what a query needs from the emulator's state, under the emulator's lock.
 
     Args:
@@ -122,13 +122,13 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
         id: The query's id, for the log.
         query: The query; if it mentions cohorts, they are recalculated first.
     """
-    world, settings = call.world, call.world.settings
-    queries, now = query_state(world), settings.clock()
+    state, settings = call.state, call.state.settings
+    queries, now = query_state(state), settings.clock()
 
     def log_query(entry: dict[str, Any]) -> None:
-        queries.log.append({"id": id, "team": call.values[0], "at": now, **entry})
+        queries.log.append({"id": id, "team": call.path_values[0], "at": now, **entry})
 
-    project = world.store.bucket(PROJECTS).find(call.values[0])
+    project = state.store.collection(PROJECTS).find(call.path_values[0])
     project_data = {} if project is None else project.data
     timezone = project_data.get("timezone")
     if timezone not in (None, "UTC"):
@@ -136,19 +136,19 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
     # Calculating cohorts takes long: only queries whose text or filters may refer to one wait.
     text = json.dumps([query, project_data.get("test_account_filters")], default=str)
     if "cohort" in text.lower():
-        recalculate(world, call.values[0])
-    cohorts = project_cohorts(world, call.values[0])
-    variables = world.store.bucket(fill(_INSIGHT_VARIABLES, [call.values[0]]))
+        recalculate(state, call.path_values[0])
+    cohorts = project_cohorts(state, call.path_values[0])
+    variables = state.store.collection(fill_path(_INSIGHT_VARIABLES, [call.path_values[0]]))
     # The database is opened here, under the lock; the query itself runs in a thread without it.
-    world.events  # noqa: B018
+    state.events  # noqa: B018
     return QuerySession(
-        team_id=int(call.values[0]),
+        team_id=int(call.path_values[0]),
         now=now,
-        store=lambda: world.events,
+        store=lambda: state.events,
         cohorts=cohorts.names,
         cohort_errors=cohorts.errors,
         stubs=list(queries.stubs),
-        allow_offset=settings.offset_allowed,
+        allow_offset=settings.allow_offset,
         max_rows_scanned=settings.max_rows_scanned,
         max_result_bytes=settings.max_result_bytes,
         log=log_query,
@@ -157,7 +157,7 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
     )
 
 
-def parse_request(call: Call) -> QueryRequest:
+def parse_request(call: ApiCall) -> QueryRequest:
     """Parse a request to run a query.
 
     Raises:
@@ -175,7 +175,7 @@ def parse_request(call: Call) -> QueryRequest:
     # The query is validated below against the schema of its kind: validating against the union
     # of all kinds is slow, and its errors name no field.
     outer = {**body, "query": {"kind": "HogQLQuery", "query": ""}}
-    error = call.world.validators.problem("QueryRequest", outer, "request")
+    error = call.state.validators.first_error("QueryRequest", outer, "request")
     if error is not None:
         raise error
     if not isinstance(query, dict):
@@ -183,19 +183,19 @@ def parse_request(call: Call) -> QueryRequest:
     fields: dict[str, Any] = as_object(body["query"])
     kind = fields.get("kind")
     if call.operation.id == "query.create_for_kind" and kind is None:
-        fields = {**fields, "kind": call.values[-1]}
+        fields = {**fields, "kind": call.path_values[-1]}
     elif kind is None:
         raise required("query__kind")
     inner = unwrap_query(fields)
-    error = call.world.validators.problem(inner["kind"], inner, "request")
+    error = call.state.validators.first_error(inner["kind"], inner, "request")
     if error is not None:
         error.attr = f"query__{error.attr}" if error.attr else "query"
         raise error
-    query_id = body.get("client_query_id") or call.world.uuid().replace("-", "")
+    query_id = body.get("client_query_id") or call.state.uuid().replace("-", "")
     return QueryRequest(call, fields, refresh_mode(body), str(query_id))
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiCall) -> Response:
     """Respond to `POST query/`."""
     query_request = parse_request(call)
     cached, job = query_request.lookup()
@@ -205,16 +205,16 @@ def create(call: Call) -> Answer:
         and job.started_at < query_request.now
     ):
         # As on the server, a `client_query_id` that was used before returns the earlier result.
-        return Answer(200, later=_AsyncQueryResponse(job))
+        return Response(200, deferred=_AsyncQueryResponse(job))
     if job is not None:
         status = _status_body(job, complete=False)
         if cached is not None:
-            return _answer(202, cached.result.body({**cached.cache_fields(cached=True), **status}))
+            return Response(202, cached.result.body({**cached.cache_fields(cached=True), **status}))
         # `force_async` never uses the cache, so that its response has no cache key.
         cache = {} if query_request.mode == "force_async" else {"cache_key": query_request.key}
-        return json_answer(202, {**cache, **status})
+        return json_response(202, {**cache, **status})
     if cached is not None:
-        return _answer(200, cached.result.body(cached.cache_fields(cached=True)))
+        return Response(200, cached.result.body(cached.cache_fields(cached=True)))
 
     def make() -> tuple[int, bytes]:
         computed = query_request.compute()
@@ -222,11 +222,7 @@ def create(call: Call) -> Answer:
             {} if query_request.uncached else computed.cache_fields(cached=False)
         )
 
-    return Answer(200, later=DeferredQuery(query_request.session, make))
-
-
-def _answer(status: int, content: bytes) -> Answer:
-    return Answer(status, content)
+    return Response(200, deferred=DeferredQuery(query_request.session, make))
 
 
 def _status_body(job: AsyncQuery, *, complete: bool, **more: Any) -> dict[str, Any]:
@@ -254,19 +250,21 @@ def new_status_body(job: AsyncQuery) -> dict[str, Any]:
     return _status_body(job, complete=False)
 
 
-def status(call: Call) -> Answer:
+def status(call: ApiCall) -> Response:
     """Respond to `GET query/{id}/`."""
-    queries, now = query_state(call.world), call.world.settings.clock()
-    job = queries.find_async_query(call.values[0], call.values[-1], now)
+    queries, now = query_state(call.state), call.state.settings.clock()
+    job = queries.find_async_query(call.path_values[0], call.path_values[-1], now)
     if job is None:
-        raise not_found(f"Query {call.values[-1]} not found for team {call.values[0]}")
-    show_progress = call.request.value("show_progress") or call.request.value("showProgress") or ""
+        raise not_found(f"Query {call.path_values[-1]} not found for team {call.path_values[0]}")
+    show_progress = (
+        call.request.query_value("show_progress") or call.request.query_value("showProgress") or ""
+    )
     progress = show_progress.lower() in {"true", "1"}
     if not job.is_complete(now):
-        return json_answer(
+        return json_response(
             202, _status_body(job, complete=False, **_progress(job, now, queries, progress))
         )
-    return Answer(200, later=_AsyncQueryResponse(job))
+    return Response(200, deferred=_AsyncQueryResponse(job))
 
 
 class _AsyncQueryResponse:
@@ -327,36 +325,36 @@ def _completed_body(job: AsyncQuery) -> tuple[int, bytes]:
     return 200, b'{"query_status":' + json_object("results", body_fields, fields) + b"}"
 
 
-def cancel(call: Call) -> Answer:
+def cancel(call: ApiCall) -> Response:
     """Respond to `DELETE query/{id}/`."""
-    queries, now = query_state(call.world), call.world.settings.clock()
-    key = (call.values[0], call.values[-1])
-    dequeue_only = (call.request.value("dequeue_only") or "").lower() in {"true", "1"}
+    queries, now = query_state(call.state), call.state.settings.clock()
+    key = (call.path_values[0], call.path_values[-1])
+    dequeue_only = (call.request.query_value("dequeue_only") or "").lower() in {"true", "1"}
     job = queries.find_async_query(*key, now)
     running = queries.running.get(key)
     if job is not None and (job.is_complete(now) or job.is_cancelled):
-        return json_answer(200, {"message": "Query already complete"})
+        return json_response(200, {"message": "Query already complete"})
     if job is not None:
         job.is_cancelled = True
-        return json_answer(200, {"message": "Query task revoked"})
+        return json_response(200, {"message": "Query task revoked"})
     if dequeue_only:
-        return json_answer(200, {"message": "Query task revoked, if it was waiting"})
+        return json_response(200, {"message": "Query task revoked, if it was waiting"})
     if running is not None:
         running.cancel()
-    return json_answer(200, {"message": "Cancelled query on clickhouse"})
+    return json_response(200, {"message": "Cancelled query on clickhouse"})
 
 
 _LOG_COLUMNS: Final = ("query_id", "query", "query_start_time", "query_duration_ms", "result_rows")
 
 
-def log(call: Call) -> Answer:
+def log(call: ApiCall) -> Response:
     """Respond to `GET query/{id}/log/` with what ran under an id in the last day."""
-    now = call.world.settings.clock()
+    now = call.state.settings.clock()
     rows = [
         [entry["id"], entry["query"], format_utc(entry["at"]), round(entry["seconds"] * 1000),
          entry["rows"]]
-        for entry in query_state(call.world).log
-        if (entry["team"], entry["id"]) == (call.values[0], call.values[1])
+        for entry in query_state(call.state).log
+        if (entry["team"], entry["id"]) == (call.path_values[0], call.path_values[1])
         and now - entry["at"] < timedelta(days=1)
     ]  # fmt: skip
-    return json_answer(200, {"columns": list(_LOG_COLUMNS), "results": rows, "hasMore": False})
+    return json_response(200, {"columns": list(_LOG_COLUMNS), "results": rows, "hasMore": False})

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.handlers import item_answer
-from posthog_emulator.state import Call
+from posthog_emulator.rest.handlers import object_response
+from posthog_emulator.state import ApiCall
 
 from .endpoint import QueryRequest, new_status_body
 from .result import encode_json
@@ -28,12 +28,12 @@ _TRUE_VALUES: Final = frozenset({"true", "1"})
 _RESULT_FIELDS: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_range", "timezone")
 
 
-def get_insight(call: Call) -> Answer:
+def get_insight(call: ApiCall) -> Response:
     """Respond to `GET insights/{id}/?refresh=` with the insight and, if any, its result."""
-    row = call.row()
-    response = item_answer(call, row)
+    row = call.get_object()
+    response = object_response(call, row)
     query = as_object(row.data.get("query"))
-    refresh = call.request.value("refresh") or "force_cache"
+    refresh = call.request.query_value("refresh") or "force_cache"
     mode = "force_blocking" if refresh.lower() in _TRUE_VALUES else refresh
     mode = "force_cache" if mode.lower() in {"false", "0"} else mode
     if mode not in _MODES:
@@ -62,17 +62,19 @@ def get_insight(call: Call) -> Answer:
         return _insight_response(response, cached, {}, cached=True)
 
     def make() -> tuple[int, bytes]:
-        answer = _insight_response(response, query_request.compute(), {}, cached=False)
-        return answer.status, answer.content
+        computed = _insight_response(response, query_request.compute(), {}, cached=False)
+        return computed.status, computed.content
 
-    return Answer(
-        response.status, headers=response.headers, later=DeferredQuery(query_request.session, make)
+    return Response(
+        response.status,
+        headers=response.headers,
+        deferred=DeferredQuery(query_request.session, make),
     )
 
 
 def _insight_response(
-    response: Answer, cached_result: CachedResult | None, extra: dict[str, Any], *, cached: bool
-) -> Answer:
+    response: Response, cached_result: CachedResult | None, extra: dict[str, Any], *, cached: bool
+) -> Response:
     """Respond with an insight and its result."""
     body = json.loads(response.content)
     fields: dict[str, Any] = {"result": None}
@@ -89,13 +91,13 @@ def _insight_response(
     # Only fields that the response has by its schema are replaced.
     fields |= extra
     body |= {name: value for name, value in fields.items() if name in body}
-    return Answer(response.status, encode_json(body), headers=response.headers)
+    return Response(response.status, encode_json(body), headers=response.headers)
 
 
-def _suggestions(call: Call) -> Answer:
+def _suggestions(call: ApiCall) -> Response:
     call.fidelity = "schema"
-    call.locate()
-    return json_answer(call.operation.result.status, [])
+    call.resolve_parents()
+    return json_response(call.operation.result.status, [])
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

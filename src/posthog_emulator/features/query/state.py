@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 
 from posthog_emulator.http.errors import ApiError
-from posthog_emulator.http.messages import Answer, Later
+from posthog_emulator.http.messages import DeferredBody, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.retention import MIB, BoundedCache
-from posthog_emulator.state import Call
+from posthog_emulator.state import ApiCall
 from posthog_emulator.threads import run_in_thread
 from posthog_emulator.timestamps import format_utc
 
@@ -26,7 +26,7 @@ from .result import Result
 from .stubs import Pattern, Rows, Stub
 
 if TYPE_CHECKING:
-    from posthog_emulator.state import Call, EmulatorState
+    from posthog_emulator.state import ApiCall, EmulatorState
 
 __all__ = [
     "CACHE_TTL",
@@ -186,9 +186,9 @@ class QueryState:
         return query
 
 
-def query_state(world: EmulatorState) -> QueryState:
+def query_state(state: EmulatorState) -> QueryState:
     """Return the query state of an emulator, created on first use."""
-    queries: QueryState = world.notes.setdefault("queries", QueryState())
+    queries: QueryState = state.extensions.setdefault("queries", QueryState())
     return queries
 
 
@@ -206,7 +206,7 @@ def refresh_mode(body: Mapping[str, Any]) -> str:
     return "blocking" if mode == "force_cache" else str(mode)
 
 
-def is_cached(call: Call) -> bool:
+def is_cached(call: ApiCall) -> bool:
     """Return whether a blocking query will be answered from the cache, so that nothing runs."""
     body = as_object(call.body)
     query = body.get("query")
@@ -214,13 +214,13 @@ def is_cached(call: Call) -> bool:
         return False
     if refresh_mode(body) == "force_blocking":
         return False
-    now = call.world.settings.clock()
-    team = call.values[0]
-    return query_state(call.world).cached_result(team, cache_key(query, team), now) is not None
+    now = call.state.settings.clock()
+    team = call.path_values[0]
+    return query_state(call.state).cached_result(team, cache_key(query, team), now) is not None
 
 
 def add_stub(
-    world: EmulatorState,
+    state: EmulatorState,
     pattern: Pattern,
     rows: Rows | Callable[[str, Mapping[str, Any]], Rows],
     columns: Iterable[str] | None,
@@ -229,7 +229,7 @@ def add_stub(
     """Answer queries that match a pattern with fixed rows."""
     # A list, because an iterator could answer only one query.
     stored_rows = rows if callable(rows) else list(rows)
-    query_state(world).stubs.append(
+    query_state(state).stubs.append(
         Stub(
             pattern,
             stored_rows,
@@ -250,7 +250,7 @@ class RunningQuery:
 
     scope: anyio.CancelScope
     thread: int = field(default_factory=get_ident)
-    deferred: Later | None = None
+    deferred: DeferredBody | None = None
     is_cancelled: bool = False
 
     def cancel(self) -> None:
@@ -265,13 +265,13 @@ class RunningQuery:
 
 
 @contextmanager
-def cancellable(call: Call, task: str) -> Generator[RunningQuery]:
+def cancellable(call: ApiCall, task: str) -> Generator[RunningQuery]:
     """Make a query cancellable by its id while the block runs; cancelling leaves the block.
 
     Raises:
         ApiError: 500, it was cancelled where the block could not be left at once.
     """
-    runs, key = query_state(call.world).running, (call.values[0], task)
+    runs, key = query_state(call.state).running, (call.path_values[0], task)
     with anyio.CancelScope() as scope:
         run = runs[key] = RunningQuery(scope)
         try:
@@ -283,20 +283,20 @@ def cancellable(call: Call, task: str) -> Generator[RunningQuery]:
                 del runs[key]
 
 
-async def complete(answer: Answer, run: RunningQuery | None = None) -> Answer:
+async def complete(response: Response, run: RunningQuery | None = None) -> Response:
     """Return the response with its deferred body, which is computed in a thread.
 
     Raises:
         ApiError: The query fails or is cancelled.
     """
-    later = answer.later
-    if later is None:
-        return answer
+    deferred = response.deferred
+    if deferred is None:
+        return response
     if run is not None:
-        run.deferred = later
+        run.deferred = deferred
         if run.is_cancelled:
             raise cancelled_error()
-    computed = await run_in_thread(later.run, interrupt=later.interrupt)
-    answer.status, answer.content = computed
-    answer.later = None
-    return answer
+    computed = await run_in_thread(deferred.run, interrupt=deferred.interrupt)
+    response.status, response.content = computed
+    response.deferred = None
+    return response

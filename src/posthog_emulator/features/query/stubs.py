@@ -68,7 +68,7 @@ def stub_result(stub: Stub, sql: str, values: Mapping[str, Any]) -> Result:
     width = len(columns) if columns is not None else len(values_by_row[0]) if values_by_row else 0
     names = columns or tuple(f"column_{number}" for number in range(1, width + 1))
     if any(len(row) != width for row in values_by_row) or (stub.types and len(stub.types) != width):
-        raise ValueError(f"rows, columns and types of on_query must have one length, as {width}")
+        raise ValueError(f"rows, columns and types of stub_query must have one length, as {width}")
     types = stub.types or tuple(
         _guess_type([row[n] for row in values_by_row]) for n in range(width)
     )
