@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncposthog.types import Id
 from posthog_emulator.features.flags.overrides import UNSET, set_flag
-from posthog_emulator.objects.plans import CollectionSpec
+from posthog_emulator.objects.routing import CollectionSpec
 
 from .state import fill_path
 

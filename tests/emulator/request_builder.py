@@ -10,7 +10,7 @@ import httpx
 
 from asyncposthog.operation import Operation, Parameter
 from posthog_emulator import Emulator
-from posthog_emulator.objects.plans import PathPlaceholder
+from posthog_emulator.objects.routing import PathPlaceholder
 from posthog_emulator.schema.sampling import SampleGenerator, Style
 from posthog_emulator.state import EmulatorState, fill_path
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from posthog_emulator import Emulator
-from posthog_emulator.objects.router import Router
+from posthog_emulator.api_schema import ApiSchema, load_registry_schema
 
 from . import widget_api
 
@@ -96,7 +96,8 @@ async def test_a_multi_segment_placeholder_takes_slashes(
 
 
 def test_the_longest_match_of_a_multi_segment_placeholder_gives_way() -> None:
-    match = Router(widget_api.OPERATIONS).find("/api/projects/1/files/a/b/history/")
+    router = ApiSchema(widget_api.OPERATIONS, widget_api.SCHEMAS).router
+    match = router.find("/api/projects/1/files/a/b/history/")
     assert match is not None
     assert match.values == ("1", "a/b")
 
@@ -129,7 +130,7 @@ async def test_current_and_me_are_the_accounts_own(http: httpx.AsyncClient) -> N
 async def test_every_operation_is_found_under_its_own_path(emulator: Emulator) -> None:
     from asyncposthog import registry
 
-    router = Router(registry.operations())
+    router = load_registry_schema().router
     for operation in registry.operations():
         path = operation.path
         for parameter in operation.path_parameters:
@@ -137,4 +138,5 @@ async def test_every_operation_is_found_under_its_own_path(emulator: Emulator) -
         path = path.replace("{project_id}", "7").replace("{organization_id}", "7")
         match = router.find(path)
         assert match is not None, operation.id
-        assert operation in match.methods[operation.method], operation.id
+        plans = match.methods[operation.method]
+        assert operation in [plan.operation for plan in plans], operation.id

@@ -120,7 +120,7 @@ def _resource_name(state: EmulatorState, path: str) -> str:
     match = state.router.find(path)
     if match is None:
         return path
-    return next(iter(match.methods.values()))[0].resource
+    return next(iter(match.methods.values()))[0].operation.resource
 
 
 def _events(state: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMinute]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from posthog_emulator.json_types import as_object, is_array, is_mapping, is_object
-from posthog_emulator.objects.plans import CollectionSpec, OperationPlans
+from posthog_emulator.objects.routing import CollectionSpec, OperationPlans
 from posthog_emulator.schema.catalogue import Catalogue, Schema, ref_name
 from posthog_emulator.schema.sampling import SampleGenerator, Unsatisfiable
 from posthog_emulator.schema.validation import Validators
