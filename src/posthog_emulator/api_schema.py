@@ -37,6 +37,7 @@ class ApiSchema:
         self.plans = OperationPlans(self.operations, self.catalogue)
         self.router = Router(self.plans)
         checker = self.validators.checker
+        # Only responses are generated: requests come from clients.
         self.plain_samples = SampleGenerator(self.catalogue, "response", "plain", checker)
         self.rich_samples = SampleGenerator(self.catalogue, "response", "rich", checker)
         self.object_schemas = ObjectSchemas(

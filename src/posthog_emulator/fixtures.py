@@ -109,6 +109,7 @@ class ObjectFixtures:
         """
         with self._lock:
             declared = self.state.object_schemas.get(self._collection(resource)).properties
+            # `parents` may be an iterator, and is needed for each object.
             parent_ids = tuple(parents)
             added: list[dict[str, Any]] = []
             for index in range(count):

@@ -161,6 +161,7 @@ def _buckets(emulator: EmulatorCore) -> Iterable[BucketUsage]:
 
 
 def _masked(key: str) -> str:
+    # Of a short key, the first and last characters would be most of it.
     return f"{key[:4]}…{key[-3:]}" if len(key) > 10 else "…"
 
 

@@ -203,6 +203,7 @@ class OperationPlans:
                     soft_delete=soft_delete,
                     forbids_delete=soft_delete or main in DELETE_FORBIDDEN,
                 )
+        # In a second pass, because an item's path may come before the path of its list.
         for operation in (o for methods in self._methods.values() for o in methods.values()):
             template = _template(operation.path)
             collection = self.collections.get(template.removesuffix("{}/"))
@@ -312,6 +313,7 @@ def _placeholders(path: str) -> tuple[PathPlaceholder, ...]:
 def _names(plans: Iterable[OperationPlan]) -> dict[str, CollectionSpec]:
     """Return the collections by resource and by id of list operation."""
     names: dict[str, CollectionSpec] = {}
+    # `create` and `get` first: a resource may have lists of other objects below it.
     ordered = sorted(
         (plan for plan in plans if plan.collection is not None),
         key=lambda plan: (
@@ -411,6 +413,7 @@ def _find(node: _Node, segments: list[str], index: int) -> tuple[_Node, tuple[st
     if index == len(segments):
         return (node, ()) if node.methods else None
     segment = segments[index]
+    # With backtracking: a static segment may match and still lead to no operation.
     child = node.static.get(segment)
     if child is not None:
         match = _find(child, segments, index + 1)
@@ -422,6 +425,7 @@ def _find(node: _Node, segments: list[str], index: int) -> tuple[_Node, tuple[st
         if match is not None:
             return match[0], (segment, *match[1])
     if node.multi_segment is not None and segment:
+        # The shortest value first: it leaves the most segments for the rest of the path.
         for end in range(index + 1, len(segments) + 1):
             match = _find(node.multi_segment, segments, end)
             if match is not None:
