@@ -21,7 +21,7 @@ import anyio
 
 from asyncposthog import AsyncPostHog, RateLimitError
 from asyncposthog.operation import Operation
-from asyncposthog.rate_limits.limiter import KeyLimiter, Passage, RateLimiter
+from asyncposthog.rate_limits.limiter import Admission, KeyLimiter, RateLimiter
 from asyncposthog.registry import BUCKETS, find, operations
 from asyncposthog.transport.encoding.request import PreparedRequest
 from benchmarks.measure import Row
@@ -115,7 +115,7 @@ async def _simulate(
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
     tally.granted = min(math.ceil(seconds / span) * limit for limit, span in rates)
-    limits = _limiter(**settings).budget("https://us.posthog.com", KEY)
+    limits = _limiter(**settings).for_key("https://us.posthog.com", KEY)
     before = 0.0 if pace is None else 3600.0
 
     async def stranger(kind: str) -> None:
@@ -152,26 +152,28 @@ async def _call(
 ) -> None:
     """Make one call, again and again until it is not refused."""
     target = re.sub(r"{\w+}", "1", operation.path)
-    passage = limits.passage(operation, PreparedRequest(operation.method, target, content=HOGQL))
-    if not passage.holds:
-        while not await _attempt(passage, rate_limits, names, chance, tally):
+    admission = limits.admission(
+        operation, PreparedRequest(operation.method, target, content=HOGQL)
+    )
+    if not admission.needs_query_slot:
+        while not await _attempt(admission, rate_limits, names, chance, tally):
             pass
         return
-    async with passage.hold():
-        while not await _attempt(passage, rate_limits, names, chance, tally):
+    async with admission.query_slot():
+        while not await _attempt(admission, rate_limits, names, chance, tally):
             pass
 
 
 async def _attempt(
-    passage: Passage,
+    admission: Admission,
     rate_limits: RateLimits,
     names: tuple[str, ...],
     chance: random.Random,
     tally: Tally,
 ) -> bool:
     try:
-        async with passage:
-            passage.sent = True
+        async with admission:
+            admission.was_sent = True
             await anyio.sleep(chance.uniform(0.02, 0.15))
             refusal = rate_limits.charge(names, CALLER)
             tally.ours += refusal is None
@@ -181,7 +183,7 @@ async def _attempt(
                 error = RateLimitError("429", status=429, code="throttled")
                 error.retry_after = refusal.wait
                 raise error
-            await passage.answered(200)
+            await admission.on_response(200)
     except RateLimitError:
         return False
     return True
@@ -208,17 +210,17 @@ def fairness() -> Row:
 
 
 async def _longest(arrivals: list[float]) -> float:
-    limits = _limiter().budget("https://us.posthog.com", KEY)
+    limits = _limiter().for_key("https://us.posthog.com", KEY)
     operation, chance, waits = find("feature_flags.list"), random.Random(2), list[float]()
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
     async def one(arrival: float) -> None:
         await anyio.sleep(arrival)
-        async with limits.passage(operation, request) as passage:
+        async with limits.admission(operation, request) as admission:
             waits.append(anyio.current_time() - arrival)
-            passage.sent = True
+            admission.was_sent = True
             await anyio.sleep(chance.uniform(0.05, 0.5))
-            await passage.answered(200)
+            await admission.on_response(200)
 
     async with anyio.create_task_group() as tasks:
         for arrival in arrivals:
@@ -239,14 +241,14 @@ def crowds() -> Iterator[Row]:
 async def _crowd(size: int) -> tuple[float, float]:
     """Return the microseconds of work for each of those who wait, and the memory of all."""
     budget = _limiter(limits={"burst": (5000, 60.0), "sustained": (10**9, 60.0)})
-    limits = budget.budget("https://us.posthog.com", KEY)
+    limits = budget.for_key("https://us.posthog.com", KEY)
     operation = find("feature_flags.list")
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
     async def one() -> None:
-        async with limits.passage(operation, request) as passage:
-            passage.sent = True
-            await passage.answered(200)
+        async with limits.admission(operation, request) as admission:
+            admission.was_sent = True
+            await admission.on_response(200)
 
     gc.collect()
     before, held, started = _resident(), 0.0, time.process_time()
@@ -276,16 +278,16 @@ def overhead() -> Iterator[Row]:
 
 async def _admit() -> float:
     limits = {"burst": (10**9, 60.0), "sustained": (10**9, 60.0)}
-    budget = RateLimiter(limits=limits).budget("https://us.posthog.com", KEY)
+    budget = RateLimiter(limits=limits).for_key("https://us.posthog.com", KEY)
     operation = find("feature_flags.get")
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/1/")
     taken: list[float] = []
     for _ in range(30):
         started = time.perf_counter()
         for _ in range(1000):
-            async with budget.passage(operation, request) as passage:
-                passage.sent = True
-                await passage.answered(200)
+            async with budget.admission(operation, request) as admission:
+                admission.was_sent = True
+                await admission.on_response(200)
         taken.append((time.perf_counter() - started) * 1e6 / 1000)
     return median(taken)
 

@@ -1,35 +1,45 @@
-"""Errors of generation."""
+"""Errors and warnings of the generator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Finding", "GenerationError", "SchemaError"]
+__all__ = [
+    "FIX_DOCUMENT",
+    "USE_SERVED_SCHEMA",
+    "Diagnostic",
+    "GenerationError",
+    "SchemaError",
+]
+
+USE_SERVED_SCHEMA: Final = "Give the document a PostHog instance serves at /api/schema/"
+FIX_DOCUMENT: Final = "Fix the document, or get a fresh one with `python -m codegen fetch`"
 
 
 class GenerationError(ValueError):
-    """The document is readable, but no code can be made of it until an override mends it.
+    """The document is valid, but no code can be generated from it without an override.
 
-    All problems found are reported together, one a line: JSON pointer, then reason.
+    The message lists all diagnostics, one a line: JSON pointer, then reason.
     """
 
-    def __init__(self, problems: Iterable[Finding]) -> None:
-        self.problems = tuple(sorted(set(problems)))
-        """Everything found, sorted by pointer."""
-        lines = [f"  {problem.pointer}: {problem.reason}" for problem in self.problems]
-        heading = f"{len(lines)} problem(s) to mend in openapi/overrides.yaml:"
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(set(diagnostics)))
+        """What prevents generation, sorted by pointer."""
+        lines = [f"  {diagnostic.pointer}: {diagnostic.reason}" for diagnostic in self.diagnostics]
+        heading = f"{len(lines)} problem(s) to fix in openapi/overrides.yaml:"
         super().__init__("\n".join([heading, *lines]))
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """One thing in a document that a stage had to leave out or to interpret."""
+class Diagnostic:
+    """A part of a document that a stage dropped, interpreted or cannot use."""
 
     pointer: str
-    """Where it stands: a JSON pointer (RFC 6901) into the document the stage was given."""
+    """Its JSON pointer (RFC 6901) in the document given to the stage."""
     reason: str
-    """What it is and what became of it."""
+    """What is wrong with it, and what was done about it."""
 
 
 class SchemaError(ValueError):

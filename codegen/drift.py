@@ -33,11 +33,11 @@ def _compare(what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     lines += [f"+ {what} {name}" for name in sorted(set(new) - set(old))]
     for name in sorted(set(old) & set(new)):
         if old[name] != new[name]:
-            lines.append(f"~ {what} {name}: {_difference(old[name], new[name])}")
+            lines.append(f"~ {what} {name}: {_first_difference(old[name], new[name])}")
     return lines
 
 
-def _difference(old: Any, new: Any, pointer: str = "") -> str:
+def _first_difference(old: Any, new: Any, pointer: str = "") -> str:
     """Say where two values first differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
@@ -46,10 +46,10 @@ def _difference(old: Any, new: Any, pointer: str = "") -> str:
             if key not in new:
                 return f"{pointer}/{key} is gone"
             if old[key] != new[key]:
-                return _difference(old[key], new[key], f"{pointer}/{key}")
-    return f"{pointer or '/'} was {_short(old)}, is {_short(new)}"
+                return _first_difference(old[key], new[key], f"{pointer}/{key}")
+    return f"{pointer or '/'} was {_abbreviate(old)}, is {_abbreviate(new)}"
 
 
-def _short(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

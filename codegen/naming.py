@@ -12,17 +12,23 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
+from typing import Any
+
+from asyncposthog.operation import Owner
 
 __all__ = [
     "Route",
     "class_name",
     "class_names",
     "method_names",
+    "new_component_name",
     "parse_route",
-    "path_problem",
+    "pascal_case",
+    "path_error",
     "python_name",
     "resource_class",
     "resource_path",
+    "valid_component_names",
     "words",
 ]
 
@@ -57,6 +63,8 @@ _CLIENT_NAMES = frozenset(
     }
 )
 """Attributes of the client: a resource of that name would hide them."""
+_COMPONENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
+"""What OpenAPI allows as the name of a component."""
 _URL_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 
 
@@ -80,10 +88,35 @@ def python_name(wire: str) -> str:
     return name
 
 
+def pascal_case(text: Any) -> str:
+    """Return `target_config` as `TargetConfig`. Words that are capitalised already stay."""
+    words = re.findall(r"[A-Za-z0-9]+", str(text))
+    return "".join(word[0].upper() + word[1:] for word in words)
+
+
+def new_component_name(parts: Iterable[Any], taken: Container[str]) -> str:
+    """Return the parts as one name that is not taken, numbered from 2 where it is."""
+    name = "".join(pascal_case(part) for part in parts) or "Schema"
+    number = 1
+    candidate = name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}{number}"
+    return candidate
+
+
+def valid_component_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a name that OpenAPI allows for each component; an allowed one stays as it is."""
+    listed = list(names)
+    result = {name: name for name in listed if _COMPONENT_NAME.fullmatch(name)}
+    for name in sorted(set(listed) - result.keys()):
+        result[name] = new_component_name([name], set(result.values()))
+    return result
+
+
 def class_name(component: str) -> str:
     """Turn a component name into a class name, keeping its own capitals."""
-    parts = [part for part in re.split(r"[^0-9A-Za-z]+", component) if part]
-    name = "".join(part[0].upper() + part[1:] for part in parts) or "Model"
+    name = pascal_case(component) or "Model"
     if name[0].isdigit():
         name = f"N{name}"
     if keyword.iskeyword(name) or hasattr(builtins, name):
@@ -99,13 +132,13 @@ def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[
     """
     result: dict[str, str] = {}
     taken: set[str] = set()
-    wanted = sorted(components)
-    for component in wanted:
+    ordered = sorted(components)
+    for component in ordered:
         if component in released:
             result[component] = released[component]
             taken.add(released[component])
     for exact in (True, False):
-        for component in wanted:
+        for component in ordered:
             name = class_name(component)
             if component in result or exact != (name == component):
                 continue
@@ -120,7 +153,7 @@ def class_names(components: Iterable[str], released: Mapping[str, str]) -> dict[
 
 def resource_class(resource: Sequence[str]) -> str:
     """Name the class of a resource: `("error_tracking", "issues")` → `ErrorTrackingIssues`."""
-    return "".join(word.capitalize() for part in resource for word in part.split("_") if word)
+    return "".join(map(pascal_case, resource))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +161,9 @@ class Route:
     """A path read as a resource would be: its root, then static segments and placeholders."""
 
     path: str
-    root: str
-    """`project`, `organization` or `instance`."""
-    root_parameter: str | None
+    owner: Owner | None
+    """Whose resource it is; None for the whole instance."""
+    owner_parameter: str | None
     segments: tuple[str, ...]
     """Static segments as Python names, placeholders as `{name}`."""
 
@@ -150,16 +183,16 @@ class Route:
         return bool(self.segments) and self.segments[-1].startswith("{")
 
 
-def path_problem(path: str) -> str | None:
+def path_error(path: str) -> str | None:
     """Return why no method can be made for a path, or None where one can."""
     if not path.startswith("/api/"):
         return "its path is not below /api/"
     segments = path.strip("/").split("/")
     placeholders = [part for part in segments if re.fullmatch(r"\{[^{}]+\}", part)]
-    fixed = [part for part in segments if part not in placeholders]
-    if any("{" in part or "}" in part for part in fixed):
+    literals = [part for part in segments if part not in placeholders]
+    if any("{" in part or "}" in part for part in literals):
         return "a placeholder of its path is not a whole segment, or its braces do not match"
-    if not all(map(_URL_PATH.fullmatch, fixed)):
+    if not all(map(_URL_PATH.fullmatch, literals)):
         return "its path holds characters that a URL has no place for"
     if any(part in {"", ".", ".."} for part in segments):
         return "its path has an empty segment, or one of dots alone"
@@ -180,29 +213,29 @@ def parse_route(path: str) -> Route:
     if not raw or raw[0] != "api" or len(raw) < 2:
         raise ValueError(f"{path!r} is not below /api/")
     raw = raw[1:]
-    segments = tuple(part if _PARAMETER.match(part) else _attribute(part) for part in raw)
+    segments = tuple(part if _PARAMETER.match(part) else _attribute_name(part) for part in raw)
     nested = len(raw) > 2 and bool(_PARAMETER.match(raw[1]))
     if nested and raw[0] in {"projects", "environments"} and raw[1] != "{id}":
-        return Route(path, "project", raw[1][1:-1], _below_client(segments[2:]))
+        return Route(path, "project", raw[1][1:-1], _avoid_client_attributes(segments[2:]))
     if nested and raw[0] == "organizations" and raw[1].endswith("organization_id}"):
         return Route(path, "organization", raw[1][1:-1], (segments[0], *segments[2:]))
-    return Route(path, "instance", None, _below_client(segments))
+    return Route(path, None, None, _avoid_client_attributes(segments))
 
 
 def resource_path(path: str) -> str:
     """Return the start of a path that all of its top-level resource shares."""
     route = parse_route(path)
-    length = 2 if route.root == "instance" else 4
+    length = 2 if route.owner is None else 4
     return "/".join([*path.split("/")[: length + 1], ""])
 
 
-def _attribute(segment: str) -> str:
+def _attribute_name(segment: str) -> str:
     """Name a method or a resource after a segment of a path."""
     name = python_name(segment)
     return f"{name}_" if name in _CLASS_NAMES else name
 
 
-def _below_client(segments: tuple[str, ...]) -> tuple[str, ...]:
+def _avoid_client_attributes(segments: tuple[str, ...]) -> tuple[str, ...]:
     """Rename a top-level resource that would hide an attribute of the client."""
     if segments and segments[0] in _CLIENT_NAMES:
         return (f"{segments[0]}_", *segments[1:])
@@ -238,28 +271,30 @@ def method_names(
         its parameters behind, or a number. Where a method and a nested resource want one, the
         method gets its verb.
     """
-    wanted = list(operations)
-    routes = {path: parse_route(path) for _, path, _ in wanted}
+    listed = list(operations)
+    routes = {path: parse_route(path) for _, path, _ in listed}
     parents = _parents(routes.values())
-    lists = {(method, path) for method, path, is_list in wanted if is_list}
+    lists = {(method, path) for method, path, is_list in listed if is_list}
     verbs_of: dict[str, set[str]] = {}
-    for method, path, _ in wanted:
+    for method, path, _ in listed:
         verbs_of.setdefault(path, set()).add(method)
     items = {
         routes[path].static
-        for method, path, _ in wanted
+        for method, path, _ in listed
         if method == "get" and routes[path].ends_in_parameter
     }
-    slots: dict[tuple[str, str], _NameCandidate] = {}
-    for method, path, _ in wanted:
-        slots[method, path] = _slot(
+    candidates: dict[tuple[str, str], _NameCandidate] = {}
+    for method, path, _ in listed:
+        candidates[method, path] = _candidate(
             method,
             routes[path],
             parents,
             is_list=(method, path) in lists or routes[path].static in items,
             shared=len(verbs_of[path]) > 1,
         )
-    return _apart(_settle(slots, released, report), slots, report)
+    return _rename_resource_clashes(
+        _resolve_clashes(candidates, released, report), candidates, report
+    )
 
 
 def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
@@ -276,7 +311,7 @@ def _parents(routes: Iterable[Route]) -> set[tuple[str, ...]]:
     return parents
 
 
-def _slot(
+def _candidate(
     method: str, route: Route, parents: set[tuple[str, ...]], *, is_list: bool, shared: bool
 ) -> _NameCandidate:
     static = route.static
@@ -288,50 +323,50 @@ def _slot(
             name = "list" if is_list else "get"
             return _NameCandidate(static, name, "collection", method, is_list=is_list)
         return _NameCandidate(static, _TAIL_VERBS[method], "collection", method, is_list=False)
-    tail, owner = static[-1], static[:-1]
+    tail, parent = static[-1], static[:-1]
     name = tail
     if shared:
         verb = "list" if method == "get" and is_list else _TAIL_VERBS[method]
         name = f"{verb}_{tail.rstrip('_')}"
     on_item = len(route.segments) > 1 and route.segments[-2].startswith("{")
     kind = "item_action" if on_item else "collection_action"
-    return _NameCandidate(owner, name, kind, method, is_list=is_list)
+    return _NameCandidate(parent, name, kind, method, is_list=is_list)
 
 
-def _settle(
-    slots: Mapping[tuple[str, str], _NameCandidate],
+def _resolve_clashes(
+    candidates: Mapping[tuple[str, str], _NameCandidate],
     released: Mapping[str, str],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
     result: dict[tuple[str, str], str] = {}
     by_name: dict[str, list[tuple[str, str]]] = {}
-    for key, slot in slots.items():
-        settled = released.get(f"{key[0].upper()} {key[1]}")
-        if settled is not None:
-            result[key] = settled
+    for key, candidate in candidates.items():
+        released_name = released.get(f"{key[0].upper()} {key[1]}")
+        if released_name is not None:
+            result[key] = released_name
         else:
-            by_name.setdefault(".".join((*slot.resource, slot.name)), []).append(key)
+            by_name.setdefault(".".join((*candidate.resource, candidate.name)), []).append(key)
     taken = dict.fromkeys(result.values(), True)
     for name, keys in by_name.items():
-        ranked = sorted(keys, key=lambda key: (_RANK[slots[key].kind], key[1]))
+        ranked = sorted(keys, key=lambda key: (_KIND_RANK[candidates[key].kind], key[1]))
         for key in ranked:
-            candidate = name
-            slot = slots[key]
-            if candidate in taken and slot.kind == "collection_action":
-                candidate = ".".join((*slot.resource, f"all_{slot.name}"))
-            elif candidate in taken and slot.kind == "item":
+            full_name = name
+            candidate = candidates[key]
+            if full_name in taken and candidate.kind == "collection_action":
+                full_name = ".".join((*candidate.resource, f"all_{candidate.name}"))
+            elif full_name in taken and candidate.kind == "item":
                 by = python_name(parse_route(key[1]).parameters[-1]).rstrip("_")
-                candidate = ".".join((*slot.resource, f"{slot.name}_by_{by}"))
-            result[key] = _free(candidate, key, slot.is_list, taken)
+                full_name = ".".join((*candidate.resource, f"{candidate.name}_by_{by}"))
+            result[key] = _unused_name(full_name, key, candidate.is_list, taken)
             taken[result[key]] = True
-            if candidate != result[key]:
-                report(*key, f"another method is called {candidate!r}; it is {result[key]!r}")
+            if full_name != result[key]:
+                report(*key, f"another method is called {full_name!r}; it is {result[key]!r}")
     return result
 
 
-def _apart(
+def _rename_resource_clashes(
     names: Mapping[tuple[str, str], str],
-    slots: Mapping[tuple[str, str], _NameCandidate],
+    candidates: Mapping[tuple[str, str], _NameCandidate],
     report: Callable[[str, str, str], None],
 ) -> dict[tuple[str, str], str]:
     """Rename the methods that share a name with a nested resource."""
@@ -343,27 +378,27 @@ def _apart(
     result = dict(names)
     for key, name in sorted(names.items()):
         if name in resources:
-            result[key] = _free(name, key, slots[key].is_list, taken)
+            result[key] = _unused_name(name, key, candidates[key].is_list, taken)
             taken.add(result[key])
             report(*key, f"{name!r} is a nested resource too; the method is {result[key]!r}")
     return result
 
 
-def _free(name: str, key: tuple[str, str], is_list: bool, taken: Container[str]) -> str:
+def _unused_name(name: str, key: tuple[str, str], is_list: bool, taken: Container[str]) -> str:
     """Return a name that is not taken.
 
     The name itself, with its verb in front, with the parameters of the path behind, or with a
     number.
     """
     method, path = key
-    owner, _, last = name.rpartition(".")
+    parent, _, last = name.rpartition(".")
     verb = "list" if is_list and method == "get" else _TAIL_VERBS[method]
-    stem = name if last == verb else f"{owner}.{verb}_{last.rstrip('_')}"
-    parameters = [python_name(one).rstrip("_") for one in parse_route(path).parameters]
-    tails = ("_and_".join(parameters[first:]) for first in reversed(range(len(parameters))))
-    wanted = [name, stem, *(f"{stem}_by_{tail}" for tail in tails)]
+    stem = name if last == verb else f"{parent}.{verb}_{last.rstrip('_')}"
+    parameters = [python_name(parameter).rstrip("_") for parameter in parse_route(path).parameters]
+    suffixes = ("_and_".join(parameters[first:]) for first in reversed(range(len(parameters))))
+    preferred = [name, stem, *(f"{stem}_by_{suffix}" for suffix in suffixes)]
     numbered = (f"{stem.rstrip('_')}_{number}" for number in count(2))
-    return next(candidate for candidate in chain(wanted, numbered) if candidate not in taken)
+    return next(option for option in chain(preferred, numbered) if option not in taken)
 
 
-_RANK = {"collection": 0, "item_action": 1, "item": 2, "collection_action": 3}
+_KIND_RANK = {"collection": 0, "item_action": 1, "item": 2, "collection_action": 3}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,27 +19,27 @@ import yaml
 
 from codegen.normalise.parameters import without_null
 
-from .annotations import component_of, references, resolve
-from .diagnostics import Finding
-from .json_access import properties, strings
+from .diagnostics import Diagnostic
+from .json_access import iter_objects, properties, split_pointer, strings
+from .json_schema import component_of, resolve
 from .naming import resource_path
 
 __all__ = [
     "OperationOverrides",
     "Overrides",
-    "apply",
-    "facts_for",
+    "apply_overrides",
     "load_overrides",
+    "overrides_for",
 ]
 
-_VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths", "body"})
-_BODY = ("required", "optional", "read_only")
+_DOCUMENT_VERBS = frozenset({"add", "replace", "remove", "rename", "move_paths", "body"})
+_BODY_KEYS = ("required", "optional", "read_only")
 """What `body` says of fields: the server demands them, does not, or sets them itself."""
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_FACTS = frozenset({
+_OPERATION_KEYS = frozenset({
     "operation", "name", "pagination", "items", "page_size", "buckets", "writes", "idempotent",
-    "key_access", "status", "result", "presence", "booleans", "multi_segment", "flat",
-    "soft_delete", "since", "note", "reason", "source",
+    "api_key_allowed", "status", "result", "presence_only", "booleans", "multi_segment", "flat",
+    "soft_delete", "schema_gap_source", "note", "reason", "source",
 })  # fmt: skip
 
 
@@ -78,84 +78,92 @@ def load_overrides(path: Path) -> Overrides:
     document = tuple(cast("list[dict[str, Any]]", raw.get("document") or []))
     operations: list[OperationOverrides] = []
     for entry in document:
-        if entry.get("verb") not in _VERBS:
-            raise ValueError(f"{path.name}: {entry} needs a verb of {sorted(_VERBS)}")
-        _demand_source(path, entry)
+        if entry.get("verb") not in _DOCUMENT_VERBS:
+            raise ValueError(f"{path.name}: {entry} needs a verb of {sorted(_DOCUMENT_VERBS)}")
+        _require_source(path, entry)
         if entry["verb"] == "body":
-            _check_fields(path, entry)
+            _validate_body_fields(path, entry)
     for entry in cast("list[dict[str, Any]]", raw.get("operations") or []):
-        _demand_source(path, entry)
-        stray = set(entry) - _FACTS
-        if stray:
-            raise ValueError(f"{path.name}: {entry['operation']}: unknown facts {sorted(stray)}")
+        _require_source(path, entry)
+        unknown_keys = set(entry) - _OPERATION_KEYS
+        if unknown_keys:
+            raise ValueError(
+                f"{path.name}: {entry['operation']}: unknown facts {sorted(unknown_keys)}"
+            )
         operations.append(OperationOverrides(entry["operation"], entry))
     buckets = tuple(cast("list[dict[str, Any]]", raw.get("buckets") or []))
     return Overrides(document, tuple(operations), buckets, raw.get("limits") or {})
 
 
-def _demand_source(path: Path, entry: Mapping[str, Any]) -> None:
+def _require_source(path: Path, entry: Mapping[str, Any]) -> None:
     for key in ("reason", "source"):
         if not entry.get(key):
             raise ValueError(f"{path.name}: {entry} has no {key}")
 
 
-def _check_fields(path: Path, entry: Mapping[str, Any]) -> None:
-    named: set[str] = set()
-    for fact in _BODY:
-        fields: Any = entry.get(fact, [])
+def _validate_body_fields(path: Path, entry: Mapping[str, Any]) -> None:
+    seen: set[str] = set()
+    for key in _BODY_KEYS:
+        fields: Any = entry.get(key, [])
         if not isinstance(fields, list) or not all(
             isinstance(field, str) for field in cast("list[Any]", fields)
         ):
-            raise ValueError(f"{path.name}: {entry['operation']}: {fact} is a list of fields")
-        both = named & set(cast("list[str]", fields))
-        if both:
-            raise ValueError(f"{path.name}: {entry['operation']}: {sorted(both)} is named twice")
-        named |= set(cast("list[str]", fields))
+            raise ValueError(f"{path.name}: {entry['operation']}: {key} is a list of fields")
+        repeated = seen & set(cast("list[str]", fields))
+        if repeated:
+            raise ValueError(
+                f"{path.name}: {entry['operation']}: {sorted(repeated)} is named twice"
+            )
+        seen |= set(cast("list[str]", fields))
 
 
-def apply(
+def apply_overrides(
     document: Mapping[str, Any], overrides: Overrides
-) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+) -> tuple[dict[str, Any], tuple[Diagnostic, ...]]:
     """Return the patched document and a finding for each patch that did not apply."""
     patched = cast("dict[str, Any]", copy.deepcopy(document))
-    findings: list[Finding] = []
+    diagnostics: list[Diagnostic] = []
     for entry in overrides.document:
-        problem = _apply_one(patched, entry)
-        if problem:
+        reason = _apply_patch(patched, entry)
+        if reason:
             where = str(entry.get("pointer") or entry.get("from") or entry["operation"])
-            findings.append(Finding(where, f"override {entry['verb']} does not apply: {problem}"))
-    return patched, tuple(findings)
+            diagnostics.append(
+                Diagnostic(where, f"override {entry['verb']} does not apply: {reason}")
+            )
+    return patched, tuple(diagnostics)
 
 
-def facts_for(overrides: Overrides, key: str) -> OperationOverrides:
+def overrides_for(overrides: Overrides, key: str) -> OperationOverrides:
     """Collect the facts of `"GET /api/…/"`; later entries win.
 
     What the placeholders of the path are called does not matter: that differs between vintages.
     """
     values: dict[str, Any] = {}
     shape = _PLACEHOLDER.sub("{}", key)
-    for facts in overrides.operations:
-        if _PLACEHOLDER.sub("{}", facts.operation) == shape:
-            values.update(facts.values)
+    for entry in overrides.operations:
+        if _PLACEHOLDER.sub("{}", entry.operation) == shape:
+            values.update(entry.values)
     return OperationOverrides(key, values)
 
 
-def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
+def _apply_patch(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
     if entry["verb"] == "move_paths":
         return _move_paths(document, entry["from"], entry["to"])
     if entry["verb"] == "body":
-        return _mend_body(document, entry)
-    lacking = _lacks_resource(document, entry)
-    if lacking:
-        return f"this schema has nothing below {lacking}"
-    *parents, last = list(_tokens(entry["pointer"]))
+        return _patch_body(document, entry)
+    resource = _missing_resource(document, entry)
+    if resource:
+        return f"this schema has nothing below {resource}"
+    *parents, last = split_pointer(entry["pointer"])
     target: Any = document
     for token in parents:
-        target = _step(target, token)
+        target = _descend(target, token)
         if target is None:
             return f"nothing at {token!r}"
     verb, value = entry["verb"], copy.deepcopy(entry.get("value"))
-    unknown = references(value) - set(document.get("components", {}).get("schemas", {}))
+    components = document.get("components", {}).get("schemas", {})
+    names = (component_of(node) for node in iter_objects(value))
+    unknown = {name for name in names if name is not None and name not in components}
     if unknown:
         return f"this schema has no {', '.join(sorted(unknown))}"
     if isinstance(target, list):
@@ -182,12 +190,12 @@ def _apply_one(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
     return None
 
 
-def _lacks_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+def _missing_resource(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
     """Return the resource an added path would be part of, where the schema does not have it.
 
     An instance whose schema says nothing of a resource does not serve it, or not to API keys.
     """
-    tokens = list(_tokens(entry["pointer"]))
+    tokens = split_pointer(entry["pointer"])
     if entry["verb"] != "add" or tokens[0] != "paths" or len(tokens) != 2:
         return None
     start = str(entry.get("beside") or resource_path(tokens[1]))
@@ -228,7 +236,7 @@ def _index(target: list[Any], token: str) -> int | None:
     return None
 
 
-def _step(target: Any, token: str) -> Any:
+def _descend(target: Any, token: str) -> Any:
     if isinstance(target, list):
         items = cast("list[Any]", target)
         index = _index(items, token)
@@ -238,18 +246,13 @@ def _step(target: Any, token: str) -> Any:
     return None
 
 
-def _tokens(pointer: str) -> Iterator[str]:
-    for token in pointer.lstrip("/").split("/"):
-        yield token.replace("~1", "/").replace("~0", "~")
-
-
-def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
+def _patch_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None:
     """Say of the fields of one body what the server demands of them.
 
     A body for which no field is named as required remembers its component: whether the schema
     only guesses at it shows from that.
     """
-    required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY)
+    required, optional, read_only = (set[str](entry.get(key) or ()) for key in _BODY_KEYS)
     shape = _PLACEHOLDER.sub("{}", str(entry["operation"]))
     bodies = [
         operation["requestBody"]
@@ -268,21 +271,25 @@ def _mend_body(document: dict[str, Any], entry: Mapping[str, Any]) -> str | None
             if component and not required:
                 body["x-component"] = component
             fields = {
-                wire: _demanded(field) if wire in required else field
+                wire: _as_required(field) if wire in required else field
                 for wire, field in properties(schema).items()
                 if wire not in read_only
             }
             unknown -= properties(schema).keys()
-            needed = ({*strings(schema, "required"), *required} - optional) & fields.keys()
-            content["schema"] = {**schema, "properties": fields, "required": sorted(needed)}
-            if not needed:
+            required_fields = ({*strings(schema, "required"), *required} - optional) & fields.keys()
+            content["schema"] = {
+                **schema,
+                "properties": fields,
+                "required": sorted(required_fields),
+            }
+            if not required_fields:
                 del content["schema"]["required"]
         if required:
             body["required"] = True
     return f"the body has no {', '.join(sorted(unknown))}" if unknown else None
 
 
-def _demanded(field: Mapping[str, Any]) -> dict[str, Any]:
+def _as_required(field: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a field that has to be given: it can be written, and is not null."""
     return without_null({key: value for key, value in field.items() if key != "readOnly"})
 
@@ -294,8 +301,8 @@ def _move_paths(document: dict[str, Any], source: str, target: str) -> str | Non
     one that stays. What the placeholders of `source` are called does not matter.
     """
     paths = cast("dict[str, dict[str, dict[str, Any]]]", document["paths"])
-    fixed = (re.escape(part).replace(r"\*", r"[^/]+") for part in _PLACEHOLDER.split(source))
-    pattern = re.compile("^" + r"\{([^{}]*)\}".join(fixed))
+    literals = (re.escape(part).replace(r"\*", r"[^/]+") for part in _PLACEHOLDER.split(source))
+    pattern = re.compile("^" + r"\{([^{}]*)\}".join(literals))
     names = re.findall(r"{(.+?)}", target)
     moved = [path for path in paths if pattern.match(path)]
     for path in moved:
@@ -303,18 +310,18 @@ def _move_paths(document: dict[str, Any], source: str, target: str) -> str | Non
         match = pattern.match(path)
         assert match is not None
         renamed = dict(zip(match.groups(), names, strict=False))
-        place = target + path[match.end() :]
-        there = paths.setdefault(place, {})
+        new_path = target + path[match.end() :]
+        target_item = paths.setdefault(new_path, {})
         for method, operation in item.items():
             origin = f"{method.upper()} {path}"
-            if method in there:
-                there[method].setdefault("x-twins", []).append(origin)
+            if method in target_item:
+                target_item[method].setdefault("x-twins", []).append(origin)
             else:
                 operation["x-twins"] = [origin]
                 operation["x-moved"] = True
                 for parameter in operation.get("parameters", []):
                     if parameter["in"] == "path" and parameter["name"] in renamed:
                         parameter["name"] = renamed[parameter["name"]]
-                there[method] = operation
+                target_item[method] = operation
     document["paths"] = dict(sorted(paths.items()))
     return None if moved else "no path is below it"

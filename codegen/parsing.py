@@ -15,22 +15,20 @@ from typing import Any, Final, NoReturn, cast
 
 import yaml
 
-from .diagnostics import SchemaError
-from .json_access import child
+from .diagnostics import FIX_DOCUMENT, USE_SERVED_SCHEMA, SchemaError
+from .json_access import join_pointer
 
 __all__ = ["parse"]
 
 _MAX_DEPTH: Final = 100
 _MAX_NODES: Final = 20_000_000
-_GET_ONE: Final = "Give the document a PostHog instance serves at /api/schema/"
-_MEND: Final = "Mend the document, or get a fresh one"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<part>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?")
 # YAML 1.1, which drf-spectacular writes, has no number with a power but no point: `1e3` is text.
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*(?:[eE][-+][0-9]+)?)?")
 _MAX_DIGITS: Final = 400
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_PAGE: Final = re.compile(r"\s*<[!?A-Za-z]")
-_WORDS: Final = {
+_HTML: Final = re.compile(r"\s*<[!?A-Za-z]")
+_YAML_CONSTANTS: Final = {
     "": None,
     "null": None,
     "Null": None,
@@ -46,7 +44,7 @@ _WORDS: Final = {
 _LOADER: Final[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-class _Repeated(dict[str, Any]):
+class _DuplicateKeyObject(dict[str, Any]):
     """An object in which a key stands twice."""
 
     key = ""
@@ -66,71 +64,73 @@ def parse(data: bytes, source: str) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         reason = f"it is not UTF-8 text (byte {error.start})"
-        raise SchemaError(source, reason, _GET_ONE) from None
+        raise SchemaError(source, reason, USE_SERVED_SCHEMA) from None
     start = text.lstrip()[:1]
     if not start:
-        raise SchemaError(source, "it is empty", _GET_ONE)
-    if _PAGE.match(text):
-        remedy = f"{_GET_ONE}; a page like this is often a login or an error of a proxy"
+        raise SchemaError(source, "it is empty", USE_SERVED_SCHEMA)
+    if _HTML.match(text):
+        remedy = f"{USE_SERVED_SCHEMA}; a page like this is often a login or an error of a proxy"
         raise SchemaError(source, "it is an HTML page, not an OpenAPI document", remedy)
     try:
-        return _json(text, source) if start in "{[" else _Yaml(source, text).load()
+        return _parse_json(text, source) if start in "{[" else _YamlReader(source, text).load()
     except RecursionError:
         reason = f"it is nested more than {_MAX_DEPTH} levels deep"
-        raise SchemaError(source, reason, _MEND) from None
+        raise SchemaError(source, reason, FIX_DOCUMENT) from None
 
 
-def _json(text: str, source: str) -> Any:
-    repeated: list[_Repeated] = []
+def _parse_json(text: str, source: str) -> Any:
+    duplicates: list[_DuplicateKeyObject] = []
 
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        built = dict(found)
-        if len(built) == len(found):
-            return built
-        marked = _Repeated(built)
-        keys = [key for key, _ in found]
-        marked.key = next(key for key in keys if keys.count(key) > 1)
-        repeated.append(marked)
-        return marked
+    def build_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(items)
+        if len(value) == len(items):
+            return value
+        duplicate = _DuplicateKeyObject(value)
+        keys = [key for key, _ in items]
+        duplicate.key = next(key for key in keys if keys.count(key) > 1)
+        duplicates.append(duplicate)
+        return duplicate
 
-    def number(written: str) -> int | float:
-        return _number(written, source)
+    def parse_number(text: str) -> int | float:
+        return _parse_number(text, source)
 
     try:
-        found = json.loads(
+        value = json.loads(
             text,
-            object_pairs_hook=pairs,
-            parse_constant=number,
-            parse_float=number,
-            parse_int=number,
+            object_pairs_hook=build_object,
+            parse_constant=parse_number,
+            parse_float=parse_number,
+            parse_int=parse_number,
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise SchemaError(source, f"it is not valid JSON ({error.msg}, {where})", _MEND) from None
+        raise SchemaError(
+            source, f"it is not valid JSON ({error.msg}, {where})", FIX_DOCUMENT
+        ) from None
     if _SURROGATE.search(text):
         try:
-            json.dumps(found, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             reason = "it holds half of a surrogate pair, which is no text"
-            raise SchemaError(source, reason, _MEND) from None
-    pointer = _deep(found, source)
-    if repeated:
-        where = f"{source}#{pointer[id(repeated[0])]}"
-        raise SchemaError(where, f"the key {repeated[0].key!r} stands there twice", _MEND)
-    return found
+            raise SchemaError(source, reason, FIX_DOCUMENT) from None
+    pointers = _check_depth(value, source)
+    if duplicates:
+        where = f"{source}#{pointers[id(duplicates[0])]}"
+        raise SchemaError(where, f"the key {duplicates[0].key!r} stands there twice", FIX_DOCUMENT)
+    return value
 
 
-def _deep(found: Any, source: str) -> dict[int, str]:
+def _check_depth(root: Any, source: str) -> dict[int, str]:
     """Refuse what is nested too deeply; return the pointers of objects with a repeated key."""
     pointers: dict[int, str] = {}
-    pending: list[tuple[Any, str, int]] = [(found, "", 0)]
+    pending: list[tuple[Any, str, int]] = [(root, "", 0)]
     while pending:
-        value, at, depth = pending.pop()
+        value, pointer, depth = pending.pop()
         if depth > _MAX_DEPTH:
             reason = f"it is nested more than {_MAX_DEPTH} levels deep"
-            raise SchemaError(f"{source}#{at}", reason, _MEND)
-        if isinstance(value, _Repeated):
-            pointers[id(value)] = at
+            raise SchemaError(f"{source}#{pointer}", reason, FIX_DOCUMENT)
+        if isinstance(value, _DuplicateKeyObject):
+            pointers[id(value)] = pointer
         if isinstance(value, dict):
             items = cast("dict[str, Any]", value).items()
         elif isinstance(value, list):
@@ -139,22 +139,22 @@ def _deep(found: Any, source: str) -> dict[int, str]:
             continue
         for key, inner in items:
             if isinstance(inner, dict | list):
-                pending.append((cast("Any", inner), child(at, key), depth + 1))
+                pending.append((cast("Any", inner), join_pointer(pointer, key), depth + 1))
     return pointers
 
 
-def _number(text: str, where: str) -> int | float:
+def _parse_number(text: str, where: str) -> int | float:
     """Return a number as JSON has it: finite, and not absurdly long."""
-    known = _NUMBER.fullmatch(text)
-    if known and len(text) <= _MAX_DIGITS:
-        if known["part"] is None and known["power"] is None:
+    match = _NUMBER.fullmatch(text)
+    if match and len(text) <= _MAX_DIGITS:
+        if match["part"] is None and match["power"] is None:
             return int(text)
         if math.isfinite(value := float(text)):
             return value
-    raise SchemaError(where, f"{text[:40]} is no number that can be used", _MEND)
+    raise SchemaError(where, f"{text[:40]} is no number that can be used", FIX_DOCUMENT)
 
 
-class _Yaml:
+class _YamlReader:
     """Builds plain data from the events of a YAML document.
 
     From events, because the parser's own trees are made by unbounded recursion in C.
@@ -171,19 +171,19 @@ class _Yaml:
         try:
             next(self._events)  # the start of the stream
             if isinstance(next(self._events), yaml.StreamEndEvent):
-                raise SchemaError(self._source, "it holds nothing but comments", _GET_ONE)
-            found = self._value(next(self._events), 0)
+                raise SchemaError(self._source, "it holds nothing but comments", USE_SERVED_SCHEMA)
+            document = self._value(next(self._events), 0)
             next(self._events)
-            more = next(self._events)
+            following = next(self._events)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "no line known"
             problem = getattr(error, "problem", None) or "unreadable"
             reason = f"it is neither JSON nor valid YAML ({problem}, {where})"
-            raise SchemaError(self._source, reason, _GET_ONE) from None
-        if not isinstance(more, yaml.StreamEndEvent):
-            self._fail(more, "a second document starts")
-        return found
+            raise SchemaError(self._source, reason, USE_SERVED_SCHEMA) from None
+        if not isinstance(following, yaml.StreamEndEvent):
+            self._fail(following, "a second document starts")
+        return document
 
     def _value(self, event: Any, depth: int) -> Any:
         before = self._nodes
@@ -235,12 +235,12 @@ class _Yaml:
         text = str(event.value)
         if event.style:
             return text
-        if text in _WORDS:
-            return _WORDS[text]
+        if text in _YAML_CONSTANTS:
+            return _YAML_CONSTANTS[text]
         if _PLAIN_NUMBER.fullmatch(text):
-            return _number(text, f"{self._source}, line {event.start_mark.line + 1}")
+            return _parse_number(text, f"{self._source}, line {event.start_mark.line + 1}")
         return text
 
     def _fail(self, event: Any, reason: str) -> NoReturn:
         line = event.start_mark.line + 1
-        raise SchemaError(f"{self._source}, line {line}", reason, _MEND)
+        raise SchemaError(f"{self._source}, line {line}", reason, FIX_DOCUMENT)

@@ -12,41 +12,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codegen.render.header import BANNER
 from codegen.render.package import package_files
 from codegen.render.registry import registry_files
-from codegen.render.services import service_files
+from codegen.render.resources import resource_files
+from codegen.render.text import BANNER
 
-from .defaults import drop_contradictions
-from .diagnostics import Finding, GenerationError, SchemaError
+from .diagnostics import Diagnostic, GenerationError, SchemaError
+from .document import load
 from .models import ModelPlan, ModelSet, build_models
-from .names import load_names
+from .models.check import drop_contradictions
 from .normalise import normalise
-from .overrides import Overrides, apply, load_overrides
-from .schema import load
-from .surface import Released, Surface, build_surface
+from .overrides import Overrides, apply_overrides, load_overrides
+from .released_names import load_names
+from .surface import ReleasedNames, Surface, build_surface
 
-__all__ = ["OWNED", "ROOT", "Generated", "build", "check_target", "read_owned", "write"]
+__all__ = [
+    "GENERATED_FOLDERS",
+    "ROOT",
+    "GeneratedPackage",
+    "build",
+    "read_generated",
+    "validate_target",
+    "write",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
-PINNED = ROOT / "openapi" / "posthog.json"
-OVERRIDES = ROOT / "openapi" / "overrides.yaml"
-NAMES = ROOT / "openapi" / "names.yaml"
-REFERENCE = ROOT / "docs" / "reference.md"
-PACKAGE = ROOT / "src" / "asyncposthog"
-OWNED = ("models", "registry", "resources")
+PINNED_SCHEMA = ROOT / "openapi" / "posthog.json"
+OVERRIDES_FILE = ROOT / "openapi" / "overrides.yaml"
+RELEASED_NAMES_FILE = ROOT / "openapi" / "names.yaml"
+REFERENCE_FILE = ROOT / "docs" / "reference.md"
+PACKAGE_FOLDER = ROOT / "src" / "asyncposthog"
+GENERATED_FOLDERS = ("models", "registry", "resources")
 """Folders of the package that hold generated files and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class GeneratedPackage:
     """Everything one run makes."""
 
     files: Mapping[str, str]
     surface: Surface
     models: ModelSet
-    released: Released
-    findings: tuple[Finding, ...]
+    released: ReleasedNames
+    diagnostics: tuple[Diagnostic, ...]
     unused_overrides: int = 0
     """How many of our overrides do not apply to a schema that is not the pinned one."""
 
@@ -57,7 +65,7 @@ class Generated:
         return {c: n for c, n in names.items() if n in self.models.exports}
 
 
-def build(source: str | None = None, *, standalone: bool = False) -> Generated:
+def build(source: str | None = None, *, standalone: bool = False) -> GeneratedPackage:
     """Run every stage.
 
     Args:
@@ -73,20 +81,20 @@ def build(source: str | None = None, *, standalone: bool = False) -> Generated:
     except RecursionError:
         reason = "its schemas refer to one another too deeply"
         remedy = "Give a document as an instance serves it"
-        raise SchemaError(source or str(PINNED), reason, remedy) from None
+        raise SchemaError(source or str(PINNED_SCHEMA), reason, remedy) from None
 
 
-def _build(source: str | None, *, standalone: bool) -> Generated:
-    overrides = load_overrides(OVERRIDES)
-    released = load_names(NAMES)
-    document, findings, unused = _document(source, overrides)
+def _build(source: str | None, *, standalone: bool) -> GeneratedPackage:
+    overrides = load_overrides(OVERRIDES_FILE)
+    released = load_names(RELEASED_NAMES_FILE)
+    document, diagnostics, unused = _load_document(source, overrides)
     surface = build_surface(document, overrides, released)
     if not surface.methods:
-        out = surface.left_out
-        why = f": {out[0].operation}: {out[0].reason}" if out else ""
-        reason = f"no method can be made of any of its operations{why}"
+        skipped = surface.skipped
+        example = f": {skipped[0].operation}: {skipped[0].reason}" if skipped else ""
+        reason = f"no method can be made of any of its operations{example}"
         remedy = "Give the document a PostHog instance serves at /api/schema/"
-        raise SchemaError(f"{source or PINNED}#/paths", reason, remedy)
+        raise SchemaError(f"{source or PINNED_SCHEMA}#/paths", reason, remedy)
     models = build_models(
         ModelPlan(
             document=surface.document,
@@ -95,34 +103,34 @@ def _build(source: str | None, *, standalone: bool) -> Generated:
             lenient=source is not None,
         )
     )
-    files = {**registry_files(surface, standalone=standalone), **service_files(surface)}
+    files = {**registry_files(surface, standalone=standalone), **resource_files(surface)}
     files |= models.files
     if standalone:
         files |= package_files()
-    return Generated(
+    return GeneratedPackage(
         format_files(files),
         surface,
         models,
         released,
-        (*findings, *surface.findings, *models.findings),
+        (*diagnostics, *surface.diagnostics, *models.diagnostics),
         unused,
     )
 
 
-def _document(
+def _load_document(
     source: str | None, overrides: Overrides
-) -> tuple[dict[str, Any], tuple[Finding, ...], int]:
+) -> tuple[dict[str, Any], tuple[Diagnostic, ...], int]:
     """Return the patched document, findings, and how many overrides do not apply to it.
 
     For the pinned schema each of those is a finding: the override has to go. For any other
     schema it is none: the overrides are not written for it, and its user cannot change them.
     """
     if source is None:
-        document = json.loads(PINNED.read_text(encoding="utf-8"))
-        return *apply(document, overrides), 0
+        document = json.loads(PINNED_SCHEMA.read_text(encoding="utf-8"))
+        return *apply_overrides(document, overrides), 0
     normalised = normalise(load(source), keep_prose=True)
-    patched, unused = apply(normalised.document, overrides)
-    return patched, (*normalised.findings, *drop_contradictions(patched)), len(unused)
+    patched, unused = apply_overrides(normalised.document, overrides)
+    return patched, (*normalised.diagnostics, *drop_contradictions(patched)), len(unused)
 
 
 def format_files(files: Mapping[str, str]) -> dict[str, str]:
@@ -139,31 +147,31 @@ def format_files(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ruff(command: str, *arguments: str, cwd: Path) -> None:
-    fixed = ("--isolated", "--no-cache", "--line-length", "100", "--target-version", "py311")
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "ruff", command, *fixed, *arguments],
+    options = ("--isolated", "--no-cache", "--line-length", "100", "--target-version", "py311")
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "ruff", command, *options, *arguments],
         cwd=cwd,
         check=False,
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[:1]
-        reason = f"the generated code is not valid Python, which is our fault: {said}"
-        raise GenerationError([Finding("#", reason)])
+    if result.returncode:
+        first_line = (result.stderr or result.stdout).strip().splitlines()[:1]
+        reason = f"the generated code is not valid Python, which is our fault: {first_line}"
+        raise GenerationError([Diagnostic("#", reason)])
 
 
-def read_owned(package: Path) -> dict[str, str]:
+def read_generated(package: Path) -> dict[str, str]:
     """Read every generated file that is on disk."""
     return {
         str(path.relative_to(package)): path.read_text(encoding="utf-8")
-        for folder in OWNED
+        for folder in GENERATED_FOLDERS
         for path in sorted((package / folder).rglob("*"))
         if path.suffix in {".py", ".json"}
     }
 
 
-def check_target(package: Path) -> None:
+def validate_target(package: Path) -> None:
     """See that the package can be imported, and no file gets lost that somebody wrote by hand.
 
     Raises:
@@ -178,11 +186,11 @@ def check_target(package: Path) -> None:
             f"{package}: no package can be imported by the name {name!r}. Give --out a folder "
             "whose name is a Python identifier, such as my_posthog."
         )
-    texts = read_owned(package)
-    texts.pop("registry/schemas.json", None)
-    if package != PACKAGE and (package / "__init__.py").exists():
-        texts["__init__.py"] = (package / "__init__.py").read_text(encoding="utf-8")
-    for name, text in texts.items():
+    existing = read_generated(package)
+    existing.pop("registry/schemas.json", None)
+    if package != PACKAGE_FOLDER and (package / "__init__.py").exists():
+        existing["__init__.py"] = (package / "__init__.py").read_text(encoding="utf-8")
+    for name, text in existing.items():
         if text.strip() and not text.startswith(BANNER):
             raise ValueError(
                 f"{package / name}: the generator did not write it, and would put its own files in "
@@ -192,7 +200,7 @@ def check_target(package: Path) -> None:
 
 def write(files: Mapping[str, str], package: Path) -> int:
     """Make the owned folders hold exactly these files; return how many changed."""
-    stale = set(read_owned(package)) - set(files)
+    stale = set(read_generated(package)) - set(files)
     for name in stale:
         (package / name).unlink()
     changed = len(stale)

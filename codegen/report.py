@@ -5,40 +5,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from .pipeline import Generated
+from .pipeline import GeneratedPackage
 from .surface import Resource
 
 __all__ = ["report", "unused_overrides"]
 
 
-def report(generated: Generated) -> str:
+def report(generated: GeneratedPackage) -> str:
     """One line a resource, then totals, then everything left out or worth a look."""
     surface = generated.surface
-    lines = [_line(resource) for top in surface.resources for resource in _walk(top)]
+    resources = [r for top in surface.resources for r in _resources_with_methods(top)]
+    lines = [_line(resource) for resource in resources]
     reached = {o for m in surface.methods for o in m.operation.schema_operations}
-    missing = sorted(set(surface.schema_operations) - reached)
-    added = [m for m in surface.methods if m.operation.since]
+    unreachable = sorted(set(surface.schema_operations) - reached)
+    added = [m for m in surface.methods if m.operation.schema_gap_source]
     kinds = Counter(generated.models.kinds.values())
     numbers = generated.models.statistics
     lines += [
         "",
-        f"operations in the schema      {len(surface.schema_operations) + len(surface.left_out)}",
+        f"operations in the schema      {len(surface.schema_operations) + len(surface.skipped)}",
         f"callable                      {len(reached)}",
-        f"left out                      {len(missing) + len(surface.left_out)}",
+        f"skipped                       {len(unreachable) + len(surface.skipped)}",
         f"added by overrides            {len(added)}",
         f"methods                       {len(surface.methods)}",
-        f"resources                     {sum(1 for t in surface.resources for _ in _walk(t))}",
+        f"resources                     {len(resources)}",
         f"models                        {kinds['model']}",
         f"enums                         {kinds['enum']}",
         f"aliases                       {kinds['alias']}",
         f"fields typed                  {numbers.typed}",
         f"fields untyped                {numbers.untyped}",
     ]
-    lines += [f"left out: {name}: no method reaches it" for name in missing]
-    lines += [f"left out: {one.operation}: {one.reason}" for one in surface.left_out]
+    lines += [f"skipped: {name}: no method reaches it" for name in unreachable]
+    lines += [f"skipped: {skipped.operation}: {skipped.reason}" for skipped in surface.skipped]
     if generated.unused_overrides:
         lines.append(unused_overrides(generated.unused_overrides))
-    lines += [f"finding: {f.pointer}: {f.reason}" for f in generated.findings]
+    lines += [f"warning: {f.pointer}: {f.reason}" for f in generated.diagnostics]
     return "\n".join(lines)
 
 
@@ -48,11 +49,11 @@ def unused_overrides(count: int) -> str:
     return f"{subject} not apply to this schema"
 
 
-def _walk(resource: Resource) -> Iterator[Resource]:
+def _resources_with_methods(resource: Resource) -> Iterator[Resource]:
     if resource.methods:
         yield resource
     for child in resource.children:
-        yield from _walk(child)
+        yield from _resources_with_methods(child)
 
 
 def _line(resource: Resource) -> str:

@@ -10,21 +10,21 @@ from collections import Counter
 from collections.abc import Mapping
 
 from codegen.diagnostics import GenerationError
+from codegen.render.package import models_init, subpackage_init
 
-from .check import find_problems, propagate_users, query_nodes
+from .check import find_errors, query_nodes, users_of_components
 from .dcg import annotate
 from .ir import Kind, ModelPlan, ModelSet, Statistics
-from .package import render_package, render_subpackage
 from .prepare import prepare
 from .render import render_module
 from .split import split
-from .types import Typed, is_untyped, type_shapes
+from .types import NamedType, is_untyped, type_shapes
 
 __all__ = ["GenerationError", "ModelPlan", "ModelSet", "Statistics", "build_models"]
 
 _SUBPACKAGES = {
-    "query": "The nodes of HogQL and insight queries, and their answers.",
-    "shared": "Models several resources share.",
+    "query": "Query nodes of HogQL and insights, and their responses.",
+    "shared": "Models shared by several resources.",
 }
 
 
@@ -35,10 +35,10 @@ def build_models(plan: ModelPlan) -> ModelSet:
         GenerationError: Two properties or components share a Python name, a default contradicts
             its schema, a reference leads nowhere. All such problems are named at once.
     """
-    users = propagate_users(plan)
-    problems = find_problems(plan, users)
-    if problems:
-        raise GenerationError(problems)
+    users = users_of_components(plan)
+    errors = find_errors(plan, users)
+    if errors:
+        raise GenerationError(errors)
     prepared = prepare(plan, users)
     types = type_shapes(prepared.shapes, annotate(prepared.document))
     modules = split(types, users, query_nodes(plan, users))
@@ -49,32 +49,32 @@ def build_models(plan: ModelPlan) -> ModelSet:
         )
         for module in modules
     }
-    files["models/__init__.py"] = render_package(exports)
+    files["models/__init__.py"] = models_init(exports)
     for package, text in _SUBPACKAGES.items():
         if any(module.path.startswith(f"{package}.") for module in modules):
-            files[f"models/{package}/__init__.py"] = render_subpackage(text)
+            files[f"models/{package}/__init__.py"] = subpackage_init(text)
     return ModelSet(
         files=dict(sorted(files.items())),
         exports=dict(sorted(exports.items())),
-        kinds={name: _kind(typed) for name, typed in types.items()},
+        kinds={name: _kind(named_type) for name, named_type in types.items()},
         statistics=_count(types),
-        findings=prepared.findings,
+        diagnostics=prepared.diagnostics,
     )
 
 
-def _kind(typed: Typed) -> Kind:
-    if typed.shape.kind == "model":
+def _kind(named_type: NamedType) -> Kind:
+    if named_type.shape.kind == "model":
         return "model"
-    return "enum" if typed.shape.kind == "enum" else "alias"
+    return "enum" if named_type.shape.kind == "enum" else "alias"
 
 
-def _count(types: Mapping[str, Typed]) -> Statistics:
-    kinds = Counter(_kind(typed) for typed in types.values())
+def _count(types: Mapping[str, NamedType]) -> Statistics:
+    kinds = Counter(_kind(named_type) for named_type in types.values())
     fields = [
-        typed.annotations[own.token]
-        for typed in types.values()
-        if typed.shape.kind == "model"
-        for own in typed.shape.fields
+        named_type.annotations[field.token]
+        for named_type in types.values()
+        if named_type.shape.kind == "model"
+        for field in named_type.shape.fields
     ]
     untyped = sum(is_untyped(annotation) for annotation in fields)
     return Statistics(

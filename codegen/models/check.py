@@ -1,127 +1,140 @@
-"""What has to be right in a document before models can be made of it."""
+"""Checks that a document must pass before models are generated from it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
-from codegen.diagnostics import Finding
-
-from .ir import ModelPlan
-from .schemas import (
+from codegen.diagnostics import Diagnostic
+from codegen.graph import invert, propagate_users
+from codegen.json_schema import (
     Schema,
     alternatives,
-    children,
     closed_values,
     component_of,
+    component_pointer,
     contradiction,
-    escape,
+    iter_schemas,
+    reference_graph,
     references,
+    rewrite,
 )
+from codegen.normalise.walk import schema_sites
 
-__all__ = ["closure", "find_problems", "propagate_users", "query_nodes"]
+from .ir import ModelPlan
 
+__all__ = ["drop_contradictions", "find_errors", "query_nodes", "users_of_components"]
 
-def closure(roots: Iterable[str], schemas: Mapping[str, Schema]) -> frozenset[str]:
-    """Return the components reachable from some, themselves included."""
-    found: set[str] = set()
-    pending = [root for root in roots if root in schemas]
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending.extend(references(schemas[name]) & schemas.keys())
-    return frozenset(found)
+_KEYWORDS = frozenset({"True", "False", "None"})
+"""Python keywords that start with a capital, as a class name does."""
 
 
-def propagate_users(plan: ModelPlan) -> dict[str, frozenset[str]]:
-    """Return the users of every component in use: whoever uses it, or something that needs it."""
+def drop_contradictions(document: dict[str, Any]) -> list[Diagnostic]:
+    """Remove the defaults that contradict their own schema, in place; return what was removed.
+
+    For documents of other instances only. In the pinned document such a default is an error, which
+    an override fixes; the user of another instance could not fix it, and needs all the rest.
+
+    Args:
+        document: A normalised document.
+    """
+    components: Mapping[str, Any] = document["components"]["schemas"]
+    diagnostics: list[Diagnostic] = []
+
+    def change(schema: dict[str, Any], pointer: str) -> dict[str, Any]:
+        if "default" not in schema:
+            return schema
+        rest = {key: value for key, value in schema.items() if key != "default"}
+        reason = contradiction(schema["default"], rest, components)
+        if reason is None:
+            return schema
+        message = f"its default contradicts it: {reason}; it is dropped"
+        diagnostics.append(Diagnostic(pointer, message))
+        return rest
+
+    for pointer, holder, key in list(schema_sites(document)):
+        if any("default" in schema for _, schema in iter_schemas(holder[key])):
+            holder[key] = rewrite(holder[key], change, pointer)
+    return diagnostics
+
+
+def users_of_components(plan: ModelPlan) -> dict[str, frozenset[str]]:
+    """Return the users of each component that is used, directly or through other components."""
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
-    users: dict[str, set[str]] = {}
-    by_user: dict[str, set[str]] = {}
-    for component, own in plan.users.items():
-        for user in own:
-            by_user.setdefault(user, set()).add(component)
-    for user, components in by_user.items():
-        for component in closure(components, schemas):
-            users.setdefault(component, set()).add(user)
-    return {component: frozenset(own) for component, own in users.items()}
+    return propagate_users(invert(plan.users), reference_graph(schemas))
 
 
 def query_nodes(plan: ModelPlan, modelled: Collection[str]) -> dict[str, frozenset[str]]:
-    """Return the components of the query package, each with the nodes that lead to it.
+    """Return the components of the query package, each with the query nodes that use it.
 
-    Nodes are what the roots refer to directly. A root need not be modelled itself: its fields
-    may be arguments of a method.
+    Nodes are the components that a query root refers to directly. A root may have no model of its
+    own, because its fields can be the arguments of a method.
     """
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
     roots = sorted(plan.query_roots & schemas.keys())
-    nodes: dict[str, set[str]] = {root: set() for root in roots}
-    for node in sorted({name for root in roots for name in references(schemas[root])}):
-        for component in closure([node], schemas):
-            nodes.setdefault(component, set()).add(node)
-    return {name: frozenset(own) for name, own in nodes.items() if name in modelled}
+    nodes = {node for root in roots for node in references(schemas[root])}
+    users = propagate_users({node: [node] for node in nodes}, reference_graph(schemas))
+    # No node leads to a root, but the package has to hold the roots as well.
+    users = {**{root: frozenset[str]() for root in roots}, **users}
+    return {name: users[name] for name in users if name in modelled}
 
 
-def find_problems(plan: ModelPlan, modelled: Iterable[str]) -> list[Finding]:
-    """Find what no generator could make sense of.
+def find_errors(plan: ModelPlan, modelled: Iterable[str]) -> list[Diagnostic]:
+    """Return everything that makes it impossible to generate correct models.
 
-    Missing components, names that are no class names, circles with nothing in between, defaults
-    that contradict their own schema, and text that is none.
+    Missing components, invalid or repeated class names, aliases of themselves, defaults that
+    contradict their own schema, and text that is not valid Unicode.
     """
     schemas: Mapping[str, Schema] = plan.document["components"]["schemas"]
-    problems = [
-        Finding(_pointer(name), "is used, but the document has no such component")
+    errors = [
+        Diagnostic(component_pointer(name), "is used, but the document has no such component")
         for name in plan.users.keys() - schemas.keys()
     ]
-    known = sorted(modelled)
-    for component in known:
-        problems.extend(_name_problems(component, plan.names))
-        problems.extend(
-            Finding(_pointer(component), f"refers to {target!r}, which is no component")
+    components = sorted(modelled)
+    for component in components:
+        pointer = component_pointer(component)
+        errors.extend(_name_errors(component, plan.names))
+        errors.extend(
+            Diagnostic(pointer, f"refers to {target!r}, which is no component")
             for target in references(schemas[component]) - schemas.keys()
         )
-    problems.extend(_twice(known, plan.names))
-    circle = _circle(known, schemas)
-    if circle:
-        shown = " → ".join(circle)
-        return [*problems, Finding(_pointer(circle[0]), f"is only itself: {shown}")]
-    for component in known:
-        pointer, schema = _pointer(component), schemas[component]
-        problems.extend(_default_problems(pointer, schema, schemas))
-        problems.extend(_text_problems(pointer, schema))
-    return problems
+    errors.extend(_duplicate_names(components, plan.names))
+    cycle = _find_cycle(components, schemas)
+    if cycle:
+        # The checks below follow references, so they would not end.
+        reason = f"is only itself: {' → '.join(cycle)}"
+        return [*errors, Diagnostic(component_pointer(cycle[0]), reason)]
+    for component in components:
+        for pointer, schema in iter_schemas(schemas[component], component_pointer(component)):
+            errors.extend(_default_errors(pointer, schema, schemas))
+            errors.extend(_text_errors(pointer, schema))
+    return errors
 
 
-def _pointer(component: str) -> str:
-    return f"#/components/schemas/{escape(component)}"
-
-
-def _name_problems(component: str, names: Mapping[str, str]) -> Iterator[Finding]:
+def _name_errors(component: str, names: Mapping[str, str]) -> Iterator[Diagnostic]:
     name = names.get(component)
+    pointer = component_pointer(component)
     if name is None:
-        yield Finding(_pointer(component), "has no class name")
+        yield Diagnostic(pointer, "has no class name")
     elif not (name.isascii() and name.isidentifier() and name[0].isupper()) or name in _KEYWORDS:
-        yield Finding(_pointer(component), f"{name!r} cannot be a class name")
+        yield Diagnostic(pointer, f"{name!r} cannot be a class name")
 
 
-_KEYWORDS = frozenset({"True", "False", "None"})
-
-
-def _twice(components: list[str], names: Mapping[str, str]) -> Iterator[Finding]:
+def _duplicate_names(components: list[str], names: Mapping[str, str]) -> Iterator[Diagnostic]:
     holders: dict[str, str] = {}
     for component in components:
         name = names.get(component, "")
         if name and holders.setdefault(name, component) != component:
             reason = f"would be called {name!r}, as {holders[name]!r} is"
-            yield Finding(_pointer(component), reason)
+            yield Diagnostic(component_pointer(component), reason)
 
 
-def _circle(components: list[str], schemas: Mapping[str, Schema]) -> list[str]:
-    """Find components that are unions or synonyms of each other, with no object in between."""
+def _find_cycle(components: list[str], schemas: Mapping[str, Schema]) -> list[str]:
+    """Return components that are unions or aliases of each other, with no object in between."""
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for component in components:
-        sorter.add(component, *sorted(_direct(schemas[component])))
+        sorter.add(component, *sorted(_direct_components(schemas[component])))
     try:
         sorter.prepare()
     except CycleError as error:
@@ -129,31 +142,27 @@ def _circle(components: list[str], schemas: Mapping[str, Schema]) -> list[str]:
     return []
 
 
-def _direct(schema: Schema) -> set[str]:
+def _direct_components(schema: Schema) -> set[str]:
     name = component_of(schema)
     if name is not None:
         return {name}
     branches: list[Schema] = [*(alternatives(schema) or ()), *(schema.get("allOf") or ())]
     if isinstance(schema.get("type"), list):
         return set()
-    return {name for branch in branches for name in _direct(branch)}
+    return {name for branch in branches for name in _direct_components(branch)}
 
 
-def _default_problems(
+def _default_errors(
     pointer: str, schema: Schema, schemas: Mapping[str, Schema]
-) -> Iterator[Finding]:
+) -> Iterator[Diagnostic]:
     if "default" in schema:
         reason = contradiction(schema["default"], schema, schemas)
         if reason is not None:
-            yield Finding(pointer, f"its default contradicts it: {reason}")
-    for place, child in children(schema):
-        yield from _default_problems(pointer + place, child, schemas)
+            yield Diagnostic(pointer, f"its default contradicts it: {reason}")
 
 
-def _text_problems(pointer: str, schema: Schema) -> Iterator[Finding]:
+def _text_errors(pointer: str, schema: Schema) -> Iterator[Diagnostic]:
     """Find names and values with half a surrogate pair, which JSON allows and UTF-8 does not."""
     for text in (*(schema.get("properties") or ()), *(closed_values(schema) or ())):
         if isinstance(text, str) and any("\ud800" <= char <= "\udfff" for char in text):
-            yield Finding(pointer, f"{text!r} cannot be written in UTF-8")
-    for place, child in children(schema):
-        yield from _text_problems(pointer + place, child)
+            yield Diagnostic(pointer, f"{text!r} cannot be written in UTF-8")

@@ -73,13 +73,13 @@ def _is_rebuild(node: ast.expr) -> bool:
 
 
 def _fields(node: ast.ClassDef) -> list[tuple[str, ast.expr]]:
-    found: list[tuple[str, ast.expr]] = []
+    fields: list[tuple[str, ast.expr]] = []
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            found.append((statement.target.id, _checked(_without_field(statement.annotation))))
+            fields.append((statement.target.id, _validated(_without_field(statement.annotation))))
         elif not isinstance(statement, ast.Assign | ast.Pass):
             raise ValueError(f"line {statement.lineno}: unexpected {type(statement).__name__}")
-    return found
+    return fields
 
 
 def _without_field(annotation: ast.expr) -> ast.expr:
@@ -94,8 +94,8 @@ def _without_field(annotation: ast.expr) -> ast.expr:
     return annotation
 
 
-def _checked(annotation: ast.expr) -> ast.expr:
-    allowed = (
+def _validated(annotation: ast.expr) -> ast.expr:
+    allowed_values = (
         ast.Name,
         ast.Subscript,
         ast.Tuple,
@@ -105,7 +105,7 @@ def _checked(annotation: ast.expr) -> ast.expr:
     )
     for node in ast.walk(annotation):
         is_none = isinstance(node, ast.Constant) and node.value is None
-        if not is_none and not isinstance(node, allowed):
+        if not is_none and not isinstance(node, allowed_values):
             raise ValueError(f"unexpected {type(node).__name__} in {ast.unparse(annotation)}")
     return annotation
 
@@ -122,7 +122,7 @@ def join(members: list[ast.expr]) -> ast.expr:
     unique = list({ast.dump(member): member for member in members}.values())
     if any(isinstance(member, ast.Name) and member.id == "Any" for member in unique):
         return ast.Name("Any", ast.Load())
-    joined = unique[0]
+    new_component_name = unique[0]
     for member in unique[1:]:
-        joined = ast.BinOp(joined, ast.BitOr(), member)
-    return joined
+        new_component_name = ast.BinOp(new_component_name, ast.BitOr(), member)
+    return new_component_name

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from codegen.naming import words
 
-__all__ = ["BASE_ATTRIBUTES", "field_name", "field_names", "settle_names"]
+__all__ = ["BASE_ATTRIBUTES", "fallback_field_names", "field_name", "field_names"]
 
 BASE_ATTRIBUTES = frozenset(
     {
@@ -63,15 +63,15 @@ def field_name(wire: str, reserved: Collection[str] = ()) -> str:
 def field_names(
     owner: str,
     properties: Iterable[str],
-    chosen: Mapping[str, str],
+    overrides: Mapping[str, str],
     reserved: Collection[str],
 ) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Name the fields of one model.
 
     Args:
-        owner: Its class name, for `chosen`.
+        owner: Its class name, for `overrides`.
         properties: Its wire names.
-        chosen: Names decided elsewhere, by `ClassName.property`.
+        overrides: Names decided elsewhere, by `ClassName.property`.
         reserved: Names no field may have.
 
     Returns:
@@ -79,29 +79,31 @@ def field_names(
     """
     listed = list(properties)
     wires = set(listed)
-    wanted = {wire: chosen.get(f"{owner}.{wire}", field_name(wire, reserved)) for wire in listed}
-    problems: list[tuple[str, str]] = []
+    candidates = {
+        wire: overrides.get(f"{owner}.{wire}", field_name(wire, reserved)) for wire in listed
+    }
+    conflicts: list[tuple[str, str]] = []
     holders: dict[str, str] = {}
     # A model is read by Python names too: one that is the wire name of another property would
     # take that property's value. So whichever is spelled exactly so comes first.
-    for wire in sorted(listed, key=lambda wire: wanted[wire] != wire):
-        name = wanted[wire]
+    for wire in sorted(listed, key=lambda wire: candidates[wire] != wire):
+        name = candidates[wire]
         if not _is_usable(name, reserved):
-            problems.append((wire, f"no field can be called {name!r}; choose a name for it"))
+            conflicts.append((wire, f"no field can be called {name!r}; choose a name for it"))
         elif name in holders:
-            problems.append(
+            conflicts.append(
                 (wire, f"would be called {name!r}, as {holders[name]!r} is; rename one of them")
             )
         elif name != wire and name in wires:
-            problems.append(
+            conflicts.append(
                 (wire, f"would be called {name!r}, which is another property; choose a name for it")
             )
         else:
             holders[name] = wire
-    return {w: wanted[w] for w in listed if holders.get(wanted[w]) == w}, problems
+    return {w: candidates[w] for w in listed if holders.get(candidates[w]) == w}, conflicts
 
 
-def settle_names(
+def fallback_field_names(
     properties: Iterable[str], names: Mapping[str, str], reserved: Collection[str]
 ) -> dict[str, str]:
     """Name the fields that have no name of their own: with a trailing underscore, or several.
@@ -116,17 +118,17 @@ def settle_names(
     """
     listed = list(properties)
     taken = set(names.values())
-    found: dict[str, str] = {}
+    fallback: dict[str, str] = {}
     for wire in listed:
         if wire in names:
             continue
         name = field_name(wire, reserved) or "value"
-        others = taken.union(other for other in listed if other != wire)
-        while name in others or not _is_usable(name, reserved):
+        unavailable = taken.union(other for other in listed if other != wire)
+        while name in unavailable or not _is_usable(name, reserved):
             name = f"{name}_"
         taken.add(name)
-        found[wire] = name
-    return found
+        fallback[wire] = name
+    return fallback
 
 
 def _is_usable(name: str, reserved: Collection[str]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from codegen.diagnostics import Finding
+from codegen.diagnostics import Diagnostic
 
 __all__ = [
     "Field",
@@ -68,7 +68,7 @@ class ModelSet:
     """Module below `models` by public name: `feature_flags`, `query.trends_query`."""
     kinds: Mapping[str, Kind]
     statistics: Statistics
-    findings: tuple[Finding, ...]
+    diagnostics: tuple[Diagnostic, ...]
     """What could only be represented more loosely than the schema has it."""
 
 
@@ -78,7 +78,7 @@ ShapeKind: TypeAlias = Literal[
     "model",  # a class
     "enum",  # a named Literal
     "alias",  # any other named type
-    "choice",  # a Literal, written out where it is used
+    "literal",  # a Literal, written out where it is used
     "union",  # a discriminated union, written out where it is used
 ]
 
@@ -123,5 +123,5 @@ class Prepared:
 
     document: Mapping[str, Any]
     shapes: Mapping[str, Shape]
-    findings: tuple[Finding, ...]
+    diagnostics: tuple[Diagnostic, ...]
     """What is represented more loosely than the schema has it."""

@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
-from codegen.diagnostics import Finding, GenerationError
-from codegen.naming import words
+from codegen.diagnostics import Diagnostic, GenerationError
+from codegen.json_access import join_pointer
+from codegen.json_schema import Schema, alternatives, component_pointer, resolve
+from codegen.naming import pascal_case
 
-from .fields import field_names, settle_names
+from .fields import fallback_field_names, field_names
 from .ir import Field, ModelPlan, Prepared, Shape, ShapeKind, Value
-from .schemas import Schema, alternatives, escape, resolve
 from .tags import find_tags, literal_values
 from .translate import Translator
-from .type_registry import Ledger, Place
+from .type_registry import SchemaLocation, TypeRegistry
 
 __all__ = ["prepare"]
 
@@ -44,117 +45,128 @@ class _Preparation:
         self._plan = plan
         self._modelled = modelled
         self._schemas: dict[str, Schema] = plan.document["components"]["schemas"]
-        self._problems: list[Finding] = []
-        self._settled: set[Finding] = set()
+        self._errors: list[Diagnostic] = []
+        self._fallback_diagnostics: set[Diagnostic] = set()
         names = {component: self._names_of(component) for component in modelled}
-        self._raise_problems()
+        self._raise_errors()
         self._tags = find_tags(self._schemas, modelled, names)
-        self._ledger = Ledger(plan.names.values())
-        self._tokens = {component: self._ledger.new_token() for component in modelled}
+        self._type_registry = TypeRegistry(plan.names.values())
+        self._tokens = {component: self._type_registry.new_token() for component in modelled}
         self._translator = Translator(
-            self._schemas, self._tokens, self._tags, self._ledger, self._hoist
+            self._schemas, self._tokens, self._tags, self._type_registry, self._promote_inline
         )
 
     def run(self) -> Prepared:
         for component in self._modelled:
             self._component(component)
-        self._raise_problems()
+        self._raise_errors()
         document: dict[str, Any] = {
             "openapi": "3.1.0",
             "info": {"title": "models", "version": "1"},
             "paths": {},
-            "components": {"schemas": self._ledger.bodies},
+            "components": {"schemas": self._type_registry.bodies},
         }
-        findings = {*self._tags.findings, *self._ledger.findings, *self._settled}
+        diagnostics = {
+            *self._tags.diagnostics,
+            *self._type_registry.diagnostics,
+            *self._fallback_diagnostics,
+        }
         return Prepared(
-            document=document, shapes=self._ledger.shapes, findings=tuple(sorted(findings))
+            document=document,
+            shapes=self._type_registry.shapes,
+            diagnostics=tuple(sorted(diagnostics)),
         )
 
-    def _raise_problems(self) -> None:
-        if self._problems:
-            raise GenerationError(self._problems)
+    def _raise_errors(self) -> None:
+        if self._errors:
+            raise GenerationError(self._errors)
 
-    def _place(self, component: str) -> Place:
-        pointer = f"#/components/schemas/{escape(component)}"
-        return Place(component, pointer, self._plan.names[component])
+    def _location(self, component: str) -> SchemaLocation:
+        return SchemaLocation(component, component_pointer(component), self._plan.names[component])
 
     def _component(self, component: str) -> None:
         schema = self._schemas[component]
         token = self._tokens[component]
-        place = replace(self._place(component), variant=component in self._tags.variants)
+        location = replace(self._location(component), variant=component in self._tags.variants)
         values = literal_values(schema)
         if schema.get("properties") and alternatives(schema) is None:
-            self._model(token, schema, place)
+            self._model(token, schema, location)
         elif values is not None:
-            enum = self._shape(token, "enum", place, schema)
-            self._ledger.add(replace(enum, values=values), {})
+            enum = self._shape(token, "enum", location, schema)
+            self._type_registry.add(replace(enum, values=values), {})
         else:
-            alias = self._shape(token, "alias", place, schema)
-            self._ledger.add_root(alias, self._translator.type(schema, place))
+            alias = self._shape(token, "alias", location, schema)
+            self._type_registry.add_root(alias, self._translator.type(schema, location))
 
-    def _hoist(self, schema: Schema, place: Place) -> str:
-        token = self._ledger.new_token()
-        self._model(token, schema, replace(place, name=self._ledger.unique(place.name)))
+    def _promote_inline(self, schema: Schema, location: SchemaLocation) -> str:
+        token = self._type_registry.new_token()
+        self._model(
+            token, schema, replace(location, name=self._type_registry.unique(location.name))
+        )
         return token
 
-    def _model(self, token: str, schema: Schema, place: Place) -> None:
-        told_by = self._tags.discriminating.get(place.component, {})
-        missing: dict[str, Schema] = {wire: {"type": "string"} for wire in told_by}
+    def _model(self, token: str, schema: Schema, location: SchemaLocation) -> None:
+        tag_values = self._tags.discriminating.get(location.component, {})
+        missing: dict[str, Schema] = {wire: {"type": "string"} for wire in tag_values}
         properties: dict[str, Schema] = missing | dict(schema["properties"])
-        names = self._names(place, properties)
+        names = self._names(location, properties)
         required = set(cast("list[str]", schema.get("required") or ()))
         fields: list[Field] = []
         body: dict[str, Schema] = {}
         for index, (wire, name) in enumerate(names.items()):
-            child, values = properties[wire], told_by.get(wire)
-            pointer = f"/properties/{escape(wire)}"
-            inner = place.below(pointer, _pascal(wire), variant=place.variant)
+            property_schema, values = properties[wire], tag_values.get(wire)
+            pointer = join_pointer("", "properties", wire)
+            inner = location.child(pointer, pascal_case(wire), variant=location.variant)
             # What is only written is never in an answer, whatever `required` says of requests.
-            needed = wire in required and not child.get("writeOnly")
-            field, tag = f"f{index}", self._tag(child, values, required=needed)
-            body[field] = self._field_type(child, inner, values)
-            needed = needed or values is not None
-            fields.append(Field(token=field, wire=wire, name=name, required=needed, tag=tag))
-        further = schema.get("additionalProperties")
-        if isinstance(further, dict) and further:
-            self._ledger.finding(place, "further properties are kept, but not typed")
-        model = self._shape(token, "model", place, schema)
-        self._ledger.add(replace(model, fields=tuple(fields)), body)
+            is_required = wire in required and not property_schema.get("writeOnly")
+            field, tag = f"f{index}", self._tag(property_schema, values, required=is_required)
+            body[field] = self._field_type(property_schema, inner, values)
+            is_required = is_required or values is not None
+            fields.append(Field(token=field, wire=wire, name=name, required=is_required, tag=tag))
+        extra = schema.get("additionalProperties")
+        if isinstance(extra, dict) and extra:
+            self._type_registry.report(location, "further properties are kept, but not typed")
+        model = self._shape(token, "model", location, schema)
+        self._type_registry.add(replace(model, fields=tuple(fields)), body)
 
-    def _shape(self, token: str, kind: ShapeKind, place: Place, schema: Schema) -> Shape:
+    def _shape(
+        self, token: str, kind: ShapeKind, location: SchemaLocation, schema: Schema
+    ) -> Shape:
         text = schema.get("description")
         return Shape(
             token=token,
             kind=kind,
-            name=place.name,
-            owner=place.owner,
-            component=place.component,
+            name=location.name,
+            owner=location.owner,
+            component=location.component,
             description=text if isinstance(text, str) else "",
         )
 
     def _names_of(self, component: str) -> dict[str, str]:
-        return self._names(self._place(component), self._schemas[component].get("properties", ()))
+        return self._names(
+            self._location(component), self._schemas[component].get("properties", ())
+        )
 
-    def _names(self, place: Place, properties: Iterable[str]) -> dict[str, str]:
+    def _names(self, location: SchemaLocation, properties: Iterable[str]) -> dict[str, str]:
         listed = list(properties)
-        names, problems = field_names(
-            place.name, listed, self._plan.field_names, self._plan.reserved
+        names, conflicts = field_names(
+            location.name, listed, self._plan.field_names, self._plan.reserved
         )
         if self._plan.lenient:
-            settled = settle_names(listed, names, self._plan.reserved)
-            names = {wire: names.get(wire) or settled[wire] for wire in listed}
-            problems = [(wire, f"its field is called {name!r}") for wire, name in settled.items()]
-        found = [
-            Finding(f"{place.pointer}/properties/{escape(wire)}", reason)
-            for wire, reason in problems
+            fallback = fallback_field_names(listed, names, self._plan.reserved)
+            names = {wire: names.get(wire) or fallback[wire] for wire in listed}
+            conflicts = [(wire, f"its field is called {name!r}") for wire, name in fallback.items()]
+        diagnostics = [
+            Diagnostic(join_pointer(location.pointer, "properties", wire), reason)
+            for wire, reason in conflicts
         ]
         if self._plan.lenient:
-            self._settled.update(found)
+            self._fallback_diagnostics.update(diagnostics)
         else:
-            self._problems.extend(found)
+            self._errors.extend(diagnostics)
         return names
 
-    def _single(self, schema: Schema) -> tuple[Value, ...]:
+    def _only_value(self, schema: Schema) -> tuple[Value, ...]:
         """Return the value of a property that only ever has one."""
         declared = literal_values(resolve(schema, self._schemas)) or ()
         return declared if len(declared) == 1 else ()
@@ -165,16 +177,14 @@ class _Preparation:
         """Return the default of a property that names its variant."""
         if values is None and not required and "default" not in schema:
             return None
-        closed = values or self._single(schema)
+        closed = values or self._only_value(schema)
         return closed[0] if len(closed) == 1 else None
 
-    def _field_type(self, schema: Schema, place: Place, values: tuple[Value, ...] | None) -> Schema:
+    def _field_type(
+        self, schema: Schema, location: SchemaLocation, values: tuple[Value, ...] | None
+    ) -> Schema:
         """Type a property: closed where it tells the variants of a union apart, else open."""
-        closed = values or (self._single(schema) if place.variant else ())
+        closed = values or (self._only_value(schema) if location.variant else ())
         if closed:
-            return self._translator.closed(schema, closed, place)
-        return self._translator.type(schema, place)
-
-
-def _pascal(wire: str) -> str:
-    return "".join(word.capitalize() for word in words(wire))
+            return self._translator.closed(schema, closed, location)
+        return self._translator.type(schema, location)

@@ -13,15 +13,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from codegen.graph import circles, reachable
+from codegen.graph import invert, propagate_users, reachable, strongly_connected_components
 from codegen.naming import words
 
-from .types import Typed
+from .types import NamedType
 
 __all__ = ["Module", "split"]
 
 _PACKAGES = frozenset({"query", "shared"})
-_MANY_NODES = 20
+_MAX_NODES = 20
 """What more query nodes than this lead to goes into one module."""
 
 
@@ -40,7 +40,7 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Key:
+class _ModuleKey:
     """What the types of one module have in common."""
 
     query: bool
@@ -51,7 +51,7 @@ class _Key:
 
 
 def split(
-    types: Mapping[str, Typed],
+    types: Mapping[str, NamedType],
     users: Mapping[str, frozenset[str]],
     query: Mapping[str, frozenset[str]],
 ) -> tuple[Module, ...]:
@@ -62,56 +62,58 @@ def split(
         users: Users of each component.
         query: For each component of the query package, the nodes that lead to it.
     """
-    needs = {name: typed.needs for name, typed in types.items()}
-    families = _propagate_users(types, needs, users)
-    nodes = _propagate_users(types, needs, query)
-    queries = reachable((n for n, typed in types.items() if typed.shape.owner in query), needs)
-    groups: dict[_Key, list[str]] = {}
+    dependencies = {name: named_type.dependencies for name, named_type in types.items()}
+    families = _users_of_types(types, dependencies, users)
+    nodes = _users_of_types(types, dependencies, query)
+    queries = reachable(
+        (n for n, named_type in types.items() if named_type.shape.owner in query), dependencies
+    )
+    groups: dict[_ModuleKey, list[str]] = {}
     for name in types:
-        key = _query_key(nodes[name]) if name in queries else _key(families[name])
+        key = _query_key(nodes[name]) if name in queries else _module_key(families[name])
         groups.setdefault(key, []).append(name)
-    wanted = Counter(needed for own in needs.values() for needed in own)
+    usage_counts = Counter(
+        dependency
+        for type_dependencies in dependencies.values()
+        for dependency in type_dependencies
+    )
     modules: list[Module] = []
     taken = set(_PACKAGES)
     for key, names in sorted(groups.items()):
-        path = _unique(_path(key, names, types, wanted), taken)
-        ordered, recursive = _ordered(names, types)
+        path = _unused_path(_path(key, names, types, usage_counts), taken)
+        ordered, recursive = _definition_order(names, types)
         modules.append(Module(path, ordered, recursive, key.users))
-    _check_imports(modules, needs)
+    _check_imports(modules, dependencies)
     return tuple(modules)
 
 
-def _propagate_users(
-    types: Mapping[str, Typed],
-    needs: Mapping[str, frozenset[str]],
+def _users_of_types(
+    types: Mapping[str, NamedType],
+    dependencies: Mapping[str, frozenset[str]],
     users: Mapping[str, frozenset[str]],
 ) -> dict[str, frozenset[str]]:
-    """Hand users down from each type to those it needs: inline ones have none of their own."""
-    everyone = {
-        name: users.get(typed.shape.component, frozenset()) for name, typed in types.items()
-    }
-    for circle in reversed(circles(needs)):
-        together = frozenset[str]().union(*(everyone[name] for name in circle))
-        for name in circle:
-            everyone[name] = together
-            for needed in needs[name]:
-                everyone[needed] |= together
-    return everyone
+    """Return the users of each type. An inline type has those of the types that need it."""
+    direct = {name: users.get(own.shape.component, ()) for name, own in types.items()}
+    propagated = propagate_users(invert(direct), dependencies)
+    return {name: propagated.get(name, frozenset()) for name in types}
 
 
-def _key(users: frozenset[str]) -> _Key:
+def _module_key(users: frozenset[str]) -> _ModuleKey:
     families = {user.removesuffix("!request") for user in users}
     requests_only = all(user.endswith("!request") for user in users)
-    return _Key(query=False, users=tuple(sorted(families)), detail=int(requests_only))
+    return _ModuleKey(query=False, users=tuple(sorted(families)), detail=int(requests_only))
 
 
-def _query_key(nodes: frozenset[str]) -> _Key:
-    many = len(nodes) > _MANY_NODES
-    return _Key(query=True, users=() if many else tuple(sorted(nodes)), detail=int(many))
+def _query_key(nodes: frozenset[str]) -> _ModuleKey:
+    many = len(nodes) > _MAX_NODES
+    return _ModuleKey(query=True, users=() if many else tuple(sorted(nodes)), detail=int(many))
 
 
 def _path(
-    key: _Key, names: Collection[str], types: Mapping[str, Typed], wanted: Mapping[str, int]
+    key: _ModuleKey,
+    names: Collection[str],
+    types: Mapping[str, NamedType],
+    usage_counts: Mapping[str, int],
 ) -> str:
     if len(key.users) == 1 and not key.query:
         family = key.users[0]
@@ -119,14 +121,28 @@ def _path(
             return f"{family}_requests"
         return f"{family}_models" if family in _PACKAGES else family
     nodes = [name for name in names if types[name].shape.component in key.users]
-    components = [name for name in names if types[name].shape.component]
-    leader = min(nodes or components or names, key=lambda name: (-wanted[name], name))
+    # An enum says little about the models beside it, so a module is named after one only if it
+    # holds nothing else.
+    models = [name for name in names if types[name].shape.kind == "model"]
+    components = [name for name in models or names if types[name].shape.component]
+    candidates = nodes or components or models or names
+    leader = min(candidates, key=lambda name: (-usage_counts[name], name))
     package = "query" if key.query else "shared"
-    module = "_".join(words(leader))
+    module = "_".join(words(_without_number(leader, names, types)))
     return f"{package}.{module}_" if keyword.iskeyword(module) else f"{package}.{module}"
 
 
-def _unique(path: str, taken: set[str]) -> str:
+def _without_number(leader: str, names: Collection[str], types: Mapping[str, NamedType]) -> str:
+    """Return a class name without its number, unless the number tells modules apart.
+
+    `Filter1` and `Filter2` in one module give `filter`; in two modules they keep their numbers.
+    """
+    stem = leader.rstrip("0123456789")
+    siblings = {name for name in types if name.rstrip("0123456789") == stem}
+    return stem if stem and siblings <= set(names) else leader
+
+
+def _unused_path(path: str, taken: set[str]) -> str:
     candidate, number = path, 2
     while candidate in taken:
         candidate, number = f"{path}_{number}", number + 1
@@ -134,29 +150,29 @@ def _unique(path: str, taken: set[str]) -> str:
     return candidate
 
 
-def _ordered(
-    names: Collection[str], types: Mapping[str, Typed]
+def _definition_order(
+    names: Collection[str], types: Mapping[str, NamedType]
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """Put dependencies first. Within a circle, classes first: only they can wait for a name."""
-    inside = {name: types[name].needs for name in names}
+    dependencies = {name: types[name].dependencies for name in names}
     ordered: list[str] = []
     recursive: set[str] = set()
-    for circle in circles(inside):
-        rest = [name for name in circle if types[name].shape.kind != "model"]
-        ordered.extend(name for name in circle if name not in rest)
-        among = {name: inside[name] for name in rest}
-        for aliases in circles(among):
-            if len(aliases) > 1 or aliases[0] in among[aliases[0]]:
+    for cycle in strongly_connected_components(dependencies):
+        alias_names = [name for name in cycle if types[name].shape.kind != "model"]
+        ordered.extend(name for name in cycle if name not in alias_names)
+        alias_dependencies = {name: dependencies[name] for name in alias_names}
+        for aliases in strongly_connected_components(alias_dependencies):
+            if len(aliases) > 1 or aliases[0] in alias_dependencies[aliases[0]]:
                 recursive.update(aliases)
             ordered.extend(aliases)
     return tuple(ordered), frozenset(recursive)
 
 
-def _check_imports(modules: Iterable[Module], needs: Mapping[str, frozenset[str]]) -> None:
+def _check_imports(modules: Iterable[Module], dependencies: Mapping[str, frozenset[str]]) -> None:
     """Make sure that no two modules import each other: the rule above does not allow it."""
     home = {name: module.path for module in modules for name in module.names}
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for module in modules:
-        needed = {home[other] for name in module.names for other in needs[name]}
-        sorter.add(module.path, *sorted(needed - {module.path}))
+        imported = {home[other] for name in module.names for other in dependencies[name]}
+        sorter.add(module.path, *sorted(imported - {module.path}))
     sorter.prepare()

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from codegen.diagnostics import Finding
+from codegen.diagnostics import Diagnostic
+from codegen.json_schema import (
+    Schema,
+    alternatives,
+    closed_values,
+    component_of,
+    component_pointer,
+    iter_schemas,
+    resolve,
+)
 
 from .fields import field_name
 from .ir import Value
-from .schemas import (
-    REF,
-    Schema,
-    alternatives,
-    children,
-    closed_values,
-    component_of,
-    escape,
-    resolve,
-)
 
 __all__ = ["Discriminator", "Tags", "find_tags", "literal_values"]
 
@@ -45,7 +44,7 @@ class Tags:
     """By component and wire name, the values of the properties that tell it from others."""
     discriminators: Mapping[str, Discriminator]
     """By the pointer of the union."""
-    findings: tuple[Finding, ...]
+    diagnostics: tuple[Diagnostic, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ def literal_values(schema: Schema) -> tuple[Value, ...] | None:
     values = closed_values(schema)
     if values is None:
         return None
-    kept = tuple(v for v in values if isinstance(v, str | int))
-    return kept if kept and len(kept) == len(values) else None
+    literals = tuple(v for v in values if isinstance(v, str | int))
+    return literals if literals and len(literals) == len(values) else None
 
 
 def find_tags(
@@ -81,11 +80,9 @@ def find_tags(
     """
     variants: set[str] = set()
     candidates: list[_Candidate] = []
-    findings: list[Finding] = []
+    diagnostics: list[Diagnostic] = []
     for component in modelled:
-        for pointer, schema in _walk(
-            f"#/components/schemas/{escape(component)}", schemas[component]
-        ):
+        for pointer, schema in iter_schemas(schemas[component], component_pointer(component)):
             branches = alternatives(schema)
             if branches is None:
                 continue
@@ -93,37 +90,31 @@ def find_tags(
             if len(objects) > 1:
                 variants.update(name for b in objects if (name := component_of(b)) is not None)
             if "discriminator" in schema:
-                candidate = _declared(pointer, schema, branches, schemas)
+                candidate = _declared_candidate(pointer, schema, branches, schemas)
             else:
-                candidate = _inferred(pointer, branches, schemas)
+                candidate = _inferred_candidate(pointer, branches, schemas)
             if isinstance(candidate, str):
-                findings.append(Finding(pointer, f"plain union: {candidate}"))
+                diagnostics.append(Diagnostic(pointer, f"plain union: {candidate}"))
             elif candidate is not None:
                 candidates.append(candidate)
     merged = _merge(candidates)
     discriminators: dict[str, Discriminator] = {}
     for candidate in candidates:
-        settled = _settle(candidate, merged, names)
-        if not isinstance(settled, str):
-            discriminators[candidate.pointer] = settled
+        resolved = _resolve(candidate, merged, names)
+        if not isinstance(resolved, str):
+            discriminators[candidate.pointer] = resolved
         elif candidate.declared:
-            findings.append(Finding(candidate.pointer, f"plain union: {settled}"))
+            diagnostics.append(Diagnostic(candidate.pointer, f"plain union: {resolved}"))
     certain = [c for c in candidates if c.declared or c.pointer in discriminators]
     return Tags(
         variants=frozenset(variants),
         discriminating=_merge(certain),
         discriminators=discriminators,
-        findings=tuple(findings),
+        diagnostics=tuple(diagnostics),
     )
 
 
-def _walk(pointer: str, schema: Schema) -> Iterator[tuple[str, Schema]]:
-    yield pointer, schema
-    for place, child in children(schema):
-        yield from _walk(pointer + place, child)
-
-
-def _inferred(pointer: str, branches: list[Schema], schemas: Schema) -> _Candidate | None:
+def _inferred_candidate(pointer: str, branches: list[Schema], schemas: Schema) -> _Candidate | None:
     """Find a property that tells the variants of a union apart, though the schema does not say so.
 
     It is an enum or a const in every variant, without a value in common, and always there. Of
@@ -134,19 +125,21 @@ def _inferred(pointer: str, branches: list[Schema], schemas: Schema) -> _Candida
     if len(variants) < 2 or len(variants) != len(names):
         return None
     properties = [frozenset[str](v.get("properties", ())) for v in variants.values()]
-    found: list[tuple[int, str, dict[str, tuple[Value, ...]]]] = []
+    candidates: list[tuple[int, str, dict[str, tuple[Value, ...]]]] = []
     for wire in sorted(properties[0].intersection(*properties[1:])):
-        values = {name: _told(variant, wire, schemas) for name, variant in variants.items()}
-        every = [value for own in values.values() for value in own]
-        if all(values.values()) and len(every) == len(set(every)):
-            found.append((len(every), wire, values))
-    if not found:
+        values = {
+            name: _exclusive_values(variant, wire, schemas) for name, variant in variants.items()
+        }
+        all_values = [value for variant_values in values.values() for value in variant_values]
+        if all(values.values()) and len(all_values) == len(set(all_values)):
+            candidates.append((len(all_values), wire, values))
+    if not candidates:
         return None
-    _, wire, values = min(found, key=lambda candidate: candidate[:2])
+    _, wire, values = min(candidates, key=lambda option: option[:2])
     return _Candidate(pointer, wire, values, declared=False)
 
 
-def _told(variant: Schema, wire: str, schemas: Schema) -> tuple[Value, ...]:
+def _exclusive_values(variant: Schema, wire: str, schemas: Schema) -> tuple[Value, ...]:
     """Return the values a property can have, if it is always there and admits no others."""
     schema = variant["properties"][wire]
     if wire not in variant.get("required", ()) and "default" not in schema:
@@ -155,7 +148,7 @@ def _told(variant: Schema, wire: str, schemas: Schema) -> tuple[Value, ...]:
     return () if any(isinstance(value, bool) for value in values) else values
 
 
-def _declared(
+def _declared_candidate(
     pointer: str, schema: Schema, branches: list[Schema], schemas: Schema
 ) -> _Candidate | str | None:
     """Read a discriminator; a text says why it cannot be used, None that it is not needed."""
@@ -170,14 +163,14 @@ def _declared(
         name = component_of(branch)
         if name is None or not schemas.get(name, {}).get("properties"):
             return "a variant is no component with properties"
-        mapped = tuple(v for v, ref in mapping.items() if ref.removeprefix(REF) == name)
+        mapped = tuple(v for v, ref in mapping.items() if component_of({"$ref": ref}) == name)
         declared = literal_values(resolve(schemas[name]["properties"].get(wire, {}), schemas))
-        found = _with_types(mapped, declared) or declared
+        tag_values = _with_types(mapped, declared) or declared
         if any(isinstance(value, bool) for value in declared or ()):
             return f"{wire!r} is a boolean"
-        if not found:
+        if not tag_values:
             return f"no value of {wire!r} is mapped to {name}"
-        values[name] = found
+        values[name] = tag_values
     return _Candidate(pointer, wire, values) if len(values) > 1 else None
 
 
@@ -191,13 +184,13 @@ def _merge(candidates: list[_Candidate]) -> dict[str, dict[str, tuple[Value, ...
     merged: dict[str, dict[str, tuple[Value, ...]]] = {}
     for candidate in candidates:
         for component, values in candidate.values.items():
-            known = merged.setdefault(component, {})
-            both = (*known.get(candidate.wire, ()), *values)
-            known[candidate.wire] = tuple(dict.fromkeys(both))
+            values_by_property = merged.setdefault(component, {})
+            both = (*values_by_property.get(candidate.wire, ()), *values)
+            values_by_property[candidate.wire] = tuple(dict.fromkeys(both))
     return merged
 
 
-def _settle(
+def _resolve(
     candidate: _Candidate,
     merged: Mapping[str, Mapping[str, tuple[Value, ...]]],
     names: Mapping[str, Mapping[str, str]],

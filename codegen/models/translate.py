@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
+from codegen.json_schema import (
+    Schema,
+    alternatives,
+    closed_values,
+    component_of,
+    reference_to,
+    resolve,
+    types_of,
+)
+
 from .ir import Value
-from .schemas import Schema, alternatives, closed_values, component_of, resolve, types_of
 from .tags import Tags, literal_values
-from .type_registry import Ledger, Place, reference
+from .type_registry import SchemaLocation, TypeRegistry
 
 __all__ = ["Translator"]
 
@@ -28,7 +37,7 @@ _UNREPRESENTED = (
 _SCALARS: Mapping[type, str] = {str: "string", int: "integer", bool: "boolean"}
 _ANY: Schema = {}
 
-Hoist: TypeAlias = Callable[[Schema, Place], str]
+PromoteInline: TypeAlias = Callable[[Schema, SchemaLocation], str]
 """Makes a model of an inline object and returns its token."""
 
 
@@ -38,59 +47,66 @@ class _Union:
 
     members: list[Schema] = field(default_factory=list[Schema])
     values: list[Value] = field(default_factory=list[Value])
-    opened: list[str] = field(default_factory=list[str])
+    open_types: list[str] = field(default_factory=list[str])
     """Scalars that admit what an enum does not know."""
     null: bool = False
 
-    def open_for(self, values: Iterable[Value], kind: str | None) -> None:
+    def admit_other_values(self, values: Iterable[Value], kind: str | None) -> None:
         """Admit every value of the type an enum is of."""
-        self.opened.extend(_SCALARS[type(value)] for value in values)
+        self.open_types.extend(_SCALARS[type(value)] for value in values)
         if kind == "number":
-            self.opened.append(kind)
+            self.open_types.append(kind)
 
 
 class Translator:
     """Translates the schemas of one document."""
 
     def __init__(
-        self, schemas: Schema, tokens: Mapping[str, str], tags: Tags, ledger: Ledger, hoist: Hoist
+        self,
+        schemas: Schema,
+        tokens: Mapping[str, str],
+        tags: Tags,
+        type_registry: TypeRegistry,
+        promote_inline: PromoteInline,
     ) -> None:
         """Take the components, their tokens, and what to do with an inline object."""
         self._schemas = schemas
         self._tokens = tokens
         self._tags = tags
-        self._ledger = ledger
-        self._hoist = hoist
+        self._type_registry = type_registry
+        self._promote_inline = promote_inline
 
-    def type(self, schema: Schema, place: Place) -> Schema:
+    def type(self, schema: Schema, location: SchemaLocation) -> Schema:
         """Translate a schema, its enums open to values they do not know."""
         union = _Union()
-        self._collect(schema, place, union)
-        return self._combine(union, place)
+        self._collect(schema, location, union)
+        return self._combine(union, location)
 
-    def closed(self, schema: Schema, values: tuple[Value, ...], place: Place) -> Schema:
+    def closed(self, schema: Schema, values: tuple[Value, ...], location: SchemaLocation) -> Schema:
         """Translate a property that admits some values only, by the enum's name if it has one."""
         name = component_of(schema)
         if name is not None and literal_values(self._schemas[name]) == values:
-            return reference(self._tokens[name])
-        return self._ledger.choice(values, place)
+            return reference_to(self._tokens[name])
+        return self._type_registry.literal_type(values, location)
 
-    def _combine(self, union: _Union, place: Place) -> Schema:
+    def _combine(self, union: _Union, location: SchemaLocation) -> Schema:
         if any(member == _ANY for member in union.members):
             return _ANY
         members = list(union.members)
         if union.values:
-            members.append(self._ledger.choice(tuple(dict.fromkeys(union.values)), place))
-        members.extend({"type": kind} for kind in union.opened)
+            members.append(
+                self._type_registry.literal_type(tuple(dict.fromkeys(union.values)), location)
+            )
+        members.extend({"type": kind} for kind in union.open_types)
         if union.null:
             members.append({"type": "null"})
         unique = [m for index, m in enumerate(members) if m not in members[:index]]
         return unique[0] if len(unique) == 1 else {"anyOf": unique}
 
-    def _collect(self, schema: Schema, place: Place, union: _Union) -> None:
+    def _collect(self, schema: Schema, location: SchemaLocation, union: _Union) -> None:
         for keyword in _UNREPRESENTED:
             if keyword in schema:
-                self._ledger.finding(place, f"{keyword} is not represented")
+                self._type_registry.report(location, f"{keyword} is not represented")
         name = component_of(schema)
         branches = alternatives(schema)
         values = closed_values(schema)
@@ -99,42 +115,44 @@ class Translator:
         elif values is not None:
             self._collect_values(values, schema, union)
         elif branches is not None:
-            self._collect_branches(branches, schema, place, union)
+            self._collect_branches(branches, schema, location, union)
         elif isinstance(schema.get("allOf"), list):
-            self._collect_all_of(cast("list[Schema]", schema["allOf"]), place, union)
+            self._collect_all_of(cast("list[Schema]", schema["allOf"]), location, union)
         else:
-            self._collect_plain(schema, place, union)
+            self._collect_plain(schema, location, union)
 
     def _collect_reference(self, name: str, union: _Union) -> None:
         target = self._schemas[name]
         if types_of(resolve(target, self._schemas)) == "null":
             union.null = True
             return
-        union.members.append(reference(self._tokens[name]))
-        union.open_for(literal_values(target) or (), types_of(target))
+        union.members.append(reference_to(self._tokens[name]))
+        union.admit_other_values(literal_values(target) or (), types_of(target))
 
     def _collect_values(self, values: list[Any], schema: Schema, union: _Union) -> None:
-        kept = [value for value in values if isinstance(value, str | int)]
+        literals = [value for value in values if isinstance(value, str | int)]
         if any(isinstance(value, float) for value in values):
-            kept = [value for value in kept if isinstance(value, str)]
+            literals = [value for value in literals if isinstance(value, str)]
             union.members.append({"type": "number"})
         if not values or any(isinstance(value, list | dict) for value in values):
             union.members.append(_ANY)
-        union.values.extend(kept)
-        union.open_for(kept, types_of(schema))
+        union.values.extend(literals)
+        union.admit_other_values(literals, types_of(schema))
         union.null = union.null or None in values
 
     def _collect_branches(
-        self, branches: list[Schema], schema: Schema, place: Place, union: _Union
+        self, branches: list[Schema], schema: Schema, location: SchemaLocation, union: _Union
     ) -> None:
-        settled = self._tags.discriminators.get(place.pointer)
-        if settled is not None:
-            variants = [self._tokens[variant] for variant in settled.variants]
-            union.members.append(self._ledger.discriminated(variants, settled.name, place))
+        discriminator = self._tags.discriminators.get(location.pointer)
+        if discriminator is not None:
+            variants = [self._tokens[variant] for variant in discriminator.variants]
+            union.members.append(
+                self._type_registry.discriminated(variants, discriminator.name, location)
+            )
             union.null = union.null or any(b.get("type") == "null" for b in branches)
             return
         if schema.get("properties"):
-            self._ledger.finding(place, "properties beside a union are not represented")
+            self._type_registry.report(location, "properties beside a union are not represented")
         keyword = "oneOf" if "oneOf" in schema else "anyOf"
         objects = [b for b in branches if resolve(b, self._schemas).get("properties")]
         inline = sum(component_of(b) is None for b in objects)
@@ -144,43 +162,45 @@ class Translator:
             if inline > 1 and branch.get("properties"):
                 number += 1
                 suffix = str(number)
-            inner = place.below(f"/{keyword}/{index}", suffix, variant=len(objects) > 1)
+            inner = location.child(f"/{keyword}/{index}", suffix, variant=len(objects) > 1)
             self._collect(branch, inner, union)
 
-    def _collect_all_of(self, parts: list[Schema], place: Place, union: _Union) -> None:
+    def _collect_all_of(self, parts: list[Schema], location: SchemaLocation, union: _Union) -> None:
         if len(parts) == 1:
-            self._collect(parts[0], place.below("/allOf/0"), union)
+            self._collect(parts[0], location.child("/allOf/0"), union)
         else:
-            self._ledger.finding(place, "allOf of several schemas is not represented")
+            self._type_registry.report(location, "allOf of several schemas is not represented")
             union.members.append(_ANY)
 
-    def _collect_plain(self, schema: Schema, place: Place, union: _Union) -> None:
+    def _collect_plain(self, schema: Schema, location: SchemaLocation, union: _Union) -> None:
         kind = types_of(schema)
         if kind == "null":
             union.null = True
         elif kind == "string":
             style = schema.get("format")
-            known = {"format": style} if style in _FORMATS else {}
-            union.members.append({"type": "string", **known})
+            represented_format = {"format": style} if style in _FORMATS else {}
+            union.members.append({"type": "string", **represented_format})
         elif kind in {"integer", "number", "boolean"}:
             union.members.append({"type": kind})
         elif kind == "array":
             items: Schema = schema.get("items") or _ANY
-            inner = self.type(items, place.below("/items", "Item"))
+            inner = self.type(items, location.child("/items", "Item"))
             union.members.append({"type": "array", "items": inner})
         elif kind == "object":
-            union.members.append(self._object(schema, place))
+            union.members.append(self._object(schema, location))
         else:
             if kind is not None:
-                self._ledger.finding(place, f"{kind!r} is no JSON type: anything is accepted")
+                self._type_registry.report(
+                    location, f"{kind!r} is no JSON type: anything is accepted"
+                )
             union.members.append(_ANY)
 
-    def _object(self, schema: Schema, place: Place) -> Schema:
+    def _object(self, schema: Schema, location: SchemaLocation) -> Schema:
         if schema.get("properties"):
-            return reference(self._hoist(schema, place))
+            return reference_to(self._promote_inline(schema, location))
         values = schema.get("additionalProperties")
         if not isinstance(values, dict) or not values:
             return {"type": "object", "additionalProperties": True}
-        inner = place.below("/additionalProperties", "Value")
+        inner = location.child("/additionalProperties", "Value")
         of_values = self.type(cast("Schema", values), inner)
         return {"type": "object", "additionalProperties": of_values or True}

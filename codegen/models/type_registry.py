@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.diagnostics import Finding
+from codegen.diagnostics import Diagnostic
+from codegen.json_schema import Schema, reference_to
 
 from .ir import Shape, Value
-from .schemas import Schema
 
-__all__ = ["Ledger", "Place", "reference"]
+__all__ = ["SchemaLocation", "TypeRegistry"]
 
-_MANY_VALUES = 24
+_MAX_INLINE_VALUES = 24
 """An inline enum with more values gets a name, so that it is written once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SchemaLocation:
     """Where the schema being read stands."""
 
     owner: str
@@ -36,12 +36,14 @@ class Place:
         """The component it is; empty for anything inside one."""
         return self.owner if self.root else ""
 
-    def below(self, pointer: str, name: str = "", *, variant: bool = False) -> Place:
+    def child(self, pointer: str, name: str = "", *, variant: bool = False) -> SchemaLocation:
         """Go deeper: `name` is added to the class name."""
-        return Place(self.owner, self.pointer + pointer, self.name + name, variant, root=False)
+        return SchemaLocation(
+            self.owner, self.pointer + pointer, self.name + name, variant, root=False
+        )
 
 
-class Ledger:
+class TypeRegistry:
     """Every type of the document of tokens."""
 
     def __init__(self, taken: Iterable[str]) -> None:
@@ -49,9 +51,9 @@ class Ledger:
         self.shapes: dict[str, Shape] = {}
         self.bodies: dict[str, dict[str, Any]] = {}
         """The object schemas datamodel-code-generator sees, by token."""
-        self.findings: list[Finding] = []
+        self.diagnostics: list[Diagnostic] = []
         self._taken = set(taken)
-        self._long: dict[tuple[Value, ...], str] = {}
+        self._shared_literals: dict[tuple[Value, ...], str] = {}
 
     def new_token(self) -> str:
         """Hand out a token; what it stands for is added later."""
@@ -76,44 +78,39 @@ class Ledger:
         self.add(shape, {"root": schema})
         self.bodies[shape.token]["required"] = ["root"]
 
-    def choice(self, values: tuple[Value, ...], place: Place) -> Schema:
+    def literal_type(self, values: tuple[Value, ...], location: SchemaLocation) -> Schema:
         """Refer to a Literal that is written out where it is used, unless it is long."""
-        if values in self._long:
-            return reference(self._long[values])
+        if values in self._shared_literals:
+            return reference_to(self._shared_literals[values])
         token = self.new_token()
-        long = len(values) > _MANY_VALUES
+        long = len(values) > _MAX_INLINE_VALUES
         if long:
-            self._long[values] = token
+            self._shared_literals[values] = token
         shape = Shape(
             token=token,
-            kind="enum" if long else "choice",
-            name=self.unique(place.name) if long else "",
-            owner=place.owner,
+            kind="enum" if long else "literal",
+            name=self.unique(location.name) if long else "",
+            owner=location.owner,
             values=values,
         )
         self.add(shape, {})
-        return reference(token)
+        return reference_to(token)
 
-    def discriminated(self, variants: Iterable[str], by: str, place: Place) -> Schema:
+    def discriminated(self, variants: Iterable[str], by: str, location: SchemaLocation) -> Schema:
         """Refer to a union of tokens told apart by a field, written out where it is used."""
         token = self.new_token()
-        shape = Shape(token=token, kind="union", name="", owner=place.owner, discriminator=by)
-        self.add_root(shape, {"anyOf": [reference(variant) for variant in variants]})
-        return reference(token)
+        shape = Shape(token=token, kind="union", name="", owner=location.owner, discriminator=by)
+        self.add_root(shape, {"anyOf": [reference_to(variant) for variant in variants]})
+        return reference_to(token)
 
-    def unique(self, wanted: str) -> str:
+    def unique(self, base_name: str) -> str:
         """Take a class name, with a number where it is taken."""
-        name, number = wanted, 2
+        name, number = base_name, 2
         while name in self._taken:
-            name, number = f"{wanted}{number}", number + 1
+            name, number = f"{base_name}{number}", number + 1
         self._taken.add(name)
         return name
 
-    def finding(self, place: Place, reason: str) -> None:
+    def report(self, location: SchemaLocation, reason: str) -> None:
         """Note what is represented more loosely than the schema has it."""
-        self.findings.append(Finding(place.pointer, reason))
-
-
-def reference(token: str) -> Schema:
-    """Refer to a token."""
-    return {"$ref": f"#/components/schemas/{token}"}
+        self.diagnostics.append(Diagnostic(location.pointer, reason))

@@ -10,8 +10,8 @@ from .dcg import Annotations, flatten, join
 from .ir import Shape, Value
 
 __all__ = [
-    "OURS",
-    "Typed",
+    "OWN_TYPE_MARK",
+    "NamedType",
     "call",
     "is_untyped",
     "literal",
@@ -20,38 +20,42 @@ __all__ = [
     "type_shapes",
 ]
 
-OURS = "@"
+OWN_TYPE_MARK = "@"
 """Before a name in an annotation: it is a type of ours, not one of Python's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class NamedType:
     """A named type with the annotations of its fields."""
 
     shape: Shape
     annotations: Mapping[str, ast.expr]
     """By the field's token; `root` for an alias or an enum. Types of ours carry the mark `@`."""
-    needs: frozenset[str]
+    dependencies: frozenset[str]
     """Public names of the types of ours it mentions."""
 
 
-def type_shapes(shapes: Mapping[str, Shape], annotations: Annotations) -> dict[str, Typed]:
+def type_shapes(shapes: Mapping[str, Shape], annotations: Annotations) -> dict[str, NamedType]:
     """Return every named type, by name, with what is written out in place written out."""
-    typed: dict[str, Typed] = {}
-    inline = _Inline(shapes, annotations)
+    named_types: dict[str, NamedType] = {}
+    replacer = _TokenReplacer(shapes, annotations)
     for token, shape in sorted(shapes.items(), key=lambda item: item[1].name):
         if not shape.name:
             continue
-        own = {name: inline.visit(node) for name, node in annotations[token].items()}
+        field_annotations = {
+            name: replacer.visit(node) for name, node in annotations[token].items()
+        }
         if shape.kind == "enum":
-            own = {"root": literal(shape.values)}
-        mentioned = {name for node in own.values() for name in names_in(node)}
-        needs = {name.removeprefix(OURS) for name in mentioned if name.startswith(OURS)}
-        typed[shape.name] = Typed(shape, own, frozenset(needs))
-    return typed
+            field_annotations = {"root": literal(shape.values)}
+        mentioned = {name for node in field_annotations.values() for name in names_in(node)}
+        dependencies = {
+            name.removeprefix(OWN_TYPE_MARK) for name in mentioned if name.startswith(OWN_TYPE_MARK)
+        }
+        named_types[shape.name] = NamedType(shape, field_annotations, frozenset(dependencies))
+    return named_types
 
 
-class _Inline(ast.NodeTransformer):
+class _TokenReplacer(ast.NodeTransformer):
     """Replaces tokens: by a name, a Literal or a discriminated union."""
 
     def __init__(self, shapes: Mapping[str, Shape], annotations: Annotations) -> None:
@@ -63,12 +67,12 @@ class _Inline(ast.NodeTransformer):
         if shape is None:
             return node
         if shape.name:
-            return ast.Name(OURS + shape.name, ast.Load())
-        if shape.kind == "choice":
+            return ast.Name(OWN_TYPE_MARK + shape.name, ast.Load())
+        if shape.kind == "literal":
             return literal(shape.values)
         variants = self.visit(self._annotations[node.id]["root"])
-        told_apart = call("Field", {"discriminator": shape.discriminator})
-        return subscript("Annotated", [variants, told_apart])
+        discriminator = call("Field", {"discriminator": shape.discriminator})
+        return subscript("Annotated", [variants, discriminator])
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         return join([self.visit(member) for member in flatten(node)])
@@ -87,8 +91,8 @@ def subscript(name: str, parts: list[ast.expr]) -> ast.expr:
 
 def call(name: str, keywords: Mapping[str, Value | None]) -> ast.expr:
     """Write `name(key=value, ...)` with constants."""
-    given = [ast.keyword(key, ast.Constant(value)) for key, value in keywords.items()]
-    return ast.Call(ast.Name(name, ast.Load()), [], given)
+    arguments = [ast.keyword(key, ast.Constant(value)) for key, value in keywords.items()]
+    return ast.Call(ast.Name(name, ast.Load()), [], arguments)
 
 
 def names_in(node: ast.expr) -> Iterator[str]:

@@ -11,28 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from codegen.diagnostics import Finding, SchemaError
-from codegen.json_access import as_mapping, child
+from codegen.diagnostics import Diagnostic, SchemaError
+from codegen.json_access import as_mapping, join_pointer
 
-from .discriminators import settle
+from .discriminators import normalise_discriminators
 from .drf_quirks import inherit_read_only
 from .operations import paths
-from .schemas import Schemas
+from .schemas import SchemaNormaliser
 
-__all__ = ["Normalised", "normalise"]
+__all__ = ["NormalisedDocument", "normalise"]
 
 
 @dataclass(frozen=True, slots=True)
-class Normalised:
+class NormalisedDocument:
     """A document in its one form, and what it could not hold."""
 
     document: dict[str, Any]
     """A valid OpenAPI 3.1.0 document, its keys sorted. It shares nothing with the input."""
-    findings: tuple[Finding, ...]
+    diagnostics: tuple[Diagnostic, ...]
     """Sorted by pointer, which leads into the input."""
 
 
-def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> Normalised:
+def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> NormalisedDocument:
     """Return the one form of an OpenAPI document.
 
     It is pure, deterministic and idempotent. Prose changes nothing but itself: without it, the
@@ -53,25 +53,25 @@ def normalise(document: Mapping[str, Any], *, keep_prose: bool = False) -> Norma
         raise SchemaError("#", reason, "Give a document as an instance serves it") from None
 
 
-def _normalise(document: Mapping[str, Any], keep_prose: bool) -> Normalised:
+def _normalise(document: Mapping[str, Any], keep_prose: bool) -> NormalisedDocument:
     legacy = str(document.get("openapi", "")).startswith("3.0")
-    schemas = Schemas(document, legacy=legacy, keep_prose=keep_prose)
-    found = paths(document, schemas, keep_prose=keep_prose)
+    normaliser = SchemaNormaliser(document, legacy=legacy, keep_prose=keep_prose)
+    path_items = paths(document, normaliser, keep_prose=keep_prose)
     if document.get("webhooks"):
-        schemas.report("/webhooks", "a client does not receive webhooks; they are dropped")
-    components: dict[str, Any] = {"schemas": schemas.components()}
+        normaliser.report("/webhooks", "a client does not receive webhooks; they are dropped")
+    components: dict[str, Any] = {"schemas": normaliser.components()}
     schemes = _security_schemes(document, keep_prose)
     if schemes:
         components["securitySchemes"] = schemes
-    built: dict[str, Any] = {
+    result: dict[str, Any] = {
         "components": components,
         "info": _info(document, keep_prose),
         "openapi": "3.1.0",
-        "paths": found,
+        "paths": path_items,
     }
-    settle(built, schemas.report)
+    normalise_discriminators(result, normaliser.report)
     inherit_read_only(components["schemas"])
-    return Normalised(_ordered(built), tuple(sorted(schemas.findings)))
+    return NormalisedDocument(_sort_keys(result), tuple(sorted(normaliser.diagnostics)))
 
 
 def _info(document: Mapping[str, Any], keep_prose: bool) -> dict[str, Any]:
@@ -84,23 +84,23 @@ def _info(document: Mapping[str, Any], keep_prose: bool) -> dict[str, Any]:
 
 
 def _security_schemes(document: Mapping[str, Any], keep_prose: bool) -> dict[str, Any]:
-    at = "/components/securitySchemes"
+    pointer = "/components/securitySchemes"
     holder = as_mapping(document.get("components", {}), "/components")
     schemes: dict[str, Any] = {}
-    for name, value in as_mapping(holder.get("securitySchemes", {}), at).items():
+    for name, value in as_mapping(holder.get("securitySchemes", {}), pointer).items():
         schemes[name] = {
             key: part
-            for key, part in as_mapping(value, child(at, name)).items()
+            for key, part in as_mapping(value, join_pointer(pointer, name)).items()
             if key[:2] != "x-" and (keep_prose or key != "description")
         }
     return schemes
 
 
-def _ordered(value: Any) -> Any:
+def _sort_keys(value: Any) -> Any:
     """Return a deep copy with all keys sorted."""
     if isinstance(value, Mapping):
-        found = cast("Mapping[str, Any]", value)
-        return {key: _ordered(found[key]) for key in sorted(found)}
+        mapping = cast("Mapping[str, Any]", value)
+        return {key: _sort_keys(mapping[key]) for key in sorted(mapping)}
     if isinstance(value, list | tuple):
-        return [_ordered(part) for part in cast("list[Any]", value)]
+        return [_sort_keys(part) for part in cast("list[Any]", value)]
     return value

@@ -10,51 +10,53 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from codegen.json_access import child
+from codegen.json_access import join_pointer, type_of
+from codegen.json_schema import COMPONENT_PREFIX, iter_schemas, rewrite
+from codegen.naming import new_component_name, pascal_case
 
 from .drf_quirks import open_nulls
-from .inline_variants import PREFIX, declared, hoist
+from .inline_variants import promote_inline_variants, property_values
 from .keywords import NULL, Schema, is_null, split
-from .naming import joined, pascal
 from .parameters import is_parameter, without_null
 from .unions import NOT_OBJECTS, union
-from .values import type_of
-from .walk import every, rewrite, sites
+from .walk import schema_sites
 
-__all__ = ["settle"]
+__all__ = ["normalise_discriminators"]
 
 Report: TypeAlias = Callable[[str, str], None]
 # A component, the discriminating property, and the values that stand for the component.
-Need: TypeAlias = tuple[str, str, tuple[str, ...]]
+TagRequirement: TypeAlias = tuple[str, str, tuple[str, ...]]
 
 
-def settle(document: dict[str, Any], report: Report) -> None:
+def normalise_discriminators(document: dict[str, Any], report: Report) -> None:
     """Bring the discriminated unions of a normalised document into their form, in place."""
-    hoist(document)
+    promote_inline_variants(document)
     components: dict[str, Schema] = document["components"]["schemas"]
 
-    def change(schema: Schema, at: str) -> Schema:
+    def change(schema: Schema, pointer: str) -> Schema:
         core, notes = split(schema)
         if "discriminator" in core:
-            core = _tag(core, at, components, report)
+            core = _complete_discriminator(core, pointer, components, report)
         elif "anyOf" in core:
             core = union(core["anyOf"])
         return core | notes
 
-    _everywhere(document, change)
-    _narrow(document)
-    for at, holder, key in sites(document):
+    _rewrite_all(document, change)
+    _declare_tag_values(document)
+    for pointer, holder, key in schema_sites(document):
         # A null inside an alternative comes out here.
-        if is_parameter(at):
+        if is_parameter(pointer):
             holder[key] = without_null(holder[key])
 
 
-def _everywhere(document: dict[str, Any], change: Callable[[Schema, str], Schema]) -> None:
-    for at, holder, key in list(sites(document)):
-        holder[key] = rewrite(holder[key], change, at)
+def _rewrite_all(document: dict[str, Any], change: Callable[[Schema, str], Schema]) -> None:
+    for pointer, holder, key in list(schema_sites(document)):
+        holder[key] = rewrite(holder[key], change, pointer)
 
 
-def _tag(core: Schema, at: str, components: Mapping[str, Schema], report: Report) -> Schema:
+def _complete_discriminator(
+    core: Schema, pointer: str, components: Mapping[str, Schema], report: Report
+) -> Schema:
     """Complete the mapping of one union, or make it a plain one where that cannot be done."""
     name: str = core["discriminator"]["propertyName"]
     leaves: dict[str, Schema] = {}
@@ -64,22 +66,22 @@ def _tag(core: Schema, at: str, components: Mapping[str, Schema], report: Report
             leaves.setdefault(leaf.get("$ref", repr(leaf)), leaf)
     nullable = any(map(is_null, leaves.values()))
     targets = [leaf for leaf in leaves.values() if not is_null(leaf)]
-    given: dict[str, list[str]] = defaultdict(list)
+    values_of: dict[str, list[str]] = defaultdict(list)
     for value, target in sorted(core["discriminator"].get("mapping", {}).items()):
         if target in leaves:
-            given[target].append(value)
+            values_of[target].append(value)
         elif target not in expanded:
-            where = child(at, "discriminator", "mapping", value)
+            where = join_pointer(pointer, "discriminator", "mapping", value)
             report(where, "it maps to a schema that is no alternative; the value is dropped")
-    mapping, problem = _mapping(targets, name, given, components)
-    if problem:
-        report(child(at, "discriminator"), f"{problem}; it is dropped")
+    mapping, reason = _complete_mapping(targets, name, values_of, components)
+    if reason:
+        report(join_pointer(pointer, "discriminator"), f"{reason}; it is dropped")
         return union(core["oneOf"])
-    tagged: Schema = {
+    result: Schema = {
         "oneOf": targets,
         "discriminator": {"propertyName": name, "mapping": mapping},
     }
-    return union([tagged, NULL]) if nullable else tagged
+    return union([result, NULL]) if nullable else result
 
 
 def _leaves(
@@ -88,7 +90,7 @@ def _leaves(
     """Yield the alternatives in an alternative: a variant may be a union itself."""
     target = variant
     if "$ref" in variant:
-        target, _ = split(components[variant["$ref"].removeprefix(PREFIX)])
+        target, _ = split(components[variant["$ref"].removeprefix(COMPONENT_PREFIX)])
     inner = target.get("oneOf", target.get("anyOf"))
     if inner is None:
         yield variant
@@ -101,29 +103,29 @@ def _leaves(
         yield from _leaves(branch, components, expanded)
 
 
-def _mapping(
+def _complete_mapping(
     targets: Sequence[Schema],
     name: str,
-    given: Mapping[str, Sequence[str]],
+    values_of: Mapping[str, Sequence[str]],
     components: Mapping[str, Schema],
 ) -> tuple[dict[str, str], str]:
     """Return value → reference, and what makes that impossible."""
-    mapping = {value: target for target, values in given.items() for value in values}
+    mapping = {value: target for target, values in values_of.items() for value in values}
     for leaf in targets:
         reference: str | None = leaf.get("$ref")
-        own = components.get(reference.removeprefix(PREFIX), {}) if reference else leaf
-        if reference is None or own.get("type") != "object":
+        target = components.get(reference.removeprefix(COMPONENT_PREFIX), {}) if reference else leaf
+        if reference is None or target.get("type") != "object":
             return {}, NOT_OBJECTS
-        values = declared(own, name, components)
+        values = property_values(target, name, components)
         if values is not None and len({type_of(value) for value in values}) > 1:
             return {}, f"`{name}` holds values of several types"
-        if reference in given:
+        if reference in values_of:
             continue
-        texts = [reference.removeprefix(PREFIX)] if values is None else map(_text, values)
-        free = [text for text in texts if text not in mapping]
-        if not free:
+        texts = [reference.removeprefix(COMPONENT_PREFIX)] if values is None else map(_text, values)
+        unmapped = [text for text in texts if text not in mapping]
+        if not unmapped:
             return {}, f"the values of `{name}` do not tell the alternatives apart"
-        for text in free:
+        for text in unmapped:
             mapping[text] = reference
     return mapping, ""
 
@@ -133,104 +135,112 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _needs(schema: Mapping[str, Any]) -> dict[str, Need]:
+def _tag_requirements(schema: Mapping[str, Any]) -> dict[str, TagRequirement]:
     """Return what a discriminated union needs of each component it refers to, by reference."""
     values: dict[str, list[str]] = defaultdict(list)
     for value, target in schema["discriminator"]["mapping"].items():
         values[target].append(value)
     name = schema["discriminator"]["propertyName"]
     return {
-        target: (target.removeprefix(PREFIX), name, tuple(sorted(found)))
-        for target, found in values.items()
+        target: (target.removeprefix(COMPONENT_PREFIX), name, tuple(sorted(texts)))
+        for target, texts in values.items()
     }
 
 
-def _narrow(document: dict[str, Any]) -> None:
+def _declare_tag_values(document: dict[str, Any]) -> None:
     """Make each alternative declare its values.
 
     A component that only serves one kind of union is changed; where it also stands for itself
     elsewhere, the union gets a component derived from it.
     """
     components: dict[str, Schema] = document["components"]["schemas"]
-    needed, elsewhere = _uses(document)
-    renamed: dict[Need, str] = {}
+    requirements_of, other_uses = _collect_requirements(document)
+    derived_names: dict[TagRequirement, str] = {}
     changed: dict[str, Schema] = {}
-    for need in sorted(need for needs in needed.values() for need in needs):
-        name, key, texts = need
-        values = declared(components[name], key, components)
-        same = values is not None and {_text(value) for value in values} == set(texts)
-        if same and _plain(components[name]["properties"][key]):
+    for requirement in sorted(
+        requirement for requirements in requirements_of.values() for requirement in requirements
+    ):
+        name, key, texts = requirement
+        values = property_values(components[name], key, components)
+        is_declared = values is not None and {_text(value) for value in values} == set(texts)
+        if is_declared and _has_literal_values(components[name]["properties"][key]):
             continue
-        if same or (len(needed[name]) == 1 and not elsewhere[name]):
-            changed[name] = _declare(changed.get(name, components[name]), key, texts, values)
+        if is_declared or (len(requirements_of[name]) == 1 and not other_uses[name]):
+            changed[name] = _with_tag_values(
+                changed.get(name, components[name]), key, texts, values
+            )
             continue
         parts = [name, texts[0]] if len(texts) == 1 else [name, "With", key]
-        own = pascal(texts[0])
-        if len(texts) == 1 and name.endswith(own):
+        value_name = pascal_case(texts[0])
+        if len(texts) == 1 and name.endswith(value_name):
             parts = [name, "With", key]
-        renamed[need] = joined(parts, {**components, **changed})
-        changed[renamed[need]] = _declare(components[name], key, texts, values)
+        derived_names[requirement] = new_component_name(parts, {**components, **changed})
+        changed[derived_names[requirement]] = _with_tag_values(components[name], key, texts, values)
     components |= changed
 
     def change(schema: Schema, _: str) -> Schema:
         core, notes = split(open_nulls(schema))
         if "discriminator" in core:
-            core = _point(core, renamed)
+            core = _retarget(core, derived_names)
         elif "anyOf" in core:
             core = union(core["anyOf"])
         return core | notes
 
-    _everywhere(document, change)
+    _rewrite_all(document, change)
 
 
-def _uses(document: Mapping[str, Any]) -> tuple[dict[str, set[Need]], Counter[str]]:
+def _collect_requirements(
+    document: Mapping[str, Any],
+) -> tuple[dict[str, set[TagRequirement]], Counter[str]]:
     """Return the needs of all unions by component, and how often it is referred to besides."""
-    needed: dict[str, set[Need]] = defaultdict(set)
-    elsewhere: Counter[str] = Counter()
-    for at, holder, key in sites(document):
-        for _, schema in every(holder[key], at):
+    requirements_of: dict[str, set[TagRequirement]] = defaultdict(set)
+    other_uses: Counter[str] = Counter()
+    for pointer, holder, key in schema_sites(document):
+        for _, schema in iter_schemas(holder[key], pointer):
             if "$ref" in schema:
-                elsewhere[schema["$ref"].removeprefix(PREFIX)] += 1
+                other_uses[schema["$ref"].removeprefix(COMPONENT_PREFIX)] += 1
             if "discriminator" in schema:
-                for need in _needs(schema).values():
-                    needed[need[0]].add(need)
-                    elsewhere[need[0]] -= 1
-    return needed, elsewhere
+                for requirement in _tag_requirements(schema).values():
+                    requirements_of[requirement[0]].add(requirement)
+                    other_uses[requirement[0]] -= 1
+    return requirements_of, other_uses
 
 
-def _plain(schema: Mapping[str, Any]) -> bool:
+def _has_literal_values(schema: Mapping[str, Any]) -> bool:
     return "const" in schema or "enum" in schema
 
 
-def _declare(
+def _with_tag_values(
     component: Schema, key: str, texts: Sequence[str], values: Sequence[Any] | None
 ) -> Schema:
     """Return the component with its discriminating property declared."""
-    known = {_text(value): value for value in values or ()}
-    kept = [known[text] for text in known if text in texts]
-    if all(isinstance(value, str) for value in kept):
-        kept += [text for text in texts if text not in known]
+    values_by_text = {_text(value): value for value in values or ()}
+    tag_values = [values_by_text[text] for text in values_by_text if text in texts]
+    if all(isinstance(value, str) for value in tag_values):
+        tag_values += [text for text in texts if text not in values_by_text]
     properties = component.get("properties", {})
     _, notes = split(properties.get(key, {}))
-    if "default" in notes and notes["default"] not in kept:
+    if "default" in notes and notes["default"] not in tag_values:
         del notes["default"]
-    own: Schema = {"type": type_of(kept[0])} | notes
-    own |= {"const": kept[0]} if len(kept) == 1 else {"enum": kept}
-    built = component | {"properties": {**properties, key: own}}
+    tag_schema: Schema = {"type": type_of(tag_values[0])} | notes
+    tag_schema |= {"const": tag_values[0]} if len(tag_values) == 1 else {"enum": tag_values}
+    result = component | {"properties": {**properties, key: tag_schema}}
     if key not in properties:
-        built["required"] = sorted({*component.get("required", ()), key})
-    return built
+        result["required"] = sorted({*component.get("required", ()), key})
+    return result
 
 
-def _point(core: Schema, renamed: Mapping[Need, str]) -> Schema:
+def _retarget(core: Schema, derived_names: Mapping[TagRequirement, str]) -> Schema:
     """Point a union to the derived components. One of a single alternative needs no union."""
-    new = {
-        target: PREFIX + renamed[need] if need in renamed else target
-        for target, need in _needs(core).items()
+    new_targets = {
+        target: COMPONENT_PREFIX + derived_names[requirement]
+        if requirement in derived_names
+        else target
+        for target, requirement in _tag_requirements(core).items()
     }
-    variants = [{"$ref": new[variant["$ref"]]} for variant in core["oneOf"]]
+    variants = [{"$ref": new_targets[variant["$ref"]]} for variant in core["oneOf"]]
     if len(variants) == 1:
         return variants[0]
     mapping = core["discriminator"]["mapping"]
-    tag = core["discriminator"] | {"mapping": {key: new[mapping[key]] for key in mapping}}
+    tag = core["discriminator"] | {"mapping": {key: new_targets[mapping[key]] for key in mapping}}
     return core | {"oneOf": variants, "discriminator": tag}

@@ -19,9 +19,11 @@ def open_nulls(schema: Schema) -> Schema:
     """Return a schema whose properties or items hold anything where they could only be null."""
     built = dict(schema)
     if "properties" in schema:
-        built["properties"] = {name: _opened(field) for name, field in schema["properties"].items()}
+        built["properties"] = {
+            name: _open_null(field) for name, field in schema["properties"].items()
+        }
     if isinstance(schema.get("items"), Mapping):
-        built["items"] = _opened(schema["items"])
+        built["items"] = _open_null(schema["items"])
     return built
 
 
@@ -30,12 +32,12 @@ def inherit_read_only(schemas: Mapping[str, Schema]) -> None:
     for name, schema in schemas.items():
         base = schemas.get(name.removeprefix(_PATCHED), {})
         if name.startswith(_PATCHED):
-            known: Mapping[str, Schema] = base.get("properties", {})
+            base_fields: Mapping[str, Schema] = base.get("properties", {})
             for key, field in schema.get("properties", {}).items():
-                if known.get(key, {}).get("readOnly") and "writeOnly" not in field:
+                if base_fields.get(key, {}).get("readOnly") and "writeOnly" not in field:
                     field["readOnly"] = True
 
 
-def _opened(field: Schema) -> Schema:
+def _open_null(field: Schema) -> Schema:
     core, notes = split(field)
     return notes if is_null(core) else field

@@ -5,44 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.json_access import lookup, tokens
+from codegen.json_access import lookup, split_pointer
+from codegen.json_schema import component_of, reference_to, rewrite
+from codegen.naming import new_component_name
 
 from .keywords import Schema, split
-from .naming import joined
-from .walk import rewrite, sites
+from .walk import schema_sites
 
-__all__ = ["PREFIX", "declared", "hoist"]
+__all__ = ["promote_inline_variants", "property_values"]
 
-PREFIX = "#/components/schemas/"
 _PATH_PARTS = 3  # "paths", the path, the method
 
 
-def declared(
+def property_values(
     schema: Mapping[str, Any], name: str, components: Mapping[str, Schema]
 ) -> list[Any] | None:
     """Return the values an object schema leaves its property `name`, or None for any."""
     return _values(schema.get("properties", {}).get(name, {}), components, set())
 
 
-def hoist(document: dict[str, Any]) -> None:
+def promote_inline_variants(document: dict[str, Any]) -> None:
     """Give every inline alternative of a discriminated union a component of its own, in place."""
     components: dict[str, Schema] = document["components"]["schemas"]
 
-    def change(schema: Schema, at: str) -> Schema:
+    def change(schema: Schema, pointer: str) -> Schema:
         if "discriminator" not in schema:
             return schema
         variants = list(schema["oneOf"])
         for index, variant in enumerate(variants):
             if variant.get("type") == "object":
-                values = declared(variant, schema["discriminator"]["propertyName"], components)
+                values = property_values(
+                    variant, schema["discriminator"]["propertyName"], components
+                )
                 label = "".join(map(str, values or ())) or f"Variant{index + 1}"
-                name = joined([*_trail(document, at), label], components)
+                name = new_component_name([*_name_parts(document, pointer), label], components)
                 components[name] = variant
-                variants[index] = {"$ref": PREFIX + name}
+                variants[index] = reference_to(name)
         return schema | {"oneOf": variants}
 
-    for at, holder, key in list(sites(document)):
-        holder[key] = rewrite(holder[key], change, at)
+    for pointer, holder, key in list(schema_sites(document)):
+        holder[key] = rewrite(holder[key], change, pointer)
 
 
 def _values(
@@ -53,23 +55,23 @@ def _values(
         return [core["const"]]
     if "enum" in core:
         return list(core["enum"])
-    if "$ref" in core:
-        name = core["$ref"].removeprefix(PREFIX)
+    name = component_of(core)
+    if name is not None:
         return None if name in seen else _values(components[name], components, seen | {name})
     if "anyOf" not in core:
         return [] if core == {"type": "null"} else None
-    found: list[Any] = []
+    collected: list[Any] = []
     for branch in core["anyOf"]:
         values = _values(branch, components, seen)
         if values is None:
             return None
-        found += values
-    return found
+        collected += values
+    return collected
 
 
-def _trail(document: Mapping[str, Any], at: str) -> list[str]:
+def _name_parts(document: Mapping[str, Any], pointer: str) -> list[str]:
     """Return the names on the way to a schema: component or operation, then properties."""
-    path = tokens(at)
+    path = split_pointer(pointer)
     if path[0] == "components":
         names, rest = [path[2]], path[3:]
     else:

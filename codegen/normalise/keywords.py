@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 __all__ = [
     "ANNOTATIONS",
     "APPLICABLE",
     "BLANK",
-    "LOST",
     "NULL",
     "PROSE",
+    "UNSUPPORTED",
+    "Context",
     "Schema",
     "branches",
     "is_null",
@@ -19,6 +20,23 @@ __all__ = [
 ]
 
 Schema: TypeAlias = dict[str, Any]
+
+
+class Context(Protocol):
+    """The document around a schema."""
+
+    def normalise(self, raw: Any, pointer: str) -> Schema:
+        """Return the normalised form of a schema."""
+        ...
+
+    def resolve(self, reference: str) -> Schema | None:
+        """Return the normalised component a reference names, or None inside a cycle."""
+        ...
+
+    def report(self, pointer: str, reason: str) -> None:
+        """Note something that cannot be represented."""
+        ...
+
 
 NULL: Final[Mapping[str, Any]] = {"type": "null"}
 BLANK: Final[Mapping[str, Any]] = {"const": "", "type": "string"}
@@ -53,7 +71,7 @@ APPLICABLE: Final[Mapping[str, frozenset[str]]] = {
 }
 """The keywords that say something about values of a type; elsewhere they have no effect."""
 
-LOST: Final = frozenset(
+UNSUPPORTED: Final = frozenset(
     {
         "$anchor",
         "$dynamicAnchor",

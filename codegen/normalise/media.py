@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from codegen.json_access import as_mapping, child
+from codegen.json_access import ResolvedObject, as_mapping, join_pointer
 
-from .context import Context
-from .keywords import Schema, branches, split
-from .references import Target
+from .keywords import Context, Schema, branches, split
 from .unions import union
-from .walk import bare
+from .walk import without_prose
 
 __all__ = ["body", "responses"]
 
@@ -20,22 +18,24 @@ MULTIPART: Final = "multipart/form-data"
 _ENCODING = ("allowReserved", "contentType", "explode", "style")
 
 
-def body(target: Target, context: Context, *, keep_prose: bool) -> Schema | None:
+def body(target: ResolvedObject, context: Context, *, keep_prose: bool) -> Schema | None:
     """Return a request body with one media type, or None if it has none at all."""
-    raw, at = target
-    contents = _contents(raw, at, context)
+    raw, pointer = target
+    contents = _contents(raw, pointer, context)
     if not contents:
-        context.report(at, "a request body without a media type; it is dropped")
+        context.report(pointer, "a request body without a media type; it is dropped")
         return None
-    media = _chosen(contents, context)
-    chosen = contents[media]
+    media = _select_media_type(contents, context)
+    selected = contents[media]
     if media not in {JSON, MULTIPART}:
-        context.report(child(at, "content"), f"neither JSON nor multipart: {media} is kept")
+        context.report(
+            join_pointer(pointer, "content"), f"neither JSON nor multipart: {media} is kept"
+        )
     for other, content in contents.items():
-        if bare(content.get("schema", {})) != bare(chosen.get("schema", {})):
+        if without_prose(content.get("schema", {})) != without_prose(selected.get("schema", {})):
             reason = f"its schema differs from the one of {media}, which is kept"
-            context.report(child(at, "content", other), reason)
-    built: Schema = {"content": {media: chosen}}
+            context.report(join_pointer(pointer, "content", other), reason)
+    built: Schema = {"content": {media: selected}}
     if raw.get("required") is True:
         built["required"] = True
     if keep_prose and raw.get("description"):
@@ -44,30 +44,32 @@ def body(target: Target, context: Context, *, keep_prose: bool) -> Schema | None
 
 
 def responses(
-    listed: Mapping[str, Target], context: Context, *, keep_prose: bool
+    listed: Mapping[str, ResolvedObject], context: Context, *, keep_prose: bool
 ) -> dict[str, Schema]:
     """Return the responses of an operation, by status code."""
-    found: dict[str, Schema] = {}
-    for code, (raw, at) in listed.items():
+    by_status: dict[str, Schema] = {}
+    for code, (raw, pointer) in listed.items():
         # A response has to have a description to be valid.
         prose = raw.get("description") if keep_prose else ""
         response: Schema = {"description": prose or ""}
-        contents = _contents(raw, at, context)
+        contents = _contents(raw, pointer, context)
         if contents:
             response["content"] = contents
         for key in ("headers", "links"):
             if raw.get(key):
-                context.report(child(at, key), f"the {key} of a response; they are dropped")
-        found[str(code)] = response
-    return found
+                context.report(
+                    join_pointer(pointer, key), f"the {key} of a response; they are dropped"
+                )
+        by_status[str(code)] = response
+    return by_status
 
 
-def _contents(raw: Mapping[str, Any], at: str, context: Context) -> dict[str, Schema]:
+def _contents(raw: Mapping[str, Any], pointer: str, context: Context) -> dict[str, Schema]:
     """Return the normalised media types, without their parameters (`; charset=…`)."""
     contents: dict[str, Schema] = {}
-    where = child(at, "content")
+    where = join_pointer(pointer, "content")
     for name, value in as_mapping(raw.get("content") or {}, where).items():
-        below = child(where, name)
+        below = join_pointer(where, name)
         media = str(name).partition(";")[0].strip().lower()
         content = as_mapping(value, below)
         if media in contents:
@@ -75,8 +77,8 @@ def _contents(raw: Mapping[str, Any], at: str, context: Context) -> dict[str, Sc
             continue
         built: Schema = {}
         if "schema" in content:
-            built["schema"] = context.schema(content["schema"], child(below, "schema"))
-        encoding = as_mapping(content.get("encoding") or {}, child(below, "encoding"))
+            built["schema"] = context.normalise(content["schema"], join_pointer(below, "schema"))
+        encoding = as_mapping(content.get("encoding") or {}, join_pointer(below, "encoding"))
         if encoding:
             built["encoding"] = {
                 field: {key: rules[key] for key in _ENCODING if key in rules}
@@ -86,7 +88,7 @@ def _contents(raw: Mapping[str, Any], at: str, context: Context) -> dict[str, Sc
     return contents
 
 
-def _chosen(contents: Mapping[str, Schema], context: Context) -> str:
+def _select_media_type(contents: Mapping[str, Schema], context: Context) -> str:
     multipart = contents.get(MULTIPART)
     if multipart is not None and _has_file(multipart.get("schema", {}), context):
         return MULTIPART

@@ -11,18 +11,16 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from codegen.json_access import child
+from codegen.json_access import join_pointer, matches_type
 
-from .context import Context
-from .keywords import BLANK, Schema, is_null, split
-from .unions import tagged, union
-from .values import matches
-from .walk import bare
+from .keywords import BLANK, Context, Schema, is_null, split
+from .unions import discriminated, union
+from .walk import without_prose
 
 __all__ = ["Merger"]
 
 # For each limit, what has to hold between it and a value, or the length of a value.
-_HOLDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+_LIMIT_CHECKS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "exclusiveMaximum": operator.lt,
     "exclusiveMinimum": operator.gt,
     "maxLength": lambda value, limit: len(value) <= limit,
@@ -30,7 +28,7 @@ _HOLDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "minLength": lambda value, limit: len(value) >= limit,
     "minimum": operator.ge,
 }
-_TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+_STRICTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "exclusiveMaximum": min,
     "exclusiveMinimum": max,
     "maxItems": min,
@@ -50,62 +48,66 @@ class Merger:
     def __init__(self, context: Context) -> None:
         self._context = context
         # What a reference and something else come to; the reference itself until that is known.
-        self._known: dict[str, Schema | None] = {}
+        self._results: dict[str, Schema | None] = {}
         self._pending: set[str] = set()
 
-    def intersect(self, left: Schema, right: Schema, at: str) -> Schema | None:
+    def intersect(self, left: Schema, right: Schema, pointer: str) -> Schema | None:
         """Return the core that allows what both cores allow, or None if nothing is left.
 
         Where both say something that cannot be combined, the right one wins, with a finding.
         """
         if not left or not right or left == right:
             return left or right
-        for one, other, flipped in ((left, right, False), (right, left, True)):
+        for first, second, swapped in ((left, right, False), (right, left, True)):
             for key in ("anyOf", "oneOf"):
-                if key in one:
-                    return self._distribute(one, key, other, flipped, at)
-        for one, other, flipped in ((left, right, False), (right, left, True)):
-            if "$ref" in one:
-                return self._resolved(one, other, flipped, at)
-        return self._combine(left, right, at)
+                if key in first:
+                    return self._distribute(first, key, second, swapped, pointer)
+        for first, second, swapped in ((left, right, False), (right, left, True)):
+            if "$ref" in first:
+                return self._intersect_reference(first, second, swapped, pointer)
+        return self._combine(left, right, pointer)
 
     def _distribute(
-        self, one: Schema, key: str, other: Schema, flipped: bool, at: str
+        self, union_core: Schema, key: str, other: Schema, swapped: bool, pointer: str
     ) -> Schema | None:
-        found = [
+        intersections = [
             both
-            for branch in one[key]
-            if (both := self._ordered(branch, other, flipped, at)) is not None
+            for branch in union_core[key]
+            if (both := self._intersect_in_order(branch, other, swapped, pointer)) is not None
         ]
-        if not found:
+        if not intersections:
             return None
-        both = union(found)
-        return tagged(both, one["discriminator"]) if key == "oneOf" else both
+        both = union(intersections)
+        return discriminated(both, union_core["discriminator"]) if key == "oneOf" else both
 
-    def _ordered(self, one: Schema, other: Schema, flipped: bool, at: str) -> Schema | None:
-        left, right = (other, one) if flipped else (one, other)
-        return self.intersect(left, right, at)
+    def _intersect_in_order(
+        self, first: Schema, second: Schema, swapped: bool, pointer: str
+    ) -> Schema | None:
+        left, right = (second, first) if swapped else (first, second)
+        return self.intersect(left, right, pointer)
 
-    def _resolved(self, reference: Schema, other: Schema, flipped: bool, at: str) -> Schema | None:
+    def _intersect_reference(
+        self, reference: Schema, other: Schema, swapped: bool, pointer: str
+    ) -> Schema | None:
         target = self._context.resolve(reference["$ref"])
         if target is None and is_null(other):
             return None
-        key = json.dumps([reference, other, flipped], sort_keys=True)
+        key = json.dumps([reference, other, swapped], sort_keys=True)
         if target is None or key in self._pending:
             if other.keys() != {"type"}:
                 reason = "narrows a schema from within itself; the schema is kept as it is"
-                self._context.report(at, reason)
+                self._context.report(pointer, reason)
             return reference
-        if key not in self._known:
+        if key not in self._results:
             self._pending.add(key)
             core, _ = split(target)
-            both = self._ordered(core, other, flipped, at)
-            same = both is not None and bare(both) == bare(core)
-            self._known[key] = reference if same else both
+            both = self._intersect_in_order(core, other, swapped, pointer)
+            same = both is not None and without_prose(both) == without_prose(core)
+            self._results[key] = reference if same else both
             self._pending.discard(key)
-        return self._known[key]
+        return self._results[key]
 
-    def _combine(self, left: Schema, right: Schema, at: str) -> Schema | None:
+    def _combine(self, left: Schema, right: Schema, pointer: str) -> Schema | None:
         kind = _common_type(left["type"], right["type"])
         if kind is None:
             return None
@@ -119,31 +121,35 @@ class Merger:
             const = "const" in left or "const" in right
             both |= {"const": values[0]} if const else {"enum": values}
         if kind == "object":
-            self._combine_objects(both, left, right, at)
+            self._combine_objects(both, left, right, pointer)
         for key in sorted((left.keys() | right.keys()) - both.keys() - {"const", "enum"}):
             if key not in left or key not in right:
                 both[key] = left[key] if key in left else right[key]
             else:
-                both[key] = self._keyword(key, left[key], right[key], child(at, key))
+                both[key] = self._combine_keyword(
+                    key, left[key], right[key], join_pointer(pointer, key)
+                )
         return both
 
-    def _keyword(self, key: str, left: Any, right: Any, at: str) -> Any:
+    def _combine_keyword(self, key: str, left: Any, right: Any, pointer: str) -> Any:
         if left == right:
             return right
-        if key in _TIGHTER:
-            return _TIGHTER[key](left, right)
+        if key in _STRICTER:
+            return _STRICTER[key](left, right)
         if key in {"items", "propertyNames"}:
-            return self._both(left, right, at)
+            return self._intersect_schemas(left, right, pointer)
         reason = f"has to be both {left!r} and {right!r}; the latter is kept"
-        self._context.report(at, reason)
+        self._context.report(pointer, reason)
         return right
 
-    def _combine_objects(self, both: Schema, left: Schema, right: Schema, at: str) -> None:
+    def _combine_objects(self, both: Schema, left: Schema, right: Schema, pointer: str) -> None:
         properties: Schema = dict(left.get("properties", {}))
         for name, value in right.get("properties", {}).items():
-            where = child(at, "properties", name)
+            where = join_pointer(pointer, "properties", name)
             properties[name] = (
-                self._both(properties[name], value, where) if name in properties else value
+                self._intersect_schemas(properties[name], value, where)
+                if name in properties
+                else value
             )
         if properties:
             both["properties"] = properties
@@ -157,21 +163,23 @@ class Merger:
         if False in extra:
             both["additionalProperties"] = False
         elif schemas := [value for value in extra if value is not True]:
-            where = child(at, "additionalProperties")
+            where = join_pointer(pointer, "additionalProperties")
             both["additionalProperties"] = (
-                schemas[0] if len(schemas) == 1 else self._both(schemas[0], schemas[1], where)
+                schemas[0]
+                if len(schemas) == 1
+                else self._intersect_schemas(schemas[0], schemas[1], where)
             )
         elif extra:
             both["additionalProperties"] = True
 
-    def _both(self, left: Schema, right: Schema, at: str) -> Schema:
+    def _intersect_schemas(self, left: Schema, right: Schema, pointer: str) -> Schema:
         """Intersect two whole schemas; the right one's annotations win."""
-        (core, notes), (other, others) = split(left), split(right)
-        both = self.intersect(core, other, at)
+        (core, notes), (other, other_notes) = split(left), split(right)
+        both = self.intersect(core, other, pointer)
         if both is None:
-            self._context.report(at, "two schemas that no value satisfies; the latter is kept")
+            self._context.report(pointer, "two schemas that no value satisfies; the latter is kept")
             both = other
-        return both | notes | others
+        return both | notes | other_notes
 
 
 def _common_type(left: str, right: str) -> str | None:
@@ -191,11 +199,11 @@ def _common_values(left: Schema, right: Schema, kind: str) -> list[Any] | None:
     return [
         value
         for value in lists[0]
-        if matches(value, kind)
+        if matches_type(value, kind)
         and all(value in other for other in lists[1:])
-        and all(_holds(value, part) for part in (left, right))
+        and all(_satisfies_limits(value, part) for part in (left, right))
     ]
 
 
-def _holds(value: Any, limits: Mapping[str, Any]) -> bool:
-    return all(check(value, limits[key]) for key, check in _HOLDS.items() if key in limits)
+def _satisfies_limits(value: Any, limits: Mapping[str, Any]) -> bool:
+    return all(check(value, limits[key]) for key, check in _LIMIT_CHECKS.items() if key in limits)

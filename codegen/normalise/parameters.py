@@ -6,20 +6,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from asyncposthog.config import CLIENT_HEADERS
-from codegen.json_access import as_mapping, as_text, child, tokens
+from asyncposthog.config import RESERVED_HEADERS
+from codegen.json_access import ResolvedObject, as_mapping, as_text, join_pointer, split_pointer
 
-from .context import Context
-from .keywords import Schema, is_null, split
-from .references import Target
+from .keywords import Context, Schema, is_null, split
 from .unions import union
 
 __all__ = ["is_parameter", "parameters", "without_null"]
 
 _STYLES: Final = {"header": "simple", "path": "simple", "query": "form"}
-_PLACES: Final = ("path", "query", "header")
-_IGNORED: Final = frozenset({"accept", "authorization", "content-type"})
-_OF_THE_CONNECTION: Final = frozenset({
+_LOCATIONS: Final = ("path", "query", "header")
+_IGNORED_HEADERS: Final = frozenset({"accept", "authorization", "content-type"})
+_CONNECTION_HEADERS: Final = frozenset({
     "accept-encoding", "connection", "content-encoding", "cookie", "expect", "keep-alive",
     "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade",
 })  # fmt: skip
@@ -29,39 +27,50 @@ _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def parameters(
-    listed: Iterable[Target], template: str, at: str, context: Context, *, keep_prose: bool
+    listed: Iterable[ResolvedObject],
+    template: str,
+    pointer: str,
+    context: Context,
+    *,
+    keep_prose: bool,
 ) -> list[Schema]:
     """Return the parameters of one operation.
 
     Args:
         listed: Those of the path, then those of the operation, which win.
         template: The path of the operation.
-        at: The pointer of the operation.
+        pointer: The pointer of the operation.
         context: The document.
         keep_prose: Whether descriptions stay.
     """
-    found: dict[tuple[str, str], Schema] = {}
+    by_location: dict[tuple[str, str], Schema] = {}
     for raw, where in listed:
-        name = as_text(raw.get("name"), child(where, "name"))
-        place = as_text(raw.get("in"), child(where, "in"))
-        if place not in _STYLES:
-            context.report(where, f"a {place} parameter cannot be sent; it is dropped")
-        elif place == "header" and name.lower() in _IGNORED:
+        name = as_text(raw.get("name"), join_pointer(where, "name"))
+        location = as_text(raw.get("in"), join_pointer(where, "in"))
+        if location not in _STYLES:
+            context.report(where, f"a {location} parameter cannot be sent; it is dropped")
+        elif location == "header" and name.lower() in _IGNORED_HEADERS:
             context.report(where, f"OpenAPI ignores a header called {name}; it is dropped")
-        elif place == "header" and name.lower() in CLIENT_HEADERS | _OF_THE_CONNECTION:
+        elif location == "header" and name.lower() in RESERVED_HEADERS | _CONNECTION_HEADERS:
             context.report(where, f"the client makes the header {name} itself; it is dropped")
-        elif place == "header" and not _HEADER.fullmatch(name):
+        elif location == "header" and not _HEADER.fullmatch(name):
             context.report(where, f"no header can be called {name!r}; it is dropped")
         else:
-            found[place, name] = _parameter(raw, name, place, where, context, keep_prose)
+            by_location[location, name] = _parameter(
+                raw, name, location, where, context, keep_prose
+            )
     order = re.findall(r"\{([^{}]+)\}", template)
-    for name in [name for place, name in found if place == "path" and name not in order]:
-        context.report(at, f"the path has no place for its parameter {name!r}; it is dropped")
-        del found["path", name]
+    for name in [
+        name for location, name in by_location if location == "path" and name not in order
+    ]:
+        context.report(pointer, f"the path has no place for its parameter {name!r}; it is dropped")
+        del by_location["path", name]
     for name in order:
-        if ("path", name) not in found:
-            context.report(at, f"the parameter {name!r} of the path is not declared; it is added")
-            found["path", name] = {
+        if ("path", name) not in by_location:
+            context.report(
+                pointer, f"the parameter {name!r} of the path is not declared; it is added"
+            )
+            by_location["path", name] = {
                 "in": "path",
                 "name": name,
                 "required": True,
@@ -69,43 +78,52 @@ def parameters(
             }
 
     def rank(key: tuple[str, str]) -> tuple[int, int, str]:
-        place, name = key
-        return _PLACES.index(place), order.index(name) if place == "path" else 0, name
+        location, name = key
+        return _LOCATIONS.index(location), order.index(name) if location == "path" else 0, name
 
-    return [found[key] for key in sorted(found, key=rank)]
+    return [by_location[key] for key in sorted(by_location, key=rank)]
 
 
 def _parameter(
-    raw: Mapping[str, Any], name: str, place: str, at: str, context: Context, keep_prose: bool
+    raw: Mapping[str, Any],
+    name: str,
+    location: str,
+    pointer: str,
+    context: Context,
+    keep_prose: bool,
 ) -> Schema:
-    built: Schema = {"in": place, "name": name}
-    if raw.get("required") is True or place == "path":
+    built: Schema = {"in": location, "name": name}
+    if raw.get("required") is True or location == "path":
         built["required"] = True
     for flag in ("allowEmptyValue", "allowReserved", "deprecated"):
         if raw.get(flag) is True:
             built[flag] = True
-    style = raw.get("style", _STYLES[place])
-    if style != _STYLES[place]:
+    style = raw.get("style", _STYLES[location])
+    if style != _STYLES[location]:
         built["style"] = style
     explode = raw.get("explode", style == "form")
     if explode != (style == "form"):
         built["explode"] = explode
     if "content" in raw:
-        where = child(at, "content")
+        where = join_pointer(pointer, "content")
         built["content"] = {
-            media: {"schema": _sent(content.get("schema", {}), child(where, media), context)}
+            media: {
+                "schema": _parameter_schema(
+                    content.get("schema", {}), join_pointer(where, media), context
+                )
+            }
             for media, content in as_mapping(raw["content"], where).items()
         }
     else:
-        built["schema"] = _sent(raw.get("schema", {}), at, context)
+        built["schema"] = _parameter_schema(raw.get("schema", {}), pointer, context)
     if keep_prose and raw.get("description"):
         built["description"] = raw["description"]
     return built
 
 
-def is_parameter(at: str) -> bool:
+def is_parameter(pointer: str) -> bool:
     """Whether a pointer leads to the schema of a parameter of an operation."""
-    path = tokens(at)
+    path = split_pointer(pointer)
     return path[0] == "paths" and path[3] == "parameters"
 
 
@@ -119,5 +137,5 @@ def without_null(schema: Schema) -> Schema:
     return core | notes
 
 
-def _sent(raw: Any, at: str, context: Context) -> Schema:
-    return without_null(context.schema(raw, child(at, "schema")))
+def _parameter_schema(raw: Any, pointer: str, context: Context) -> Schema:
+    return without_null(context.normalise(raw, join_pointer(pointer, "schema")))

@@ -8,51 +8,60 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from codegen.diagnostics import Finding, SchemaError
-from codegen.json_access import MISSING, as_mapping, as_sequence, as_text, child, lookup, tokens
+from codegen.diagnostics import FIX_DOCUMENT, Diagnostic, SchemaError
+from codegen.json_access import (
+    MISSING,
+    as_mapping,
+    as_sequence,
+    as_text,
+    join_pointer,
+    lookup,
+    split_pointer,
+)
+from codegen.json_schema import COMPONENT_PREFIX
+from codegen.naming import new_component_name, valid_component_names
 
-from .keywords import BLANK, FLAGS, LOST, NULL, PROSE, Schema, is_null, split
+from .keywords import BLANK, FLAGS, NULL, PROSE, UNSUPPORTED, Schema, is_null, split
 from .merge import Merger
-from .naming import joined, plain_names
-from .typed import typed
-from .unions import NOT_OBJECTS, common_annotations, taggable, tagged, union
-from .walk import direct
+from .split_by_type import split_by_type
+from .unions import NOT_OBJECTS, common_annotations, discriminated, may_be_discriminated, union
+from .walk import direct_references
 
-__all__ = ["PREFIX", "Schemas"]
+__all__ = ["SchemaNormaliser"]
 
 _NESTING = frozenset({"additionalProperties", "items", "prefixItems", "properties"})
-PREFIX = "#/components/schemas/"
-_REMEDY = "Mend the reference, or get a fresh document with `python -m codegen fetch`"
 
 
-class Schemas:
+class SchemaNormaliser:
     """The schemas of one document, and what was found on the way."""
 
     def __init__(
         self, document: Mapping[str, Any], *, legacy: bool = False, keep_prose: bool = False
     ) -> None:
         self.legacy = legacy
-        self.findings: set[Finding] = set()
+        self.diagnostics: set[Diagnostic] = set()
         self._document = document
         self._keep_prose = keep_prose
         holder = as_mapping(document.get("components", {}), "/components")
         raw = as_mapping(holder.get("schemas", {}), "/components/schemas")
         # Everything below uses the plain names; pointers lead to the names in the document.
-        self._plain = plain_names(raw)
-        self._raw = {self._plain[name]: schema for name, schema in raw.items()}
-        self._where = {self._plain[name]: child("/components/schemas", name) for name in raw}
-        self._given: dict[str, str] = {}
-        self._done: dict[str, Schema] = {}
-        self._doing: set[str] = set()
+        self._valid_names = valid_component_names(raw)
+        self._raw = {self._valid_names[name]: schema for name, schema in raw.items()}
+        self._pointers = {
+            self._valid_names[name]: join_pointer("/components/schemas", name) for name in raw
+        }
+        self._promoted_names: dict[str, str] = {}
+        self._components: dict[str, Schema] = {}
+        self._in_progress: set[str] = set()
         self._merger = Merger(self)
-        for name, plain in self._plain.items():
+        for name, plain in self._valid_names.items():
             if name != plain:
-                at = child("/components/schemas", name)
-                self.report(at, f"no component may have this name; it is called {plain!r}")
+                pointer = join_pointer("/components/schemas", name)
+                self.report(pointer, f"no component may have this name; it is called {plain!r}")
 
-    def report(self, at: str, reason: str) -> None:
+    def report(self, pointer: str, reason: str) -> None:
         """Note something that cannot be represented."""
-        self.findings.add(Finding(at, reason))
+        self.diagnostics.add(Diagnostic(pointer, reason))
 
     def components(self) -> dict[str, Schema]:
         """Return all components but those that stand for null or blank, which are folded away."""
@@ -61,86 +70,92 @@ class Schemas:
             for name in pending:
                 self._component(name)
             # References into the middle of a schema add components as they are met.
-            pending = sorted(self._raw.keys() - self._done.keys())
-        return {name: schema for name, schema in self._done.items() if self._constant(name) is None}
+            pending = sorted(self._raw.keys() - self._components.keys())
+        return {
+            name: schema
+            for name, schema in self._components.items()
+            if self._constant(name) is None
+        }
 
     def resolve(self, reference: str) -> Schema | None:
         """Return the normalised component a reference names, or None inside a cycle."""
-        return self._component(reference.removeprefix(PREFIX))
+        return self._component(reference.removeprefix(COMPONENT_PREFIX))
 
-    def schema(self, raw: Any, at: str) -> Schema:
+    def normalise(self, raw: Any, pointer: str) -> Schema:
         """Return the normalised form of a schema."""
         if raw is True:
             return {}
         if raw is False:
-            self.report(at, "a schema that allows nothing; taken as any type")
+            self.report(pointer, "a schema that allows nothing; taken as any type")
             return {}
-        found = as_mapping(raw, at)
-        parts, nullable = self._parts(found, at)
-        kept = [part for part in parts if not is_null(split(part)[0])]
-        if kept and len(kept) < len(parts):
+        raw_schema = as_mapping(raw, pointer)
+        parts, nullable = self._parts(raw_schema, pointer)
+        non_null = [part for part in parts if not is_null(split(part)[0])]
+        if non_null and len(non_null) < len(parts):
             # `allOf: [$ref, {type: null}]` is how drf-spectacular marks a reference as nullable.
-            nullable, parts = True, kept
+            nullable, parts = True, non_null
         notes: Schema = {}
         core: Schema = {}
         for part in parts:
-            inner, own = split(part)
-            notes |= own
-            both = self._merger.intersect(core, inner, at)
+            inner, part_notes = split(part)
+            notes |= part_notes
+            both = self._merger.intersect(core, inner, pointer)
             if both is None:
-                self.report(at, "its parts exclude each other; the first ones are kept")
+                self.report(pointer, "its parts exclude each other; the first ones are kept")
             else:
                 core = both
         if nullable:
             core = union([core, NULL])
-        notes |= self._annotations(found, at)
+        notes |= self._annotations(raw_schema, pointer)
         if core.get("type") == "integer" and isinstance(notes.get("default"), float):
             notes["default"] = int(notes["default"])
         return core | notes
 
-    def reference(self, target: Any, at: str) -> Schema:
+    def reference(self, target: Any, pointer: str) -> Schema:
         """Return what a reference stands for: a reference, or the constant it names.
 
         Raises:
             SchemaError: The document has nothing there, or it is outside the document.
         """
-        text = as_text(target, at)
+        text = as_text(target, pointer)
         if not text.startswith("#/"):
             reason = f"it refers to {text!r}, outside of the document"
-            raise SchemaError(f"#{at}", reason, "Bundle the document into one file first")
-        path = tokens(text)
+            raise SchemaError(f"#{pointer}", reason, "Bundle the document into one file first")
+        path = split_pointer(text)
         if lookup(self._document, path) is MISSING:
             reason = f"it refers to {text!r}, which the document does not hold"
-            raise SchemaError(f"#{at}", reason, _REMEDY)
+            raise SchemaError(f"#{pointer}", reason, FIX_DOCUMENT)
         whole = path[:2] == ("components", "schemas") and len(path) == 3
-        name = self._plain[path[2]] if whole else self._named(text, path)
+        name = self._valid_names[path[2]] if whole else self._promote_inner_schema(text, path)
         constant = self._constant(name)
-        return {"$ref": PREFIX + name} if constant is None else constant
+        return {"$ref": COMPONENT_PREFIX + name} if constant is None else constant
 
     def _component(self, name: str) -> Schema | None:
-        if name not in self._done:
-            if name in self._doing:
+        if name not in self._components:
+            if name in self._in_progress:
                 return None
-            self._doing.add(name)
-            at = self._where[name]
-            if self._loops(tokens(at)):
-                self.report(at, "it is a part of itself; taken as any type")
-                self._done[name] = {}
+            self._in_progress.add(name)
+            pointer = self._pointers[name]
+            if self._contains_itself(split_pointer(pointer)):
+                self.report(pointer, "it is a part of itself; taken as any type")
+                self._components[name] = {}
             else:
-                self._done[name] = self.schema(self._raw[name], at)
-            self._doing.discard(name)
-        return self._done[name]
+                self._components[name] = self.normalise(self._raw[name], pointer)
+            self._in_progress.discard(name)
+        return self._components[name]
 
-    def _named(self, target: str, path: tuple[str, ...]) -> str:
+    def _promote_inner_schema(self, target: str, path: tuple[str, ...]) -> str:
         """Make what a reference into the middle of something names a component of its own."""
         key = "/".join(path)
-        if key not in self._given:
+        if key not in self._promoted_names:
             structure = {"$defs", "components", "definitions", "items", "properties", "schemas"}
-            name = joined([token for token in path if token not in structure], self._raw)
-            self._given[key] = name
+            name = new_component_name(
+                [token for token in path if token not in structure], self._raw
+            )
+            self._promoted_names[key] = name
             self._raw[name] = lookup(self._document, path)
-            self._where[name] = child("", *path)
-        return self._given[key]
+            self._pointers[name] = join_pointer("", *path)
+        return self._promoted_names[key]
 
     def _constant(self, name: str) -> Schema | None:
         """Return null or blank where a component stands for that and nothing else."""
@@ -149,49 +164,51 @@ class Schemas:
         core, _ = split(self._component(name) or {})
         return core if core in (NULL, BLANK) else None
 
-    def _loops(self, path: tuple[str, ...]) -> bool:
+    def _contains_itself(self, path: tuple[str, ...]) -> bool:
         """Whether what stands at `path` is an alternative or a part of itself."""
         seen: set[tuple[str, ...]] = set()
         pending = [path]
         while pending:
-            for target in direct(lookup(self._document, pending.pop())):
-                if (found := tokens(target)) == path:
+            for target in direct_references(lookup(self._document, pending.pop())):
+                if (target_path := split_pointer(target)) == path:
                     return True
-                if found not in seen:
-                    seen.add(found)
-                    pending.append(found)
+                if target_path not in seen:
+                    seen.add(target_path)
+                    pending.append(target_path)
         return False
 
-    def _parts(self, raw: Mapping[str, Any], at: str) -> tuple[list[Schema], bool]:
+    def _parts(self, raw: Mapping[str, Any], pointer: str) -> tuple[list[Schema], bool]:
         """Return the schemas that have to hold at once, and whether null is allowed besides."""
         nullable = raw.get("nullable") is True
         parts: list[Schema] = []
         if "$ref" in raw:
-            parts.append(self.reference(raw["$ref"], child(at, "$ref")))
+            parts.append(self.reference(raw["$ref"], join_pointer(pointer, "$ref")))
             if self.legacy:
                 silent = {"$ref", "nullable", "example", *PROSE}
                 ignored = sorted(key for key in raw.keys() - silent if key[:2] != "x-")
                 if ignored:
                     names = ", ".join(ignored)
-                    self.report(at, f"OpenAPI 3.0 ignores keys beside a $ref: {names}")
+                    self.report(pointer, f"OpenAPI 3.0 ignores keys beside a $ref: {names}")
                 return parts, nullable
-        for key in sorted(LOST & raw.keys()):
-            self.report(child(at, key), f"`{key}` cannot be represented; it is dropped")
-        if own := typed(raw, at, self):
-            parts.append(union(own))
+        for key in sorted(UNSUPPORTED & raw.keys()):
+            self.report(join_pointer(pointer, key), f"`{key}` cannot be represented; it is dropped")
+        if type_cores := split_by_type(raw, pointer, self):
+            parts.append(union(type_cores))
         if "allOf" in raw:
-            where = child(at, "allOf")
+            where = join_pointer(pointer, "allOf")
             for index, value in enumerate(as_sequence(raw["allOf"], where)):
-                parts.append(self.schema(value, child(where, index)))
-        parts += [self._union(raw, key, at) for key in ("oneOf", "anyOf") if key in raw]
+                parts.append(self.normalise(value, join_pointer(where, index)))
+        parts += [self._union(raw, key, pointer) for key in ("oneOf", "anyOf") if key in raw]
         if "discriminator" in raw and not raw.keys() & {"anyOf", "oneOf"}:
-            self.report(child(at, "discriminator"), "there is no union beside it; it is dropped")
+            self.report(
+                join_pointer(pointer, "discriminator"), "there is no union beside it; it is dropped"
+            )
         return parts, nullable
 
-    def _union(self, raw: Mapping[str, Any], key: str, at: str) -> Schema:
-        where = child(at, key)
+    def _union(self, raw: Mapping[str, Any], key: str, pointer: str) -> Schema:
+        where = join_pointer(pointer, key)
         listed = [
-            self.schema(value, child(where, index))
+            self.normalise(value, join_pointer(where, index))
             for index, value in enumerate(as_sequence(raw[key], where))
         ]
         if not listed:
@@ -201,27 +218,29 @@ class Schemas:
         for name in lost:
             self.report(where, f"`{name}` stands on some alternatives only; it is dropped there")
         if "discriminator" in raw:
-            if not taggable(core):
-                self.report(child(at, "discriminator"), f"{NOT_OBJECTS}; it is dropped")
-            core = tagged(core, self._discriminator(raw, at))
+            if not may_be_discriminated(core):
+                self.report(join_pointer(pointer, "discriminator"), f"{NOT_OBJECTS}; it is dropped")
+            core = discriminated(core, self._discriminator(raw, pointer))
         return core | notes
 
-    def _discriminator(self, raw: Mapping[str, Any], at: str) -> Schema:
-        where = child(at, "discriminator")
-        found = as_mapping(raw["discriminator"], where)
-        name = as_text(found.get("propertyName"), child(where, "propertyName"))
+    def _discriminator(self, raw: Mapping[str, Any], pointer: str) -> Schema:
+        where = join_pointer(pointer, "discriminator")
+        discriminator = as_mapping(raw["discriminator"], where)
+        name = as_text(discriminator.get("propertyName"), join_pointer(where, "propertyName"))
         mapping: Schema = {}
-        below = child(where, "mapping")
-        for value, target in as_mapping(found.get("mapping") or {}, below).items():
-            text = as_text(target, child(below, value))
+        below = join_pointer(where, "mapping")
+        for value, target in as_mapping(discriminator.get("mapping") or {}, below).items():
+            text = as_text(target, join_pointer(below, value))
             # A bare component name is allowed in a mapping.
-            full = PREFIX + child("", text)[1:] if text in self._plain else text
-            reference = self.reference(full, child(below, value))
+            full = (
+                COMPONENT_PREFIX + join_pointer("", text)[1:] if text in self._valid_names else text
+            )
+            reference = self.reference(full, join_pointer(below, value))
             if "$ref" in reference:
                 mapping[value] = reference["$ref"]
         return {"propertyName": name, "mapping": mapping}
 
-    def _annotations(self, raw: Mapping[str, Any], at: str) -> Schema:
+    def _annotations(self, raw: Mapping[str, Any], pointer: str) -> Schema:
         if self.legacy and "$ref" in raw:
             raw = {key: raw[key] for key in raw if key in PROSE or key == "example"}
         notes: Schema = {flag: True for flag in FLAGS if raw.get(flag) is True}
@@ -238,5 +257,5 @@ def _is_shallow(raw: Any) -> bool:
     """Whether a component may stand for a constant, and is cheap to look into."""
     if not isinstance(raw, Mapping):
         return True
-    found = cast("Mapping[str, Any]", raw)
-    return not found.keys() & _NESTING or bool(found.keys() & {"const", "enum"})
+    schema = cast("Mapping[str, Any]", raw)
+    return not schema.keys() & _NESTING or bool(schema.keys() & {"const", "enum"})

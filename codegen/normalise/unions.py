@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .keywords import FLAGS, NULL, Schema, branches, is_null, split
-from .walk import bare
+from .walk import without_prose
 
-__all__ = ["NOT_OBJECTS", "common_annotations", "taggable", "tagged", "union"]
+__all__ = ["NOT_OBJECTS", "common_annotations", "discriminated", "may_be_discriminated", "union"]
 
 
 NOT_OBJECTS: Final = "not every alternative is an object"
@@ -19,38 +19,38 @@ def union(cores: Iterable[Mapping[str, Any]]) -> Schema:
 
     No core at all, like an empty one, allows anything.
     """
-    kept: list[Schema] = []
-    known: list[Schema] = []
+    alternatives: list[Schema] = []
+    seen: list[Schema] = []
     nullable = False
     for core in cores:
         for branch in branches(core):
             if is_null(branch):
                 nullable = True
-            elif (plain := bare(branch)) not in known:
-                known.append(plain)
-                kept.append(branch)
+            elif (plain := without_prose(branch)) not in seen:
+                seen.append(plain)
+                alternatives.append(branch)
     # The empty schema allows null already.
-    if nullable and {} not in kept:
-        kept.append(dict(NULL))
-    if len(kept) < 2:
-        return kept[0] if kept else {}
-    return {"anyOf": kept}
+    if nullable and {} not in alternatives:
+        alternatives.append(dict(NULL))
+    if len(alternatives) < 2:
+        return alternatives[0] if alternatives else {}
+    return {"anyOf": alternatives}
 
 
-def taggable(core: Schema) -> bool:
+def may_be_discriminated(core: Schema) -> bool:
     """Whether each alternative but null is an object, or may be one."""
     variants = [branch for branch in branches(core) if not is_null(branch)]
     return all(branch.get("type", "object") == "object" and branch for branch in variants)
 
 
-def tagged(core: Schema, discriminator: Mapping[str, Any]) -> Schema:
+def discriminated(core: Schema, discriminator: Mapping[str, Any]) -> Schema:
     """Return the alternatives of a core as a discriminated union, null beside it."""
-    found = branches(core)
-    variants = [branch for branch in found if not is_null(branch)]
-    if not variants or not taggable(core):
+    alternatives = branches(core)
+    variants = [branch for branch in alternatives if not is_null(branch)]
+    if not variants or not may_be_discriminated(core):
         return core
     built: Schema = {"oneOf": variants, "discriminator": dict(discriminator)}
-    return union([built, NULL]) if len(variants) < len(found) else built
+    return union([built, NULL]) if len(variants) < len(alternatives) else built
 
 
 def common_annotations(schemas: Iterable[Mapping[str, Any]]) -> tuple[Schema, list[str]]:

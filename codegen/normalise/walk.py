@@ -7,116 +7,46 @@ in data. That knowledge is here, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
-from codegen.json_access import child
+from codegen.json_access import join_pointer
+from codegen.json_schema import iter_schemas, rewrite
 
 from .keywords import PROSE, Schema
 
 __all__ = [
     "METHODS",
-    "Site",
-    "bare",
-    "direct",
-    "every",
+    "SchemaSite",
+    "direct_references",
     "references",
-    "rewrite",
-    "sites",
-    "subschemas",
+    "schema_sites",
+    "without_prose",
 ]
 
-_ONE = (
-    "additionalItems",
-    "additionalProperties",
-    "contains",
-    "contentSchema",
-    "else",
-    "if",
-    "items",
-    "not",
-    "propertyNames",
-    "then",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-)
-_LIST = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
-_MAP = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
-Site: TypeAlias = tuple[str, dict[str, Any], str]
+SchemaSite: TypeAlias = tuple[str, dict[str, Any], str]
 METHODS: Final = ("delete", "get", "patch", "post", "put")
 
 
-def subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield the path to, and the value of, each schema that stands directly in a schema."""
-    for key in _ONE:
-        if isinstance(schema.get(key), Mapping):
-            yield (key,), schema[key]
-    for key in _LIST:
-        if isinstance(schema.get(key), list):
-            for index, value in enumerate(schema[key]):
-                yield (key, index), value
-    for key in _MAP:
-        if isinstance(schema.get(key), Mapping):
-            for name, value in schema[key].items():
-                yield (key, name), value
-
-
-def every(schema: Any, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each schema in a schema, itself included, with its pointer."""
-    if not isinstance(schema, Mapping):
-        return
-    found = cast("Mapping[str, Any]", schema)
-    yield at, found
-    for path, value in subschemas(found):
-        yield from every(value, child(at, *path))
-
-
-def direct(schema: Any) -> Iterator[str]:
+def direct_references(schema: Any) -> Iterator[str]:
     """Yield what a schema refers to as a whole: not from a property or an item of it."""
     if not isinstance(schema, Mapping):
         return
-    found = cast("Mapping[str, Any]", schema)
-    if isinstance(found.get("$ref"), str):
-        yield found["$ref"]
+    node = cast("Mapping[str, Any]", schema)
+    if isinstance(node.get("$ref"), str):
+        yield node["$ref"]
     for key in ("allOf", "anyOf", "oneOf"):
-        if isinstance(found.get(key), list):
-            for value in found[key]:
-                yield from direct(value)
+        if isinstance(node.get(key), list):
+            for value in node[key]:
+                yield from direct_references(value)
 
 
-def rewrite(schema: Schema, change: Callable[[Schema, str], Schema], at: str = "") -> Schema:
-    """Rebuild a normalised schema from the innermost schema outwards.
-
-    Args:
-        schema: The schema. It is not changed.
-        change: Takes a schema, whose inner schemas are done, and its pointer; returns the new one.
-        at: The pointer of `schema`.
-    """
-    built = dict(schema)
-    for key in _ONE:
-        if isinstance(built.get(key), Mapping):
-            built[key] = rewrite(built[key], change, child(at, key))
-    for key in _LIST:
-        if isinstance(built.get(key), list):
-            built[key] = [
-                rewrite(value, change, child(at, key, index))
-                for index, value in enumerate(built[key])
-            ]
-    for key in _MAP:
-        if isinstance(built.get(key), Mapping):
-            built[key] = {
-                name: rewrite(value, change, child(at, key, name))
-                for name, value in built[key].items()
-            }
-    return change(built, at)
-
-
-def bare(schema: Schema) -> Schema:
+def without_prose(schema: Schema) -> Schema:
     """Return a normalised schema without its prose, for comparing."""
-    return rewrite(schema, lambda found, _: {key: found[key] for key in found if key not in PROSE})
+    return rewrite(schema, lambda node, _: {key: node[key] for key in node if key not in PROSE})
 
 
-def sites(document: Mapping[str, Any]) -> Iterator[Site]:
+def schema_sites(document: Mapping[str, Any]) -> Iterator[SchemaSite]:
     """Yield the places of a document that hold a schema: pointer, holder and key.
 
     In a document of one's own, `holder[key]` may be replaced.
@@ -124,82 +54,86 @@ def sites(document: Mapping[str, Any]) -> Iterator[Site]:
     Broken parts are passed over: the stages that read them say what is wrong.
     """
     components = _object(document.get("components"))
-    at = "/components"
+    pointer = "/components"
     schemas = _object(components.get("schemas"))
     for name in schemas:
-        yield child(at, "schemas", name), schemas, name
+        yield join_pointer(pointer, "schemas", name), schemas, name
     for kind, reader in (("parameters", _parameter), ("headers", _parameter)):
         for name, value in _object(components.get(kind)).items():
-            yield from reader(_object(value), child(at, kind, name))
+            yield from reader(_object(value), join_pointer(pointer, kind, name))
     for kind in ("requestBodies", "responses"):
         for name, value in _object(components.get(kind)).items():
-            yield from _body(_object(value), child(at, kind, name))
+            yield from _body(_object(value), join_pointer(pointer, kind, name))
     for where, items in (
         ("/paths", document.get("paths")),
-        (child(at, "pathItems"), components.get("pathItems")),
+        (join_pointer(pointer, "pathItems"), components.get("pathItems")),
     ):
         for path, item in _object(items).items():
-            yield from _path_item(_object(item), child(where, path))
+            yield from _path_item(_object(item), join_pointer(where, path))
 
 
 def references(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the pointer and the target of every reference in a document."""
-    for at, holder, key in sites(document):
-        for where, schema in every(holder[key], at):
+    for pointer, holder, key in schema_sites(document):
+        for where, schema in iter_schemas(holder[key], pointer):
             if "$ref" in schema:
-                yield child(where, "$ref"), schema["$ref"]
-    for at, holder in _holders(document):
+                yield join_pointer(where, "$ref"), schema["$ref"]
+    for pointer, holder in _reference_holders(document):
         if "$ref" in holder:
-            yield child(at, "$ref"), holder["$ref"]
+            yield join_pointer(pointer, "$ref"), holder["$ref"]
 
 
-def _holders(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _reference_holders(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield what may be a reference without being a schema."""
     components = _object(document.get("components"))
     for kind in ("headers", "parameters", "pathItems", "requestBodies", "responses"):
         for name, value in _object(components.get(kind)).items():
-            yield child("/components", kind, name), _object(value)
+            yield join_pointer("/components", kind, name), _object(value)
     for path, raw in _object(document.get("paths")).items():
-        at, item = child("/paths", path), _object(raw)
-        yield at, item
-        yield from _listed(item.get("parameters"), child(at, "parameters"))
+        pointer, item = join_pointer("/paths", path), _object(raw)
+        yield pointer, item
+        yield from _iter_objects(item.get("parameters"), join_pointer(pointer, "parameters"))
         for method in METHODS:
-            operation, where = _object(item.get(method)), child(at, method)
-            yield from _listed(operation.get("parameters"), child(where, "parameters"))
-            yield child(where, "requestBody"), _object(operation.get("requestBody"))
+            operation, where = _object(item.get(method)), join_pointer(pointer, method)
+            yield from _iter_objects(operation.get("parameters"), join_pointer(where, "parameters"))
+            yield join_pointer(where, "requestBody"), _object(operation.get("requestBody"))
             for code, response in _object(operation.get("responses")).items():
-                yield child(where, "responses", code), _object(response)
+                yield join_pointer(where, "responses", code), _object(response)
 
 
-def _path_item(item: dict[str, Any], at: str) -> Iterator[Site]:
-    for where, parameter in _listed(item.get("parameters"), child(at, "parameters")):
+def _path_item(item: dict[str, Any], pointer: str) -> Iterator[SchemaSite]:
+    for where, parameter in _iter_objects(
+        item.get("parameters"), join_pointer(pointer, "parameters")
+    ):
         yield from _parameter(parameter, where)
     for method in METHODS:
-        operation, below = _object(item.get(method)), child(at, method)
-        for where, parameter in _listed(operation.get("parameters"), child(below, "parameters")):
+        operation, below = _object(item.get(method)), join_pointer(pointer, method)
+        for where, parameter in _iter_objects(
+            operation.get("parameters"), join_pointer(below, "parameters")
+        ):
             yield from _parameter(parameter, where)
-        yield from _body(_object(operation.get("requestBody")), child(below, "requestBody"))
+        yield from _body(_object(operation.get("requestBody")), join_pointer(below, "requestBody"))
         for code, response in _object(operation.get("responses")).items():
-            yield from _body(_object(response), child(below, "responses", code))
+            yield from _body(_object(response), join_pointer(below, "responses", code))
 
 
-def _parameter(parameter: dict[str, Any], at: str) -> Iterator[Site]:
+def _parameter(parameter: dict[str, Any], pointer: str) -> Iterator[SchemaSite]:
     if "schema" in parameter:
-        yield child(at, "schema"), parameter, "schema"
-    yield from _body(parameter, at)
+        yield join_pointer(pointer, "schema"), parameter, "schema"
+    yield from _body(parameter, pointer)
 
 
-def _body(body: dict[str, Any], at: str) -> Iterator[Site]:
+def _body(body: dict[str, Any], pointer: str) -> Iterator[SchemaSite]:
     for media, raw in _object(body.get("content")).items():
         content = _object(raw)
         if "schema" in content:
-            yield child(at, "content", media, "schema"), content, "schema"
+            yield join_pointer(pointer, "content", media, "schema"), content, "schema"
 
 
-def _listed(values: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _iter_objects(values: Any, pointer: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(values, list):
         for index, value in enumerate(cast("list[Any]", values)):
-            yield child(at, index), _object(value)
+            yield join_pointer(pointer, index), _object(value)
 
 
 def _object(value: Any) -> dict[str, Any]:

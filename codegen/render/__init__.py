@@ -1,1 +1,1 @@
-"""The render stage: the tree of resources to source text."""
+"""The render stage: source text from the tree of resources."""

@@ -1,22 +1,22 @@
-"""Printing `docs/reference.md`: every method, its endpoint, scope, limits and paging."""
+"""Render `docs/reference.md`: every method with its endpoint, scope, limits and pagination."""
 
 from __future__ import annotations
 
 from codegen.surface.tree import Method, Surface
 
-from .header import BANNER
+from .text import BANNER
 
 __all__ = ["reference"]
 
 
 def reference(surface: Surface) -> str:
-    """Print one table for each top-level resource."""
+    """Return the page: one table for each top-level resource."""
     lines = [
         f"<!-- {BANNER.lstrip('# ')} -->",
         "# Reference",
         "",
         f"{len(surface.methods)} methods on {len(surface.resources)} top-level resources. Limits"
-        " are rate-limit buckets; a scope in brackets means that PostHog's schema names none.",
+        " are rate-limit buckets. `[unknown]` means that PostHog's schema lists no scope.",
         "",
     ]
     by_family: dict[str, list[Method]] = {}
@@ -40,12 +40,12 @@ def _row(method: Method) -> str:
     scope = ", ".join(operation.scopes) or (
         "no key" if not operation.api_key_allowed else "[unknown]"
     )
-    paging = operation.pagination.style if operation.pagination else ""
+    detect_pagination = operation.pagination.style if operation.pagination else ""
     cells = (
         f"`{operation.id}`",
         f"`{operation.method} {path}`",
         scope,
         ", ".join(operation.buckets),
-        paging,
+        detect_pagination,
     )
     return "| " + " | ".join(cells) + " |"

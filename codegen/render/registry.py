@@ -1,4 +1,4 @@
-"""Printing the registry: every operation as data, one module a family."""
+"""Render the registry: every operation as data, one module for each family."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from codegen.annotations import references
+from codegen.graph import reachable
+from codegen.json_schema import reference_graph
 from codegen.surface.tree import Method, Resource, Surface
 
-from .header import BANNER
+from .text import BANNER
 
-__all__ = ["constants", "registry_files"]
+__all__ = ["constant_names", "registry_files"]
 
 _MODULE_NAMES = frozenset({"OPERATIONS"})
-"""Names that a family's module defines beside its operations."""
+"""Names that the module of a family defines beside its operations."""
 
 
-def constants(resource: Resource) -> dict[str, str]:
-    """Name the constants of a family by operation: `error_tracking.issues.get` → `ISSUES_GET`."""
+def constant_names(resource: Resource) -> dict[str, str]:
+    """Return the name of each operation's constant: `error_tracking.issues.get` → `ISSUES_GET`."""
     names: dict[str, str] = {}
     taken = set(_MODULE_NAMES)
     for operation in sorted(m.operation.id for m in _methods(resource)):
@@ -32,12 +33,12 @@ def constants(resource: Resource) -> dict[str, str]:
 
 
 def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, str]:
-    """Print every file of the registry, by path below the package.
+    """Return the text of each file of the registry, by path in the package.
 
     Args:
-        surface: What to print.
-        standalone: Whether the files belong to a package other than ours, whose models are its
-            own.
+        surface: The surface to render.
+        standalone: Whether the files belong to a package of their own. Its operations then name
+            the package, because their models are not those of `asyncposthog`.
     """
     files = {f"registry/families/{r.family}.py": _family(r, standalone) for r in surface.resources}
     files["registry/families/__init__.py"] = (
@@ -50,16 +51,16 @@ def registry_files(surface: Surface, *, standalone: bool = False) -> dict[str, s
 
 def _family(resource: Resource, standalone: bool) -> str:
     methods = sorted(_methods(resource), key=lambda method: method.operation.id)
-    named = constants(resource)
+    names_by_operation = constant_names(resource)
     used = {"Operation"}
     definitions: list[str] = []
     for method in methods:
-        name = named[method.operation.id]
+        name = names_by_operation[method.operation.id]
         literal = _literal(method.operation, used)
         if standalone:
             literal = f"{literal[:-1]}, package=_PACKAGE)"
         definitions.append(f"{name} = {literal}")
-    names = ", ".join(named[method.operation.id] for method in methods)
+    names = ", ".join(names_by_operation[method.operation.id] for method in methods)
     return "\n".join([
         BANNER,
         f'"""The operations of `{resource.family}`."""',
@@ -83,7 +84,7 @@ def _methods(resource: Resource) -> Iterator[Method]:
 
 
 def _literal(value: Any, used: set[str]) -> str:
-    """Write a frozen dataclass as a call with the fields that differ from their defaults."""
+    """Return the source of a frozen dataclass: a call with the fields that are not the default."""
     if is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__
         used.add(name)
@@ -106,7 +107,7 @@ def _index(surface: Surface) -> str:
         for name, facts in sorted(_limits(surface.buckets).items())
     )
     return f'''{BANNER}
-"""Every operation of the API as data, loaded family by family as it is asked for."""
+"""All operations of the API as data. A family is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -138,19 +139,20 @@ def _by_id() -> dict[str, Operation]:
 
 
 def find(id: str) -> Operation:
-    """Return the operation of a public name, as `feature_flags.list`.
+    """Return the operation with a public name, such as `feature_flags.list`.
 
     Raises:
-        KeyError: No operation is called so.
+        KeyError: There is no operation with this name.
     """
     return _by_id()[id]
 
 
 @cache
 def schemas() -> Mapping[str, Any]:
-    """Return the JSON schemas that bodies and answers name, by component."""
+    """Return the JSON schemas of request and response bodies, by component."""
+    # Imported here because the client itself never needs the schemas, only the emulator does.
     import json
-    from importlib import resources  # only the emulator and validators come here
+    from importlib import resources
 
     text = resources.files(__name__).joinpath("schemas.json").read_text(encoding="utf-8")
     return json.loads(text)["components"]["schemas"]
@@ -165,9 +167,9 @@ def _limits(buckets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _schemas(surface: Surface) -> str:
-    """Print the schemas reachable from bodies and answers, one to a line."""
+    """Return `schemas.json`: the schemas reachable from bodies and responses, one on each line."""
     components = surface.document["components"]["schemas"]
-    pending = [
+    roots = [
         name
         for method in surface.methods
         for name in (
@@ -176,15 +178,10 @@ def _schemas(surface: Surface) -> str:
         )
         if name
     ]
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name not in seen and name in components:
-            seen.add(name)
-            pending += references(components[name])
+    names = reachable(roots, reference_graph(components))
     lines = ",\n".join(
         f"{json.dumps(name)}:{json.dumps(components[name], sort_keys=True, separators=(',', ':'))}"
-        for name in sorted(seen)
+        for name in sorted(names)
     )
     comment = json.dumps(BANNER.lstrip("# "))
     return f'{{"$comment":{comment},"components":{{"schemas":{{\n{lines}\n}}}}}}\n'

@@ -1,12 +1,12 @@
 """The surface stage: a normalised, patched document to resources and methods."""
 
-from .build import Released, build_surface
+from .build import ReleasedNames, build_surface
 from .tree import Argument, Method, Resource, SkippedOperation, Surface
 
 __all__ = [
     "Argument",
     "Method",
-    "Released",
+    "ReleasedNames",
     "Resource",
     "SkippedOperation",
     "Surface",

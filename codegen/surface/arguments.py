@@ -6,62 +6,70 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asyncposthog.operation import Body, Parameter
-from codegen.annotations import argument, component_of, is_object, references, resolve
 from codegen.json_access import mapping, objects, properties, strings
+from codegen.json_schema import component_of, reference_to, references, resolve
 from codegen.naming import python_name
 from codegen.overrides import OperationOverrides
 
-from .inline_schemas import Components
+from .annotations import argument_annotation, is_object
+from .inline_schemas import ComponentRegistry
 from .tree import Argument
 
-_BODY_NAMES = frozenset({"registry"})
+_RESERVED_NAMES = frozenset({"registry"})
 """Names that the body of a method uses, beside those of its own arguments."""
 
-__all__ = ["Names", "body_of", "field_arguments", "parameter_arguments", "parameters_of"]
+__all__ = [
+    "NameAllocator",
+    "build_body",
+    "build_parameters",
+    "field_arguments",
+    "parameter_arguments",
+    "parameter_components",
+]
 
 
-class Names:
+class NameAllocator:
     """The Python names of one signature: each is given once.
 
     Args:
         wires: The wire names that are to come. One that is a Python name as it stands keeps it.
     """
 
-    def __init__(self, wires: Iterable[str]) -> None:
+    def __init__(self, wire_names: Iterable[str]) -> None:
         """Start with none taken."""
-        self._exact = frozenset(wires)
+        self._exact = frozenset(wire_names)
         self._taken: dict[str, str] = {}
 
-    def give(self, wire: str) -> str:
+    def allocate(self, wire: str) -> str:
         """Return the Python name for a wire name; a second claim gets an underscore."""
         name = python_name(wire)
-        while name in self._taken or name in _BODY_NAMES or name in self._exact - {wire}:
+        while name in self._taken or name in _RESERVED_NAMES or name in self._exact - {wire}:
             name = f"{name}_"
         self._taken[name] = wire
         return name
 
 
-def parameters_of(
+def build_parameters(
     operation: Mapping[str, Any],
     order: Sequence[str],
     components: Mapping[str, Any],
-    facts: OperationOverrides,
-    names: Names,
+    overrides: OperationOverrides,
+    names: NameAllocator,
 ) -> tuple[Parameter, ...]:
     """Describe the path (in the order of the template), query and header parameters."""
     raw = objects(operation, "parameters")
-    by_place = {(p["in"], p["name"]): p for p in raw}
-    chosen = [by_place.get(("path", name), {"in": "path", "name": name}) for name in order]
-    chosen += sorted((p for p in raw if p["in"] == "query"), key=lambda p: str(p["name"]))
-    chosen += sorted((p for p in raw if p["in"] == "header"), key=lambda p: str(p["name"]))
-    return tuple(_parameter(p, components, facts, names) for p in chosen)
+    by_location = {(p["in"], p["name"]): p for p in raw}
+    ordered = [by_location.get(("path", name), {"in": "path", "name": name}) for name in order]
+    ordered += sorted((p for p in raw if p["in"] == "query"), key=lambda p: str(p["name"]))
+    ordered += sorted((p for p in raw if p["in"] == "header"), key=lambda p: str(p["name"]))
+    return tuple(_parameter(p, components, overrides, names) for p in ordered)
 
 
 def _parameter(
     raw: Mapping[str, Any],
     components: Mapping[str, Any],
-    facts: OperationOverrides,
-    names: Names,
+    overrides: OperationOverrides,
+    names: NameAllocator,
 ) -> Parameter:
     schema = resolve(mapping(raw, "schema"), components)
     kind = schema.get("type")
@@ -72,15 +80,15 @@ def _parameter(
     name = str(raw["name"])
     return Parameter(
         name=name,
-        python_name=names.give(name),
-        where=raw["in"],
+        python_name=names.allocate(name),
+        location=raw["in"],
         required=bool(raw.get("required")) or raw["in"] == "path",
         type=kind or "any",
         format=schema.get("format"),
         enum=tuple(schema.get("enum") or ()),
         explode=raw.get("explode") is not False,
-        presence=name in (facts.get("presence") or ()),
-        multi_segment=name in (facts.get("multi_segment") or ()),
+        presence_only=name in (overrides.get("presence_only") or ()),
+        multi_segment=name in (overrides.get("multi_segment") or ()),
     )
 
 
@@ -95,23 +103,33 @@ def parameter_arguments(
     schemas = {(p["in"], p["name"]): p for p in raw}
     arguments: list[Argument] = []
     for parameter in parameters:
-        source = schemas.get((parameter.where, parameter.name), {})
-        annotation = argument(mapping(source, "schema"), components, class_of)
-        if parameter.presence:
+        source = schemas.get((parameter.location, parameter.name), {})
+        annotation = argument_annotation(mapping(source, "schema"), components, class_of)
+        if parameter.presence_only:
             annotation = "bool"
-        elif parameter.where == "path":
+        elif parameter.location == "path":
             annotation = _path_annotation(parameter)
         arguments.append(
             Argument(
                 parameter.python_name,
                 parameter.name,
-                parameter.where,
+                parameter.location,
                 annotation,
                 parameter.required,
                 str(source.get("description") or ""),
             )
         )
     return arguments
+
+
+def parameter_components(operation: Mapping[str, Any]) -> set[str]:
+    """Return the components that the parameters of an operation refer to."""
+    names: set[str] = set()
+    for parameter in objects(operation, "parameters"):
+        # A parameter sent as JSON has its schema below a media type.
+        bodies = [parameter, *mapping(parameter, "content").values()]
+        names.update(*(references(body.get("schema")) for body in bodies))
+    return names
 
 
 def _path_annotation(parameter: Parameter) -> str:
@@ -122,8 +140,11 @@ def _path_annotation(parameter: Parameter) -> str:
     return "UUID | str" if parameter.format == "uuid" else "str"
 
 
-def body_of(
-    operation: Mapping[str, Any], name: str, components: Components, facts: OperationOverrides
+def build_body(
+    operation: Mapping[str, Any],
+    name: str,
+    components: ComponentRegistry,
+    overrides: OperationOverrides,
 ) -> tuple[Body | None, Mapping[str, Any]]:
     """Describe the request body.
 
@@ -136,9 +157,9 @@ def body_of(
         return None, {}
     media, body = next(iter(content.items()))
     schema = mapping(body, "schema")
-    component = components.hoist(schema, f"{name}Request")
+    component = components.promote_inline(schema, f"{name}Request")
     resolved = resolve(schema, components.schemas)
-    flat = is_object(resolved) and facts.get("flat", True)
+    flat = is_object(resolved) and overrides.get("flat", True)
     multipart = media == "multipart/form-data"
     files = tuple(
         wire
@@ -152,7 +173,7 @@ def body_of(
             required=bool(raw.get("required")),
             flat=flat,
             files=files,
-            booleans=tuple(facts.get("booleans") or ()),
+            booleans=tuple(overrides.get("booleans") or ()),
         ),
         resolved,
     )
@@ -169,7 +190,7 @@ def field_arguments(
     schema: Mapping[str, Any],
     components: Mapping[str, Any],
     class_of: Mapping[str, str],
-    names: Names,
+    names: NameAllocator,
 ) -> tuple[list[Argument], set[str]]:
     """Annotate the fields of a flat body, or the body as one argument.
 
@@ -177,25 +198,27 @@ def field_arguments(
         The arguments, and the components their annotations may name.
     """
     if not body.flat:
-        ref = {"$ref": f"#/components/schemas/{body.schema}"} if body.schema else schema
-        annotation = argument(ref, components, class_of)
-        one = Argument(names.give("body"), "body", "body", annotation, body.required)
-        return [one], references(ref)
-    needed = set(strings(schema, "required")) if body.required else set[str]()
+        ref = reference_to(body.schema) if body.schema else schema
+        annotation = argument_annotation(ref, components, class_of)
+        body_argument = Argument(names.allocate("body"), "body", "body", annotation, body.required)
+        return [body_argument], references(ref)
+    required = set(strings(schema, "required")) if body.required else set[str]()
     arguments: list[Argument] = []
     used: set[str] = set()
     for wire, field in properties(schema).items():
         if _read_only(field, components):
             continue
         used |= references(field)
-        annotation = "FileInput" if wire in body.files else argument(field, components, class_of)
+        annotation = (
+            "FileInput" if wire in body.files else argument_annotation(field, components, class_of)
+        )
         arguments.append(
             Argument(
-                names.give(wire),
+                names.allocate(wire),
                 wire,
                 "field",
                 annotation,
-                wire in needed,
+                wire in required,
                 str(field.get("description") or ""),
             )
         )

@@ -14,28 +14,35 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
-from asyncposthog.operation import Body, Operation, Owner, Pagination
-from codegen.annotations import references, resolve
-from codegen.diagnostics import Finding
-from codegen.json_access import child, mapping, objects, properties, strings
+from asyncposthog.operation import Body, Operation, Pagination
+from codegen.diagnostics import Diagnostic
+from codegen.graph import propagate_users
+from codegen.json_access import join_pointer, mapping, objects, properties, strings
+from codegen.json_schema import reference_graph, resolve
 from codegen.naming import (
     Route,
     class_names,
     method_names,
     parse_route,
-    path_problem,
+    path_error,
     resource_class,
 )
-from codegen.overrides import OperationOverrides, Overrides, facts_for
+from codegen.overrides import OperationOverrides, Overrides, overrides_for
 
-from .arguments import Names, body_of, field_arguments, parameter_arguments, parameters_of
-from .inline_schemas import Components
-from .paging import is_list, paging
-from .responses import Answer, answer_of, declared_answer
+from .arguments import (
+    NameAllocator,
+    build_body,
+    build_parameters,
+    field_arguments,
+    parameter_arguments,
+    parameter_components,
+)
+from .inline_schemas import ComponentRegistry
+from .pagination import detect_pagination, is_list
+from .responses import MethodResponse, declared_response, method_response
 from .tree import Argument, Method, Resource, SkippedOperation, Surface
-from .usage import usage
 
-__all__ = ["Released", "build_surface"]
+__all__ = ["ReleasedNames", "build_surface"]
 
 METHODS = ("get", "post", "put", "patch", "delete")
 _MODULE_NAMES = frozenset({
@@ -49,7 +56,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class ReleasedNames:
     """Names already settled: methods by `GET /api/…/`, classes by component."""
 
     methods: Mapping[str, str]
@@ -64,56 +71,61 @@ class _PendingMethod:
     method: str
     name: str
     raw: Mapping[str, Any]
-    facts: OperationOverrides
+    overrides: OperationOverrides
     route: Route
-    pages: Pagination | None
-    answer: Answer
+    pagination: Pagination | None
+    response: MethodResponse
     body: Body | None
     body_schema: Mapping[str, Any]
 
 
-def build_surface(document: Mapping[str, Any], overrides: Overrides, released: Released) -> Surface:
+def build_surface(
+    document: Mapping[str, Any], overrides: Overrides, released: ReleasedNames
+) -> Surface:
     """Build the tree. What two things want the name of is settled by rule, with a finding."""
-    findings: list[Finding] = []
+    diagnostics: list[Diagnostic] = []
 
     def report(method: str, path: str, reason: str) -> None:
-        findings.append(Finding(child("", "paths", path, method), reason))
+        diagnostics.append(Diagnostic(join_pointer("", "paths", path, method), reason))
 
-    components = Components(document["components"]["schemas"])
+    components = ComponentRegistry(document["components"]["schemas"])
     raw = {(m, p): o for p, m, o in _operations(document)}
-    facts = {key: facts_for(overrides, f"{key[0].upper()} {key[1]}") for key in raw}
-    settled = {
-        f"{method.upper()} {path}": str(fact.get("name"))
-        for (method, path), fact in facts.items()
-        if fact.get("name")
+    overrides_of = {key: overrides_for(overrides, f"{key[0].upper()} {key[1]}") for key in raw}
+    names_in_overrides = {
+        f"{method.upper()} {path}": str(entry.get("name"))
+        for (method, path), entry in overrides_of.items()
+        if entry.get("name")
     }
-    shapes = [
-        (m, p, is_list(m, _answer_schema(raw[m, p], facts[m, p], components))) for m, p in raw
+    listed = [
+        (m, p, is_list(m, _response_schema(raw[m, p], overrides_of[m, p], components)))
+        for m, p in raw
     ]
-    names = method_names(shapes, {**released.methods, **settled}, report)
-    drafts = [
-        _draft(key, names[key], raw[key], facts[key], components)
+    names = method_names(listed, {**released.methods, **names_in_overrides}, report)
+    pending_methods = [
+        _pending_method(key, names[key], raw[key], overrides_of[key], components)
         for key in sorted(raw, key=lambda key: names[key])
     ]
-    drafts = _relax_guessed_bodies(drafts)
+    pending_methods = _relax_guessed_bodies(pending_methods)
     class_of = class_names(components.schemas, released.models)
     methods: list[Method] = []
     used: dict[str, set[str]] = {}
-    patched = {d.route.path: d for d in drafts if d.method == "patch"}
-    for draft in drafts:
-        family = draft.name.split(".")[0]
-        for root in draft.answer.roots:
-            used.setdefault(family, set()).add(root)
-        method, requested = _method(draft, components, class_of, overrides)
+    patched = {d.route.path: d for d in pending_methods if d.method == "patch"}
+    for pending in pending_methods:
+        family = pending.name.split(".")[0]
+        for component in pending.response.components:
+            used.setdefault(family, set()).add(component)
+        method, requested = _method(pending, components, class_of, overrides)
         used.setdefault(f"{family}!request", set()).update(requested)
-        sibling = patched.get(draft.route.path)
-        if draft.method == "delete" and _soft(draft, sibling):
+        sibling = patched.get(pending.route.path)
+        if pending.method == "delete" and _is_soft_delete(pending, sibling):
             assert sibling is not None
-            methods += _soft_delete(draft, _method(sibling, components, class_of, overrides)[0])
+            methods += _soft_delete_methods(
+                pending, _method(sibling, components, class_of, overrides)[0]
+            )
         else:
             methods.append(method)
-    methods, restored = _once(methods)
-    findings += restored
+    methods, restore_diagnostics = _drop_duplicate_restores(methods)
+    diagnostics += restore_diagnostics
     methods.sort(key=lambda m: m.operation.id)
     finished = {
         **document,
@@ -124,207 +136,218 @@ def build_surface(document: Mapping[str, Any], overrides: Overrides, released: R
         resources=_tree(methods),
         methods=tuple(methods),
         class_names=class_of,
-        users=usage(used, components.schemas),
-        released={draft.key: draft.name for draft in drafts},
-        schema_operations=tuple(sorted(k for d in drafts for k in _origins(d))),
-        left_out=_left_out(document),
-        findings=tuple(findings),
-        renamed=_renamed(names, released, settled),
+        users=propagate_users(used, reference_graph(components.schemas)),
+        released={pending.key: pending.name for pending in pending_methods},
+        schema_operations=tuple(sorted(k for d in pending_methods for k in _schema_operations(d))),
+        skipped=_skipped_operations(document),
+        diagnostics=tuple(diagnostics),
+        renamed=_renamed(names, released, names_in_overrides),
         buckets=overrides.limits,
     )
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for path, item in sorted(document["paths"].items()):
-        if path_problem(path) is not None:
+        if path_error(path) is not None:
             continue
         for method in METHODS:
             if method in item:
                 yield path, method, item[method]
 
 
-def _left_out(document: Mapping[str, Any]) -> tuple[SkippedOperation, ...]:
+def _skipped_operations(document: Mapping[str, Any]) -> tuple[SkippedOperation, ...]:
     return tuple(
-        SkippedOperation(f"{method.upper()} {path}", problem)
+        SkippedOperation(f"{method.upper()} {path}", reason)
         for path, item in sorted(document["paths"].items())
-        if (problem := path_problem(path)) is not None
+        if (reason := path_error(path)) is not None
         for method in METHODS
         if method in item
     )
 
 
 def _renamed(
-    names: Mapping[tuple[str, str], str], released: Released, settled: Mapping[str, str]
+    names: Mapping[tuple[str, str], str],
+    released: ReleasedNames,
+    names_in_overrides: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the new names of released methods that no override renames."""
-    found = {f"{method.upper()} {path}": name for (method, path), name in names.items()}
+    names_by_operation = {
+        f"{method.upper()} {path}": name for (method, path), name in names.items()
+    }
     return {
         operation: name
-        for operation, name in found.items()
-        if operation not in settled and released.methods.get(operation, name) != name
+        for operation, name in names_by_operation.items()
+        if operation not in names_in_overrides and released.methods.get(operation, name) != name
     }
 
 
-def _once(methods: list[Method]) -> tuple[list[Method], list[Finding]]:
+def _drop_duplicate_restores(methods: list[Method]) -> tuple[list[Method], list[Diagnostic]]:
     """Drop the `restore` we add where the server has an operation of that name itself."""
-    counted = Counter(method.operation.id for method in methods)
+    counts = Counter(method.operation.id for method in methods)
     nested = {
         ".".join(parts[:length])
         for parts in (method.operation.resource.split(".") for method in methods)
         for length in range(1, len(parts) + 1)
     }
-    kept: list[Method] = []
-    findings: list[Finding] = []
+    remaining: list[Method] = []
+    diagnostics: list[Diagnostic] = []
     for method in methods:
         operation = method.operation
-        twice = counted[operation.id] > 1 or operation.id in nested
-        if twice and operation.fixed_body is not None and not operation.schema_operations:
-            where = child("", "paths", operation.path, operation.method.lower())
+        is_duplicate = counts[operation.id] > 1 or operation.id in nested
+        if is_duplicate and operation.fixed_body is not None and not operation.schema_operations:
+            where = join_pointer("", "paths", operation.path, operation.method.lower())
             reason = f"{operation.id!r} is in the schema, so no method of that name is added"
-            findings.append(Finding(where, reason))
+            diagnostics.append(Diagnostic(where, reason))
         else:
-            kept.append(method)
-    return kept, findings
+            remaining.append(method)
+    return remaining, diagnostics
 
 
-def _answer_schema(
-    raw: Mapping[str, Any], facts: OperationOverrides, components: Components
+def _response_schema(
+    raw: Mapping[str, Any], overrides: OperationOverrides, components: ComponentRegistry
 ) -> Mapping[str, Any]:
-    return resolve(declared_answer(raw, facts).schema, components.schemas)
+    return resolve(declared_response(raw, overrides).schema, components.schemas)
 
 
-def _draft(
+def _pending_method(
     key: tuple[str, str],
     name: str,
     raw: Mapping[str, Any],
-    facts: OperationOverrides,
-    components: Components,
+    overrides: OperationOverrides,
+    components: ComponentRegistry,
 ) -> _PendingMethod:
     method, path = key
     stem = resource_class(name.split("."))
-    declared = declared_answer(raw, facts)
+    declared = declared_response(raw, overrides)
     query = [p["name"] for p in objects(raw, "parameters") if p["in"] == "query"]
-    pages = paging(method, resolve(declared.schema, components.schemas), query, facts)
-    answer = answer_of(declared, stem, components, pages, facts)
-    body, schema = body_of(raw, stem, components, facts)
+    pagination = detect_pagination(
+        method, resolve(declared.schema, components.schemas), query, overrides
+    )
+    response = method_response(declared, stem, components, pagination, overrides)
+    body, schema = build_body(raw, stem, components, overrides)
     return _PendingMethod(
         f"{method.upper()} {path}",
         method,
         name,
         raw,
-        facts,
+        overrides,
         parse_route(path),
-        pages,
-        answer,
+        pagination,
+        response,
         body,
         schema,
     )
 
 
-def _relax_guessed_bodies(drafts: list[_PendingMethod]) -> list[_PendingMethod]:
+def _relax_guessed_bodies(pending_methods: list[_PendingMethod]) -> list[_PendingMethod]:
     """Require no field of an action whose body is the resource's own serializer.
 
     Where a view declares no request of its own, drf-spectacular writes down the serializer of
     the view set (`batch_exports.pause` would need a destination); what the action really reads
     is not known, so every field may be given and none has to be.
     """
-    own: dict[str, set[str | None]] = {}
-    for draft in drafts:
-        resource, _, name = draft.name.rpartition(".")
+    resource_components: dict[str, set[str | None]] = {}
+    for pending in pending_methods:
+        resource, _, name = pending.name.rpartition(".")
         if name in _CRUD:
-            own.setdefault(resource, set()).update({draft.answer.result.schema})
-            own[resource].add(_declared_body(draft))
+            resource_components.setdefault(resource, set()).update({pending.response.result.schema})
+            resource_components[resource].add(_declared_body(pending))
     return [
-        replace(draft, body=replace(draft.body, required=False))
-        if draft.body is not None
-        and draft.name.rpartition(".")[2] not in _CRUD
-        and _declared_body(draft) in own.get(draft.name.rpartition(".")[0], ())
-        else draft
-        for draft in drafts
+        replace(pending, body=replace(pending.body, required=False))
+        if pending.body is not None
+        and pending.name.rpartition(".")[2] not in _CRUD
+        and _declared_body(pending) in resource_components.get(pending.name.rpartition(".")[0], ())
+        else pending
+        for pending in pending_methods
     ]
 
 
-def _declared_body(draft: _PendingMethod) -> str | None:
+def _declared_body(pending: _PendingMethod) -> str | None:
     """Return the component the schema names for the body, even where an override changes it."""
-    if draft.body is None:
+    if pending.body is None:
         return None
-    return mapping(draft.raw, "requestBody").get("x-component") or draft.body.schema
+    return mapping(pending.raw, "requestBody").get("x-component") or pending.body.schema
 
 
 def _method(
-    draft: _PendingMethod, components: Components, class_of: Mapping[str, str], overrides: Overrides
+    pending: _PendingMethod,
+    components: ComponentRegistry,
+    class_of: Mapping[str, str],
+    overrides: Overrides,
 ) -> tuple[Method, set[str]]:
     schemas = components.schemas
-    names = Names(_wires(draft))
-    parameters = parameters_of(draft.raw, draft.route.parameters, schemas, draft.facts, names)
-    arguments = parameter_arguments(parameters, draft.raw, schemas, class_of)
-    requested = references(draft.raw.get("parameters"))
-    body = draft.body
+    names = NameAllocator(_argument_wire_names(pending))
+    parameters = build_parameters(
+        pending.raw, pending.route.parameters, schemas, pending.overrides, names
+    )
+    arguments = parameter_arguments(parameters, pending.raw, schemas, class_of)
+    requested = parameter_components(pending.raw)
+    body = pending.body
     if body is not None:
-        fields, used = field_arguments(body, draft.body_schema, schemas, class_of, names)
+        fields, used = field_arguments(body, pending.body_schema, schemas, class_of, names)
         requested |= used
         arguments += fields
         if body.flat:
             body = replace(body, fields=tuple((a.python_name, a.wire_name) for a in fields))
-    model = draft.answer.result.model
-    writes = _writes(draft)
+    model = pending.response.result.model
+    writes = _writes(pending)
     operation = Operation(
-        id=draft.name,
-        method=draft.method.upper(),
-        path=_canonical(draft.route),
-        root=cast("Owner", draft.route.root),
+        id=pending.name,
+        method=pending.method.upper(),
+        path=_canonical(pending.route),
+        owner=pending.route.owner,
         parameters=parameters,
         body=body,
-        result=replace(draft.answer.result, model=_named(model, class_of)),
-        pagination=draft.pages,
-        scopes=_scopes(draft.raw),
-        buckets=_buckets(draft.key, overrides),
+        result=replace(pending.response.result, model=_fill_class_names(model, class_of)),
+        pagination=pending.pagination,
+        scopes=_scopes(pending.raw),
+        buckets=_buckets(pending.key, overrides),
         writes=writes,
         idempotent=bool(
-            draft.facts.get("idempotent", draft.method in {"put", "delete"} or not writes)
+            pending.overrides.get("idempotent", pending.method in {"put", "delete"} or not writes)
         ),
-        api_key_allowed=bool(draft.facts.get("key_access", True)),
-        deprecated=bool(draft.raw.get("deprecated")),
-        schema_operations=_origins(draft),
-        since=draft.facts.get("since"),
+        api_key_allowed=bool(pending.overrides.get("api_key_allowed", True)),
+        deprecated=bool(pending.raw.get("deprecated")),
+        schema_operations=_schema_operations(pending),
+        schema_gap_source=pending.overrides.get("schema_gap_source"),
     )
     method = Method(
         operation,
-        tuple(sorted(arguments, key=_rank)),
-        _named(draft.answer.returns, class_of) or "None",
-        cursor=draft.pages is not None,
-        doc=str(draft.raw.get("description") or draft.raw.get("summary") or ""),
-        note=str(draft.facts.get("note") or ""),
+        tuple(sorted(arguments, key=_argument_rank)),
+        _fill_class_names(pending.response.returns, class_of) or "None",
+        cursor=pending.pagination is not None,
+        doc=str(pending.raw.get("description") or pending.raw.get("summary") or ""),
+        note=str(pending.overrides.get("note") or ""),
     )
     return method, requested
 
 
-def _wires(draft: _PendingMethod) -> Iterator[str]:
+def _argument_wire_names(pending: _PendingMethod) -> Iterator[str]:
     """Name everything that becomes an argument of its own."""
-    yield from draft.route.parameters
-    yield from (p["name"] for p in objects(draft.raw, "parameters") if p["in"] != "path")
-    if draft.body is None:
+    yield from pending.route.parameters
+    yield from (p["name"] for p in objects(pending.raw, "parameters") if p["in"] != "path")
+    if pending.body is None:
         return
-    if draft.body.flat:
-        yield from properties(draft.body_schema)
+    if pending.body.flat:
+        yield from properties(pending.body_schema)
     else:
         yield "body"
 
 
-def _rank(argument: Argument) -> tuple[bool, bool]:
+def _argument_rank(argument: Argument) -> tuple[bool, bool]:
     """Put path arguments first in the order of the path, then what is required."""
-    return argument.where != "path", argument.where != "path" and not argument.required
+    return argument.location != "path", argument.location != "path" and not argument.required
 
 
-def _named(text: str | None, class_of: Mapping[str, str]) -> str | None:
+def _fill_class_names(text: str | None, class_of: Mapping[str, str]) -> str | None:
     return text and _PLACEHOLDER.sub(lambda match: class_of[match.group(1)], text)
 
 
 def _canonical(route: Route) -> str:
     """Write the path with the root's placeholder under its one name."""
-    if route.root_parameter is None:
+    if route.owner_parameter is None:
         return route.path
-    return route.path.replace(f"{{{route.root_parameter}}}", f"{{{route.root}_id}}", 1)
+    return route.path.replace(f"{{{route.owner_parameter}}}", f"{{{route.owner}_id}}", 1)
 
 
 def _scopes(raw: Mapping[str, Any]) -> tuple[str, ...]:
@@ -332,15 +355,15 @@ def _scopes(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({s for item in requirements for scopes in item.values() for s in scopes}))
 
 
-def _writes(draft: _PendingMethod) -> bool:
-    if "writes" in draft.facts.values:
-        return bool(draft.facts.get("writes"))
-    scopes = _scopes(draft.raw)
-    if draft.method == "get":
+def _writes(pending: _PendingMethod) -> bool:
+    if "writes" in pending.overrides.values:
+        return bool(pending.overrides.get("writes"))
+    scopes = _scopes(pending.raw)
+    if pending.method == "get":
         # A few views write by GET, and ask for the scope that it takes.
         return bool(scopes) and all(scope.endswith(":write") for scope in scopes)
     reads = bool(scopes) and all(scope.endswith(":read") for scope in scopes)
-    return not (reads and draft.method == "post")
+    return not (reads and pending.method == "post")
 
 
 def _buckets(key: str, overrides: Overrides) -> tuple[str, ...]:
@@ -350,28 +373,28 @@ def _buckets(key: str, overrides: Overrides) -> tuple[str, ...]:
     return ("burst", "sustained")
 
 
-def _origins(draft: _PendingMethod) -> tuple[str, ...]:
+def _schema_operations(pending: _PendingMethod) -> tuple[str, ...]:
     """Name the operations of the schema that this one stands for."""
-    if draft.facts.get("since"):
+    if pending.overrides.get("schema_gap_source"):
         return ()
-    twins = tuple(strings(draft.raw, "x-twins"))
-    return twins if draft.raw.get("x-moved") else (draft.key, *twins)
+    twins = tuple(strings(pending.raw, "x-twins"))
+    return twins if pending.raw.get("x-moved") else (pending.key, *twins)
 
 
-def _soft(draft: _PendingMethod, sibling: _PendingMethod | None) -> bool:
+def _is_soft_delete(pending: _PendingMethod, sibling: _PendingMethod | None) -> bool:
     """Whether DELETE is refused and PATCH has `deleted` instead."""
-    if "soft_delete" in draft.facts.values:
-        return bool(draft.facts.get("soft_delete"))
-    if sibling is None or set(mapping(draft.raw, "responses")) != {"405"}:
+    if "soft_delete" in pending.overrides.values:
+        return bool(pending.overrides.get("soft_delete"))
+    if sibling is None or set(mapping(pending.raw, "responses")) != {"405"}:
         return False
     field = properties(sibling.body_schema).get("deleted")
     return field is not None and not field.get("readOnly")
 
 
-def _soft_delete(draft: _PendingMethod, update: Method) -> Iterator[Method]:
+def _soft_delete_methods(pending: _PendingMethod, update: Method) -> Iterator[Method]:
     """Give delete and restore as the PATCH the server wants in their place."""
-    owner = draft.name.rpartition(".")[0]
-    for name, deleted in ((draft.name, True), (f"{owner}.restore", False)):
+    parent = pending.name.rpartition(".")[0]
+    for name, deleted in ((pending.name, True), (f"{parent}.restore", False)):
         operation = replace(
             update.operation,
             id=name,
@@ -379,12 +402,12 @@ def _soft_delete(draft: _PendingMethod, update: Method) -> Iterator[Method]:
             body=replace(update.operation.body, fields=()) if update.operation.body else None,
             fixed_body={"deleted": deleted},
             idempotent=True,
-            schema_operations=_origins(draft) if deleted else (),
+            schema_operations=_schema_operations(pending) if deleted else (),
         )
         yield replace(
             update,
             operation=operation,
-            arguments=tuple(a for a in update.arguments if a.where == "path"),
+            arguments=tuple(a for a in update.arguments if a.location == "path"),
             doc="",
             note="",
         )
@@ -399,9 +422,9 @@ def _tree(methods: list[Method]) -> tuple[Resource, ...]:
             by_path.setdefault(path[:depth], [])
         by_path[path].append(method)
 
-    def grow(path: tuple[str, ...]) -> Resource:
+    def build(path: tuple[str, ...]) -> Resource:
         children = sorted(p for p in by_path if p[:-1] == path)
-        return Resource(path, classes[path], tuple(by_path[path]), tuple(map(grow, children)))
+        return Resource(path, classes[path], tuple(by_path[path]), tuple(map(build, children)))
 
     taken: dict[str, set[str]] = {}
     for path in sorted(by_path):
@@ -410,4 +433,4 @@ def _tree(methods: list[Method]) -> tuple[Resource, ...]:
             name = f"{name}Resource"
         used.add(name)
         classes[path] = name
-    return tuple(grow(path) for path in sorted(by_path) if len(path) == 1)
+    return tuple(build(path) for path in sorted(by_path) if len(path) == 1)

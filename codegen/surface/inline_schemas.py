@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codegen.annotations import component_of
+from codegen.json_schema import component_of
 
-__all__ = ["Components"]
+__all__ = ["ComponentRegistry"]
 
 _PLAIN = frozenset({"string", "integer", "number", "boolean", "null"})
 
 
-class Components:
+class ComponentRegistry:
     """The components of a document, growing by those hoisted out of operations."""
 
     def __init__(self, schemas: Mapping[str, Any]) -> None:
         """Start from the document's own."""
         self.schemas: dict[str, Any] = dict(schemas)
 
-    def hoist(self, schema: Mapping[str, Any], name: str) -> str | None:
+    def promote_inline(self, schema: Mapping[str, Any], name: str) -> str | None:
         """Return the component that stands for a schema, made under `name` where there is none.
 
         Schemas that say nothing worth a class (a scalar, any object, anything at all) stay

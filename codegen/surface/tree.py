@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asyncposthog.operation import Operation
-from codegen.diagnostics import Finding
+from codegen.diagnostics import Diagnostic
 
 __all__ = ["Argument", "Method", "Resource", "SkippedOperation", "Surface"]
 
-ArgumentIn = Literal["path", "query", "header", "field", "body"]
+ArgumentLocation = Literal["path", "query", "header", "field", "body"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Argument:
 
     python_name: str
     wire_name: str
-    where: ArgumentIn
+    location: ArgumentLocation
     annotation: str
     required: bool
     doc: str = ""
@@ -86,8 +86,8 @@ class Surface:
     """The public name of each operation, by `GET /api/…/`."""
     schema_operations: tuple[str, ...]
     """Every operation of the document as it came, twins included."""
-    left_out: tuple[SkippedOperation, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    skipped: tuple[SkippedOperation, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     """Released names that had to give way, by operation, with the new name."""
     buckets: Mapping[str, Any] = field(default_factory=dict[str, Any])

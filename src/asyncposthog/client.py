@@ -25,10 +25,10 @@ from asyncposthog.core.owner import OwnerResolver
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.http import Transport
 from asyncposthog.transport.limiter import Limiter
-from asyncposthog.transport.middleware import Middleware, check_middleware
+from asyncposthog.transport.middleware import Middleware, validate_middleware
 from asyncposthog.transport.retry import OnRetry
 
-from .config import Secret, Settings, change, resolve
+from .config import Secret, Settings, replace_settings, resolve_settings
 from .options import parse_options
 from .resources import Resources
 from .types import OMIT, FileInput, Omit, Region, RequestOptions
@@ -155,7 +155,7 @@ class BaseClient:
             "allow": allow,
             "headers": headers,
         }
-        settings = resolve(arguments, os.environ)
+        settings = resolve_settings(arguments, os.environ)
         build = http_client_factory(http_client, transport, max_connections, http2)
         sharing, connections = connection_settings(http_client, transport, max_connections, http2)
         shared = Transport(
@@ -173,8 +173,8 @@ class BaseClient:
         self._executor: Executor = Executor(
             settings,
             shared,
-            roots=OwnerResolver(),
-            middleware=check_middleware(middleware),
+            owners=OwnerResolver(),
+            middleware=validate_middleware(middleware),
             on_retry=validate_on_retry(on_retry),
         )
 
@@ -192,7 +192,9 @@ class BaseClient:
         """
         from asyncposthog.rate_limits.status import RateLimits
 
-        budget = self._executor.transport.budget(self.settings.host, self.settings.api_key.reveal())
+        budget = self._executor.transport.rate_limits_for(
+            self.settings.host, self.settings.api_key.reveal()
+        )
         return RateLimits(counted=False) if budget is None else budget.view()
 
     def with_options(
@@ -250,11 +252,11 @@ class BaseClient:
             changes["headers"] = {**dict(old.settings.headers), **headers}
         copy = object.__new__(type(self))
         copy._executor = Executor(
-            change(old.settings, changes),
+            replace_settings(old.settings, changes),
             old.transport,
-            roots=old.roots,
+            owners=old.owners,
             middleware=(
-                old.middleware if isinstance(middleware, Omit) else check_middleware(middleware)
+                old.middleware if isinstance(middleware, Omit) else validate_middleware(middleware)
             ),
             on_retry=old.on_retry if isinstance(on_retry, Omit) else validate_on_retry(on_retry),
         )
@@ -295,7 +297,7 @@ class BaseClient:
         from .core import untyped
 
         executor = self._executor
-        operation, given = untyped.adhoc(method, path, executor.settings.host, files)
+        operation, given = untyped.operation_for_path(method, path, executor.settings.host, files)
         if query:
             given.update(query)
         if headers:
@@ -303,11 +305,15 @@ class BaseClient:
                 **(options or {}),
                 "headers": {**(options or {}).get("headers", {}), **headers},
             }
-        chosen = executor.defaults if options is None else parse_options(options, executor.defaults)
+        chosen = (
+            executor.default_options
+            if options is None
+            else parse_options(options, executor.default_options)
+        )
         if files:
-            body = untyped.form(body, files)
+            body = untyped.multipart_fields(body, files)
         response = await executor.perform(operation, (), given, None, body, chosen)
-        return untyped.read(operation, response)
+        return untyped.decode_untyped(operation, response)
 
     async def raw(
         self, method: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -349,9 +355,9 @@ class BaseClient:
         Raises:
             TypeError, ValueError: An argument could not be sent.
         """
-        from asyncposthog.core.raw_response import preview
+        from asyncposthog.core.raw_response import dry_run
 
-        return await preview(method, args, kwargs)
+        return await dry_run(method, args, kwargs)
 
     async def doctor(self, operations: Iterable[str] | None = None) -> Diagnosis:
         """Check the key, the region, the project, and the scopes that operations need.

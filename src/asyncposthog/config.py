@@ -16,9 +16,16 @@ from .errors import ConfigurationError
 from .hosts import Hosts, region_hosts, resolve_host
 from .types import KeyKind
 
-__all__ = ["CLIENT_HEADERS", "Secret", "Settings", "change", "resolve", "validate_option"]
+__all__ = [
+    "RESERVED_HEADERS",
+    "Secret",
+    "Settings",
+    "replace_settings",
+    "resolve_settings",
+    "validate_option",
+]
 
-_KINDS: Final[dict[str, KeyKind]] = {
+_KEY_KINDS: Final[dict[str, KeyKind]] = {
     "phx_": "personal",
     "phc_": "project",
     "phs_": "project_secret",
@@ -43,7 +50,7 @@ class Secret:
     @property
     def kind(self) -> KeyKind:
         """What the prefix says it is."""
-        return _KINDS.get(self._value[:4], "unprefixed")
+        return _KEY_KINDS.get(self._value[:4], "unprefixed")
 
     def __str__(self) -> str:
         """Show the prefix alone."""
@@ -95,7 +102,7 @@ class Settings:
         return self.hosts.app
 
 
-def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+def resolve_settings(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """Make settings of arguments (None stands for "not given") and an environment.
 
     Args:
@@ -107,13 +114,13 @@ def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Sett
         TypeError: An argument is of the wrong type.
     """
     given = dict(arguments)
-    hosts = _hosts(given, environ)
-    origins: dict[str, str] = {}
+    hosts = _resolve_hosts(given, environ)
+    variables_used: dict[str, str] = {}
     for name, variables in _VARIABLES.items():
         if given.get(name) is None:
             variable = next((v for v in variables if environ.get(v)), None)
             given[name] = None if variable is None else environ[variable]
-            origins[name] = variable or ""
+            variables_used[name] = variable or ""
     if given["api_key"] is None:
         raise ConfigurationError(
             "There is no API key.",
@@ -127,9 +134,9 @@ def resolve(arguments: Mapping[str, object], environ: Mapping[str, str]) -> Sett
         try:
             values[name] = validate_option(name, value)
         except ConfigurationError as error:
-            if name not in origins:
+            if name not in variables_used:
                 raise
-            raise _error_from_env(origins[name], error) from None
+            raise _error_from_env(variables_used[name], error) from None
     return Settings(hosts=hosts, **values)
 
 
@@ -140,7 +147,7 @@ def _error_from_env(name: str, error: ConfigurationError) -> ConfigurationError:
     )
 
 
-def change(settings: Settings, changes: Mapping[str, object]) -> Settings:
+def replace_settings(settings: Settings, changes: Mapping[str, object]) -> Settings:
     """Return settings with some fields replaced, checked like those of a new client."""
     values = {name: validate_option(name, value) for name, value in changes.items()}
     return replace(settings, **values)
@@ -157,10 +164,10 @@ _VARIABLES: Final = {
 _HOST_VARIABLES: Final = ("POSTHOG_HOST", "POSTHOG_API_URL")
 
 
-def _hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
+def _resolve_hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
     """Take `region`, `host` and `allow_http` out of the arguments."""
     region, host = given.pop("region", None), given.pop("host", None)
-    allow_http = _boolean("allow_http", given.pop("allow_http", False))
+    allow_http = _bool("allow_http", given.pop("allow_http", False))
     if host is None and region is None:
         variable = next((v for v in _HOST_VARIABLES if environ.get(v)), None)
         if variable is not None:
@@ -181,10 +188,10 @@ def _hosts(given: dict[str, object], environ: Mapping[str, str]) -> Hosts:
 
 def validate_option(name: str, value: object) -> Any:
     """Return the checked value of one field of `Settings`."""
-    return _CHECKS[name](name, value)
+    return _VALIDATORS[name](name, value)
 
 
-def _boolean(name: str, value: object) -> bool:
+def _bool(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
     return value
@@ -198,7 +205,7 @@ def _int(name: str, value: object) -> int:
     return value
 
 
-def _size(name: str, value: object) -> int | None:
+def _optional_int(name: str, value: object) -> int | None:
     return None if value is None else _int(name, value)
 
 
@@ -223,7 +230,7 @@ def _optional_seconds(name: str, value: object) -> float | None:
     return seconds
 
 
-_KEY = re.compile(r"[!-~]+")
+_KEY_PATTERN = re.compile(r"[!-~]+")
 
 
 def _secret(name: str, value: object) -> Secret:
@@ -237,7 +244,7 @@ def _secret(name: str, value: object) -> Secret:
         raise ConfigurationError(
             f"{name} begins with 'Bearer'.", suggestion="Give the key alone, without that word."
         )
-    if not _KEY.fullmatch(value):
+    if not _KEY_PATTERN.fullmatch(value):
         raise ConfigurationError(
             f"{name} has spaces, line breaks or characters outside ASCII.",
             suggestion="Copy the key again, whole and without anything around it.",
@@ -315,7 +322,7 @@ def _organization_id(name: str, value: object) -> str | None:
 
 def _masked(value: str) -> str:
     """Show a wrong value, unless it looks like a key put in the wrong place."""
-    return f"a key ({value[:4]}***)" if value[:4] in _KINDS else repr(value[:80])
+    return f"a key ({value[:4]}***)" if value[:4] in _KEY_KINDS else repr(value[:80])
 
 
 def _allow(name: str, value: object) -> tuple[str, ...] | None:
@@ -330,8 +337,10 @@ def _allow(name: str, value: object) -> tuple[str, ...] | None:
     return cast("tuple[str, ...]", patterns)
 
 
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-CLIENT_HEADERS: Final = frozenset({"authorization", "host", "content-length", "transfer-encoding"})
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+RESERVED_HEADERS: Final = frozenset(
+    {"authorization", "host", "content-length", "transfer-encoding"}
+)
 """Headers that the client makes itself, in lower case: no caller and no operation sets one."""
 
 
@@ -344,9 +353,9 @@ def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
     for key, text in cast("Mapping[object, object]", value).items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"{name} must be a mapping of str to str")
-        if not _HEADER.fullmatch(key):
+        if not _HEADER_NAME.fullmatch(key):
             raise ConfigurationError(f"{key!r} is no header name.")
-        if key.lower() in CLIENT_HEADERS:
+        if key.lower() in RESERVED_HEADERS:
             raise ConfigurationError(
                 f"The header {key} cannot be set: the client makes it itself.",
                 suggestion="Another key is api_key=, another host another client.",
@@ -359,7 +368,7 @@ def _headers(name: str, value: object) -> tuple[tuple[str, str], ...]:
     return tuple(checked)
 
 
-_CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
+_VALIDATORS: Final[dict[str, Callable[[str, object], object]]] = {
     "api_key": _api_key,
     "project_id": _project_id,
     "organization_id": _organization_id,
@@ -368,10 +377,10 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "deadline": _optional_seconds,
     "max_retries": _int,
     "max_retry_after": _seconds,
-    "max_response_bytes": _size,
-    "strict": _boolean,
-    "read_only": _boolean,
-    "idempotent": _boolean,
+    "max_response_bytes": _optional_int,
+    "strict": _bool,
+    "read_only": _bool,
+    "idempotent": _bool,
     "allow": _allow,
     "headers": _headers,
 }

@@ -52,35 +52,35 @@ class Diagnosis:
         """One line a check, and one for what to do about it."""
         lines: list[str] = []
         for check in self.checks:
-            sign = {True: "ok", False: "WRONG", None: "?"}[check.ok]
-            lines.append(f"{sign:<6}{check.name}: {check.detail}")
+            status = {True: "ok", False: "WRONG", None: "?"}[check.ok]
+            lines.append(f"{status:<6}{check.name}: {check.detail}")
             if check.fix:
                 lines.append(f"      {check.fix}")
         return "\n".join(lines)
 
 
-_KEY: Final = Operation(
+_GET_KEY: Final = Operation(
     id="personal_api_keys.current",
     method="GET",
     path="/api/personal_api_keys/@current/",
-    root="instance",
+    owner=None,
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
 )
-_PROJECT: Final = Operation(
+_GET_PROJECT: Final = Operation(
     id="projects.get",
     method="GET",
     path="/api/projects/{id}/",
-    root="instance",
-    parameters=(Parameter(name="id", python_name="id", where="path", type="integer"),),
+    owner=None,
+    parameters=(Parameter(name="id", python_name="id", location="path", type="integer"),),
     result=Result(kind="json"),
     scopes=("project:read",),
     writes=False,
     idempotent=True,
 )
 
-_KINDS: Final[dict[KeyKind, tuple[bool | None, str, str | None]]] = {
+_KEY_CHECKS: Final[dict[KeyKind, tuple[bool | None, str, str | None]]] = {
     "personal": (True, "a personal API key", None),
     "oauth": (True, "an OAuth access token", None),
     "unprefixed": (None, "a key without a prefix, as old personal API keys are", None),
@@ -101,25 +101,25 @@ async def diagnose(executor: Executor, operations: Iterable[str] | None = None) 
         TypeError: `operations` is no list of ids.
         ValueError: No operation matches one of them.
     """
-    wanted = _find(operations)
+    selected = _find_operations(operations)
     executor.transport.check_open()
-    checks = [_kind(executor)]
-    me, reached = await _check_host(executor)
-    checks += reached
+    checks = [_check_key(executor)]
+    me, reachable = await _check_host(executor)
+    checks += reachable
     if me is not None:
-        checks.append(await _project(executor))
-        checks += await _scopes(executor, wanted)
+        checks.append(await _check_project(executor))
+        checks += await _check_scopes(executor, selected)
     return Diagnosis(tuple(checks))
 
 
-def _kind(executor: Executor) -> Check:
+def _check_key(executor: Executor) -> Check:
     key = executor.settings.api_key
-    ok, text, fix = _KINDS[key.kind]
+    ok, text, fix = _KEY_CHECKS[key.kind]
     return Check("key", ok, f"{key}, {text}", fix)
 
 
-async def _ask(executor: Executor, operation: Operation, *path: Any) -> dict[str, Any]:
-    answer = await executor.ask(operation, *path)
+async def _get_object(executor: Executor, operation: Operation, *path: Any) -> dict[str, Any]:
+    answer = await executor.request_json(operation, *path)
     return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
 
 
@@ -127,28 +127,28 @@ async def _check_host(executor: Executor) -> tuple[dict[str, Any] | None, list[C
     """Ask who the key belongs to: None if nobody answered, or refused the key."""
     hosts = executor.settings.hosts
     try:
-        me = await _ask(executor, ME)
+        me = await _get_object(executor, ME)
     except (ClosedError, EventLoopError):
         raise
     except AuthenticationError as error:
-        reached = Check("host", True, f"{hosts.app} answers")
-        return None, [reached, await _region(executor, error)]
+        reachable = Check("host", True, f"{hosts.app} answers")
+        return None, [reachable, await _check_region(executor, error)]
     except PermissionDeniedError as error:
         # The key is known here; it may only not ask who it belongs to.
-        reached = Check("host", True, f"{hosts.app} answers")
-        return {}, [reached, Check("region", True, f"the key is known ({error.detail})")]
+        reachable = Check("host", True, f"{hosts.app} answers")
+        return {}, [reachable, Check("region", True, f"the key is known ({error.detail})")]
     except PostHogError as error:
         return None, [Check("host", False, error.message, error.suggestion)]
-    where = hosts.region.upper() if hosts.region else "this instance"
+    region = hosts.region.upper() if hosts.region else "this instance"
     email = me.get("email")
     owner = f" and belongs to {email}" if isinstance(email, str) else ""
     return me, [
         Check("host", True, f"{hosts.app} answers"),
-        Check("region", True, f"the key is known to {where}{owner}"),
+        Check("region", True, f"the key is known to {region}{owner}"),
     ]
 
 
-async def _region(executor: Executor, error: AuthenticationError) -> Check:
+async def _check_region(executor: Executor, error: AuthenticationError) -> Check:
     """Tell a key of the other region from one that nobody knows."""
     hosts = executor.settings.hosts
     if hosts.region is None:
@@ -161,7 +161,7 @@ async def _region(executor: Executor, error: AuthenticationError) -> Check:
         )
     other: Region = "eu" if hosts.region == "us" else "us"
     try:
-        await _ask(executor.elsewhere(CLOUD[other]), ME)
+        await _get_object(executor.with_hosts(CLOUD[other]), ME)
     except (AuthenticationError, NotFoundError):
         return Check(
             "region",
@@ -181,13 +181,13 @@ async def _region(executor: Executor, error: AuthenticationError) -> Check:
     )
 
 
-async def _project(executor: Executor) -> Check:
+async def _check_project(executor: Executor) -> Check:
     number = executor.settings.project_id
     given = number is not None
     try:
         if number is None:
-            number = await executor.project()
-        project = await _ask(executor, _PROJECT, number)
+            number = await executor.project_id()
+        project = await _get_object(executor, _GET_PROJECT, number)
     except PermissionDeniedError as error:
         if error.missing_scope:
             origin = "" if given else ", looked up and kept"
@@ -203,18 +203,18 @@ async def _project(executor: Executor) -> Check:
     except PostHogError as error:
         return Check("project", False, error.message, error.suggestion)
     name = project.get("name")
-    shown = f"{number} ({name})" if isinstance(name, str) else str(number)
-    return Check("project", True, shown if given else f"{shown}, looked up and kept")
+    description = f"{number} ({name})" if isinstance(name, str) else str(number)
+    return Check("project", True, description if given else f"{description}, looked up and kept")
 
 
-async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
-    barred = [operation.id for operation in wanted if not operation.api_key_allowed]
+async def _check_scopes(executor: Executor, selected: list[Operation]) -> list[Check]:
+    browser_only = [operation.id for operation in selected if not operation.api_key_allowed]
     checks: list[Check] = []
-    if barred:
-        detail = f"no API key may call {_join_names(barred)}"
+    if browser_only:
+        detail = f"no API key may call {_join_names(browser_only)}"
         checks.append(Check("access", False, detail, "They work in the browser only."))
     try:
-        key = await _ask(executor, _KEY)
+        key = await _get_object(executor, _GET_KEY)
     except PostHogError as error:
         checks.append(Check("scopes", None, f"cannot be asked with this key ({error.message})"))
         return checks
@@ -224,9 +224,9 @@ async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
         return checks
     scopes = {str(scope) for scope in cast("list[object]", held)}
     needed: dict[str, list[str]] = {}
-    for operation in wanted:
+    for operation in selected:
         for scope in operation.scopes:
-            if not holds(scopes, scope):
+            if not scope_granted(scopes, scope):
                 needed.setdefault(scope, []).append(operation.id)
     if needed:
         detail = "; ".join(
@@ -235,26 +235,28 @@ async def _scopes(executor: Executor, wanted: list[Operation]) -> list[Check]:
         fix = f"Add to the key at {executor.settings.host}/settings/user-api-keys: "
         checks.append(Check("scopes", False, f"missing {detail}", fix + ", ".join(sorted(needed))))
         return checks
-    if not wanted:
+    if not selected:
         checks.append(Check("scopes", True, ", ".join(sorted(scopes)) or "none"))
         return checks
-    untold = (
-        [] if "*" in scopes else [op.id for op in wanted if not op.scopes and op.api_key_allowed]
+    without_scope = (
+        [] if "*" in scopes else [op.id for op in selected if not op.scopes and op.api_key_allowed]
     )
-    if len(untold) < len(wanted):
-        checks.append(Check("scopes", True, f"enough for {_pluralize(len(wanted) - len(untold))}"))
-    if untold:
-        detail = f"PostHog's schema names no scope for {_join_names(untold)}"
+    if len(without_scope) < len(selected):
+        checks.append(
+            Check("scopes", True, f"enough for {_pluralize(len(selected) - len(without_scope))}")
+        )
+    if without_scope:
+        detail = f"PostHog's schema names no scope for {_join_names(without_scope)}"
         checks.append(Check("scopes", None, detail))
     return checks
 
 
-def holds(held: set[str], needed: str) -> bool:
+def scope_granted(granted: set[str], required: str) -> bool:
     """Tell whether scopes include one: `*` is all of them, and `write` implies `read`."""
-    if "*" in held or needed in held:
+    if "*" in granted or required in granted:
         return True
-    subject, _, action = needed.partition(":")
-    return action == "read" and f"{subject}:write" in held
+    subject, _, action = required.partition(":")
+    return action == "read" and f"{subject}:write" in granted
 
 
 def _pluralize(number: int) -> str:
@@ -262,11 +264,11 @@ def _pluralize(number: int) -> str:
 
 
 def _join_names(ids: list[str]) -> str:
-    shown = ", ".join(ids[:3])
-    return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"
+    names = ", ".join(ids[:3])
+    return names if len(ids) <= 3 else f"{names} and {len(ids) - 3} more"
 
 
-def _find(patterns: Iterable[str] | None) -> list[Operation]:
+def _find_operations(patterns: Iterable[str] | None) -> list[Operation]:
     """Return the operations that ids or patterns name."""
     if patterns is None:
         return []

@@ -65,14 +65,14 @@ def resolve_host(host: object, *, allow_http: bool = False) -> Hosts:
     """
     if not isinstance(host, str):
         raise TypeError(f"host must be a URL as a str, not {type(host).__name__}")
-    parts = _split(host)
+    parts = _split_url(host)
     name = parts.hostname or ""
     prefix = parts.path.rstrip("/").removesuffix("/api")
     if any(segment in {"", ".", ".."} for segment in prefix.split("/")[1:]):
-        raise _malformed(host, "its path has an empty or a dot segment")
+        raise _invalid_host(host, "its path has an empty or a dot segment")
     if name in {"posthog.com", "www.posthog.com"}:
         raise ConfigurationError(
-            f"{_shown(host)!r} is PostHog's home page, not its API.",
+            f"{_displayable(host)!r} is PostHog's home page, not its API.",
             suggestion="Use region='us' or region='eu'.",
         )
     _check_scheme(parts, host, allow_http)
@@ -80,7 +80,7 @@ def resolve_host(host: object, *, allow_http: bool = False) -> Hosts:
         region = _CLOUD_NAMES[name]
         if prefix or parts.port not in {None, 443}:
             raise ConfigurationError(
-                f"{_shown(host)!r} is a page of PostHog Cloud, not its host.",
+                f"{_displayable(host)!r} is a page of PostHog Cloud, not its host.",
                 suggestion=f"Use region={region!r}, or host={CLOUD[region].app!r}.",
             )
         return CLOUD[region]
@@ -88,7 +88,7 @@ def resolve_host(host: object, *, allow_http: bool = False) -> Hosts:
     return Hosts(base, base, None)
 
 
-def _split(host: str) -> SplitResult:
+def _split_url(host: str) -> SplitResult:
     if "@" in host:
         # The URL is not shown: what stands before the @ is a credential.
         raise ConfigurationError(
@@ -96,45 +96,45 @@ def _split(host: str) -> SplitResult:
             suggestion="Leave them out; the key goes into api_key.",
         )
     if host != host.strip() or not host.isascii() or not host.isprintable() or " " in host:
-        raise _malformed(host, "it has spaces, or characters that no URL has")
-    if any(mark in host for mark in "\\%<>\"'{}|^`"):
-        raise _malformed(host, "it has characters that no host has")
+        raise _invalid_host(host, "it has spaces, or characters that no URL has")
+    if any(character in host for character in "\\%<>\"'{}|^`"):
+        raise _invalid_host(host, "it has characters that no host has")
     try:
         parts = urlsplit(host)
         parts.port  # noqa: B018 - reading it checks it
     except ValueError as error:
-        raise _malformed(host, str(error)) from None
+        raise _invalid_host(host, str(error)) from None
     if parts.scheme not in {"http", "https"}:
-        raise _malformed(host, "it does not begin with https://")
+        raise _invalid_host(host, "it does not begin with https://")
     if not parts.hostname or parts.netloc.endswith(":"):
-        raise _malformed(host, "it names no host")
+        raise _invalid_host(host, "it names no host")
     if "?" in host or "#" in host:
-        raise _malformed(host, "it has a query or a fragment")
+        raise _invalid_host(host, "it has a query or a fragment")
     if len(host) > 1000:
-        raise _malformed(host, "it is longer than 1,000 characters")
-    _check_name(host, parts.hostname)
+        raise _invalid_host(host, "it is longer than 1,000 characters")
+    _check_host_name(host, parts.hostname)
     return parts
 
 
-def _check_name(host: str, name: str) -> None:
+def _check_host_name(host: str, name: str) -> None:
     """Refuse a host name that could not be looked up, or that httpx does not take."""
     import httpx  # not for a limiter that is used without a client
 
     if ":" not in name:  # an IPv6 address is checked by the parser
         labels = name.removesuffix(".").split(".")
         if len(name) > 253 or not all(0 < len(label) < 64 for label in labels):
-            raise _malformed(host, "a part of its name is empty or longer than 63 characters")
+            raise _invalid_host(host, "a part of its name is empty or longer than 63 characters")
     try:
         httpx.URL(host).host  # noqa: B018 - reading it checks it
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise _malformed(host, str(error)) from None
+        raise _invalid_host(host, str(error)) from None
 
 
 def _check_scheme(parts: SplitResult, host: str, allow_http: bool) -> None:
     if parts.scheme == "https" or allow_http or _is_loopback(parts.hostname or ""):
         return
     raise ConfigurationError(
-        f"{_shown(host)!r} would send the key unencrypted.",
+        f"{_displayable(host)!r} would send the key unencrypted.",
         suggestion="Use https://, or allow_http=True for a network you trust.",
     )
 
@@ -148,13 +148,13 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-def _shown(host: str) -> str:
+def _displayable(host: str) -> str:
     """Show a URL without its query, and without anything like a key."""
     return mask(host.partition("?")[0].partition("#")[0][:200])
 
 
-def _malformed(host: str, why: str) -> ConfigurationError:
+def _invalid_host(host: str, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{_shown(host)!r} is not a host URL: {why}.",
+        f"{_displayable(host)!r} is not a host URL: {why}.",
         suggestion="Write it like 'https://eu.posthog.com' or 'https://posthog.example.org'.",
     )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 from asyncposthog.modeling.lenient_schema import make_lenient
-from asyncposthog.modeling.pydantic_fields import ensure_fields_built, wire_name
+from asyncposthog.modeling.pydantic_fields import ensure_fields_built, json_name
 
 __all__ = ["Model", "python_names"]
 
@@ -102,7 +102,7 @@ def python_names(cls: type[BaseModel]) -> Mapping[str, str]:
     if names is None:
         ensure_fields_built(cls)
         names = {name: name for name in cls.model_fields}
-        names.update({wire_name(name, f): name for name, f in cls.model_fields.items()})
+        names.update({json_name(name, f): name for name, f in cls.model_fields.items()})
         setattr(cls, _NAMES, names)
     return names
 

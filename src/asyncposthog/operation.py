@@ -18,13 +18,13 @@ __all__ = [
     "PageStyle",
     "Pagination",
     "Parameter",
-    "ParameterIn",
+    "ParameterLocation",
     "Result",
     "ResultKind",
 ]
 
-Owner: TypeAlias = Literal["project", "organization", "instance"]
-ParameterIn: TypeAlias = Literal["path", "query", "header"]
+Owner: TypeAlias = Literal["project", "organization"]
+ParameterLocation: TypeAlias = Literal["path", "query", "header"]
 BodyMedia: TypeAlias = Literal["json", "multipart"]
 ResultKind: TypeAlias = Literal["none", "json", "text", "bytes", "model"]
 PageStyle: TypeAlias = Literal[
@@ -46,7 +46,7 @@ class Parameter:
     name: str
     """Its name on the wire."""
     python_name: str
-    where: ParameterIn
+    location: ParameterLocation
     required: bool = False
     type: str = "string"
     """The JSON type: string, integer, number, boolean, array, object, or any."""
@@ -55,7 +55,7 @@ class Parameter:
     enum: tuple[Any, ...] = ()
     explode: bool = True
     """Whether an array is repeated (`a=1&a=2`) rather than joined by commas (`a=1,2`)."""
-    presence: bool = False
+    presence_only: bool = False
     """Whether the server only looks whether the parameter is there, whatever its value."""
     multi_segment: bool = False
     """Whether a path parameter may contain slashes."""
@@ -116,10 +116,11 @@ class Operation:
     """GET, POST, PUT, PATCH or DELETE."""
     path: str
     """The template, below the host: `/api/projects/{project_id}/feature_flags/{id}/`."""
-    root: Owner = "project"
-    """Which identifier of the client fills the first placeholder of the path, if any."""
+    owner: Owner | None = "project"
+    """Whose identifier fills the first placeholder of the path, if there is one for it; None: the
+    operation belongs to the whole instance."""
     parameters: tuple[Parameter, ...] = ()
-    """Path (in the order of the template, without the root's), then query, then header."""
+    """Path (in the order of the template, without the owner's), then query, then header."""
     body: Body | None = None
     fixed_body: Mapping[str, Any] | None = None
     """A body that is always the same: soft delete and restore."""
@@ -138,7 +139,7 @@ class Operation:
     deprecated: bool = False
     schema_operations: tuple[str, ...] = ()
     """The schema's own operations this stands for, as `GET /api/projects/{project_id}/…/`."""
-    since: str | None = None
+    schema_gap_source: str | None = None
     """For an operation the schema lacks, the source that says the API has it."""
     package: str = "asyncposthog"
     """The package whose `models` hold the result; another one for sets generated elsewhere."""
@@ -156,14 +157,14 @@ class Operation:
     @property
     def path_parameters(self) -> tuple[Parameter, ...]:
         """The positional parameters, in the order of the path."""
-        return tuple(p for p in self.parameters if p.where == "path")
+        return tuple(p for p in self.parameters if p.location == "path")
 
     @property
     def query_parameters(self) -> tuple[Parameter, ...]:
         """The parameters that go into the query string."""
-        return tuple(p for p in self.parameters if p.where == "query")
+        return tuple(p for p in self.parameters if p.location == "query")
 
     @property
     def header_parameters(self) -> tuple[Parameter, ...]:
         """The parameters that go into headers."""
-        return tuple(p for p in self.parameters if p.where == "header")
+        return tuple(p for p in self.parameters if p.location == "header")

@@ -11,9 +11,9 @@ from asyncposthog.transport.retry import Policy
 from .config import Settings, validate_option
 from .types import RequestOptions
 
-__all__ = ["CallOptions", "defaults", "parse_options"]
+__all__ = ["CallOptions", "default_options", "parse_options"]
 
-_KNOWN: Final = frozenset(RequestOptions.__annotations__)
+_OPTION_NAMES: Final = frozenset(RequestOptions.__annotations__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class CallOptions:
     body: Mapping[str, object] | None = None
 
 
-def defaults(settings: Settings) -> CallOptions:
+def default_options(settings: Settings) -> CallOptions:
     """Return the options of a call that gives none."""
     return CallOptions(
         policy=Policy(
@@ -55,10 +55,11 @@ def parse_options(options: object, base: CallOptions) -> CallOptions:
     if not isinstance(options, Mapping):
         raise TypeError(f"options must be a dict, not {type(options).__name__}")
     given = dict(cast("Mapping[str, Any]", options))
-    unknown = [str(name) for name in given if name not in _KNOWN]
+    unknown = [str(name) for name in given if name not in _OPTION_NAMES]
     if unknown:
         raise TypeError(
-            f"options has no {', '.join(sorted(unknown))}; it takes {', '.join(sorted(_KNOWN))}"
+            f"options has no {', '.join(sorted(unknown))}; "
+            f"it takes {', '.join(sorted(_OPTION_NAMES))}"
         )
     query, body = _mapping("query", given), _mapping("body", given)
     checked = {name: validate_option(name, value) for name, value in given.items()}

@@ -31,14 +31,14 @@ _SECRET_NAME: Final = re.compile(
     r"token|secret|password|signature|credential|api_?key", re.IGNORECASE
 )
 
-_SHORTEST: Final = 6
+_MIN_SECRET_CHARS: Final = 6
 """Characters from which on a value is a secret: shorter ones stand in any text by chance."""
 
 
 def mask(text: str) -> str:
     """Mask the keys of live clients, and everything that looks like a key or a bearer token."""
-    for value in _known():
-        text = text.replace(value, _shown(value))
+    for value in _live_secrets():
+        text = text.replace(value, _masked(value))
     lower = text.lower()
     if "bearer" not in lower and not _HINT.search(lower):
         return text
@@ -80,7 +80,7 @@ class Redactor(Unpicklable):
 
     def __init__(self, secrets: Iterable[str]) -> None:
         """Know the secrets, as they are and as a URL, JSON or Python writes them."""
-        known = [s for s in secrets if len(s) >= _SHORTEST]
+        known = [s for s in secrets if len(s) >= _MIN_SECRET_CHARS]
         forms = {
             form
             for s in known
@@ -88,16 +88,16 @@ class Redactor(Unpicklable):
         }
         # The longest first: a short key may be a part of a longer form.
         self._values = tuple(sorted(forms, key=len, reverse=True))
-        _live[id(self)] = self
+        _live_redactors[id(self)] = self
 
     def __call__(self, text: str) -> str:
         """Return the text without keys: these, and those of other live clients."""
         return mask(text)
 
-    def clean(self, content: bytes) -> bytes:
+    def mask_bytes(self, content: bytes) -> bytes:
         """Return the bytes without keys."""
         for value in self._values:
-            content = content.replace(value.encode(), _shown(value).encode())
+            content = content.replace(value.encode(), _masked(value).encode())
         lower = content.lower()
         if b"bearer" not in lower and not _HINT_IN_BYTES.search(lower):
             return content
@@ -105,16 +105,16 @@ class Redactor(Unpicklable):
 
 
 # Those of the clients that exist, for texts that are made where no client is known.
-_live: WeakValueDictionary[int, Redactor] = WeakValueDictionary()
+_live_redactors: WeakValueDictionary[int, Redactor] = WeakValueDictionary()
 
 
-def _known() -> list[str]:
+def _live_secrets() -> list[str]:
     """Return what the live redactors look for, the longest first."""
     # Not iterated: another thread may build a client meanwhile.
-    redactors = [redactor for reference in _live.valuerefs() if (redactor := reference())]
+    redactors = [redactor for reference in _live_redactors.valuerefs() if (redactor := reference())]
     values = {value for redactor in redactors for value in redactor._values}  # pyright: ignore[reportPrivateUsage]
     return sorted(values, key=len, reverse=True)
 
 
-def _shown(value: str) -> str:
+def _masked(value: str) -> str:
     return f"{value[:4]}***" if value[:3].startswith("ph") and value[3:4] == "_" else "***"

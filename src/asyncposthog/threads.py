@@ -19,14 +19,14 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, cast
 import anyio
 from anyio import CapacityLimiter, lowlevel, to_thread
 
-__all__ = ["call_in_thread", "join_threads_of", "loop_of_caller", "run_in_thread"]
+__all__ = ["call_in_thread", "caller_event_loop", "join_threads", "run_in_thread"]
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
 logger = logging.getLogger("asyncposthog")
 
-_running: set[_Job[Any]] = set()
+_running: set[_ThreadCall[Any]] = set()
 """The functions that run in threads for tasks of asyncio. Only methods that are atomic are used."""
 _caller: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("caller", default=None)
 
@@ -70,7 +70,7 @@ async def run_in_thread(
         return function(*args)
     if not _is_asyncio():
         return await _run_on_trio(function, args, shield, limiter, interrupt)
-    job, tokens = _Job(function, args), limiter or to_thread.current_default_thread_limiter()
+    job, tokens = _ThreadCall(function, args), limiter or to_thread.current_default_thread_limiter()
     if shield:
         # Without a single await before the thread starts.
         tokens = tokens if tokens.available_tokens >= 1 else CapacityLimiter(1)
@@ -109,38 +109,38 @@ def call_in_thread(function: Callable[[], object]) -> None:
         else:
             outcomes.append(None)
 
-    pressed: KeyboardInterrupt | None = None
+    interrupt_error: KeyboardInterrupt | None = None
     while not outcomes:
         thread = Thread(target=call, name="asyncposthog worker", daemon=False)
         try:
             thread.start()
             _join(thread)
         except KeyboardInterrupt as error:
-            pressed = error
+            interrupt_error = error
     error = outcomes[0]
     try:
-        if pressed is not None:
-            raise pressed from error
+        if interrupt_error is not None:
+            raise interrupt_error from error
         if error is not None:
             raise error
     finally:
         outcomes.clear()
-        del error, pressed  # they refer to this frame
+        del error, interrupt_error  # they refer to this frame
 
 
-def loop_of_caller() -> asyncio.AbstractEventLoop | None:
+def caller_event_loop() -> asyncio.AbstractEventLoop | None:
     """Return the asyncio event loop that waits for this thread; None where none does."""
     return _caller.get()
 
 
-def join_threads_of(loop: asyncio.AbstractEventLoop) -> None:
+def join_threads(loop: asyncio.AbstractEventLoop) -> None:
     """Wait for the threads of an event loop that was closed before they had ended."""
     for job in _running.copy():
         if job.loop is loop:
             job.join()
 
 
-class _Job(Generic[R]):
+class _ThreadCall(Generic[R]):
     """A function in a thread of its own, and an asyncio task that waits for it."""
 
     # Not a thread of anyio's: one that is handed a call may or may not run it if the waiting
@@ -207,18 +207,18 @@ class _Job(Generic[R]):
 
     async def run(self, interrupt: Callable[[], object] | None, *, shield: bool) -> R:
         """Start the thread, and wait until it has ended."""
-        stopped: BaseException | None = None
+        cancellation: BaseException | None = None
         _running.add(self)
         try:
             self._start(shield)
             if interrupt is not None:
-                stopped = await self._wait()
-                if stopped is not None:
+                cancellation = await self._wait()
+                if cancellation is not None:
                     interrupt()
             with _Shield():
                 while not self._ended:
                     # Task.uncancel() is not called: the task stays as cancelled as it is.
-                    stopped = _weightier(stopped, await self._wait())
+                    cancellation = _prefer_interrupt(cancellation, await self._wait())
         finally:
             # At once, unless the coroutine was closed, or interrupted in between by a signal.
             _join(self._thread)
@@ -226,20 +226,20 @@ class _Job(Generic[R]):
         error, self._error = self._error, None
         result, self._result = self._result, None
         try:
-            if stopped is None:
+            if cancellation is None:
                 if error is not None:
                     raise error
                 return cast("R", result)
             if error is None:
-                raise stopped
+                raise cancellation
             if interrupt is None:
                 logger.warning(
                     "a worker thread ended with %s while its task was cancelled",
                     type(error).__name__,
                 )
-            raise stopped from error
+            raise cancellation from error
         finally:
-            del stopped, error  # they refer to this frame
+            del cancellation, error  # they refer to this frame
 
     def join(self) -> None:
         """Wait for the thread without the event loop."""
@@ -352,7 +352,9 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _weightier(first: BaseException | None, then: BaseException | None) -> BaseException | None:
+def _prefer_interrupt(
+    first: BaseException | None, then: BaseException | None
+) -> BaseException | None:
     """Return which of two exceptions to raise: Ctrl-C, or else the latest cancellation."""
     if then is None or (first is not None and not isinstance(first, asyncio.CancelledError)):
         return first
@@ -361,11 +363,11 @@ def _weightier(first: BaseException | None, then: BaseException | None) -> BaseE
 
 def _join(thread: Thread) -> None:
     """Wait for the end of a thread without the event loop. Ctrl-C is raised afterwards."""
-    pressed: KeyboardInterrupt | None = None
+    interrupt_error: KeyboardInterrupt | None = None
     while thread.ident is not None and thread.is_alive():
         try:
             thread.join()
         except KeyboardInterrupt as error:
-            pressed = error
-    if pressed is not None:
-        raise pressed
+            interrupt_error = error
+    if interrupt_error is not None:
+        raise interrupt_error

@@ -48,7 +48,7 @@ def posthog(posthog_emulator: Emulator) -> Generator[AsyncPostHog]:
     finally:
         # Not `aclose()`: the event loop of the test may be closed already, and in process there
         # is no connection to close.
-        client._executor.transport.abandon()  # pyright: ignore[reportPrivateUsage]
+        client._executor.transport.discard()  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from asyncposthog.operation import Operation
 from posthog_emulator.http.errors import not_found
 from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.objects.object_schema import ObjectSchema, seeded_uuid
-from posthog_emulator.objects.plans import CollectionSpec, OperationPlan
+from posthog_emulator.objects.routing import CollectionSpec, OperationPlan
 from posthog_emulator.objects.store import ObjectCollection, Store, StoredObject
 from posthog_emulator.rate_limits.rate_limits import QueryPlan
 from posthog_emulator.schema.catalogue import Schema

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from codegen.pipeline import OWNED
+from codegen.pipeline import GENERATED_FOLDERS
 
 from .subprocesses import PACKAGE, ROOT, python
 
@@ -106,8 +106,8 @@ def test_the_pinned_schema_makes_a_package_of_its_own(tmp_path: Path) -> None:
     assert seen == ["GET /api/projects/3/feature_flags/7/"]
     assert module.startswith("elsewhere.models.")
     assert raw == flag
-    ours = {p.relative_to(PACKAGE) for f in OWNED for p in (PACKAGE / f).rglob("*.py")}
-    theirs = {p.relative_to(out) for f in OWNED for p in (out / f).rglob("*.py")}
+    ours = {p.relative_to(PACKAGE) for f in GENERATED_FOLDERS for p in (PACKAGE / f).rglob("*.py")}
+    theirs = {p.relative_to(out) for f in GENERATED_FOLDERS for p in (out / f).rglob("*.py")}
     assert ours == theirs
     different = [
         path

@@ -87,7 +87,7 @@ def test_signature(operation: Operation) -> None:
 
 
 def _named(operation: Operation) -> Iterator[str]:
-    yield from (p.python_name for p in operation.parameters if p.where != "path")
+    yield from (p.python_name for p in operation.parameters if p.location != "path")
     if operation.fixed_body is None and operation.body is not None:
         yield from (python for python, _ in operation.body.fields)
         if not operation.body.flat:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from codegen.pipeline import OWNED
-from codegen.render.header import BANNER
+from codegen.pipeline import GENERATED_FOLDERS
+from codegen.render.text import BANNER
 
 from .subprocesses import ROOT
 
@@ -48,7 +48,8 @@ def files() -> Iterator[Path]:
 
 def is_generated(path: Path) -> bool:
     return ROOT / "src" / "asyncposthog" in path.parents and any(
-        part in OWNED for part in path.relative_to(ROOT / "src" / "asyncposthog").parts[:1]
+        part in GENERATED_FOLDERS
+        for part in path.relative_to(ROOT / "src" / "asyncposthog").parts[:1]
     )
 
 

@@ -44,9 +44,9 @@ def get(schema: Any = None, **more: Any) -> dict[str, Any]:
 
 def post(schema: Any, answer: Any = None) -> dict[str, Any]:
     """A path that takes a body, and answers with it unless `answer` says otherwise."""
-    found = content(schema if answer is None else answer)
+    response_content = content(schema if answer is None else answer)
     body = {"requestBody": {"required": True, **content(schema)}}
-    return {"post": {**body, "responses": {"201": {"description": "", **found}}}}
+    return {"post": {**body, "responses": {"201": {"description": "", **response_content}}}}
 
 
 def query(name: str, schema: Any = None, **more: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def document(paths: Mapping[str, Any], version: Any = "3.1.0", **schemas: Any) -
 class Package:
     """A generated package, imported, and the requests its methods made."""
 
-    def __init__(self, generated: pipeline.Generated, folder: Path) -> None:
+    def __init__(self, generated: pipeline.GeneratedPackage, folder: Path) -> None:
         self.generated = generated
         self.name = f"hostile_{next(_serial)}"
         root = folder / self.name
@@ -91,10 +91,15 @@ class Package:
         self.models = {name: getattr(models, name) for name in models.__all__}
 
     @property
-    def findings(self) -> str:
+    def diagnostics(self) -> str:
         """Everything reported, a line each."""
-        lines = [f"{out.operation}: {out.reason}" for out in self.generated.surface.left_out]
-        lines += [f"{found.pointer}: {found.reason}" for found in self.generated.findings]
+        lines = [
+            f"{skipped.operation}: {skipped.reason}" for skipped in self.generated.surface.skipped
+        ]
+        lines += [
+            f"{diagnostic.pointer}: {diagnostic.reason}"
+            for diagnostic in self.generated.diagnostics
+        ]
         return "\n".join(lines)
 
     def call(self, id: str, *path: Any, **keywords: Any) -> httpx.Request:
@@ -144,8 +149,8 @@ class Package:
 
     def _class_of(self, id: str) -> Any:
         family, *rest = id.split(".")[:-1]
-        found = self.generated.surface.resources
-        resource = next(r for r in found if r.family == family)
+        resources = self.generated.surface.resources
+        resource = next(r for r in resources if r.family == family)
         for name in rest:
             resource = next(child for child in resource.children if child.path[-1] == name)
         module = importlib.import_module(f"{self.name}.resources.{family}")

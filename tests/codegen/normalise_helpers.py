@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from codegen.normalise import Normalised, normalise
+from codegen.normalise import NormalisedDocument, normalise
 
 REF = "#/components/schemas/"
-Found = Iterator[dict[str, Any]]
+Schemas = Iterator[dict[str, Any]]
 USER = {"type": "object", "properties": {"id": {"type": "integer"}}}
 ROLE = {"type": "string", "enum": ["admin", "member"]}
 COMPONENTS: dict[str, Any] = {
@@ -33,7 +33,7 @@ def run(
     requestBodies: dict[str, Any] | None = None,  # noqa: N803
     responses: dict[str, Any] | None = None,
     **components: Any,
-) -> Normalised:
+) -> NormalisedDocument:
     """Normalise a document with a component `It`; check that this is pure and idempotent."""
     document = {
         "openapi": version,
@@ -47,24 +47,24 @@ def run(
         },
     }
     before = json.dumps(document)
-    found = normalise(document, keep_prose=prose)
+    result = normalise(document, keep_prose=prose)
     assert json.dumps(document) == before, "the input was changed"
-    assert normalise(found.document, keep_prose=prose).document == found.document
-    return found
+    assert normalise(result.document, keep_prose=prose).document == result.document
+    return result
 
 
 def form(schema: Any, version: str = "3.1.0", prose: bool = False, **components: Any) -> Any:
     """Return the normalised form of what must not need a finding."""
-    found = run(schema, version, prose, **components)
-    assert found.findings == ()
-    return found.document["components"]["schemas"]["It"]
+    result = run(schema, version, prose, **components)
+    assert result.diagnostics == ()
+    return result.document["components"]["schemas"]["It"]
 
 
 def reasons(schema: Any, version: str = "3.1.0", **components: Any) -> dict[str, str]:
-    findings = run(schema, version, **components).findings
+    diagnostics = run(schema, version, **components).diagnostics
     return {
-        finding.pointer.removeprefix("/components/schemas/It"): finding.reason
-        for finding in findings
+        diagnostic.pointer.removeprefix("/components/schemas/It"): diagnostic.reason
+        for diagnostic in diagnostics
     }
 
 
@@ -86,7 +86,7 @@ def document(schemas: dict[str, Any], version: str = "3.1.0", **paths: Any) -> d
     }
 
 
-def every(schema: Any) -> Found:
+def every(schema: Any) -> Schemas:
     """Walk a normalised schema by a table of its own, not by the generator's."""
     if not isinstance(schema, dict):
         return
@@ -100,10 +100,10 @@ def every(schema: Any) -> Found:
         yield from every(value)
 
 
-def all_schemas(found: dict[str, Any]) -> Found:
-    for schema in found["components"]["schemas"].values():
+def all_schemas(normalised: dict[str, Any]) -> Schemas:
+    for schema in normalised["components"]["schemas"].values():
         yield from every(schema)
-    for item in found["paths"].values():
+    for item in normalised["paths"].values():
         for operation in item.values():
             holders = [*operation.get("parameters", ())]
             bodies = [operation.get("requestBody", {}), *operation.get("responses", {}).values()]
@@ -113,10 +113,10 @@ def all_schemas(found: dict[str, Any]) -> Found:
                 yield from every(holder.get("schema"))
 
 
-def check(found: dict[str, Any]) -> None:
+def check(normalised: dict[str, Any]) -> None:
     """Check what the form promises."""
-    components = found["components"]["schemas"]
-    for schema in all_schemas(found):
+    components = normalised["components"]["schemas"]
+    for schema in all_schemas(normalised):
         assert not schema.keys() & {"nullable", "allOf", "not", "title", "description"}
         assert isinstance(schema.get("type", ""), str)
         assert None not in schema.get("enum", ())
@@ -142,8 +142,10 @@ def check_tagged(schema: dict[str, Any], components: dict[str, Any]) -> None:
     assert [variant.keys() for variant in schema["oneOf"]] == [{"$ref"}] * len(schema["oneOf"])
     assert {variant["$ref"] for variant in schema["oneOf"]} == set(mapping.values())
     for variant in schema["oneOf"]:
-        own = components[variant["$ref"].removeprefix(REF)]["properties"][tag["propertyName"]]
-        values = own["enum"] if "enum" in own else [own["const"]]
+        tag_schema = components[variant["$ref"].removeprefix(REF)]["properties"][
+            tag["propertyName"]
+        ]
+        values = tag_schema["enum"] if "enum" in tag_schema else [tag_schema["const"]]
         texts = {str(value).lower() if isinstance(value, bool) else str(value) for value in values}
         assert texts == {value for value in mapping if mapping[value] == variant["$ref"]}
 

@@ -15,9 +15,9 @@ import yaml
 
 from codegen import pipeline
 from codegen.__main__ import main
+from codegen.document import dump
 from codegen.drift import drift
 from codegen.normalise import normalise
-from codegen.schema import dump
 
 from .normalise_helpers import TEXT, document, ref
 
@@ -57,7 +57,7 @@ def served() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("written", [json.dumps, yaml.safe_dump])
-def test_fetch_pins_what_the_instance_says(
+def test_fetch_pins_the_normalised_schema(
     served: tuple[str, dict[str, str]], tmp_path: Path, written: Any
 ) -> None:
     host, texts = served
@@ -69,7 +69,7 @@ def test_fetch_pins_what_the_instance_says(
     assert out.read_text(encoding="utf-8") == dump(normalise(instance()).document)
 
 
-def test_fetch_leaves_the_pinned_document_alone_when_there_is_none(
+def test_failed_fetch_keeps_the_pinned_document(
     served: tuple[str, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host, texts = served
@@ -83,14 +83,14 @@ def test_fetch_leaves_the_pinned_document_alone_when_there_is_none(
     assert out.read_text() == "kept"
 
 
-def test_normalise_says_what_it_cannot_keep_and_where_it_cannot_write(
+def test_normalise_prints_warnings_and_write_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "schema.json"
     source.write_text(json.dumps(instance(thing={"type": "object", "not": {"type": "null"}})))
 
     assert main(["normalise", "--schema", str(source), "--out", str(tmp_path / "out.json")]) == 0
-    assert "finding: /components/schemas/Thing" in capsys.readouterr().out
+    assert "warning: /components/schemas/Thing" in capsys.readouterr().out
     assert main(["normalise", "--schema", str(source), "--out", str(tmp_path / "no" / "x")]) == 1
     assert str(tmp_path / "no" / "x") in capsys.readouterr().err
 
@@ -104,7 +104,7 @@ def test_drift_of_an_instance(
     host, texts = served
     pinned = tmp_path / "pinned.json"
     pinned.write_text(dump(normalise(instance()).document), encoding="utf-8")
-    monkeypatch.setattr(pipeline, "PINNED", pinned)
+    monkeypatch.setattr(pipeline, "PINNED_SCHEMA", pinned)
 
     texts["/api/schema/"] = json.dumps(instance())
     assert main(["drift", "--host", host]) == 0
@@ -121,7 +121,7 @@ def test_drift_of_an_instance(
     ]
 
 
-def test_drift_says_what_is_gone_and_where_something_changed_first() -> None:
+def test_drift_lists_removals_and_first_changes() -> None:
     ours = normalise(instance()).document
     theirs = normalise(instance(thing={"type": "object", "properties": {"name": TEXT}})).document
     theirs["paths"] = {}
@@ -148,13 +148,13 @@ def test_report_has_a_line_for_each_resource_and_totals(
     assert "things 1 list" in lines or "things 1 get" in lines
     totals = dict(line.rsplit(" ", 1) for line in lines[lines.index("") + 1 :][:11])
     assert totals["operations in the schema"] == totals["callable"] == "1"
-    assert totals["left out"] == "0"
+    assert totals["skipped"] == "0"
     assert totals["fields untyped"] == "1", "the one that may be anything"
     assert int(totals["methods"]) == 1 + int(totals["added by overrides"])
 
 
 @pytest.mark.parametrize("command", ["generate", "report"])
-def test_overrides_for_what_an_instance_does_not_have_are_one_line(
+def test_unused_overrides_are_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     source = tmp_path / "schema.json"
@@ -167,7 +167,7 @@ def test_overrides_for_what_an_instance_does_not_have_are_one_line(
     lines = capsys.readouterr().out.splitlines()
     (count,) = (line for line in lines if "override" in line and "not apply" in line)
     assert re.fullmatch(r"\d\d+ overrides do not apply to this schema", count)
-    assert any(line.startswith("left out: GET /api/projects/{project_id}/a b/") for line in lines)
+    assert any(line.startswith("skipped: GET /api/projects/{project_id}/a b/") for line in lines)
 
 
 def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
@@ -183,13 +183,13 @@ def test_generate_lists_what_it_drops_of_a_schema_and_bounds_the_list(
         source.write_text(json.dumps(schema), encoding="utf-8")
         assert main(listed) == 0
         lines = capsys.readouterr().out.splitlines()
-        found = [line for line in lines if line.startswith("finding: ")]
-        assert "makes the header Host itself; it is dropped" in found[0]
-        assert len(found) == (40 if more else 2)
-        assert any("12 more findings" in line for line in lines) is bool(more)
+        warnings = [line for line in lines if line.startswith("warning: ")]
+        assert "makes the header Host itself; it is dropped" in warnings[0]
+        assert len(warnings) == (40 if more else 2)
+        assert any("12 more warnings" in line for line in lines) is bool(more)
 
 
-def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have(
+def test_overrides_add_no_operation_of_a_missing_resource(
     tmp_path: Path,
 ) -> None:
     source = tmp_path / "schema.json"
@@ -208,7 +208,7 @@ def test_overrides_add_no_operation_of_a_resource_that_an_instance_does_not_have
     assert "file_download_batch_exports.count_rows" in more
 
 
-def test_report_of_an_operation_nobody_can_call(
+def test_report_warns_about_uncallable_operations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "schema.json"
@@ -216,42 +216,42 @@ def test_report_of_an_operation_nobody_can_call(
 
     main(["report", "--schema", str(source)])
 
-    assert "finding: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
+    assert "warning: /paths/~1somewhere~1else~1/trace" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["my-posthog", "2fa", "class", "my posthog", "a.b"])
-def test_generate_makes_no_package_that_cannot_be_imported(
+def test_generate_refuses_folders_that_cannot_be_imported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / name
     schema.write_text(json.dumps(instance()), encoding="utf-8")
     assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
-    said = capsys.readouterr().err
-    assert f"{out}: no package can be imported by the name {name!r}. Give --out a folder" in said
+    stderr = capsys.readouterr().err
+    assert f"{out}: no package can be imported by the name {name!r}. Give --out a folder" in stderr
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
     "name", ["__init__.py", "models/own.py", "resources/deep/own.py", "registry/own.json"]
 )
-def test_generate_takes_no_file_away_that_it_did_not_write(
+def test_generate_keeps_hand_written_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / "mine"
     schema.write_text(json.dumps(instance()), encoding="utf-8")
-    own = out / name
-    own.parent.mkdir(parents=True)
-    own.write_text("precious = 1\n", encoding="utf-8")
+    own_file = out / name
+    own_file.parent.mkdir(parents=True)
+    own_file.write_text("precious = 1\n", encoding="utf-8")
     before = sorted(out.rglob("*"))
     assert main(["generate", "--schema", str(schema), "--out", str(out)]) == 1
-    said = capsys.readouterr().err
-    assert str(own) in said
-    assert "Move it, or give --out a folder of its own." in said
-    assert own.read_text(encoding="utf-8") == "precious = 1\n"
+    stderr = capsys.readouterr().err
+    assert str(own_file) in stderr
+    assert "Move it, or give --out a folder of its own." in stderr
+    assert own_file.read_text(encoding="utf-8") == "precious = 1\n"
     assert sorted(out.rglob("*")) == before
 
 
-def test_generate_writes_into_a_package_of_its_own_as_often_as_wanted(
+def test_generate_can_be_repeated_into_one_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     schema, out = tmp_path / "schema.json", tmp_path / "mine"

@@ -18,7 +18,7 @@ from codegen import pipeline
 from codegen.__main__ import main
 from codegen.diagnostics import SchemaError
 from codegen.overrides import Overrides
-from codegen.surface import Released
+from codegen.surface import ReleasedNames
 
 from .hostile_schemas import TEXT, P, Package, document, get, obj, post, query, ref, run
 
@@ -33,29 +33,29 @@ DEEP = 60
 def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generate:
     """Give what makes a package of a document, without our overrides and names."""
     monkeypatch.setattr(pipeline, "load_overrides", lambda path: Overrides())  # pyright: ignore
-    monkeypatch.setattr(pipeline, "load_names", lambda path: Released({}, {}))  # pyright: ignore
+    monkeypatch.setattr(pipeline, "load_names", lambda path: ReleasedNames({}, {}))  # pyright: ignore
     # Formatting changes nothing of what is checked here, and takes most of the time.
     monkeypatch.setattr(pipeline, "format_files", dict[str, str])
     return lambda schema: run(tmp_path / "schema.json", schema)
 
 
-def named(name: str) -> dict[str, Any]:
+def document_with_component(name: str) -> dict[str, Any]:
     """One component of this name, used everywhere a component can be."""
     pointer = name.replace("~", "~0").replace("/", "~1").replace("%", "%25")
-    own = ref(pointer)
-    page = obj("results", results={"type": "array", "items": own}, next=TEXT, count={})
+    reference = ref(pointer)
+    page = obj("results", results={"type": "array", "items": reference}, next=TEXT, count={})
     return document(
         {
-            X: {**get(page), **post(own)},
-            ITEM: get(own),
-            f"{ITEM}all/": get({"type": "array", "items": own}),
+            X: {**get(page), **post(reference)},
+            ITEM: get(reference),
+            f"{ITEM}all/": get({"type": "array", "items": reference}),
         },
-        **{name: obj("a", a=TEXT, inner=own)},
+        **{name: obj("a", a=TEXT, inner=reference)},
     )
 
 
-def with_header(name: str, place: str = "header") -> dict[str, Any]:
-    parameter = {"in": place, "name": name, "required": True, "schema": TEXT}
+def with_header(name: str, location: str = "header") -> dict[str, Any]:
+    parameter = {"in": location, "name": name, "required": True, "schema": TEXT}
     return document({X: get(THING, parameters=[parameter])})
 
 
@@ -74,8 +74,15 @@ def with_values(*values: Any, **more: Any) -> dict[str, Any]:
 
 
 def with_default(schema: dict[str, Any], default: Any) -> dict[str, Any]:
-    own = {**schema, "default": default}
-    return document({X: {**get(THING, parameters=[query("q", own)]), **post(obj(f=own))}})
+    schema_with_default = {**schema, "default": default}
+    return document(
+        {
+            X: {
+                **get(THING, parameters=[query("q", schema_with_default)]),
+                **post(obj(f=schema_with_default)),
+            }
+        }
+    )
 
 
 def at_path(path: str) -> dict[str, Any]:
@@ -98,7 +105,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 PRINTED = {
-    f"component {name!r}": (named(name), reason)
+    f"component {name!r}": (document_with_component(name), reason)
     for name, reason in {
         "My-Thing": "",
         "my.thing.v1": "",
@@ -301,15 +308,15 @@ def test_a_hostile_schema_makes_a_package_whose_methods_can_be_called(
 ) -> None:
     schema, reason = CASES[name]
     package = generate(schema)
-    assert reason in package.findings
+    assert reason in package.diagnostics
     assert package.operations
     package.call_all()
     for model in package.models.values():
         if isinstance(model, type) and issubclass(model, Model):
             model.model_rebuild()
     reached = {one for o in package.operations.values() for one in o.schema_operations}
-    left_out = {one.operation for one in package.generated.surface.left_out}
-    assert reached | left_out == {
+    skipped = {one.operation for one in package.generated.surface.skipped}
+    assert reached | skipped == {
         f"{method.upper()} {path}"
         for path, item in schema["paths"].items()
         for method in item
@@ -338,7 +345,7 @@ def test_parameters_and_fields_of_any_name_reach_the_server(generate: Generate) 
         assert json.loads(request.content) == {name: "v"}
 
 
-def test_an_argument_spelled_as_a_parameter_is_that_parameter(generate: Generate) -> None:
+def test_exact_wire_name_keeps_its_argument_name(generate: Generate) -> None:
     names = ("A_B", "a b", "a_b", "class", "class_")
     body = obj(**dict.fromkeys(names, TEXT))
     parameters = [query(name) for name in names[:3]]
@@ -350,7 +357,7 @@ def test_an_argument_spelled_as_a_parameter_is_that_parameter(generate: Generate
         assert json.loads(package.call("x.create", **{name: "1"}).content) == {name: "1"}
 
 
-def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) -> None:
+def test_header_names_with_line_breaks_are_dropped(generate: Generate) -> None:
     package = generate(with_header("X-A\r\nAuthorization"))
     assert package.operations["x.get"].parameters == ()
     assert "X-A\r\nAuthorization" not in "".join(package.generated.files.values())
@@ -361,39 +368,39 @@ def test_no_header_is_sent_whose_name_would_start_another(generate: Generate) ->
     "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect", "Proxy-Authorization", "Accept-Encoding",
     "Content-Encoding", "Content-Type", "Accept",
 ])  # fmt: skip
-def test_no_parameter_is_for_a_header_that_the_client_makes(generate: Generate, name: str) -> None:
+def test_headers_set_by_the_client_are_not_parameters(generate: Generate, name: str) -> None:
     package = generate(with_header(name))
     assert package.operations["x.get"].parameters == ()
-    assert f"header {name} itself; it is dropped" in package.findings or (
-        f"header called {name}; it is dropped" in package.findings
+    assert f"header {name} itself; it is dropped" in package.diagnostics or (
+        f"header called {name}; it is dropped" in package.diagnostics
     )
     package.call_all()
 
 
-def test_a_default_that_is_dropped_is_in_no_file(generate: Generate) -> None:
+def test_dropped_default_is_not_generated(generate: Generate) -> None:
     package = generate(with_default({"type": "boolean"}, "maybe"))
     assert "maybe" not in "".join(package.generated.files.values())
-    assert package.findings.count("'maybe' is no boolean; it is dropped") == 3
+    assert package.diagnostics.count("'maybe' is no boolean; it is dropped") == 3
 
 
 def test_the_schema_of_november_2025_makes_a_package(generate: Generate) -> None:
-    one = f"{P}/endpoints/{{name}}/versions/"
+    path = f"{P}/endpoints/{{name}}/versions/"
     versions = get({"type": "array", "items": ref("Version")})
     schema = document(
-        {one: versions, f"{P}/endpoints/{{name}}/versions/{{id}}/": get(ref("Version"))},
+        {path: versions, f"{P}/endpoints/{{name}}/versions/{{id}}/": get(ref("Version"))},
         Version=obj(active={"type": "boolean", "default": "yes"}),
     )
     package = generate(schema)
     assert sorted(package.operations) == ["endpoints.versions.get", "endpoints.versions.list"]
     package.call_all()
     # Where the first name was public before the nested resource came.
-    released = Released({f"GET {one}": "endpoints.versions"}, {})
+    released = ReleasedNames({f"GET {path}": "endpoints.versions"}, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_names", lambda path: released)  # pyright: ignore
         package = generate(schema)
     assert sorted(package.operations) == ["endpoints.list_versions", "endpoints.versions.get"]
-    assert "'endpoints.versions' is a nested resource too" in package.findings
-    assert "'yes' is no boolean; it is dropped" in package.findings
+    assert "'endpoints.versions' is a nested resource too" in package.diagnostics
+    assert "'yes' is no boolean; it is dropped" in package.diagnostics
     package.call_all()
 
 
@@ -419,7 +426,7 @@ BROKEN: dict[str, tuple[dict[str, Any] | str, str]] = {
         json.dumps(with_default({"type": "number"}, "@")).replace('"@"', "1e999"), "no number",
     ),
     "half a character": (
-        json.dumps(named("@")).replace("@", "\\ud800"), "surrogate",
+        json.dumps(document_with_component("@")).replace("@", "\\ud800"), "surrogate",
     ),
     "no operation that can be called": (
         document({f"{P}/a b/": get(THING), f"{P}/../x/": get(THING)}), "no method can be made",
@@ -437,9 +444,9 @@ def test_a_schema_that_cannot_be_used_is_a_clear_error(
     source = tmp_path / "schema.json"
     source.write_text(schema if isinstance(schema, str) else json.dumps(schema), encoding="utf-8")
     assert main(["generate", "--schema", str(source), "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith((f"codegen: {source}", "codegen: #"))
-    assert reason in said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith((f"codegen: {source}", "codegen: #"))
+    assert reason in stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -74,7 +74,7 @@ def check(models: ModelSet) -> None:
         "class T0:\n    def f0(self): ...",
     ],
 )
-def test_of_the_generators_text_only_annotations_are_read(source: str) -> None:
+def test_read_annotations_refuses_other_code(source: str) -> None:
     with pytest.raises(ValueError, match="unexpected"):
         read_annotations(source)
 
@@ -111,14 +111,14 @@ def test_values_and_descriptions(values: list[str], text: str) -> None:
 @example(names=PAYLOADS[-3:])
 def test_property_names(names: list[str]) -> None:
     schemas = {"Thing": obj(*names, **{wire: {"type": "string"} for wire in names})}
-    chosen: dict[str, str] = {}
+    field_names: dict[str, str] = {}
     try:
         check(build(schemas))
     except GenerationError:  # names that leave nothing, or the same, to call a field by
-        chosen = {f"Thing.{wire}": f"chosen{index}" for index, wire in enumerate(names)}
-        check(build(schemas, field_names=chosen))
+        field_names = {f"Thing.{wire}": f"chosen{index}" for index, wire in enumerate(names)}
+        check(build(schemas, field_names=field_names))
     with tempfile.TemporaryDirectory() as folder:
-        generated = package(schemas, Path(folder), field_names=chosen)
+        generated = package(schemas, Path(folder), field_names=field_names)
         data = {wire: str(index) for index, wire in enumerate(names)}
         thing = generated.Thing.model_validate(data)
         assert thing.model_dump(by_alias=True) == data

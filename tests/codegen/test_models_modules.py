@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from codegen.render.header import BANNER
+from codegen.render.text import BANNER
 
 from .model_helpers import NUMBER, TEXT, Package, build, obj, package, ref
 
@@ -41,7 +41,7 @@ USERS = {
     "QueryRequest": {"query!request"},
     "QueryLog": {"query"},
 }
-OPTIONS = {"users": {name: frozenset(own) for name, own in USERS.items()}}
+OPTIONS = {"users": {name: frozenset(users) for name, users in USERS.items()}}
 WHERE = {
     "Flag": "flags",
     "FlagFilters": "flags",
@@ -66,16 +66,16 @@ def generated(tmp_path: Path) -> Package:
     return package(SCHEMAS, tmp_path, **OPTIONS)
 
 
-def test_each_model_stands_with_those_of_the_same_users(generated: Package) -> None:
+def test_models_are_grouped_by_users(generated: Package) -> None:
     assert generated.set.exports == WHERE
 
 
-def test_what_nobody_uses_is_left_out(generated: Package) -> None:
+def test_unused_components_are_not_generated(generated: Package) -> None:
     assert "Unused" not in generated.set.exports
     assert not hasattr(generated.models, "Unused")
 
 
-def test_every_name_is_found_and_can_be_built(generated: Package) -> None:
+def test_every_exported_model_can_be_built(generated: Package) -> None:
     assert generated.models.__all__ == sorted(WHERE)
     assert set(dir(generated.models)) >= set(WHERE)
     for name in WHERE:
@@ -121,7 +121,7 @@ def test_types_are_defined_before_they_are_needed() -> None:
     assert order == ["E", "D", "F", "C", "B", "A"]
 
 
-def test_what_very_many_query_nodes_need_stands_together() -> None:
+def test_models_of_many_query_nodes_share_a_module() -> None:
     nodes = {f"Node{n}": obj(common=ref("Common"), few=ref("Few")) for n in range(21)}
     schemas: dict[str, Any] = {
         **nodes,
@@ -155,7 +155,7 @@ def test_every_file_starts_with_the_banner(generated: Package) -> None:
     assert all("model_rebuild" not in text for text in generated.set.files.values())
 
 
-def test_only_what_is_needed_is_loaded(tmp_path: Path) -> None:
+def test_modules_are_imported_lazily(tmp_path: Path) -> None:
     generated = package(SCHEMAS, tmp_path, **OPTIONS)
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {generated.name}.models as m\n"
@@ -175,7 +175,7 @@ def test_other_roots_may_form_the_query_package(tmp_path: Path) -> None:
     assert generated.set.exports["HogQLQuery"] == "shared.date_range"
 
 
-def test_the_root_of_the_query_package_may_be_no_model_itself() -> None:
+def test_query_root_need_not_be_a_model() -> None:
     nodes = {"HogQLQuery": frozenset({"query!request"})}
     where = build(SCHEMAS, users=nodes).exports
     assert where == {"HogQLQuery": "query.hogql_query", "DateRange": "query.date_range"}

@@ -64,7 +64,7 @@ def test_a_schema_becomes_a_type(schema: Any, annotation: Any, tmp_path: Path) -
     if annotation is None:
         annotation = list[generated.Status | str] | None
     assert generated.field("Thing", "x").annotation == annotation
-    assert generated.set.findings == ()
+    assert generated.set.diagnostics == ()
 
 
 @pytest.mark.parametrize("value", ["on", "", None, "later"])
@@ -97,7 +97,7 @@ def test_a_thousand_values_are_written_once(tmp_path: Path) -> None:
     assert generated.read("C", {"inline": "zone/1"}).inline == "zone/1"
 
 
-def test_inline_objects_are_named_after_their_place(tmp_path: Path) -> None:
+def test_inline_objects_are_named_after_their_location(tmp_path: Path) -> None:
     leaf = obj(x=NUMBER)
     thing = obj(
         rowFilter=leaf,
@@ -217,7 +217,7 @@ def test_recursive_aliases(tmp_path: Path) -> None:
         {"A": {"allOf": [ref("B")]}, "B": {"oneOf": [ref("C"), NULL]}, "C": ref("A")},
     ],
 )
-def test_a_type_that_is_only_itself_is_an_error(schemas: dict[str, Any]) -> None:
+def test_self_referencing_alias_is_an_error(schemas: dict[str, Any]) -> None:
     with pytest.raises(GenerationError, match="is only itself"):
         build(schemas)
 
@@ -229,9 +229,7 @@ CLASHING = [
 
 
 @pytest.mark.parametrize("only", [*CLASHING, None])
-def test_schemas_may_be_called_as_anything_the_modules_use(
-    only: str | None, tmp_path: Path
-) -> None:
+def test_schemas_may_share_names_with_imports(only: str | None, tmp_path: Path) -> None:
     names = CLASHING if only is None else [only]
     everything = {
         "any": {},
@@ -251,7 +249,7 @@ def test_schemas_may_be_called_as_anything_the_modules_use(
 
 
 @pytest.mark.parametrize("name", ["thing", "1Thing", "Thing-x", "None", "", "_Thing", "Ä"])
-def test_a_class_name_has_to_be_one(name: str) -> None:
+def test_invalid_class_name_is_an_error(name: str) -> None:
     with pytest.raises(GenerationError, match="cannot be a class name"):
         build({"thing": obj(x=TEXT)}, names={"thing": name})
 
@@ -287,10 +285,10 @@ def test_text_that_is_no_unicode_is_an_error(odd: Any) -> None:
         ({**obj(a=TEXT), "anyOf": [TEXT, NUMBER]}, "properties beside a union"),
     ],
 )
-def test_what_is_lost_is_reported(schema: Any, reason: str) -> None:
-    (finding,) = build({"Thing": obj(x=schema)}).findings
-    assert finding.pointer == "#/components/schemas/Thing/properties/x"
-    assert reason in finding.reason
+def test_losses_are_reported(schema: Any, reason: str) -> None:
+    (diagnostic,) = build({"Thing": obj(x=schema)}).diagnostics
+    assert diagnostic.pointer == "#/components/schemas/Thing/properties/x"
+    assert reason in diagnostic.reason
 
 
 def test_unknown_fields_survive(tmp_path: Path) -> None:

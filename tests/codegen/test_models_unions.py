@@ -18,10 +18,10 @@ def kind(*values: Any, **more: Any) -> dict[str, Any]:
     return {"enum": list(values), "type": scalar, **more}
 
 
-def union(wire: str, mapping: dict[str, str], *others: Any) -> dict[str, Any]:
+def union(wire: str, mapping: dict[str, str], *inline: Any) -> dict[str, Any]:
     refs = [ref(name) for name in dict.fromkeys(mapping.values())]
-    told = {"propertyName": wire, "mapping": {k: REF + v for k, v in mapping.items()}}
-    return {"oneOf": [*refs, *others], "discriminator": told}
+    discriminator = {"propertyName": wire, "mapping": {k: REF + v for k, v in mapping.items()}}
+    return {"oneOf": [*refs, *inline], "discriminator": discriminator}
 
 
 PETS = {
@@ -47,10 +47,10 @@ def test_a_tag_chooses_the_variant(tmp_path: Path) -> None:
     assert [type(pet) for pet in read.many] == [generated.Dog, generated.Cat]
     assert isinstance(generated.read("Pet", dog), generated.Dog)
     assert read.raw() == owner
-    assert generated.set.findings == ()
+    assert generated.set.diagnostics == ()
 
 
-def test_a_variant_nobody_knows_stays_as_it_came(tmp_path: Path) -> None:
+def test_unknown_variant_stays_raw(tmp_path: Path) -> None:
     generated = package(PETS, tmp_path)
     owner = {"pet": {"kind": "fish"}, "many": [{"kind": "cat"}, {"kind": "newt", "x": [1]}]}
     read = generated.read("Owner", owner)
@@ -65,7 +65,7 @@ def test_a_variant_is_made_without_naming_its_tag(tmp_path: Path) -> None:
     assert generated.Cat(lives=9).kind == "cat"
 
 
-def test_a_tag_may_be_called_otherwise_in_python(tmp_path: Path) -> None:
+def test_tag_may_have_another_python_name(tmp_path: Path) -> None:
     schemas = {
         "A": obj("widgetType", widgetType=kind("a")),
         "B": obj("widgetType", widgetType=kind("b")),
@@ -179,13 +179,13 @@ def test_a_discriminator_that_cannot_work_leaves_a_plain_union(
     schemas: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     generated = package(schemas, tmp_path)
-    findings = [f for f in generated.set.findings if f.pointer == "#/components/schemas/U"]
-    assert [reason in f.reason for f in findings] == [True]
+    diagnostics = [f for f in generated.set.diagnostics if f.pointer == "#/components/schemas/U"]
+    assert [reason in f.reason for f in diagnostics] == [True]
     assert get_origin(generated.U) is UnionType
     assert isinstance(generated.read("U", {"t": True if "boolean" in reason else "a"}), generated.A)
 
 
-def test_one_variant_is_no_union(tmp_path: Path) -> None:
+def test_single_variant_is_not_a_union(tmp_path: Path) -> None:
     schemas = {"A": obj("t", t=kind("a")), "U": union("t", {"a": "A"})}
     generated = package(schemas, tmp_path)
     assert isinstance(generated.read("U", {"t": "a"}), generated.A)
@@ -203,7 +203,7 @@ def infer(tmp_path: Path, **variants: Any) -> Package:
     return package({**variants, "Filter": {"anyOf": [*branches, NULL]}}, tmp_path)
 
 
-def test_what_tells_variants_apart_is_found_though_the_schema_is_silent(tmp_path: Path) -> None:
+def test_undeclared_discriminator_is_inferred(tmp_path: Path) -> None:
     same = {"scope": kind("same", default="same")}  # fewer values, but they tell nothing apart
     variants = {n: {**f, "properties": f["properties"] | same} for n, f in FILTERS.items()}
     generated = infer(tmp_path, **variants)
@@ -223,19 +223,19 @@ def test_what_tells_variants_apart_is_found_though_the_schema_is_silent(tmp_path
         obj(key=TEXT, only=TEXT),  # it is not there
     ],
 )
-def test_nothing_is_inferred_where_nothing_is_sure(third: Any, tmp_path: Path) -> None:
+def test_ambiguous_unions_get_no_inferred_discriminator(third: Any, tmp_path: Path) -> None:
     generated = infer(tmp_path, **{**FILTERS, "Log": third})
     assert "discriminator" not in "".join(generated.set.files.values())
     assert isinstance(generated.read("Filter", {"key": "a", "type": "person"}), generated.Person)
     # An answer without a field that a variant requires is not of that variant.
-    given = {"key": "a", "only": "b"} | dict.fromkeys(third.get("required", ()), "other")
-    assert isinstance(generated.read("Filter", given), generated.Log)
+    data = {"key": "a", "only": "b"} | dict.fromkeys(third.get("required", ()), "other")
+    assert isinstance(generated.read("Filter", data), generated.Log)
     if "enum" in third["properties"].get("type", {}):
-        told = {"key": "a", "type": "later", "only": "b"}
-        assert generated.read("Filter", told).raw() == told
+        other_data = {"key": "a", "type": "later", "only": "b"}
+        assert generated.read("Filter", other_data).raw() == other_data
 
 
-def test_a_constant_is_closed_only_where_variants_depend_on_it(tmp_path: Path) -> None:
+def test_constant_is_a_closed_literal_only_in_variants(tmp_path: Path) -> None:
     schemas = {
         "Alone": obj("kind", kind=kind("alone")),
         "A": obj("kind", kind=kind("a"), x=NUMBER),
@@ -256,7 +256,7 @@ def test_a_constant_with_a_default_is_never_none(tmp_path: Path) -> None:
     assert generated.Alone().kind == "alone"
 
 
-def test_an_optional_constant_is_not_made_up(tmp_path: Path) -> None:
+def test_optional_constant_is_not_added(tmp_path: Path) -> None:
     generated = package({"Rpc": obj(jsonrpc=kind("2.0"))}, tmp_path)
     assert generated.Rpc().jsonrpc is None
     assert generated.read("Rpc", {"jsonrpc": "2.0"}).jsonrpc == "2.0"

@@ -13,7 +13,7 @@ from codegen.naming import (
     class_names,
     method_names,
     parse_route,
-    path_problem,
+    path_error,
     python_name,
 )
 
@@ -22,8 +22,8 @@ P = "/api/projects/{project_id}"
 
 def names(*operations: tuple[str, str] | tuple[str, str, bool], **released: str) -> dict[str, str]:
     triples = [(op[0], op[1], op[2] if len(op) > 2 else False) for op in operations]
-    found = method_names(triples, released)
-    return {f"{method} {path.removeprefix(P)}": name for (method, path), name in found.items()}
+    result = method_names(triples, released)
+    return {f"{method} {path.removeprefix(P)}": name for (method, path), name in result.items()}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_class_name_is_always_an_identifier(component: str) -> None:
 
 
 def test_crud_on_a_collection_and_its_items() -> None:
-    got = names(
+    assigned = names(
         ("get", f"{P}/cohorts/", True),
         ("post", f"{P}/cohorts/"),
         ("get", f"{P}/cohorts/{{id}}/"),
@@ -71,18 +71,18 @@ def test_crud_on_a_collection_and_its_items() -> None:
         ("put", f"{P}/cohorts/{{id}}/"),
         ("delete", f"{P}/cohorts/{{id}}/"),
     )
-    assert list(got.values()) == [
+    assert list(assigned.values()) == [
         "cohorts.list", "cohorts.create", "cohorts.get", "cohorts.update", "cohorts.replace",
         "cohorts.delete",
     ]  # fmt: skip
 
 
-def test_a_collection_that_answers_one_object_is_got_not_listed() -> None:
+def test_collection_returning_one_object_is_named_get() -> None:
     assert names(("get", f"{P}/web_vitals/")) == {"get /web_vitals/": "web_vitals.get"}
 
 
 def test_nested_resources_actions_and_shared_tails() -> None:
-    got = names(
+    assigned = names(
         ("get", f"{P}/error_tracking/issues/{{id}}/"),
         ("post", f"{P}/error_tracking/issues/{{id}}/merge/"),
         ("get", f"{P}/dashboards/{{dashboard_id}}/sharing/"),
@@ -90,43 +90,45 @@ def test_nested_resources_actions_and_shared_tails() -> None:
         ("get", f"{P}/session_summaries/config/"),
         ("patch", f"{P}/session_summaries/config/"),
     )
-    assert got["get /error_tracking/issues/{id}/"] == "error_tracking.issues.get"
-    assert got["post /error_tracking/issues/{id}/merge/"] == "error_tracking.issues.merge"
-    assert got["get /dashboards/{dashboard_id}/sharing/"] == "dashboards.sharing.get"
-    assert got["post /dashboards/{dashboard_id}/sharing/refresh/"] == "dashboards.sharing.refresh"
-    assert got["get /session_summaries/config/"] == "session_summaries.get_config"
-    assert got["patch /session_summaries/config/"] == "session_summaries.update_config"
+    assert assigned["get /error_tracking/issues/{id}/"] == "error_tracking.issues.get"
+    assert assigned["post /error_tracking/issues/{id}/merge/"] == "error_tracking.issues.merge"
+    assert assigned["get /dashboards/{dashboard_id}/sharing/"] == "dashboards.sharing.get"
+    assert (
+        assigned["post /dashboards/{dashboard_id}/sharing/refresh/"] == "dashboards.sharing.refresh"
+    )
+    assert assigned["get /session_summaries/config/"] == "session_summaries.get_config"
+    assert assigned["patch /session_summaries/config/"] == "session_summaries.update_config"
 
 
-def test_the_item_keeps_the_name_that_the_collection_wants_too() -> None:
-    got = names(
+def test_item_action_wins_the_name_over_the_collection_action() -> None:
+    assigned = names(
         ("get", f"{P}/feature_flags/activity/"),
         ("get", f"{P}/feature_flags/{{id}}/activity/"),
         ("get", f"{P}/feature_flags/{{id}}/"),
     )
-    assert got["get /feature_flags/{id}/activity/"] == "feature_flags.activity"
-    assert got["get /feature_flags/activity/"] == "feature_flags.all_activity"
+    assert assigned["get /feature_flags/{id}/activity/"] == "feature_flags.activity"
+    assert assigned["get /feature_flags/activity/"] == "feature_flags.all_activity"
 
 
-def test_two_items_at_one_place_are_told_apart_by_their_parameter() -> None:
-    got = names(("post", f"{P}/query/"), ("post", f"{P}/query/{{query_kind}}/"))
-    assert got["post /query/{query_kind}/"] == "query.create_by_query_kind"
+def test_second_item_route_gets_its_parameter_in_the_name() -> None:
+    assigned = names(("post", f"{P}/query/"), ("post", f"{P}/query/{{query_kind}}/"))
+    assert assigned["post /query/{query_kind}/"] == "query.create_by_query_kind"
 
 
-def test_a_clash_that_no_other_rule_settles_is_settled_by_verb_parameters_or_a_number() -> None:
+def test_remaining_name_clashes_get_a_verb_parameters_or_a_number() -> None:
     paths = [f"{P}/x/{{id}}/a/", f"{P}/x/{{id}}/{{b}}/a/", f"{P}/x/{{id}}/{{c}}/a/"]
     reports: list[tuple[str, str, str]] = []
-    got = method_names(
+    assigned = method_names(
         [("get", path, False) for path in paths],
         {},
         lambda method, path, reason: reports.append((method, path, reason)),
     )
-    assert [got["get", path] for path in paths] == ["x.a", "x.get_a", "x.get_a_by_c"]
+    assert [assigned["get", path] for path in paths] == ["x.a", "x.get_a", "x.get_a_by_c"]
     assert [(method, path) for method, path, _ in reports] == [("get", p) for p in paths[1:]]
     assert reports[0][2] == "another method is called 'x.a'; it is 'x.get_a'"
 
 
-def test_a_list_below_an_item_is_told_apart_by_the_parameter_of_the_item() -> None:
+def test_list_below_an_item_gets_the_item_parameter_in_its_name() -> None:
     paths = [
         f"{P}/files/versions/",
         f"{P}/files/{{id}}/versions/",
@@ -146,24 +148,27 @@ def test_a_list_below_an_item_is_told_apart_by_the_parameter_of_the_item() -> No
     assert len(set(names.values())) == len(paths)
 
 
-def test_a_method_that_is_a_nested_resource_too_gets_its_verb() -> None:
+def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
     # As in PostHog's schema of November 2025: the first name was public before the second came.
-    one, other = f"{P}/endpoints/{{name}}/versions/", f"{P}/endpoints/{{name}}/versions/{{id}}/"
+    versions, version = (
+        f"{P}/endpoints/{{name}}/versions/",
+        f"{P}/endpoints/{{name}}/versions/{{id}}/",
+    )
     reports: list[tuple[str, str, str]] = []
-    got = method_names(
-        [("get", one, True), ("get", other, False)],
-        {f"GET {one}": "endpoints.versions"},
+    assigned = method_names(
+        [("get", versions, True), ("get", version, False)],
+        {f"GET {versions}": "endpoints.versions"},
         lambda method, path, reason: reports.append((method, path, reason)),
     )
-    assert got == {
-        ("get", one): "endpoints.list_versions",
-        ("get", other): "endpoints.versions.get",
+    assert assigned == {
+        ("get", versions): "endpoints.list_versions",
+        ("get", version): "endpoints.versions.get",
     }
-    assert [report[:2] for report in reports] == [("get", one)]
+    assert [report[:2] for report in reports] == [("get", versions)]
 
 
 @pytest.mark.parametrize(
-    ("path", "problem"),
+    ("path", "reason"),
     [
         ("/flags/", "not below /api/"),
         ("/api/", "names no resource"),
@@ -186,38 +191,38 @@ def test_a_method_that_is_a_nested_resource_too_gets_its_verb() -> None:
         ("/api/x%20y/@me/", None),
     ],
 )
-def test_a_path_that_no_method_can_be_made_for(path: str, problem: str | None) -> None:
-    found = path_problem(path)
-    assert found is None if problem is None else problem in (found or "")
+def test_a_path_that_no_method_can_be_made_for(path: str, reason: str | None) -> None:
+    result = path_error(path)
+    assert result is None if reason is None else reason in (result or "")
 
 
-def test_names_the_generated_code_needs_itself_get_an_underscore() -> None:
-    got = method_names(
+def test_reserved_names_get_an_underscore() -> None:
+    assigned = method_names(
         [("get", f"{P}/stream/", False), ("get", f"{P}/x/{{id}}/cached_property/", False)], {}
     )
-    assert sorted(got.values()) == ["stream_.get", "x.cached_property_"]
+    assert sorted(assigned.values()) == ["stream_.get", "x.cached_property_"]
 
 
-def test_a_released_name_stays_whatever_the_rules_say_now() -> None:
+def test_released_name_wins_over_naming_rules() -> None:
     path = f"{P}/cohorts/"
-    got = method_names([("get", path, False)], {f"GET {path}": "cohorts.list"})
-    assert got == {("get", path): "cohorts.list"}
+    assigned = method_names([("get", path, False)], {f"GET {path}": "cohorts.list"})
+    assert assigned == {("get", path): "cohorts.list"}
 
 
-def test_roots() -> None:
-    assert parse_route("/api/environments/{project_id}/x/").root == "project"
+def test_route_owners() -> None:
+    assert parse_route("/api/environments/{project_id}/x/").owner == "project"
     assert parse_route("/api/organizations/{organization_id}/roles/{id}/").segments == (
         "organizations", "roles", "{id}",
     )  # fmt: skip
-    assert parse_route("/api/organizations/{id}/").root == "instance"
+    assert parse_route("/api/organizations/{id}/").owner is None
     with pytest.raises(ValueError, match="not below /api/"):
         parse_route("/flags/")
 
 
 def test_class_names_are_unique_and_released_ones_stay() -> None:
-    got = class_names(["User", "_User", "list", "DateRange"], {"DateRange": "DateRange_"})
-    assert got["User"] == "User"
-    assert got["_User"] == "UserSchema"
-    assert got["list"] == "List"
-    assert got["DateRange"] == "DateRange_"
-    assert len(set(got.values())) == len(got)
+    assigned = class_names(["User", "_User", "list", "DateRange"], {"DateRange": "DateRange_"})
+    assert assigned["User"] == "User"
+    assert assigned["_User"] == "UserSchema"
+    assert assigned["list"] == "List"
+    assert assigned["DateRange"] == "DateRange_"
+    assert len(set(assigned.values())) == len(assigned)

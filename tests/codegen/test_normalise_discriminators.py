@@ -14,9 +14,9 @@ MUTE = {"type": "object", "properties": {"url": TEXT}}
 
 
 def schemas(schema: Any, version: str = "3.1.0", **components: Any) -> dict[str, Any]:
-    found = run(schema, version, **components)
-    assert found.findings == ()
-    return found.document["components"]["schemas"]
+    result = run(schema, version, **components)
+    assert result.diagnostics == ()
+    return result.document["components"]["schemas"]
 
 
 def tagged(mapping: dict[str, str], name: str = "kind") -> dict[str, Any]:
@@ -38,17 +38,17 @@ def tagged(mapping: dict[str, str], name: str = "kind") -> dict[str, Any]:
 def test_the_mapping_is_completed(version: str, mapping: dict[str, str] | None) -> None:
     tag: dict[str, Any] = {"propertyName": "kind"} | ({"mapping": mapping} if mapping else {})
 
-    found = schemas(
+    result = schemas(
         {"oneOf": [ref("Cat"), ref("Dog")], "discriminator": tag}, version, Cat=CAT, Dog=DOG
     )
 
-    assert found["It"] == tagged({"cat": "Cat", "dog": "Dog", "wolf": "Dog"})
-    assert found["Cat"]["properties"]["kind"] == {"const": "cat", "type": "string"}
-    assert found["Dog"]["properties"]["kind"] == {"enum": ["dog", "wolf"], "type": "string"}
+    assert result["It"] == tagged({"cat": "Cat", "dog": "Dog", "wolf": "Dog"})
+    assert result["Cat"]["properties"]["kind"] == {"const": "cat", "type": "string"}
+    assert result["Dog"]["properties"]["kind"] == {"enum": ["dog", "wolf"], "type": "string"}
 
 
-def test_a_nullable_one_with_annotations_on_the_wrapper() -> None:
-    found = schemas(
+def test_nullable_union_keeps_annotations_of_the_wrapper() -> None:
+    result = schemas(
         {
             "properties": {
                 "pet": {
@@ -64,7 +64,7 @@ def test_a_nullable_one_with_annotations_on_the_wrapper() -> None:
     )
 
     expected = tagged({"cat": "Cat", "dog": "Dog", "wolf": "Dog"})
-    assert found["It"]["properties"]["pet"] == nullable(expected, default=None, readOnly=True)
+    assert result["It"]["properties"]["pet"] == nullable(expected, default=None, readOnly=True)
 
 
 def test_inline_alternatives_become_components() -> None:
@@ -81,9 +81,9 @@ def test_inline_alternatives_become_components() -> None:
         "discriminator": {"propertyName": "strategy", "mapping": {"cat": REF + "Cat"}},
     }
 
-    found = schemas({"properties": {"target_config": {"items": inner}}}, Cat=CAT)
+    result = schemas({"properties": {"target_config": {"items": inner}}}, Cat=CAT)
 
-    union = found["It"]["properties"]["target_config"]["items"]
+    union = result["It"]["properties"]["target_config"]["items"]
     assert union == tagged(
         {
             "last_hour": "ItTargetConfigLastHour",
@@ -93,12 +93,12 @@ def test_inline_alternatives_become_components() -> None:
         },
         "strategy",
     )
-    assert found["ItTargetConfigLastHour"] == {
+    assert result["ItTargetConfigLastHour"] == {
         "additionalProperties": False,
         "properties": {"strategy": {"const": "last_hour", "type": "string"}},
         "type": "object",
     }
-    assert found["Cat"]["properties"]["strategy"] == {"const": "cat", "type": "string"}
+    assert result["Cat"]["properties"]["strategy"] == {"const": "cat", "type": "string"}
 
 
 def test_inline_alternatives_of_operations_are_named_after_them() -> None:
@@ -113,7 +113,7 @@ def test_inline_alternatives_of_operations_are_named_after_them() -> None:
     responses = {"200": {"description": "", "content": content}}
     parameter = {"name": "by", "in": "query", "schema": union}
 
-    found = run(
+    result = run(
         {},
         paths={
             "/api/x/": {
@@ -128,7 +128,7 @@ def test_inline_alternatives_of_operations_are_named_after_them() -> None:
         },
     ).document
 
-    names = found["components"]["schemas"].keys()
+    names = result["components"]["schemas"].keys()
     assert {
         "ThingsCreateByA",
         "ThingsCreateByB",
@@ -151,15 +151,15 @@ def test_a_missing_property_is_added_where_only_the_union_uses_the_component() -
     }
     s3 = MUTE | {"required": ["url"], "additionalProperties": False}
 
-    found = schemas(union, Http=MUTE, S3=s3, Cat=CAT, Again={"properties": {"x": union}})
+    result = schemas(union, Http=MUTE, S3=s3, Cat=CAT, Again={"properties": {"x": union}})
 
-    assert found["It"] == tagged({"HTTP": "Http", "S3": "S3", "R2": "S3", "Cat": "Cat"}, "type")
-    assert found["Http"] == {
+    assert result["It"] == tagged({"HTTP": "Http", "S3": "S3", "R2": "S3", "Cat": "Cat"}, "type")
+    assert result["Http"] == {
         "properties": {"type": {"const": "HTTP", "type": "string"}, "url": TEXT},
         "required": ["type"],
         "type": "object",
     }
-    assert found["S3"] == {
+    assert result["S3"] == {
         "additionalProperties": False,
         "properties": {"type": {"enum": ["R2", "S3"], "type": "string"}, "url": TEXT},
         "required": ["type", "url"],
@@ -167,8 +167,8 @@ def test_a_missing_property_is_added_where_only_the_union_uses_the_component() -
     }
 
 
-def test_a_component_that_is_used_elsewhere_gets_a_derived_one() -> None:
-    found = schemas(
+def test_component_used_elsewhere_gets_a_derived_variant() -> None:
+    result = schemas(
         {
             "oneOf": [ref("Http"), ref("Mute")],
             "discriminator": {
@@ -181,32 +181,32 @@ def test_a_component_that_is_used_elsewhere_gets_a_derived_one() -> None:
         Holder={"properties": {"plain": ref("Http"), "list": {"items": ref("Mute")}}},
     )
 
-    assert found["Http"] == found["Mute"] == MUTE
-    assert found["It"] == tagged(
+    assert result["Http"] == result["Mute"] == MUTE
+    assert result["It"] == tagged(
         {"http": "HttpWithType", "s3": "MuteWithType", "gcs": "MuteWithType"}, "type"
     )
-    assert found["HttpWithType"]["properties"]["type"] == {"const": "http", "type": "string"}
-    assert found["MuteWithType"]["required"] == ["type"]
-    assert found["Holder"]["properties"]["plain"] == ref("Http")
+    assert result["HttpWithType"]["properties"]["type"] == {"const": "http", "type": "string"}
+    assert result["MuteWithType"]["required"] == ["type"]
+    assert result["Holder"]["properties"]["plain"] == ref("Http")
 
 
-def test_two_unions_that_call_one_component_differently_get_their_own() -> None:
+def test_two_unions_with_different_values_get_their_own_component() -> None:
     def union(value: str) -> dict[str, Any]:
         tag = {"propertyName": "type", "mapping": {value: "Mute", "cat": "Cat"}}
         return {"oneOf": [ref("Mute"), ref("Cat")], "discriminator": tag}
 
-    found = schemas(union("one"), Two=union("two"), Mute=MUTE, Cat=CAT)
+    result = schemas(union("one"), Two=union("two"), Mute=MUTE, Cat=CAT)
 
-    assert found["It"] == tagged({"one": "MuteOne", "cat": "Cat"}, "type")
-    assert found["Two"] == tagged({"two": "MuteTwo", "cat": "Cat"}, "type")
-    assert found["Mute"] == MUTE
+    assert result["It"] == tagged({"one": "MuteOne", "cat": "Cat"}, "type")
+    assert result["Two"] == tagged({"two": "MuteTwo", "cat": "Cat"}, "type")
+    assert result["Mute"] == MUTE
 
 
 def test_a_shared_enum_is_narrowed_to_the_mapped_values() -> None:
     def filter_of(**notes: Any) -> dict[str, Any]:
         return {"type": "object", "properties": {"type": {**ref("Kinds"), **notes}}}
 
-    found = schemas(
+    result = schemas(
         {
             "oneOf": [ref("A"), ref("B")],
             "discriminator": {"propertyName": "type", "mapping": {"a": "A", "b": "B", "c": "B"}},
@@ -216,14 +216,14 @@ def test_a_shared_enum_is_narrowed_to_the_mapped_values() -> None:
         B=filter_of(default="d"),
     )
 
-    assert found["A"]["properties"]["type"] == {
+    assert result["A"]["properties"]["type"] == {
         "const": "a",
         "default": "a",
         "readOnly": True,
         "type": "string",
     }
-    assert found["B"]["properties"]["type"] == {"enum": ["b", "c"], "type": "string"}
-    assert "required" not in found["A"]
+    assert result["B"]["properties"]["type"] == {"enum": ["b", "c"], "type": "string"}
+    assert "required" not in result["A"]
 
 
 def test_values_that_are_no_strings_keep_their_type() -> None:
@@ -254,14 +254,14 @@ def test_recursion_through_an_alternative_with_several_values() -> None:
         },
     }
 
-    found = schemas(group, Leaf={"type": "object", "properties": {"type": {"const": "cohort"}}})
+    result = schemas(group, Leaf={"type": "object", "properties": {"type": {"const": "cohort"}}})
 
-    items = found["It"]["properties"]["values"]["items"]
+    items = result["It"]["properties"]["values"]["items"]
     assert items == tagged({"AND": "It", "OR": "It", "cohort": "Leaf"}, "type")
 
 
 def test_a_union_in_a_union_is_flattened() -> None:
-    found = schemas(
+    result = schemas(
         {"oneOf": [ref("Pets"), ref("Fish")], "discriminator": {"propertyName": "kind"}},
         Pets={
             "oneOf": [ref("Cat"), ref("Dog"), NULL],
@@ -273,26 +273,26 @@ def test_a_union_in_a_union_is_flattened() -> None:
     )
 
     expected = tagged({"cat": "Cat", "dog": "Dog", "wolf": "Dog", "fish": "Fish"})
-    assert found["It"] == nullable(expected)
+    assert result["It"] == nullable(expected)
 
 
-def test_a_union_of_one_needs_no_discriminator() -> None:
+def test_union_of_one_variant_loses_its_discriminator() -> None:
     tag = {"propertyName": "type", "mapping": {"m": "Mute"}}
 
-    found = schemas({"oneOf": [ref("Mute")], "discriminator": tag}, Mute=MUTE)
+    result = schemas({"oneOf": [ref("Mute")], "discriminator": tag}, Mute=MUTE)
 
-    assert found["It"] == ref("Mute")
-    assert found["Mute"]["properties"]["type"] == {"const": "m", "type": "string"}
+    assert result["It"] == ref("Mute")
+    assert result["Mute"]["properties"]["type"] == {"const": "m", "type": "string"}
 
 
-def test_without_mapping_or_values_the_name_of_the_component_stands() -> None:
-    found = schemas(
+def test_component_name_is_the_default_tag_value() -> None:
+    result = schemas(
         {"oneOf": [ref("Mute"), ref("Cat")], "discriminator": {"propertyName": "type"}},
         Mute=MUTE,
         Cat=CAT,
     )
 
-    assert found["It"] == tagged({"Mute": "Mute", "Cat": "Cat"}, "type")
+    assert result["It"] == tagged({"Mute": "Mute", "Cat": "Cat"}, "type")
 
 
 @pytest.mark.parametrize(
@@ -304,10 +304,10 @@ def test_without_mapping_or_values_the_name_of_the_component_stands() -> None:
         ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "no alternative"),
     ],
 )
-def test_what_does_not_discriminate_is_a_plain_union(
+def test_ineffective_discriminator_leaves_a_plain_union(
     variants: list[Any], mapping: dict[str, str], pointer: str, reason: str
 ) -> None:
-    found = run(
+    result = run(
         {
             "oneOf": [*variants, NULL],
             "discriminator": {"propertyName": "kind", "mapping": mapping},
@@ -318,8 +318,8 @@ def test_what_does_not_discriminate_is_a_plain_union(
         Mixed={"type": "object", "properties": {"kind": {"enum": ["a", 1]}}},
     )
 
-    (finding,) = found.findings
-    assert finding.pointer.endswith(pointer)
-    assert reason in finding.reason
+    (diagnostic,) = result.diagnostics
+    assert diagnostic.pointer.endswith(pointer)
+    assert reason in diagnostic.reason
     if not mapping:
-        assert found.document["components"]["schemas"]["It"] == nullable(*variants)
+        assert result.document["components"]["schemas"]["It"] == nullable(*variants)

@@ -12,8 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from openapi_spec_validator.schemas import schema_v31
 from referencing import Registry, Resource
 
+from codegen.document import dump
 from codegen.normalise import normalise
-from codegen.schema import dump
 
 from .normalise_helpers import REF, TEXT, all_schemas, check, document, operation
 
@@ -30,13 +30,13 @@ class Validator(OpenAPIV31SpecValidator):
     )
 
 
-def test_the_pinned_document_is_in_its_form_already() -> None:
+def test_the_pinned_document_is_normalised() -> None:
     text = PINNED.read_text(encoding="utf-8")
     pinned = json.loads(text)
 
     again = normalise(pinned)
 
-    assert again.findings == ()
+    assert again.diagnostics == ()
     assert dump(again.document) == text
     check(pinned)
 
@@ -60,7 +60,7 @@ def test_the_pinned_document_is_valid_openapi() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "path", "found"),
+    ("schema", "path", "result"),
     [
         ({"type": 5}, "/a/", 1),
         ({"type": "array", "items": {"anyOf": [{"type": "wrong"}, TEXT]}}, "/a/", 1),
@@ -69,12 +69,12 @@ def test_the_pinned_document_is_valid_openapi() -> None:
         ({"type": "object", "properties": {"x": TEXT}, "required": ["x"]}, "/a/", 0),
     ],
 )
-def test_what_is_wrong_is_found_part_by_part(schema: Any, path: str, found: int) -> None:
+def test_errors_of_each_part_of_a_document(schema: Any, path: str, result: int) -> None:
     paths: dict[str, Any] = {path: {"get": operation(schema)}}
     whole = {**document({"A": schema}), "paths": paths}
 
-    assert (len(problems(whole)) > 0) is (found > 0)
-    assert (len(list(Validator(whole).iter_errors())) > 0) is (found > 0)
+    assert (len(problems(whole)) > 0) is (result > 0)
+    assert (len(list(Validator(whole).iter_errors())) > 0) is (result > 0)
 
 
 def problems(whole: dict[str, Any]) -> list[Any]:
@@ -117,19 +117,19 @@ def _without_schemas(value: Any) -> Any:
     return [_without_schemas(part) for part in value] if isinstance(value, list) else value
 
 
-def test_nothing_is_needed_but_a_version() -> None:
-    found = normalise({"openapi": "3.0.3", "info": {"title": "t", "version": 1.0}})
+def test_minimal_document_is_a_version() -> None:
+    result = normalise({"openapi": "3.0.3", "info": {"title": "t", "version": 1.0}})
 
-    assert found.document == {
+    assert result.document == {
         "components": {"schemas": {}},
         "info": {"title": "t", "version": "1.0"},
         "openapi": "3.1.0",
         "paths": {},
     }
-    assert found.findings == ()
+    assert result.diagnostics == ()
 
 
-def test_the_rest_of_a_document() -> None:
+def test_info_and_security_schemes() -> None:
     raw: dict[str, Any] = document({}) | {
         "servers": [{"url": "/"}],
         "tags": [{"name": "a"}],
@@ -141,20 +141,22 @@ def test_the_rest_of_a_document() -> None:
     scheme = {"type": "http", "scheme": "bearer", "description": "a key", "x-y": 1}
     raw["components"] = {"securitySchemes": {"PersonalAPIKeyAuth": scheme}}
 
-    found = normalise(raw)
+    result = normalise(raw)
 
-    assert found.document.keys() == {"components", "info", "openapi", "paths"}
-    assert found.document["components"]["securitySchemes"] == {
+    assert result.document.keys() == {"components", "info", "openapi", "paths"}
+    assert result.document["components"]["securitySchemes"] == {
         "PersonalAPIKeyAuth": {"type": "http", "scheme": "bearer"}
     }
-    assert found.document["paths"]["/api/x/"] == {
+    assert result.document["paths"]["/api/x/"] == {
         "get": {"security": [{"PersonalAPIKeyAuth": ["a:read"]}]},
         "post": {"security": []},
     }
-    assert [finding.pointer for finding in found.findings] == ["/webhooks"]
-    kept = normalise(raw, keep_prose=True).document
-    assert kept["info"]["description"] == "about it"
-    assert kept["components"]["securitySchemes"]["PersonalAPIKeyAuth"]["description"] == "a key"
+    assert [diagnostic.pointer for diagnostic in result.diagnostics] == ["/webhooks"]
+    with_prose = normalise(raw, keep_prose=True).document
+    assert with_prose["info"]["description"] == "about it"
+    assert (
+        with_prose["components"]["securitySchemes"]["PersonalAPIKeyAuth"]["description"] == "a key"
+    )
 
 
 def test_the_order_of_keys_does_not_matter() -> None:
@@ -181,7 +183,7 @@ def test_a_small_document_of_many_idioms_is_valid_openapi(version: str) -> None:
         **{"/api/{id}/": {"post": operation(union)}},
     )
 
-    found = normalise(raw).document
+    result = normalise(raw).document
 
-    check(found)
-    assert not list(Validator(found).iter_errors())
+    check(result)
+    assert not list(Validator(result).iter_errors())

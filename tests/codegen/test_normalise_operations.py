@@ -24,18 +24,18 @@ def built(
     item: dict[str, Any] | None = None,
     **rest: Any,
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    found = run({}, version, prose, paths={path: {"post": operation, **(item or {})}}, **rest)
+    result = run({}, version, prose, paths={path: {"post": operation, **(item or {})}}, **rest)
     reasons = [
-        (finding.pointer.removeprefix("/paths/~1api~1x~1/"), finding.reason)
-        for finding in found.findings
+        (diagnostic.pointer.removeprefix("/paths/~1api~1x~1/"), diagnostic.reason)
+        for diagnostic in result.diagnostics
     ]
-    return found.document["paths"][path]["post"], reasons
+    return result.document["paths"][path]["post"], reasons
 
 
 def clean(operation: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    found, reasons = built(operation, **rest)
+    result, reasons = built(operation, **rest)
     assert reasons == []
-    return found
+    return result
 
 
 def query(name: str, schema: Any, **rest: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_parameters_are_resolved_and_stand_in_one_order() -> None:
     header = {"in": "header", "name": "X-PostHog-Task-Id", "schema": TEXT, "required": False}
     key = {"name": "key", "in": "path", "schema": TEXT, "description": "x"}
 
-    found = clean(
+    result = clean(
         {"parameters": [query("b", TEXT), header, key, query("a", TEXT), by_reference]},
         path=template,
         item={
@@ -61,7 +61,7 @@ def test_parameters_are_resolved_and_stand_in_one_order() -> None:
         parameters={"ProjectIdPath": PROJECT},
     )
 
-    assert found["parameters"] == [
+    assert result["parameters"] == [
         PROJECT,
         {"in": "path", "name": "id", "required": True, "schema": {"type": "integer"}},
         {"in": "path", "name": "key", "required": True, "schema": TEXT},
@@ -74,7 +74,7 @@ def test_parameters_are_resolved_and_stand_in_one_order() -> None:
 
 @pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
 @pytest.mark.parametrize(
-    ("raw", "kept"),
+    ("raw", "expected"),
     [
         ({"style": "form", "explode": True}, {}),
         ({"style": "form", "explode": False}, {"explode": False}),
@@ -84,43 +84,43 @@ def test_parameters_are_resolved_and_stand_in_one_order() -> None:
         ({"deprecated": True, "allowEmptyValue": False, "example": "a"}, {"deprecated": True}),
     ],
 )
-def test_styles_stand_where_they_are_not_the_default(
-    version: str, raw: dict[str, Any], kept: dict[str, Any]
+def test_only_non_default_styles_are_kept(
+    version: str, raw: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     schema = {"type": "array", "items": {"type": "string", "format": "uuid"}}
 
-    found = clean({"parameters": [query("id__in", schema, **raw)]}, version=version)
+    result = clean({"parameters": [query("id__in", schema, **raw)]}, version=version)
 
-    assert found["parameters"] == [query("id__in", schema, **kept)]
+    assert result["parameters"] == [query("id__in", schema, **expected)]
 
 
 @pytest.mark.parametrize(
-    ("schema", "kept"),
+    ("schema", "expected"),
     [
         ({"type": ["string", "null"], "default": None}, TEXT),
         ({"anyOf": [{"type": "integer"}, NULL], "default": 1}, {"type": "integer", "default": 1}),
         ({"oneOf": [ref("Role"), ref("BlankEnum"), ref("NullEnum")]}, None),
     ],
 )
-def test_a_parameter_is_never_null(schema: Any, kept: Any) -> None:
+def test_a_parameter_is_never_null(schema: Any, expected: Any) -> None:
     blank = {"anyOf": [ref("Role"), {"const": "", "type": "string"}]}
 
-    found = clean({"parameters": [query("a", schema)]})
+    result = clean({"parameters": [query("a", schema)]})
 
-    assert found["parameters"] == [query("a", kept or blank)]
+    assert result["parameters"] == [query("a", expected or blank)]
 
 
 def test_a_parameter_may_have_a_media_type() -> None:
     content = {JSON: {"schema": {"type": ["object", "null"]}, "example": {}}}
 
-    found = clean({"parameters": [{"in": "query", "name": "a", "content": content}]})
+    result = clean({"parameters": [{"in": "query", "name": "a", "content": content}]})
 
-    kept = {JSON: {"schema": {"type": "object"}}}
-    assert found["parameters"] == [{"in": "query", "name": "a", "content": kept}]
+    expected = {JSON: {"schema": {"type": "object"}}}
+    assert result["parameters"] == [{"in": "query", "name": "a", "content": expected}]
 
 
-def test_parameters_that_cannot_be_are_reported() -> None:
-    found, reasons = built(
+def test_unrepresentable_parameters_are_reported() -> None:
+    result, reasons = built(
         {
             "parameters": [
                 {"in": "cookie", "name": "a", "schema": TEXT},
@@ -131,7 +131,7 @@ def test_parameters_that_cannot_be_are_reported() -> None:
         path="/api/{project_id}/",
     )
 
-    assert found["parameters"] == [PROJECT]
+    assert result["parameters"] == [PROJECT]
     words = " ".join(reason for _, reason in reasons)
     for word in ("cookie", "Accept", "'stray'", "'project_id'"):
         assert word in words
@@ -151,7 +151,7 @@ LINK = {"type": "object", "properties": {"f": {"type": "string", "format": "uri"
 
 
 @pytest.mark.parametrize(
-    ("media", "schema", "chosen"),
+    ("media", "schema", "media_type"),
     [
         ((JSON, FORM, MULTIPART), ref("User"), JSON),
         ((FORM, MULTIPART, "application/json; charset=utf-8"), ref("User"), JSON),
@@ -165,16 +165,18 @@ LINK = {"type": "object", "properties": {"f": {"type": "string", "format": "uri"
         ((JSON, MULTIPART), LINK, JSON),
     ],
 )
-def test_one_media_type_a_body(media: tuple[str, ...], schema: Any, chosen: str) -> None:
+def test_body_keeps_one_media_type(media: tuple[str, ...], schema: Any, media_type: str) -> None:
     operation = body_of(*media, schema=schema)
 
-    found = run(FILE, paths={"/api/x/": {"post": operation}})
+    result = run(FILE, paths={"/api/x/": {"post": operation}})
 
-    assert found.findings == ()
-    assert list(found.document["paths"]["/api/x/"]["post"]["requestBody"]["content"]) == [chosen]
+    assert result.diagnostics == ()
+    assert list(result.document["paths"]["/api/x/"]["post"]["requestBody"]["content"]) == [
+        media_type
+    ]
 
 
-def test_a_body_is_required_only_where_that_is_said() -> None:
+def test_body_is_required_only_if_the_schema_says_so() -> None:
     assert clean(body_of(JSON, required=True))["requestBody"]["required"] is True
     assert "required" not in clean(body_of(JSON, required=False))["requestBody"]
     assert "required" not in clean(body_of(JSON))["requestBody"]
@@ -183,14 +185,14 @@ def test_a_body_is_required_only_where_that_is_said() -> None:
 def test_a_body_by_reference() -> None:
     bodies = {"User": body_of(JSON)["requestBody"]}
 
-    found = clean(
+    result = clean(
         {"requestBody": {"$ref": "#/components/requestBodies/User"}}, requestBodies=bodies
     )
 
-    assert found["requestBody"] == {"content": {JSON: {"schema": ref("User")}}}
+    assert result["requestBody"] == {"content": {JSON: {"schema": ref("User")}}}
 
 
-def test_bodies_that_cannot_be_are_reported() -> None:
+def test_unrepresentable_bodies_are_reported() -> None:
     _, other = built(body_of("text/plain"))
     _, differing = built(
         {"requestBody": {"content": {JSON: {"schema": TEXT}, FORM: {"schema": ref("User")}}}}
@@ -219,9 +221,9 @@ def test_responses_keep_every_status_and_media_type() -> None:
     }
     bad = {"description": "x", "content": {JSON: {"schema": {"description": "anything"}}}}
 
-    found = clean({"responses": responses}, responses={"Bad": bad})
+    result = clean({"responses": responses}, responses={"Bad": bad})
 
-    assert found["responses"] == {
+    assert result["responses"] == {
         "200": {
             "description": "",
             "content": {"image/jpeg": {"schema": BINARY}, "text/csv": {"schema": ref("User")}},
@@ -237,7 +239,7 @@ def test_responses_keep_every_status_and_media_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "kept"),
+    ("raw", "expected"),
     [
         ([{}], []),
         ([], []),
@@ -247,29 +249,29 @@ def test_responses_keep_every_status_and_media_type() -> None:
         ([{"PersonalAPIKeyAuth": []}, {"SessionAuth": ["x"]}], []),
     ],
 )
-def test_security_is_one_list_of_scopes(raw: Any, kept: list[str]) -> None:
+def test_security_is_one_list_of_scopes(raw: Any, expected: list[str]) -> None:
     public = not any("PersonalAPIKeyAuth" in requirement for requirement in raw)
 
-    found = clean({"security": raw})
+    result = clean({"security": raw})
 
-    assert found["security"] == ([] if public else [{"PersonalAPIKeyAuth": kept}])
+    assert result["security"] == ([] if public else [{"PersonalAPIKeyAuth": expected}])
 
 
-def test_security_that_is_absent_stays_so() -> None:
+def test_absent_security_stays_absent() -> None:
     assert "security" not in clean({})
 
 
 def test_security_that_no_key_or_any_key_satisfies_is_reported() -> None:
-    optional, one = built({"security": [{"PersonalAPIKeyAuth": ["a"]}, {}]})
+    optional, with_key = built({"security": [{"PersonalAPIKeyAuth": ["a"]}, {}]})
     foreign, two = built({"security": [{"SessionAuth": []}]})
 
     assert optional["security"] == [{"PersonalAPIKeyAuth": ["a"]}]
     assert foreign["security"] == [{"SessionAuth": []}]
-    assert [pointer for pointer, _ in (*one, *two)] == ["post/security"] * 2
+    assert [pointer for pointer, _ in (*with_key, *two)] == ["post/security"] * 2
 
 
-def test_tags_are_said_once_and_unknown_keys_are_dropped() -> None:
-    found = clean(
+def test_tags_are_unique_and_unknown_keys_are_dropped() -> None:
+    result = clean(
         {
             "operationId": "x_create",
             "tags": ["billing", "other", "billing"],
@@ -280,7 +282,7 @@ def test_tags_are_said_once_and_unknown_keys_are_dropped() -> None:
         }
     )
 
-    assert found == {"operationId": "x_create", "tags": ["billing", "other"], "deprecated": True}
+    assert result == {"operationId": "x_create", "tags": ["billing", "other"], "deprecated": True}
 
 
 def test_prose_is_kept_on_request() -> None:
@@ -292,14 +294,14 @@ def test_prose_is_kept_on_request() -> None:
         "responses": {"200": {"description": "fine"}},
     }
 
-    found = clean(operation, prose=True)
+    result = clean(operation, prose=True)
 
-    assert found == operation
-    assert clean(found) == clean(operation)
+    assert result == operation
+    assert clean(result) == clean(operation)
 
 
-def test_what_a_client_cannot_do_is_reported() -> None:
-    found = run(
+def test_unusable_methods_and_keys_are_reported() -> None:
+    result = run(
         {},
         paths={
             "/api/x/": {
@@ -316,7 +318,9 @@ def test_what_a_client_cannot_do_is_reported() -> None:
         },
     )
 
-    assert [finding.pointer.removeprefix("/paths/~1api~1x~1/") for finding in found.findings] == [
+    assert [
+        diagnostic.pointer.removeprefix("/paths/~1api~1x~1/") for diagnostic in result.diagnostics
+    ] == [
         "get/callbacks",
         "get/servers",
         "head",
@@ -324,7 +328,7 @@ def test_what_a_client_cannot_do_is_reported() -> None:
         "put",
         "put/responses/200/headers",
     ]
-    assert list(found.document["paths"]["/api/x/"]) == ["get", "put"]
+    assert list(result.document["paths"]["/api/x/"]) == ["get", "put"]
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ def test_what_a_client_cannot_do_is_reported() -> None:
         ({"security": ["a"]}, "/post/security/0: an object is expected here, not a string"),
     ],
 )
-def test_a_broken_operation_says_where(operation: dict[str, Any], words: str) -> None:
+def test_broken_operation_error_has_a_pointer(operation: dict[str, Any], words: str) -> None:
     loop = {"$ref": "#/components/parameters/Loop"}
 
     with pytest.raises(SchemaError) as caught:

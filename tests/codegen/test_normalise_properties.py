@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from codegen.document import dump
 from codegen.normalise import normalise
-from codegen.schema import dump
 
 from .normalise_helpers import REF, check, document, operation
 
@@ -34,7 +34,7 @@ plain = st.sampled_from(
         {},
     ]
 )
-values = st.lists(scalars, min_size=1, max_size=4).map(lambda found: {"enum": found})
+values = st.lists(scalars, min_size=1, max_size=4).map(lambda child: {"enum": child})
 
 
 def refs(names: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
@@ -71,8 +71,8 @@ def shapes(
         ),
         inner.map(lambda items: {"type": "array", "items": items}),
         inner.map(lambda extra: {"type": "object", "additionalProperties": extra}),
-        parts.map(lambda found: {"anyOf": found}),
-        parts.map(lambda found: {"allOf": found}),
+        parts.map(lambda child: {"anyOf": child}),
+        parts.map(lambda child: {"allOf": child}),
         st.builds(beside, plain, parts),
     )
 
@@ -84,8 +84,8 @@ def exact(after: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
     """
     everywhere = st.one_of(plain, values, refs(NAMES))
     leaves = st.one_of(plain, values, refs(after)) if after else st.one_of(plain, values)
-    inner = st.recursive(everywhere, lambda found: shapes(found, leaves), max_leaves=4)
-    return st.recursive(leaves, lambda found: shapes(inner, found), max_leaves=6)
+    inner = st.recursive(everywhere, lambda child: shapes(child, leaves), max_leaves=4)
+    return st.recursive(leaves, lambda child: shapes(inner, child), max_leaves=6)
 
 
 exact_components = st.fixed_dictionaries(
@@ -93,9 +93,9 @@ exact_components = st.fixed_dictionaries(
 )
 instances = st.recursive(
     st.one_of(st.none(), scalars),
-    lambda found: st.one_of(
-        st.lists(found, max_size=2),
-        st.dictionaries(st.sampled_from(["p", "items", "$ref", "type", "q"]), found, max_size=3),
+    lambda child: st.one_of(
+        st.lists(child, max_size=2),
+        st.dictionaries(st.sampled_from(["p", "items", "$ref", "type", "q"]), child, max_size=3),
     ),
     max_leaves=5,
 )
@@ -108,16 +108,18 @@ def accepts(components: dict[str, Any], name: str) -> Callable[[Any], bool]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(components=exact_components, tries=st.lists(instances, min_size=1, max_size=8))
-def test_the_same_values_are_valid(components: dict[str, Any], tries: list[Any]) -> None:
-    found = normalise(document(components))
-    assume(not found.findings)
-    check(found.document)
-    kept = found.document["components"]["schemas"]
+def test_normalisation_keeps_the_set_of_valid_values(
+    components: dict[str, Any], tries: list[Any]
+) -> None:
+    result = normalise(document(components))
+    assume(not result.diagnostics)
+    check(result.document)
+    normalised = result.document["components"]["schemas"]
 
-    for name in kept:
-        before, after = accepts(components, name), accepts(kept, name)
+    for name in normalised:
+        before, after = accepts(components, name), accepts(normalised, name)
         for instance in tries:
-            assert before(instance) == after(instance), (name, instance, kept)
+            assert before(instance) == after(instance), (name, instance, normalised)
 
 
 prose = st.sampled_from([{}, {"description": "x"}, {"title": "y", "example": 1}])
@@ -150,24 +152,24 @@ odd = st.sampled_from(
 )
 
 
-def noted(found: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.builds(with_notes, found, prose, notes)
+def annotated(child: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.builds(with_notes, child, prose, notes)
 
 
 anything = st.recursive(
-    noted(st.one_of(plain, values, refs(names), tagged, odd)),
-    lambda found: noted(
+    annotated(st.one_of(plain, values, refs(names), tagged, odd)),
+    lambda child: annotated(
         st.one_of(
-            shapes(found, found),
-            st.lists(found, max_size=3).map(lambda parts: {"oneOf": parts}),
-            found.map(lambda part: {"allOf": [part], "nullable": True}),
+            shapes(child, child),
+            st.lists(child, max_size=3).map(lambda parts: {"oneOf": parts}),
+            child.map(lambda part: {"allOf": [part], "nullable": True}),
         )
     ),
     max_leaves=8,
 )
 components_of_anything = st.fixed_dictionaries(dict.fromkeys(NAMES, anything)).map(
-    lambda found: {
-        **found,
+    lambda child: {
+        **child,
         "BlankEnum": {"enum": [""]},
         "NullEnum": {"enum": [None]},
         "Nothing": {"type": "null", "description": "nothing"},
@@ -182,18 +184,18 @@ components_of_anything = st.fixed_dictionaries(dict.fromkeys(NAMES, anything)).m
     schema=anything,
     version=st.sampled_from(["3.0.3", "3.1.0"]),
 )
-def test_any_document_takes_the_form(components: dict[str, Any], schema: Any, version: str) -> None:
+def test_any_document_is_normalised(components: dict[str, Any], schema: Any, version: str) -> None:
     raw = document(components, version, **{"/api/x/": {"post": operation(schema)}})
     before = json.dumps(raw)
 
-    found = normalise(raw)
-    again = normalise(found.document)
-    kept = normalise(raw, keep_prose=True)
+    result = normalise(raw)
+    again = normalise(result.document)
+    with_prose = normalise(raw, keep_prose=True)
 
     assert json.dumps(raw) == before
-    check(found.document)
-    assert again.document == found.document
-    assert dump(again.document) == dump(found.document)
-    assert normalise(kept.document, keep_prose=True).document == kept.document
-    assert normalise(kept.document).document == found.document
-    assert kept.findings == found.findings
+    check(result.document)
+    assert again.document == result.document
+    assert dump(again.document) == dump(result.document)
+    assert normalise(with_prose.document, keep_prose=True).document == with_prose.document
+    assert normalise(with_prose.document).document == result.document
+    assert with_prose.diagnostics == result.diagnostics

@@ -235,7 +235,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_form(name: str) -> None:
+def test_normalised_form_of_schemas(name: str) -> None:
     raw, expected = SINGLE[name]
 
     assert form(raw) == expected
@@ -244,24 +244,24 @@ def test_form(name: str) -> None:
 WORDS = "properties items required type default enum $ref allOf nullable const x-y title not"
 
 
-def test_words_of_the_vocabulary_are_good_names_of_properties() -> None:
+def test_schema_keywords_are_valid_property_names() -> None:
     properties = {word: {"type": ["string", "null"]} for word in WORDS.split()}
 
-    found = form({"type": "object", "properties": properties, "required": ["$ref", "items"]})
+    result = form({"type": "object", "properties": properties, "required": ["$ref", "items"]})
 
-    assert found["properties"] == {word: nullable(TEXT) for word in WORDS.split()}
-    assert found["required"] == ["$ref", "items"]
+    assert result["properties"] == {word: nullable(TEXT) for word in WORDS.split()}
+    assert result["required"] == ["$ref", "items"]
 
 
-def test_data_is_left_alone() -> None:
+def test_example_data_is_not_normalised() -> None:
     data = {"$ref": "#/nowhere", "nullable": True, "type": ["a", None], "description": "kept"}
 
     assert form({"type": "object", "default": data}) == {"type": "object", "default": data}
     assert form({"enum": [data, None]}) == nullable({"enum": [data], "type": "object"})
 
 
-def test_components_that_stand_for_null_or_blank_are_folded() -> None:
-    found = run(
+def test_null_and_blank_components_are_inlined() -> None:
+    result = run(
         {"anyOf": [ref("Empty"), ref("Alias"), ref("Typed"), ref("User")]},
         Empty={"type": "string", "enum": [""], "description": "nothing"},
         Alias=ref("NullEnum"),
@@ -269,21 +269,21 @@ def test_components_that_stand_for_null_or_blank_are_folded() -> None:
         Both={"enum": ["", None]},
     )
 
-    schemas = found.document["components"]["schemas"]
+    schemas = result.document["components"]["schemas"]
     assert schemas["It"] == nullable(BLANK, ref("User"))
     assert schemas["Both"] == nullable(BLANK)
     assert set(schemas) == {"Both", "It", "Role", "User"}
 
 
 def test_components_keep_their_names_and_may_be_anything() -> None:
-    found = run(
+    result = run(
         {"oneOf": [TEXT, {"type": "integer"}]},
         _User={"description": "anything"},
         Map={"type": "object", "additionalProperties": ref("Alias")},
         Alias=ref("User"),
     )
 
-    assert found.document["components"]["schemas"] == {
+    assert result.document["components"]["schemas"] == {
         "Alias": ref("User"),
         "It": {"anyOf": [TEXT, {"type": "integer"}]},
         "Map": {"type": "object", "additionalProperties": ref("Alias")},
@@ -293,7 +293,7 @@ def test_components_keep_their_names_and_may_be_anything() -> None:
     }
 
 
-def test_the_twin_for_patches_has_the_marks_of_its_base() -> None:
+def test_patched_component_has_the_marks_of_its_base() -> None:
     base: dict[str, Any] = {
         "type": "object",
         "properties": {
@@ -314,35 +314,35 @@ def test_the_twin_for_patches_has_the_marks_of_its_base() -> None:
         },
     }
 
-    found = run(base, PatchedIt=twin, PatchedAlone=twin).document["components"]["schemas"]
+    result = run(base, PatchedIt=twin, PatchedAlone=twin).document["components"]["schemas"]
 
-    assert found["PatchedIt"]["properties"] == {
+    assert result["PatchedIt"]["properties"] == {
         **base["properties"],
         "secret": {"type": "string", "writeOnly": True},
     }
-    assert found["PatchedAlone"] == twin
+    assert result["PatchedAlone"] == twin
 
 
 def test_recursion_stays_a_reference() -> None:
     other = {"properties": {"it": {"allOf": [ref("It"), NULL]}}}
 
-    found = form(
+    result = form(
         {"properties": {"self": {**ref("It"), "type": "object"}, "other": ref("Other")}},
         Other=other,
     )
 
-    assert found["properties"] == {"self": ref("It"), "other": ref("Other")}
+    assert result["properties"] == {"self": ref("It"), "other": ref("Other")}
 
 
 def test_a_reference_into_a_schema_makes_a_component() -> None:
-    found = run(
+    result = run(
         {
             "$defs": {"node_item": {"properties": {"next": ref("It/$defs/node_item")}}},
             "properties": {"first": ref("It/$defs/node_item"), "id": ref("User/properties/id")},
         }
     )
 
-    schemas = found.document["components"]["schemas"]
+    schemas = result.document["components"]["schemas"]
     assert schemas["It"]["properties"] == {"first": ref("ItNodeItem"), "id": ref("UserId")}
     assert schemas["UserId"] == {"type": "integer"}
     assert schemas["ItNodeItem"]["properties"] == {"next": ref("ItNodeItem")}
@@ -358,9 +358,9 @@ def test_prose_is_kept_on_request_and_changes_nothing_else() -> None:
         "anyOf": [{"title": "x"}, {"description": "y", "title": "z"}],
     }
 
-    found = run(schema, prose=True).document["components"]["schemas"]["It"]
+    result = run(schema, prose=True).document["components"]["schemas"]["It"]
 
-    assert found["description"] == "all"
-    assert found["properties"]["a"] == nullable(TEXT, description="text")
-    assert found["properties"]["b"] == {**ref("User"), "description": "who", "examples": [1]}
-    assert form(found) == form(schema)
+    assert result["description"] == "all"
+    assert result["properties"]["a"] == nullable(TEXT, description="text")
+    assert result["properties"]["b"] == {**ref("User"), "description": "who", "examples": [1]}
+    assert form(result) == form(schema)

@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from codegen import pipeline
-from codegen.overrides import Overrides, apply, facts_for, load_overrides
-from codegen.surface import Released, build_surface
+from codegen.overrides import Overrides, apply_overrides, load_overrides, overrides_for
+from codegen.surface import ReleasedNames, build_surface
 
 BASE = {"verb": "replace", "reason": "r", "source": "s"}
 
 
 def patched(document: dict[str, Any], *entries: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    result, findings = apply(document, Overrides(document=entries))
-    return result, [finding.reason for finding in findings]
+    result, diagnostics = apply_overrides(document, Overrides(document=entries))
+    return result, [diagnostic.reason for diagnostic in diagnostics]
 
 
 def test_each_verb() -> None:
     document = {"a": {"b": [{"name": "x", "v": 1}], "c": 1}, "d": 2}
-    result, findings = patched(
+    result, diagnostics = patched(
         document,
         {"verb": "add", "pointer": "/a/new", "value": {"k": 1}},
         {"verb": "add", "pointer": "/a/new", "value": {"l": 2}},
@@ -31,7 +31,7 @@ def test_each_verb() -> None:
         {"verb": "rename", "pointer": "/a/c", "value": "e"},
         {"verb": "remove", "pointer": "/d"},
     )
-    assert findings == []
+    assert diagnostics == []
     assert result == {
         "a": {"b": [{"name": "x", "v": 5}, {"name": "y"}], "new": {"k": 1, "l": 2}, "e": 1}
     }
@@ -53,13 +53,13 @@ def test_each_verb() -> None:
         ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path is below it"),
     ],
 )
-def test_an_entry_that_does_not_apply_is_found(entry: dict[str, Any], reason: str) -> None:
-    _, findings = patched({"a": 1, "l": [1], "paths": {}}, entry)
-    assert len(findings) == 1
-    assert reason in findings[0]
+def test_override_that_does_not_apply_is_reported(entry: dict[str, Any], reason: str) -> None:
+    _, diagnostics = patched({"a": 1, "l": [1], "paths": {}}, entry)
+    assert len(diagnostics) == 1
+    assert reason in diagnostics[0]
 
 
-def test_moved_twins_collapse_and_are_remembered() -> None:
+def test_moved_twins_collapse_and_are_recorded() -> None:
     document = {
         "paths": {
             "/api/environments/{environment_id}/a/": {
@@ -79,8 +79,8 @@ def test_moved_twins_collapse_and_are_remembered() -> None:
         "from": "/api/environments/{environment_id}/",
         "to": "/api/projects/{project_id}/",
     }
-    result, findings = patched(document, move)
-    assert findings == []
+    result, diagnostics = patched(document, move)
+    assert diagnostics == []
     item = result["paths"]["/api/projects/{project_id}/a/"]
     assert item["get"] == {
         "tags": ["kept"],
@@ -113,11 +113,11 @@ def with_body(path: str = "/api/projects/{project_id}/things/", **body: Any) -> 
     }
 
 
-def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() -> None:
+def test_body_override_sets_required_and_removes_read_only_fields() -> None:
     entry = {"verb": "body", "operation": PLACE, "required": ["key", "kind"]}
     entry |= {"optional": ["hash"], "read_only": ["owner"]}
-    document, findings = patched(with_body(), entry)
-    assert findings == []
+    document, diagnostics = patched(with_body(), entry)
+    assert diagnostics == []
     assert document["components"]["schemas"]["Thing"] == THING, "answers stay as they are"
     (operation,) = (item["post"] for item in document["paths"].values())
     assert operation["requestBody"] == {
@@ -137,7 +137,7 @@ def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() 
             }
         },
     }
-    surface = build_surface(document, Overrides(), Released({}, {}))
+    surface = build_surface(document, Overrides(), ReleasedNames({}, {}))
     (method,) = surface.methods
     assert [(a.python_name, a.required) for a in method.arguments] == [
         ("key", True),
@@ -146,7 +146,7 @@ def test_a_body_demands_what_the_server_demands_and_lacks_what_it_sets_itself() 
     ]
 
 
-def test_a_body_that_the_schema_guesses_at_stays_one_without_what_the_server_sets() -> None:
+def test_guessed_body_stays_optional_without_read_only_fields() -> None:
     document, action = with_body(), "/api/projects/{project_id}/things/check/"
     item = document["paths"]["/api/projects/{project_id}/things/"]
     answer = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}}
@@ -155,17 +155,17 @@ def test_a_body_that_the_schema_guesses_at_stays_one_without_what_the_server_set
     }
     document["paths"][action] = {"post": {**item["post"], "responses": {"200": answer}}}
     entry = {"verb": "body", "operation": f"POST {action}", "read_only": ["owner"]}
-    document, findings = patched(document, entry)
-    assert findings == []
-    surface = build_surface(document, Overrides(), Released({}, {}))
+    document, diagnostics = patched(document, entry)
+    assert diagnostics == []
+    surface = build_surface(document, Overrides(), ReleasedNames({}, {}))
     (method,) = (m for m in surface.methods if m.operation.id == "things.check")
     assert {a.python_name: a.required for a in method.arguments} == {"key": False, "hash": False}
 
 
-def test_a_body_is_found_whatever_the_placeholders_of_its_path_are_called() -> None:
+def test_body_override_ignores_placeholder_names() -> None:
     document = with_body("/api/projects/{team}/things/")
-    _, findings = patched(document, {"verb": "body", "operation": PLACE, "required": ["key"]})
-    assert findings == []
+    _, diagnostics = patched(document, {"verb": "body", "operation": PLACE, "required": ["key"]})
+    assert diagnostics == []
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,12 @@ def test_a_body_is_found_whatever_the_placeholders_of_its_path_are_called() -> N
         ({"operation": PLACE, "read_only": ["gone"]}, "the body has no gone"),
     ],
 )
-def test_a_body_or_field_that_is_not_there_is_found(entry: dict[str, Any], reason: str) -> None:
-    _, findings = patched(with_body(), {"verb": "body", **entry})
-    assert len(findings) == 1
-    assert reason in findings[0]
+def test_body_override_of_missing_body_or_field_is_reported(
+    entry: dict[str, Any], reason: str
+) -> None:
+    _, diagnostics = patched(with_body(), {"verb": "body", **entry})
+    assert len(diagnostics) == 1
+    assert reason in diagnostics[0]
 
 
 @pytest.mark.parametrize(
@@ -190,23 +192,23 @@ def test_a_body_or_field_that_is_not_there_is_found(entry: dict[str, Any], reaso
         "/api/environments/{environment_id}/cohorts/{id}/duplicate_as_static_cohort/",
     ],
 )
-def test_a_get_that_writes_is_a_write_in_the_schemas_of_older_instances(path: str) -> None:
-    ours = load_overrides(pipeline.OVERRIDES)
+def test_get_with_write_scope_is_a_write_in_older_schemas(path: str) -> None:
+    ours = load_overrides(pipeline.OVERRIDES_FILE)
     parameters = [{"in": "path", "name": name} for name in re.findall("{(.+?)}", path)]
-    document, _ = apply(
+    document, _ = apply_overrides(
         {"paths": {path: {"get": {"parameters": parameters}}}, "components": {"schemas": {}}}, ours
     )
-    surface = build_surface(document, ours, Released({}, {}))
+    surface = build_surface(document, ours, ReleasedNames({}, {}))
     (operation,) = (m.operation for m in surface.methods if "duplicate" in m.operation.path)
     assert operation.writes
     assert not operation.idempotent
 
 
-def test_a_get_that_asks_for_a_scope_to_write_is_a_write() -> None:
+def test_get_with_write_scope_is_a_write() -> None:
     def writes(*scopes: str) -> bool:
         raw = {"get": {"security": [{"PersonalAPIKeyAuth": list(scopes)}]}}
         document = {"paths": {"/api/x/": raw}, "components": {"schemas": {}}}
-        (method,) = build_surface(document, Overrides(), Released({}, {})).methods
+        (method,) = build_surface(document, Overrides(), ReleasedNames({}, {})).methods
         return method.operation.writes
 
     assert writes("cohort:write")
@@ -242,6 +244,6 @@ def test_the_file_is_checked(tmp_path: Path) -> None:
         "- {operation: GET /a, status: 202, reason: a, source: b}\n"
         "- {operation: GET /a, name: x.y, reason: a, source: b}\n"
     )
-    facts = facts_for(two, "GET /a")
+    facts = overrides_for(two, "GET /a")
     assert (facts.get("status"), facts.get("name")) == (202, "x.y")
-    assert facts_for(two, "GET /b").get("status") is None
+    assert overrides_for(two, "GET /b").get("status") is None

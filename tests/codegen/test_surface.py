@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from asyncposthog.operation import Pagination, Result
-from codegen.names import dump_names, removed_names
 from codegen.overrides import OperationOverrides, Overrides
+from codegen.released_names import dump_names, removed_names
 from codegen.render.registry import registry_files
-from codegen.surface import Method, Released, Resource, Surface, build_surface
+from codegen.surface import Method, ReleasedNames, Resource, Surface, build_surface
 
 P = "/api/projects/{project_id}"
 STRING = {"type": "string"}
@@ -23,9 +23,9 @@ def document(
     return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": schemas or {}}}
 
 
-def surface(doc: dict[str, Any], *facts: dict[str, Any], **more: Any) -> Surface:
-    known = tuple(OperationOverrides(f["operation"], f) for f in facts)
-    return build_surface(doc, Overrides(operations=known, **more), Released({}, {}))
+def build(doc: dict[str, Any], *entries: dict[str, Any], **more: Any) -> Surface:
+    operations = tuple(OperationOverrides(f["operation"], f) for f in entries)
+    return build_surface(doc, Overrides(operations=operations, **more), ReleasedNames({}, {}))
 
 
 def answer(schema: dict[str, Any], status: str = "200") -> dict[str, Any]:
@@ -36,8 +36,8 @@ def body(schema: dict[str, Any], media: str = "application/json", **more: Any) -
     return {"content": {media: {"schema": schema}}, "required": True, **more}
 
 
-def one(found: Surface, name: str) -> Method:
-    return next(method for method in found.methods if method.operation.id == name)
+def method_of(surface: Surface, name: str) -> Method:
+    return next(method for method in surface.methods if method.operation.id == name)
 
 
 THING = {
@@ -58,17 +58,17 @@ def test_a_flat_body_drops_read_only_fields_and_puts_required_ones_first() -> No
         "properties": {"b": STRING, "a": STRING, "id": {**STRING, "readOnly": True}},
         "required": ["a", "id"],
     }
-    found = surface(document({f"{P}/x/": {"post": {"requestBody": body(schema)}}}))
-    create = one(found, "x.create")
+    surface = build(document({f"{P}/x/": {"post": {"requestBody": body(schema)}}}))
+    create = method_of(surface, "x.create")
     assert [(a.python_name, a.required) for a in create.arguments] == [("a", True), ("b", False)]
     assert create.operation.body is not None
     assert create.operation.body.fields == (("b", "b"), ("a", "a"))
 
 
-def test_names_that_meet_in_one_signature_are_told_apart() -> None:
+def test_clashing_argument_names_get_an_underscore() -> None:
     schema = {"type": "object", "properties": {"id": STRING, "from": STRING, "dateRange": STRING}}
     path = f"{P}/x/{{id}}/"
-    found = surface(
+    surface = build(
         document(
             {
                 path: {
@@ -80,8 +80,8 @@ def test_names_that_meet_in_one_signature_are_told_apart() -> None:
             }
         )
     )
-    update = one(found, "x.update")
-    assert [(a.python_name, a.wire_name, a.where) for a in update.arguments] == [
+    update = method_of(surface, "x.update")
+    assert [(a.python_name, a.wire_name, a.location) for a in update.arguments] == [
         ("id", "id", "path"),
         ("id_", "id", "field"),
         ("from_", "from", "field"),
@@ -116,15 +116,15 @@ def test_annotations_of_arguments(schema: dict[str, Any], annotation: str) -> No
         "Loop": {"type": "array", "items": {"$ref": REF + "Loop"}},
     }
     request = body({"type": "object", "properties": {"f": schema}})
-    found = surface(document({f"{P}/x/": {"post": {"requestBody": request}}}, schemas))
-    assert one(found, "x.create").arguments[0].annotation == annotation
+    surface = build(document({f"{P}/x/": {"post": {"requestBody": request}}}, schemas))
+    assert method_of(surface, "x.create").arguments[0].annotation == annotation
 
 
-def test_a_body_that_is_no_plain_object_is_one_argument() -> None:
+def test_non_object_body_is_one_argument() -> None:
     union = {"anyOf": [{"$ref": REF + "Thing"}, {"type": "array", "items": STRING}]}
-    found = surface(document({f"{P}/x/": {"post": {"requestBody": body(union)}}}, {"Thing": THING}))
-    argument = one(found, "x.create").arguments[0]
-    assert (argument.python_name, argument.where, argument.required) == ("body", "body", True)
+    surface = build(document({f"{P}/x/": {"post": {"requestBody": body(union)}}}, {"Thing": THING}))
+    argument = method_of(surface, "x.create").arguments[0]
+    assert (argument.python_name, argument.location, argument.required) == ("body", "body", True)
     assert argument.annotation == "m.Thing | Mapping[str, JSON] | Sequence[str]"
 
 
@@ -135,8 +135,8 @@ def test_files_of_a_multipart_body() -> None:
         "required": ["file"],
     }
     request = body(schema, "multipart/form-data")
-    found = surface(document({f"{P}/x/": {"post": {"requestBody": request}}}))
-    create = one(found, "x.create")
+    surface = build(document({f"{P}/x/": {"post": {"requestBody": request}}}))
+    create = method_of(surface, "x.create")
     assert create.operation.body is not None
     assert (create.operation.body.media, create.operation.body.files) == ("multipart", ("file",))
     assert create.arguments[0].annotation == "FileInput"
@@ -144,7 +144,7 @@ def test_files_of_a_multipart_body() -> None:
 
 def test_delete_becomes_a_patch_where_the_server_refuses_it() -> None:
     path = f"{P}/things/{{id}}/"
-    found = surface(
+    surface = build(
         document(
             {
                 path: {
@@ -159,24 +159,27 @@ def test_delete_becomes_a_patch_where_the_server_refuses_it() -> None:
             {"Thing": THING, "PatchedThing": PATCHED},
         )
     )
-    delete, restore = one(found, "things.delete").operation, one(found, "things.restore").operation
+    delete, restore = (
+        method_of(surface, "things.delete").operation,
+        method_of(surface, "things.restore").operation,
+    )
     assert (delete.method, delete.fixed_body, delete.idempotent) == (
         "PATCH", {"deleted": True}, True,
     )  # fmt: skip
     assert restore.fixed_body == {"deleted": False}
     assert delete.scopes == restore.scopes == ("thing:write",)
     assert delete.schema_operations == (f"DELETE {path}",)
-    assert [a.where for a in one(found, "things.delete").arguments] == ["path"]
+    assert [a.location for a in method_of(surface, "things.delete").arguments] == ["path"]
 
 
-def test_delete_stays_where_there_is_nothing_to_patch() -> None:
-    found = surface(document({f"{P}/things/{{id}}/": {"delete": {"responses": {"405": {}}}}}))
-    assert one(found, "things.delete").operation.method == "DELETE"
+def test_refused_delete_stays_without_a_patch() -> None:
+    surface = build(document({f"{P}/things/{{id}}/": {"delete": {"responses": {"405": {}}}}}))
+    assert method_of(surface, "things.delete").operation.method == "DELETE"
 
 
-def test_an_action_that_repeats_the_resources_serializer_requires_nothing_of_it() -> None:
+def test_action_with_the_resource_serializer_requires_no_field() -> None:
     request = body({"$ref": REF + "Thing"})
-    found = surface(
+    surface = build(
         document(
             {
                 f"{P}/things/": {"post": {"requestBody": request}},
@@ -185,8 +188,8 @@ def test_an_action_that_repeats_the_resources_serializer_requires_nothing_of_it(
             {"Thing": THING},
         )
     )
-    assert [a.required for a in one(found, "things.create").arguments] == [True, False]
-    fields = [a for a in one(found, "things.pause").arguments if a.where == "field"]
+    assert [a.required for a in method_of(surface, "things.create").arguments] == [True, False]
+    fields = [a for a in method_of(surface, "things.pause").arguments if a.location == "field"]
     assert [a.required for a in fields] == [False, False]
 
 
@@ -231,8 +234,8 @@ def test_an_action_that_repeats_the_resources_serializer_requires_nothing_of_it(
     ],
 )
 def test_results(responses: dict[str, Any], result: Result, returns: str) -> None:
-    found = surface(document({f"{P}/x/": {"post": {"responses": responses}}}, {"Thing": THING}))
-    method = one(found, "x.create")
+    surface = build(document({f"{P}/x/": {"post": {"responses": responses}}}, {"Thing": THING}))
+    method = method_of(surface, "x.create")
     assert (method.operation.result, method.returns) == (result, returns)
 
 
@@ -255,26 +258,26 @@ def test_paging_styles(envelope: dict[str, Any], query: list[str], style: Any) -
     parameters = [{"in": "query", "name": name, "schema": STRING} for name in query]
     listing = {"parameters": parameters, "responses": answer({"$ref": REF + "Page"})}
     doc = document({f"{P}/x/": {"get": listing}}, {"Thing": THING, "Page": envelope})
-    method = one(surface(doc), "x.list")
+    method = method_of(build(doc), "x.list")
     assert method.operation.pagination is not None
     assert method.operation.pagination.style == style
     assert (method.cursor, method.returns) == (True, "m.Thing")
 
 
-def test_overrides_win_over_what_the_schema_suggests() -> None:
+def test_overrides_win_over_the_schema() -> None:
     path = f"{P}/x/"
     doc = document({path: {"get": {"responses": answer({"type": "array", "items": STRING})}}})
-    found = surface(
+    surface = build(
         doc,
         {"operation": f"GET {path}", "name": "x.everything", "pagination": "recordings",
-         "page_size": 7, "note": "Mind the gap.", "key_access": False},
+         "page_size": 7, "note": "Mind the gap.", "api_key_allowed": False},
     )  # fmt: skip
-    method = one(found, "x.everything")
+    method = method_of(surface, "x.everything")
     assert method.operation.pagination == Pagination(style="recordings", page_size=7)
     assert (method.note, method.operation.api_key_allowed) == ("Mind the gap.", False)
 
 
-def test_buckets_scopes_and_what_writes() -> None:
+def test_buckets_scopes_and_writes() -> None:
     reading = [{"PersonalAPIKeyAuth": ["x:read"]}]
     doc = document(
         {
@@ -283,11 +286,14 @@ def test_buckets_scopes_and_what_writes() -> None:
         }
     )
     rule = {"match": [f"* {P}/x/"], "buckets": ["query"]}
-    found = surface(doc, buckets=(rule,))
-    read, search = one(found, "x.get").operation, one(found, "x.create").operation
+    surface = build(doc, buckets=(rule,))
+    read, search = method_of(surface, "x.get").operation, method_of(surface, "x.create").operation
     assert (read.buckets, read.writes, read.idempotent) == (("query",), False, True)
     assert (search.writes, search.idempotent, search.scopes) == (False, True, ("x:read",))
-    create, clear = one(found, "y.create").operation, one(found, "y.delete").operation
+    create, clear = (
+        method_of(surface, "y.create").operation,
+        method_of(surface, "y.delete").operation,
+    )
     assert (create.buckets, create.writes, create.idempotent) == (
         ("burst", "sustained"), True, False,
     )  # fmt: skip
@@ -305,7 +311,7 @@ def test_users_of_components_follow_every_reference() -> None:
     request = body({"type": "object", "properties": {"f": {"$ref": REF + "Filter"}}})
     listing = {"responses": answer({"$ref": REF + "Page"})}
     doc = document({f"{P}/x/": {"get": listing, "post": {"requestBody": request}}}, schemas)
-    users = surface(doc).users
+    users = build(doc).users
     assert users["Child"] == users["Thing"] == users["Page"] == {"x"}
     assert users["Filter"] == {"x!request"}
     assert "Unused" not in users
@@ -318,9 +324,9 @@ def test_a_method_and_a_nested_resource_do_not_share_a_name() -> None:
             f"{P}/x/create/{{id}}/": {"get": {}},
         }
     )
-    found = surface(doc)
-    assert [method.operation.id for method in found.methods] == ["x.create.get", "x.create_2"]
-    assert [(f.pointer, f.reason) for f in found.findings] == [
+    surface = build(doc)
+    assert [method.operation.id for method in surface.methods] == ["x.create.get", "x.create_2"]
+    assert [(f.pointer, f.reason) for f in surface.diagnostics] == [
         (
             "/paths/~1api~1projects~1{project_id}~1x~1/post",
             "'x.create' is a nested resource too; the method is 'x.create_2'",
@@ -328,21 +334,21 @@ def test_a_method_and_a_nested_resource_do_not_share_a_name() -> None:
     ]
 
 
-def test_a_released_name_that_gives_way_makes_the_check_fail() -> None:
-    one = f"{P}/x/{{id}}/versions/"
-    doc = document({one: {"get": {}}, f"{one}{{version}}/": {"get": {}}})
-    released = Released({f"GET {one}": "x.versions"}, {})
-    found = build_surface(doc, Overrides(), released)
-    assert found.released[f"GET {one}"] == "x.list_versions"
-    assert found.renamed == {f"GET {one}": "x.list_versions"}
-    assert removed_names(released, found, {}) == [
-        f"method x.versions (GET {one}), which would be called x.list_versions"
+def test_renamed_released_method_fails_the_check() -> None:
+    path = f"{P}/x/{{id}}/versions/"
+    doc = document({path: {"get": {}}, f"{path}{{version}}/": {"get": {}}})
+    released = ReleasedNames({f"GET {path}": "x.versions"}, {})
+    surface = build_surface(doc, Overrides(), released)
+    assert surface.released[f"GET {path}"] == "x.list_versions"
+    assert surface.renamed == {f"GET {path}": "x.list_versions"}
+    assert removed_names(released, surface, {}) == [
+        f"method x.versions (GET {path}), which would be called x.list_versions"
     ]
-    assert f"GET {one}: x.versions" in dump_names(released, found, {})
+    assert f"GET {path}: x.versions" in dump_names(released, surface, {})
 
 
 def test_classes_and_methods_that_would_share_a_name_are_told_apart() -> None:
-    found = surface(
+    surface = build(
         document(
             {
                 f"{P}/a/b_c/{{id}}/": {"get": {}},
@@ -358,10 +364,10 @@ def test_classes_and_methods_that_would_share_a_name_are_told_apart() -> None:
         for nested in resource.children:
             collect(nested)
 
-    for resource in found.resources:
+    for resource in surface.resources:
         collect(resource)
     assert sorted(classes) == ["A", "AB", "ABC", "ABCResource", "ResourceResource"]
-    texts = registry_files(found)
+    texts = registry_files(surface)
     assert "B_C_GET = " in texts["registry/families/a.py"]
     assert "B_C_GET_ = " in texts["registry/families/a.py"]
 
@@ -370,23 +376,23 @@ def test_restore_is_the_servers_own_where_it_has_one() -> None:
     patched = {"requestBody": body(PATCHED)}
     refused = {"responses": {"405": {}}}
     path = f"{P}/x/{{id}}/"
-    found = surface(
+    surface = build(
         document({path: {"patch": patched, "delete": refused}, f"{path}restore/": {"post": {}}})
     )
-    restore = [m for m in found.methods if m.operation.id == "x.restore"]
+    restore = [m for m in surface.methods if m.operation.id == "x.restore"]
     assert [m.operation.method for m in restore] == ["POST"]
-    assert "no method of that name is added" in found.findings[0].reason
+    assert "no method of that name is added" in surface.diagnostics[0].reason
 
 
 @pytest.mark.parametrize(("code", "status"), [("2XX", 200), ("2xx", 200), ("201", 201), ("2", 200)])
 def test_status_codes_of_any_kind(code: str, status: int) -> None:
-    found = surface(document({f"{P}/x/": {"get": {"responses": answer(STRING, code)}}}))
-    assert one(found, "x.get").operation.result.status == status
+    surface = build(document({f"{P}/x/": {"get": {"responses": answer(STRING, code)}}}))
+    assert method_of(surface, "x.get").operation.result.status == status
 
 
-def test_every_operation_is_reached_or_named_as_left_out() -> None:
-    found = surface(document({f"{P}/x/": {"get": {}}, "/flags/": {"post": {}}}))
-    assert found.schema_operations == (f"GET {P}/x/",)
-    assert [(out.operation, out.reason) for out in found.left_out] == [
+def test_every_operation_has_a_method_or_is_skipped() -> None:
+    surface = build(document({f"{P}/x/": {"get": {}}, "/flags/": {"post": {}}}))
+    assert surface.schema_operations == (f"GET {P}/x/",)
+    assert [(out.operation, out.reason) for out in surface.skipped] == [
         ("POST /flags/", "its path is not below /api/")
     ]

@@ -124,7 +124,7 @@ def _maximal(name: str) -> Call:
     if operation.fixed_body is not None:
         path = tuple(made["path"][p.name] for p in operation.path_parameters)
         return Call(path, {}, {}, operation.fixed_body, {})
-    names = {(p.where, p.name): p.python_name for p in operation.parameters}
+    names = {(p.location, p.name): p.python_name for p in operation.parameters}
     query, headers = made["query"], made["header"]
     keywords = {names["query", name]: value for name, value in query.items()}
     keywords |= {names["header", name]: value for name, value in headers.items()}
@@ -147,7 +147,7 @@ def minimal(operation: Operation) -> Call:
     needed = {p["name"] for p in description.get("parameters", ()) if p.get("required")}
     query = {name: value for name, value in everything.query.items() if name in needed}
     headers = {name: value for name, value in everything.headers.items() if name in needed}
-    names = {p.name: p.python_name for p in operation.parameters if p.where != "path"}
+    names = {p.name: p.python_name for p in operation.parameters if p.location != "path"}
     keywords = {names[name]: everything.keywords[names[name]] for name in (*query, *headers)}
     if operation.body is None:
         return Call(everything.path, query, headers, None, keywords)
@@ -196,16 +196,16 @@ def body_schema(description: Mapping[str, Any]) -> Mapping[str, Any]:
 def _parameters(operation: Operation, description: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Make a value for each path, query and header parameter."""
     declared = {(p["in"], p["name"]): p for p in description.get("parameters", ())}
-    known = {(p.where, p.name): p for p in operation.parameters}
+    known = {(p.location, p.name): p for p in operation.parameters}
     shapes = {
-        f"{where} {name}": _shape(declared[where, name], known.get((where, name)))
-        for where, name in declared
+        f"{location} {name}": _shape(declared[location, name], known.get((location, name)))
+        for location, name in declared
     }
     whole = {"type": "object", "properties": shapes, "required": sorted(shapes)}
     values = sample(whole, "request", operation.id, null=False) if shapes else {}
     made: dict[str, dict[str, Any]] = {"path": {}, "query": {}, "header": {}}
-    for where, name in declared:
-        made[where][name] = values[f"{where} {name}"]
+    for location, name in declared:
+        made[location][name] = values[f"{location} {name}"]
     return made
 
 
@@ -217,7 +217,7 @@ def _shape(declared: Mapping[str, Any], known: Parameter | None) -> Mapping[str,
             schema["minItems"] = max(1, schema.get("minItems", 1))
         return schema
     schema = dict(resolve(declared["schema"]))
-    if known is not None and known.presence:
+    if known is not None and known.presence_only:
         return {"type": "boolean", "enum": [True]}
     if declared["name"] in _AT_LEAST_ONE:
         return {**schema, "minimum": 1}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from asyncposthog.operation import Operation
 from codegen import pipeline
-from codegen.overrides import apply, load_overrides
+from codegen.overrides import apply_overrides, load_overrides
 
 __all__ = [
     "Direction",
@@ -32,9 +32,9 @@ _HIDDEN: Mapping[Direction, str] = {"request": "readOnly", "response": "writeOnl
 @cache
 def document() -> dict[str, Any]:
     """Return the pinned schema, patched as the generator patches it."""
-    pinned = json.loads(pipeline.PINNED.read_text(encoding="utf-8"))
-    patched, findings = apply(pinned, load_overrides(pipeline.OVERRIDES))
-    assert not findings, findings
+    pinned = json.loads(pipeline.PINNED_SCHEMA.read_text(encoding="utf-8"))
+    patched, diagnostics = apply_overrides(pinned, load_overrides(pipeline.OVERRIDES_FILE))
+    assert not diagnostics, diagnostics
     return patched
 
 

@@ -39,8 +39,8 @@ def test_the_arguments_are_those_of_the_document(operation: Operation) -> None:
     _, description = described(operation)
     declared = {(p["in"], p["name"]) for p in description.get("parameters", ())}
     if operation.fixed_body is not None:
-        declared = {(where, name) for where, name in declared if where == "path"}
-    known = {(p.where, p.name) for p in operation.parameters}
+        declared = {(location, name) for location, name in declared if location == "path"}
+    known = {(p.location, p.name) for p in operation.parameters}
     roots = {("path", "project_id"), ("path", "organization_id")}
     assert known | roots == declared | roots
     fields = {wire for _, wire in operation.body.fields} if operation.body else set()

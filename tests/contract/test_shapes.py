@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from asyncposthog import OMIT, models, registry
-from asyncposthog.core.resource import Resource, executor_of
+from asyncposthog.core.resource import Resource, get_executor
 from asyncposthog.operation import Operation, Parameter, Result
 
 from .server import ORGANIZATION, Server, connect
@@ -239,8 +239,8 @@ JOINED = Operation(
     method="GET",
     path="/api/projects/{project_id}/contract/",
     parameters=(
-        Parameter(name="ids", python_name="ids", where="query", type="array", explode=False),
-        Parameter(name="X-PostHog-Client", python_name="client", where="header"),
+        Parameter(name="ids", python_name="ids", location="query", type="array", explode=False),
+        Parameter(name="X-PostHog-Client", python_name="client", location="header"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -251,7 +251,7 @@ JOINED = Operation(
 async def test_comma_joined_array_and_header_parameter(server: Server) -> None:
     server.answers([])
     async with connect() as ph:
-        resource = Resource(executor_of(ph.feature_flags))
+        resource = Resource(get_executor(ph.feature_flags))
         await resource._call(JOINED, query={"ids": [1, "a b"]}, headers={"X-PostHog-Client": "mcp"})
     assert server.only.line == "GET /api/projects/7/contract/?ids=1,a%20b"
     assert server.only.headers["X-PostHog-Client"] == "mcp"

@@ -14,7 +14,7 @@ from asyncposthog import DecodeError, registry
 from asyncposthog.decoding import decode
 from asyncposthog.operation import Operation, Result
 from codegen import pipeline
-from codegen.names import load_names
+from codegen.released_names import load_names
 
 from .document import closure, components
 from .json_narrowing import Unsatisfiable
@@ -38,7 +38,7 @@ def answered() -> dict[str, Any]:
 @cache
 def class_names() -> dict[str, str]:
     """Return the public name of each component."""
-    names: dict[str, str] = dict(load_names(pipeline.NAMES).models)
+    names: dict[str, str] = dict(load_names(pipeline.RELEASED_NAMES_FILE).models)
     return names
 
 

@@ -1,4 +1,4 @@
-"""A small hand-written API: what the emulator has to understand without the registry."""
+"""A small hand-written API, for tests that do not need the registry."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ P = "/api/projects/{project_id}"
 
 
 def path(name: str, **more: Any) -> Parameter:
-    """A path parameter."""
-    return Parameter(name=name, python_name=name, where="path", required=True, **more)
+    """Return a path parameter."""
+    return Parameter(name=name, python_name=name, location="path", required=True, **more)
 
 
 def query(name: str, **more: Any) -> Parameter:
-    """A query parameter."""
-    return Parameter(name=name, python_name=name, where="query", **more)
+    """Return a query parameter."""
+    return Parameter(name=name, python_name=name, location="query", **more)
 
 
 def header(name: str, **more: Any) -> Parameter:
-    """A header parameter."""
-    return Parameter(name=name, python_name=name.lower(), where="header", **more)
+    """Return a header parameter."""
+    return Parameter(name=name, python_name=name.lower(), location="header", **more)
 
 
 WIDGET = Result(kind="model", model="Widget", schema="Widget")
@@ -59,7 +59,7 @@ OPERATIONS: tuple[Operation, ...] = (
             query("id__in", type="array", explode=False),
             query("ordering"),
             query("created_by"),
-            query("force", type="boolean", presence=True),
+            query("force", type="boolean", presence_only=True),
             header("X-Widget-Run", format="uuid"),
         ),
         result=WIDGETS,

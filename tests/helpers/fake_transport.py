@@ -16,7 +16,7 @@ from asyncposthog.types import OMIT
 
 KEY = "phx_s3cr3tK3yOfTheTests"
 
-_ID = Parameter(name="id", python_name="id", where="path", type="integer")
+_ID = Parameter(name="id", python_name="id", location="path", type="integer")
 
 GET = Operation(
     id="things.get",
@@ -31,7 +31,7 @@ LIST = Operation(
     id="things.list",
     method="GET",
     path="/api/projects/{project_id}/things/",
-    parameters=(Parameter(name="limit", python_name="limit", where="query", type="integer"),),
+    parameters=(Parameter(name="limit", python_name="limit", location="query", type="integer"),),
     result=Result(kind="json"),
     pagination=Pagination(style="offset", page_size=100),
     scopes=("thing:read",),
@@ -73,7 +73,7 @@ MEMBERS = Operation(
     id="members.list",
     method="GET",
     path="/api/organizations/{organization_id}/members/",
-    root="organization",
+    owner="organization",
     result=Result(kind="json"),
     writes=False,
 )

@@ -62,7 +62,7 @@ def _show_resource(known: dict[str, list[Operation]], name: str, format: Format)
     rows = [
         {
             "operation": op.id,
-            "arguments": " ".join(p.python_name for p in op.parameters if p.where == "path"),
+            "arguments": " ".join(p.python_name for p in op.parameters if p.location == "path"),
             "endpoint": f"{op.method} {op.path}",
             "scopes": ", ".join(op.scopes),
         }

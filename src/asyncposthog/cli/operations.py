@@ -169,7 +169,7 @@ def _take_params(
     known = {
         name: parameter
         for parameter in operation.parameters
-        if parameter.where != "path"
+        if parameter.location != "path"
         for name in (parameter.name, parameter.python_name)
     }
     for name, text in params:

@@ -42,14 +42,14 @@ from asyncposthog.threads import run_in_thread
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["REDIS_VARIABLE", "Connect", "export_events", "from_environment", "merged_report"]
+__all__ = ["REDIS_VARIABLE", "Connect", "export_events", "from_environment", "merge_reports"]
 
 REDIS_VARIABLE: Final = "POSTHOG_REDIS_URL"
 """The environment variable of the workers that says where their common limits are."""
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncPostHog]]
 """Makes a client on a worker. It is pickled: it must not hold a key."""
-Form: TypeAlias = Literal["parquet", "jsonl", "csv"]
+FileFormat: TypeAlias = Literal["parquet", "jsonl", "csv"]
 OnPart: TypeAlias = Callable[[int, int, Report], object]
 
 
@@ -87,12 +87,12 @@ async def export_events(
     end: datetime,
     *,
     out: str | os.PathLike[str],
-    format: Form = "parquet",
+    format: FileFormat = "parquet",
     event: str | Sequence[str] | None = None,
     where: str | None = None,
     columns: Sequence[str] | None = None,
     values: Mapping[str, Any] | None = None,
-    settle: timedelta | float = 0,
+    min_age: timedelta | float = 0,
     page_size: int = 50_000,
     partitions: int | None = None,
     connect: Connect = from_environment,
@@ -113,7 +113,7 @@ async def export_events(
         where: See there.
         columns: See there.
         values: See there.
-        settle: See there.
+        min_age: See there.
         page_size: See there.
         partitions: How many parts at most; by default, about a page of rows each.
         connect: Makes a client, here for the plan and on the workers. By default from their
@@ -138,7 +138,7 @@ async def export_events(
     if format not in {"parquet", "jsonl", "csv"}:
         raise ValueError(f"format must be 'parquet', 'jsonl' or 'csv', not {format!r}")
     folder = await run_in_thread(_checked_folder, out)
-    began = time.monotonic()
+    started_at = time.monotonic()
     async with connect() as ph:
         _check_carries_no_key(connect, ph.settings.api_key.reveal())
         job = ph.export.events(
@@ -148,31 +148,31 @@ async def export_events(
             where=where,
             columns=columns,
             values=values,
-            settle=settle,
+            settle=min_age,
             page_size=page_size,
         )
         plan = await job.plan(partitions)
     await run_in_thread(partial(folder.mkdir, exist_ok=True))
-    tasks = [Task(part, str(folder), format, connect) for part in plan]
+    tasks = [PartTask(part, str(folder), format, connect) for part in plan]
     reports: list[Report] = []
-    async with aclosing(_outcomes(distributed, client, tasks)) as outcomes:
-        async for outcome in outcomes:
-            if outcome.report is None:
-                raise _failed(outcome)
-            reports.append(outcome.report)
+    async with aclosing(_part_results(distributed, client, tasks)) as results:
+        async for result in results:
+            if result.report is None:
+                raise _part_error(result)
+            reports.append(result.report)
             if on_part is not None:
-                on_part(len(reports), len(tasks), outcome.report)
-    await run_in_thread(_clean, folder)
-    return merged_report(reports, time.monotonic() - began)
+                on_part(len(reports), len(tasks), result.report)
+    await run_in_thread(_remove_attempts, folder)
+    return merge_reports(reports, time.monotonic() - started_at)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PartTask:
     """What a worker is given."""
 
     partition: Partition
     folder: str
-    format: Form
+    format: FileFormat
     connect: Connect
 
 
@@ -186,7 +186,7 @@ class PartResult:
     suggestion: str | None = None
 
 
-def work(task: Task) -> PartResult:
+def run_part(task: PartTask) -> PartResult:
     """Export a part. This runs on a worker."""
     number = task.partition.number
     name = f"part-{number:05}"
@@ -194,7 +194,9 @@ def work(task: Task) -> PartResult:
     target = attempt if task.format == "parquet" else attempt.with_suffix(f".{task.format}")
     try:
         report = anyio.run(_export, task, target)
-        files = tuple(_publish(file, target, Path(task.folder), name) for file in report.files)
+        files = tuple(
+            _move_into_place(file, target, Path(task.folder), name) for file in report.files
+        )
     except PostHogError as error:
         return PartResult(task.partition, None, error.message, error.suggestion)
     except OSError as error:
@@ -204,32 +206,32 @@ def work(task: Task) -> PartResult:
     return PartResult(task.partition, replace(report, files=files))
 
 
-async def _export(task: Task, target: Path) -> Report:
+async def _export(task: PartTask, target: Path) -> Report:
     async with task.connect() as client:
         job: ExportJob = client.export.run(task.partition)
         write: Callable[..., Awaitable[Report]] = getattr(job, f"to_{task.format}")
         return await write(target, checkpoint=False)
 
 
-def _publish(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
+def _move_into_place(file: FileReport, target: Path, folder: Path, name: str) -> FileReport:
     """Give a file its name; one that is there already is of an earlier attempt, and the same."""
-    made = Path(file.path)
-    if made == target:
+    source = Path(file.path)
+    if source == target:
         final = folder / f"{name}{target.suffix}"
     else:
-        inside = made.relative_to(target)
+        inside = source.relative_to(target)
         final = folder / inside.with_name(f"{name}-{inside.name}")
         final.parent.mkdir(parents=True, exist_ok=True)
-    made.replace(final)
+    source.replace(final)
     sync_folder(final.parent)
     return replace(file, path=str(final))
 
 
-async def _outcomes(
-    distributed: Any, client: Any, tasks: Sequence[Task]
+async def _part_results(
+    distributed: Any, client: Any, tasks: Sequence[PartTask]
 ) -> AsyncGenerator[PartResult]:
     """Yield the outcomes as they come; what still runs at the end is cancelled."""
-    futures: list[Any] = client.map(work, tasks, pure=False)
+    futures: list[Any] = client.map(run_part, tasks, pure=False)
     try:
         async for future in _completed(distributed, client, futures):
             try:
@@ -263,16 +265,16 @@ async def _result(client: Any, future: Any) -> PartResult:
     return await future if client.asynchronous else await run_in_thread(future.result)
 
 
-def _failed(outcome: PartResult) -> ExportError:
-    part = outcome.partition
+def _part_error(result: PartResult) -> ExportError:
+    part = result.partition
     return ExportError(
         f"Part {part.number + 1} of {part.of}, from {part.start:%Y-%m-%d %H:%M:%S} to "
-        f"{part.end:%Y-%m-%d %H:%M:%S}, failed: {outcome.message}",
-        suggestion=outcome.suggestion,
+        f"{part.end:%Y-%m-%d %H:%M:%S}, failed: {result.message}",
+        suggestion=result.suggestion,
     )
 
 
-def merged_report(reports: Sequence[Report], duration: float) -> Report:
+def merge_reports(reports: Sequence[Report], duration: float) -> Report:
     """Return one report for several parts of an export, in whatever order they are.
 
     Args:
@@ -300,7 +302,7 @@ def merged_report(reports: Sequence[Report], duration: float) -> Report:
     )
 
 
-def _clean(folder: Path) -> None:
+def _remove_attempts(folder: Path) -> None:
     """Remove what workers left that died."""
     for pattern in (".part-*", "..part-*"):  # attempts, and their partial files and locks
         for path in folder.glob(pattern):

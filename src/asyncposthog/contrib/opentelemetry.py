@@ -48,7 +48,7 @@ def tracing_middleware(
     Raises:
         ConfigurationError: OpenTelemetry is not installed.
     """
-    _check()
+    _require_opentelemetry()
     from opentelemetry import metrics
     from opentelemetry import trace as tracing
     from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -63,7 +63,7 @@ def tracing_middleware(
         call: dict[str, Any] = request.extensions.get("asyncposthog", {})
         attributes = _attributes(request, call)
         name = f"{request.method} {attributes['url.template']}"
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         with tracer.start_as_current_span(
             name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False,
             set_status_on_exception=False,
@@ -85,7 +85,7 @@ def tracing_middleware(
                 span.set_attributes(attributes)
                 if "error.type" in attributes:
                     span.set_status(Status(StatusCode.ERROR))
-                duration.record(time.perf_counter() - began, attributes)
+                duration.record(time.perf_counter() - started_at, attributes)
 
     return handle
 
@@ -104,27 +104,27 @@ def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | N
     Raises:
         ConfigurationError: OpenTelemetry is not installed.
     """
-    _check()
+    _require_opentelemetry()
     from opentelemetry import metrics
     from opentelemetry.metrics import Observation
 
     meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
-    watched = weakref.ref(client)
+    client_reference = weakref.ref(client)
 
     def gauge(name: str, unit: str, text: str) -> None:
         def read(options: CallbackOptions) -> Iterable[Observation]:
-            alive = watched()
-            if alive is None:
+            current = client_reference()
+            if current is None:
                 return []
-            buckets = alive.rate_limits.buckets.items()
+            buckets = current.rate_limits.buckets.items()
             return [Observation(getattr(b, name), {"bucket": label}) for label, b in buckets]
 
         meter.create_observable_gauge(f"posthog.client.rate_limit.{name}", [read], unit, text)
 
     def counter(name: str, text: str) -> None:
         def read(options: CallbackOptions) -> Iterable[Observation]:
-            alive = watched()
-            return [] if alive is None else [Observation(getattr(alive.rate_limits, name))]
+            current = client_reference()
+            return [] if current is None else [Observation(getattr(current.rate_limits, name))]
 
         label = f"posthog.client.rate_limit.{name}"
         meter.create_observable_counter(label, [read], "{request}", text)
@@ -154,7 +154,7 @@ def _attributes(request: httpx.Request, call: dict[str, Any]) -> dict[str, str |
     return attributes
 
 
-def _check() -> None:
+def _require_opentelemetry() -> None:
     if find_spec("opentelemetry") is None:
         raise ConfigurationError(
             "OpenTelemetry is not installed.",

@@ -21,18 +21,18 @@ from asyncposthog.config import Settings
 from asyncposthog.errors import DecodeError, ReadOnlyError
 from asyncposthog.hosts import Hosts
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, defaults, parse_options
+from asyncposthog.options import CallOptions, default_options, parse_options
 from asyncposthog.redact import Redactor
-from asyncposthog.transport.call import Context
+from asyncposthog.transport.call import ClientContext
 from asyncposthog.transport.encoding.path import needs_owner
-from asyncposthog.transport.encoding.request import PreparedRequest, prepare
+from asyncposthog.transport.encoding.request import PreparedRequest, prepare_request
 from asyncposthog.transport.exchange import Credentials
 from asyncposthog.transport.http import Transport
 from asyncposthog.transport.middleware import Middleware
 from asyncposthog.transport.retry import OnRetry, Policy
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .owner import CallTime, OwnerResolver
+from .owner import OwnerResolver, TimeLimits
 
 if TYPE_CHECKING:
     from asyncposthog.pagination import Cursor
@@ -90,19 +90,19 @@ class Executor:
         settings: Settings,
         transport: Transport,
         *,
-        roots: OwnerResolver,
+        owners: OwnerResolver,
         middleware: tuple[Middleware, ...] = (),
         on_retry: OnRetry | None = None,
     ) -> None:
         """Keep the settings, and what is shared with the client's copies."""
         self.settings = settings
         self.transport = transport
-        self.roots = roots
+        self.owners = owners
         self.middleware = middleware
         self.on_retry = on_retry
-        self.defaults = defaults(settings)
+        self.default_options = default_options(settings)
         self._guarded = settings.read_only or settings.allow is not None
-        self._context: Context | None = None
+        self._context: ClientContext | None = None
         self._decode: Callable[..., Any] | None = None
 
     async def call(
@@ -116,9 +116,13 @@ class Executor:
         options: RequestOptions | None = None,
     ) -> Any:
         """Perform an operation and return its decoded answer."""
-        chosen = self.defaults if options is None else parse_options(options, self.defaults)
-        response = await self.perform(operation, path, query, headers, body, chosen)
-        return self.decode(operation, response, strict=chosen.strict)
+        call_options = (
+            self.default_options
+            if options is None
+            else parse_options(options, self.default_options)
+        )
+        response = await self.perform(operation, path, query, headers, body, call_options)
+        return self.decode(operation, response, strict=call_options.strict)
 
     async def send(
         self,
@@ -131,8 +135,12 @@ class Executor:
         options: RequestOptions | None = None,
     ) -> Exchange:
         """Perform an operation and return the answer as it came."""
-        chosen = self.defaults if options is None else parse_options(options, self.defaults)
-        response = await self.perform(operation, path, query, headers, body, chosen)
+        call_options = (
+            self.default_options
+            if options is None
+            else parse_options(options, self.default_options)
+        )
+        response = await self.perform(operation, path, query, headers, body, call_options)
         return Exchange(operation, response)
 
     def cursor(
@@ -148,9 +156,13 @@ class Executor:
     ) -> Cursor[Any]:
         """Return a cursor over a list operation. Arguments are checked now, nothing is sent."""
         self.transport.check_open()
-        self.check_permitted(operation)
-        chosen = self.defaults if options is None else parse_options(options, self.defaults)
-        return self._paged(operation, path, query, headers, body, chosen, concurrency)
+        self.check_allowed(operation)
+        call_options = (
+            self.default_options
+            if options is None
+            else parse_options(options, self.default_options)
+        )
+        return self._paged(operation, path, query, headers, body, call_options, concurrency)
 
     async def page(
         self,
@@ -186,7 +198,7 @@ class Executor:
         # What the options add is part of the first page's query now: the server's own
         # parameters for the next page must win over it.
         rest = replace(options, query=None, body=None)
-        prepare(operation, "0", path, first, headers, content)
+        prepare_request(operation, "0", path, first, headers, content)
 
         fetch: Fetch = PageFetcher(self, operation, path, headers, rest)
         if received is not None:
@@ -220,7 +232,7 @@ class Executor:
         options: CallOptions,
         *,
         stream: bool = False,
-        part_of: Operation | None = None,
+        on_behalf_of: Operation | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> httpx.Response:
         """Check, encode and send: everything but decoding.
@@ -233,7 +245,7 @@ class Executor:
             body: The body.
             options: The settings of the call.
             stream: Whether to leave the body unread.
-            part_of: The operation that was asked for, where this is a step of it: what `allow`
+            on_behalf_of: The operation that was asked for, where this is a step of it: what `allow`
                 says of that one counts.
             on_sent: Told when an attempt goes on the wire.
 
@@ -243,25 +255,29 @@ class Executor:
         """
         self.transport.check_open()
         if self._guarded:
-            self.check_permitted(part_of or operation)
+            self.check_allowed(on_behalf_of or operation)
         # The call's time includes that of looking up which project is meant.
-        began = self.transport.clock.monotonic()
-        root = None
+        started_at = self.transport.clock.monotonic()
+        owner_id = None
         if needs_owner(operation):
-            if operation.root == "project":
-                root = str(options.project_id or await self.project(options.policy, began))
+            if operation.owner == "project":
+                owner_id = str(
+                    options.project_id or await self.project_id(options.policy, started_at)
+                )
             else:
-                root = options.organization_id or await self._organization(options.policy, began)
-        request = encode(operation, root, path, query, headers, body, options)
+                owner_id = options.organization_id or await self._organization_id(
+                    options.policy, started_at
+                )
+        request = build_request(operation, owner_id, path, query, headers, body, options)
         return await self.transport.send(
             self._context or self._make_context(),
             operation,
             request,
             options.policy,
-            repeatable=_is_retry_safe(operation, options),
+            retry_safe=_is_retry_safe(operation, options),
             stream=stream,
             on_sent=on_sent,
-            began=began,
+            started_at=started_at,
         )
 
     def is_allowed(self, operation: Operation) -> bool:
@@ -273,7 +289,7 @@ class Executor:
             return not operation.writes
         return allow is None
 
-    def check_permitted(self, operation: Operation) -> None:
+    def check_allowed(self, operation: Operation) -> None:
         """Refuse what `read_only` and `allow` do not let pass.
 
         Raises:
@@ -290,44 +306,46 @@ class Executor:
             suggestion=f"To allow it, add {operation.id!r} to allow=[...].",
         )
 
-    async def _organization(self, policy: Policy, began: float) -> str:
-        time = CallTime(policy, began, self.transport.clock)
-        return await self.roots.organization(
-            self.settings.api_key, partial(self._ask, policy, began), time
+    async def _organization_id(self, policy: Policy, started_at: float) -> str:
+        time = TimeLimits(policy, started_at, self.transport.clock)
+        return await self.owners.organization_id(
+            self.settings.api_key, partial(self._request_json, policy, started_at), time
         )
 
-    async def project(self, policy: Policy | None = None, began: float | None = None) -> int:
+    async def project_id(
+        self, policy: Policy | None = None, started_at: float | None = None
+    ) -> int:
         """Return the number of the client's project, looking it up if it was left out.
 
         Args:
             policy: The time limits of the call that needs it; None: those of the client.
-            began: When that call began, by the clock of the transport; None: now.
+            started_at: When that call began, by the clock of the transport; None: now.
         """
-        known = self.settings.project_id or self.roots.cached_project_id(self.settings.api_key)
-        if known is not None:
-            return known
+        cached = self.settings.project_id or self.owners.cached_project_id(self.settings.api_key)
+        if cached is not None:
+            return cached
         clock = self.transport.clock
-        policy = self.defaults.policy if policy is None else policy
-        began = clock.monotonic() if began is None else began
-        time = CallTime(policy, began, clock)
-        return await self.roots.project(
-            self.settings.api_key, partial(self._ask, policy, began), time
+        policy = self.default_options.policy if policy is None else policy
+        started_at = clock.monotonic() if started_at is None else started_at
+        time = TimeLimits(policy, started_at, clock)
+        return await self.owners.project_id(
+            self.settings.api_key, partial(self._request_json, policy, started_at), time
         )
 
-    async def ask(self, operation: Operation, *path: Id) -> Any:
+    async def request_json(self, operation: Operation, *path: Id) -> Any:
         """Make one of our own calls, which `allow` has no say in, and return its JSON."""
-        return await self._ask(self.defaults.policy, None, operation, *path)
+        return await self._request_json(self.default_options.policy, None, operation, *path)
 
-    async def _ask(
-        self, policy: Policy, began: float | None, operation: Operation, *path: Id
+    async def _request_json(
+        self, policy: Policy, started_at: float | None, operation: Operation, *path: Id
     ) -> Any:
         response = await self.transport.send(
             self._context or self._make_context(),
             operation,
-            prepare(operation, None, path),
+            prepare_request(operation, None, path),
             policy,
-            repeatable=True,
-            began=began,
+            retry_safe=True,
+            started_at=started_at,
         )
         try:
             return from_json(response.content)
@@ -339,18 +357,18 @@ class Executor:
                 suggestion="Is it the host of a PostHog, without a login page before it?",
             ) from None
 
-    def elsewhere(self, hosts: Hosts) -> Executor:
+    def with_hosts(self, hosts: Hosts) -> Executor:
         """Return an executor with the same key for other hosts."""
         settings = replace(self.settings, hosts=hosts)
         return Executor(
             settings,
             self.transport,
-            roots=OwnerResolver(),
+            owners=OwnerResolver(),
             middleware=self.middleware,
             on_retry=self.on_retry,
         )
 
-    def _make_context(self) -> Context:
+    def _make_context(self) -> ClientContext:
         settings = self.settings
         hosts = settings.hosts
         headers = httpx.Headers(
@@ -367,7 +385,7 @@ class Executor:
         if settings.project_api_key is not None:
             keys.append(settings.project_api_key.reveal())
         redactor = Redactor(keys)
-        self._context = Context(
+        self._context = ClientContext(
             hosts=hosts,
             key_kind=settings.api_key.kind,
             credentials=Credentials(settings.api_key, (hosts.app, hosts.ingest), headers),
@@ -376,14 +394,14 @@ class Executor:
             middleware=self.middleware,
             on_retry=self.on_retry,
             max_bytes=settings.max_response_bytes,
-            budget=self.transport.budget(hosts.app, settings.api_key.reveal()),
+            rate_limits=self.transport.rate_limits_for(hosts.app, settings.api_key.reveal()),
         )
         return self._context
 
 
-def encode(
+def build_request(
     operation: Operation,
-    root: str | None,
+    owner_id: str | None,
     path: tuple[object, ...],
     query: Mapping[str, object] | None,
     headers: Mapping[str, object] | None,
@@ -393,13 +411,13 @@ def encode(
     """Put the options of a call over its arguments, and encode both."""
     if options.query:
         query = _merge(query, options.query)
-    lines = headers
+    headers_sent = headers
     if operation.result.media != "application/json":
         # A view may offer JSON alone, and answer 406 to anything narrower.
-        lines = {"Accept": f"{operation.result.media}, */*;q=0.5", **(lines or {})}
+        headers_sent = {"Accept": f"{operation.result.media}, */*;q=0.5", **(headers_sent or {})}
     if options.headers:
-        lines = {**(lines or {}), **dict(options.headers)}
-    return prepare(operation, root, path, query, lines, body, options.body)
+        headers_sent = {**(headers_sent or {}), **dict(options.headers)}
+    return prepare_request(operation, owner_id, path, query, headers_sent, body, options.body)
 
 
 def _merge(given: object, extra: Mapping[str, object] | None) -> dict[str, object]:

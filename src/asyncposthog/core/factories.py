@@ -14,7 +14,7 @@ import httpx
 from asyncposthog.errors import ConfigurationError
 from asyncposthog.transport.client_pool import Sharing, connection_limit
 from asyncposthog.transport.clock import Clock
-from asyncposthog.transport.environment import check_proxies, explain
+from asyncposthog.transport.environment import check_proxies, environment_error
 from asyncposthog.transport.limiter import Limiter
 from asyncposthog.transport.retry import OnRetry
 
@@ -86,7 +86,7 @@ def http_client_factory(
         except ConfigurationError:
             raise
         except Exception:
-            failed = explain()
+            failed = environment_error()
         # Outside of the handler: what was raised there may show a proxy's password.
         raise failed
 
@@ -142,7 +142,7 @@ def limiter_factory(
                 "limiter was given together with limits, query_plan or query_slots.",
                 suggestion="Configure the limiter itself: RateLimiter(limits=…).",
             )
-        if not callable(getattr(limiter, "budget", None)):
+        if not callable(getattr(limiter, "for_key", None)):
             raise TypeError(f"limiter must be a RateLimiter, not {type(limiter).__name__}")
         return lambda: limiter
     if limits is False:

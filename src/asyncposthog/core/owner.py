@@ -26,11 +26,11 @@ from asyncposthog.operation import Operation, Result
 from asyncposthog.transport.clock import Clock
 from asyncposthog.transport.retry import Policy
 
-__all__ = ["CURRENT_ORGANIZATION", "CURRENT_PROJECT", "ME", "CallTime", "OwnerResolver"]
+__all__ = ["CURRENT_ORGANIZATION", "CURRENT_PROJECT", "ME", "OwnerResolver", "TimeLimits"]
 
-Ask: TypeAlias = Callable[[Operation], Awaitable[Any]]
+RequestJson: TypeAlias = Callable[[Operation], Awaitable[Any]]
 """Makes a call that takes no arguments, and returns its JSON."""
-Wanted: TypeAlias = Literal["project", "organization"]
+OwnerKind: TypeAlias = Literal["project", "organization"]
 
 
 def _get(name: str, path: str, scope: str) -> Operation:
@@ -38,7 +38,7 @@ def _get(name: str, path: str, scope: str) -> Operation:
         id=name,
         method="GET",
         path=path,
-        root="instance",
+        owner=None,
         result=Result(kind="json"),
         scopes=(scope,),
         writes=False,
@@ -54,30 +54,30 @@ CURRENT_ORGANIZATION: Final = _get(
 
 
 @dataclass(frozen=True, slots=True)
-class CallTime:
+class TimeLimits:
     """The time limits of the call that needs an id."""
 
     policy: Policy
-    began: float
+    started_at: float
     """When the call began, by `clock`."""
     clock: Clock
 
-    def left(self) -> float | None:
+    def remaining(self) -> float | None:
         """Return the seconds that are left until the call's deadline; None: it has none."""
         deadline = self.policy.deadline
-        return None if deadline is None else self.began + deadline - self.clock.monotonic()
+        return None if deadline is None else self.started_at + deadline - self.clock.monotonic()
 
-    def covers(self, other: CallTime) -> bool:
+    def covers(self, other: TimeLimits) -> bool:
         """Return whether this call is at least as patient as another.
 
         A failure that it met is then also one of the other call.
         """
-        mine, theirs = self.policy, other.policy
+        own, its = self.policy, other.policy
         return (
-            mine.max_retries >= theirs.max_retries
-            and mine.max_retry_after >= theirs.max_retry_after
-            and _at_least(mine.timeout, theirs.timeout)
-            and _at_least(mine.deadline, theirs.deadline)
+            own.max_retries >= its.max_retries
+            and own.max_retry_after >= its.max_retry_after
+            and _at_least(own.timeout, its.timeout)
+            and _at_least(own.deadline, its.deadline)
         )
 
 
@@ -86,48 +86,48 @@ def _at_least(bound: float | None, other: float | None) -> bool:
 
 
 @dataclass(slots=True)
-class _LookUp:
+class _Lookup:
     """A look-up that is running, and how it failed."""
 
-    wanted: Wanted
-    time: CallTime
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    failure: PostHogError | None = None
+    kind: OwnerKind
+    limits: TimeLimits
+    finished: anyio.Event = field(default_factory=anyio.Event)
+    error: PostHogError | None = None
 
-    async def wait(self, time: CallTime) -> bool:
+    async def wait(self, limits: TimeLimits) -> bool:
         """Wait for the end, as long as a call may; return False if it did not come in time.
 
         Without a deadline there is no bound, unless the look-up is given more time than the call
         would give to one of its own.
         """
-        bound = time.left()
-        timeout = time.policy.timeout
-        if timeout is not None and not _at_least(timeout, self.time.policy.timeout):
+        bound = limits.remaining()
+        timeout = limits.policy.timeout
+        if timeout is not None and not _at_least(timeout, self.limits.policy.timeout):
             bound = timeout if bound is None else min(bound, timeout)
         with anyio.move_on_after(bound):
-            await self.ended.wait()
-        return self.ended.is_set()
+            await self.finished.wait()
+        return self.finished.is_set()
 
-    def failure_for(self, wanted: Wanted, time: CallTime) -> PostHogError | None:
+    def error_for(self, kind: OwnerKind, limits: TimeLimits) -> PostHogError | None:
         """Return the failure, where a look-up of the call's own would fail in the same way."""
-        failure = self.failure
-        if failure is None or wanted != self.wanted:
+        error = self.error
+        if error is None or kind != self.kind:
             return None
-        if isinstance(failure, TimeoutError) and failure.overall:
+        if isinstance(error, TimeoutError) and error.deadline_exceeded:
             return None  # the deadline of a call that began earlier
-        if _depends_on_time(failure) and not self.time.covers(time):
+        if _depends_on_time(error) and not self.limits.covers(limits):
             return None
         # A copy: each caller adds its own traceback.
-        again = copy.copy(failure)
-        again.__cause__ = failure.__cause__
-        return again
+        duplicate = copy.copy(error)
+        duplicate.__cause__ = error.__cause__
+        return duplicate
 
 
-def _depends_on_time(failure: PostHogError) -> bool:
+def _depends_on_time(error: PostHogError) -> bool:
     """Return whether a more patient call might have succeeded."""
-    if isinstance(failure, TimeoutError | ConnectionError):
+    if isinstance(error, TimeoutError | ConnectionError):
         return True
-    status = failure.status
+    status = error.status
     return status is not None and (status in {408, 429} or status >= 500)
 
 
@@ -136,135 +136,145 @@ class OwnerResolver:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._projects: dict[Secret, int] = {}
-        self._organizations: dict[Secret, str] = {}
-        self._running: dict[Secret, _LookUp] = {}
+        self._project_ids: dict[Secret, int] = {}
+        self._organization_ids: dict[Secret, str] = {}
+        self._running: dict[Secret, _Lookup] = {}
 
     def cached_project_id(self, key: Secret) -> int | None:
         """Return the number that was looked up before, without asking."""
-        return self._projects.get(key)
+        return self._project_ids.get(key)
 
-    async def project(self, key: Secret, ask: Ask, time: CallTime) -> int:
+    async def project_id(self, key: Secret, request_json: RequestJson, limits: TimeLimits) -> int:
         """Return the number of the project the key's owner had open when first asked.
 
         Args:
             key: Whose project.
-            ask: Makes a call, within the limits of `time`.
-            time: The limits of the call that needs the number.
+            request_json: Makes a call, within the limits of `time`.
+            limits: The limits of the call that needs the number.
 
         Raises:
             ConfigurationError: The server does not tell.
             TimeoutError: The call's deadline is over.
         """
-        if key not in self._projects:
-            await self._share(key, ask, time, "project", self._projects)
-        return self._projects[key]
+        if key not in self._project_ids:
+            await self._resolve(key, request_json, limits, "project", self._project_ids)
+        return self._project_ids[key]
 
-    async def organization(self, key: Secret, ask: Ask, time: CallTime) -> str:
+    async def organization_id(
+        self, key: Secret, request_json: RequestJson, limits: TimeLimits
+    ) -> str:
         """Return the UUID of the organization, in the same way.
 
         Raises:
             ConfigurationError: The server does not tell.
             TimeoutError: The call's deadline is over.
         """
-        if key not in self._organizations:
-            await self._share(key, ask, time, "organization", self._organizations)
-        return self._organizations[key]
+        if key not in self._organization_ids:
+            await self._resolve(key, request_json, limits, "organization", self._organization_ids)
+        return self._organization_ids[key]
 
-    async def _share(
-        self, key: Secret, ask: Ask, time: CallTime, wanted: Wanted, known: Mapping[Secret, object]
+    async def _resolve(
+        self,
+        key: Secret,
+        request_json: RequestJson,
+        limits: TimeLimits,
+        kind: OwnerKind,
+        cached: Mapping[Secret, object],
     ) -> None:
         """Look an id up, or wait for the call that is looking it up already.
 
         If that call is cancelled, or fails because of its own time limits, one of those that wait
         goes on in its place.
         """
-        while key not in known:
+        while key not in cached:
             running = self._running.get(key)
             if running is None:
-                await self._lead(key, ask, time, wanted)
+                await self._run_lookup(key, request_json, limits, kind)
                 break
-            if await running.wait(time):
-                if failure := running.failure_for(wanted, time):
-                    raise failure
+            if await running.wait(limits):
+                if error := running.error_for(kind, limits):
+                    raise error
                 continue
-            _check_time(wanted, time)
+            _check_deadline(kind, limits)
             if self._running.get(key) is running:
                 # It has more time than this call gives to an attempt: this call asks by itself,
                 # and calls that come later wait for it instead.
-                await self._lead(key, ask, time, wanted)
+                await self._run_lookup(key, request_json, limits, kind)
                 break
-        _check_time(wanted, time)
+        _check_deadline(kind, limits)
 
-    async def _lead(self, key: Secret, ask: Ask, time: CallTime, wanted: Wanted) -> None:
+    async def _run_lookup(
+        self, key: Secret, request_json: RequestJson, limits: TimeLimits, kind: OwnerKind
+    ) -> None:
         """Look an id up, for this call and for those that wait for it meanwhile."""
-        mine = self._running[key] = _LookUp(wanted, time)
+        lookup = self._running[key] = _Lookup(kind, limits)
         try:
-            await self._look_up(key, ask, wanted)
+            await self._fetch_ids(key, request_json, kind)
         except PostHogError as error:
-            mine.failure = error
+            lookup.error = error
             raise
         finally:
-            if self._running.get(key) is mine:
+            if self._running.get(key) is lookup:
                 del self._running[key]
-            mine.ended.set()
+            lookup.finished.set()
 
-    async def _look_up(self, key: Secret, ask: Ask, wanted: Wanted) -> None:
-        me = await _get_or_empty(ask, ME)
-        project, organization = _project(me.get("team")), _organization(me.get("organization"))
-        if wanted == "project" and project is None:
-            project = _project(await _get_or_empty(ask, CURRENT_PROJECT))
-        if wanted == "organization" and organization is None:
-            organization = _organization(await _get_or_empty(ask, CURRENT_ORGANIZATION))
-        if project is not None:
-            self._projects.setdefault(key, project)
-        if organization is not None:
-            self._organizations.setdefault(key, organization)
-        if key in (self._projects if wanted == "project" else self._organizations):
+    async def _fetch_ids(self, key: Secret, request_json: RequestJson, kind: OwnerKind) -> None:
+        me = await _get_or_empty(request_json, ME)
+        project_id = _parse_project_id(me.get("team"))
+        organization_id = _parse_organization_id(me.get("organization"))
+        if kind == "project" and project_id is None:
+            project_id = _parse_project_id(await _get_or_empty(request_json, CURRENT_PROJECT))
+        if kind == "organization" and organization_id is None:
+            organization_id = _parse_organization_id(
+                await _get_or_empty(request_json, CURRENT_ORGANIZATION)
+            )
+        if project_id is not None:
+            self._project_ids.setdefault(key, project_id)
+        if organization_id is not None:
+            self._organization_ids.setdefault(key, organization_id)
+        if key in (self._project_ids if kind == "project" else self._organization_ids):
             return
-        scope = "project:read" if wanted == "project" else "organization:read"
+        scope = "project:read" if kind == "project" else "organization:read"
         raise ConfigurationError(
-            f"No {wanted}_id was given, and the server does not tell which {wanted} is meant.",
+            f"No {kind}_id was given, and the server does not tell which {kind} is meant.",
             suggestion=(
-                f"Pass {wanted}_id= or set POSTHOG_{wanted.upper()}_ID; or give the key the scope "
+                f"Pass {kind}_id= or set POSTHOG_{kind.upper()}_ID; or give the key the scope "
                 f"user:read or {scope}."
             ),
         )
 
 
-def _check_time(wanted: Wanted, time: CallTime) -> None:
+def _check_deadline(kind: OwnerKind, limits: TimeLimits) -> None:
     """Raise a TimeoutError if the deadline of the call is over."""
-    left = time.left()
-    if left is None or left > 0:
+    remaining = limits.remaining()
+    if remaining is None or remaining > 0:
         return
     error = TimeoutError(
-        f"The {wanted}'s id was not known before the deadline of "
-        f"{time.policy.deadline:g} s was over. The call itself was not sent.",
-        suggestion=(
-            f"Pass {wanted}_id= or set POSTHOG_{wanted.upper()}_ID: it is not looked up then."
-        ),
+        f"The {kind}'s id was not known before the deadline of "
+        f"{limits.policy.deadline:g} s was over. The call itself was not sent.",
+        suggestion=(f"Pass {kind}_id= or set POSTHOG_{kind.upper()}_ID: it is not looked up then."),
     )
-    error.overall = True
+    error.deadline_exceeded = True
     raise error
 
 
-async def _get_or_empty(ask: Ask, operation: Operation) -> dict[str, Any]:
+async def _get_or_empty(request_json: RequestJson, operation: Operation) -> dict[str, Any]:
     """Ask, taking a refusal for an empty answer: there is another way, or a better message."""
     try:
-        answer = await ask(operation)
+        answer = await request_json(operation)
     except (PermissionDeniedError, NotFoundError):
         return {}
     return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
 
 
-def _project(value: object) -> int | None:
+def _parse_project_id(value: object) -> int | None:
     """Return the number of a project; None where the answer holds none that a path can take."""
     number = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
     # Not isinstance: True is an int as well.
     return number if type(number) is int and 0 < number < 10**18 else None
 
 
-def _organization(value: object) -> str | None:
+def _parse_organization_id(value: object) -> str | None:
     """Return the UUID of an organization; None where the answer holds no UUID."""
     found = cast("dict[str, object]", value).get("id") if isinstance(value, dict) else None
     if not isinstance(found, str):

@@ -24,17 +24,17 @@ from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
 from asyncposthog.transport.encoding.path import needs_owner
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
-from asyncposthog.transport.errors import translate
-from asyncposthog.transport.exchange import close, comes_from_httpx, typed
+from asyncposthog.transport.errors import from_httpx_error
+from asyncposthog.transport.exchange import close, is_network_response, normalize_error
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .executor import Executor, encode
-from .resource import Resource, executor_of
+from .executor import Executor, build_request
+from .resource import Resource, get_executor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["RawResponse", "RequestPreview", "StreamedResponse", "preview", "raw", "stream"]
+__all__ = ["RawResponse", "RequestPreview", "StreamedResponse", "dry_run", "raw", "stream"]
 
 T = TypeVar("T")
 
@@ -54,13 +54,13 @@ class _CapturedCall:
     options: CallOptions
     concurrency: int | None
     """None where the method makes one call; a number where it returns a cursor."""
-    reader: Callable[[Operation, httpx.Response, object], Any] | None = None
+    parser: Callable[[Operation, httpx.Response, object], Any] | None = None
     """What reads the answer to operations it knows, and gives OMIT for others."""
 
-    def prepared(self, root: str | None) -> PreparedRequest:
+    def prepared(self, owner_id: str | None) -> PreparedRequest:
         """Encode it."""
-        return encode(
-            self.operation, root, self.path, self.query, self.headers, self.body, self.options
+        return build_request(
+            self.operation, owner_id, self.path, self.query, self.headers, self.body, self.options
         )
 
     async def perform(self, *, stream: bool = False) -> httpx.Response:
@@ -85,10 +85,10 @@ class _CapturingExecutor:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self.defaults = executor.defaults
+        self.default_options = executor.default_options
         self.settings = executor.settings
         self.transport = executor.transport
-        self.recorded: _CapturedCall | None = None
+        self.captured: _CapturedCall | None = None
 
     async def perform(
         self,
@@ -100,20 +100,20 @@ class _CapturingExecutor:
         options: CallOptions,
         **_: object,
     ) -> NoReturn:
-        self.recorded = _CapturedCall(
+        self.captured = _CapturedCall(
             self._executor, operation, path, query, headers, body, options, None
         )
         raise _CallCaptured
 
     async def call(self, operation: Operation, path: tuple[Id, ...] = (), **rest: Any) -> None:
-        self._record(operation, path, None, **rest)
+        self._capture(operation, path, None, **rest)
 
     def cursor(
         self, operation: Operation, path: tuple[Id, ...] = (), *, concurrency: int = 1, **rest: Any
     ) -> None:
-        self._record(operation, path, concurrency, **rest)
+        self._capture(operation, path, concurrency, **rest)
 
-    def _record(
+    def _capture(
         self,
         operation: Operation,
         path: tuple[Id, ...],
@@ -124,36 +124,36 @@ class _CapturingExecutor:
         body: object = OMIT,
         options: RequestOptions | None = None,
     ) -> None:
-        base = self._executor.defaults
+        base = self._executor.default_options
         chosen = base if options is None else parse_options(options, base)
-        self.recorded = _CapturedCall(
+        self.captured = _CapturedCall(
             self._executor, operation, path, query, headers, body, chosen, concurrency
         )
 
 
-async def _record(
+async def _capture(
     name: str, method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> _CapturedCall:
     """Run a generated method for what it would ask."""
     if isinstance(method, Resource):  # one that can be called itself
         method = cast("object", getattr(method, "__call__", method))  # noqa: B004
     if not isinstance(method, MethodType) or not isinstance(method.__self__, Resource):
-        _refuse(name, method)
+        _reject_method(name, method)
     resource = method.__self__
-    recorder = _CapturingExecutor(executor_of(resource))
-    twin = type(resource)(cast("Executor", recorder))
+    capturing = _CapturingExecutor(get_executor(resource))
+    twin = type(resource)(cast("Executor", capturing))
     try:
         result: object = method.__func__(twin, *args, **kwargs)
         if inspect.isawaitable(result):
             await result
     except _CallCaptured:
         pass
-    if recorder.recorded is None:
+    if capturing.captured is None:
         raise TypeError(f"{name}(): {method.__qualname__} makes no call of its own")
-    return replace(recorder.recorded, reader=getattr(resource, "_read_answer", None))
+    return replace(capturing.captured, parser=getattr(resource, "_parse_response", None))
 
 
-def _refuse(name: str, method: object) -> NoReturn:
+def _reject_method(name: str, method: object) -> NoReturn:
     usage = f"ph.{name}(ph.feature_flags.get, 7)"
     if inspect.iscoroutine(method):
         method.close()  # or it would warn that it was never awaited
@@ -194,7 +194,7 @@ class RawResponse(Generic[T]):
 
     def text(self) -> str:
         """Return the body as text."""
-        return as_text(self.http)
+        return response_text(self.http)
 
     def json(self) -> Any:
         """Return the body as plain data.
@@ -202,7 +202,7 @@ class RawResponse(Generic[T]):
         Raises:
             DecodeError: It is not JSON.
         """
-        return load_json(self.operation, self.http)
+        return response_json(self.operation, self.http)
 
     def parse(self) -> T:
         """Return what the method would have returned.
@@ -221,29 +221,29 @@ class RawResponse(Generic[T]):
 
 async def raw(method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RawResponse[Any]:
     """Perform the call of a generated method and return its answer as it came."""
-    recorded = await _record("raw", method, args, kwargs)
-    response = await recorded.perform()
+    captured = await _capture("raw", method, args, kwargs)
+    response = await captured.perform()
     try:
-        result = await _decoded(recorded, response)
+        result = await _decode(captured, response)
     except PostHogError as error:
         result = error
-    return RawResponse(recorded.operation, response, result)
+    return RawResponse(captured.operation, response, result)
 
 
-async def _decoded(recorded: _CapturedCall, response: httpx.Response) -> Any:
-    executor, options = recorded.executor, recorded.options
-    if recorded.reader is not None:
-        read = recorded.reader(recorded.operation, response, recorded.body)
+async def _decode(captured: _CapturedCall, response: httpx.Response) -> Any:
+    executor, options = captured.executor, captured.options
+    if captured.parser is not None:
+        read = captured.parser(captured.operation, response, captured.body)
         if read is not OMIT:
             return read
-    if recorded.concurrency is None:
-        return executor.decode(recorded.operation, response, strict=options.strict)
+    if captured.concurrency is None:
+        return executor.decode(captured.operation, response, strict=options.strict)
     return await executor.page(
-        recorded.operation,
-        recorded.path,
-        recorded.query,
-        recorded.headers,
-        recorded.body,
+        captured.operation,
+        captured.path,
+        captured.query,
+        captured.headers,
+        captured.body,
         options,
         content=response.content,
     )
@@ -290,18 +290,18 @@ class StreamedResponse:
             except StopAsyncIteration:
                 return
             except Exception as error:
-                failed = self._failure(error)
-                if failed is None:
+                error_to_raise = self._translate_error(error)
+                if error_to_raise is None:
                     raise
             else:
                 yield chunk
                 continue
             try:
-                raise failed
+                raise error_to_raise
             finally:
-                del failed
+                del error_to_raise
 
-    def _failure(self, error: Exception) -> PostHogError | None:
+    def _translate_error(self, error: Exception) -> PostHogError | None:
         """Return what to raise for an error of httpx; None: it is none of its."""
         if isinstance(error, httpx.StreamError):
             return ClosedError(
@@ -314,7 +314,7 @@ class StreamedResponse:
                 status=self.status,
                 suggestion="Read its bytes: aiter_bytes().",
             )
-        broken = typed(error, of_httpx=comes_from_httpx(self._response))
+        broken = normalize_error(error, of_httpx=is_network_response(self._response))
         if not isinstance(broken, httpx.HTTPError):
             return None
         if self._executor.transport.is_closed:
@@ -323,7 +323,7 @@ class StreamedResponse:
             )
         settings = self._executor.settings
         request = self._response.request
-        return translate(
+        return from_httpx_error(
             broken,
             settings.host,
             Redactor([settings.api_key.reveal()]),
@@ -337,15 +337,15 @@ async def stream(
     method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> AsyncGenerator[StreamedResponse]:
     """Perform the call of a generated method and hand its body over as it arrives."""
-    recorded = await _record("stream", method, args, kwargs)
-    response = await recorded.perform(stream=True)
+    captured = await _capture("stream", method, args, kwargs)
+    response = await captured.perform(stream=True)
     try:
-        yield StreamedResponse(recorded.operation, response, recorded.executor)
+        yield StreamedResponse(captured.operation, response, captured.executor)
     finally:
         try:
             await close(response)
         finally:
-            recorded.executor.transport.finished()
+            captured.executor.transport.release_stream()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,17 +363,17 @@ class RequestPreview:
     """The JSON body as plain data; the fields of a form; None without a body."""
     files: tuple[str, ...] = ()
     """Names of the files of a form."""
-    permitted: bool = True
+    allowed: bool = True
     """False where `read_only` or `allow` would refuse the call."""
 
 
-async def preview(
+async def dry_run(
     method: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> RequestPreview:
     """Return what a generated method would send. Nothing is sent."""
-    recorded = await _record("dry_run", method, args, kwargs)
-    operation, executor = recorded.operation, recorded.executor
-    request = recorded.prepared(_display_owner(recorded))
+    captured = await _capture("dry_run", method, args, kwargs)
+    operation, executor = captured.operation, captured.executor
+    request = captured.prepared(_display_owner(captured))
     parts = urlsplit(executor.settings.host + request.target)
     body = json.loads(request.content) if request.content else None
     form = request.multipart
@@ -385,21 +385,23 @@ async def preview(
         headers=request.headers,
         body=body if form is None else dict(form.fields),
         files=() if form is None else tuple(part.filename for part in form.files),
-        permitted=executor.is_allowed(operation),
+        allowed=executor.is_allowed(operation),
     )
 
 
-def _display_owner(recorded: _CapturedCall) -> str | None:
-    operation, executor, options = recorded.operation, recorded.executor, recorded.options
+def _display_owner(captured: _CapturedCall) -> str | None:
+    operation, executor, options = captured.operation, captured.executor, captured.options
     if not needs_owner(operation):
         return None
-    if operation.root == "project":
-        known = options.project_id or executor.roots.cached_project_id(executor.settings.api_key)
-        return str(known) if known is not None else "{project_id}"
+    if operation.owner == "project":
+        project_id = options.project_id or executor.owners.cached_project_id(
+            executor.settings.api_key
+        )
+        return str(project_id) if project_id is not None else "{project_id}"
     return options.organization_id or "{organization_id}"
 
 
-def load_json(operation: Operation, response: httpx.Response) -> Any:
+def response_json(operation: Operation, response: httpx.Response) -> Any:
     """Return a JSON body as plain data."""
     try:
         return from_json(response.content)
@@ -409,7 +411,7 @@ def load_json(operation: Operation, response: httpx.Response) -> Any:
         ) from None
 
 
-def as_text(response: httpx.Response) -> str:
+def response_text(response: httpx.Response) -> str:
     """Return a body as text, in UTF-8 where the server names an encoding that does not fit."""
     try:
         return response.text

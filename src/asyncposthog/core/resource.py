@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .executor import Executor
 
-__all__ = ["Resource", "executor_of"]
+__all__ = ["Resource", "get_executor"]
 
 
 class Resource:
@@ -63,6 +63,6 @@ class Resource:
         )
 
 
-def executor_of(resource: Resource) -> Executor:
+def get_executor(resource: Resource) -> Executor:
     """Return what performs the calls of a resource."""
     return resource._executor  # pyright: ignore[reportPrivateUsage]

@@ -12,25 +12,28 @@ import httpx
 from asyncposthog.operation import Body, Operation, Owner, Result
 from asyncposthog.types import OMIT
 
-from .raw_response import as_text, load_json
+from .raw_response import response_json, response_text
 
-__all__ = ["adhoc", "read"]
+__all__ = ["decode_untyped", "operation_for_path"]
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_ROOTS: Final[dict[str, Owner]] = {"{project_id}": "project", "{organization_id}": "organization"}
+_READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWNER_PLACEHOLDERS: Final[dict[str, Owner]] = {
+    "{project_id}": "project",
+    "{organization_id}": "organization",
+}
 _PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~{}"
 
 
-def adhoc(
-    method: object, path: object, base: str, files: Mapping[str, object] | None
+def operation_for_path(
+    method: object, path: object, base_url: str, files: Mapping[str, object] | None
 ) -> tuple[Operation, dict[str, object]]:
     """Return the operation that a method and a path stand for, and the query in the path.
 
     Args:
         method: An HTTP method.
         path: Below the host, as `/api/projects/{project_id}/…/`; or a whole URL of this host.
-        base: The client's base URL.
+        base_url: The client's base URL.
         files: Files of a form, by field.
 
     Raises:
@@ -39,27 +42,27 @@ def adhoc(
     """
     if not isinstance(method, str) or not isinstance(path, str):
         raise TypeError("request() takes a method and a path, both str")
-    verb = method.upper()
-    if verb not in _METHODS:
+    http_method = method.upper()
+    if http_method not in _METHODS:
         raise ValueError(f"request(): there is no method {method!r}")
-    bare, query = _split(path, base)
-    writes = verb not in _READS
-    if writes and "@current" in unquote(bare):
+    bare_path, query = _split(path, base_url)
+    writes = http_method not in _READ_METHODS
+    if writes and "@current" in unquote(bare_path):
         raise ValueError(
             "request(): '@current' follows whatever its user last opened in the browser, so it is "
             "never used for a write; write {project_id} and the client's own is filled in"
         )
-    found = re.findall(r"\{[^{}]*\}", bare)
-    if len(found) > 1 or any(name not in _ROOTS for name in found):
+    placeholders = re.findall(r"\{[^{}]*\}", bare_path)
+    if len(placeholders) > 1 or any(name not in _OWNER_PLACEHOLDERS for name in placeholders):
         raise ValueError(
             f"request(): {path!r} has placeholders: only one {{project_id}} or {{organization_id}} "
             "is filled in"
         )
     operation = Operation(
         id="request",
-        method=verb,
-        path=bare,
-        root=_ROOTS[found[0]] if found else "instance",
+        method=http_method,
+        path=bare_path,
+        owner=_OWNER_PLACEHOLDERS[placeholders[0]] if placeholders else None,
         body=Body(media="multipart", files=tuple(files)) if files else Body(),
         result=Result(kind="json"),
         writes=writes,
@@ -67,7 +70,7 @@ def adhoc(
     return operation, query
 
 
-def _split(path: str, base: str) -> tuple[str, dict[str, object]]:
+def _split(path: str, base_url: str) -> tuple[str, dict[str, object]]:
     """Return the path below the base URL, encoded, and its query."""
     if re.search(r"[\x00-\x20\x7f\\]", path):
         raise ValueError(f"request(): {path!r} has spaces, control characters or a backslash")
@@ -75,27 +78,27 @@ def _split(path: str, base: str) -> tuple[str, dict[str, object]]:
         parts = urlsplit(path)
     except ValueError as error:
         raise ValueError(f"request(): {path!r} is no path: {error}") from None
-    own = urlsplit(base)
-    bare = parts.path
+    client_url = urlsplit(base_url)
+    bare_path = parts.path
     if parts.scheme or parts.netloc:
-        if (parts.scheme, parts.netloc.lower()) != (own.scheme, own.netloc):
+        if (parts.scheme, parts.netloc.lower()) != (client_url.scheme, client_url.netloc):
             raise ValueError(
-                f"request(): {parts.netloc or path!r} is not the client's host ({base}); "
+                f"request(): {parts.netloc or path!r} is not the client's host ({base_url}); "
                 "give the path alone"
             )
-        bare = bare.removeprefix(own.path)
-    if not bare.startswith("/"):
+        bare_path = bare_path.removeprefix(client_url.path)
+    if not bare_path.startswith("/"):
         raise ValueError(f"request(): the path {path!r} must begin with a slash")
-    segments = unquote(bare).split("/")
-    if any(s in {".", ".."} for s in segments) or "//" in bare or parts.fragment:
+    segments = unquote(bare_path).split("/")
+    if any(s in {".", ".."} for s in segments) or "//" in bare_path or parts.fragment:
         raise ValueError(f"request(): {path!r} has empty or dot segments, or a fragment")
     query: dict[str, list[str]] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         query.setdefault(name, []).append(value)
-    return quote(bare, safe=_PATH_CHARACTERS), {**query}
+    return quote(bare_path, safe=_PATH_CHARACTERS), {**query}
 
 
-def form(body: object, files: Mapping[str, object]) -> dict[str, object]:
+def multipart_fields(body: object, files: Mapping[str, object]) -> dict[str, object]:
     """Return the fields and the files of a form in one mapping."""
     if body is OMIT or body is None:
         return dict(files)
@@ -104,11 +107,11 @@ def form(body: object, files: Mapping[str, object]) -> dict[str, object]:
     return {**cast("Mapping[str, object]", body), **files}
 
 
-def read(operation: Operation, response: httpx.Response) -> Any:
+def decode_untyped(operation: Operation, response: httpx.Response) -> Any:
     """Return a body as its content type says: plain data, text, bytes, or None if it is empty."""
     if not response.content:
         return None
     media = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media in {"", "application/json"} or media.endswith("+json"):
-        return load_json(operation, response)
-    return as_text(response) if media.startswith("text/") else response.content
+        return response_json(operation, response)
+    return response_text(response) if media.startswith("text/") else response.content

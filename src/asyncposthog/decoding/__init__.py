@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from asyncposthog.operation import Operation, Result
 
-from .adapters import adapter, resolve_model
+from .adapters import get_adapter, resolve_model
 
 __all__ = ["decode", "resolve_model"]
 
@@ -42,17 +42,17 @@ def decode(
         DecodeError: The answer cannot be read, or, with `strict`, departs from the schema.
     """
     if result.kind == "model" and result.model is not None:
-        reader = adapter(result.model, result.array, operation.package)
+        adapter = get_adapter(result.model, result.array, operation.package)
         if strict:
             from .drift import decode_strict
 
-            return decode_strict(reader, content, operation, media)
+            return decode_strict(adapter, content, operation, media)
         try:
-            return reader.validate(content)
+            return adapter.validate(content)
         except ValidationError as error:
             from .drift import decode_lenient
 
-            return decode_lenient(reader, content, error, operation, media)
+            return decode_lenient(adapter, content, error, operation, media)
     if result.kind in ("text", "bytes"):
         from .errors import invalid_json_error, is_html
 

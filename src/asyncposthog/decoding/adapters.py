@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from asyncposthog.modeling.lenient_schema import Lenient
 
-__all__ = ["Adapter", "adapter", "resolve_model"]
+__all__ = ["Adapter", "get_adapter", "resolve_model"]
 
 
 class _ValidateJson(Protocol):
@@ -34,10 +34,10 @@ def resolve_model(name: str, package: str = "asyncposthog") -> Any:
 
 
 @cache
-def adapter(name: str, array: bool, package: str = "asyncposthog") -> Adapter:
+def get_adapter(name: str, array: bool, package: str = "asyncposthog") -> Adapter:
     """Return what reads a model, or a bare array of it.
 
-    Built once; `adapter.cache_clear()` forgets all of them, for tests that swap the models.
+    Built once; `get_adapter.cache_clear()` forgets all of them, for tests that swap the models.
     """
     model = resolve_model(name, package)
     if array:

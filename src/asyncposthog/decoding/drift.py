@@ -23,36 +23,36 @@ from .recovery import decode_partial, locate
 __all__ = ["decode_lenient", "decode_strict"]
 
 
-def decode_strict(reader: Adapter, content: bytes, operation: Operation, media: str) -> Any:
+def decode_strict(adapter: Adapter, content: bytes, operation: Operation, media: str) -> Any:
     """Read an answer that has to be just what the schema says.
 
     Raises:
         DecodeError: It is not; every departure is named.
     """
     try:
-        value = reader.validate(content, strict=True)
+        value = adapter.validate(content, strict=True)
     except ValidationError as error:
         data = _json(content, operation, media)
-        found = {
+        mismatches = {
             path: from_pydantic_error(path, d)
             for d in primary_errors(error)
             for path in [locate(d["loc"], data)]
         }
         try:
-            value = reader.validate(content)
+            value = adapter.validate(content)
         except ValidationError as lax_error:
-            value, _ = decode_partial(reader, content, lax_error)
-        for more in find_mismatches(value, reader.annotation):
-            found.setdefault(more.path, more)
-        raise mismatch_error(operation, list(found.values())) from None
-    found = find_mismatches(value, reader.annotation)
-    if found:
-        raise mismatch_error(operation, found)
+            value, _ = decode_partial(adapter, content, lax_error)
+        for more in find_mismatches(value, adapter.annotation):
+            mismatches.setdefault(more.path, more)
+        raise mismatch_error(operation, list(mismatches.values())) from None
+    mismatches = find_mismatches(value, adapter.annotation)
+    if mismatches:
+        raise mismatch_error(operation, mismatches)
     return value
 
 
 def decode_lenient(
-    reader: Adapter, content: bytes, error: ValidationError, operation: Operation, media: str
+    adapter: Adapter, content: bytes, error: ValidationError, operation: Operation, media: str
 ) -> Any:
     """Read an answer that does not fit: warn, and hand over what came."""
     if not content.strip() and operation.method != "GET":
@@ -60,8 +60,8 @@ def decode_lenient(
         warn_schema_drift(operation, [SchemaMismatch((), "it is empty")])
         return None
     _json(content, operation, media)
-    value, found = decode_partial(reader, content, error)
-    warn_schema_drift(operation, found)
+    value, mismatches = decode_partial(adapter, content, error)
+    warn_schema_drift(operation, mismatches)
     return value
 
 

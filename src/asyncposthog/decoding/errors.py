@@ -10,24 +10,24 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from asyncposthog.errors import DecodeError, RequestInfo, SchemaDrift, clip
-from asyncposthog.modeling.mismatches import SchemaMismatch, dotted
+from asyncposthog.errors import DecodeError, RequestInfo, SchemaDrift, shorten
+from asyncposthog.modeling.mismatches import SchemaMismatch, format_path
 from asyncposthog.modeling.unions import KNOWN_VARIANT
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask
 
 __all__ = [
-    "callers_level",
     "decode_error",
     "from_pydantic_error",
     "invalid_json_error",
     "is_html",
     "mismatch_error",
     "primary_errors",
+    "user_stacklevel",
     "warn_schema_drift",
 ]  # fmt: skip
 
-_SHOWN: Final = 20
+_MAX_LISTED: Final = 20
 """Deviations listed in one message."""
 
 _EXCERPT_CHARS: Final = 80
@@ -91,11 +91,11 @@ def invalid_json_error(
     )
 
 
-def mismatch_error(operation: Operation, found: Sequence[SchemaMismatch]) -> DecodeError:
+def mismatch_error(operation: Operation, mismatches: Sequence[SchemaMismatch]) -> DecodeError:
     """Make the error of strict decoding: every place where an answer departs from the schema."""
-    listed = "; ".join(str(d) for d in found[:_SHOWN])
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    places = "1 place" if len(found) == 1 else f"{len(found)} places"
+    listed = "; ".join(str(d) for d in mismatches[:_MAX_LISTED])
+    more = f"; and {len(mismatches) - _MAX_LISTED} more" if len(mismatches) > _MAX_LISTED else ""
+    places = "1 place" if len(mismatches) == 1 else f"{len(mismatches)} places"
     return decode_error(
         operation,
         f"The answer departs from the schema in {places}: {listed}{more}",
@@ -117,13 +117,13 @@ def from_pydantic_error(path: tuple[str | int, ...], detail: dict[str, Any]) -> 
     return SchemaMismatch(path, f"{message[:1].lower()}{message[1:]}, got {kind}")
 
 
-def warn_schema_drift(operation: Operation, found: Iterable[SchemaMismatch]) -> None:
+def warn_schema_drift(operation: Operation, mismatches: Iterable[SchemaMismatch]) -> None:
     """Warn once for each field, at the line of the caller's own code.
 
     Positions in lists are left out of the text, so that Python's own filter shows a field once.
     """
-    level = callers_level()
-    fields = {dotted(d.path, positions=False) or "the whole answer": d for d in found}
+    level = user_stacklevel()
+    fields = {format_path(d.path, positions=False) or "the whole answer": d for d in mismatches}
     for field, what in fields.items():
         message = (
             f"{operation.id}: {field} departs from the schema ({what.reason}); "
@@ -132,7 +132,7 @@ def warn_schema_drift(operation: Operation, found: Iterable[SchemaMismatch]) -> 
         warnings.warn(SchemaDrift(mask(message)), stacklevel=level)
 
 
-def callers_level() -> int:
+def user_stacklevel() -> int:
     """Return the stack level of the first frame that is not ours, as `warnings.warn` counts."""
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     level = 1
@@ -147,10 +147,10 @@ def callers_level() -> int:
 
 def _offset(content: bytes, reason: str) -> int:
     """Return the position that a parser's message names by line and column."""
-    found = _POSITION.search(reason)
-    if found is None:
+    match = _POSITION.search(reason)
+    if match is None:
         return 0
-    line, column = int(found[1]), int(found[2])
+    line, column = int(match[1]), int(match[2])
     start = 0
     for _ in range(line - 1):
         start = content.find(b"\n", start) + 1
@@ -162,4 +162,6 @@ def _excerpt(content: bytes, position: int) -> str:
     start = max(0, position - 4 * _EXCERPT_CHARS)
     text = mask(content[start : position + 4 * _EXCERPT_CHARS].decode("utf-8", "replace"))
     middle = min(position - start, len(text))
-    return clip(text[max(0, middle - _EXCERPT_CHARS) : middle + _EXCERPT_CHARS], 2 * _EXCERPT_CHARS)
+    return shorten(
+        text[max(0, middle - _EXCERPT_CHARS) : middle + _EXCERPT_CHARS], 2 * _EXCERPT_CHARS
+    )

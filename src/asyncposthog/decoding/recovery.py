@@ -40,21 +40,21 @@ def decode_partial(
         The value, and the places where raw data stands in it.
     """
     data = from_json(content)
-    found: dict[Path, SchemaMismatch] = {}
-    cuts: set[Path] = set()
+    mismatches: dict[Path, SchemaMismatch] = {}
+    removed: set[Path] = set()
     for _ in range(_MAX_PASSES):
-        complaints: dict[Path, dict[str, Any]] = {}
+        errors_by_path: dict[Path, dict[str, Any]] = {}
         for detail in primary_errors(error):  # a union complains once for each of its branches
-            complaints.setdefault(locate(detail["loc"], data), detail)
-        above = {place[:n] for place in complaints for n in range(len(place))}
-        for place, detail in complaints.items():
+            errors_by_path.setdefault(locate(detail["loc"], data), detail)
+        parents = {place[:n] for place in errors_by_path for n in range(len(place))}
+        for place, detail in errors_by_path.items():
             # Where one branch of a union refuses the whole and another only a part of it, the part
             # goes first. If that does not help, the next round comes for the whole.
-            if place not in above and _exists(data, place):
+            if place not in parents and _exists(data, place):
                 path = _remove_at(data, place)
-                cuts.add(path)
-                found.setdefault(path, from_pydantic_error(path, detail))
-        if () in cuts:
+                removed.add(path)
+                mismatches.setdefault(path, from_pydantic_error(path, detail))
+        if () in removed:
             break
         try:
             value = adapter.validate(to_json(data, inf_nan_mode="constants"))
@@ -62,12 +62,12 @@ def decode_partial(
             error = next_error
             continue
         original = from_json(content)
-        kept = _drop_nested(cuts)
-        for path in kept:
+        outermost = _drop_nested(removed)
+        for path in outermost:
             value = _restore_raw(value, path, original)
-        return value, [found[path] for path in kept]
-    whole = found.get((), SchemaMismatch((), "no part of it can be read as declared"))
-    return _constructed(adapter.annotation, from_json(content)), [whole]
+        return value, [mismatches[path] for path in outermost]
+    whole = mismatches.get((), SchemaMismatch((), "no part of it can be read as declared"))
+    return _construct_raw(adapter.annotation, from_json(content)), [whole]
 
 
 def locate(location: Iterable[str | int], data: Any) -> Path:
@@ -168,7 +168,7 @@ def _set(model: BaseModel, wire: str, raw: Any) -> None:
         model.__pydantic_extra__[wire] = raw
 
 
-def _constructed(annotation: Any, data: Any) -> Any:
+def _construct_raw(annotation: Any, data: Any) -> Any:
     """Return the raw data as an unchecked instance, where it is an object and one is due."""
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return data

@@ -47,11 +47,11 @@ __all__ = [
     "ValidationError",
 ]
 
-CLIP = 500
+MAX_DETAIL_CHARS = 500
 """Characters of a server's text that an exception shows."""
 
 
-def clip(text: str, limit: int = CLIP) -> str:
+def shorten(text: str, limit: int = MAX_DETAIL_CHARS) -> str:
     """Shorten text to `limit` characters, on one line, saying that it was shortened."""
     flat = " ".join(text[: limit * 4].split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
@@ -180,7 +180,7 @@ class ConnectionError(PostHogError, builtins.ConnectionError):  # noqa: A001
 class TimeoutError(PostHogError, builtins.TimeoutError):  # noqa: A001
     """An attempt took longer than `timeout`, or the call longer than `deadline`."""
 
-    overall: bool = False
+    deadline_exceeded: bool = False
     """Whether the time of the whole call is over, rather than that of one attempt."""
 
 
@@ -233,7 +233,7 @@ class PermissionDeniedError(StatusError):
     """The scope the server says the key lacks."""
     required_scopes: tuple[str, ...] = ()
     """Every scope the operation needs."""
-    key_usable: bool | None = None
+    accepts_api_keys: bool | None = None
     """Whether some API key could make the call: False means that none may. None: not known."""
 
 

@@ -34,11 +34,17 @@ from . import (
     ServerError,
     StatusError,
     ValidationError,
-    clip,
+    shorten,
 )
-from .suggestions import Answer, Facts, missing_scope, suggestion_for, usable
+from .suggestions import (
+    ErrorContext,
+    ErrorResponse,
+    accepts_api_keys,
+    missing_scope,
+    suggestion_for,
+)
 
-__all__ = ["ErrorBody", "failure", "is_query", "parse_error_body"]
+__all__ = ["ErrorBody", "error_from_response", "is_query", "parse_error_body"]
 
 _CLASSES: Final[dict[int, type[StatusError]]] = {
     400: ValidationError,
@@ -55,9 +61,9 @@ _CLASSES: Final[dict[int, type[StatusError]]] = {
     513: QueryTooLargeError,
 }
 
-_REDACTED: Final = 50_000
+_MAX_REDACTED_CHARS: Final = 50_000
 """Characters of a server's text that are looked at; a few hundred are shown."""
-_LONGEST_KEY: Final = 10_000
+_MAX_KEY_CHARS: Final = 10_000
 
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "x-correlation-id", "cf-ray")
 
@@ -79,13 +85,13 @@ class ErrorBody:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def failure(
+def error_from_response(
     operation: Operation,
     request: RequestInfo,
     status: int,
     headers: Mapping[str, str],
     content: bytes,
-    facts: Facts,
+    context: ErrorContext,
     *,
     now: float = 0.0,
 ) -> StatusError:
@@ -97,44 +103,48 @@ def failure(
         status: The HTTP status; anything but a success.
         headers: The answer's headers.
         content: Its body, decompressed.
-        facts: What the client knows of itself.
+        context: What the client knows of itself.
         now: Seconds since 1970, for a `Retry-After` that is a date.
     """
-    lines = {name.lower(): value for name, value in headers.items()}
-    words = _redacted(parse_error_body(content, lines.get("content-type", "")), facts)
-    location = lines.get("location")
-    answer = Answer(
+    lower_headers = {name.lower(): value for name, value in headers.items()}
+    error_body = _redact_body(
+        parse_error_body(content, lower_headers.get("content-type", "")), context
+    )
+    location = lower_headers.get("location")
+    response = ErrorResponse(
         operation=operation,
         request=request,
         status=status,
-        code=words.code,
-        detail=words.detail,
-        attr=words.attr,
-        html=words.html,
-        retry_after=parse_retry_after(lines.get("retry-after"), now),
-        location=location and facts.redact(location),
+        code=error_body.code,
+        detail=error_body.detail,
+        attr=error_body.attr,
+        html=error_body.html,
+        retry_after=parse_retry_after(lower_headers.get("retry-after"), now),
+        location=location and context.redact(location),
     )
-    kind = _error_class(operation, status, words)
-    request_id = next((lines[name] for name in _REQUEST_IDS if lines.get(name)), None)
-    error = kind(
-        _message(status, words),
+    error_class = _error_class(operation, status, error_body)
+    request_id = next(
+        (lower_headers[name] for name in _REQUEST_IDS if lower_headers.get(name)), None
+    )
+    error = error_class(
+        _message(status, error_body),
         status=status,
-        code=words.code,
-        detail=words.detail,
-        attr=words.attr,
-        type=words.type,
-        request_id=clip(facts.redact(request_id), 100) if request_id else None,
+        code=error_body.code,
+        detail=error_body.detail,
+        attr=error_body.attr,
+        type=error_body.type,
+        request_id=shorten(context.redact(request_id), 100) if request_id else None,
         operation=operation.id,
         request=request,
-        suggestion=words.fix or suggestion_for(answer, facts),
+        suggestion=error_body.fix or suggestion_for(response, context),
     )
-    error.retry_after = answer.retry_after
+    error.retry_after = response.retry_after
     if isinstance(error, PermissionDeniedError):
-        error.missing_scope = missing_scope(words.detail)
+        error.missing_scope = missing_scope(error_body.detail)
         error.required_scopes = operation.scopes
-        error.key_usable = usable(answer)
+        error.accepts_api_keys = accepts_api_keys(response)
     if isinstance(error, RedirectError):
-        error.location = answer.location
+        error.location = response.location
     return error
 
 
@@ -156,24 +166,24 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     try:
         if re.fullmatch(r"[+-]?[0-9]{1,12}(\.[0-9]*)?", text):
             return max(0.0, float(text))
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
+        timestamp = parsedate_to_datetime(text)
+        if timestamp.tzinfo is None:
             # HTTP knows one zone, whether it is said or not.
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - now)
+            timestamp = timestamp.replace(tzinfo=UTC)
+        return max(0.0, timestamp.timestamp() - now)
     except (ValueError, OverflowError, TypeError):
         return None
 
 
-def _error_class(operation: Operation, status: int, words: ErrorBody) -> type[StatusError]:
+def _error_class(operation: Operation, status: int, error_body: ErrorBody) -> type[StatusError]:
     query = is_query(operation)
-    if words.query_status and status in {400, 500}:
+    if error_body.query_status and status in {400, 500}:
         return QueryError
-    if status == 500 and words.detail and "Query size exceeded" in words.detail:
+    if status == 500 and error_body.detail and "Query size exceeded" in error_body.detail:
         return QueryTooLargeError
     if query and status == 504:
         return QueryTooLargeError
-    if query and status == 400 and words.attr is None:
+    if query and status == 400 and error_body.attr is None:
         return QueryError
     if status in _CLASSES:
         return _CLASSES[status]
@@ -182,32 +192,35 @@ def _error_class(operation: Operation, status: int, words: ErrorBody) -> type[St
     return ServerError if status >= 500 else StatusError
 
 
-def _message(status: int, words: ErrorBody) -> str:
+def _message(status: int, error_body: ErrorBody) -> str:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = ""
-    head = f"{status} {words.code or phrase}".strip()
-    attr = f"{words.attr}: " if words.attr else ""
-    return f"{head}: {attr}{words.detail}" if words.detail else head
+    head = f"{status} {error_body.code or phrase}".strip()
+    attr = f"{error_body.attr}: " if error_body.attr else ""
+    return f"{head}: {attr}{error_body.detail}" if error_body.detail else head
 
 
-def _redacted(words: ErrorBody, facts: Facts) -> ErrorBody:
+def _redact_body(error_body: ErrorBody, context: ErrorContext) -> ErrorBody:
     def clean(text: str | None, limit: int) -> str | None:
         if not text:
             return None
         # Redacted before it is shortened: half a key would not be recognised. What may stand at
         # the end of a long text as half of one is left away.
-        shown = facts.redact(text[:_REDACTED])
-        return clip(shown if len(text) <= _REDACTED else shown[:-_LONGEST_KEY], limit) or None
+        shown = context.redact(text[:_MAX_REDACTED_CHARS])
+        return (
+            shorten(shown if len(text) <= _MAX_REDACTED_CHARS else shown[:-_MAX_KEY_CHARS], limit)
+            or None
+        )
 
     return replace(
-        words,
-        detail=clean(words.detail, 500),
-        code=clean(words.code, 100),
-        attr=clean(words.attr, 100),
-        type=clean(words.type, 100),
-        fix=clean(words.fix, 300),
+        error_body,
+        detail=clean(error_body.detail, 500),
+        code=clean(error_body.code, 100),
+        attr=clean(error_body.attr, 100),
+        type=clean(error_body.type, 100),
+        fix=clean(error_body.fix, 300),
         extra={},
     )
 
@@ -220,7 +233,7 @@ def parse_error_body(content: bytes, media: str = "") -> ErrorBody:
     if text[0] in '{["' or "json" in media:
         try:
             # The slice above may have cut a large one in two.
-            return _read_json(from_json(content, allow_inf_nan=True))
+            return _parse_json(from_json(content, allow_inf_nan=True))
         except (ValueError, RecursionError):  # also for a number too long to become text
             pass
     if text[0] == "<" or "html" in media:
@@ -228,35 +241,44 @@ def parse_error_body(content: bytes, media: str = "") -> ErrorBody:
     return ErrorBody(detail=text)
 
 
-def _read_json(value: object) -> ErrorBody:
+def _parse_json(value: object) -> ErrorBody:
     if isinstance(value, str):
         return ErrorBody(detail=value)
     if isinstance(value, list):
         items = cast("list[object]", value)
-        return _read_json(items[0]) if items else ErrorBody()
+        return _parse_json(items[0]) if items else ErrorBody()
     if isinstance(value, dict):
-        return _read_object(cast("dict[str, object]", value))
+        return _parse_object(cast("dict[str, object]", value))
     return ErrorBody(detail=str(value)) if value is not None else ErrorBody()
 
 
-def _read_object(body: dict[str, object]) -> ErrorBody:
+def _parse_object(body: dict[str, object]) -> ErrorBody:
     status = body.get("query_status")
     if isinstance(status, dict):
         message = cast("dict[str, object]", status).get("error_message")
         return ErrorBody(detail=_text(message) or "The query failed.", query_status=True)
     if body.get("list") and ("detail" not in body or body.get("code") == "multiple"):
         # Several complaints at once: the first of them, as where the server gives one alone.
-        return _read_json(body["list"])
-    known = {"detail", "code", "error", "message", "error_description", "type", "success", "attr"}
-    if not known & body.keys():
-        return _read_fields(body)
-    detail, code = _text(body.get("detail")), _name(body.get("code"))
+        return _parse_json(body["list"])
+    envelope_keys = {
+        "detail",
+        "code",
+        "error",
+        "message",
+        "error_description",
+        "type",
+        "success",
+        "attr",
+    }
+    if not envelope_keys & body.keys():
+        return _parse_field_errors(body)
+    detail, code = _text(body.get("detail")), _identifier(body.get("code"))
     error = body.get("error")
     if isinstance(error, dict):
-        inner = _read_object(cast("dict[str, object]", error))
+        inner = _parse_object(cast("dict[str, object]", error))
         detail, code = detail or inner.detail, code or inner.code
-    elif described := _text(body.get("error_description")):
-        detail, code = detail or described, code or _name(error)
+    elif description := _text(body.get("error_description")):
+        detail, code = detail or description, code or _identifier(error)
     else:
         detail = detail or _text(error) or _text(body.get("message"))
     if code and detail and " " in code and " " not in detail:
@@ -265,13 +287,13 @@ def _read_object(body: dict[str, object]) -> ErrorBody:
     return ErrorBody(
         detail=detail,
         code=code,
-        attr=_name(body.get("attr")),
-        type=_name(body.get("type")),
+        attr=_identifier(body.get("attr")),
+        type=_identifier(body.get("type")),
         fix=_text(body.get("fix")),
     )
 
 
-def _read_fields(body: dict[str, object]) -> ErrorBody:
+def _parse_field_errors(body: dict[str, object]) -> ErrorBody:
     """Read `{"field": ["what is wrong with it"]}`, Django's form without the envelope."""
     for name, value in body.items():
         items = cast("list[object]", value) if isinstance(value, list) else [value]
@@ -287,7 +309,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else to_json(value).decode("utf-8", "replace")
 
 
-def _name(value: object) -> str | None:
+def _identifier(value: object) -> str | None:
     return str(value) if isinstance(value, str | int) and value != "" else None
 
 
@@ -303,24 +325,24 @@ _CLOSING: Final = {
 
 def _page_title(page: str) -> str:
     for tag in ("title", "h1"):
-        begun = _OPENING[tag].search(page)
-        ended = begun and _CLOSING[tag].search(page, begun.end())
-        if begun and ended:
-            inner = page[begun.end() : ended.start()][:1000]
+        opening = _OPENING[tag].search(page)
+        closing = opening and _CLOSING[tag].search(page, opening.end())
+        if opening and closing:
+            inner = page[opening.end() : closing.start()][:1000]
             if title := html.unescape(_TAG.sub(" ", inner)).strip():
                 return title
-    bare = _TAG.sub(" ", _without(_without(page[:20_000], "script"), "style"))
-    return html.unescape(bare).strip() or "an HTML page without text"
+    text = _TAG.sub(" ", _remove_elements(_remove_elements(page[:20_000], "script"), "style"))
+    return html.unescape(text).strip() or "an HTML page without text"
 
 
-def _without(page: str, tag: str) -> str:
+def _remove_elements(page: str, tag: str) -> str:
     """Return a page without these elements and what is in them."""
     pieces: list[str] = []
     done = 0
-    while begun := _OPENING[tag].search(page, done):
-        ended = _CLOSING[tag].search(page, begun.end())
-        if ended is None:
+    while opening := _OPENING[tag].search(page, done):
+        closing = _CLOSING[tag].search(page, opening.end())
+        if closing is None:
             break
-        pieces.append(page[done : begun.start()])
-        done = ended.end()
+        pieces.append(page[done : opening.start()])
+        done = closing.end()
     return " ".join([*pieces, page[done:]])

@@ -14,7 +14,7 @@ from asyncposthog.types import KeyKind, Region
 
 from . import RequestInfo
 
-__all__ = ["Answer", "Facts", "missing_scope", "suggestion_for", "usable"]
+__all__ = ["ErrorContext", "ErrorResponse", "accepts_api_keys", "missing_scope", "suggestion_for"]
 
 _MISSING_SCOPE: Final = re.compile(r"missing required scope '([^']{1,100})'")
 
@@ -28,7 +28,7 @@ _KINDS: Final[dict[KeyKind, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ErrorContext:
     """What a client knows of itself when it explains an error."""
 
     app: str = "https://us.posthog.com"
@@ -38,7 +38,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ErrorResponse:
     """An error answer, read."""
 
     operation: Operation
@@ -58,27 +58,27 @@ def missing_scope(detail: str | None) -> str | None:
     return found[1] if found else None
 
 
-def usable(answer: Answer) -> bool | None:
+def accepts_api_keys(response: ErrorResponse) -> bool | None:
     """Tell whether some API key could make the call: None when the answer does not say."""
-    detail = answer.detail or ""
+    detail = response.detail or ""
     if "does not support personal API key access" in detail:
         return False
     if missing_scope(detail) or "project secret API key access" in detail:
         return True
     if detail.startswith(("API key", "OAuth token", "You don't have access")):
         return True
-    return None if answer.operation.api_key_allowed else False
+    return None if response.operation.api_key_allowed else False
 
 
-def suggestion_for(answer: Answer, facts: Facts) -> str:
+def suggestion_for(response: ErrorResponse, context: ErrorContext) -> str:
     """Return what to do."""
-    advice = _BY_STATUS.get(answer.status)
+    advice = _BY_STATUS.get(response.status)
     if advice is not None:
-        return advice(answer, facts)
-    if 300 <= answer.status < 400:
-        return _redirect(answer, facts)
-    if answer.status >= 500:
-        return _server(answer, facts)
+        return advice(response, context)
+    if 300 <= response.status < 400:
+        return _redirect(response, context)
+    if response.status >= 500:
+        return _server_error(response, context)
     return _DEFAULT
 
 
@@ -87,11 +87,11 @@ _DEFAULT: Final = (
 )
 
 
-def _bad_request(answer: Answer, facts: Facts) -> str:
-    if answer.attr:
-        return f"Check the argument {answer.attr.replace('__', '.')}."
-    if "/query/" in answer.operation.path:
-        found = (a for words, a in _QUERY_HINTS if words.search(answer.detail or ""))
+def _bad_request(response: ErrorResponse, context: ErrorContext) -> str:
+    if response.attr:
+        return f"Check the argument {response.attr.replace('__', '.')}."
+    if "/query/" in response.operation.path:
+        found = (a for words, a in _QUERY_HINTS if words.search(response.detail or ""))
         return next(found, "Check the query; what HogQL takes: https://posthog.com/docs/sql")
     return _DEFAULT
 
@@ -129,13 +129,13 @@ _QUERY_HINTS: Final = (
 )
 
 
-def _unauthorised(answer: Answer, facts: Facts) -> str:
-    kind = _KINDS[facts.key_kind]
-    advice = [f"The client sent {kind} to {facts.app}."]
-    if facts.key_kind in {"project", "project_secret"}:
+def _unauthorized(response: ErrorResponse, context: ErrorContext) -> str:
+    kind = _KINDS[context.key_kind]
+    advice = [f"The client sent {kind} to {context.app}."]
+    if context.key_kind in {"project", "project_secret"}:
         advice.append("This API takes personal API keys (phx_).")
-    if facts.region is not None:
-        other: Region = "eu" if facts.region == "us" else "us"
+    if context.region is not None:
+        other: Region = "eu" if context.region == "us" else "us"
         advice.append(
             f"A key works only in the region it was made in: if that is {other.upper()}, "
             f"use region={other!r}."
@@ -146,45 +146,46 @@ def _unauthorised(answer: Answer, facts: Facts) -> str:
     return " ".join(advice)
 
 
-def _payment_required(answer: Answer, facts: Facts) -> str:
-    if answer.code == "api_queries_quota_exceeded":
+def _payment_required(response: ErrorResponse, context: ErrorContext) -> str:
+    if response.code == "api_queries_quota_exceeded":
         return (
             "The month's allowance of bytes read by API queries is used up: read less, use a batch "
-            f"export, or raise it at {facts.app}/organization/billing."
+            f"export, or raise it at {context.app}/organization/billing."
         )
     return (
-        f"The plan does not cover this, or its quota is used up: {facts.app}/organization/billing."
+        "The plan does not cover this, or its quota is used up: "
+        f"{context.app}/organization/billing."
     )
 
 
-def _forbidden(answer: Answer, facts: Facts) -> str:
-    detail = answer.detail or ""
+def _forbidden(response: ErrorResponse, context: ErrorContext) -> str:
+    detail = response.detail or ""
     scope = missing_scope(detail)
     if scope:
-        needed = [s for s in answer.operation.scopes if s != scope]
+        needed = [s for s in response.operation.scopes if s != scope]
         also = f" The call needs {', '.join(needed)} as well." if needed else ""
         return (
-            f"The key lacks the scope {scope}: add it at {facts.app}/settings/user-api-keys, or "
+            f"The key lacks the scope {scope}: add it at {context.app}/settings/user-api-keys, or "
             f"use another key.{also}"
         )
     for wording, advice in _FORBIDDEN_HINTS:
         if wording in detail:
             return advice
-    if not answer.operation.api_key_allowed:
-        return _NO_KEY
-    if answer.html or answer.code is None:
+    if not response.operation.api_key_allowed:
+        return _BROWSER_ONLY
+    if response.html or response.code is None:
         return "This is not PostHog's usual refusal: a proxy or an address rule may have made it."
-    if answer.operation.scopes:
-        return f"The call needs the scope {', '.join(answer.operation.scopes)}."
+    if response.operation.scopes:
+        return f"The call needs the scope {', '.join(response.operation.scopes)}."
     return (
         "`await ph.doctor()` shows what the key may do; its owner's role may not allow this either."
     )
 
 
-_NO_KEY = "No API key may make this call: it works in the browser only."
+_BROWSER_ONLY = "No API key may make this call: it works in the browser only."
 
 _FORBIDDEN_HINTS: Final = (
-    ("does not support personal API key access", _NO_KEY),
+    ("does not support personal API key access", _BROWSER_ONLY),
     (
         "does not support project secret API key access",
         "A project secret key (phs_) may not make this call: use a personal API key (phx_).",
@@ -212,97 +213,97 @@ _FORBIDDEN_HINTS: Final = (
 )
 
 
-def _not_found(answer: Answer, facts: Facts) -> str:
-    path = answer.request.path
-    if answer.code is None and not path.endswith("/"):
+def _not_found(response: ErrorResponse, context: ErrorContext) -> str:
+    path = response.request.path
+    if response.code is None and not path.endswith("/"):
         return f"PostHog's paths end in a slash: try {path}/."
     if "@current" in path:
         return "'@current' follows the browser of the key's owner: give the number or UUID."
-    if answer.html:
-        return f"This is a page, not PostHog's API: is {facts.app} the right host?"
-    if answer.operation.root == "project" and "/query/" in path:
+    if response.html:
+        return f"This is a page, not PostHog's API: is {context.app} the right host?"
+    if response.operation.owner == "project" and "/query/" in path:
         return "The status of a query is kept for 20 minutes; check its id and project_id."
-    if answer.operation.root == "project":
+    if response.operation.owner == "project":
         return "Check the id, and that the object is in this project (project_id)."
     return "Check the id, and that the key's owner may see the object."
 
 
-def _not_allowed(answer: Answer, facts: Facts) -> str:
-    if answer.request.method == "DELETE":
-        if answer.operation.name == "delete":
+def _not_allowed(response: ErrorResponse, context: ErrorContext) -> str:
+    if response.request.method == "DELETE":
+        if response.operation.name == "delete":
             # Where PATCH deletes, delete() sends it already.
             return "PostHog does not delete this object through its API."
         return (
             'Where an object has a field "deleted", PATCH {"deleted": true} deletes it: the '
             "resource's delete() method sends that."
         )
-    return f"The resource does not take {answer.request.method}."
+    return f"The resource does not take {response.request.method}."
 
 
-def _rate_limited(answer: Answer, facts: Facts) -> str:
-    if answer.retry_after is not None:
-        return f"Call again in {answer.retry_after:g} s, or make fewer calls at a time."
-    if (answer.code or "").startswith("too_many_concurrent_"):
+def _rate_limited(response: ErrorResponse, context: ErrorContext) -> str:
+    if response.retry_after is not None:
+        return f"Call again in {response.retry_after:g} s, or make fewer calls at a time."
+    if (response.code or "").startswith("too_many_concurrent_"):
         return "Run fewer of these side by side: wait until one that is running has ended."
-    if "concurren" in f"{answer.code} {answer.detail}":
+    if "concurren" in f"{response.code} {response.detail}":
         return "Run fewer of these side by side: three queries a project at most."
     return "Wait before calling again, or make fewer calls at a time; the server names no time."
 
 
-def _too_slow(answer: Answer, facts: Facts) -> str:
-    if "heavy load" in (answer.detail or "") or "try again" in (answer.detail or "").lower():
+def _query_too_slow(response: ErrorResponse, context: ErrorContext) -> str:
+    if "heavy load" in (response.detail or "") or "try again" in (response.detail or "").lower():
         return "The cluster is under load: try again later, or ask for less."
     return "Ask for less: a shorter time range, fewer columns, or a smaller LIMIT."
 
 
-def _server(answer: Answer, facts: Facts) -> str:
-    if "Query size exceeded" in (answer.detail or ""):
+def _server_error(response: ErrorResponse, context: ErrorContext) -> str:
+    if "Query size exceeded" in (response.detail or ""):
         return "The text of the query is too long: shorten it, its lists of values above all."
-    if answer.status == 504 and "/query/" in answer.operation.path:
-        return _too_slow(answer, facts)
-    if answer.html:
-        return f"A proxy before {facts.app} answered, not PostHog: it may be down or too slow."
-    if answer.retry_after is not None:
-        return f"Call again in {answer.retry_after:g} s."
+    if response.status == 504 and "/query/" in response.operation.path:
+        return _query_too_slow(response, context)
+    if response.html:
+        return f"A proxy before {context.app} answered, not PostHog: it may be down or too slow."
+    if response.retry_after is not None:
+        return f"Call again in {response.retry_after:g} s."
     return "PostHog failed; if it goes on, see https://status.posthog.com."
 
 
-def _redirect(answer: Answer, facts: Facts) -> str:
-    location = answer.location or ""
+def _redirect(response: ErrorResponse, context: ErrorContext) -> str:
+    location = response.location or ""
     try:
         host = urlsplit(location).hostname or ""
     except ValueError:
         location = host = ""
-    if location and (not host or location.startswith(f"{facts.app}/")):
+    if location and (not host or location.startswith(f"{context.app}/")):
         return (
             "The server points to another address of its own, where a write might get lost, or "
             "round in a circle: give the host as the browser shows it, https:// included, and a "
             "path with its final slash."
         )
     return (
-        f"The server points to {mask(host) or 'no address'}. Credentials stay with {facts.app}: "
+        f"The server points to {mask(host) or 'no address'}. Credentials stay with {context.app}: "
         "fetch the error's .location yourself, without them."
     )
 
 
-def _too_large(answer: Answer, facts: Facts) -> str:
+def _too_large(response: ErrorResponse, context: ErrorContext) -> str:
     return "The body is too large: PostHog Cloud takes up to 20 MiB."
 
 
-def _conflict(answer: Answer, facts: Facts) -> str:
+def _conflict(response: ErrorResponse, context: ErrorContext) -> str:
     return (
         "The object is not as this call needs it, or something that runs stands in the way: get it "
         "again, and repeat the call once it is."
     )
 
 
-def _request_timeout(answer: Answer, facts: Facts) -> str:
+def _request_timeout(response: ErrorResponse, context: ErrorContext) -> str:
     return "The server waited too long for the request: send it again."
 
 
-_BY_STATUS: Final[dict[int, Callable[[Answer, Facts], str]]] = {
+_BY_STATUS: Final[dict[int, Callable[[ErrorResponse, ErrorContext], str]]] = {
     400: _bad_request,
-    401: _unauthorised,
+    401: _unauthorized,
     402: _payment_required,
     403: _forbidden,
     404: _not_found,
@@ -312,6 +313,6 @@ _BY_STATUS: Final[dict[int, Callable[[Answer, Facts], str]]] = {
     413: _too_large,
     422: _bad_request,
     429: _rate_limited,
-    512: _too_slow,
-    513: _too_slow,
+    512: _query_too_slow,
+    513: _query_too_slow,
 }

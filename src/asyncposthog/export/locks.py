@@ -21,7 +21,7 @@ from threading import RLock
 from typing import Final
 
 from asyncposthog.errors import ExportError
-from asyncposthog.threads import join_threads_of, loop_of_caller
+from asyncposthog.threads import caller_event_loop, join_threads
 
 from .atomic_files import open_or_create, read
 
@@ -66,7 +66,7 @@ class FileLock:
         self._key = key
         self.descriptor = descriptor
         self._abandon = abandon
-        self._loop: AbstractEventLoop | None = loop_of_caller()
+        self._loop: AbstractEventLoop | None = caller_event_loop()
 
     @classmethod
     def take(cls, path: Path, abandon: Callable[[], object] | None = None) -> FileLock | None:
@@ -112,7 +112,7 @@ class FileLock:
     def _take_over(self) -> None:
         """End the run that has the lock, which its event loop has left behind."""
         assert self._loop is not None
-        join_threads_of(self._loop)
+        join_threads(self._loop)
         try:
             if self._abandon is not None:
                 self._abandon()

@@ -61,7 +61,7 @@ class Asker:
         self._executor = with_stats(executor, tally)
         self._tally = tally
         self._name = name[:128]
-        chosen = parse_options(options or {}, executor.defaults)
+        chosen = parse_options(options or {}, executor.default_options)
         if "max_retries" not in (options or {}):
             retries = max(chosen.policy.max_retries, _RETRIES)
             chosen = replace(chosen, policy=replace(chosen.policy, max_retries=retries))
@@ -145,7 +145,7 @@ def _read(read: Callable[[object, int], R], answers: list[bytes]) -> R:
 def _waits(executor: Executor) -> int:
     """Return how many requests the limits have made wait."""
     settings = executor.settings
-    budget = executor.transport.budget(settings.host, settings.api_key.reveal())
+    budget = executor.transport.rate_limits_for(settings.host, settings.api_key.reveal())
     return 0 if budget is None else budget.view().waits
 
 
@@ -178,7 +178,7 @@ def with_stats(executor: Executor, tally: Tally) -> Executor:
     return Executor(
         executor.settings,
         executor.transport,
-        roots=executor.roots,
+        owners=executor.owners,
         middleware=(count, *executor.middleware),
         on_retry=on_retry,
     )

@@ -174,7 +174,7 @@ class Course:
         self._checkpoint = checkpoint
 
     async def _identity(self) -> dict[str, Any]:
-        project = await self.executor.project()
+        project = await self.executor.project_id()
         return {
             "host": self.executor.settings.host,
             "project": project,

@@ -40,7 +40,7 @@ def make_lenient(cls: type[BaseModel], schema: CoreSchema, handler: GetCoreSchem
     if fields is None:
         return
     for name, field in fields["fields"].items():
-        field["schema"] = _open_field(field["schema"], resolve, _annotation_of(cls, name))
+        field["schema"] = _relax_field(field["schema"], resolve, _annotation_of(cls, name))
     extras = fields.get("extras_schema")
     if extras is not None:
         fields["extras_schema"] = _nullable(extras)
@@ -54,7 +54,7 @@ class Lenient:
     ) -> CoreSchema:
         """Open the schema of the type."""
         schema = cast("Schema", handler(source))
-        return cast("CoreSchema", _open(schema, _resolver(handler), lambda: source)[0])
+        return cast("CoreSchema", _relax(schema, _resolver(handler), lambda: source)[0])
 
 
 def _resolver(handler: GetCoreSchemaHandler) -> _Resolve:
@@ -76,10 +76,12 @@ def _model_fields(schema: Schema, resolve: _Resolve) -> Schema | None:
     return current
 
 
-def _open_field(schema: Schema, resolve: _Resolve, annotation: Annotation) -> Schema:
+def _relax_field(schema: Schema, resolve: _Resolve, annotation: Annotation) -> Schema:
     """Return the schema of a field that may be null or absent."""
     has_default = schema["type"] == "default"
-    inner, keep = _open(schema["schema"] if has_default else schema, resolve, annotation)
+    inner, keep_serializer = _relax(
+        schema["schema"] if has_default else schema, resolve, annotation
+    )
     # The values of a literal are what tells the variants of a tagged union apart: pydantic finds
     # them below a default, but not below a nullable.
     if inner["type"] != "literal":
@@ -90,7 +92,7 @@ def _open_field(schema: Schema, resolve: _Resolve, annotation: Annotation) -> Sc
         schema = {"type": "default", "schema": inner, "default": None}
     # Serialised by what it is, not by what it should be: a raw value draws no warning. Not so for
     # nested models: that would make each of them build a serialiser of its own.
-    if not keep:
+    if not keep_serializer:
         schema.setdefault("serialization", _ANY)
     return schema
 
@@ -101,7 +103,7 @@ def _nullable(schema: Schema) -> Schema:
     return {"type": "nullable", "schema": schema}
 
 
-def _open(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[Schema, bool]:
+def _relax(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[Schema, bool]:
     """Return a schema that takes null in lists and dicts, and unknown variants of unions.
 
     Also whether its serialisation has to be kept: there are models in it, or a serialiser.
@@ -120,34 +122,34 @@ def _open(schema: Schema, resolve: _Resolve, annotation: Annotation) -> tuple[Sc
             return _with_fallback(schema, target, resolve, annotation), True
         return _with_variant_selector(schema, target, resolve, annotation), True
     if kind == "union":
-        if _is_opened(schema):
+        if _is_relaxed(schema):
             return schema, True
-        keep = _open_choices(schema, resolve, annotation)
-        return _with_variant_selector(schema, schema, resolve, annotation), keep
-    keep = kind in _MODELS or "serialization" in schema
+        keep_serializer = _relax_choices(schema, resolve, annotation)
+        return _with_variant_selector(schema, schema, resolve, annotation), keep_serializer
+    keep_serializer = kind in _MODELS or "serialization" in schema
     for key in ("items_schema", "values_schema"):
         if isinstance(schema.get(key), dict):
-            inner, found = _open(schema[key], resolve, annotation)
+            inner, found = _relax(schema[key], resolve, annotation)
             schema[key] = _nullable(inner)
-            keep |= found
+            keep_serializer |= found
     if kind not in _MODELS and isinstance(schema.get("schema"), dict):
-        schema["schema"], found = _open(schema["schema"], resolve, annotation)
-        keep |= found
-    return schema, keep
+        schema["schema"], found = _relax(schema["schema"], resolve, annotation)
+        keep_serializer |= found
+    return schema, keep_serializer
 
 
-def _open_choices(union: Schema, resolve: _Resolve, annotation: Annotation) -> bool:
+def _relax_choices(union: Schema, resolve: _Resolve, annotation: Annotation) -> bool:
     """Open the branches of a union, in place, and return whether to keep how it is serialised."""
     choices: list[Schema | tuple[Schema, str]] = union["choices"]
-    keep = False
+    keep_serializer = False
     for index, choice in enumerate(choices):
-        opened, found = _open(_choice(choice), resolve, annotation)
-        choices[index] = (opened, choice[1]) if isinstance(choice, tuple) else opened
-        keep |= found
-    return keep
+        relaxed, found = _relax(_choice_schema(choice), resolve, annotation)
+        choices[index] = (relaxed, choice[1]) if isinstance(choice, tuple) else relaxed
+        keep_serializer |= found
+    return keep_serializer
 
 
-def _choice(choice: Any) -> Schema:
+def _choice_schema(choice: Any) -> Schema:
     return cast("Schema", choice[0] if isinstance(choice, tuple) else choice)
 
 
@@ -157,9 +159,9 @@ def _has_pending_discriminator(schema: Schema) -> bool:
     return bool(metadata) and any(key.endswith("union_discriminator") for key in metadata)
 
 
-def _is_opened(union: Schema) -> bool:
+def _is_relaxed(union: Schema) -> bool:
     """Whether a union is one that was made here."""
-    for choice in map(_choice, union["choices"]):
+    for choice in map(_choice_schema, union["choices"]):
         function: Mapping[str, Any] = choice.get("function") or {}
         if isinstance(function.get("function"), UnknownVariantAsDict):
             return True
@@ -172,13 +174,13 @@ def _with_variant_selector(
     schema: Schema, union: Schema, resolve: _Resolve, annotation: Annotation
 ) -> Schema:
     """Return a union that asks first which variant an object is, if there are several."""
-    chooser = _chooser(union, resolve, annotation, None)
-    if chooser is None:
+    selector = _variant_selector(union, resolve, annotation, None)
+    if selector is None:
         return schema
-    return {"type": "union", "mode": "left_to_right", "choices": [chooser, schema]}
+    return {"type": "union", "mode": "left_to_right", "choices": [selector, schema]}
 
 
-def _chooser(
+def _variant_selector(
     union: Schema, resolve: _Resolve, annotation: Annotation, tag: str | None
 ) -> tuple[Schema, str] | None:
     """Return the choice of the variant by its required fields."""
@@ -186,13 +188,15 @@ def _chooser(
     if len(variants) < 2:
         return None
     names = {f"variant {number}": variant for number, variant in enumerate(variants)}
-    dicts = tag is not None or any(
-        _choice(choice)["type"] not in _MODELS for choice in union["choices"]
+    has_dict_choice = tag is not None or any(
+        _choice_schema(choice)["type"] not in _MODELS for choice in union["choices"]
     )
     return {
         "type": "tagged-union",
         "choices": dict(zip(names, variants.values(), strict=True)),
-        "discriminator": VariantSelector(names, annotation, tag=tag, dicts=dicts),
+        "discriminator": VariantSelector(
+            names, annotation, tag=tag, has_dict_choice=has_dict_choice
+        ),
         "custom_error_type": KNOWN_VARIANT,
         "custom_error_message": "The variant is not known by its required fields",
         # Never writes anything: that is left to the union that follows.
@@ -205,7 +209,7 @@ def _variants(schema: Schema, resolve: _Resolve) -> Iterator[tuple[type[BaseMode
     kind = schema["type"]
     if kind == "union":
         for choice in schema["choices"]:
-            yield from _variants(_choice(choice), resolve)
+            yield from _variants(_choice_schema(choice), resolve)
     elif kind == "tagged-union":
         for choice in schema["choices"].values():
             yield from _variants(choice, resolve)
@@ -218,16 +222,16 @@ def _variants(schema: Schema, resolve: _Resolve) -> Iterator[tuple[type[BaseMode
         elif target["type"] in ("union", "tagged-union", "nullable"):
             yield from _variants(target, resolve)
         else:
-            cls = _class(target)
+            cls = _model_class(target)
             if cls is not None:
                 yield cls, dict(schema)
     elif "ref" not in schema:
-        cls = _class(schema)
+        cls = _model_class(schema)
         if cls is not None:
             yield cls, dict(schema)
 
 
-def _class(schema: Schema) -> type[BaseModel] | None:
+def _model_class(schema: Schema) -> type[BaseModel] | None:
     """Return the model that a schema makes, below its validators."""
     current: Schema | None = schema
     while current is not None and current["type"] != "model":
@@ -255,8 +259,8 @@ def _with_fallback(
         "serialization": _ANY,
     }
     tag = discriminator if isinstance(discriminator, str) else None
-    chooser = None if tag is None else _chooser(union, resolve, annotation, tag)
-    choices = [schema, *([chooser] if chooser else []), (fallback, "unknown variant")]
+    selector = None if tag is None else _variant_selector(union, resolve, annotation, tag)
+    choices = [schema, *([selector] if selector else []), (fallback, "unknown variant")]
     return {"type": "union", "mode": "left_to_right", "choices": choices}
 
 

@@ -23,9 +23,9 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from .pydantic_fields import ensure_fields_built, resolve_type_alias, wire_name
+from .pydantic_fields import ensure_fields_built, json_name, resolve_type_alias
 
-__all__ = ["SchemaMismatch", "dotted", "find_mismatches"]
+__all__ = ["SchemaMismatch", "find_mismatches", "format_path"]
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -40,10 +40,10 @@ class SchemaMismatch:
 
     def __str__(self) -> str:
         """Read as `results[3].id: missing`."""
-        return f"{dotted(self.path) or 'the answer'}: {self.reason}"
+        return f"{format_path(self.path) or 'the answer'}: {self.reason}"
 
 
-def dotted(path: Path, *, positions: bool = True) -> str:
+def format_path(path: Path, *, positions: bool = True) -> str:
     """Write a path as `results[3].id`, or as `results[].id` without positions."""
     text = ""
     for part in path:
@@ -65,7 +65,7 @@ def find_mismatches(value: object, annotation: Any = Any) -> list[SchemaMismatch
         Fields that are missing though required, null where that is not allowed, or of another type.
     """
     if annotation is Any:
-        return list(_search(value, ()))
+        return list(_search_models(value, ()))
     return list(_compare(value, _CompiledAnnotation(annotation), ()))
 
 
@@ -77,21 +77,23 @@ _SCALARS: Final = frozenset(
 class _CompiledAnnotation:
     """An annotation, prepared for comparing many values with it."""
 
-    __slots__ = ("_items", "_values", "branches", "exact", "open", "settled")
+    __slots__ = ("_items", "_values", "accepts_any", "branches", "exact_types", "scalar_types")
 
     def __init__(self, annotation: Any) -> None:
         self.branches = _branches(annotation)
-        self.open = any(_is_open(branch) for branch in self.branches)
+        self.accepts_any = any(_accepts_any(branch) for branch in self.branches)
         # Types that fit without a closer look: nearly every value is settled by this.
-        self.exact = frozenset(t for b in self.branches for t in _exact(get_origin(b) or b))
+        self.exact_types = frozenset(
+            t for b in self.branches for t in _exact_types(get_origin(b) or b)
+        )
         # Of these, the types that hold nothing to look into.
-        self.settled = frozenset(t for t in self.exact if t in _SCALARS)
+        self.scalar_types = frozenset(t for t in self.exact_types if t in _SCALARS)
         self._items: _CompiledAnnotation | None = None
         self._values: _CompiledAnnotation | None = None
 
     def fits(self, value: object) -> bool:
         """Whether a value is of the right kind, without looking into it."""
-        if self.open or type(value) in self.exact:
+        if self.accepts_any or type(value) in self.exact_types:
             return True
         return any(_fits_branch(value, branch) for branch in self.branches)
 
@@ -111,8 +113,8 @@ class _CompiledAnnotation:
 
     def _argument(self, container: type, position: int) -> _CompiledAnnotation:
         found = [b for b in self.branches if get_origin(b) is container]
-        if self.open or len(found) != 1:
-            return _OPEN
+        if self.accepts_any or len(found) != 1:
+            return _ANY_ANNOTATION
         return _CompiledAnnotation(get_args(found[0])[position])
 
 
@@ -122,7 +124,7 @@ _Plan: TypeAlias = "tuple[tuple[str, str, bool, _CompiledAnnotation], ...]"
 _PLAN: Final = "__asyncposthog_shapes__"
 
 
-def _plan(cls: type[BaseModel]) -> _Plan:
+def _field_plan(cls: type[BaseModel]) -> _Plan:
     """Return (Python name, wire name, whether required, shape) of every field."""
     plan: _Plan | None = cls.__dict__.get(_PLAN)
     if plan is None:
@@ -130,7 +132,7 @@ def _plan(cls: type[BaseModel]) -> _Plan:
         plan = tuple(
             (
                 name,
-                wire_name(name, field),
+                json_name(name, field),
                 field.is_required(),
                 _CompiledAnnotation(field.annotation),
             )
@@ -140,46 +142,48 @@ def _plan(cls: type[BaseModel]) -> _Plan:
     return plan
 
 
-def _search(value: object, path: Path) -> Iterator[SchemaMismatch]:
+def _search_models(value: object, path: Path) -> Iterator[SchemaMismatch]:
     """Find the models in lists and dicts of which nothing is known."""
     if isinstance(value, BaseModel):
-        yield from _fields(value, path)
+        yield from _compare_fields(value, path)
     elif isinstance(value, list | dict):
-        for part, item in _parts(cast("list[object] | dict[str, object]", value)):
-            yield from _search(item, (*path, part))
+        for part, item in _entries(cast("list[object] | dict[str, object]", value)):
+            yield from _search_models(item, (*path, part))
 
 
-def _parts(
+def _entries(
     value: list[object] | dict[str, object],
 ) -> Iterable[tuple[int, object]] | Iterable[tuple[str, object]]:
     return enumerate(value) if isinstance(value, list) else value.items()
 
 
-def _compare(value: object, shape: _CompiledAnnotation, path: Path) -> Iterator[SchemaMismatch]:
-    if not shape.fits(value):
-        yield SchemaMismatch(path, f"expected {_describe(shape.branches)}, got {_kind(value)}")
+def _compare(value: object, expected: _CompiledAnnotation, path: Path) -> Iterator[SchemaMismatch]:
+    if not expected.fits(value):
+        yield SchemaMismatch(
+            path, f"expected {_describe(expected.branches)}, got {_json_kind(value)}"
+        )
     elif isinstance(value, BaseModel):
-        yield from _fields(value, path)
+        yield from _compare_fields(value, path)
     elif isinstance(value, list | dict):
-        inner = shape.items if isinstance(value, list) else shape.values
-        if not inner.open:
-            for part, item in _parts(cast("list[object] | dict[str, object]", value)):
-                if type(item) not in inner.settled:
+        inner = expected.items if isinstance(value, list) else expected.values
+        if not inner.accepts_any:
+            for part, item in _entries(cast("list[object] | dict[str, object]", value)):
+                if type(item) not in inner.scalar_types:
                     yield from _compare(item, inner, (*path, part))
 
 
-def _fields(model: BaseModel, path: Path) -> Iterator[SchemaMismatch]:
-    plan, data = _plan(type(model)), vars(model)
+def _compare_fields(model: BaseModel, path: Path) -> Iterator[SchemaMismatch]:
+    plan, data = _field_plan(type(model)), vars(model)
     if type(model).__pydantic_root_model__:
         yield from _compare(data["root"], plan[0][3], path)
         return
     sent = model.__pydantic_fields_set__
-    for name, wire, required, shape in plan:
+    for name, wire, required, expected in plan:
         if name not in sent:
             if required:
                 yield SchemaMismatch((*path, wire), "missing")
-        elif type(data[name]) not in shape.settled and not shape.open:
-            yield from _compare(data[name], shape, (*path, wire))
+        elif type(data[name]) not in expected.scalar_types and not expected.accepts_any:
+            yield from _compare(data[name], expected, (*path, wire))
 
 
 def _branches(annotation: Any) -> tuple[Any, ...]:
@@ -193,18 +197,18 @@ def _branches(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-_EXACT: Final[Mapping[Any, tuple[type, ...]]] = {
+_EXACT_TYPES: Final[Mapping[Any, tuple[type, ...]]] = {
     None: (types.NoneType,),
     float: (float, int),
     date: (date,),
 }
 
 
-def _exact(kind: Any) -> tuple[type, ...]:
-    return _EXACT.get(kind) or ((kind,) if isinstance(kind, type) else ())
+def _exact_types(kind: Any) -> tuple[type, ...]:
+    return _EXACT_TYPES.get(kind) or ((kind,) if isinstance(kind, type) else ())
 
 
-def _is_open(annotation: Any) -> bool:
+def _accepts_any(annotation: Any) -> bool:
     return annotation is Any or annotation is object or isinstance(annotation, TypeVar | str)
 
 
@@ -214,15 +218,15 @@ def _fits_branch(value: object, annotation: Any) -> bool:
     if kind is Literal:
         return any(value == a and type(value) is type(a) for a in get_args(annotation))
     if not isinstance(kind, type):
-        return _is_open(kind)
+        return _accepts_any(kind)
     # A subclass fits, but for the two that are subclasses by accident of history.
     return isinstance(value, kind) and type(value) not in (bool, datetime)
 
 
-_OPEN: Final = _CompiledAnnotation(Any)
+_ANY_ANNOTATION: Final = _CompiledAnnotation(Any)
 
 
-def _kind(value: object) -> str:
+def _json_kind(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, dict):
@@ -237,16 +241,16 @@ def _kind(value: object) -> str:
 
 
 def _describe(branches: tuple[Any, ...]) -> str:
-    names = [_name(branch) for branch in branches]
-    shown = names[:6] + (["…"] if len(names) > 6 else [])
-    return " or ".join(dict.fromkeys(shown))
+    names = [_annotation_name(branch) for branch in branches]
+    listed = names[:6] + (["…"] if len(names) > 6 else [])
+    return " or ".join(dict.fromkeys(listed))
 
 
-def _name(annotation: Any) -> str:
+def _annotation_name(annotation: Any) -> str:
     if annotation is None or annotation is types.NoneType:
         return "null"
     if get_origin(annotation) is Literal:
         values = get_args(annotation)
-        shown = ", ".join(repr(value) for value in values[:6])
-        return f"one of {shown}{', …' if len(values) > 6 else ''}"
+        listed = ", ".join(repr(value) for value in values[:6])
+        return f"one of {listed}{', …' if len(values) > 6 else ''}"
     return getattr(annotation, "__name__", None) or str(annotation)

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
-__all__ = ["ensure_fields_built", "resolve_type_alias", "wire_name"]
+__all__ = ["ensure_fields_built", "json_name", "resolve_type_alias"]
 
 
 def resolve_type_alias(annotation: Any) -> Any:
@@ -33,7 +33,7 @@ def ensure_fields_built(cls: type[BaseModel]) -> None:
         cls.model_rebuild(raise_errors=False)
 
 
-def wire_name(name: str, field: Any) -> str:
+def json_name(name: str, field: Any) -> str:
     """Return the name a field has in JSON."""
     alias = field.validation_alias or field.alias
     return alias if isinstance(alias, str) else name

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from .mismatches import find_mismatches
-from .pydantic_fields import ensure_fields_built, resolve_type_alias, wire_name
+from .pydantic_fields import ensure_fields_built, json_name, resolve_type_alias
 
 __all__ = [
     "KNOWN_VARIANT",
@@ -39,7 +39,7 @@ class VariantSelector:
     the first.
     """
 
-    __slots__ = ("_annotation", "_dicts", "_outlines", "_tag", "_variants")
+    __slots__ = ("_annotation", "_dicts", "_signatures", "_tag", "_variants")
 
     __name__: Final = "VariantSelector"  # pydantic-core shows it
 
@@ -49,7 +49,7 @@ class VariantSelector:
         annotation: Annotation,
         *,
         tag: str | None,
-        dicts: bool,
+        has_dict_choice: bool,
     ) -> None:
         """Choose among variants.
 
@@ -58,65 +58,71 @@ class VariantSelector:
                 still being built.
             annotation: Finds the classes behind references.
             tag: What tells the variants apart; where it is there, it was tried before.
-            dicts: Whether an object in which nothing is known has another place.
+            has_dict_choice: Whether an object in which nothing is known has another place.
         """
         self._variants = variants
         self._annotation = annotation
         self._tag = tag
-        self._dicts = dicts
-        self._outlines: Sequence[_Variant] | None = None
+        self._dicts = has_dict_choice
+        self._signatures: Sequence[_Variant] | None = None
 
     def __call__(self, value: object) -> str | None:
         """Return the name of a variant."""
         if not isinstance(value, dict) or self._tag in value:
             return None
         data = cast("dict[str, object]", value)
-        if self._outlines is None:
-            self._outlines = self._outline()
+        if self._signatures is None:
+            self._signatures = self._build_signatures()
         fits = [
-            (variant[2].known(data), variant)
-            for variant in self._outlines
+            (variant[2].matched_fields(data), variant)
+            for variant in self._signatures
             if not variant[2].contradicts(data)
         ]
-        complete = [(len(known), v) for known, v in fits if v[2].required <= known]
-        most = max((count for count, _ in complete), default=0)
-        best = [variant for count, variant in complete if count == most]
-        if not best or (self._dicts and data and not most):
+        complete = [
+            (len(matched_fields), v)
+            for matched_fields, v in fits
+            if v[2].required <= matched_fields
+        ]
+        max_count = max((count for count, _ in complete), default=0)
+        best = [variant for count, variant in complete if count == max_count]
+        if not best or (self._dicts and data and not max_count):
             return None
         if len(best) == 1:
             return best[0][0]
         # Where no incomplete variant knows as much, pydantic is sure to take one of these, and
         # tells them apart by the types of their fields.
-        if self._tag is None and sum(len(known) >= most for known, _ in fits) == len(best):
+        if self._tag is None and sum(
+            len(matched_fields) >= max_count for matched_fields, _ in fits
+        ) == len(best):
             return None
         return _closest_variant(data, best)
 
-    def _outline(self) -> Sequence[_Variant]:
+    def _build_signatures(self) -> Sequence[_Variant]:
         found: list[_Variant] = []
         for name, variant in self._variants.items():
             if isinstance(variant, str):
                 models = _models(self._annotation(), set())
-                match = next((model for model in models if _refers(variant, model)), None)
+                match = next((model for model in models if _is_reference_to(variant, model)), None)
                 if match is None:
                     return ()  # not to be decided without knowing all of them
                 variant = match
-            found.append((name, variant, _outline(variant)))
+            found.append((name, variant, _signature(variant)))
         return tuple(found)
 
 
 def _closest_variant(data: dict[str, object], variants: Iterable[_Variant]) -> str | None:
     """Return the variant that departs the least from its schema: objects in it may tell."""
-    nearest: tuple[int, str] | None = None
+    closest: tuple[int, str] | None = None
     for name, cls, _ in variants:
         try:
             count = len(find_mismatches(cls.model_validate(data)))
         except ValidationError:
             continue
-        if nearest is None or count < nearest[0]:
-            nearest = count, name
+        if closest is None or count < closest[0]:
+            closest = count, name
         if not count:
             break
-    return nearest[1] if nearest else None
+    return closest[1] if closest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ class _ModelSignature:
     constants: tuple[tuple[str, tuple[object, ...]], ...]
     """The name on the wire of every field with a closed list of values."""
 
-    def known(self, data: dict[str, object]) -> frozenset[str]:
+    def matched_fields(self, data: dict[str, object]) -> frozenset[str]:
         return frozenset(self.names[name] for name in data if name in self.names)
 
     def contradicts(self, data: dict[str, object]) -> bool:
@@ -139,16 +145,16 @@ class _ModelSignature:
 _Variant: TypeAlias = tuple[str, type[BaseModel], _ModelSignature]
 
 # A cache of pure results. A class that goes away takes its entry with it.
-_OUTLINE: Final = "__asyncposthog_outline__"
+_SIGNATURE: Final = "__asyncposthog_signature__"
 
 
-def _outline(cls: type[BaseModel]) -> _ModelSignature:
-    outline: _ModelSignature | None = cls.__dict__.get(_OUTLINE)
-    if outline is None:
+def _signature(cls: type[BaseModel]) -> _ModelSignature:
+    signature: _ModelSignature | None = cls.__dict__.get(_SIGNATURE)
+    if signature is None:
         ensure_fields_built(cls)
-        fields = {name: (wire_name(name, field), field) for name, field in cls.model_fields.items()}
+        fields = {name: (json_name(name, field), field) for name, field in cls.model_fields.items()}
         closed = ((wire, resolve_type_alias(field.annotation)) for wire, field in fields.values())
-        outline = _ModelSignature(
+        signature = _ModelSignature(
             names={name: name for name in fields} | {wire: n for n, (wire, _) in fields.items()},
             required=frozenset(name for name, (_, f) in fields.items() if f.is_required()),
             constants=tuple(
@@ -157,11 +163,11 @@ def _outline(cls: type[BaseModel]) -> _ModelSignature:
                 if getattr(annotation, "__origin__", None) is Literal
             ),
         )
-        setattr(cls, _OUTLINE, outline)
-    return outline
+        setattr(cls, _SIGNATURE, signature)
+    return signature
 
 
-def _refers(reference: str, cls: type[BaseModel]) -> bool:
+def _is_reference_to(reference: str, cls: type[BaseModel]) -> bool:
     # pydantic's way to name a class; were it to change, such a union would be read as without us.
     return reference.startswith(f"{cls.__module__}.{cls.__qualname__}:{id(cls)}")
 
@@ -181,7 +187,7 @@ def _models(annotation: Any, seen: set[int]) -> Iterator[type[BaseModel]]:
 class UnknownVariantAsDict:
     """Takes a dict that is of no known variant, and only such a dict."""
 
-    __slots__ = ("_annotation", "_discriminator", "_known", "_unions")
+    __slots__ = ("_annotation", "_discriminator", "_known_tags", "_unions")
 
     def __init__(
         self, discriminator: Any, unions: tuple[Schema, ...], annotation: Annotation
@@ -190,7 +196,7 @@ class UnknownVariantAsDict:
         self._discriminator = discriminator
         self._unions = unions
         self._annotation = annotation
-        self._known: frozenset[Any] | None = None
+        self._known_tags: frozenset[Any] | None = None
 
     def __call__(self, value: dict[str, Any]) -> dict[str, Any]:
         """Return the dict.
@@ -210,12 +216,12 @@ class UnknownVariantAsDict:
     def _tags(self, name: str) -> frozenset[Any]:
         # Only now, when the first value does not fit: pydantic may have put off telling the
         # variants apart until it had seen all of them.
-        if self._known is None:
+        if self._known_tags is None:
             tagged = next((u for u in self._unions if u["type"] == "tagged-union"), None)
-            self._known = frozenset(
+            self._known_tags = frozenset(
                 _tags(self._annotation(), name) if tagged is None else tagged["choices"]
             )
-        return self._known
+        return self._known_tags
 
 
 def _tags(annotation: Any, discriminator: str) -> Iterable[Any]:
@@ -224,7 +230,7 @@ def _tags(annotation: Any, discriminator: str) -> Iterable[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         ensure_fields_built(annotation)
         for name, field in annotation.model_fields.items():
-            if discriminator in (name, wire_name(name, field)):
+            if discriminator in (name, json_name(name, field)):
                 yield from _literals(field.annotation)
         return
     for argument in get_args(annotation):

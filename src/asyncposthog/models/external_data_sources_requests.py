@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from asyncposthog.model import Model
 
-from .shared.cdc_table_mode_enum import CdcTableModeEnum, SyncTypeEnum
+from .shared.external_data_schema import CdcTableModeEnum, SyncTypeEnum
 
 __all__ = ["ExternalDataSourceBulkUpdateSchema"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
-from asyncposthog.errors import clip
+from asyncposthog.errors import shorten
 from asyncposthog.redact import mask
 
 __all__ = ["MAX_ROWS", "html_table"]
@@ -56,4 +56,4 @@ def _dots(wide: bool) -> str:
 def _text(value: object) -> str:
     text = value if isinstance(value, str) else str(value)
     # Masked before it is cut: a key at the edge must not lose what it is known by.
-    return escape(clip(mask(text[: 10 * _CELL]), _CELL))
+    return escape(shorten(mask(text[: 10 * _CELL]), _CELL))

@@ -72,11 +72,11 @@ def _kind(value: object) -> str:
 def _taken(call: Call, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters to send: not credentials, and not what only we can encode."""
     own = call.query or {}
-    presence = {p.name for p in call.operation.query_parameters if p.presence}
+    presence_only = {p.name for p in call.operation.query_parameters if p.presence_only}
     return {
         name: value
         for name, value in parameters.items()
-        if name not in presence
+        if name not in presence_only
         and not (name in _CREDENTIALS and name not in own)
         # The server only repeats these, in its own encoding.
         and not isinstance(own.get(name), list | tuple | set | frozenset | Mapping | BaseModel)
@@ -102,7 +102,7 @@ def _same_resource(operation: Operation, path: str) -> bool:
 def _tail(operation: Operation) -> list[str]:
     """Return the segments of the path after the project or organization."""
     segments = [segment for segment in operation.path.split("/") if segment]
-    if operation.root == "instance":
+    if operation.owner is None:
         return segments[1:] or segments
     first = next((i for i, s in enumerate(segments) if s.startswith("{")), -1)
     return segments[first + 1 :] or segments[-1:]

@@ -148,11 +148,11 @@ class Paginator:
         """Warn at the line of the caller's own code, once for each kind."""
         if message is None or kind in self._noticed:
             return
-        from asyncposthog.decoding.errors import callers_level  # only where something is wrong
+        from asyncposthog.decoding.errors import user_stacklevel  # only where something is wrong
 
         self._noticed.add(kind)
         warnings.warn(
-            PaginationWarning(f"{self.call.operation.id}: {message}"), stacklevel=callers_level()
+            PaginationWarning(f"{self.call.operation.id}: {message}"), stacklevel=user_stacklevel()
         )
 
     def _check_items(

@@ -15,8 +15,8 @@ import httpx
 from pydantic_core import to_json
 
 from asyncposthog.core.executor import Executor
-from asyncposthog.core.raw_response import load_json
-from asyncposthog.core.resource import Resource, executor_of
+from asyncposthog.core.raw_response import response_json
+from asyncposthog.core.resource import Resource, get_executor
 from asyncposthog.errors import (
     DecodeError,
     NotFoundError,
@@ -30,7 +30,7 @@ from asyncposthog.operation import Operation
 from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
 from asyncposthog.registry.families import query as registry
-from asyncposthog.transport.exchange import UNSENT
+from asyncposthog.transport.exchange import NOT_SENT_ERRORS
 from asyncposthog.types import OMIT, RequestOptions
 
 __all__ = [
@@ -315,7 +315,7 @@ class Run:
             operation=self._step.operation.id if self._step else None,
             suggestion="Give it more time (timeout=…), or ask for less: a shorter time range.",
         )
-        error.overall = True
+        error.deadline_exceeded = True
         raise error
 
     async def _perform(
@@ -341,7 +341,7 @@ class Run:
             None,
             body,
             options,
-            part_of=step.operation,
+            on_behalf_of=step.operation,
             on_sent=on_sent,
         )
 
@@ -359,7 +359,13 @@ class Run:
             # The query ends by itself soon, and what ends ours must not be covered up.
             with suppress(Exception):
                 await self._executor.perform(
-                    registry.CANCEL, (query_id,), None, None, OMIT, options, part_of=step.operation
+                    registry.CANCEL,
+                    (query_id,),
+                    None,
+                    None,
+                    OMIT,
+                    options,
+                    on_behalf_of=step.operation,
                 )
 
     def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -372,18 +378,18 @@ class Run:
     def _failed(self, status: dict[str, Any]) -> StatusError:
         """Return the exception for a query that failed in an answer that did not."""
         # Most queries do not fail.
-        from asyncposthog.errors.from_response import failure
-        from asyncposthog.errors.suggestions import Facts
+        from asyncposthog.errors.from_response import error_from_response
+        from asyncposthog.errors.suggestions import ErrorContext
 
         settings = self._executor.settings
         content = to_json({"query_status": {"error_message": _text(status.get("error_message"))}})
-        return failure(
+        return error_from_response(
             registry.GET,
             RequestInfo("GET", registry.GET.path.replace("{id}", self.query_id or "")),
             400,
             {"Content-Type": "application/json"},
             content,
-            Facts(app=settings.host, redact=Redactor([settings.api_key.reveal()])),
+            ErrorContext(app=settings.host, redact=Redactor([settings.api_key.reveal()])),
         )
 
 
@@ -395,8 +401,12 @@ def new_execution(
     options: RequestOptions | None,
 ) -> Run:
     """Return a run with the settings of a resource's client, and those of one call."""
-    executor = executor_of(service)
-    chosen = executor.defaults if options is None else parse_options(options, executor.defaults)
+    executor = get_executor(service)
+    chosen = (
+        executor.default_options
+        if options is None
+        else parse_options(options, executor.default_options)
+    )
     return Run(executor, chosen, make, timeout=timeout, on_progress=on_progress)
 
 
@@ -422,7 +432,7 @@ def object_of(operation: Operation, response: httpx.Response) -> dict[str, Any]:
     Raises:
         DecodeError: It is none.
     """
-    answer = load_json(operation, response)
+    answer = response_json(operation, response)
     if not isinstance(answer, dict):
         raise DecodeError(
             f"The answer is a {type(answer).__name__}, no JSON object.",
@@ -439,5 +449,5 @@ def _text(value: object) -> str | None:
 def _should_run_async(error: PostHogError) -> bool:
     """Tell whether the background may succeed where waiting did not."""
     if isinstance(error, TimeoutError):
-        return not error.overall and not isinstance(error.__cause__, UNSENT)
+        return not error.deadline_exceeded and not isinstance(error.__cause__, NOT_SENT_ERRORS)
     return error.status in _ASYNC_RETRY_STATUSES

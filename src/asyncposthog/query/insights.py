@@ -81,7 +81,7 @@ class InsightsService(Insights):
         warn_if_truncated(result)
         return result
 
-    def _read_answer(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
+    def _parse_response(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
         """Read the answer of a call that was made for `ph.raw(ph.insights.result, …)`."""
         return _insight(object_of(operation, response), None) if operation is _INSIGHT else OMIT
 

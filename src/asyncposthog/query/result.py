@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
-from asyncposthog.errors import SchemaDrift, clip
+from asyncposthog.errors import SchemaDrift, shorten
 
 from .clickhouse import ColumnType, column_types
 from .convert import convert_column
@@ -295,7 +295,7 @@ class QueryResult(Sequence[Row]):
         except TypeError:
             return f"<QueryResult of {type(self.results).__name__}>"
         named = zip(self.columns[:_SHOWN], self.types, strict=False)
-        columns = ", ".join(clip(f"{name} {kind}", 100) for name, kind in named)
+        columns = ", ".join(shorten(f"{name} {kind}", 100) for name, kind in named)
         more = len(self.columns) - _SHOWN
         rest = f", … {more} more" if more > 0 else ""
         cut = ", truncated" if self.truncated else ""

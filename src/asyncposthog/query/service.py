@@ -139,7 +139,7 @@ class QueryService(Query):
             options=options,
         )
 
-    def _read_answer(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
+    def _parse_response(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
         """Read the answer of a call that was made for `ph.raw(ph.query, …)`."""
         if operation is not _CREATE:
             return OMIT

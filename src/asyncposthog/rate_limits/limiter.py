@@ -40,7 +40,7 @@ from .scheduler import AcquireTimeout, Scheduler
 from .status import BucketView, RateLimits, bucket_view, known_limits
 from .wait_queue import WaitQueue
 
-__all__ = ["KeyLimiter", "Passage", "RateLimiter"]
+__all__ = ["Admission", "KeyLimiter", "RateLimiter"]
 
 logger = logging.getLogger("asyncposthog")
 
@@ -48,7 +48,7 @@ _NOT_A_RATE_LIMIT: Final = "too_many_concurrent_"
 """How codes of 429s begin that say nothing about rates: too many exports run, for example."""
 
 
-class Passage:
+class Admission:
     """Entered for every attempt, left when it is answered or has failed."""
 
     __slots__ = (
@@ -60,9 +60,9 @@ class Passage:
         "_request",
         "_slots",
         "_ticket",
-        "patience",
-        "sent",
-        "within",
+        "max_block_seconds",
+        "timeout",
+        "was_sent",
     )  # fmt: skip
 
     def __init__(self, budget: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
@@ -75,11 +75,11 @@ class Passage:
         self._priority: int | None = None
         self._ticket = 0
         self._open = False
-        self.sent = False
+        self.was_sent = False
         """Whether the server may have received the attempt. One it has not costs nothing."""
-        self.within: float | None = None
+        self.timeout: float | None = None
         """Seconds that the call has left to wait; None: no bound."""
-        self.patience = math.inf
+        self.max_block_seconds = math.inf
         """Seconds for which the server may have closed a bucket before the call fails instead."""
 
     @property
@@ -93,18 +93,18 @@ class Passage:
         return "+".join(rule.name for rule in rules if rule.limit != UNENFORCED) or "no limit"
 
     @property
-    def holds(self) -> bool:
+    def needs_query_slot(self) -> bool:
         """Whether the call runs a query, and so needs a slot."""
         self._slots = self._budget.slots(self._call)
         return self._slots is not None
 
     @property
-    def grace(self) -> float:
+    def extra_timeout(self) -> float:
         """Seconds for which the server may keep a query waiting, on top of its own time."""
         return 0.0 if self._slots is None else SERVER_QUEUE_TIMEOUT
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator[None]:
+    async def query_slot(self) -> AsyncGenerator[None]:
         """Hold a slot for a whole call, its repeats included.
 
         Raises:
@@ -129,17 +129,17 @@ class Passage:
         budget = self._budget
         known = budget.fixed.get(id(self._operation))
         lane = budget.lane(self._call) if known is None else known[1]
-        until = None if self.within is None else budget.ticker.now() + self.within
+        until = None if self.timeout is None else budget.ticker.now() + self.timeout
         ticket = budget.queue.try_acquire(lane) or await self._enter(lane)
         while lane.watched and (other := budget.lane(self._call)) is not lane:
             # The plan was learned while we waited.
             await _shielded(lane, lane.windows.release(ticket))
             budget.queue.changed(lane)
             if until is not None:
-                self.within = max(0.0, until - budget.ticker.now())
+                self.timeout = max(0.0, until - budget.ticker.now())
             lane, ticket = other, await self._enter(other)
         self._queue, self._ticket = lane, ticket
-        self._open, self.sent = True, False
+        self._open, self.was_sent = True, False
         budget.requests += 1
         if self._priority is None:
             self._priority = ticket
@@ -149,7 +149,9 @@ class Passage:
 
     async def _enter(self, lane: WaitQueue) -> int:
         try:
-            return await self._budget.queue.enter(lane, self.within, self._priority, self.patience)
+            return await self._budget.queue.enter(
+                lane, self.timeout, self._priority, self.max_block_seconds
+            )
         except AcquireTimeout as error:
             raise self._deadline_error(lane.windows.rules[error.index], error) from None
 
@@ -163,8 +165,8 @@ class Passage:
                 f"{seconds:,.1f} s."
             )
             suggestion = (
-                f"That is longer than max_retry_after ({self.patience:g} s): call again then, or "
-                "raise that."
+                f"That is longer than max_retry_after ({self.max_block_seconds:g} s): call again "
+                "then, or raise that."
             )
         else:
             when = f"the call could go in {seconds:,.1f} s" if seconds else "nothing became free"
@@ -179,7 +181,7 @@ class Passage:
         error.retry_after = seconds
         return error
 
-    async def answered(self, status: int) -> None:
+    async def on_response(self, status: int) -> None:
         """Note that an answer began. Its body may take as long as it likes."""
         if self._open and status != 429:
             await self._record_outcome(None)
@@ -195,7 +197,7 @@ class Passage:
             return
         lane = self._queue
         assert lane is not None
-        if not self.sent:
+        if not self.was_sent:
             self._open = False
             await _shielded(lane, lane.windows.release(self._ticket))
             self._budget.queue.changed(lane)
@@ -320,15 +322,15 @@ class RateLimiter:
         self._most = _LANES
         self._keys: dict[tuple[str, str], KeyLimiter] = {}
 
-    def budget(self, base: str, key: str) -> KeyLimiter:
+    def for_key(self, base_url: str, api_key: str) -> KeyLimiter:
         """Return the budget of a key.
 
         Args:
-            base: The base URL that it is used with.
-            key: The API key. Only a digest of it is kept.
+            base_url: The base URL that it is used with.
+            api_key: The API key. Only a digest of it is kept.
         """
-        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        host = base.partition("://")[2].rstrip("/").replace("/", " ")
+        digest = hashlib.sha256(api_key.encode()).hexdigest()[:16]
+        host = base_url.partition("://")[2].rstrip("/").replace("/", " ")
         known = self._keys.get((host, digest))
         if known is None:
             plans = Plans(self._plan)
@@ -392,14 +394,14 @@ class KeyLimiter:
         self._waits = 0
         """Waits in lanes that were dropped."""
 
-    def passage(self, operation: Operation, request: PreparedRequest) -> Passage:
+    def admission(self, operation: Operation, request: PreparedRequest) -> Admission:
         """Return the way of one call through the limits.
 
         Args:
             operation: What is called.
             request: What is sent: its path and body may decide what it is charged to.
         """
-        return Passage(self, operation, request)
+        return Admission(self, operation, request)
 
     def lane(self, call: Call) -> WaitQueue:
         """Return where a call waits."""

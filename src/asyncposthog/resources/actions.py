@@ -33,7 +33,7 @@ class Actions(Resource):
     ) -> m.BulkUpdateTagsResponse:
         """Bulk update tags: an action on actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/actions/bulk_update_tags/`; limits `burst` and
         `sustained`.
@@ -63,7 +63,7 @@ class Actions(Resource):
     ) -> m.Action:
         """Create one of the actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/actions/`; scope `action:write`; limits `burst` and
         `sustained`.
@@ -104,7 +104,7 @@ class Actions(Resource):
     ) -> m.Action:
         """Get one of the actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/actions/{id}/`; scope `action:read`; limits `burst` and
         `sustained`.
@@ -122,7 +122,7 @@ class Actions(Resource):
     ) -> Cursor[m.Action]:
         """List the actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/actions/`; scope `action:read`; limits `burst` and
         `sustained`; pages: offset.
@@ -145,7 +145,7 @@ class Actions(Resource):
     ) -> Cursor[m.ActionReference]:
         """References: an action on actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/actions/{id}/references/`; limits `burst` and
         `sustained`; pages: single.
@@ -178,7 +178,7 @@ class Actions(Resource):
     ) -> m.Action:
         """Replace one of the actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PUT /api/projects/{project_id}/actions/{id}/`; scope `action:write`; limits `burst` and
         `sustained`.
@@ -230,7 +230,7 @@ class Actions(Resource):
     ) -> m.Action:
         """Change the given fields of one of the actions.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PATCH /api/projects/{project_id}/actions/{id}/`; scope `action:write`; limits `burst`
         and `sustained`.

@@ -38,8 +38,8 @@ class ActivityLog(Resource):
     ) -> Cursor[m.ActivityLog]:
         """List the activity log.
 
-        Goes through the log by cursor; page_size may be up to 1,000. On PostHog Cloud this is a
-        paid feature and answers 402 without it.
+        Paginated by cursor; page_size may be up to 1,000. On PostHog Cloud this is a paid
+        feature; without it the server responds with 402.
 
         `GET /api/projects/{project_id}/activity_log/`; scope `activity_log:read`; limits
         `burst` and `sustained`; pages: cursor.

@@ -58,8 +58,8 @@ class BatchExportsBackfills(Resource):
     ) -> m.BatchExportBackfillStarted:
         """Create one of the batch exports backfills.
 
-        Daily and weekly exports want plain dates, others a date-time with an offset. Too many
-        at once is a 429 without Retry-After; repeating a backfill doubles its rows at the
+        Daily and weekly exports take dates, others a date-time with an offset. Too many at once
+        is a 429 without Retry-After; repeating a backfill duplicates its rows at the
         destination.
 
         `POST /api/projects/{project_id}/batch_exports/{batch_export_id}/backfills/`; scope
@@ -370,8 +370,8 @@ class BatchExports(Resource):
     ) -> Cursor[m.WorkerLogEntry]:
         """Logs: an action on batch exports.
 
-        Newest first, 50 entries unless limit (up to 500) says otherwise; go further back with
-        before.
+        Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
+        entries.
 
         `GET /api/projects/{project_id}/batch_exports/{id}/logs/`; limits `burst` and
         `sustained`; pages: single.

@@ -182,7 +182,7 @@ class Cohorts(Resource):
     ) -> Cursor[m.CohortPersonResult]:
         """Persons: an action on cohorts.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/cohorts/{id}/persons/`; scope `cohort:read`,
         `person:read`; limits `burst` and `sustained`; pages: persons.

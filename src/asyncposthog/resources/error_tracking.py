@@ -167,7 +167,7 @@ class ErrorTrackingFingerprints(Resource):
     async def delete(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the error tracking fingerprints.
 
-        The server refuses this with 405; a fingerprint goes with its issue.
+        The server refuses this with 405; a fingerprint is deleted with its issue.
 
         `DELETE /api/projects/{project_id}/error_tracking/fingerprints/{id}/`; scope
         `error_tracking:write`; limits `burst` and `sustained`.
@@ -868,7 +868,7 @@ class ErrorTrackingStackFrames(Resource):
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the error tracking stack frames.
 
-        The server refuses this with 405; a frame goes with its symbol set.
+        The server refuses this with 405; a frame is deleted with its symbol set.
 
         `DELETE /api/projects/{project_id}/error_tracking/stack_frames/{id}/`; limits `burst`
         and `sustained`.

@@ -32,7 +32,7 @@ class Events(Resource):
     ) -> m.ClickhouseEvent:
         """Get one of the events.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/events/{id}/`; scope `query:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -61,10 +61,10 @@ class Events(Resource):
         """List the events.
 
         Deprecated by PostHog in favour of queries and batch exports. Reads the last 24 hours
-        unless `after` is given; events that share the timestamp of the last one of a page may
-        be passed over.
+        unless `after` is given; events with the same timestamp as the last event of a page may
+        be skipped.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/events/`; scope `query:read`; limits `clickhouse_burst`
         and `clickhouse_sustained`; pages: events.
@@ -101,7 +101,7 @@ class Events(Resource):
     ) -> JSON:
         """Values: an action on events.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/events/values/`; scope `query:read`; limits
         `event_values_burst` and `event_values_sustained`.

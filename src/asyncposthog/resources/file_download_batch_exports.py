@@ -60,7 +60,8 @@ class FileDownloadBatchExports(Resource):
     ) -> m.FileDownloadStarted:
         """Create one of the file download batch exports.
 
-        At most seven days, which must be over. Too many at once is a 429 without Retry-After.
+        At most seven days, which must have ended. Too many at once is a 429 without
+        Retry-After.
 
         `POST /api/projects/{project_id}/file_download_batch_exports/`; scope
         `batch_export:write`; limits `burst` and `sustained`; not in PostHog's schema.
@@ -82,8 +83,8 @@ class FileDownloadBatchExports(Resource):
     async def download(self, id: UUID | str, /, *, options: RequestOptions | None = None) -> bytes:
         """Download: an action on file download batch exports.
 
-        Answers with a redirect to an object store of another origin, which must not be sent the
-        key. The address expires; ask again for a new one.
+        Redirects to an object store of another origin, which must not receive the API key. The
+        URL expires; call again for a new one.
 
         `GET /api/projects/{project_id}/file_download_batch_exports/{id}/download/`; scope
         `batch_export:read`; limits `burst` and `sustained`; not in PostHog's schema.
@@ -95,8 +96,8 @@ class FileDownloadBatchExports(Resource):
     ) -> bytes:
         """Download part: an action on file download batch exports.
 
-        A part is named by its id or by its number, from 0. Answers with a redirect to an object
-        store of another origin, which must not be sent the key.
+        A part is addressed by its id or by its number, from 0. Redirects to an object store of
+        another origin, which must not receive the API key.
 
         `GET /api/projects/{project_id}/file_download_batch_exports/{id}/download/{part}/`;
         scope `batch_export:read`; limits `burst` and `sustained`; not in PostHog's schema.

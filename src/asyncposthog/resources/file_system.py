@@ -237,7 +237,7 @@ class FileSystem(Resource):
     ) -> m.FileSystemUnfiledResponse:
         """Unfiled: an action on file system.
 
-        Puts unfiled things into folders before it counts them.
+        Puts unfiled items into folders before it counts them.
 
         `GET /api/projects/{project_id}/file_system/unfiled/`; limits `burst` and `sustained`.
         """

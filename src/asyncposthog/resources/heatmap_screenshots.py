@@ -19,7 +19,7 @@ class HeatmapScreenshots(Resource):
     ) -> bytes:
         """Content: an action on heatmap screenshots.
 
-        Answers 202 with JSON while the screenshot is being made.
+        Responds with 202 and JSON while the screenshot is being taken.
 
         `GET /api/projects/{project_id}/heatmap_screenshots/{id}/content/`; limits
         `clickhouse_burst` and `clickhouse_sustained`.

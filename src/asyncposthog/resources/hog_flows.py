@@ -399,8 +399,8 @@ class HogFlows(Resource):
     ) -> Cursor[m.WorkerLogEntry]:
         """Logs: an action on hog flows.
 
-        Newest first, 50 entries unless limit (up to 500) says otherwise; go further back with
-        before.
+        Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
+        entries.
 
         `GET /api/projects/{project_id}/hog_flows/{id}/logs/`; limits `burst` and `sustained`;
         pages: single.

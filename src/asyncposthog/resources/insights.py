@@ -200,7 +200,7 @@ class Insights(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/activity/`; scope `activity_log:read`;
         limits `clickhouse_burst` and `clickhouse_sustained`; pages: page.
@@ -224,7 +224,7 @@ class Insights(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/activity/`; scope `activity_log:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`; pages: page.
@@ -246,7 +246,7 @@ class Insights(Resource):
     ) -> m.InsightsAnalyzeResponse:
         """Analyze: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/analyze/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -264,7 +264,7 @@ class Insights(Resource):
     ) -> m.BulkUpdateTagsResponse:
         """Bulk update tags: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/bulk_update_tags/`; limits `clickhouse_burst`
         and `clickhouse_sustained`.
@@ -285,7 +285,7 @@ class Insights(Resource):
     ) -> None:
         """Cancel: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/cancel/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -321,7 +321,7 @@ class Insights(Resource):
     ) -> m.Insight:
         """Create one of the insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -355,7 +355,7 @@ class Insights(Resource):
     ) -> _list[dict[str, JSON]]:
         """Create suggestions: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
         and `clickhouse_sustained`.
@@ -386,7 +386,7 @@ class Insights(Resource):
     ) -> m.InsightsGenerateMetadataResponse:
         """Generate metadata: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/generate_metadata/`; scope `insight:write`;
         limits `clickhouse_burst` and `clickhouse_sustained`.
@@ -419,7 +419,7 @@ class Insights(Resource):
     ) -> m.Insight:
         """Get one of the insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -471,7 +471,7 @@ class Insights(Resource):
     ) -> Cursor[m.Insight]:
         """List the insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`; pages: offset.
@@ -515,7 +515,7 @@ class Insights(Resource):
     ) -> Cursor[dict[str, JSON]]:
         """List suggestions: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/{id}/suggestions/`; limits `clickhouse_burst`
         and `clickhouse_sustained`; pages: single.
@@ -533,7 +533,7 @@ class Insights(Resource):
     ) -> JSON:
         """My last viewed: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/my_last_viewed/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -566,7 +566,7 @@ class Insights(Resource):
     ) -> m.Insight:
         """Replace one of the insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PUT /api/projects/{project_id}/insights/{id}/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -604,7 +604,7 @@ class Insights(Resource):
     ) -> JSON:
         """Trending: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/insights/trending/`; limits `clickhouse_burst` and
         `clickhouse_sustained`.
@@ -637,7 +637,7 @@ class Insights(Resource):
     ) -> m.Insight:
         """Change the given fields of one of the insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PATCH /api/projects/{project_id}/insights/{id}/`; scope `insight:write`; limits
         `clickhouse_burst` and `clickhouse_sustained`.
@@ -670,7 +670,7 @@ class Insights(Resource):
     ) -> None:
         """Viewed: an action on insights.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/insights/viewed/`; scope `insight:read`; limits
         `clickhouse_burst` and `clickhouse_sustained`.

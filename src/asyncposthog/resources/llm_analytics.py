@@ -237,8 +237,8 @@ class LlmAnalyticsEvaluationReports(Resource):
     async def delete(self, id: str, /, *, options: RequestOptions | None = None) -> JSON:
         """Delete one of the llm analytics evaluation reports.
 
-        The server refuses this with 405; a report goes with its evaluation. Switch it off with
-        enabled=False instead.
+        The server refuses this with 405; a report is deleted with its evaluation. Disable it
+        with enabled=False instead.
 
         `DELETE /api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/`; limits
         `burst` and `sustained`.

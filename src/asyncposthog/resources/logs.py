@@ -502,7 +502,7 @@ class Logs(Resource):
     ) -> Cursor[m.LogEntry]:
         """Query: an action on logs.
 
-        At most 2,000 entries in a page.
+        At most 2,000 entries per page.
 
         `POST /api/projects/{project_id}/logs/query/`; scope `logs:read`; limits `burst` and
         `sustained`; pages: body_cursor.

@@ -151,8 +151,8 @@ class OrganizationsBatchExports(Resource):
     ) -> Cursor[m.WorkerLogEntry]:
         """Logs: an action on organizations batch exports.
 
-        Newest first, 50 entries unless limit (up to 500) says otherwise; go further back with
-        before.
+        Newest first, 50 entries by default, up to 500 with `limit`; use `before` for older
+        entries.
 
         `GET /api/organizations/{organization_id}/batch_exports/{id}/logs/`; limits `burst` and
         `sustained`; pages: single.
@@ -1592,7 +1592,7 @@ class Organizations(Resource):
     async def current(self, *, options: RequestOptions | None = None) -> m.Organization:
         """Current: an action on organizations.
 
-        The organization the key's user last opened in the browser.
+        The organization that the key's user last opened in the browser.
 
         `GET /api/organizations/@current/`; scope `organization:read`; limits `burst` and
         `sustained`; not in PostHog's schema.

@@ -22,7 +22,7 @@ class PersonalApiKeys(Resource):
     async def current(self, *, options: RequestOptions | None = None) -> m.CurrentPersonalAPIKey:
         """Current: an action on personal api keys.
 
-        Says which scopes, projects and organizations the calling key has. No other call on keys
+        Returns the scopes, projects and organizations of the calling key. No other call on keys
         accepts an API key.
 
         `GET /api/personal_api_keys/@current/`; limits `burst` and `sustained`; not in PostHog's

@@ -33,7 +33,7 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Create one of the persons funnel.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/funnel/`; limits `clickhouse_burst`.
         """
@@ -53,7 +53,7 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Create correlation: an action on persons funnel.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/funnel/correlation/`; limits
         `clickhouse_burst`.
@@ -70,7 +70,7 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Get one of the persons funnel.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/funnel/`; limits `clickhouse_burst`.
         """
@@ -81,7 +81,7 @@ class PersonsFunnel(Resource):
     ) -> JSON:
         """Get correlation: an action on persons funnel.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/funnel/correlation/`; limits `clickhouse_burst`.
         """
@@ -111,7 +111,7 @@ class Persons(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """Activity: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/activity/`; scope `activity_log:read`;
         limits `clickhouse_burst`; pages: page.
@@ -135,7 +135,7 @@ class Persons(Resource):
     ) -> Cursor[m.ActivityLogEntry]:
         """All activity: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/activity/`; scope `activity_log:read`; limits
         `clickhouse_burst`; pages: page.
@@ -156,10 +156,10 @@ class Persons(Resource):
     ) -> m.PersonBatchResponse:
         """Batch by distinct ids: an action on persons.
 
-        Reads the first 200 distinct ids and ignores the rest; ten distinct ids are given for
-        each person.
+        Reads the first 200 distinct ids and ignores the rest; returns ten distinct ids for each
+        person.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/batch_by_distinct_ids/`; scope `person:read`;
         limits `clickhouse_burst`.
@@ -180,10 +180,10 @@ class Persons(Resource):
     ) -> m.PersonBatchResponse:
         """Batch by uuids: an action on persons.
 
-        Reads the first 200 uuids and ignores the rest; ten distinct ids are given for each
+        Reads the first 200 uuids and ignores the rest; returns ten distinct ids for each
         person.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/batch_by_uuids/`; scope `person:read`; limits
         `clickhouse_burst`.
@@ -211,7 +211,7 @@ class Persons(Resource):
         At most 1,000 ids or distinct_ids, not both. Only events from before the call are
         deleted, in batches, days later.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/bulk_delete/`; scope `person:write`; limits
         `persons_delete_burst` and `persons_delete_sustained`.
@@ -238,7 +238,7 @@ class Persons(Resource):
     ) -> m.PersonsCohortsResponse:
         """Cohorts: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/cohorts/`; scope `cohort:read`, `person:read`;
         limits `clickhouse_burst`.
@@ -259,7 +259,7 @@ class Persons(Resource):
     ) -> None:
         """Delete one of the persons.
 
-        The server looks only whether a flag is there, whatever its value. Events are deleted in
+        The server tests only whether a flag is present, not its value. Events are deleted in
         batches, days later.
 
         `DELETE /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
@@ -296,10 +296,10 @@ class Persons(Resource):
     ) -> m.SuccessResponse:
         """Delete property: an action on persons.
 
-        Removes one property, named without any prefix. Accepted as an event, so a read directly
+        Removes one property, named without a prefix. Accepted as an event, so a read directly
         afterwards still shows it.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/{id}/delete_property/`; scope `person:write`;
         limits `clickhouse_burst`.
@@ -334,7 +334,7 @@ class Persons(Resource):
     ) -> Cursor[m.AsyncDeletionStatus]:
         """Deletion status: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/deletion_status/`; limits `clickhouse_burst`;
         pages: offset.
@@ -362,7 +362,7 @@ class Persons(Resource):
     ) -> m.PersonRecord:
         """Get one of the persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/`; scope `person:read`; limits
         `clickhouse_burst`.
@@ -374,7 +374,7 @@ class Persons(Resource):
     ) -> JSON:
         """Lifecycle: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/lifecycle/`; limits `clickhouse_burst`.
         """
@@ -399,7 +399,7 @@ class Persons(Resource):
         Looks up one person by its exact distinct_id. There is no count unless include_total is
         given.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/`; scope `person:read`; limits
         `clickhouse_burst`; pages: persons.
@@ -433,7 +433,7 @@ class Persons(Resource):
     ) -> m.PersonPropertiesAtTimeResponse:
         """Properties at time: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/properties_at_time/`; scope `person:read`;
         limits `clickhouse_burst`.
@@ -461,7 +461,7 @@ class Persons(Resource):
     ) -> JSON:
         """Properties timeline: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/{id}/properties_timeline/`; limits
         `clickhouse_burst`.
@@ -484,7 +484,7 @@ class Persons(Resource):
         Merges into the properties as an event would, so a read directly afterwards does not
         show it, and no property is removed.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PUT /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `clickhouse_burst`.
@@ -506,7 +506,7 @@ class Persons(Resource):
     ) -> None:
         """Reset person distinct id: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/reset_person_distinct_id/`; scope
         `person:write`; limits `clickhouse_burst`.
@@ -530,10 +530,11 @@ class Persons(Resource):
     ) -> m.SuccessResponse:
         """Split: an action on persons.
 
-        Give the distinct id to keep or those to move off, not both. The work is done later; the
-        new persons' uuids follow from the project and the distinct id.
+        Give the distinct id to keep or the distinct ids to move to new persons, not both. The
+        split happens later; the uuids of the new persons are derived from the project and the
+        distinct id.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/{id}/split/`; scope `person:write`; limits
         `clickhouse_burst`.
@@ -554,7 +555,7 @@ class Persons(Resource):
     ) -> JSON:
         """Trends: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/trends/`; limits `clickhouse_burst`.
         """
@@ -574,7 +575,7 @@ class Persons(Resource):
         Merges into the properties as an event would, so a read directly afterwards does not
         show it, and no property is removed.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `PATCH /api/projects/{project_id}/persons/{id}/`; scope `person:write`; limits
         `clickhouse_burst`.
@@ -601,7 +602,7 @@ class Persons(Resource):
 
         Accepted as an event, so a read directly afterwards does not show it.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `POST /api/projects/{project_id}/persons/{id}/update_property/`; scope `person:write`;
         limits `clickhouse_burst`.
@@ -624,7 +625,7 @@ class Persons(Resource):
     ) -> m.PersonsValuesResponse:
         """Values: an action on persons.
 
-        `format="csv"` is for `client.stream` and `client.raw`: this reads JSON.
+        `format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.
 
         `GET /api/projects/{project_id}/persons/values/`; scope `person:read`; limits
         `clickhouse_burst`.

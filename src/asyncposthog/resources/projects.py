@@ -25,8 +25,8 @@ class Projects(Resource):
     async def current(self, *, options: RequestOptions | None = None) -> m.ProjectBackwardCompat:
         """Current: an action on projects.
 
-        The project the key's user last opened in the browser, so the answer can change between
-        two calls. Keep the number instead.
+        The project that the key's user last opened in the browser, so the result can change
+        between two calls. Store its id instead.
 
         `GET /api/projects/@current/`; scope `project:read`; limits `burst` and `sustained`; not
         in PostHog's schema.

@@ -27,7 +27,7 @@ class Query(Resource):
     ) -> m.QueryCancellation:
         """Cancel: an action on query.
 
-        Works for a blocking query as well, if its client_query_id was chosen by the caller.
+        Works for a blocking query as well, if the caller has set its client_query_id.
 
         `DELETE /api/projects/{project_id}/query/{id}/`; scope `query:read`; limits
         `api_queries_burst` and `api_queries_sustained`.
@@ -61,8 +61,8 @@ class Query(Resource):
     ) -> m.QueryResponseAlternative:
         """Create one of the query.
 
-        Reads at most 50,000 rows and, without a LIMIT, 100; OFFSET is refused to API keys. The
-        answer may be hours old unless refresh is force_blocking.
+        Reads at most 50,000 rows and, without a LIMIT, 100; OFFSET is refused for API keys. The
+        result may be hours old unless refresh is force_blocking.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`; limits `api_queries_burst`
         and `api_queries_sustained`.
@@ -137,7 +137,7 @@ class Query(Resource):
     ) -> m.QueryStatusResponse:
         """Get one of the query.
 
-        Answers 202 while the query runs. A query that failed is a 400 or 500 with the same
+        Responds with 202 while the query runs. A failed query is a 400 or 500 with the same
         body. The rows are at query_status.results.results, for 20 minutes.
 
         `GET /api/projects/{project_id}/query/{id}/`; scope `query:read`; limits

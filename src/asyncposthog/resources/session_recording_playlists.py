@@ -111,8 +111,7 @@ class SessionRecordingPlaylists(Resource):
     ) -> m.SessionRecordingPlaylist:
         """Create one of the session recording playlists.
 
-        A playlist of type filters has to have filters, one of type collection must not have
-        any.
+        A playlist of type filters requires filters; one of type collection must not have any.
 
         `POST /api/projects/{project_id}/session_recording_playlists/`; scope
         `session_recording_playlist:write`; limits `clickhouse_burst` and

@@ -250,8 +250,8 @@ class SessionRecordings(Resource):
     ) -> str:
         """Snapshots: an action on session recordings.
 
-        Without a source the answer is JSON with the sources there are; with source=blob_v2 and
-        a range of at most 20 blob keys it is lines of JSON.
+        Without a source, returns JSON that lists the available sources; with source=blob_v2 and
+        a range of at most 20 blob keys, returns JSON lines.
 
         `GET /api/projects/{project_id}/session_recordings/{id}/snapshots/`; scope
         `session_recording:read`; limits `snapshots_burst` and `snapshots_sustained`; not in

@@ -274,7 +274,7 @@ class Users(Resource):
     async def me(self, *, options: RequestOptions | None = None) -> m.User:
         """Me: an action on users.
 
-        Keys that are pinned to projects may call this too.
+        Keys that are limited to some projects may call this too.
 
         `GET /api/users/@me/`; scope `user:read`; limits `burst` and `sustained`; not in
         PostHog's schema.

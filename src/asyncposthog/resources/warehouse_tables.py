@@ -70,8 +70,8 @@ class WarehouseTables(Resource):
     ) -> m.Table:
         """File: an action on warehouse tables.
 
-        At most 50 MB, as CSVWithNames unless format says otherwise; only for organizations with
-        the warehouse API switched on.
+        At most 50 MB, as CSVWithNames unless `format` is given; only for organizations with the
+        warehouse API enabled.
 
         `POST /api/projects/{project_id}/warehouse_tables/file/`; scope `warehouse_table:write`;
         limits `burst` and `sustained`.

@@ -27,17 +27,17 @@ import httpx
 from anyio.lowlevel import current_token
 
 from .connection_gate import ConnectionGate
-from .native_cancellation import on_asyncio, scoped
+from .native_cancellation import on_asyncio, shield_from_native_cancellation
 from .orphans import remove_orphans, transports
 
 __all__ = [
     "ClientPool",
-    "HeldStream",
     "Lease",
+    "LeasedStream",
     "Sharing",
     "close_all",
     "connection_limit",
-    "hand_over",
+    "hand_to_caller",
 ]
 
 Sharing: TypeAlias = Literal["exclusive", "multiplexed", "fixed"]
@@ -47,21 +47,21 @@ client, which is the user's own and never replaced."""
 
 _KEEPALIVE: Final = 5.0
 """Seconds an unused connection is kept, as by httpx."""
-_UNUSED: Final = ""
+_NO_ORIGIN: Final = ""
 """Where clients are kept that have no connection yet."""
-_FOREIGN: Final = "*"
+_CROSS_ORIGIN: Final = "*"
 """Where clients are kept whose connection leads to a file store."""
 _CONNECTED: Final = ("connect_tcp.complete", "connect_unix_socket.complete")
-_OWNED: Final = ("start_tls.complete", "send_request_headers.started")
+_POOL_OWNED: Final = ("start_tls.complete", "send_request_headers.started")
 """From these on a connection belongs to httpcore's pool, and is closed with it."""
-_CLOSED_AT_ONCE: Final = 8
+_MAX_CLOSED_PER_CALL: Final = 8
 """Clients that one call closes, at most: others may be closed by the calls after it."""
 _MAX_STREAMS: Final = 100
 """Streams that httpcore has at a time on an HTTP/2 connection, at most."""
 _SETTINGS_BEGIN: Final = "http2.receive_remote_settings.started"
 _SETTINGS: Final = "http2.receive_remote_settings.complete"
-_STREAMS: Final = 3
-"""SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2)."""
+_SETTING_MAX_CONCURRENT_STREAMS: Final = 3
+"""SETTINGS_SETTING_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2)."""
 
 
 class _Closable(Protocol):
@@ -80,7 +80,7 @@ class PooledClient:
         self.capacity = 1
         self.healthy = True
         self.idle_since = math.inf
-        self.origin = _UNUSED
+        self.origin = _NO_ORIGIN
 
 
 class ClientPool:
@@ -105,22 +105,22 @@ class ClientPool:
         self._shared: list[PooledClient] = []
         self._opening: PooledClient | None = None
         self._opened: anyio.Event | None = None
-        self._single: set[str] = set()
+        self._http1_origins: set[str] = set()
         self._guarded: bool | None = None
         self._idle: dict[str, list[PooledClient]] = {}
-        self._condemned: deque[_Closable] = deque()
+        self._discarded: deque[_Closable] = deque()
         self._closed = False
 
     @property
     def sample(self) -> httpx.AsyncClient:
         """A client to read settings from; it is not taken."""
         if self._sharing == "fixed":
-            return self._only().client
+            return self._get_fixed().client
         for clients in (*self._idle.values(), self._shared):
             if clients:
                 return clients[-1].client
         pooled = self._new()
-        self._idle.setdefault(_UNUSED, []).append(pooled)
+        self._idle.setdefault(_NO_ORIGIN, []).append(pooled)
         return pooled.client
 
     @property
@@ -140,28 +140,28 @@ class ClientPool:
             self._guarded = (
                 self._sharing == "fixed"
                 and on_asyncio()
-                and any(_has_connections(one) for one in transports(self._only().client))
+                and any(_has_connections(one) for one in transports(self._get_fixed().client))
             )
         return self._guarded
 
-    async def take(self, origin: str, *, alone: bool = False) -> Lease:
+    async def acquire(self, origin: str, *, exclusive: bool = False) -> Lease:
         """Return a client for a call that has a permit of the gate.
 
         Args:
             origin: Where the call goes: a client that is connected to there is preferred.
-            alone: Whether the call must not share its client.
+            exclusive: Whether the call must not share its client.
         """
         if self._sharing == "fixed":
-            pooled = self._only()
-        elif self._sharing == "exclusive" or alone or not self._may_share(origin):
-            pooled = self._unused(origin)
+            pooled = self._get_fixed()
+        elif self._sharing == "exclusive" or exclusive or not self._may_share(origin):
+            pooled = self._take_idle(origin)
             pooled.origin = origin
         else:
-            while (pooled := self._sharable(origin)) is None:
+            while (pooled := self._find_shared(origin)) is None:
                 assert self._opened is not None
                 await self._opened.wait()
                 if not self._may_share(origin):
-                    pooled = self._unused(origin)
+                    pooled = self._take_idle(origin)
                     break
             pooled.origin = origin
         pooled.calls += 1
@@ -169,9 +169,9 @@ class ClientPool:
 
     def _may_share(self, origin: str) -> bool:
         """Return whether a server may speak HTTP/2: it is negotiated by TLS alone."""
-        return origin not in self._single and origin.startswith("https:")
+        return origin not in self._http1_origins and origin.startswith("https:")
 
-    def _sharable(self, origin: str) -> PooledClient | None:
+    def _find_shared(self, origin: str) -> PooledClient | None:
         """Return a client that has room, or that opens a connection; None: one is being opened."""
         oldest = time.monotonic() - _KEEPALIVE
         for pooled in self._shared:
@@ -180,11 +180,11 @@ class ClientPool:
                 return pooled
         if self._opening is not None:
             return None
-        pooled = self._opening = self._unused(_UNUSED)
+        pooled = self._opening = self._take_idle(_NO_ORIGIN)
         self._opened = anyio.Event()
         return pooled
 
-    def settle(self, pooled: PooledClient, streams: int | None, *, http2: bool) -> None:
+    def set_capacity(self, pooled: PooledClient, streams: int | None, *, http2: bool) -> None:
         """Note what the server of a new connection allows.
 
         Args:
@@ -195,10 +195,10 @@ class ClientPool:
         if streams:
             pooled.capacity = min(streams, _MAX_STREAMS)
         if http2:
-            if pooled.healthy and pooled.origin != _FOREIGN and pooled not in self._shared:
+            if pooled.healthy and pooled.origin != _CROSS_ORIGIN and pooled not in self._shared:
                 self._shared.append(pooled)
         elif pooled is self._opening:
-            self._single.add(pooled.origin)
+            self._http1_origins.add(pooled.origin)
         self._end_opening(pooled)
 
     def pause(self, pooled: PooledClient) -> None:
@@ -225,16 +225,16 @@ class ClientPool:
         self._all.add(pooled)
         return pooled
 
-    def _only(self) -> PooledClient:
+    def _get_fixed(self) -> PooledClient:
         if self._current is None:
             self._current = self._new()
         return self._current
 
-    def _unused(self, origin: str) -> PooledClient:
+    def _take_idle(self, origin: str) -> PooledClient:
         idle = self._idle
         # The one that was used last: its connection is the likeliest to be still open, and those
         # that are not needed get old enough to be closed.
-        clients = idle.get(origin) or idle.get(_UNUSED)
+        clients = idle.get(origin) or idle.get(_NO_ORIGIN)
         if clients:
             return clients.pop()
         if len(self._all) < self._size:
@@ -247,18 +247,18 @@ class ClientPool:
         for pooled in self._shared:
             if not pooled.calls:
                 self._shared.remove(pooled)
-                self._condemn(pooled)
+                self._discard(pooled)
                 break
         return self._new()
 
-    def give_back(self, pooled: PooledClient, intact: bool) -> None:
+    def release(self, pooled: PooledClient, reusable: bool) -> None:
         """Take a client back, to be used again if its call ended well, else to be closed."""
         pooled.calls -= 1
-        if not intact or self._closed:
+        if not reusable or self._closed:
             pooled.healthy = False
         if self._sharing == "fixed":
-            if not intact:
-                self._condemned.extend(remove_orphans(pooled.client))
+            if not reusable:
+                self._discarded.extend(remove_orphans(pooled.client))
                 pooled.healthy = True
             return
         self._end_opening(pooled)
@@ -268,7 +268,7 @@ class ClientPool:
             if pooled in self._shared:
                 self._shared.remove(pooled)
             if not pooled.calls:
-                self._condemn(pooled)
+                self._discard(pooled)
             return
         pooled.idle_since = now
         if pooled not in self._shared:
@@ -278,33 +278,33 @@ class ClientPool:
         """Close clients that have been unused for longer than a connection is kept."""
         for clients in self._idle.values():
             while clients and clients[0].idle_since < before:
-                self._condemn(clients.pop(0), urgent=False)
+                self._discard(clients.pop(0), urgent=False)
         for pooled in [one for one in self._shared if not one.calls and one.idle_since < before]:
             self._shared.remove(pooled)
-            self._condemn(pooled, urgent=False)
+            self._discard(pooled, urgent=False)
 
-    def _condemn(self, pooled: PooledClient, *, urgent: bool = True) -> None:
+    def _discard(self, pooled: PooledClient, *, urgent: bool = True) -> None:
         if pooled not in self._all:
             return  # closed already
         self._all.discard(pooled)
         if urgent:
-            self._condemned.append(pooled.client)
+            self._discarded.append(pooled.client)
         else:
-            self._condemned.appendleft(pooled.client)
+            self._discarded.appendleft(pooled.client)
 
     def close_soon(self, stream: _Closable) -> None:
         """Have a connection closed that httpcore has lost."""
-        self._condemned.append(stream)
+        self._discarded.append(stream)
 
-    async def sweep(self) -> None:
+    async def close_discarded(self) -> None:
         """Close what is not to be used again; what is cut off here is done by a later call."""
-        if not self._condemned:
+        if not self._discarded:
             return
         with anyio.CancelScope(shield=True):
-            for _ in range(_CLOSED_AT_ONCE):
-                if not self._condemned:
+            for _ in range(_MAX_CLOSED_PER_CALL):
+                if not self._discarded:
                     break
-                await self._close(self._condemned.pop())
+                await self._close(self._discarded.pop())
 
     async def _close(self, what: _Closable) -> None:
         # A connection that fails while it is closed is closed; so is one whose closing is cut off
@@ -318,24 +318,24 @@ class ClientPool:
         self._idle.clear()
         self._shared.clear()
         self._current = None
-        self._condemned.extend(pooled.client for pooled in self._all)
+        self._discarded.extend(pooled.client for pooled in self._all)
         self._all.clear()
-        cut_off: BaseException | None = None
-        while self._condemned:
+        interruption: BaseException | None = None
+        while self._discarded:
             try:
-                await self._close(self._condemned.pop())
+                await self._close(self._discarded.pop())
             except BaseException as error:
-                cut_off = error  # the others are closed all the same: it takes no time
-        if cut_off is not None:
-            raise cut_off
+                interruption = error  # the others are closed all the same: it takes no time
+        if interruption is not None:
+            raise interruption
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Drop every client without closing it: the event loop has gone, and its sockets too."""
         self._closed = True
         self._idle.clear()
         self._shared.clear()
         self._all.clear()
-        self._condemned.clear()
+        self._discarded.clear()
         self._current = None
 
 
@@ -343,14 +343,14 @@ class Lease:
     """A client for one call, and the permit of the gate that came with it."""
 
     __slots__ = (
-        "_earlier",
         "_handshake",
+        "_multiplexed",
         "_pool",
         "_pooled",
-        "_shares",
+        "_previous_trace",
         "client",
-        "ended",
         "guarded",
+        "released",
     )
 
     def __init__(self, pool: ClientPool, pooled: PooledClient) -> None:
@@ -358,13 +358,13 @@ class Lease:
         self._pool = pool
         self._pooled = pooled
         self.client = pooled.client
-        self.ended = False
+        self.released = False
         self.guarded = pool.guarded
-        self._earlier: Any = None
-        self._shares = pool.multiplexed
+        self._previous_trace: Any = None
+        self._multiplexed = pool.multiplexed
         self._handshake: _Closable | None = None
 
-    def watch(self, request: httpx.Request) -> None:
+    def install_trace(self, request: httpx.Request) -> None:
         """Find out what the server allows, and about a TLS handshake that is cut off.
 
         httpcore drops its connection without closing the socket, and the event loop keeps that.
@@ -372,61 +372,61 @@ class Lease:
         earlier = request.extensions.get("trace")
         # Middleware may have set one of its own, or may send the same request twice.
         before = getattr(earlier, "__self__", None)
-        self._earlier = before._earlier if isinstance(before, Lease) else earlier
+        self._previous_trace = before._previous_trace if isinstance(before, Lease) else earlier
         request.extensions["trace"] = self._trace
 
     async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if self._earlier is not None:
-            await self._earlier(event, info)
+        if self._previous_trace is not None:
+            await self._previous_trace(event, info)
         if event.endswith(_CONNECTED):
             self._handshake = cast("_Closable", info["return_value"])
-        elif event.endswith(_OWNED):
+        elif event.endswith(_POOL_OWNED):
             self._handshake = None
-        if not self._shares:
+        if not self._multiplexed:
             return
         if event == _SETTINGS_BEGIN:
             self._pool.pause(self._pooled)
         elif event == _SETTINGS:
-            changed = info["return_value"].changed_settings.get(_STREAMS)
-            self._pool.settle(self._pooled, changed and changed.new_value, http2=True)
+            changed = info["return_value"].changed_settings.get(_SETTING_MAX_CONCURRENT_STREAMS)
+            self._pool.set_capacity(self._pooled, changed and changed.new_value, http2=True)
         elif event == "http11.send_request_headers.started":
             if info["request"].method != b"CONNECT":  # that is to a proxy
-                self._pool.settle(self._pooled, None, http2=False)
+                self._pool.set_capacity(self._pooled, None, http2=False)
         elif event.endswith("connect_tcp.started"):
             self._pool.retire(self._pooled)
 
-    def goes_abroad(self) -> None:
+    def mark_cross_origin(self) -> None:
         """Note that the connection may lead to another host when the call is over."""
-        self._pooled.origin = _FOREIGN
+        self._pooled.origin = _CROSS_ORIGIN
 
-    def end(self, intact: bool) -> None:
+    def release(self, reusable: bool) -> None:
         """Give back the client and the permit; only the first time counts.
 
         Args:
-            intact: Whether the call ended well, so that its connection can be used again.
+            reusable: Whether the call ended well, so that its connection can be used again.
         """
-        if self.ended:
+        if self.released:
             return
-        self.ended = True
-        if self._handshake is not None and not intact:
+        self.released = True
+        if self._handshake is not None and not reusable:
             self._pool.close_soon(self._handshake)
-        self._pool.give_back(self._pooled, intact)
+        self._pool.release(self._pooled, reusable)
         if self._pool.gate is not None:
-            self._pool.gate.release(ended_well=intact)
+            self._pool.gate.release(succeeded=reusable)
 
-    def drop(self, stream: _Closable) -> None:
+    def discard_stream(self, stream: _Closable) -> None:
         """Give back the place of an answer that was not closed, and have it closed."""
-        if not self.ended and self._pool.fixed:
+        if not self.released and self._pool.fixed:
             self._pool.close_soon(stream)
-        self.end(intact=False)
+        self.release(reusable=False)
 
     async def close(self) -> None:
         """Give back what was not given back, and close what is not to be used again."""
-        self.end(intact=False)
-        await self._pool.sweep()
+        self.release(reusable=False)
+        await self._pool.close_discarded()
 
 
-class HeldStream(httpx.AsyncByteStream):
+class LeasedStream(httpx.AsyncByteStream):
     """The body of a streamed answer: holds a client and a permit until it is closed."""
 
     def __init__(self, inner: httpx.AsyncByteStream, lease: Lease) -> None:
@@ -434,17 +434,17 @@ class HeldStream(httpx.AsyncByteStream):
         self._inner = inner
         self._lease = lease
         self._complete = False
-        self._superseded = False
+        self._replaced = False
         token: Any = current_token()
         loop: Any = getattr(token, "native_token", token)
         # asyncio's name, and trio's.
-        self._soon: Callable[[Callable[[], None]], object] = (
+        self._call_soon: Callable[[Callable[[], None]], object] = (
             getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
         )
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the body."""
-        if self._superseded:
+        if self._replaced:
             raise httpx.ReadError(
                 "the answer was closed, because middleware called call_next again after it"
             )
@@ -453,44 +453,46 @@ class HeldStream(httpx.AsyncByteStream):
                 yield chunk
         else:
             pieces = aiter(self._inner)
-            while (piece := await scoped(partial(anext, pieces, None))) is not None:
+            while (
+                piece := await shield_from_native_cancellation(partial(anext, pieces, None))
+            ) is not None:
                 yield piece
         self._complete = True
 
-    async def supersede(self) -> None:
+    async def close_for_replacement(self) -> None:
         """Close the answer, because middleware asks for another one instead."""
-        if not self._lease.ended:
-            self._superseded = True
+        if not self._lease.released:
+            self._replaced = True
         await self.aclose()
 
     async def aclose(self) -> None:
         """Close the answer and give back its place. One that was not read to its end is cut."""
         try:
             if self._lease.guarded:
-                await scoped(self._inner.aclose)
+                await shield_from_native_cancellation(self._inner.aclose)
             else:
                 await self._inner.aclose()
         except BaseException:
             self._complete = False
             raise
         finally:
-            self._lease.end(self._complete)
+            self._lease.release(self._complete)
             await self._lease.close()
 
     def __del__(self) -> None:
         """Give back the place of an answer that was dropped without being closed."""
-        if not self._lease.ended:
+        if not self._lease.released:
             # The garbage collector may run in another thread, or in the middle of the gate.
             with suppress(RuntimeError):
-                self._soon(partial(self._lease.drop, self._inner))
+                self._call_soon(partial(self._lease.discard_stream, self._inner))
 
 
-class _TiedStream(httpx.AsyncByteStream):
+class _MiddlewareStream(httpx.AsyncByteStream):
     """The body of an answer that middleware made, perhaps out of others, closed with those."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, held: list[HeldStream]) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, streams: list[LeasedStream]) -> None:
         self._inner = inner
-        self._held = held
+        self._streams = streams
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._inner:
@@ -500,15 +502,15 @@ class _TiedStream(httpx.AsyncByteStream):
         try:
             await self._inner.aclose()
         finally:
-            await close_all(self._held)
+            await close_all(self._streams)
 
 
-async def close_all(held: list[HeldStream]) -> None:
+async def close_all(streams: list[LeasedStream]) -> None:
     """Close answers that no caller has been given."""
     failed: BaseException | None = None
-    while held:
+    while streams:
         try:
-            await held.pop().aclose()
+            await streams.pop().aclose()
         except httpx.HTTPError:
             pass  # it is closed all the same
         except BaseException as error:
@@ -517,33 +519,33 @@ async def close_all(held: list[HeldStream]) -> None:
         raise failed
 
 
-async def hand_over(response: httpx.Response, held: list[HeldStream]) -> None:
+async def hand_to_caller(response: httpx.Response, streams: list[LeasedStream]) -> None:
     """Let the caller have a streamed answer, and close those its middleware did not return."""
     own = response.stream
-    if response.is_closed or any(one is own for one in held):
-        await close_all([one for one in held if one is not own])
-    elif held:
-        response.stream = _TiedStream(cast("httpx.AsyncByteStream", own), [*held])
-    held.clear()  # from now on it is the caller who closes it
+    if response.is_closed or any(one is own for one in streams):
+        await close_all([one for one in streams if one is not own])
+    elif streams:
+        response.stream = _MiddlewareStream(cast("httpx.AsyncByteStream", own), [*streams])
+    streams.clear()  # from now on it is the caller who closes it
 
 
 def connection_limit(
-    transports: Iterable[httpx.AsyncBaseTransport | None], usual: int
+    transports: Iterable[httpx.AsyncBaseTransport | None], default_limit: int
 ) -> int | None:
     """Return how many calls at a time the transports of others can take; None: any number.
 
     Args:
         transports: Where calls go; None is skipped.
-        usual: What holds for transports that cannot be asked.
+        default_limit: What holds for transports that cannot be asked.
     """
     sizes: list[int] = []
     for transport in transports:
         if transport is None or not _has_connections(transport):
             continue
-        size: object = usual
+        size: object = default_limit
         if isinstance(transport, httpx.AsyncHTTPTransport):
             pool = getattr(transport, "_pool", None)
-            size = getattr(pool, "_max_connections", usual)
+            size = getattr(pool, "_max_connections", default_limit)
         if isinstance(size, int) and size < sys.maxsize:
             sizes.append(max(1, size))
     return min(sizes, default=None)

@@ -23,13 +23,13 @@ class ConnectionGate:
     that loop, also while the caller is being cancelled: it does not wait.
     """
 
-    __slots__ = ("_free", "_moved", "_waiters", "size")
+    __slots__ = ("_free", "_last_progress_at", "_waiters", "size")
 
     def __init__(self, size: int) -> None:
         """Start with all permits free."""
         self.size = size
         self._free = size
-        self._moved = -math.inf
+        self._last_progress_at = -math.inf
         # A free permit and a waiter never exist at the same time: a permit that is released goes
         # straight to the first waiter, and a new call cannot overtake it. An OrderedDict because
         # waiters also leave from the middle: both ends and the middle are O(1).
@@ -52,14 +52,14 @@ class ConnectionGate:
         self._free -= 1
         return True
 
-    async def acquire(self, patience: float | None = None) -> bool:
+    async def acquire(self, stall_timeout: float | None = None) -> bool:
         """Wait for a permit. If the wait is cancelled, in whichever way, none is taken.
 
         A queue may be long and yet move: the wait ends without a permit only when nothing has
         moved for some time.
 
         Args:
-            patience: Seconds to wait since a permit last came back from a call that ended well;
+            stall_timeout: Seconds to wait since a permit last came back from a successful call;
                 None: any time.
 
         Returns:
@@ -70,38 +70,38 @@ class ConnectionGate:
         granted = anyio.Event()
         self._waiters[granted] = None
         try:
-            if patience is None:
+            if stall_timeout is None:
                 await granted.wait()
                 return True
             started = anyio.current_time()
             while True:
-                until = max(started, self._moved) + patience
-                if until <= anyio.current_time():
+                deadline = max(started, self._last_progress_at) + stall_timeout
+                if deadline <= anyio.current_time():
                     del self._waiters[granted]
                     return False
-                with anyio.CancelScope(deadline=until):
+                with anyio.CancelScope(deadline=deadline):
                     await granted.wait()
                 if granted.is_set():
                     return True
         except BaseException:
             if granted.is_set():
                 # Cancelled between the release that chose us and our turn to run.
-                self._pass_on()
+                self._hand_over_permit()
             else:
                 self._waiters.pop(granted, None)
             raise
 
-    def release(self, *, ended_well: bool = True) -> None:
+    def release(self, *, succeeded: bool = True) -> None:
         """Give a permit back: to the first waiter, if there is one.
 
         Args:
-            ended_well: Whether its call did, which gives those that wait more time.
+            succeeded: Whether its call did, which gives those that wait more time.
         """
-        if ended_well and self._waiters:
-            self._moved = anyio.current_time()
-        self._pass_on()
+        if succeeded and self._waiters:
+            self._last_progress_at = anyio.current_time()
+        self._hand_over_permit()
 
-    def _pass_on(self) -> None:
+    def _hand_over_permit(self) -> None:
         if self._waiters:
             self._waiters.popitem(last=False)[0].set()
         else:

@@ -18,16 +18,16 @@ import httpx
 
 from asyncposthog.errors import ConfigurationError
 
-__all__ = ["check_proxies", "explain", "proxy_variable"]
+__all__ = ["check_proxies", "environment_error", "proxy_variable"]
 
 _HOST_NAME: Final = re.compile(rb"[A-Za-z0-9._-]+|[0-9A-Fa-f:.%a-z]*:[0-9A-Fa-f:.%a-z]*")
 _MAX_PORT: Final = 65535
 _SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 
 
-def explain() -> ConfigurationError:
+def environment_error() -> ConfigurationError:
     """Return the error that names the variable because of which httpx builds no client."""
-    for check in (_key_log, _certificates, _proxies):
+    for check in (_key_log_error, _certificate_error, _proxy_error):
         found = check()
         if found is not None:
             return found
@@ -37,7 +37,7 @@ def explain() -> ConfigurationError:
     )
 
 
-def _key_log() -> ConfigurationError | None:
+def _key_log_error() -> ConfigurationError | None:
     path = os.environ.get("SSLKEYLOGFILE")
     if not path:
         return None
@@ -45,10 +45,12 @@ def _key_log() -> ConfigurationError | None:
         with open(path, "ab"):
             return None
     except (OSError, ValueError) as error:
-        return _wrong("SSLKEYLOGFILE", f"names {path!r}, which cannot be written: {_said(error)}")
+        return _variable_error(
+            "SSLKEYLOGFILE", f"names {path!r}, which cannot be written: {_error_text(error)}"
+        )
 
 
-def _certificates() -> ConfigurationError | None:
+def _certificate_error() -> ConfigurationError | None:
     for name, load in _LOADERS.items():
         path = os.environ.get(name)
         if not path:
@@ -56,8 +58,9 @@ def _certificates() -> ConfigurationError | None:
         try:
             load(path)
         except (OSError, ValueError) as error:  # ssl.SSLError among them
-            return _wrong(
-                name, f"names {path!r}, from which no certificates can be read: {_said(error)}"
+            return _variable_error(
+                name,
+                f"names {path!r}, from which no certificates can be read: {_error_text(error)}",
             )
         break  # httpx does not look at the folder where there is a file
     return None
@@ -83,7 +86,7 @@ def check_proxies() -> None:
     Raises:
         ConfigurationError: It names the variable.
     """
-    found = _addresses(getproxies_environment())
+    found = _proxy_address_error(getproxies_environment())
     if found is not None:
         raise found
 
@@ -95,30 +98,30 @@ def proxy_variable(base: str) -> str | None:
     name = next((name for name in (url.scheme, "all") if proxies.get(name)), None)
     if name is None or proxy_bypass(url.host):
         return None
-    return _spelling(f"{name}_proxy")
+    return _variable_name(f"{name}_proxy")
 
 
-def _proxies() -> ConfigurationError | None:
+def _proxy_error() -> ConfigurationError | None:
     proxies = getproxies_environment()
-    if found := _addresses(proxies):
+    if found := _proxy_address_error(proxies):
         return found
     if proxies.get("no"):
-        return _wrong(
-            _spelling("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"
+        return _variable_error(
+            _variable_name("no_proxy"), f"has an entry that is no host: {proxies['no'][:200]!r}"
         )
     return None
 
 
-def _addresses(proxies: Mapping[str, str]) -> ConfigurationError | None:
+def _proxy_address_error(proxies: Mapping[str, str]) -> ConfigurationError | None:
     for scheme in ("http", "https", "all"):
         address = proxies.get(scheme)
-        reason = address and _refused(address)
+        reason = address and _invalid_proxy_reason(address)
         if reason:
-            return _wrong(_spelling(f"{scheme}_proxy"), reason)
+            return _variable_error(_variable_name(f"{scheme}_proxy"), reason)
     return None
 
 
-def _refused(address: str) -> str | None:
+def _invalid_proxy_reason(address: str) -> str | None:
     """Say what is wrong with a proxy's address, without showing it: it may hold a password."""
     kind = address.partition("://")[0].lower() if "://" in address else "http"
     if kind not in _SCHEMES:
@@ -142,12 +145,12 @@ def _refused(address: str) -> str | None:
     return None
 
 
-def _spelling(name: str) -> str:
+def _variable_name(name: str) -> str:
     """Return the name of a variable as the environment has it; the lower-case one counts."""
     return name if os.environ.get(name) else name.upper()
 
 
-def _wrong(name: str, what: str) -> ConfigurationError:
+def _variable_error(name: str, what: str) -> ConfigurationError:
     return ConfigurationError(
         f"{name} in the environment {what}.",
         suggestion=(
@@ -157,5 +160,5 @@ def _wrong(name: str, what: str) -> ConfigurationError:
     )
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)

@@ -14,23 +14,23 @@ from asyncposthog.errors import (
     RequestInfo,
     StatusError,
     TimeoutError,  # noqa: A004
-    clip,
+    shorten,
 )
 from asyncposthog.redact import Redactor, mask_target
 from asyncposthog.transport.encoding.request import PreparedRequest
 
 from .environment import proxy_variable
-from .exchange import UNSENT, Progress, headers_without
+from .exchange import NOT_SENT_ERRORS, Progress, headers_without
 from .retry import Failure
 
-__all__ = ["classify", "redact_response", "translate"]
+__all__ = ["classify_failure", "from_httpx_error", "redact_response"]
 
 _NON_RETRYABLE: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-_DEEPEST: Final = 16
+_MAX_CAUSES: Final = 16
 """Causes of causes that are kept: a chain may lead back to itself."""
 
 
-def translate(
+def from_httpx_error(
     error: httpx.HTTPError, base: str, redact: Redactor, operation: str, info: RequestInfo
 ) -> PostHogError:
     """Return our exception for one of httpx, with a copy of that as its cause.
@@ -45,11 +45,11 @@ def translate(
     elif isinstance(error, httpx.TimeoutException):
         text = f"{base} did not answer in time."
     else:
-        said = redact(mask_target(str(error))) or type(error).__name__
-        text = f"The connection to {base} failed: {clip(said)}"
+        error_text = redact(mask_target(str(error))) or type(error).__name__
+        text = f"The connection to {base} failed: {shorten(error_text)}"
     kind = TimeoutError if isinstance(error, httpx.TimeoutException) else ConnectionError
     suggestion = None
-    if _is_certificate(error):
+    if _is_certificate_error(error):
         suggestion = (
             "The server's certificate is not trusted: set SSL_CERT_FILE to the certificate "
             "authority's file, or pass an http_client that trusts it."
@@ -60,9 +60,9 @@ def translate(
         if variable is not None:
             proxy = f"the proxy that {variable} in the environment names"
         suggestion = f"Check the network, {proxy}, and host= or region=."
-    ours = kind(text, operation=operation, request=info, suggestion=suggestion)
-    ours.__cause__ = _scrubbed_copy(error, redact)
-    return ours
+    result = kind(text, operation=operation, request=info, suggestion=suggestion)
+    result.__cause__ = _scrubbed_copy(error, redact)
+    return result
 
 
 def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> BaseException | None:
@@ -70,17 +70,17 @@ def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> Ba
 
     Requests and stack frames, where the credentials are, stay behind.
     """
-    if depth > _DEEPEST:
+    if depth > _MAX_CAUSES:
         return None
     try:
         if isinstance(error, BaseExceptionGroup):
             group = cast("BaseExceptionGroup[BaseException]", error)
-            again = (_scrubbed_copy(one, redact, depth + 1) for one in group.exceptions)
-            kept = [one for one in again if one is not None]
-            copy = BaseExceptionGroup(redact(group.message), kept)
+            copies = (_scrubbed_copy(one, redact, depth + 1) for one in group.exceptions)
+            remaining = [one for one in copies if one is not None]
+            copy = BaseExceptionGroup(redact(group.message), remaining)
         else:
-            words = [_clean(argument, redact) for argument in error.args]
-            copy = type(error).__new__(type(error), *words)
+            arguments = [_redact_argument(argument, redact) for argument in error.args]
+            copy = type(error).__new__(type(error), *arguments)
             if isinstance(copy, httpx.HTTPError):
                 httpx.HTTPError.__init__(copy, *copy.args[:1])
     except Exception:
@@ -91,7 +91,7 @@ def _scrubbed_copy(error: BaseException, redact: Redactor, depth: int = 0) -> Ba
     return copy
 
 
-def _clean(argument: object, redact: Redactor) -> object:
+def _redact_argument(argument: object, redact: Redactor) -> object:
     """Return an argument of an exception without keys; what is no number becomes text.
 
     It may be another exception: httpcore's hold h11's, whose words quote the server.
@@ -99,11 +99,11 @@ def _clean(argument: object, redact: Redactor) -> object:
     if argument is None or isinstance(argument, int | float):
         return argument
     if isinstance(argument, bytes | bytearray):
-        return redact.clean(bytes(argument))
+        return redact.mask_bytes(bytes(argument))
     return redact(str(argument))
 
 
-def _is_certificate(error: BaseException | None) -> bool:
+def _is_certificate_error(error: BaseException | None) -> bool:
     seen: set[int] = set()  # a chain may lead back to itself
     while error is not None and id(error) not in seen:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -113,7 +113,7 @@ def _is_certificate(error: BaseException | None) -> bool:
     return False
 
 
-def classify(error: PostHogError, progress: Progress) -> Failure:
+def classify_failure(error: PostHogError, progress: Progress) -> Failure:
     """Tell the retry loop what is known of a failure.
 
     Args:
@@ -123,27 +123,27 @@ def classify(error: PostHogError, progress: Progress) -> Failure:
     """
     if isinstance(error, QueryError) and error.status == 500:
         # The query ran and failed, whoever asks for it again.
-        return Failure(kind="final")
+        return Failure(kind="permanent")
     if isinstance(error, StatusError):
         return Failure(
             kind="status",
             status=error.status,
             retry_after=error.retry_after,
-            undone=_is_refusal(error) and not progress.accepted,
+            not_executed=_proves_not_executed(error) and not progress.accepted,
         )
-    if isinstance(error, TimeoutError) and error.overall:
-        return Failure(kind="final")
+    if isinstance(error, TimeoutError) and error.deadline_exceeded:
+        return Failure(kind="permanent")
     if not isinstance(error, TimeoutError | ConnectionError):
-        return Failure(kind="final")
+        return Failure(kind="permanent")
     cause = error.__cause__
-    if isinstance(cause, _NON_RETRYABLE) or _is_certificate(cause):
-        return Failure(kind="final")
-    if isinstance(cause, UNSENT) and not progress.sent:
-        return Failure(kind="unsent")
-    return Failure(kind="broken", timed_out=isinstance(error, TimeoutError))
+    if isinstance(cause, _NON_RETRYABLE) or _is_certificate_error(cause):
+        return Failure(kind="permanent")
+    if isinstance(cause, NOT_SENT_ERRORS) and not progress.sent:
+        return Failure(kind="not_sent")
+    return Failure(kind="connection_lost", timed_out=isinstance(error, TimeoutError))
 
 
-def _is_refusal(error: StatusError) -> bool:
+def _proves_not_executed(error: StatusError) -> bool:
     """Tell whether an answer proves that nothing was done.
 
     PostHog's throttle is asked before the view runs, and says when it lets the call in; too many
@@ -158,7 +158,7 @@ def _is_refusal(error: StatusError) -> bool:
     return (error.code or "").startswith("too_many_concurrent_")
 
 
-_UNKEPT: Final = frozenset(
+_DROPPED_HEADERS: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"}
 )
 
@@ -171,9 +171,9 @@ def redact_response(
     return httpx.Response(
         response.status_code,
         headers=[
-            (redact.clean(name), redact.clean(value))
-            for name, value in headers_without(response, _UNKEPT)
+            (redact.mask_bytes(name), redact.mask_bytes(value))
+            for name, value in headers_without(response, _DROPPED_HEADERS)
         ],
-        content=redact.clean(response.content),
+        content=redact.mask_bytes(response.content),
         request=httpx.Request(request.method, url),
     )

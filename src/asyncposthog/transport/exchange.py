@@ -16,43 +16,48 @@ from asyncposthog.redact import Unpicklable
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
 __all__ = [
-    "CUT",
-    "UNSENT",
+    "NOT_SENT_ERRORS",
+    "TRUNCATED",
     "Credentials",
     "Progress",
     "build_request",
     "close",
-    "comes_from_httpx",
-    "exchange",
     "headers_without",
+    "is_network_response",
+    "normalize_error",
     "origin",
     "read_bounded",
     "read_error",
-    "typed",
+    "send_following_redirects",
 ]
 
-CUT: Final = "asyncposthog.cut"
+TRUNCATED: Final = "asyncposthog.cut"
 """The extension of an error answer whose body was cut."""
-_MAX_ERROR: Final = 1 << 20
+_MAX_ERROR_BYTES: Final = 1 << 20
 """Bytes that are read of the body of an error answer."""
 _MAX_REDIRECTS: Final = 5
 _MAX_PORT: Final = 65535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_STEP: Final = 256
+_DECOMPRESS_CHUNK: Final = 256
 """Bytes of a compressed error answer that are decompressed at a time."""
 _STREAM_THRESHOLD: Final = 1 << 20
 """Bytes from which on a body is collected in one piece."""
 _FORWARDED_HEADERS: Final = ("User-Agent", "Accept-Encoding", "Range", "If-Match", "If-Range")
 """What a file store is told: no more than it needs to hand out a file, or a part of one."""
-_OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_BODY_HEADERS: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _NO_AUTH: Final = httpx.Auth()
 """Does nothing: the credentials of a client that users gave us are not ours to send."""
 
 
-UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+NOT_SENT_ERRORS: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+)
 """With these the server never got the request, where the httpx client raised them itself."""
 
-_FOREIGN: Final = (
+_LOWER_LAYER_ERRORS: Final = (
     OSError,  # ssl.SSLError among them
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
@@ -74,7 +79,7 @@ class Progress:
         """Whether it may have received one without refusing it by a 429."""
 
 
-def typed(
+def normalize_error(
     error: Exception, client: httpx.AsyncClient | None = None, *, of_httpx: bool = False
 ) -> Exception | None:
     """Return the exception to raise for one that httpx has let pass; None: it is not of the wire.
@@ -88,7 +93,7 @@ def typed(
     if isinstance(error, ExceptionGroup):
         # anyio's, of attempts to connect to several addresses
         group = cast("ExceptionGroup[Exception]", error)
-        found = [typed(one, client, of_httpx=of_httpx) for one in group.exceptions]
+        found = [normalize_error(one, client, of_httpx=of_httpx) for one in group.exceptions]
         return None if None in found else found[0]
     if isinstance(error, httpx.HTTPError):
         return error
@@ -96,7 +101,7 @@ def typed(
         return httpx.UnsupportedProtocol(str(error))
     if isinstance(error, httpx.InvalidURL | UnicodeError):  # a host name that IDNA does not allow
         return httpx.UnsupportedProtocol(str(error))
-    if isinstance(error, _FOREIGN):
+    if isinstance(error, _LOWER_LAYER_ERRORS):
         return httpx.ReadError(str(error) or type(error).__name__)
     if isinstance(error, RuntimeError) and client is not None and client.is_closed:
         return ClosedError(
@@ -109,7 +114,7 @@ def typed(
     return None
 
 
-def _sends_itself(client: httpx.AsyncClient, request: httpx.Request) -> bool:
+def _is_plain_client(client: httpx.AsyncClient, request: httpx.Request) -> bool:
     """Return whether sending runs nothing but httpx's own code."""
     if type(client) is not httpx.AsyncClient or any(client.event_hooks.values()):
         return False
@@ -118,12 +123,12 @@ def _sends_itself(client: httpx.AsyncClient, request: httpx.Request) -> bool:
     return all(found is None or type(found) is httpx.AsyncHTTPTransport for found in own)
 
 
-def comes_from_httpx(response: httpx.Response) -> bool:
+def is_network_response(response: httpx.Response) -> bool:
     """Return whether the body of an answer is read from a connection of httpx."""
     return "network_stream" in response.extensions
 
 
-class _Piece:
+class _OneChunk:
     """Gives one piece of bytes."""
 
     __slots__ = ("_content",)
@@ -141,7 +146,7 @@ class _Piece:
         return content
 
 
-class _Body(httpx.ByteStream):
+class _RequestBody(httpx.ByteStream):
     """The body of a request.
 
     httpx's own is read by an async generator, which is left open when the connection breaks while
@@ -150,13 +155,13 @@ class _Body(httpx.ByteStream):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
-        self._piece = content
+        self._content = content
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Piece(self._piece)
+        return _OneChunk(self._content)
 
 
-_EMPTY: Final = _Body(b"")
+_EMPTY_BODY: Final = _RequestBody(b"")
 
 
 def origin(url: httpx.URL) -> tuple[str, bytes]:
@@ -164,7 +169,7 @@ def origin(url: httpx.URL) -> tuple[str, bytes]:
     return url.scheme, url.netloc
 
 
-class _Signed(Unpicklable, httpx.Headers):
+class _SignedHeaders(Unpicklable, httpx.Headers):
     """Headers with the key among them."""
 
 
@@ -180,17 +185,17 @@ class Credentials(Unpicklable):
         """Know the key, the base URLs it may be sent to, and the headers most requests have."""
         self._value = f"Bearer {secret.reveal()}"
         self._origins = frozenset(origin(httpx.URL(base)) for base in bases)
-        self._headers = _Signed(headers)
+        self._headers = _SignedHeaders(headers)
         self._headers["Authorization"] = self._value
 
-    def sign(self, request: httpx.Request, usual: bool) -> httpx.Headers:
+    def sign(self, request: httpx.Request, default_request: bool) -> httpx.Headers:
         """Return the request's headers with the key, if it goes where the key may go.
 
         Args:
             request: What is about to be sent.
-            usual: Whether it has the usual headers and goes to the usual host.
+            default_request: Whether it has the usual headers and goes to the usual host.
         """
-        if usual:
+        if default_request:
             return self._headers.copy()
         if "Authorization" in request.headers or origin(request.url) not in self._origins:
             return request.headers
@@ -199,13 +204,13 @@ class Credentials(Unpicklable):
         return headers
 
 
-async def exchange(
+async def send_following_redirects(
     client: httpx.AsyncClient,
     request: httpx.Request,
     credentials: Credentials,
     *,
     content: bytes | None,
-    usual: bool,
+    default_request: bool,
     download: bool = False,
     progress: Progress,
 ) -> httpx.Response:
@@ -219,37 +224,37 @@ async def exchange(
         request: What to send.
         credentials: Added to it for the time it takes.
         content: The request's body, to be sent again after a redirect.
-        usual: Whether it has the usual headers and goes to the usual host.
+        default_request: Whether it has the usual headers and goes to the usual host.
         download: Whether the answer may be a redirect to a file store of another origin.
         progress: Where to note that the server may have received something.
     """
-    abroad = False
+    cross_origin = False
     seen: tuple[httpx.URL, ...] = ()
     for _ in range(_MAX_REDIRECTS):
-        headers = request.headers if abroad else credentials.sign(request, usual)
+        headers = request.headers if cross_origin else credentials.sign(request, default_request)
         response = await _send(client, request, headers, progress)
         if response.status_code not in _REDIRECTS:
             return response
-        target = None if abroad else _redirect(request, response, content)
+        target = None if cross_origin else _redirect(request, response, content)
         if target is not None and request.method not in {"GET", "HEAD"}:
             # What answers a write with a redirect has not carried it out, but one that leads in a
             # circle is no such answer.
             seen = (*seen, request.url)
             target = None if target.url in seen else target
         if target is None and download:
-            target, abroad = _cross_origin_request(request, response), True
+            target, cross_origin = _cross_origin_request(request, response), True
         if target is None:
             return response
         await close(response)
         request = target
-    headers = request.headers if abroad else credentials.sign(request, usual)
+    headers = request.headers if cross_origin else credentials.sign(request, default_request)
     return await _send(client, request, headers, progress)
 
 
 async def _send(
     client: httpx.AsyncClient, request: httpx.Request, headers: httpx.Headers, progress: Progress
 ) -> httpx.Response:
-    bare = request.headers
+    unsigned_headers = request.headers
     request.headers = headers
     sent, accepted = progress.sent, progress.accepted
     progress.sent = progress.accepted = True
@@ -260,24 +265,24 @@ async def _send(
         return response
     except httpx.HTTPError as error:
         # An event hook of the user's client runs after the answer, and may raise the same.
-        hooked = client.event_hooks["response"]
-        full = isinstance(error, httpx.LocalProtocolError) and _no_stream_was_free(error)
-        if (full or isinstance(error, UNSENT)) and not hooked:
+        has_response_hook = client.event_hooks["response"]
+        no_free_stream = isinstance(error, httpx.LocalProtocolError) and _is_too_many_streams(error)
+        if (no_free_stream or isinstance(error, NOT_SENT_ERRORS)) and not has_response_hook:
             progress.sent, progress.accepted = sent, accepted
-        if full:
+        if no_free_stream:
             refused = httpx.PoolTimeout("the server allows no more streams on the connection")
             raise refused from error
         raise
     except Exception as error:
-        failed = typed(error, client, of_httpx=_sends_itself(client, request))
-        if failed is None:
+        error_to_raise = normalize_error(error, client, of_httpx=_is_plain_client(client, request))
+        if error_to_raise is None:
             raise
-        raise failed from error
+        raise error_to_raise from error
     finally:
-        request.headers = bare
+        request.headers = unsigned_headers
 
 
-def _no_stream_was_free(error: BaseException | None) -> bool:
+def _is_too_many_streams(error: BaseException | None) -> bool:
     """Return whether a request was not sent, as its HTTP/2 connection had too many others."""
     while error is not None:
         # h2 is imported by httpcore where it is needed; its own exception is the argument of
@@ -323,8 +328,8 @@ def _cross_origin_request(request: httpx.Request, response: httpx.Response) -> h
     plain = url.scheme == "http" and request.url.scheme == "http"
     if not (url.scheme == "https" or plain):
         return None
-    kept = [name for name in _FORWARDED_HEADERS if name in request.headers]
-    headers = httpx.Headers({name: request.headers[name] for name in kept})
+    forwarded = [name for name in _FORWARDED_HEADERS if name in request.headers]
+    headers = httpx.Headers({name: request.headers[name] for name in forwarded})
     headers["Host"] = url.netloc.decode("ascii")
     headers["Accept"] = "*/*"
     return build_request("GET", url, headers, None, request.extensions)
@@ -340,13 +345,13 @@ def build_request(
     """Return a request. `headers` hold its `Host` already, which spares httpx much of its work."""
     if content is None:
         request = httpx.Request(
-            method, url, headers=headers, stream=_EMPTY, extensions={**extensions}
+            method, url, headers=headers, stream=_EMPTY_BODY, extensions={**extensions}
         )
         if method in {"POST", "PUT", "PATCH"}:
             request.headers["Content-Length"] = "0"
         return request
     request = httpx.Request(
-        method, url, headers=headers, stream=_Body(content), extensions={**extensions}
+        method, url, headers=headers, stream=_RequestBody(content), extensions={**extensions}
     )
     request.headers["Content-Length"] = str(len(content))
     request.read()
@@ -384,10 +389,10 @@ async def read_bounded(
     except (httpx.HTTPError, ResponseTooLargeError):
         raise
     except Exception as error:
-        failed = typed(error, of_httpx=comes_from_httpx(response))
-        if failed is None:
+        error_to_raise = normalize_error(error, of_httpx=is_network_response(response))
+        if error_to_raise is None:
             raise
-        raise failed from error
+        raise error_to_raise from error
     finally:
         await close(response)
     return _copy(response, content)
@@ -399,24 +404,24 @@ async def read_error(response: httpx.Response, limit: int | None) -> httpx.Respo
     Returns:
         The response, read; its extensions have `CUT` where there was more.
     """
-    most = _MAX_ERROR if limit is None else min(limit, _MAX_ERROR)
+    max_bytes = _MAX_ERROR_BYTES if limit is None else min(limit, _MAX_ERROR_BYTES)
     try:
         if response.is_closed:
-            content, whole = response.content, len(response.content) <= most
+            content, whole = response.content, len(response.content) <= max_bytes
         else:
-            content, whole = await _collect_beginning(response, most)
+            content, whole = await _collect_beginning(response, max_bytes)
     except httpx.HTTPError:
         raise
     except Exception as error:
-        failed = typed(error, of_httpx=comes_from_httpx(response))
-        if failed is None:
+        error_to_raise = normalize_error(error, of_httpx=is_network_response(response))
+        if error_to_raise is None:
             raise
-        raise failed from error
+        raise error_to_raise from error
     finally:
         await close(response)
-    copy = _copy(response, content[:most])
+    copy = _copy(response, content[:max_bytes])
     if not whole:
-        copy.extensions[CUT] = most
+        copy.extensions[TRUNCATED] = max_bytes
     return copy
 
 
@@ -432,7 +437,7 @@ async def _collect(response: httpx.Response, limit: int | None) -> tuple[bytes, 
     return body.getvalue(), True
 
 
-async def _collect_beginning(response: httpx.Response, most: int) -> tuple[bytes, bool]:
+async def _collect_beginning(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
     """Return the body, and whether it is no larger than `most`; where it is, its beginning.
 
     It is decompressed in small steps: a few kilobytes can stand for hundreds of megabytes.
@@ -444,39 +449,41 @@ async def _collect_beginning(response: httpx.Response, most: int) -> tuple[bytes
     received = 0
     async for chunk in response.aiter_raw():
         received += len(chunk)
-        for piece in _decompressed(decoders, chunk):
+        for piece in _decompress(decoders, chunk):
             body.write(piece)
-            if body.tell() > most:
+            if body.tell() > max_bytes:
                 return body.getvalue(), False
-        if received > 2 * most:  # compressed, it is no larger than that
+        if received > 2 * max_bytes:  # compressed, it is no larger than that
             return body.getvalue(), False
-    for piece in _flushed(decoders):
+    for piece in _flush(decoders):
         body.write(piece)
-        if body.tell() > most:
+        if body.tell() > max_bytes:
             return body.getvalue(), False
     return body.getvalue(), True
 
 
-def _decompressed(decoders: list[Any], data: bytes) -> Iterator[bytes]:
+def _decompress(decoders: list[Any], data: bytes) -> Iterator[bytes]:
     """Yield what compressed data stands for, in pieces that are not large."""
     if not decoders or type(decoders[0]).__name__ == "IdentityDecoder":
         yield data
         return
-    for start in range(0, len(data), _STEP):
-        yield from _decompressed(decoders[1:], decoders[0].decode(data[start : start + _STEP]))
+    for start in range(0, len(data), _DECOMPRESS_CHUNK):
+        yield from _decompress(
+            decoders[1:], decoders[0].decode(data[start : start + _DECOMPRESS_CHUNK])
+        )
 
 
-def _flushed(decoders: list[Any]) -> Iterator[bytes]:
+def _flush(decoders: list[Any]) -> Iterator[bytes]:
     """Yield what the decoders have kept back, at the end of the data."""
     for at, decoder in enumerate(decoders):
-        yield from _decompressed(decoders[at + 1 :], decoder.flush())
+        yield from _decompress(decoders[at + 1 :], decoder.flush())
 
 
 def _copy(response: httpx.Response, content: bytes) -> httpx.Response:
     """Return the same response with its body read, and so no longer compressed."""
     copy = httpx.Response(
         response.status_code,
-        headers=headers_without(response, _OF_THE_BODY),
+        headers=headers_without(response, _BODY_HEADERS),
         content=content,
         request=response.request,
         extensions={**response.extensions},
@@ -491,7 +498,7 @@ async def close(response: httpx.Response) -> None:
     try:
         await response.aclose()
     except Exception as error:
-        if typed(error, of_httpx=comes_from_httpx(response)) is None:
+        if normalize_error(error, of_httpx=is_network_response(response)) is None:
             raise
 
 

@@ -18,16 +18,32 @@ from asyncposthog.redact import mask_target
 from asyncposthog.transport.encoding.multipart import encode_multipart
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
-from .call import Context, Job, httpx_timeouts, out_of_time, patience, send_with, set_deadline
-from .client_pool import ClientPool, HeldStream, Lease, Sharing, close_all, hand_over
+from .call import (
+    ClientContext,
+    InFlightCall,
+    attempt_timeout,
+    httpx_timeouts,
+    send_on_lease,
+    set_deadline,
+    timeout_error,
+)
+from .client_pool import ClientPool, Lease, LeasedStream, Sharing, close_all, hand_to_caller
 from .clock import Clock, SystemClock
 from .connection_gate import ConnectionGate
-from .errors import classify, redact_response, translate
-from .exchange import CUT, UNSENT, Progress, build_request, close, read_bounded, read_error
-from .limiter import KeyRateLimits, Limiter, Passage
+from .errors import classify_failure, from_httpx_error, redact_response
+from .exchange import (
+    NOT_SENT_ERRORS,
+    TRUNCATED,
+    Progress,
+    build_request,
+    close,
+    read_bounded,
+    read_error,
+)
+from .limiter import Admission, KeyRateLimits, Limiter
 from .middleware import compose
-from .native_cancellation import scoped
-from .retry import Course, Policy, run
+from .native_cancellation import shield_from_native_cancellation
+from .retry import Policy, RetryContext, retry_call
 from .retry_budget import RetryBudget
 
 __all__ = ["Transport"]
@@ -70,13 +86,13 @@ class Transport:
         self._limiter_owned = limiter_owned
         self.clock = clock or SystemClock()
         self._retry_budget = None if retry_budget is None else RetryBudget(retry_budget, self.clock)
-        self._token: object = None
+        self._event_loop_token: object = None
         self._closed = False
         self._cancelled = False
         self._active_calls = 0
         self._scopes: set[anyio.CancelScope] = set()
         self._streams = 0
-        self._ended: anyio.Event | None = None
+        self._idle_event: anyio.Event | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -95,17 +111,17 @@ class Transport:
                 suggestion="Make the call inside `async with`, or build a new AsyncPostHog.",
             )
 
-    def budget(self, base: str, key: str) -> KeyRateLimits | None:
+    def rate_limits_for(self, base: str, key: str) -> KeyRateLimits | None:
         """Return the rate limits of a key on a host; None: there are none."""
         if self._limiter is None and self._make_limiter is not None:
             self._limiter = self._make_limiter()
-        return None if self._limiter is None else self._limiter.budget(base, key)
+        return None if self._limiter is None else self._limiter.for_key(base, key)
 
     def _check_loop(self) -> None:
         token = current_token()
-        if self._token is None:
-            self._token = token
-        elif token != self._token:
+        if self._event_loop_token is None:
+            self._event_loop_token = token
+        elif token != self._event_loop_token:
             raise EventLoopError(
                 "The client was first used in another event loop, and its connections live there.",
                 suggestion="Build one AsyncPostHog for each event loop.",
@@ -113,15 +129,15 @@ class Transport:
 
     async def send(
         self,
-        context: Context,
+        context: ClientContext,
         operation: Operation,
         request: PreparedRequest,
         policy: Policy,
         *,
-        repeatable: bool,
+        retry_safe: bool,
         stream: bool = False,
         on_sent: Callable[[], None] | None = None,
-        began: float | None = None,
+        started_at: float | None = None,
     ) -> httpx.Response:
         """Send a request, repeating it where that is sound, and return the successful answer.
 
@@ -130,11 +146,11 @@ class Transport:
             operation: What is called.
             request: What to send.
             policy: The call's patience.
-            repeatable: Whether doing it twice has the effect of doing it once.
+            retry_safe: Whether doing it twice has the effect of doing it once.
             stream: Whether to leave the body unread. The caller then has to close the answer,
                 and to call `finished`.
             on_sent: Told when an attempt goes on the wire.
-            began: When the call began, by the clock; None: now.
+            started_at: When the call began, by the clock; None: now.
 
         Raises:
             PostHogError: Anything that went wrong, after the last attempt.
@@ -142,60 +158,64 @@ class Transport:
         self.check_open()
         self._check_loop()
         self._active_calls += 1
-        job: Job | None = None
+        call: InFlightCall | None = None
         try:
             if request.multipart is not None:
                 request = await self._read_files(request)
-            if began is None:
-                began = self.clock.monotonic()
-            job = Job(context, operation, request, policy, stream, began, on_sent=on_sent)
-            if context.budget is not None:
-                job.passage = context.budget.passage(operation, request)
-                job.passage.patience = policy.max_retry_after
-            if job.passage is not None and job.passage.holds:
-                response = await self._held(job, job.passage, repeatable)
+            if started_at is None:
+                started_at = self.clock.monotonic()
+            call = InFlightCall(
+                context, operation, request, policy, stream, started_at, on_sent=on_sent
+            )
+            if context.rate_limits is not None:
+                call.admission = context.rate_limits.admission(operation, request)
+                call.admission.max_block_seconds = policy.max_retry_after
+            if call.admission is not None and call.admission.needs_query_slot:
+                response = await self._send_in_query_slot(call, call.admission, retry_safe)
             else:
-                response = await self._send_with_retries(job, repeatable)
+                response = await self._send_with_retries(call, retry_safe)
             if stream:
-                await hand_over(response, job.held)
+                await hand_to_caller(response, call.open_streams)
                 self._streams += 1
             return response
         finally:
             self._active_calls -= 1
             self._notify_idle()
-            if job is not None and job.held:
-                await close_all(job.held)
+            if call is not None and call.open_streams:
+                await close_all(call.open_streams)
 
-    async def _held(self, job: Job, passage: Passage, repeatable: bool) -> httpx.Response:
+    async def _send_in_query_slot(
+        self, call: InFlightCall, admission: Admission, retry_safe: bool
+    ) -> httpx.Response:
         """Make a call that holds something for as long as it takes."""
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
-                passage.within = self._remaining(job)
-                async with passage.hold():
-                    return await self._send_with_retries(job, repeatable)
+                admission.timeout = self._remaining(call)
+                async with admission.query_slot():
+                    return await self._send_with_retries(call, retry_safe)
         finally:
             self._scopes.discard(scope)
-        raise self._cancellation_error(job)
+        raise self._cancellation_error(call)
 
-    async def _send_with_retries(self, job: Job, repeatable: bool) -> httpx.Response:
+    async def _send_with_retries(self, call: InFlightCall, retry_safe: bool) -> httpx.Response:
         """Make a call: one attempt, and the repeats that follow from it."""
         try:
-            return await self._attempt(job, 1)
+            return await self._attempt(call, 1)
         except PostHogError as error:
             first = error
         # Outside of the handler: later failures are not consequences of this one.
-        return await self._repeat(job, repeatable, first)
+        return await self._retry(call, retry_safe, first)
 
-    def finished(self) -> None:
+    def release_stream(self) -> None:
         """Note that the answer of a call with `stream` was read, or given up."""
         self._streams -= 1
         self._notify_idle()
 
     def _notify_idle(self) -> None:
-        if self._ended is not None:
-            self._ended.set()
+        if self._idle_event is not None:
+            self._idle_event.set()
 
     async def aclose(self, *, cancel: bool = False, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Refuse new calls, wait for running ones, and close the connections.
@@ -224,18 +244,18 @@ class Transport:
                 with anyio.move_on_after(5.0, shield=True):
                     await self._limiter.aclose()
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Refuse new calls, after the event loop of the earlier ones, and all it held, has gone."""
         self._closed = self._cancelled = True
         if self._owned:
-            self._pool.forget()
+            self._pool.discard()
 
     async def _wait_until_idle(self, *, streams: bool) -> None:
         """Wait until no call is under way, nor, if asked for, an answer being read."""
         while self._active_calls or (streams and self._streams):
-            if self._ended is None or self._ended.is_set():
-                self._ended = anyio.Event()
-            await self._ended.wait()
+            if self._idle_event is None or self._idle_event.is_set():
+                self._idle_event = anyio.Event()
+            await self._idle_event.wait()
 
     async def _read_files(self, request: PreparedRequest) -> PreparedRequest:
         assert request.multipart is not None
@@ -243,196 +263,202 @@ class Transport:
         headers = (*request.headers, ("Content-Type", media))
         return PreparedRequest(request.method, request.target, headers, content)
 
-    async def _repeat(self, job: Job, repeatable: bool, first: PostHogError) -> httpx.Response:
+    async def _retry(
+        self, call: InFlightCall, retry_safe: bool, first: PostHogError
+    ) -> httpx.Response:
         from asyncposthog.errors.from_response import is_query
 
-        course = Course(
-            policy=job.policy,
-            classify=lambda error: classify(error, job.progress),
-            repeatable=repeatable,
-            query=is_query(job.operation),
+        context = RetryContext(
+            policy=call.policy,
+            classify_failure=lambda error: classify_failure(error, call.progress),
+            retry_safe=retry_safe,
+            query=is_query(call.operation),
             clock=self.clock,
-            operation=job.operation.id,
-            request=request_info(job.request),
-            on_retry=job.context.on_retry,
-            began=job.began,
-            budget=self._retry_budget,
+            operation=call.operation.id,
+            request=request_info(call.request),
+            on_retry=call.context.on_retry,
+            started_at=call.started_at,
+            retry_budget=self._retry_budget,
         )
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
-                return await run(partial(self._attempt, job), course, first)
+                return await retry_call(partial(self._attempt, call), context, first)
         finally:
             self._scopes.discard(scope)
-        raise self._cancellation_error(job)
+        raise self._cancellation_error(call)
 
-    async def _attempt(self, job: Job, number: int) -> httpx.Response:
+    async def _attempt(self, call: InFlightCall, number: int) -> httpx.Response:
         """Make one attempt, within its own time and that of the call."""
-        job.attempt = number
-        job.progress = Progress()
-        passage = job.passage
+        call.attempt = number
+        call.progress = Progress()
+        admission = call.admission
         # Waiting to be admitted takes of the call's time, not of the attempt's; and the limiter
         # knows earlier than a deadline does that it cannot be met.
-        bound = self._attempt_timeout(job) if passage is None else inf
-        scope = job.scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
-        job.queued = None
+        bound = self._attempt_timeout(call) if admission is None else inf
+        scope = call.scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
+        call.queue_position = None
         self._scopes.add(scope)
         try:
             with scope:
-                if passage is None:
-                    return await self._perform(job)
-                passage.within = self._remaining(job)
-                async with passage:
-                    scope.deadline = anyio.current_time() + self._attempt_timeout(job)
-                    return await self._perform(job)
+                if admission is None:
+                    return await self._perform(call)
+                admission.timeout = self._remaining(call)
+                async with admission:
+                    scope.deadline = anyio.current_time() + self._attempt_timeout(call)
+                    return await self._perform(call)
         except httpx.HTTPError as error:
-            failed = self._translated(error, job)
+            error_to_raise = self._translate_error(error, call)
         except PostHogError:
-            if job.held:
+            if call.open_streams:
                 # Middleware returned an error in place of an answer it has had.
-                await close_all(job.held)
+                await close_all(call.open_streams)
             raise
         else:
-            failed = self._cancellation_error(job)
+            error_to_raise = self._cancellation_error(call)
         finally:
             self._scopes.discard(scope)
-        if job.held:
+        if call.open_streams:
             # Middleware failed with an answer in hand: nobody else will close it.
-            await close_all(job.held)
+            await close_all(call.open_streams)
         try:
-            raise failed
+            raise error_to_raise
         finally:
-            del failed
+            del error_to_raise
 
-    def _translated(self, error: httpx.HTTPError, job: Job) -> PostHogError:
-        info, context = request_info(job.request), job.context
-        return translate(error, context.hosts.app, context.redactor, job.operation.id, info)
+    def _translate_error(self, error: httpx.HTTPError, call: InFlightCall) -> PostHogError:
+        info, context = request_info(call.request), call.context
+        return from_httpx_error(error, context.hosts.app, context.redactor, call.operation.id, info)
 
-    def _remaining(self, job: Job) -> float | None:
+    def _remaining(self, call: InFlightCall) -> float | None:
         """Return the seconds that are left of the call's own time."""
-        deadline = job.policy.deadline
-        return deadline and max(0.0, job.began + deadline - self.clock.monotonic())
+        deadline = call.policy.deadline
+        return deadline and max(0.0, call.started_at + deadline - self.clock.monotonic())
 
-    def _attempt_timeout(self, job: Job) -> float:
+    def _attempt_timeout(self, call: InFlightCall) -> float:
         """Return the seconds an attempt has: its own, or what is left of the call's."""
-        bound, left = patience(job), self._remaining(job)
-        job.overall = left is not None and (bound is None or left <= bound)
-        if left is not None and job.overall:
+        bound, left = attempt_timeout(call), self._remaining(call)
+        call.deadline_first = left is not None and (bound is None or left <= bound)
+        if left is not None and call.deadline_first:
             return left
         return inf if bound is None else bound
 
-    async def _perform(self, job: Job) -> httpx.Response:
+    async def _perform(self, call: InFlightCall) -> httpx.Response:
         """Send one attempt through the middleware, and raise what its answer stands for."""
-        context = job.context
+        context = call.context
         if context.middleware:
-            request = self._build(job)
+            request = self._build(call)
             request.read()
-            operation = job.operation
+            operation = call.operation
             request.extensions["asyncposthog"] = {
                 "operation": operation.id,
                 "path": operation.path,
-                "attempt": job.attempt,
+                "attempt": call.attempt,
             }
-            response = await compose(context.middleware, partial(self._transmit, job))(request)
+            response = await compose(context.middleware, partial(self._transmit, call))(request)
         else:
-            response = await self._transmit(job)
+            response = await self._transmit(call)
         if response.status_code < 300 or response.status_code == 304:
             if self._retry_budget is not None:
                 self._retry_budget.deposit()
             return response
-        raise await self._failure(job, response)
+        raise await self._status_error(call, response)
 
-    def _build(self, job: Job) -> httpx.Request:
-        prepared = job.request
-        headers = job.context.headers
+    def _build(self, call: InFlightCall) -> httpx.Request:
+        prepared = call.request
+        headers = call.context.headers
         if prepared.headers:
             headers = headers.copy()
             headers.update(prepared.headers)
         return build_request(
             prepared.method,
-            job.context.hosts.app + prepared.target,
+            call.context.hosts.app + prepared.target,
             headers,
             prepared.content,
-            {"timeout": httpx_timeouts(patience(job))},
+            {"timeout": httpx_timeouts(attempt_timeout(call))},
         )
 
-    async def _transmit(self, job: Job, request: httpx.Request | None = None) -> httpx.Response:
+    async def _transmit(
+        self, call: InFlightCall, request: httpx.Request | None = None
+    ) -> httpx.Response:
         """Send a request when there is a connection for it.
 
         Args:
-            job: The call.
+            call: The call.
             request: What middleware has sent on; None: it is still to be built.
         """
-        while job.held:
+        while call.open_streams:
             # Middleware asks for another answer: the call never holds two connections, lest it
             # waits for itself.
-            await job.held[-1].supersede()
-            job.held.pop()
+            await call.open_streams[-1].close_for_replacement()
+            call.open_streams.pop()
         # The permit for a connection is taken last. Whoever holds one waits for nothing else, so
         # that no two calls can wait for each other: not for a query slot, the limiter, middleware
         # (which may make calls of its own), or the pause before a repeat. The limiter counts an
         # admitted attempt as in flight from its admission to its answer, and forgets one that was
         # not sent: waiting here after the admission cannot make it send too many.
         if self._gate is not None and not self._gate.try_acquire():
-            await self._wait_for_connection(job, self._gate)
-        lease = await self._lease(job)
+            await self._wait_for_connection(call, self._gate)
+        lease = await self._lease(call)
         if lease.guarded:
-            return await scoped(partial(self._exchange, job, lease, request))
-        return await self._exchange(job, lease, request)
+            return await shield_from_native_cancellation(
+                partial(self._exchange, call, lease, request)
+            )
+        return await self._exchange(call, lease, request)
 
     async def _exchange(
-        self, job: Job, lease: Lease, request: httpx.Request | None
+        self, call: InFlightCall, lease: Lease, request: httpx.Request | None
     ) -> httpx.Response:
         """Put a request on the wire, and read the answer unless it is to be streamed."""
-        context, prepared, passage = job.context, job.request, job.passage
+        context, prepared, admission = call.context, call.request, call.admission
         verbose = logger.isEnabledFor(logging.DEBUG)
-        began = self.clock.monotonic() if verbose else 0.0
-        usual = request is None and prepared.method == "GET" and not prepared.headers
+        started_at = self.clock.monotonic() if verbose else 0.0
+        default_request = request is None and prepared.method == "GET" and not prepared.headers
         response: httpx.Response | None = None
-        intact = False
-        held: HeldStream | None = None
+        reusable = False
+        held: LeasedStream | None = None
         try:
             if self._pool.fixed:
-                await self._pool.sweep()  # what is to be closed still takes a place
+                await self._pool.close_discarded()  # what is to be closed still takes a place
             if request is None:
-                request = self._build(job)  # not earlier: a call that is not sent costs little
-            if passage is not None:
-                passage.sent = True
-            if job.on_sent is not None:
-                job.on_sent()
-            response = await send_with(lease, job, request, usual=usual)
-            if passage is not None:
-                await passage.answered(response.status_code)
+                request = self._build(call)  # not earlier: a call that is not sent costs little
+            if admission is not None:
+                admission.was_sent = True
+            if call.on_sent is not None:
+                call.on_sent()
+            response = await send_on_lease(lease, call, request, default_request=default_request)
+            if admission is not None:
+                await admission.on_response(response.status_code)
             if response.status_code >= 300:
                 response = await read_error(response, context.max_bytes)
-            elif not job.stream:
+            elif not call.stream:
                 response = await read_bounded(
-                    response, context.max_bytes, job.request, job.operation.id
+                    response, context.max_bytes, call.request, call.operation.id
                 )
             else:
-                held = HeldStream(cast("httpx.AsyncByteStream", response.stream), lease)
+                held = LeasedStream(cast("httpx.AsyncByteStream", response.stream), lease)
                 response.stream = held
-                job.held.append(held)
-            intact = True
+                call.open_streams.append(held)
+            reusable = True
         except BaseException as error:
-            if passage is not None and isinstance(error, UNSENT):
-                passage.sent = job.progress.sent
+            if admission is not None and isinstance(error, NOT_SENT_ERRORS):
+                admission.was_sent = call.progress.sent
             if verbose:
-                self._log_attempt(job, request, began, type(error).__name__)
+                self._log_attempt(call, request, started_at, type(error).__name__)
             if response is not None and not response.is_closed:
                 with anyio.CancelScope(shield=True):
                     await close(response)
             raise
         finally:
-            if held is None or not intact:
-                lease.end(intact)
-            await self._pool.sweep()
+            if held is None or not reusable:
+                lease.release(reusable)
+            await self._pool.close_discarded()
         if verbose:
-            self._log_attempt(job, request, began, str(response.status_code))
+            self._log_attempt(call, request, started_at, str(response.status_code))
         return response
 
-    async def _wait_for_connection(self, job: Job, gate: ConnectionGate) -> None:
+    async def _wait_for_connection(self, call: InFlightCall, gate: ConnectionGate) -> None:
         """Wait for a permit; the attempt's own time starts when there is one.
 
         The wait takes of the call's time. Without a deadline it goes on as long as calls are
@@ -441,34 +467,34 @@ class Transport:
         Raises:
             TimeoutError: None was.
         """
-        job.queued = gate.waiting
-        left, wait = self._remaining(job), patience(job)
+        call.queue_position = gate.waiting
+        left, wait = self._remaining(call), attempt_timeout(call)
         if left == 0:
-            job.overall = True
-            raise self._cancellation_error(job)
+            call.deadline_first = True
+            raise self._cancellation_error(call)
         if left is None:
-            job.overall = False
-            set_deadline(job, inf)  # until there is a permit
-        elif (not job.overall or job.passage is not None) and set_deadline(job, left):
-            job.overall = True
+            call.deadline_first = False
+            set_deadline(call, inf)  # until there is a permit
+        elif (not call.deadline_first or call.admission is not None) and set_deadline(call, left):
+            call.deadline_first = True
         if left is not None and (wait is None or left <= wait):
             wait = None  # the deadline comes first: a second timer would only cost
         if not await gate.acquire(wait):
-            job.overall = False
-            raise self._cancellation_error(job)
-        job.queued = None
-        set_deadline(job, self._attempt_timeout(job))
+            call.deadline_first = False
+            raise self._cancellation_error(call)
+        call.queue_position = None
+        set_deadline(call, self._attempt_timeout(call))
 
-    async def _lease(self, job: Job) -> Lease:
+    async def _lease(self, call: InFlightCall) -> Lease:
         """Return a client for an attempt that has a permit; without one, give that back."""
         try:
-            lease = await self._pool.take(job.context.hosts.app, alone=job.downloads)
+            lease = await self._pool.acquire(call.context.hosts.app, exclusive=call.downloads)
         except BaseException:
             if self._gate is not None:
                 self._gate.release()
             raise
         if lease.client.is_closed:
-            lease.end(intact=True)
+            lease.release(reusable=True)
             raise ClosedError(
                 "The http_client given to AsyncPostHog was closed.",
                 suggestion="Keep it open as long as the AsyncPostHog that uses it.",
@@ -476,62 +502,64 @@ class Transport:
         return lease
 
     def _log_attempt(
-        self, job: Job, request: httpx.Request | None, began: float, outcome: str
+        self, call: InFlightCall, request: httpx.Request | None, started_at: float, outcome: str
     ) -> None:
         """Write a line about an attempt: no header, no body, and no words of an exception."""
-        method, path = job.request.method, job.request.target
+        method, path = call.request.method, call.request.target
         if request is not None:
             method, path = request.method, request.url.raw_path.decode("ascii", "replace")
         logger.debug(
             "%s %s: %s in %.0f ms, attempt %d, %s",
             method,
-            job.context.redactor(mask_target(path)),
+            call.context.redactor(mask_target(path)),
             outcome,
-            (self.clock.monotonic() - began) * 1000,
-            job.attempt,
-            "no limit" if job.passage is None else job.passage.buckets,
+            (self.clock.monotonic() - started_at) * 1000,
+            call.attempt,
+            "no limit" if call.admission is None else call.admission.buckets,
         )
 
     def accept_encoding(self) -> str:
         """Return the compressions that the httpx client understands."""
         return self._pool.sample.headers.get("Accept-Encoding", "identity")
 
-    async def _failure(self, job: Job, response: httpx.Response) -> StatusError:
+    async def _status_error(self, call: InFlightCall, response: httpx.Response) -> StatusError:
         # Most programs meet no error: what explains them is loaded when one comes.
-        from asyncposthog.errors.from_response import failure
-        from asyncposthog.errors.suggestions import Facts
+        from asyncposthog.errors.from_response import error_from_response
+        from asyncposthog.errors.suggestions import ErrorContext
 
-        context, hosts = job.context, job.context.hosts
+        context, hosts = call.context, call.context.hosts
         if not response.is_closed:  # a middleware's own
             response = await read_error(response, context.max_bytes)
-        facts = Facts(
+        error_context = ErrorContext(
             app=hosts.app,
             region=hosts.region,
             key_kind=context.key_kind,
             redact=context.redactor,
         )
-        error = failure(
-            job.operation,
-            request_info(job.request),
+        error = error_from_response(
+            call.operation,
+            request_info(call.request),
             response.status_code,
             response.headers,
             response.content,
-            facts,
+            error_context,
             now=self.clock.time(),
         )
-        error.response = redact_response(response, job.request, context.hosts.app, context.redactor)
-        if CUT in response.extensions:
-            cut = f"Only the first {response.extensions[CUT]:,} bytes of its body were read."
+        error.response = redact_response(
+            response, call.request, context.hosts.app, context.redactor
+        )
+        if TRUNCATED in response.extensions:
+            cut = f"Only the first {response.extensions[TRUNCATED]:,} bytes of its body were read."
             error.suggestion = f"{cut} {error.suggestion}"
         return error
 
-    def _cancellation_error(self, job: Job) -> PostHogError:
+    def _cancellation_error(self, call: InFlightCall) -> PostHogError:
         """Return the exception for an attempt that was cancelled by us, not by its caller."""
-        info = request_info(job.request)
+        info = request_info(call.request)
         if self._cancelled:
             return ClosedError(
                 "The client was closed while the call was running.",
-                operation=job.operation.id,
+                operation=call.operation.id,
                 request=info,
             )
-        return out_of_time(job, None if self._gate is None else self._gate.size)
+        return timeout_error(call, None if self._gate is None else self._gate.size)

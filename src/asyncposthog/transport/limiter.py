@@ -8,31 +8,31 @@ from typing import Any, Protocol
 from asyncposthog.operation import Operation
 from asyncposthog.transport.encoding.request import PreparedRequest
 
-__all__ = ["KeyRateLimits", "Limiter", "NoLimiter", "Passage"]
+__all__ = ["Admission", "KeyRateLimits", "Limiter", "NoLimiter"]
 
 
-class Passage(AbstractAsyncContextManager[object], Protocol):
+class Admission(AbstractAsyncContextManager[object], Protocol):
     """The way of one call through the limits.
 
     It is entered for every attempt, which waits until the attempt may go, and left when that was
     answered or has failed; a 429 leaves it as `RateLimitError`.
     """
 
-    within: float | None
+    timeout: float | None
     """Seconds the call may still wait; None: any time. Set before it is entered."""
-    patience: float
+    max_block_seconds: float
     """Seconds for which the server may have closed a limit before the call fails instead of
     waiting. Set before it is entered."""
-    sent: bool
+    was_sent: bool
     """Whether the server may have received the attempt. Set while it is under way."""
 
     @property
-    def holds(self) -> bool:
+    def needs_query_slot(self) -> bool:
         """Whether the call has to `hold` something as well."""
         ...
 
     @property
-    def grace(self) -> float:
+    def extra_timeout(self) -> float:
         """Seconds for which the server may keep an attempt waiting, on top of its own time."""
         ...
 
@@ -41,11 +41,11 @@ class Passage(AbstractAsyncContextManager[object], Protocol):
         """What the last attempt was charged to, for logs."""
         ...
 
-    def hold(self) -> AbstractAsyncContextManager[None]:
+    def query_slot(self) -> AbstractAsyncContextManager[None]:
         """Hold what the call needs from its first attempt to its last."""
         ...
 
-    async def answered(self, status: int) -> None:
+    async def on_response(self, status: int) -> None:
         """Note that an answer begins."""
         ...
 
@@ -53,7 +53,7 @@ class Passage(AbstractAsyncContextManager[object], Protocol):
 class KeyRateLimits(Protocol):
     """The limits of one API key on one host."""
 
-    def passage(self, operation: Operation, request: PreparedRequest) -> Passage:
+    def admission(self, operation: Operation, request: PreparedRequest) -> Admission:
         """Return the way of one call through them."""
         ...
 
@@ -65,7 +65,7 @@ class KeyRateLimits(Protocol):
 class Limiter(Protocol):
     """Decides when attempts may be sent."""
 
-    def budget(self, base: str, key: str) -> KeyRateLimits | None:
+    def for_key(self, base_url: str, api_key: str) -> KeyRateLimits | None:
         """Return the limits of a key on a host; None: there are none."""
         ...
 
@@ -79,7 +79,7 @@ class NoLimiter:
 
     __slots__ = ()
 
-    def budget(self, base: str, key: str) -> None:
+    def for_key(self, base_url: str, api_key: str) -> None:
         """Return that there are no limits."""
 
     async def aclose(self) -> None:

@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 
 import httpx
 
-__all__ = ["CallNext", "Middleware", "check_middleware", "compose", "observe"]
+__all__ = ["CallNext", "Middleware", "compose", "observe", "validate_middleware"]
 
 CallNext: TypeAlias = Callable[[httpx.Request], Awaitable[httpx.Response]]
 """Sends a request on, and returns the answer."""
@@ -44,12 +44,12 @@ def observe(
     return watch
 
 
-async def _call_hook(told: object) -> None:
-    if inspect.isawaitable(told):
-        await told
+async def _call_hook(result: object) -> None:
+    if inspect.isawaitable(result):
+        await result
 
 
-def check_middleware(value: object) -> tuple[Middleware, ...]:
+def validate_middleware(value: object) -> tuple[Middleware, ...]:
     """Return the middleware given by a user.
 
     Raises:

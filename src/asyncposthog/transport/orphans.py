@@ -22,7 +22,7 @@ def transports(client: httpx.AsyncClient) -> list[httpx.AsyncBaseTransport]:
 
 def remove_orphans(client: httpx.AsyncClient) -> list[Any]:
     """Take connections without a request out of the pools of a client, and return them."""
-    found: list[Any] = []
+    orphans: list[Any] = []
     for transport in transports(client):
         pool: Any = getattr(transport, "_pool", None)
         connections: Any = getattr(pool, "_connections", None)
@@ -35,8 +35,8 @@ def remove_orphans(client: httpx.AsyncClient) -> list[Any]:
         orphans = [one for one in listed if id(one) not in assigned and not _usable(one)]
         for one in orphans:
             listed.remove(one)
-        found += orphans
-    return found
+        orphans += orphans
+    return orphans
 
 
 def _usable(connection: Any) -> bool:

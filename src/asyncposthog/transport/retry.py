@@ -16,22 +16,24 @@ from .clock import Clock
 from .retry_budget import RetryBudget
 
 __all__ = [
-    "Course",
     "Failure",
     "GiveUp",
     "OnRetry",
     "Policy",
     "RetryAfter",
+    "RetryContext",
     "RetryDecision",
     "RetryDetails",
     "decide",
-    "run",
+    "retry_call",
 ]
 
 T = TypeVar("T")
 
-FailureKind: TypeAlias = Literal["status", "unsent", "broken", "final"]
-StopReason: TypeAlias = Literal["final", "exhausted", "too_long", "deadline", "spent"]
+FailureKind: TypeAlias = Literal["status", "not_sent", "connection_lost", "permanent"]
+StopReason: TypeAlias = Literal[
+    "not_retryable", "retries_exhausted", "retry_after_too_long", "deadline", "budget_exhausted"
+]
 
 _BASE: Final = 0.5
 _CAP: Final = 8.0
@@ -62,7 +64,7 @@ class Failure:
     retry_after: float | None = None
     timed_out: bool = False
     """Whether it took longer than it may, rather than broke."""
-    undone: bool = False
+    not_executed: bool = False
     """Whether the answer proves that nothing was done: anything may be repeated."""
 
 
@@ -107,58 +109,58 @@ def decide(
     policy: Policy,
     failure: Failure,
     *,
-    repeatable: bool,
+    retry_safe: bool,
     query: bool = False,
     attempt: int,
     elapsed: float,
-    chance: float,
+    jitter: float,
 ) -> RetryDecision:
     """Decide whether a failed attempt is followed by another.
 
     Args:
         policy: The call's patience.
         failure: What went wrong.
-        repeatable: Whether doing the call twice has the effect of doing it once.
+        retry_safe: Whether doing the call twice has the effect of doing it once.
         query: Whether it runs a query: a 504 then says that the query is too slow.
         attempt: The attempt that failed, counted from 1.
         elapsed: Seconds since the call began.
-        chance: A random number from 0 up to 1.
+        jitter: A random number from 0 up to 1.
     """
-    if not _worth_repeating(failure, repeatable, query or not policy.retry_timeouts):
-        return GiveUp("final")
+    if not _worth_repeating(failure, retry_safe, query or not policy.retry_timeouts):
+        return GiveUp("not_retryable")
     if failure.timed_out and not policy.retry_timeouts:
-        return GiveUp("final")
+        return GiveUp("not_retryable")
     if attempt > policy.max_retries:
-        return GiveUp("exhausted")
+        return GiveUp("retries_exhausted")
     floor = failure.retry_after or 0.0
     # Full jitter: clients that failed together do not come back together.
-    delay = max(floor, chance * min(_CAP, _BASE * 2.0 ** min(attempt - 1, 16)))
+    delay = max(floor, jitter * min(_CAP, _BASE * 2.0 ** min(attempt - 1, 16)))
     if floor > policy.max_retry_after:
-        return GiveUp("too_long", floor)
+        return GiveUp("retry_after_too_long", floor)
     if policy.deadline is not None and elapsed + delay >= policy.deadline:
         return GiveUp("deadline", delay)
     return RetryAfter(delay)
 
 
-def _worth_repeating(failure: Failure, repeatable: bool, query: bool) -> bool:
-    if failure.kind == "final":
+def _worth_repeating(failure: Failure, retry_safe: bool, query: bool) -> bool:
+    if failure.kind == "permanent":
         return False
-    if failure.kind == "unsent":
+    if failure.kind == "not_sent":
         return True
-    if failure.kind == "broken":
-        return repeatable
+    if failure.kind == "connection_lost":
+        return retry_safe
     if failure.status not in _RETRIED or (query and failure.status == 504):
         return False
-    return repeatable or failure.undone
+    return retry_safe or failure.not_executed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class RetryContext:
     """What the retry loop knows of one call."""
 
     policy: Policy
-    classify: Callable[[PostHogError], Failure]
-    repeatable: bool
+    classify_failure: Callable[[PostHogError], Failure]
+    retry_safe: bool
     """Whether doing the call twice has the effect of doing it once."""
     query: bool
     """Whether it runs a query."""
@@ -166,27 +168,29 @@ class Course:
     operation: str
     request: RequestInfo
     on_retry: OnRetry | None
-    began: float
+    started_at: float
     """When the call began, by the clock."""
-    budget: RetryBudget | None = None
+    retry_budget: RetryBudget | None = None
     """What all calls together may still repeat; None: it is not bounded."""
 
 
-async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: PostHogError) -> T:
+async def retry_call(
+    attempt: Callable[[int], Awaitable[T]], context: RetryContext, first: PostHogError
+) -> T:
     """Repeat a call whose first attempt has failed, as long as `decide` says so.
 
     The first attempt is made outside, without any of this machinery: most calls succeed.
 
     Args:
         attempt: Makes one attempt, given its number.
-        course: The call, and its patience.
+        context: The call, and its patience.
         first: How the first attempt failed.
 
     Raises:
         PostHogError: The last failure, with all attempts in its history.
     """
-    log = _RetryState(course)
-    if not log.goes_on(first):
+    log = _RetryState(context)
+    if not log.record_failure(first):
         raise first
 
     from tenacity import RetryCallState  # not before something is to be repeated
@@ -198,20 +202,24 @@ async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: Pos
         log.started = True
         raise first
 
-    def goes_on(state: RetryCallState) -> bool:
+    def record_failure(state: RetryCallState) -> bool:
         error = state.outcome and state.outcome.exception()
-        return error is first or (isinstance(error, PostHogError) and log.goes_on(error))
+        return error is first or (isinstance(error, PostHogError) and log.record_failure(error))
 
     def wait(state: RetryCallState) -> float:
-        return log.verdict.delay
+        return log.decision.delay
 
-    async def tell(state: RetryCallState) -> None:
+    async def notify(state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
         if isinstance(error, PostHogError):
-            await log.tell(error)
+            await log.notify(error)
 
     retrying = AsyncRetrying(
-        sleep=course.clock.sleep, retry=goes_on, wait=wait, before_sleep=tell, reraise=True
+        sleep=context.clock.sleep,
+        retry=record_failure,
+        wait=wait,
+        before_sleep=notify,
+        reraise=True,
     )
     return await retrying(step)
 
@@ -219,60 +227,60 @@ async def run(attempt: Callable[[int], Awaitable[T]], course: Course, first: Pos
 class _RetryState:
     """The attempts of one call so far."""
 
-    def __init__(self, course: Course) -> None:
-        self.course = course
+    def __init__(self, context: RetryContext) -> None:
+        self.context = context
         self.history: list[Attempt] = []
-        self.verdict: RetryDecision = GiveUp("final")
+        self.decision: RetryDecision = GiveUp("not_retryable")
         self.started = False
         self.ambiguous = False
         """Whether an earlier attempt may have had its effect although it failed."""
 
-    def goes_on(self, error: PostHogError) -> bool:
+    def record_failure(self, error: PostHogError) -> bool:
         """Note a failure, and decide."""
-        course = self.course
-        elapsed = course.clock.monotonic() - course.began
+        context = self.context
+        elapsed = context.clock.monotonic() - context.started_at
         number = len(self.history) + 1
-        failure = course.classify(error)
-        self.verdict = verdict = decide(
-            course.policy,
+        failure = context.classify_failure(error)
+        self.decision = decision = decide(
+            context.policy,
             failure,
-            repeatable=course.repeatable,
-            query=course.query,
+            retry_safe=context.retry_safe,
+            query=context.query,
             attempt=number,
             elapsed=elapsed,
-            chance=course.clock.random(),
+            jitter=context.clock.random(),
         )
         # A 429 is no outage: the rate limits see to it that it is not asked again too early.
-        if isinstance(verdict, RetryAfter) and error.status != 429 and not self._has_budget():
-            self.verdict = verdict = GiveUp("spent")
-        delay = verdict.delay if isinstance(verdict, RetryAfter) else None
+        if isinstance(decision, RetryAfter) and error.status != 429 and not self._has_budget():
+            self.decision = decision = GiveUp("budget_exhausted")
+        delay = decision.delay if isinstance(decision, RetryAfter) else None
         self.history.append(Attempt(number, _reason(error), error.status, elapsed, delay))
         error.attempts = tuple(self.history)
-        if isinstance(verdict, RetryAfter):
-            self.ambiguous |= failure.kind != "unsent" and not failure.undone
+        if isinstance(decision, RetryAfter):
+            self.ambiguous |= failure.kind != "not_sent" and not failure.not_executed
             return True
-        _explain(error, verdict, course.policy)
-        if self.ambiguous and error.status in {404, 410} and course.request.method == "DELETE":
+        _add_suggestion(error, decision, context.policy)
+        if self.ambiguous and error.status in {404, 410} and context.request.method == "DELETE":
             lost = "An earlier attempt, whose answer was lost, may have deleted it."
             error.suggestion = f"{lost} {error.suggestion}" if error.suggestion else lost
         return False
 
     def _has_budget(self) -> bool:
-        budget = self.course.budget
-        return budget is None or budget.try_withdraw()
+        retry_budget = self.context.retry_budget
+        return retry_budget is None or retry_budget.try_withdraw()
 
-    async def tell(self, error: PostHogError) -> None:
+    async def notify(self, error: PostHogError) -> None:
         """Tell the user's hook what is about to be repeated."""
-        course = self.course
-        if course.on_retry is None:
+        context = self.context
+        if context.on_retry is None:
             return
         last = self.history[-1]
-        result = course.on_retry(
+        result = context.on_retry(
             RetryDetails(
-                operation=course.operation,
-                request=course.request,
+                operation=context.operation,
+                request=context.request,
                 attempt=last.number,
-                delay=self.verdict.delay,
+                delay=self.decision.delay,
                 elapsed=last.elapsed,
                 error=error,
             )
@@ -287,9 +295,9 @@ def _reason(error: PostHogError) -> str:
     return type(error).__name__
 
 
-def _explain(error: PostHogError, stop: GiveUp, policy: Policy) -> None:
+def _add_suggestion(error: PostHogError, stop: GiveUp, policy: Policy) -> None:
     """Say why a failure that is usually repeated was not."""
-    if stop.reason == "too_long":
+    if stop.reason == "retry_after_too_long":
         text = (
             f"The server asks to wait {stop.delay:g} s, longer than max_retry_after "
             f"({policy.max_retry_after:g} s): call again after that."
@@ -299,7 +307,7 @@ def _explain(error: PostHogError, stop: GiveUp, policy: Policy) -> None:
             f"The next attempt would come {stop.delay:.3g} s later, after the deadline of "
             f"{policy.deadline:g} s."
         )
-    elif stop.reason == "spent":
+    elif stop.reason == "budget_exhausted":
         text = (
             "It was not tried again: so many calls fail that repeating them all would only add "
             "to the trouble (retry_budget)."

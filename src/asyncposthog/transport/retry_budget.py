@@ -21,7 +21,7 @@ class RetryBudget:
     it is soon empty, and they fail at their first attempt until some succeed again.
     """
 
-    __slots__ = ("_clock", "_left", "_since", "_size")
+    __slots__ = ("_clock", "_refilled_at", "_size", "_tokens")
 
     def __init__(self, size: int, clock: Clock) -> None:
         """Begin full.
@@ -31,21 +31,21 @@ class RetryBudget:
             clock: Brings back some with time.
         """
         self._size = float(size)
-        self._left = float(size)
+        self._tokens = float(size)
         self._clock = clock
-        self._since = clock.monotonic()
+        self._refilled_at = clock.monotonic()
 
     def deposit(self) -> None:
         """Note that an attempt succeeded."""
-        if self._left < self._size:
-            self._left = min(self._size, self._left + _REFUND)
+        if self._tokens < self._size:
+            self._tokens = min(self._size, self._tokens + _REFUND)
 
     def try_withdraw(self) -> bool:
         """Take one repeat; return False if there is none left."""
         now = self._clock.monotonic()
-        passed, self._since = max(0.0, now - self._since), now
-        self._left = min(self._size, self._left + passed * _PER_SECOND)
-        if self._left < 1.0:
+        elapsed, self._refilled_at = max(0.0, now - self._refilled_at), now
+        self._tokens = min(self._size, self._tokens + elapsed * _PER_SECOND)
+        if self._tokens < 1.0:
             return False
-        self._left -= 1.0
+        self._tokens -= 1.0
         return True

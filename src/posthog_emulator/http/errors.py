@@ -41,6 +41,7 @@ _CODE_AND_DETAIL_BY_STATUS = {
     409: ("conflict", "Conflict."),
     413: ("request_too_large", "The request body is too large."),
     429: ("throttled", "Request was throttled."),
+    # PostHog's own statuses for queries that it stops: too slow, and too large.
     512: (
         "error",
         "Estimated query execution time (120 seconds) is too long. "

@@ -66,7 +66,7 @@ def query_errors(operation: Operation, request: Request) -> Iterator[ApiError]:
         if not values:
             if parameter.required:
                 yield required(parameter.name)
-        elif not parameter.presence and parameter.name not in _PRESENCE_ONLY:
+        elif not parameter.presence_only and parameter.name not in _PRESENCE_ONLY:
             for value in split_array(parameter, values):
                 yield from _value_errors(parameter, value)
             if parameter.type != "array" and len(values) > 1:
@@ -77,7 +77,7 @@ def query_errors(operation: Operation, request: Request) -> Iterator[ApiError]:
     for name in sorted(PAGING_PARAMETERS[operation.pagination.style] & _UNSIGNED - declared.keys()):
         for value in request.query_values(name):
             yield from _value_errors(
-                Parameter(name=name, python_name=name, where="query", type="integer"), value
+                Parameter(name=name, python_name=name, location="query", type="integer"), value
             )
 
 

@@ -21,7 +21,7 @@ LISTS = sorted(
     for op in registry.operations()
     if op.id.endswith(".list")
     and op.api_key_allowed
-    and not any(p.where == "path" or p.required for p in op.parameters)
+    and not any(p.location == "path" or p.required for p in op.parameters)
 )
 
 

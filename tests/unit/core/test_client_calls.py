@@ -16,7 +16,7 @@ from asyncposthog import (
     RequestPreview,
     SchemaDrift,
 )
-from asyncposthog.core.resource import executor_of
+from asyncposthog.core.resource import get_executor
 from tests.helpers.fake_transport import GET, KEY, Server, client
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ async def test_raw() -> None:
 
 async def test_the_executor_hands_over_exchanges() -> None:
     async with client(Server(OK)) as ph:
-        exchange = await executor_of(ph.things).send(GET, (7,), options={"strict": True})
+        exchange = await get_executor(ph.things).send(GET, (7,), options={"strict": True})
         assert exchange.operation is GET
         assert exchange.response.json() == {"id": 1}
 
@@ -136,10 +136,10 @@ async def test_dry_runs() -> None:
         assert found.query == (("a", "1"), ("a", "x y"))
         assert found.body == {"name": "né"}
         assert found.headers == (("X", "1"), ("Content-Type", "application/json"))
-        assert not found.permitted
+        assert not found.allowed
         assert KEY not in repr(found)
         listed = await ph.dry_run(ph.things.list, limit=3)
-        assert (listed.method, listed.query, listed.permitted) == ("GET", (("limit", "3"),), True)
+        assert (listed.method, listed.query, listed.allowed) == ("GET", (("limit", "3"),), True)
         form = await ph.dry_run(ph.things.upload, file=("a.txt", b"x"), note="n")
         assert (form.body, form.files) == ({"note": "n"}, ("a.txt",))
         unknown = await ph.with_options(project_id=None).dry_run(

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncposthog import AsyncPostHog, ConfigurationError, PostHogError, Secret
-from asyncposthog.config import Settings, change, resolve
+from asyncposthog.config import Settings, replace_settings, resolve_settings
 
 KEY = "phx_abc"
 ORGANIZATION = "01902f5c-0000-7000-8000-00000000abcd"
 
 
 def settings(environ: dict[str, str] | None = None, **arguments: Any) -> Settings:
-    return resolve({"api_key": KEY, **arguments}, environ or {})
+    return resolve_settings({"api_key": KEY, **arguments}, environ or {})
 
 
 def test_environment_fills_what_arguments_leave_out() -> None:
-    found = resolve(
+    found = resolve_settings(
         {},
         {
             "POSTHOG_PERSONAL_API_KEY": "phx_env",
@@ -41,7 +41,7 @@ def test_environment_fills_what_arguments_leave_out() -> None:
 
 
 def test_second_names_of_variables() -> None:
-    found = resolve(
+    found = resolve_settings(
         {}, {"POSTHOG_API_KEY": "phx_2", "POSTHOG_API_URL": "https://ph.example.org/api"}
     )
     assert found.api_key.reveal() == "phx_2"
@@ -55,7 +55,7 @@ def test_first_names_win_and_empty_ones_do_not_count() -> None:
         "POSTHOG_HOST": "",
         "POSTHOG_API_URL": "https://eu.posthog.com",
     }
-    found = resolve({}, environ)
+    found = resolve_settings({}, environ)
     assert found.api_key.reveal() == "phx_1"
     assert found.hosts.region == "eu"
 
@@ -87,7 +87,7 @@ def test_arguments_win() -> None:
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
     environ = {"POSTHOG_API_KEY": "phx_env", variable: value}
     with pytest.raises(ConfigurationError, match=f"^{variable} in the environment: ") as caught:
-        resolve({}, environ)
+        resolve_settings({}, environ)
     assert caught.value.suggestion
     assert "phx_private" not in str(caught.value)
 
@@ -210,7 +210,7 @@ def test_refused_keys(key: str, says: str) -> None:
 
 def test_no_key_says_what_to_set() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        resolve({"region": "eu"}, {})
+        resolve_settings({"region": "eu"}, {})
     assert "POSTHOG_PERSONAL_API_KEY" in str(caught.value)
     assert "https://eu.posthog.com/settings/user-api-keys" in str(caught.value)
     assert isinstance(caught.value, PostHogError)
@@ -336,6 +336,6 @@ def test_own_headers_are_not_shown() -> None:
 
 
 def test_changes_are_checked_as_well() -> None:
-    assert change(settings(), {"project_id": "9"}).project_id == 9
+    assert replace_settings(settings(), {"project_id": "9"}).project_id == 9
     with pytest.raises(ConfigurationError):
-        change(settings(), {"project_id": "@current"})
+        replace_settings(settings(), {"project_id": "@current"})

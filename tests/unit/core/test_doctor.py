@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from asyncposthog import Check, ClosedError, Diagnosis
-from asyncposthog.doctor import holds
+from asyncposthog.doctor import scope_granted
 from tests.helpers.fake_transport import KEY, client
 
 pytestmark = pytest.mark.anyio
@@ -200,7 +200,7 @@ async def test_scopes() -> None:
     ],
 )
 def test_what_scopes_hold(held: set[str], needed: str, enough: bool) -> None:
-    assert holds(held, needed) is enough
+    assert scope_granted(held, needed) is enough
 
 
 async def test_keys_of_other_kinds() -> None:

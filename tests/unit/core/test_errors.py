@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from asyncposthog import errors
-from asyncposthog.errors import Attempt, PostHogError, RequestInfo, clip
+from asyncposthog.errors import Attempt, PostHogError, RequestInfo, shorten
 from tests.helpers.fake_transport import KEY, Server, client
 
 CLASSES = [
@@ -80,9 +80,9 @@ def test_they_are_what_python_has_already() -> None:
 
 
 def test_clipping() -> None:
-    assert clip("a\n  b\t c") == "a b c"
-    assert clip("x" * 501) == "x" * 499 + "…"
-    assert clip("x" * 500) == "x" * 500
+    assert shorten("a\n  b\t c") == "a b c"
+    assert shorten("x" * 501) == "x" * 499 + "…"
+    assert shorten("x" * 500) == "x" * 500
 
 
 @pytest.mark.anyio

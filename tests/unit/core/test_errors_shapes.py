@@ -25,8 +25,8 @@ from asyncposthog import (
     ValidationError,
 )
 from asyncposthog.errors import RequestInfo
-from asyncposthog.errors.from_response import failure, is_query, parse_error_body
-from asyncposthog.errors.suggestions import Facts
+from asyncposthog.errors.from_response import error_from_response, is_query, parse_error_body
+from asyncposthog.errors.suggestions import ErrorContext
 from asyncposthog.operation import Operation
 from tests.helpers.fake_transport import CREATE, GET, QUERY
 
@@ -39,12 +39,14 @@ def fail(
     body: Any = b"",
     operation: Operation = GET,
     headers: dict[str, str] | None = None,
-    facts: Facts | None = None,
+    facts: ErrorContext | None = None,
     path: str = "/api/projects/1/things/7/",
 ) -> StatusError:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     info = RequestInfo(operation.method, path)
-    return failure(operation, info, status, headers or {}, content, facts or Facts(), now=1000.0)
+    return error_from_response(
+        operation, info, status, headers or {}, content, facts or ErrorContext(), now=1000.0
+    )
 
 
 def envelope(code: str, detail: str, type: str = "invalid_request", attr: Any = None) -> Any:

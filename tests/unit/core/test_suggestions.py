@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from asyncposthog import PermissionDeniedError, registry
-from asyncposthog.errors.suggestions import Facts
+from asyncposthog.errors.suggestions import ErrorContext
 from asyncposthog.operation import Operation
 from tests.helpers.fake_transport import GET, QUERY
 
 from .test_errors_shapes import envelope, fail
 
-SELF_HOSTED = Facts(app="https://ph.example.org", region=None)
+SELF_HOSTED = ErrorContext(app="https://ph.example.org", region=None)
 
 
 def denied(detail: str, operation: Operation = GET, body: Any = None) -> PermissionDeniedError:
@@ -29,7 +29,7 @@ def test_a_missing_scope() -> None:
     error = denied("API key missing required scope 'feature_flag:read'", operation)
     assert error.missing_scope == "feature_flag:read"
     assert error.required_scopes == ("feature_flag:read", "cohort:read")
-    assert error.key_usable is True
+    assert error.accepts_api_keys is True
     assert "The key lacks the scope feature_flag:read" in str(error)
     assert "cohort:read as well" in str(error)
     assert "https://us.posthog.com/settings/user-api-keys" in str(error)
@@ -37,20 +37,20 @@ def test_a_missing_scope() -> None:
 
 def test_a_call_no_key_may_make() -> None:
     error = denied("This action does not support personal API key access")
-    assert error.key_usable is False
+    assert error.accepts_api_keys is False
     assert error.missing_scope is None
     assert "No API key may make this call" in str(error)
 
 
 def test_what_the_registry_knows_of_keys() -> None:
     error = denied("You shall not pass.", replace(GET, api_key_allowed=False))
-    assert error.key_usable is False
+    assert error.accepts_api_keys is False
     assert "No API key may make this call" in str(error)
-    assert denied("You shall not pass.").key_usable is None
+    assert denied("You shall not pass.").accepts_api_keys is None
 
 
 @pytest.mark.parametrize(
-    ("detail", "says", "usable"),
+    ("detail", "says", "accepts_api_keys"),
     [
         (
             "This action does not support project secret API key access",
@@ -81,17 +81,17 @@ def test_what_the_registry_knows_of_keys() -> None:
         ("Something new.", "needs the scope thing:read", None),
     ],
 )
-def test_other_refusals(detail: str, says: str, usable: bool | None) -> None:
+def test_other_refusals(detail: str, says: str, accepts_api_keys: bool | None) -> None:
     error = denied(detail)
     assert says in str(error)
-    assert error.key_usable is usable
+    assert error.accepts_api_keys is accepts_api_keys
     assert error.required_scopes == ("thing:read",)
 
 
 def test_a_refusal_that_is_not_posthogs() -> None:
     error = denied("", body=b"Access from your country is not allowed.")
     assert "a proxy or an address rule" in str(error)
-    assert error.key_usable is None
+    assert error.accepts_api_keys is None
 
 
 def test_an_unknown_key() -> None:
@@ -99,7 +99,7 @@ def test_an_unknown_key() -> None:
     us = str(fail(401, wrong))
     assert "a personal API key (phx_) to https://us.posthog.com" in us
     assert "if that is EU, use region='eu'" in us
-    eu = Facts(app="https://eu.posthog.com", region="eu", key_kind="project_secret")
+    eu = ErrorContext(app="https://eu.posthog.com", region="eu", key_kind="project_secret")
     assert "if that is US, use region='us'" in str(fail(401, wrong, facts=eu))
     assert "takes personal API keys (phx_)" in str(fail(401, wrong, facts=eu))
     own = str(fail(401, wrong, facts=SELF_HOSTED))
@@ -123,7 +123,7 @@ def test_an_unknown_key() -> None:
         (
             404,
             envelope("not_found", "Not found."),
-            {"operation": replace(GET, root="instance")},
+            {"operation": replace(GET, owner=None)},
             "may see the object",
         ),
         (404, b"", {"path": "/api/projects/1/things/7"}, "try /api/projects/1/things/7/."),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import Field, RootModel, model_validator
 
 from asyncposthog.decoding import decode, resolve_model
-from asyncposthog.decoding.adapters import adapter
+from asyncposthog.decoding.adapters import get_adapter
 from asyncposthog.errors import DecodeError, SchemaDrift
 from asyncposthog.model import Model
 from asyncposthog.operation import Operation, Pagination, Result
@@ -88,9 +88,9 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         setattr(module, value.__name__, value)
     vars(module)["Shape"] = Shape
     monkeypatch.setitem(sys.modules, "asyncposthog.models", module)
-    adapter.cache_clear()
+    get_adapter.cache_clear()
     yield
-    adapter.cache_clear()
+    get_adapter.cache_clear()
 
 
 GOOD: dict[str, Any] = {

@@ -256,8 +256,8 @@ def test_a_constructed_model_sends_its_constants() -> None:
 
 
 def test_types_that_are_no_models_can_be_read_tolerantly() -> None:
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[list[NamedPet], Lenient()])
-    pets = adapter.validate_python([{"kind": "cat", "lives": None}, {"kind": "fish"}, None])
+    get_adapter: TypeAdapter[Any] = TypeAdapter(Annotated[list[NamedPet], Lenient()])
+    pets = get_adapter.validate_python([{"kind": "cat", "lives": None}, {"kind": "fish"}, None])
     assert pets == [Cat.model_validate({"kind": "cat", "lives": None}), {"kind": "fish"}, None]
     assert [str(d) for d in find_mismatches(pets, list[NamedPet])] == [
         "[0].lives: expected int, got null",

@@ -217,7 +217,7 @@ async def test_repeated_parameters_of_next_stay_repeated_and_presence_ones_stay_
 
     server = Repeating([])
     flag = Parameter(
-        name="include_total", python_name="include_total", where="query", presence=True
+        name="include_total", python_name="include_total", location="query", presence_only=True
     )
     await listing(server, operation("cursor", parameters=(flag,))).collect()
     assert server.queries[1] == {"cursor": "x", "status": ["a", "b"]}
@@ -317,7 +317,7 @@ async def test_a_nested_resource_takes_any_id_in_next() -> None:
 
 
 async def test_projects_themselves_can_be_listed() -> None:
-    op = operation("cursor", path="/api/projects/", root="instance")
+    op = operation("cursor", path="/api/projects/", owner=None)
     server = Fixed(page_of(1, next="http://x/api/projects/?cursor=a"), page_of(2, next=None))
     assert len(await listing(server, op).collect()) == 2
 

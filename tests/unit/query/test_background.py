@@ -253,7 +253,7 @@ async def test_time_is_over_while_polling() -> None:
     async with client(server, clock=clock) as ph:
         with pytest.raises(TimeoutError, match="longer than 3 s") as caught:
             await ph.query("SELECT 1", mode="async", timeout=3)
-    assert caught.value.overall
+    assert caught.value.deadline_exceeded
     assert "timeout=" in (caught.value.suggestion or "")
     assert clock.now == 1003.0
     query_id = sent(server.requests[0])["client_query_id"]

@@ -300,7 +300,7 @@ async def test_raw_and_dry_run() -> None:
         preview = await ph.dry_run(
             ph.query, "SELECT {at}", {"at": datetime(2026, 1, 1, tzinfo=UTC)}
         )
-        assert (preview.method, preview.operation.id, preview.permitted) == (
+        assert (preview.method, preview.operation.id, preview.allowed) == (
             "POST", "query.create", True)  # fmt: skip
         assert preview.body["query"] == {
             "kind": "HogQLQuery",

@@ -13,7 +13,7 @@ import trio.testing
 
 from asyncposthog.errors import RateLimitError
 from asyncposthog.operation import Operation
-from asyncposthog.rate_limits.limiter import KeyLimiter, Passage, RateLimiter
+from asyncposthog.rate_limits.limiter import Admission, KeyLimiter, RateLimiter
 from asyncposthog.rate_limits.limits import Limit
 from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.scheduler import Scheduler
@@ -104,7 +104,7 @@ def limiter(**settings: Any) -> RateLimiter:
 
 def budget(**settings: Any) -> KeyLimiter:
     """Return the budget of one key."""
-    return limiter(**settings).budget(BASE, KEY)
+    return limiter(**settings).for_key(BASE, KEY)
 
 
 def passage(
@@ -114,11 +114,11 @@ def passage(
     target: str | None = None,
     content: bytes | None = None,
     within: float | None = None,
-) -> Passage:
+) -> Admission:
     """Return the way of one call through the limits."""
     path = target or called.path.replace("{project_id}", "1")
-    made = limits.passage(called, PreparedRequest(called.method, path, content=content))
-    made.within = within
+    made = limits.admission(called, PreparedRequest(called.method, path, content=content))
+    made.timeout = within
     return made
 
 
@@ -128,9 +128,9 @@ async def call(
     """Make one successful request; return when it went."""
     async with passage(limits, called, **settings) as entered:
         went = anyio.current_time()
-        entered.sent = True
+        entered.was_sent = True
         await anyio.sleep(latency)
-        await entered.answered(200)
+        await entered.on_response(200)
     return went
 
 
@@ -148,8 +148,8 @@ async def refused(
     code = settings.pop("code", "throttled")
     try:
         async with passage(limits, called, **settings) as entered:
-            entered.sent = True
-            await entered.answered(429)
+            entered.was_sent = True
+            await entered.on_response(429)
             raise refusal(seconds, code)
     except RateLimitError as error:
         assert error.status == 429  # noqa: PT017

@@ -148,7 +148,7 @@ async def test_those_who_wait_already_wait_longer() -> None:
     held = passage(limits, operation("burst"))
     async with anyio.create_task_group() as tasks:
         await held.__aenter__()
-        held.sent = True
+        held.was_sent = True
         tasks.start_soon(late)
         await anyio.sleep(1)
         await held.__aexit__(None, refusal(50.0), None)

@@ -47,12 +47,12 @@ async def client(plan: Plan, limits: KeyLimiter, server: Server, called: Operati
                     await anyio.sleep(there)
                     plan.went.append(number)
                     return
-                entered.sent = True
+                entered.was_sent = True
                 await anyio.sleep(there)
                 refused = server.ask()
                 await anyio.sleep(back)
                 assert refused is None, (anyio.current_time(), refused)
-                await entered.answered(200)
+                await entered.on_response(200)
                 plan.went.append(number)
 
     async with anyio.create_task_group() as tasks:
@@ -107,7 +107,7 @@ async def saturated(burst: tuple[int, float], hour: tuple[int, float], seconds: 
     async def work() -> None:
         while True:
             async with passage(limits, BOTH) as entered:
-                entered.sent = True
+                entered.was_sent = True
                 await anyio.sleep(chance.uniform(0.01, 0.2))
                 assert server.ask() is None
                 await anyio.sleep(chance.uniform(0.01, 0.4))
@@ -143,7 +143,7 @@ async def starving(seed: int) -> None:
     async def one(kind: int, arrival: float) -> None:
         await anyio.sleep(arrival)
         async with passage(limits, kinds[kind]) as entered:
-            entered.sent = True
+            entered.was_sent = True
             waits.setdefault(kind, []).append(anyio.current_time() - arrival)
 
     async with anyio.create_task_group() as tasks:
@@ -186,7 +186,7 @@ async def sharing(limit: int, part: float, seconds: float, seed: int) -> Shared:
             way = passage(limits, called)
             try:
                 async with way as entered:
-                    entered.sent = True
+                    entered.was_sent = True
                     await anyio.sleep(chance.uniform(0.01, 0.2))
                     wait = server.ask()
                     await anyio.sleep(chance.uniform(0.01, 0.3))

@@ -54,7 +54,7 @@ async def test_time_does_not_run_backwards() -> None:
 
 async def test_a_clock_set_back_costs_no_more_than_a_window() -> None:
     clock = HandClock()
-    limits = RateLimiter(clock=clock, limits={"burst": (2, 60)}).budget(BASE, KEY)
+    limits = RateLimiter(clock=clock, limits={"burst": (2, 60)}).for_key(BASE, KEY)
     called = operation("burst")
     await call(limits, called)
     clock.now -= 500.0
@@ -67,14 +67,14 @@ async def test_a_clock_set_back_costs_no_more_than_a_window() -> None:
 @pytest.mark.parametrize("part", [0.0, 0.5])
 async def test_a_sleep_that_is_none_is_taken_for_one(part: float) -> None:
     clock = HandClock(part)
-    limits = RateLimiter(clock=clock, limits={"burst": (3, 60)}).budget(BASE, KEY)
+    limits = RateLimiter(clock=clock, limits={"burst": (3, 60)}).for_key(BASE, KEY)
     for _ in range(30):
         await call(limits, operation("burst"))
     assert sum(clock.slept) == pytest.approx(9 * 60.05)
 
 
 async def test_the_tests_of_an_application_do_not_wait() -> None:
-    limits = RateLimiter(clock=SystemClock(), limits={"burst": (3, 60)}).budget(BASE, KEY)
+    limits = RateLimiter(clock=SystemClock(), limits={"burst": (3, 60)}).for_key(BASE, KEY)
     with testing():
         for _ in range(20):
             await call(limits, operation("burst"))
@@ -83,7 +83,7 @@ async def test_the_tests_of_an_application_do_not_wait() -> None:
 
 async def test_a_sleep_that_ends_a_little_early_is_finished() -> None:
     clock = HandClock(0.99999)
-    limits = RateLimiter(clock=clock, limits={"burst": (1, 60)}).budget(BASE, KEY)
+    limits = RateLimiter(clock=clock, limits={"burst": (1, 60)}).for_key(BASE, KEY)
     for _ in range(2):
         await call(limits, operation("burst"))
     assert clock.now >= 1060.05

@@ -24,7 +24,7 @@ async def failing(limits: KeyLimiter, error: Exception, after: float = 0.0) -> N
 
     async def attempt() -> None:
         async with passage(limits, operation("burst")) as entered:
-            entered.sent = True
+            entered.was_sent = True
             await anyio.sleep(after)
             raise error
 
@@ -35,18 +35,18 @@ async def failing(limits: KeyLimiter, error: Exception, after: float = 0.0) -> N
 
 async def test_one_budget_for_each_key_and_host() -> None:
     limits = limiter(limits=ONE)
-    own = limits.budget(BASE, KEY)
-    assert limits.budget(BASE, KEY) is own
+    own = limits.for_key(BASE, KEY)
+    assert limits.for_key(BASE, KEY) is own
     called = operation("burst")
     assert await call(own, called) == 0.0
-    assert await call(limits.budget(BASE, "phx_other"), called) == 0.0
-    assert await call(limits.budget("https://eu.posthog.com", KEY), called) == 0.0
-    assert await call(limits.budget(BASE, KEY), called) == STAY
+    assert await call(limits.for_key(BASE, "phx_other"), called) == 0.0
+    assert await call(limits.for_key("https://eu.posthog.com", KEY), called) == 0.0
+    assert await call(limits.for_key(BASE, KEY), called) == STAY
 
 
 async def test_the_key_itself_is_not_kept() -> None:
     limits = limiter()
-    own = limits.budget(BASE, KEY)
+    own = limits.for_key(BASE, KEY)
     await call(own, operation("burst"))
     assert KEY not in repr(vars(limits)) + repr(own.view()) + repr([
         rule for rules in limits.lanes for rule in rules
@@ -99,7 +99,7 @@ async def test_what_was_cancelled_on_the_way_is_charged() -> None:
     limits = budget(limits=ONE)
     with anyio.move_on_after(2):
         async with passage(limits, operation("burst")) as entered:
-            entered.sent = True
+            entered.was_sent = True
             await anyio.sleep_forever()
     assert limits.view()["burst"].used == 1
     assert await call(limits, operation("burst")) == 2 + STAY
@@ -111,9 +111,9 @@ async def test_a_long_body_does_not_hold_the_place() -> None:
 
         async def download() -> None:
             async with passage(limits, operation("burst")) as entered:
-                entered.sent = True
+                entered.was_sent = True
                 await anyio.sleep(1)
-                await entered.answered(200)
+                await entered.on_response(200)
                 await anyio.sleep(1000)
 
         tasks.start_soon(download)
@@ -166,14 +166,14 @@ async def test_two_actions_on_one_object_share_its_budget() -> None:
 async def test_keys_of_one_project_share_what_the_project_has() -> None:
     limits = limiter(limits={"subscription_test_delivery": (1, 60)})
     called = find("subscriptions.test_delivery")
-    await call(limits.budget(BASE, KEY), called, target="/api/projects/1/subscriptions/1/x/")
-    other = limits.budget(BASE, "phx_other")
+    await call(limits.for_key(BASE, KEY), called, target="/api/projects/1/subscriptions/1/x/")
+    other = limits.for_key(BASE, "phx_other")
     assert await call(other, called, target="/api/projects/1/subscriptions/2/x/") == STAY
 
 
 async def test_budgets_of_single_objects_do_not_pile_up() -> None:
     shared = limiter(limits={"saved_query": (1, 60)})
-    limits = shared.budget(BASE, KEY)
+    limits = shared.for_key(BASE, KEY)
     called = find("warehouse_saved_queries.run")
     target = ""
     for number in range(4 * _LANES):
@@ -237,7 +237,7 @@ async def test_repeats_keep_their_place() -> None:
     async with anyio.create_task_group() as tasks:
         twice = passage(limits, called)
         async with twice as entered:
-            entered.sent = True
+            entered.was_sent = True
         tasks.start_soon(one, "first", 1)
         tasks.start_soon(one, "second", 2)
         await anyio.sleep(5)

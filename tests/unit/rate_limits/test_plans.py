@@ -111,7 +111,7 @@ async def test_those_who_wait_learn_of_the_plan() -> None:
             await query(limits)
         last = passage(limits, QUERY, target=PATH, content=HOGQL)
         await last.__aenter__()
-        last.sent = True
+        last.was_sent = True
         for _ in range(5):
             tasks.start_soon(one)
         await anyio.sleep(1)
@@ -126,7 +126,7 @@ async def test_a_deadline_outlasts_what_is_learned_of_the_plan() -> None:
         await query(limits)
     last = passage(limits, QUERY, target=PATH, content=HOGQL)
     await last.__aenter__()
-    last.sent = True
+    last.was_sent = True
     async with anyio.create_task_group() as tasks:
 
         async def one() -> None:
@@ -164,15 +164,15 @@ async def test_a_few_queries_are_no_sign_of_the_legacy_plan() -> None:
 async def hold(limits: KeyLimiter, *, project: int = 1, within: float | None = None) -> object:
     """Run a query for ten seconds, holding a slot; return when it began."""
     way = passage(limits, QUERY, target=f"/api/projects/{project}/query/", content=HOGQL)
-    way.within = within
-    assert way.holds
-    assert way.grace == 30.0
-    async with way.hold():
+    way.timeout = within
+    assert way.needs_query_slot
+    assert way.extra_timeout == 30.0
+    async with way.query_slot():
         began = anyio.current_time()
         async with way as entered:
-            entered.sent = True
+            entered.was_sent = True
             await anyio.sleep(10)
-            await entered.answered(200)
+            await entered.on_response(200)
     return began
 
 
@@ -199,17 +199,17 @@ async def test_other_calls_need_no_slot() -> None:
         tasks.start_soon(hold, limits)
         await anyio.sleep(1)
         way = passage(limits, STATUS, target=f"{PATH}abc/")
-        assert not way.holds
-        assert way.grace == 0.0
+        assert not way.needs_query_slot
+        assert way.extra_timeout == 0.0
         assert await call(limits, STATUS, target=f"{PATH}abc/") == 1.0
 
 
 async def test_all_keys_share_the_slots_of_a_project() -> None:
     shared = limiter(query_slots=1)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(hold, shared.budget("https://us.posthog.com", "phx_a"))
+        tasks.start_soon(hold, shared.for_key("https://us.posthog.com", "phx_a"))
         await anyio.sleep(1)
-        assert await hold(shared.budget("https://us.posthog.com", "phx_b")) == 10.0
+        assert await hold(shared.for_key("https://us.posthog.com", "phx_b")) == 10.0
 
 
 async def test_a_slot_is_let_go_on_cancellation() -> None:
@@ -255,10 +255,10 @@ async def test_slots_taken_by_others() -> None:
     async with AsyncExitStack() as stack:
         ways = [passage(limits, QUERY, target=PATH, content=HOGQL) for _ in range(3)]
         for way in ways:
-            assert way.holds
-            await stack.enter_async_context(way.hold())
+            assert way.needs_query_slot
+            await stack.enter_async_context(way.query_slot())
         await ways[0].__aenter__()
-        ways[0].sent = True
+        ways[0].was_sent = True
         await ways[0].__aexit__(None, refusal(None), None)
         slots = limits.view()["slots of project 1"]
         assert 0 < slots.closed <= 0.5
@@ -278,16 +278,16 @@ async def test_slots_taken_by_others_now_and_then() -> None:
     closed: list[float] = []
     for _ in range(12):
         way = passage(limits, QUERY, target=PATH, content=HOGQL)
-        assert way.holds
-        async with way.hold():
+        assert way.needs_query_slot
+        async with way.query_slot():
             await way.__aenter__()
-            way.sent = True
+            way.was_sent = True
             await way.__aexit__(None, refusal(None), None)
             closed.append(limits.view()["slots of project 1"].closed)
             # The repeat is answered, so the next refusal is none in a row.
             async with way as entered:
-                entered.sent = True
-                await entered.answered(200)
+                entered.was_sent = True
+                await entered.on_response(200)
         await anyio.sleep(600)
     assert all(0 < seconds <= 0.5 for seconds in closed)
 
@@ -295,12 +295,12 @@ async def test_slots_taken_by_others_now_and_then() -> None:
 async def test_slots_taken_by_others_all_the_time() -> None:
     limits = budget()
     way = passage(limits, QUERY, target=PATH, content=HOGQL)
-    assert way.holds
+    assert way.needs_query_slot
     closed: list[float] = []
-    async with way.hold():
+    async with way.query_slot():
         for _ in range(7):
             await way.__aenter__()
-            way.sent = True
+            way.was_sent = True
             await way.__aexit__(None, refusal(None), None)
             closed.append(limits.view()["slots of project 1"].closed)
             await anyio.sleep(60)

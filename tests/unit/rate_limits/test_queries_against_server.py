@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncposthog.errors import RateLimitError
-from asyncposthog.rate_limits.limiter import KeyLimiter, Passage
+from asyncposthog.rate_limits.limiter import Admission, KeyLimiter
 from asyncposthog.registry import find
 
 from .helpers import Server, budget, passage, refusal, run
@@ -71,11 +71,11 @@ async def scenario(plan: Plan) -> None:
     limits, model = plan.limits, Model(plan)
     chance, done = random.Random(plan.seed), list[int]()
 
-    async def attempts(kind: Kind, way: Passage) -> None:
+    async def attempts(kind: Kind, way: Admission) -> None:
         while True:
             try:
                 async with way as entered:
-                    entered.sent = True
+                    entered.was_sent = True
                     model.running += kind != "status"
                     model.most = max(model.most, model.running)
                     try:
@@ -86,7 +86,7 @@ async def scenario(plan: Plan) -> None:
                         model.running -= kind != "status"
                     if wait is not None:
                         raise refusal(wait)
-                    await entered.answered(200)
+                    await entered.on_response(200)
                     return
             except RateLimitError:
                 continue
@@ -98,8 +98,8 @@ async def scenario(plan: Plan) -> None:
         with anyio.CancelScope() as scope:
             if chance.random() < plan.cancelled:
                 scope.deadline = anyio.current_time() + chance.uniform(0, 200)
-            if way.holds:
-                async with way.hold():
+            if way.needs_query_slot:
+                async with way.query_slot():
                     await attempts(kind, way)
             else:
                 await attempts(kind, way)

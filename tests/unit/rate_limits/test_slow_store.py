@@ -117,7 +117,7 @@ async def test_leaving_is_not_cancelled() -> None:
     limits = budget(store=store)
     with anyio.CancelScope() as scope:
         async with passage(limits, operation("burst")) as entered:
-            entered.sent = True
+            entered.was_sent = True
             scope.cancel()
             await anyio.sleep(1)
     assert [(u.used, u.flying) for u in store.made[0].peek()] == [(1, 0)]

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from asyncposthog.operation import Body, Operation
 from asyncposthog.transport.encoding.json_body import encode_json
 from asyncposthog.transport.encoding.multipart import encode_multipart
-from asyncposthog.transport.encoding.request import PreparedRequest, prepare
+from asyncposthog.transport.encoding.request import PreparedRequest, prepare_request
 from asyncposthog.types import OMIT
 
 NAIVE = datetime(2026, 1, 2)
@@ -42,13 +42,13 @@ def request(method: str = "POST", **body: Any) -> Operation:
         id="things.create",
         method=method,
         path="/",
-        root="instance",
+        owner=None,
         body=Body(**body),
     )
 
 
 def sent(value: object, extra: dict[str, Any] | None = None, **operation: Any) -> Any:
-    prepared = prepare(request(**operation), None, body=value, extra_body=extra)
+    prepared = prepare_request(request(**operation), None, body=value, extra_body=extra)
     assert prepared.content is not None
     assert ("Content-Type", "application/json") in prepared.headers
     return json.loads(prepared.content)
@@ -118,7 +118,7 @@ def test_refused(value: object, error: type[Exception], says: str) -> None:
 
 
 def test_no_body() -> None:
-    prepared = prepare(request(), None)
+    prepared = prepare_request(request(), None)
     assert prepared == PreparedRequest("POST", "/")
 
 
@@ -131,11 +131,11 @@ def test_fixed_bodies() -> None:
         id="things.delete",
         method="PATCH",
         path="/",
-        root="instance",
+        owner=None,
         fixed_body={"deleted": True},
     )
-    assert prepare(operation, None).content == b'{"deleted":true}'
-    assert prepare(operation, None, extra_body={"key": "k"}).content == (
+    assert prepare_request(operation, None).content == b'{"deleted":true}'
+    assert prepare_request(operation, None, extra_body={"key": "k"}).content == (
         b'{"deleted":true,"key":"k"}'
     )
 
@@ -171,7 +171,7 @@ def test_json_round_trip(value: Any) -> None:
 
 def form(**values: Any) -> PreparedRequest:
     operation = request(media="multipart", flat=True, files=("file", "more"))
-    return prepare(operation, None, body=values)
+    return prepare_request(operation, None, body=values)
 
 
 async def parts(**values: Any) -> dict[str, tuple[str | None, str | None, bytes]]:

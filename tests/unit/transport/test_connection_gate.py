@@ -90,7 +90,7 @@ def test_a_queue_that_moves_is_waited_in() -> None:
                 return
             await anyio.sleep(seconds)
             ended.append((name, anyio.current_time()))
-            gate.release(ended_well=well)
+            gate.release(succeeded=well)
 
         async with anyio.create_task_group() as tasks:
             for name, seconds, well in (

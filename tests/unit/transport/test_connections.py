@@ -290,7 +290,7 @@ async def test_what_the_time_went_into() -> None:
                 assert "It was not sent" in str(error)
                 assert "raise max_connections" in str(error.suggestion)
                 assert isinstance(error.__cause__, httpx.PoolTimeout)
-                assert error.overall == ("deadline" in options)
+                assert error.deadline_exceeded == ("deadline" in options)
         assert server.requests == 1
 
 

@@ -64,7 +64,7 @@ async def test_an_attempt_has_its_own_time() -> None:
     async with client(server, timeout=0.01, max_retries=2, clock=clock) as ph:
         with pytest.raises(TimeoutError, match=r"within the timeout of 0\.01 s") as caught:
             await ph.things.get(1)
-        assert not caught.value.overall
+        assert not caught.value.deadline_exceeded
         assert isinstance(caught.value, PostHogError)
         assert len(caught.value.attempts) == 3
         assert server.cancelled == 3
@@ -80,7 +80,7 @@ async def test_the_deadline_ends_an_attempt() -> None:
     async with client(server, max_retries=5, deadline=0.01) as ph:
         with pytest.raises(TimeoutError, match=r"within the deadline of 0\.01 s") as caught:
             await ph.things.get(1)
-        assert caught.value.overall
+        assert caught.value.deadline_exceeded
         assert len(caught.value.attempts) == 1
 
 
@@ -266,43 +266,43 @@ async def test_closing_closes_the_connections() -> None:
 class Passing:
     """A limiter of a user's own: it notes what happens, and keeps attempts waiting."""
 
-    def __init__(self, seconds: float = 0.0, *, holds: bool = False) -> None:
+    def __init__(self, seconds: float = 0.0, *, needs_query_slot: bool = False) -> None:
         self.seconds = seconds
-        self.holds = holds
-        self.grace = 0.0
+        self.needs_query_slot = needs_query_slot
+        self.extra_timeout = 0.0
         self.buckets = "mine"
-        self.within: float | None = None
-        self.patience = 0.0
-        self.sent = False
+        self.timeout: float | None = None
+        self.max_block_seconds = 0.0
+        self.was_sent = False
         self.seen: list[object] = []
 
-    def budget(self, base: str, key: str) -> Passing:
-        self.seen.append(base)
+    def for_key(self, base_url: str, api_key: str) -> Passing:
+        self.seen.append(base_url)
         return self
 
     def view(self) -> RateLimits:
         return RateLimits()
 
-    def passage(self, operation: Operation, request: PreparedRequest) -> Passing:
+    def admission(self, operation: Operation, request: PreparedRequest) -> Passing:
         self.seen.append((operation.id, request.target))
         return self
 
     @asynccontextmanager
-    async def hold(self) -> AsyncGenerator[None]:
+    async def query_slot(self) -> AsyncGenerator[None]:
         await anyio.sleep(self.seconds)
         self.seen.append("held")
         yield
         self.seen.append("let go")
 
     async def __aenter__(self) -> None:
-        self.sent = False
-        await anyio.sleep(0 if self.holds else self.seconds)
+        self.was_sent = False
+        await anyio.sleep(0 if self.needs_query_slot else self.seconds)
         self.seen.append("entered")
 
     async def __aexit__(self, *exc: object) -> None:
-        self.seen.append("left" if self.sent else "not sent")
+        self.seen.append("left" if self.was_sent else "not sent")
 
-    async def answered(self, status: int) -> None:
+    async def on_response(self, status: int) -> None:
         self.seen.append(status)
 
     async def aclose(self) -> None:
@@ -340,7 +340,7 @@ async def test_what_never_left_is_told_to_the_limiter() -> None:
 
 @pytest.mark.anyio
 async def test_a_limiter_may_hold_something_over_all_attempts() -> None:
-    limiter = Passing(holds=True)
+    limiter = Passing(needs_query_slot=True)
     async with client(Server(httpx.Response(503), OK), limiter=limiter) as ph:
         await ph.things.get(1)
         assert limiter.seen[2:] == [
@@ -367,9 +367,9 @@ async def test_waiting_to_be_admitted_does_not_count_against_the_timeout() -> No
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("holds", [True, False])
-async def test_closing_ends_waiting_for_the_limiter(holds: bool) -> None:
-    limiter = Passing(1e6, holds=holds)
+@pytest.mark.parametrize("needs_query_slot", [True, False])
+async def test_closing_ends_waiting_for_the_limiter(needs_query_slot: bool) -> None:
+    limiter = Passing(1e6, needs_query_slot=needs_query_slot)
     async with client(Server(OK), limiter=limiter) as ph, anyio.create_task_group() as tasks:
 
         async def call() -> None:

@@ -22,13 +22,15 @@ def operation(*, writes: bool = False, **parameter: Any) -> Operation:
         id="things.get",
         method="POST" if writes else "GET",
         path="/api/projects/{project_id}/things/{thing_id}/",
-        parameters=(Parameter(name="thing_id", python_name="thing_id", where="path", **parameter),),
+        parameters=(
+            Parameter(name="thing_id", python_name="thing_id", location="path", **parameter),
+        ),
         writes=writes,
     )
 
 
-def path(value: object, root: str = "1", **parameter: Any) -> str:
-    return build_path(operation(**parameter), root, (value,))
+def path(value: object, owner: str = "1", **parameter: Any) -> str:
+    return build_path(operation(**parameter), owner, (value,))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_number_of_values(values: tuple[int, ...]) -> None:
 
 def test_roots() -> None:
     assert needs_owner(operation())
-    instance = Operation(id="users.list", method="GET", path="/api/users/", root="instance")
+    instance = Operation(id="users.list", method="GET", path="/api/users/", owner=None)
     assert not needs_owner(instance)
     assert build_path(instance, None, ()) == "/api/users/"
     unplaced = Operation(id="status.get", method="GET", path="/_health/")
@@ -150,7 +152,7 @@ def test_roots() -> None:
 
 
 def test_a_template_that_does_not_fit() -> None:
-    wrong = Operation(id="wrong.get", method="GET", path="/api/{a}/{b}/{c}/", root="instance")
+    wrong = Operation(id="wrong.get", method="GET", path="/api/{a}/{b}/{c}/", owner=None)
     with pytest.raises(ValueError, match="3 placeholders"):
         build_path(wrong, None, ())
 

@@ -30,10 +30,8 @@ class Filter(BaseModel):
 
 
 def query(name: str, value: object, **parameter: Any) -> str:
-    declared = (Parameter(name=name, python_name=name, where="query", **parameter),)
-    operation = Operation(
-        id="things.list", method="GET", path="/", root="instance", parameters=declared
-    )
+    declared = (Parameter(name=name, python_name=name, location="query", **parameter),)
+    operation = Operation(id="things.list", method="GET", path="/", owner=None, parameters=declared)
     return encode_query(operation, {name: value})
 
 
@@ -78,11 +76,11 @@ def test_json_in_a_string_parameter() -> None:
 
 
 def test_presence() -> None:
-    assert query("delete_events", True, presence=True) == "delete_events=true"
-    assert query("delete_events", False, presence=True) == ""
+    assert query("delete_events", True, presence_only=True) == "delete_events=true"
+    assert query("delete_events", False, presence_only=True) == ""
     for value in ("false", 0, None):
         with pytest.raises(TypeError):
-            query("delete_events", value, presence=True)
+            query("delete_events", value, presence_only=True)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +128,12 @@ def test_ranges_that_pass() -> None:
 
 
 def test_undeclared_parameters_pass() -> None:
-    operation = Operation(id="things.list", method="GET", path="/", root="instance")
+    operation = Operation(id="things.list", method="GET", path="/", owner=None)
     assert encode_query(operation, {"new": [1, 2], "also[]": "x"}) == "new=1&new=2&also[]=x"
 
 
 def test_headers() -> None:
-    operation = Operation(id="things.list", method="GET", path="/", root="instance")
+    operation = Operation(id="things.list", method="GET", path="/", owner=None)
     assert encode_headers(operation, {"X-A": True, "X-B": OMIT, "X-C": 7}) == [
         ("X-A", "true"),
         ("X-C", "7"),
@@ -152,7 +150,7 @@ _TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 
 @given(st.dictionaries(_TEXT.filter(lambda n: n not in {"limit", "page"}), _TEXT, max_size=5))
 def test_round_trip(values: dict[str, str]) -> None:
-    operation = Operation(id="things.list", method="GET", path="/", root="instance")
+    operation = Operation(id="things.list", method="GET", path="/", owner=None)
     text = encode_query(operation, dict(values))
     sent = httpx.URL(f"https://ph.example.org/?{text}").raw_path.decode()
     assert sent.partition("?")[2] == text

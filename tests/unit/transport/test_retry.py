@@ -73,60 +73,63 @@ policies = st.builds(
 )
 failures = st.builds(
     Failure,
-    kind=st.sampled_from(["status", "unsent", "broken", "final"]),
+    kind=st.sampled_from(["status", "not_sent", "connection_lost", "permanent"]),
     status=st.none() | st.integers(300, 600),
     retry_after=st.none() | st.floats(0, 1000),
-    undone=st.booleans(),
+    not_executed=st.booleans(),
 )
 
 
-def verdict(failure: Failure, policy: Policy | None = None, **facts: Any) -> RetryAfter | GiveUp:
-    known: dict[str, Any] = {"repeatable": True, "attempt": 1, "elapsed": 0.0, "chance": 1.0}
+def decision(failure: Failure, policy: Policy | None = None, **facts: Any) -> RetryAfter | GiveUp:
+    known: dict[str, Any] = {"retry_safe": True, "attempt": 1, "elapsed": 0.0, "jitter": 1.0}
     return decide(policy or Policy(), failure, **{**known, **facts})
 
 
-def status(code: int, retry_after: float | None = None, *, undone: bool = False) -> Failure:
-    return Failure(kind="status", status=code, retry_after=retry_after, undone=undone)
+def status(code: int, retry_after: float | None = None, *, not_executed: bool = False) -> Failure:
+    return Failure(kind="status", status=code, retry_after=retry_after, not_executed=not_executed)
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 def test_repeatable_calls_are_repeated(code: int) -> None:
-    assert verdict(status(code)) == RetryAfter(0.5)
+    assert decision(status(code)) == RetryAfter(0.5)
 
 
 @pytest.mark.parametrize("code", [302, 400, 401, 402, 403, 404, 405, 409, 422, 501, 512, 513])
 def test_other_answers_are_final(code: int) -> None:
-    assert verdict(status(code)) == GiveUp("final")
+    assert decision(status(code)) == GiveUp("not_retryable")
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
-@pytest.mark.parametrize("undone", [False, True])
-def test_writes_are_repeated_only_where_nothing_was_done(code: int, undone: bool) -> None:
-    assert isinstance(verdict(status(code, undone=undone), repeatable=False), RetryAfter) is undone
+@pytest.mark.parametrize("not_executed", [False, True])
+def test_writes_are_repeated_only_where_nothing_was_done(code: int, not_executed: bool) -> None:
+    assert (
+        isinstance(decision(status(code, not_executed=not_executed), retry_safe=False), RetryAfter)
+        is not_executed
+    )
 
 
 def test_broken_connections() -> None:
-    assert verdict(Failure(kind="unsent"), repeatable=False) == RetryAfter(0.5)
-    assert verdict(Failure(kind="broken"), repeatable=True) == RetryAfter(0.5)
-    assert verdict(Failure(kind="broken"), repeatable=False) == GiveUp("final")
-    assert verdict(Failure(kind="final")) == GiveUp("final")
+    assert decision(Failure(kind="not_sent"), retry_safe=False) == RetryAfter(0.5)
+    assert decision(Failure(kind="connection_lost"), retry_safe=True) == RetryAfter(0.5)
+    assert decision(Failure(kind="connection_lost"), retry_safe=False) == GiveUp("not_retryable")
+    assert decision(Failure(kind="permanent")) == GiveUp("not_retryable")
 
 
 def test_a_slow_query_is_not_repeated() -> None:
-    assert verdict(status(504), query=True) == GiveUp("final")
-    assert verdict(status(503), query=True) == RetryAfter(0.5)
+    assert decision(status(504), query=True) == GiveUp("not_retryable")
+    assert decision(status(503), query=True) == RetryAfter(0.5)
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
-    waits = [verdict(status(500), Policy(max_retries=9), attempt=n) for n in range(1, 8)]
+    waits = [decision(status(500), Policy(max_retries=9), attempt=n) for n in range(1, 8)]
     assert [w.delay for w in waits] == [0.5, 1, 2, 4, 8, 8, 8]
 
 
 def test_retry_after_is_a_floor() -> None:
-    assert verdict(status(429, 37.0)) == RetryAfter(37.0)
-    assert verdict(status(429, 0.1)) == RetryAfter(0.5)
-    assert verdict(status(429, 121.0)) == GiveUp("too_long", 121.0)
-    assert verdict(status(429, 37.0), Policy(deadline=30.0)) == GiveUp("deadline", 37.0)
+    assert decision(status(429, 37.0)) == RetryAfter(37.0)
+    assert decision(status(429, 0.1)) == RetryAfter(0.5)
+    assert decision(status(429, 121.0)) == GiveUp("retry_after_too_long", 121.0)
+    assert decision(status(429, 37.0), Policy(deadline=30.0)) == GiveUp("deadline", 37.0)
 
 
 @given(
@@ -141,20 +144,20 @@ def test_retry_after_is_a_floor() -> None:
 def test_decisions_keep_their_promises(
     policy: Policy,
     failure: Failure,
-    repeatable: bool,
+    retry_safe: bool,
     query: bool,
     attempt: int,
     elapsed: float,
-    chance: float,
+    jitter: float,
 ) -> None:
     found = decide(
         policy,
         failure,
-        repeatable=repeatable,
+        retry_safe=retry_safe,
         query=query,
         attempt=attempt,
         elapsed=elapsed,
-        chance=chance,
+        jitter=jitter,
     )
     if isinstance(found, GiveUp):
         return
@@ -162,13 +165,13 @@ def test_decisions_keep_their_promises(
     assert found.delay >= (failure.retry_after or 0)
     assert found.delay <= max(8.0, policy.max_retry_after)
     assert policy.deadline is None or elapsed + found.delay < policy.deadline
-    assert failure.kind != "final"
+    assert failure.kind != "permanent"
     if failure.kind == "status":
         assert failure.status in {408, 429, 500, 502, 503, 504}
-        assert repeatable or failure.undone
+        assert retry_safe or failure.not_executed
         assert not (query and failure.status == 504)
-    if failure.kind == "broken":
-        assert repeatable
+    if failure.kind == "connection_lost":
+        assert retry_safe
 
 
 @pytest.fixture
@@ -460,5 +463,5 @@ async def test_timeouts_of_httpx() -> None:
     async with client(server, max_retries=1) as ph:
         with pytest.raises(TimeoutError, match="did not answer in time") as caught:
             await ph.things.get(1)
-    assert not caught.value.overall
+    assert not caught.value.deadline_exceeded
     assert len(caught.value.attempts) == 2

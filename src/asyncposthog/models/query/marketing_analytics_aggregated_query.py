@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from asyncposthog.model import Model
 from pydantic import Field
 
-from ..query.conversion_goal_filter1 import (
+from ..query.conversion_goal_filter import (
     ConversionGoalFilter1,
     ConversionGoalFilter2,
     ConversionGoalFilter3,

@@ -10,7 +10,7 @@ BULK_UPDATE_TAGS = Operation(
     method="POST",
     path="/api/projects/{project_id}/actions/bulk_update_tags/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="BulkUpdateTagsRequest",
@@ -26,7 +26,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/actions/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="Action",
@@ -54,7 +54,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/actions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedAction", flat=True),
     fixed_body={"deleted": True},
@@ -68,8 +68,8 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/actions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="model", model="Action", schema="Action"),
     scopes=("action:read",),
@@ -82,9 +82,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/actions/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedActionList", schema="PaginatedActionList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -98,8 +98,8 @@ REFERENCES = Operation(
     method="GET",
     path="/api/projects/{project_id}/actions/{id}/references/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="model", model="ActionReference", array=True, schema="ActionReference"),
     pagination=Pagination(style="single", items=None),
@@ -112,8 +112,8 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/actions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="Action",
@@ -142,7 +142,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/actions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedAction", flat=True),
     fixed_body={"deleted": False},
@@ -155,8 +155,8 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/actions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PatchedAction",

@@ -10,20 +10,20 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/activity_log/",
     parameters=(
-        Parameter(name="cursor", python_name="cursor", where="query"),
-        Parameter(name="item_id", python_name="item_id", where="query"),
+        Parameter(name="cursor", python_name="cursor", location="query"),
+        Parameter(name="item_id", python_name="item_id", location="query"),
         Parameter(
             name="ordering",
             python_name="ordering",
-            where="query",
+            location="query",
             enum=("created_at", "-created_at"),
         ),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
-        Parameter(name="page_size", python_name="page_size", where="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
+        Parameter(name="page_size", python_name="page_size", location="query", type="integer"),
         Parameter(
             name="scope",
             python_name="scope",
-            where="query",
+            location="query",
             enum=(
                 "Cohort",
                 "FeatureFlag",
@@ -84,8 +84,8 @@ LIST = Operation(
                 "Ticket",
             ),
         ),
-        Parameter(name="scopes", python_name="scopes", where="query", type="array"),
-        Parameter(name="user", python_name="user", where="query"),
+        Parameter(name="scopes", python_name="scopes", location="query", type="array"),
+        Parameter(name="user", python_name="user", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedActivityLogList", schema="PaginatedActivityLogList"

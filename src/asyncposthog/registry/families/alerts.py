@@ -38,7 +38,7 @@ DELETE = Operation(
     id="alerts.delete",
     method="DELETE",
     path="/api/projects/{project_id}/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/alerts/{id}/",),
@@ -48,11 +48,15 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/alerts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="checks_date_from", python_name="checks_date_from", where="query"),
-        Parameter(name="checks_date_to", python_name="checks_date_to", where="query"),
-        Parameter(name="checks_limit", python_name="checks_limit", where="query", type="integer"),
-        Parameter(name="checks_offset", python_name="checks_offset", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="checks_date_from", python_name="checks_date_from", location="query"),
+        Parameter(name="checks_date_to", python_name="checks_date_to", location="query"),
+        Parameter(
+            name="checks_limit", python_name="checks_limit", location="query", type="integer"
+        ),
+        Parameter(
+            name="checks_offset", python_name="checks_offset", location="query", type="integer"
+        ),
     ),
     result=Result(kind="model", model="Alert", schema="Alert"),
     writes=False,
@@ -64,8 +68,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/alerts/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedAlertList", schema="PaginatedAlertList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -77,7 +81,7 @@ REPLACE = Operation(
     id="alerts.replace",
     method="PUT",
     path="/api/projects/{project_id}/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="Alert",
         required=True,
@@ -128,7 +132,7 @@ UPDATE = Operation(
     id="alerts.update",
     method="PATCH",
     path="/api/projects/{project_id}/alerts/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedAlert",
         flat=True,

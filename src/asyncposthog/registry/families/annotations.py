@@ -31,7 +31,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/annotations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedAnnotation", flat=True),
     fixed_body={"deleted": True},
@@ -45,7 +45,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/annotations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Annotation", schema="Annotation"),
     scopes=("annotation:read",),
@@ -58,9 +58,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/annotations/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedAnnotationList", schema="PaginatedAnnotationList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -74,7 +74,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/annotations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Annotation",
@@ -99,7 +99,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/annotations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedAnnotation", flat=True),
     fixed_body={"deleted": False},
@@ -112,7 +112,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/annotations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedAnnotation",

@@ -31,7 +31,7 @@ DELETE = Operation(
     id="approval_policies.delete",
     method="DELETE",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/approval_policies/{id}/",),
@@ -40,7 +40,7 @@ GET = Operation(
     id="approval_policies.get",
     method="GET",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ApprovalPolicy", schema="ApprovalPolicy"),
     writes=False,
     idempotent=True,
@@ -51,8 +51,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/approval_policies/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedApprovalPolicyList", schema="PaginatedApprovalPolicyList"
@@ -66,7 +66,7 @@ REPLACE = Operation(
     id="approval_policies.replace",
     method="PUT",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ApprovalPolicy",
         required=True,
@@ -90,7 +90,7 @@ UPDATE = Operation(
     id="approval_policies.update",
     method="PATCH",
     path="/api/projects/{project_id}/approval_policies/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedApprovalPolicy",
         flat=True,

@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -28,7 +28,7 @@ ADD_PERSONS_TO_STATIC_COHORT = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/add_persons_to_static_cohort/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedAddPersonsToStaticCohortRequest",
@@ -46,8 +46,8 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/activity/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -63,7 +63,7 @@ CALCULATION_HISTORY = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/{id}/calculation_history/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     scopes=("cohort:read",),
@@ -101,7 +101,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedCohort", flat=True),
     fixed_body={"deleted": True},
@@ -115,7 +115,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Cohort", schema="Cohort"),
     scopes=("cohort:read",),
@@ -128,8 +128,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedCohortList", schema="PaginatedCohortList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -143,10 +143,10 @@ PERSONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/cohorts/{id}/persons/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="CohortPersonsResponse", schema="CohortPersonsResponse"),
     pagination=Pagination(style="persons", page_size=100),
@@ -160,7 +160,7 @@ REMOVE_PERSON_FROM_STATIC_COHORT = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/remove_person_from_static_cohort/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedRemovePersonRequest", flat=True, fields=(("person_id", "person_id"),)),
     result=Result(kind="json"),
@@ -174,7 +174,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/cohorts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Cohort",
@@ -203,7 +203,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedCohort", flat=True),
     fixed_body={"deleted": False},
@@ -216,7 +216,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/cohorts/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedCohort",

@@ -22,7 +22,7 @@ DELETE = Operation(
     id="customer_journeys.delete",
     method="DELETE",
     path="/api/projects/{project_id}/customer_journeys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/customer_journeys/{id}/",),
@@ -31,7 +31,7 @@ GET = Operation(
     id="customer_journeys.get",
     method="GET",
     path="/api/projects/{project_id}/customer_journeys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="CustomerJourney", schema="CustomerJourney"),
     writes=False,
     idempotent=True,
@@ -42,8 +42,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/customer_journeys/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedCustomerJourneyList", schema="PaginatedCustomerJourneyList"
@@ -57,7 +57,7 @@ REPLACE = Operation(
     id="customer_journeys.replace",
     method="PUT",
     path="/api/projects/{project_id}/customer_journeys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="CustomerJourney",
         required=True,
@@ -72,7 +72,7 @@ UPDATE = Operation(
     id="customer_journeys.update",
     method="PATCH",
     path="/api/projects/{project_id}/customer_journeys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedCustomerJourney",
         flat=True,

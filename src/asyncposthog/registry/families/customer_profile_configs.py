@@ -24,7 +24,7 @@ DELETE = Operation(
     id="customer_profile_configs.delete",
     method="DELETE",
     path="/api/projects/{project_id}/customer_profile_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/customer_profile_configs/{id}/",),
@@ -33,7 +33,7 @@ GET = Operation(
     id="customer_profile_configs.get",
     method="GET",
     path="/api/projects/{project_id}/customer_profile_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="CustomerProfileConfig", schema="CustomerProfileConfig"),
     writes=False,
     idempotent=True,
@@ -44,8 +44,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/customer_profile_configs/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -61,7 +61,7 @@ REPLACE = Operation(
     id="customer_profile_configs.replace",
     method="PUT",
     path="/api/projects/{project_id}/customer_profile_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="CustomerProfileConfig",
         required=True,
@@ -76,7 +76,7 @@ UPDATE = Operation(
     id="customer_profile_configs.update",
     method="PATCH",
     path="/api/projects/{project_id}/customer_profile_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedCustomerProfileConfig",
         flat=True,

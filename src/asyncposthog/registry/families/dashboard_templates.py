@@ -51,7 +51,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboard_templates/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="DashboardTemplatesUpdateRequest", flat=True),
     fixed_body={"deleted": True},
@@ -65,7 +65,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboard_templates/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="DashboardTemplate", schema="DashboardTemplate"),
     scopes=("dashboard_template:read",),
@@ -87,19 +87,19 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboard_templates/",
     parameters=(
-        Parameter(name="is_featured", python_name="is_featured", where="query", type="boolean"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="is_featured", python_name="is_featured", location="query", type="boolean"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(
             name="ordering",
             python_name="ordering",
-            where="query",
+            location="query",
             enum=("-created_at", "-template_name", "created_at", "template_name"),
         ),
         Parameter(
             name="scope",
             python_name="scope",
-            where="query",
+            location="query",
             enum=("feature_flag", "global", "team"),
         ),
     ),
@@ -119,7 +119,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/dashboard_templates/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="DashboardTemplatesReplaceRequest",
@@ -149,7 +149,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboard_templates/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="DashboardTemplatesUpdateRequest", flat=True),
     fixed_body={"deleted": False},
@@ -162,7 +162,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboard_templates/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="DashboardTemplatesUpdateRequest",

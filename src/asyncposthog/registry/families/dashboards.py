@@ -10,8 +10,8 @@ ANALYZE_REFRESH_RESULT = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/{id}/analyze_refresh_result/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="Dashboard",
@@ -42,7 +42,7 @@ BULK_UPDATE_TAGS = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/bulk_update_tags/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="BulkUpdateTagsRequest",
@@ -61,7 +61,7 @@ COLLABORATORS_CREATE = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -86,12 +86,16 @@ COLLABORATORS_DELETE = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
         Parameter(
-            name="user__uuid", python_name="user_uuid", where="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     result=Result(status=204),
@@ -109,7 +113,7 @@ COLLABORATORS_LIST = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -128,8 +132,8 @@ COPY_TILE = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/{id}/copy_tile/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="CopyDashboardTileRequest",
@@ -145,7 +149,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="Dashboard",
@@ -178,7 +182,7 @@ CREATE_FROM_TEMPLATE_JSON = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/create_from_template_json/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="Dashboard",
@@ -209,7 +213,7 @@ CREATE_UNLISTED_DASHBOARD = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/create_unlisted_dashboard/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="Dashboard",
@@ -240,7 +244,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboards/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedDashboard", flat=True),
     fixed_body={"deleted": True},
@@ -254,8 +258,8 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboards/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     result=Result(kind="model", model="Dashboard", schema="Dashboard"),
     scopes=("dashboard:read",),
@@ -268,9 +272,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboards/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedDashboardBasicList", schema="PaginatedDashboardBasicList"
@@ -286,8 +290,8 @@ MOVE_TILE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboards/{id}/move_tile/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="PatchedDashboard",
@@ -318,8 +322,8 @@ REORDER_TILES = Operation(
     method="POST",
     path="/api/projects/{project_id}/dashboards/{id}/reorder_tiles/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="ReorderTilesRequest",
@@ -335,8 +339,8 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/dashboards/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="Dashboard",
@@ -370,7 +374,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboards/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedDashboard", flat=True),
     fixed_body={"deleted": False},
@@ -383,18 +387,18 @@ RUN_INSIGHTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboards/{id}/run_insights/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
         Parameter(
             name="output_format",
             python_name="output_format",
-            where="query",
+            location="query",
             enum=("json", "optimized"),
         ),
         Parameter(
             name="refresh",
             python_name="refresh",
-            where="query",
+            location="query",
             enum=("blocking", "force_blocking", "force_cache"),
         ),
     ),
@@ -411,7 +415,7 @@ SHARING_GET = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -430,7 +434,7 @@ SHARING_PASSWORDS_CREATE = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -454,11 +458,11 @@ SHARING_PASSWORDS_DELETE = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="password_id", python_name="password_id", where="path", required=True),
+        Parameter(name="password_id", python_name="password_id", location="path", required=True),
     ),
     result=Result(status=204),
     scopes=("sharing_configuration:write",),
@@ -475,7 +479,7 @@ SHARING_REFRESH = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -503,7 +507,7 @@ SHARING_UPDATE = Operation(
         Parameter(
             name="dashboard_id",
             python_name="dashboard_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -519,15 +523,15 @@ SHARING_UPDATE = Operation(
     ),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:write",),
-    since="posthog/api/sharing.py (patch)",
+    schema_gap_source="posthog/api/sharing.py (patch)",
 )
 SNAPSHOT = Operation(
     id="dashboards.snapshot",
     method="POST",
     path="/api/projects/{project_id}/dashboards/{id}/snapshot/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="Dashboard",
@@ -558,8 +562,8 @@ STREAM_TILES = Operation(
     method="GET",
     path="/api/projects/{project_id}/dashboards/{id}/stream_tiles/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     result=Result(kind="text", media="text/plain"),
     writes=False,
@@ -571,8 +575,8 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dashboards/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("json", "txt")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("json", "txt")),
     ),
     body=Body(
         schema="PatchedDashboard",

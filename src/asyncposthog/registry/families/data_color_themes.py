@@ -24,7 +24,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/data_color_themes/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
     scopes=("project:write",),
@@ -36,7 +36,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/data_color_themes/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="DataColorTheme", schema="DataColorTheme"),
     scopes=("project:read",),
@@ -49,8 +49,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/data_color_themes/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedDataColorThemeList", schema="PaginatedDataColorThemeList"
@@ -66,7 +66,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/data_color_themes/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="DataColorTheme",
@@ -84,7 +84,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/data_color_themes/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedDataColorTheme", flat=True, fields=(("colors", "colors"), ("name", "name"))

@@ -33,7 +33,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dataset_items/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedDatasetItem", flat=True),
     fixed_body={"deleted": True},
@@ -47,7 +47,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/dataset_items/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="DatasetItem", schema="DatasetItem"),
     scopes=("dataset:read",),
@@ -60,9 +60,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/dataset_items/",
     parameters=(
-        Parameter(name="dataset", python_name="dataset", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="dataset", python_name="dataset", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedDatasetItemList", schema="PaginatedDatasetItemList"
@@ -78,7 +78,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/dataset_items/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="DatasetItem",
@@ -105,7 +105,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dataset_items/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedDatasetItem", flat=True),
     fixed_body={"deleted": False},
@@ -118,7 +118,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/dataset_items/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedDatasetItem",

@@ -29,7 +29,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/datasets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedDataset", flat=True),
     fixed_body={"deleted": True},
@@ -43,7 +43,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/datasets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Dataset", schema="Dataset"),
     scopes=("dataset:read",),
@@ -56,11 +56,11 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/datasets/",
     parameters=(
-        Parameter(name="id__in", python_name="id_in", where="query", type="array"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query", type="array"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id__in", python_name="id_in", location="query", type="array"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query", type="array"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedDatasetList", schema="PaginatedDatasetList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -74,7 +74,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/datasets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="Dataset",
@@ -97,7 +97,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/datasets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedDataset", flat=True),
     fixed_body={"deleted": False},
@@ -110,7 +110,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/datasets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedDataset",

@@ -10,7 +10,7 @@ APPEND_SEGMENTS = Operation(
     method="POST",
     path="/api/projects/{project_id}/desktop_recordings/{id}/append_segments/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="AppendSegments", required=True, flat=True, fields=(("segments", "segments"),)
@@ -42,7 +42,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/desktop_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("desktop_recording:write",),
@@ -54,7 +54,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/desktop_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="DesktopRecording", schema="DesktopRecording"),
     scopes=("desktop_recording:read",),
@@ -67,8 +67,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/desktop_recordings/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedDesktopRecordingList", schema="PaginatedDesktopRecordingList"
@@ -84,7 +84,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/desktop_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="DesktopRecording",
@@ -121,7 +121,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/desktop_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedDesktopRecording",

@@ -37,7 +37,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/early_access_feature/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("early_access_feature:write",),
@@ -49,7 +49,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/early_access_feature/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="EarlyAccessFeature", schema="EarlyAccessFeature"),
     scopes=("early_access_feature:read",),
@@ -62,8 +62,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/early_access_feature/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -81,7 +81,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/early_access_feature/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="EarlyAccessFeature",
@@ -104,7 +104,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/early_access_feature/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedEarlyAccessFeature",

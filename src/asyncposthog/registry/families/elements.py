@@ -33,7 +33,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/elements/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
     idempotent=True,
@@ -44,7 +44,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/elements/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Element", schema="Element"),
     writes=False,
@@ -56,8 +56,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/elements/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedElementList", schema="PaginatedElementList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -70,7 +70,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/elements/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Element",
@@ -106,7 +106,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/elements/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedElement",

@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -27,7 +27,7 @@ ADD_PRODUCT_INTENT = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/environments/{id}/add_product_intent/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="EnvironmentsAddProductIntentRequest",
@@ -48,7 +48,7 @@ COMPLETE_PRODUCT_ONBOARDING = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/environments/{id}/complete_product_onboarding/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="EnvironmentsCompleteProductOnboardingRequest",
@@ -71,7 +71,7 @@ CREATE_DEFAULT_EVALUATION_CONTEXTS = Operation(
     method="POST",
     path="/api/projects/{project_id}/environments/{id}/default_evaluation_contexts/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(required=True),
     result=Result(kind="json"),
@@ -84,7 +84,7 @@ DELETE_DEFAULT_EVALUATION_CONTEXTS = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/environments/{id}/default_evaluation_contexts/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
     idempotent=True,
@@ -97,7 +97,7 @@ DELETE_SECRET_TOKEN_BACKUP = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/environments/{id}/delete_secret_token_backup/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Team", schema="Team"),
     schema_operations=(
@@ -109,7 +109,7 @@ EVENT_INGESTION_RESTRICTIONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/event_ingestion_restrictions/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     scopes=("project:read",),
@@ -124,7 +124,7 @@ GENERATE_CONVERSATIONS_PUBLIC_TOKEN = Operation(
     method="POST",
     path="/api/projects/{project_id}/environments/{id}/generate_conversations_public_token/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Team", schema="Team"),
     schema_operations=(
@@ -136,7 +136,7 @@ GET_DEFAULT_EVALUATION_CONTEXTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/default_evaluation_contexts/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -150,7 +150,7 @@ GET_DEFAULT_RELEASE_CONDITIONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/default_release_conditions/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -164,7 +164,7 @@ GET_EXPERIMENTS_CONFIG = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/experiments_config/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -176,7 +176,7 @@ IS_GENERATING_DEMO_DATA = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/is_generating_demo_data/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(
         kind="model",
@@ -194,7 +194,7 @@ REPLACE_DEFAULT_RELEASE_CONDITIONS = Operation(
     method="PUT",
     path="/api/projects/{project_id}/environments/{id}/default_release_conditions/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(required=True),
     result=Result(kind="json"),
@@ -208,7 +208,7 @@ RESET_TOKEN = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/environments/{id}/reset_token/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Team", schema="Team"),
     schema_operations=("PATCH /api/projects/{project_id}/environments/{id}/reset_token/",),
@@ -218,7 +218,7 @@ ROTATE_SECRET_TOKEN = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/environments/{id}/rotate_secret_token/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Team", schema="Team"),
     schema_operations=("PATCH /api/projects/{project_id}/environments/{id}/rotate_secret_token/",),
@@ -228,9 +228,9 @@ SETTINGS_AS_OF = Operation(
     method="GET",
     path="/api/projects/{project_id}/environments/{id}/settings_as_of/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="at", python_name="at", where="query", required=True, format="date-time"),
-        Parameter(name="scope", python_name="scope", where="query", type="array"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="at", python_name="at", location="query", required=True, format="date-time"),
+        Parameter(name="scope", python_name="scope", location="query", type="array"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -242,7 +242,7 @@ UPDATE_EXPERIMENTS_CONFIG = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/environments/{id}/experiments_config/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(required=True),
     result=Result(kind="json"),

@@ -29,7 +29,7 @@ ASSIGNMENT_RULES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
@@ -43,7 +43,7 @@ ASSIGNMENT_RULES_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model", model="ErrorTrackingAssignmentRule", schema="ErrorTrackingAssignmentRule"
@@ -58,8 +58,8 @@ ASSIGNMENT_RULES_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -95,7 +95,7 @@ ASSIGNMENT_RULES_REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingAssignmentRuleUpdateRequest",
@@ -113,7 +113,7 @@ ASSIGNMENT_RULES_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/assignment_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedErrorTrackingAssignmentRuleUpdateRequest",
@@ -131,7 +131,7 @@ FINGERPRINTS_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/fingerprints/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
     scopes=("error_tracking:write",),
@@ -143,7 +143,7 @@ FINGERPRINTS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/fingerprints/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model", model="ErrorTrackingFingerprint", schema="ErrorTrackingFingerprint"
@@ -158,8 +158,8 @@ FINGERPRINTS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/fingerprints/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -177,10 +177,10 @@ GIT_PROVIDER_FILE_LINKS_RESOLVE_GITHUB = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/git-provider-file-links/resolve_github/",
     parameters=(
-        Parameter(name="code_sample", python_name="code_sample", where="query", required=True),
-        Parameter(name="file_name", python_name="file_name", where="query", required=True),
-        Parameter(name="owner", python_name="owner", where="query", required=True),
-        Parameter(name="repository", python_name="repository", where="query", required=True),
+        Parameter(name="code_sample", python_name="code_sample", location="query", required=True),
+        Parameter(name="file_name", python_name="file_name", location="query", required=True),
+        Parameter(name="owner", python_name="owner", location="query", required=True),
+        Parameter(name="repository", python_name="repository", location="query", required=True),
     ),
     result=Result(
         kind="model",
@@ -198,10 +198,10 @@ GIT_PROVIDER_FILE_LINKS_RESOLVE_GITLAB = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/git-provider-file-links/resolve_gitlab/",
     parameters=(
-        Parameter(name="code_sample", python_name="code_sample", where="query", required=True),
-        Parameter(name="file_name", python_name="file_name", where="query", required=True),
-        Parameter(name="owner", python_name="owner", where="query", required=True),
-        Parameter(name="repository", python_name="repository", where="query", required=True),
+        Parameter(name="code_sample", python_name="code_sample", location="query", required=True),
+        Parameter(name="file_name", python_name="file_name", location="query", required=True),
+        Parameter(name="owner", python_name="owner", location="query", required=True),
+        Parameter(name="repository", python_name="repository", location="query", required=True),
     ),
     result=Result(
         kind="model",
@@ -238,7 +238,7 @@ GROUPING_RULES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
@@ -252,7 +252,7 @@ GROUPING_RULES_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model", model="ErrorTrackingGroupingRule", schema="ErrorTrackingGroupingRule"
@@ -300,7 +300,7 @@ GROUPING_RULES_REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingGroupingRulesReplaceRequest",
@@ -320,7 +320,7 @@ GROUPING_RULES_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/grouping_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingGroupingRulesUpdateRequest",
@@ -338,9 +338,9 @@ ISSUES_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -355,8 +355,8 @@ ISSUES_ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/activity/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -370,7 +370,7 @@ ISSUES_ASSIGN = Operation(
     id="error_tracking.issues.assign",
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/assign/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssuesAssignRequest",
         required=True,
@@ -402,7 +402,7 @@ ISSUES_COHORT = Operation(
     id="error_tracking.issues.cohort",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/cohort/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssuesCohortRequest",
         required=True,
@@ -432,7 +432,7 @@ ISSUES_DELETE = Operation(
     id="error_tracking.issues.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/error_tracking/issues/{id}/",),
@@ -451,8 +451,8 @@ ISSUES_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="fingerprint", python_name="fingerprint", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="fingerprint", python_name="fingerprint", location="query"),
     ),
     result=Result(kind="model", model="ErrorTrackingIssueFull", schema="ErrorTrackingIssueFull"),
     writes=False,
@@ -464,8 +464,8 @@ ISSUES_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -481,7 +481,7 @@ ISSUES_MERGE = Operation(
     id="error_tracking.issues.merge",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/merge/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssueMergeRequest", required=True, flat=True, fields=(("ids", "ids"),)
     ),
@@ -496,7 +496,7 @@ ISSUES_REPLACE = Operation(
     id="error_tracking.issues.replace",
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssuesReplaceRequest",
         required=True,
@@ -511,7 +511,7 @@ ISSUES_SPLIT = Operation(
     id="error_tracking.issues.split",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/split/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssueSplitRequest",
         required=True,
@@ -529,7 +529,7 @@ ISSUES_UPDATE = Operation(
     id="error_tracking.issues.update",
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ErrorTrackingIssuesUpdateRequest",
         flat=True,
@@ -543,8 +543,10 @@ ISSUES_VALUES = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/issues/values/",
     parameters=(
-        Parameter(name="key", python_name="key", where="query", enum=("name", "issue_description")),
-        Parameter(name="value", python_name="value", where="query"),
+        Parameter(
+            name="key", python_name="key", location="query", enum=("name", "issue_description")
+        ),
+        Parameter(name="value", python_name="value", location="query"),
     ),
     result=Result(
         kind="model",
@@ -561,7 +563,7 @@ RECOMMENDATIONS_DISMISS = Operation(
     id="error_tracking.recommendations.dismiss",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/recommendations/{id}/dismiss/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ErrorTrackingRecommendation", schema="ErrorTrackingRecommendation"
     ),
@@ -574,8 +576,8 @@ RECOMMENDATIONS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/recommendations/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -591,7 +593,7 @@ RECOMMENDATIONS_REFRESH = Operation(
     id="error_tracking.recommendations.refresh",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/recommendations/{id}/refresh/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ErrorTrackingRecommendation", schema="ErrorTrackingRecommendation"
     ),
@@ -603,7 +605,7 @@ RECOMMENDATIONS_RESTORE = Operation(
     id="error_tracking.recommendations.restore",
     method="POST",
     path="/api/projects/{project_id}/error_tracking/recommendations/{id}/restore/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ErrorTrackingRecommendation", schema="ErrorTrackingRecommendation"
     ),
@@ -637,7 +639,7 @@ RELEASES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
@@ -649,7 +651,7 @@ RELEASES_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="ErrorTrackingRelease", schema="ErrorTrackingRelease"),
     scopes=("error_tracking:read",),
@@ -661,7 +663,7 @@ RELEASES_GET_BY_HASH = Operation(
     id="error_tracking.releases.get_by_hash",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/releases/hash/{hash_id}/",
-    parameters=(Parameter(name="hash_id", python_name="hash_id", where="path", required=True),),
+    parameters=(Parameter(name="hash_id", python_name="hash_id", location="path", required=True),),
     result=Result(kind="json"),
     scopes=("error_tracking:read",),
     writes=False,
@@ -673,8 +675,8 @@ RELEASES_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/releases/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -692,7 +694,7 @@ RELEASES_REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingReleasesReplaceRequest",
@@ -715,7 +717,7 @@ RELEASES_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/releases/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedErrorTrackingRelease",
@@ -773,8 +775,8 @@ SPIKE_EVENTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/spike_events/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -811,7 +813,7 @@ STACK_FRAMES_DELETE = Operation(
     id="error_tracking.stack_frames.delete",
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/stack_frames/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/error_tracking/stack_frames/{id}/",),
@@ -820,7 +822,7 @@ STACK_FRAMES_GET = Operation(
     id="error_tracking.stack_frames.get",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/stack_frames/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ErrorTrackingStackFrame", schema="ErrorTrackingStackFrame"),
     writes=False,
     idempotent=True,
@@ -831,8 +833,8 @@ STACK_FRAMES_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/stack_frames/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -868,7 +870,7 @@ SUPPRESSION_RULES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
@@ -882,7 +884,7 @@ SUPPRESSION_RULES_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model", model="ErrorTrackingSuppressionRule", schema="ErrorTrackingSuppressionRule"
@@ -899,8 +901,8 @@ SUPPRESSION_RULES_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -937,7 +939,7 @@ SUPPRESSION_RULES_REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingSuppressionRulesReplaceRequest",
@@ -959,7 +961,7 @@ SUPPRESSION_RULES_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/suppression_rules/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingSuppressionRulesUpdateRequest",
@@ -1041,11 +1043,15 @@ SYMBOL_SETS_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/",
     parameters=(
-        Parameter(name="chunk_id", python_name="chunk_id", where="query", required=True),
+        Parameter(name="chunk_id", python_name="chunk_id", location="query", required=True),
         Parameter(
-            name="multipart", python_name="multipart", where="query", required=True, type="boolean"
+            name="multipart",
+            python_name="multipart",
+            location="query",
+            required=True,
+            type="boolean",
         ),
-        Parameter(name="release_id", python_name="release_id", where="query"),
+        Parameter(name="release_id", python_name="release_id", location="query"),
     ),
     body=Body(
         media="multipart",
@@ -1071,7 +1077,7 @@ SYMBOL_SETS_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("error_tracking:write",),
@@ -1083,7 +1089,7 @@ SYMBOL_SETS_DOWNLOAD = Operation(
     id="error_tracking.symbol_sets.download",
     method="GET",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/download/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="SymbolSetDownloadResponse", schema="_SymbolSetDownloadResponse"
     ),
@@ -1097,7 +1103,7 @@ SYMBOL_SETS_FINISH_UPLOAD = Operation(
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/finish_upload/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="ErrorTrackingSymbolSetsFinishUploadRequest",
@@ -1118,7 +1124,7 @@ SYMBOL_SETS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="ErrorTrackingSymbolSet", schema="ErrorTrackingSymbolSet"),
     scopes=("error_tracking:read",),
@@ -1132,8 +1138,8 @@ SYMBOL_SETS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -1152,7 +1158,7 @@ SYMBOL_SETS_REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         media="multipart",
@@ -1178,8 +1184,8 @@ SYMBOL_SETS_START_UPLOAD = Operation(
     method="POST",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/start_upload/",
     parameters=(
-        Parameter(name="chunk_id", python_name="chunk_id", where="query", required=True),
-        Parameter(name="release_id", python_name="release_id", where="query"),
+        Parameter(name="chunk_id", python_name="chunk_id", location="query", required=True),
+        Parameter(name="release_id", python_name="release_id", location="query"),
     ),
     result=Result(
         kind="model",
@@ -1197,7 +1203,7 @@ SYMBOL_SETS_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/error_tracking/symbol_sets/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         media="multipart",

@@ -35,7 +35,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/evaluations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="EvaluationsUpdateRequest", flat=True),
     fixed_body={"deleted": True},
@@ -49,7 +49,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/evaluations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Evaluation", schema="Evaluation"),
     scopes=("evaluation:read",),
@@ -62,12 +62,12 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/evaluations/",
     parameters=(
-        Parameter(name="enabled", python_name="enabled", where="query", type="boolean"),
-        Parameter(name="id__in", python_name="id_in", where="query", type="array"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query", type="array"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="enabled", python_name="enabled", location="query", type="boolean"),
+        Parameter(name="id__in", python_name="id_in", location="query", type="array"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query", type="array"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedEvaluationList", schema="PaginatedEvaluationList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -81,7 +81,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/evaluations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="EvaluationsReplaceRequest",
@@ -110,7 +110,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/evaluations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="EvaluationsUpdateRequest", flat=True),
     fixed_body={"deleted": False},
@@ -143,7 +143,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/evaluations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="EvaluationsUpdateRequest",

@@ -22,7 +22,7 @@ BY_NAME = Operation(
     id="event_definitions.by_name",
     method="GET",
     path="/api/projects/{project_id}/event_definitions/by_name/",
-    parameters=(Parameter(name="name", python_name="name", where="query", required=True),),
+    parameters=(Parameter(name="name", python_name="name", location="query", required=True),),
     result=Result(kind="model", model="EventDefinitionRecord", schema="EventDefinitionRecord"),
     writes=False,
     idempotent=True,
@@ -62,7 +62,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/event_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("event_definition:write",),
@@ -74,7 +74,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/event_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model", model="EnterpriseEventDefinition", schema="EnterpriseEventDefinition"
@@ -98,8 +98,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/event_definitions/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -117,7 +117,7 @@ METRICS = Operation(
     method="GET",
     path="/api/projects/{project_id}/event_definitions/{id}/metrics/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -128,7 +128,7 @@ PROMOTED_PROPERTIES = Operation(
     id="event_definitions.promoted_properties",
     method="GET",
     path="/api/projects/{project_id}/event_definitions/promoted_properties/",
-    parameters=(Parameter(name="names", python_name="names", where="query", type="array"),),
+    parameters=(Parameter(name="names", python_name="names", location="query", type="array"),),
     result=Result(
         kind="model", model="PromotedPropertiesResponse", schema="PromotedPropertiesResponse"
     ),
@@ -150,7 +150,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/event_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="EnterpriseEventDefinition",
@@ -191,7 +191,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/event_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedEnterpriseEventDefinition",

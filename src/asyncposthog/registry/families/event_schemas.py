@@ -25,7 +25,7 @@ DELETE = Operation(
     id="event_schemas.delete",
     method="DELETE",
     path="/api/projects/{project_id}/event_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/event_schemas/{id}/",),
@@ -35,8 +35,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/event_schemas/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedEventSchemaList", schema="PaginatedEventSchemaList"
@@ -50,7 +50,7 @@ REPLACE = Operation(
     id="event_schemas.replace",
     method="PUT",
     path="/api/projects/{project_id}/event_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="EventSchema",
         required=True,
@@ -68,7 +68,7 @@ UPDATE = Operation(
     id="event_schemas.update",
     method="PATCH",
     path="/api/projects/{project_id}/event_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedEventSchema",
         flat=True,

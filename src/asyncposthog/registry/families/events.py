@@ -10,8 +10,8 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/events/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="model", model="ClickhouseEvent", schema="ClickhouseEvent"),
     scopes=("query:read",),
@@ -25,21 +25,21 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/events/",
     parameters=(
-        Parameter(name="after", python_name="after", where="query", format="date-time"),
-        Parameter(name="before", python_name="before", where="query", format="date-time"),
-        Parameter(name="distinct_id", python_name="distinct_id", where="query"),
-        Parameter(name="event", python_name="event", where="query"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query"),
+        Parameter(name="event", python_name="event", location="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
-            name="include_person", python_name="include_person", where="query", type="boolean"
+            name="include_person", python_name="include_person", location="query", type="boolean"
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="orderBy", python_name="order_by", where="query"),
-        Parameter(name="person_id", python_name="person_id", where="query", type="any"),
-        Parameter(name="properties", python_name="properties", where="query", type="object"),
-        Parameter(name="select", python_name="select", where="query", type="array"),
-        Parameter(name="where", python_name="where", where="query", type="array"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="orderBy", python_name="order_by", location="query"),
+        Parameter(name="person_id", python_name="person_id", location="query", type="any"),
+        Parameter(name="properties", python_name="properties", location="query", type="object"),
+        Parameter(name="select", python_name="select", location="query", type="array"),
+        Parameter(name="where", python_name="where", location="query", type="array"),
     ),
     result=Result(
         kind="model", model="PaginatedClickhouseEventList", schema="PaginatedClickhouseEventList"
@@ -57,11 +57,15 @@ VALUES = Operation(
     path="/api/projects/{project_id}/events/values/",
     parameters=(
         Parameter(
-            name="event_name", python_name="event_name", where="query", required=True, type="array"
+            name="event_name",
+            python_name="event_name",
+            location="query",
+            required=True,
+            type="array",
         ),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="key", python_name="key", where="query", required=True),
-        Parameter(name="value", python_name="value", where="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="key", python_name="key", location="query", required=True),
+        Parameter(name="value", python_name="value", location="query"),
     ),
     result=Result(kind="json"),
     scopes=("query:read",),

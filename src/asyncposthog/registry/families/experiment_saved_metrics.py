@@ -31,7 +31,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/experiment_saved_metrics/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
     scopes=("experiment:write",),
@@ -43,7 +43,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiment_saved_metrics/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="ExperimentSavedMetric", schema="ExperimentSavedMetric"),
     scopes=("experiment:read",),
@@ -56,8 +56,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiment_saved_metrics/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -75,7 +75,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/experiment_saved_metrics/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="ExperimentSavedMetric",
@@ -98,7 +98,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/experiment_saved_metrics/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedExperimentSavedMetric",

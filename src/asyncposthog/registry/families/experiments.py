@@ -10,7 +10,7 @@ ARCHIVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/archive/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/archive/",),
@@ -20,7 +20,7 @@ COPY_TO_PROJECT = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/copy_to_project/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="CopyExperimentToProject",
@@ -81,7 +81,7 @@ CREATE_EXPOSURE_COHORT_FOR_EXPERIMENT = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/create_exposure_cohort_for_experiment/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Experiment",
@@ -126,7 +126,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedExperiment", flat=True),
     fixed_body={"deleted": True},
@@ -140,7 +140,7 @@ DUPLICATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/duplicate/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Experiment",
@@ -193,7 +193,7 @@ END = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/end/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="EndExperiment",
@@ -209,7 +209,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     scopes=("experiment:read",),
@@ -222,7 +222,7 @@ LAUNCH = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/launch/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/launch/",),
@@ -232,8 +232,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiments/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedExperimentList", schema="PaginatedExperimentList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -247,7 +247,7 @@ PAUSE = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/pause/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/pause/",),
@@ -257,7 +257,7 @@ RECALCULATE_TIMESERIES = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/recalculate_timeseries/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Experiment",
@@ -300,7 +300,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="Experiment",
@@ -355,7 +355,7 @@ RESET = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/reset/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/reset/",),
@@ -365,7 +365,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedExperiment", flat=True),
     fixed_body={"deleted": False},
@@ -378,7 +378,7 @@ RESUME = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/resume/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/resume/",),
@@ -388,7 +388,7 @@ SHIP_VARIANT = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/ship_variant/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="ShipVariant",
@@ -418,9 +418,9 @@ TIMESERIES_RESULTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/experiments/{id}/timeseries_results/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="fingerprint", python_name="fingerprint", where="query", required=True),
-        Parameter(name="metric_uuid", python_name="metric_uuid", where="query", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="fingerprint", python_name="fingerprint", location="query", required=True),
+        Parameter(name="metric_uuid", python_name="metric_uuid", location="query", required=True),
     ),
     result=Result(kind="json"),
     scopes=("experiment:read",),
@@ -433,7 +433,7 @@ UNARCHIVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/experiments/{id}/unarchive/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="Experiment", schema="Experiment"),
     schema_operations=("POST /api/projects/{project_id}/experiments/{id}/unarchive/",),
@@ -443,7 +443,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedExperiment",

@@ -10,7 +10,7 @@ CONTENT = Operation(
     method="GET",
     path="/api/projects/{project_id}/exports/{id}/content/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="bytes", media="*/*"),
     scopes=("export:read",),
@@ -42,7 +42,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/exports/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="ExportedAsset", schema="ExportedAsset"),
     scopes=("export:read",),
@@ -55,8 +55,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/exports/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedExportedAssetList", schema="PaginatedExportedAssetList"

@@ -9,7 +9,7 @@ CANCEL = Operation(
     id="external_data_schemas.cancel",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/cancel/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSchema",
         flat=True,
@@ -55,7 +55,7 @@ DELETE = Operation(
     id="external_data_schemas.delete",
     method="DELETE",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/external_data_schemas/{id}/",),
@@ -64,7 +64,7 @@ DELETE_DATA = Operation(
     id="external_data_schemas.delete_data",
     method="DELETE",
     path="/api/projects/{project_id}/external_data_schemas/{id}/delete_data/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=(
@@ -75,7 +75,7 @@ GET = Operation(
     id="external_data_schemas.get",
     method="GET",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ExternalDataSchema", schema="ExternalDataSchema"),
     writes=False,
     idempotent=True,
@@ -85,7 +85,7 @@ INCREMENTAL_FIELDS = Operation(
     id="external_data_schemas.incremental_fields",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/incremental_fields/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSchema",
         flat=True,
@@ -112,9 +112,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/external_data_schemas/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model",
@@ -130,7 +130,7 @@ RELOAD = Operation(
     id="external_data_schemas.reload",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/reload/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSchema",
         flat=True,
@@ -152,7 +152,7 @@ REPLACE = Operation(
     id="external_data_schemas.replace",
     method="PUT",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSchema",
         required=True,
@@ -176,7 +176,7 @@ RESYNC = Operation(
     id="external_data_schemas.resync",
     method="POST",
     path="/api/projects/{project_id}/external_data_schemas/{id}/resync/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSchema",
         flat=True,
@@ -198,7 +198,7 @@ UPDATE = Operation(
     id="external_data_schemas.update",
     method="PATCH",
     path="/api/projects/{project_id}/external_data_schemas/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedExternalDataSchema",
         flat=True,

@@ -10,10 +10,10 @@ BULK_UPDATE_SCHEMAS = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/external_data_sources/{id}/bulk_update_schemas/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     body=Body(
         schema="PatchedExternalDataSourceBulkUpdateSchemas",
@@ -49,9 +49,9 @@ CONNECTIONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/connections/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model",
@@ -91,7 +91,7 @@ CREATE_WEBHOOK = Operation(
     id="external_data_sources.create_webhook",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/create_webhook/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSourceSerializers",
         flat=True,
@@ -127,7 +127,7 @@ DELETE = Operation(
     id="external_data_sources.delete",
     method="DELETE",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/external_data_sources/{id}/",),
@@ -136,7 +136,7 @@ DELETE_WEBHOOK = Operation(
     id="external_data_sources.delete_webhook",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/delete_webhook/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSourceSerializers",
         flat=True,
@@ -157,7 +157,7 @@ GET = Operation(
     id="external_data_sources.get",
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="ExternalDataSourceSerializers", schema="ExternalDataSourceSerializers"
     ),
@@ -169,7 +169,7 @@ JOBS = Operation(
     id="external_data_sources.jobs",
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/{id}/jobs/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -180,9 +180,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model",
@@ -198,7 +198,7 @@ REFRESH_SCHEMAS = Operation(
     id="external_data_sources.refresh_schemas",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/refresh_schemas/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSourceSerializers",
         flat=True,
@@ -219,7 +219,7 @@ RELOAD = Operation(
     id="external_data_sources.reload",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/reload/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSourceSerializers",
         flat=True,
@@ -238,7 +238,7 @@ REPLACE = Operation(
     id="external_data_sources.replace",
     method="PUT",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSourceSerializers",
         required=True,
@@ -261,7 +261,7 @@ REVENUE_ANALYTICS_CONFIG = Operation(
     id="external_data_sources.revenue_analytics_config",
     method="PATCH",
     path="/api/projects/{project_id}/external_data_sources/{id}/revenue_analytics_config/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedExternalDataSourceSerializers",
         flat=True,
@@ -302,7 +302,7 @@ UPDATE = Operation(
     id="external_data_sources.update",
     method="PATCH",
     path="/api/projects/{project_id}/external_data_sources/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedExternalDataSourceSerializers",
         flat=True,
@@ -323,7 +323,7 @@ UPDATE_WEBHOOK_INPUTS = Operation(
     id="external_data_sources.update_webhook_inputs",
     method="POST",
     path="/api/projects/{project_id}/external_data_sources/{id}/update_webhook_inputs/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ExternalDataSourceSerializers",
         flat=True,
@@ -344,7 +344,7 @@ WEBHOOK_INFO = Operation(
     id="external_data_sources.webhook_info",
     method="GET",
     path="/api/projects/{project_id}/external_data_sources/{id}/webhook_info/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,

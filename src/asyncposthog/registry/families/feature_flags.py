@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -28,8 +28,8 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/activity/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -110,7 +110,7 @@ CREATE_STATIC_COHORT_FOR_FLAG = Operation(
     method="POST",
     path="/api/projects/{project_id}/feature_flags/{id}/create_static_cohort_for_flag/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="FeatureFlag",
@@ -150,7 +150,7 @@ DASHBOARD = Operation(
     method="POST",
     path="/api/projects/{project_id}/feature_flags/{id}/dashboard/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="FeatureFlag",
@@ -188,7 +188,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/feature_flags/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedFeatureFlagPartialUpdateRequestSchema", flat=True),
     fixed_body={"deleted": True},
@@ -202,7 +202,7 @@ DEPENDENT_FLAGS = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/dependent_flags/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="DependentFlag", array=True, schema="DependentFlag"),
     pagination=Pagination(style="single", items=None),
@@ -215,7 +215,7 @@ ENRICH_USAGE_DASHBOARD = Operation(
     method="POST",
     path="/api/projects/{project_id}/feature_flags/{id}/enrich_usage_dashboard/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="FeatureFlag",
@@ -255,8 +255,8 @@ EVALUATION_REASONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/evaluation_reasons/",
     parameters=(
-        Parameter(name="distinct_id", python_name="distinct_id", where="query", required=True),
-        Parameter(name="groups", python_name="groups", where="query"),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query", required=True),
+        Parameter(name="groups", python_name="groups", location="query"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -268,7 +268,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="FeatureFlag", schema="FeatureFlag"),
     scopes=("feature_flag:read",),
@@ -282,30 +282,30 @@ LIST = Operation(
     path="/api/projects/{project_id}/feature_flags/",
     parameters=(
         Parameter(
-            name="active", python_name="active", where="query", enum=("STALE", "false", "true")
+            name="active", python_name="active", location="query", enum=("STALE", "false", "true")
         ),
-        Parameter(name="created_by_id", python_name="created_by_id", where="query"),
+        Parameter(name="created_by_id", python_name="created_by_id", location="query"),
         Parameter(
             name="evaluation_runtime",
             python_name="evaluation_runtime",
-            where="query",
+            location="query",
             enum=("both", "client", "server"),
         ),
-        Parameter(name="excluded_properties", python_name="excluded_properties", where="query"),
+        Parameter(name="excluded_properties", python_name="excluded_properties", location="query"),
         Parameter(
             name="has_evaluation_contexts",
             python_name="has_evaluation_contexts",
-            where="query",
+            location="query",
             enum=("false", "true"),
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
-        Parameter(name="tags", python_name="tags", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="tags", python_name="tags", location="query"),
         Parameter(
             name="type",
             python_name="type",
-            where="query",
+            location="query",
             enum=("boolean", "experiment", "multivariant", "remote_config"),
         ),
     ),
@@ -323,7 +323,9 @@ LOCAL_EVALUATION = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/local_evaluation/",
     parameters=(
-        Parameter(name="send_cohorts", python_name="send_cohorts", where="query", type="boolean"),
+        Parameter(
+            name="send_cohorts", python_name="send_cohorts", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="LocalEvaluationResponse", schema="LocalEvaluationResponse"),
     scopes=("feature_flag:read",),
@@ -345,7 +347,7 @@ MY_FLAGS = Operation(
     id="feature_flags.my_flags",
     method="GET",
     path="/api/projects/{project_id}/feature_flags/my_flags/",
-    parameters=(Parameter(name="groups", python_name="groups", where="query"),),
+    parameters=(Parameter(name="groups", python_name="groups", location="query"),),
     result=Result(kind="model", model="MyFlagsResponse", array=True, schema="MyFlagsResponse"),
     pagination=Pagination(style="single", items=None),
     writes=False,
@@ -356,7 +358,9 @@ REMOTE_CONFIG = Operation(
     id="feature_flags.remote_config",
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/remote_config/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     result=Result(kind="json"),
     scopes=("feature_flag:read",),
     buckets=("feature_flag_remote_config",),
@@ -369,7 +373,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/feature_flags/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="FeatureFlag",
@@ -410,7 +414,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/feature_flags/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(schema="PatchedFeatureFlagPartialUpdateRequestSchema", flat=True),
     fixed_body={"deleted": False},
@@ -423,7 +427,7 @@ STATUS = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/status/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(
         kind="model", model="FeatureFlagStatusResponse", schema="FeatureFlagStatusResponse"
@@ -438,7 +442,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/feature_flags/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedFeatureFlagPartialUpdateRequestSchema",
@@ -477,11 +481,11 @@ VERSIONS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/feature_flags/{id}/versions/{version_number}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
         Parameter(
             name="version_number",
             python_name="version_number",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),

@@ -10,11 +10,11 @@ CANCEL = Operation(
     method="POST",
     path="/api/projects/{project_id}/file_download_batch_exports/{id}/cancel/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="FileDownloadState", schema="FileDownloadState"),
     scopes=("batch_export:write",),
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 COUNT_ROWS = Operation(
     id="file_download_batch_exports.count_rows",
@@ -31,7 +31,7 @@ COUNT_ROWS = Operation(
     buckets=("batch_exports_count_rows_burst", "batch_exports_count_rows_sustained"),
     writes=False,
     idempotent=True,
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 CREATE = Operation(
     id="file_download_batch_exports.create",
@@ -55,55 +55,55 @@ CREATE = Operation(
         kind="model", model="FileDownloadStarted", schema="FileDownloadStarted", status=202
     ),
     scopes=("batch_export:write",),
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 DOWNLOAD = Operation(
     id="file_download_batch_exports.download",
     method="GET",
     path="/api/projects/{project_id}/file_download_batch_exports/{id}/download/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="bytes", status=302, media="*/*"),
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 DOWNLOAD_PART = Operation(
     id="file_download_batch_exports.download_part",
     method="GET",
     path="/api/projects/{project_id}/file_download_batch_exports/{id}/download/{part}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="part", python_name="part", where="path", required=True, type="any"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="part", python_name="part", location="path", required=True, type="any"),
     ),
     result=Result(kind="bytes", status=302, media="*/*"),
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 GET = Operation(
     id="file_download_batch_exports.get",
     method="GET",
     path="/api/projects/{project_id}/file_download_batch_exports/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="FileDownload", schema="FileDownload"),
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 LIST = Operation(
     id="file_download_batch_exports.list",
     method="GET",
     path="/api/projects/{project_id}/file_download_batch_exports/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -114,7 +114,7 @@ LIST = Operation(
     scopes=("batch_export:read",),
     writes=False,
     idempotent=True,
-    since="products/batch_exports/backend/api/file_download.py",
+    schema_gap_source="products/batch_exports/backend/api/file_download.py",
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -10,7 +10,7 @@ COUNT = Operation(
     method="POST",
     path="/api/projects/{project_id}/file_system/{id}/count/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="FileSystemCountResponse", schema="FileSystemCountResponse"),
     writes=False,
@@ -21,7 +21,7 @@ COUNT_BY_PATH = Operation(
     id="file_system.count_by_path",
     method="POST",
     path="/api/projects/{project_id}/file_system/count_by_path/",
-    parameters=(Parameter(name="path", python_name="path", where="query", required=True),),
+    parameters=(Parameter(name="path", python_name="path", location="query", required=True),),
     result=Result(
         kind="model", model="FileSystemCountByPathResponse", schema="FileSystemCountByPathResponse"
     ),
@@ -68,7 +68,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/file_system/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("file_system:write",),
@@ -80,7 +80,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/file_system/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="FileSystem", schema="FileSystem"),
     scopes=("file_system:read",),
@@ -93,8 +93,8 @@ GET_LOG_VIEW = Operation(
     method="GET",
     path="/api/projects/{project_id}/file_system/log_view/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="type", python_name="type", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="type", python_name="type", location="query"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -106,7 +106,7 @@ LINK = Operation(
     method="POST",
     path="/api/projects/{project_id}/file_system/{id}/link/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="FileSystemLinkRequest", required=True, flat=True, fields=(("new_path", "new_path"),)
@@ -120,25 +120,28 @@ LIST = Operation(
     path="/api/projects/{project_id}/file_system/",
     parameters=(
         Parameter(
-            name="created_at__gt", python_name="created_at_gt", where="query", format="date-time"
+            name="created_at__gt", python_name="created_at_gt", location="query", format="date-time"
         ),
         Parameter(
-            name="created_at__lt", python_name="created_at_lt", where="query", format="date-time"
+            name="created_at__lt", python_name="created_at_lt", location="query", format="date-time"
         ),
-        Parameter(name="depth", python_name="depth", where="query", type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="not_type", python_name="not_type", where="query"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query"),
-        Parameter(name="parent", python_name="parent", where="query"),
-        Parameter(name="path", python_name="path", where="query"),
-        Parameter(name="ref", python_name="ref", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="depth", python_name="depth", location="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="not_type", python_name="not_type", location="query"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query"),
+        Parameter(name="parent", python_name="parent", location="query"),
+        Parameter(name="path", python_name="path", location="query"),
+        Parameter(name="ref", python_name="ref", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
         Parameter(
-            name="search_name_only", python_name="search_name_only", where="query", type="boolean"
+            name="search_name_only",
+            python_name="search_name_only",
+            location="query",
+            type="boolean",
         ),
-        Parameter(name="type", python_name="type", where="query"),
-        Parameter(name="type__startswith", python_name="type_startswith", where="query"),
+        Parameter(name="type", python_name="type", location="query"),
+        Parameter(name="type__startswith", python_name="type_startswith", location="query"),
     ),
     result=Result(kind="model", model="PaginatedFileSystemList", schema="PaginatedFileSystemList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -152,7 +155,7 @@ MOVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/file_system/{id}/move/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="FileSystemMoveRequest", required=True, flat=True, fields=(("new_path", "new_path"),)
@@ -165,7 +168,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/file_system/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="FileSystem",
@@ -201,7 +204,7 @@ UNFILED = Operation(
     id="file_system.unfiled",
     method="GET",
     path="/api/projects/{project_id}/file_system/unfiled/",
-    parameters=(Parameter(name="type", python_name="type", where="query"),),
+    parameters=(Parameter(name="type", python_name="type", location="query"),),
     result=Result(
         kind="model", model="FileSystemUnfiledResponse", schema="FileSystemUnfiledResponse"
     ),
@@ -213,7 +216,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/file_system/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedFileSystem",

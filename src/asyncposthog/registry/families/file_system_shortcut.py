@@ -32,7 +32,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/file_system_shortcut/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("file_system_shortcut:write",),
@@ -44,7 +44,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/file_system_shortcut/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="FileSystemShortcut", schema="FileSystemShortcut"),
     scopes=("file_system_shortcut:read",),
@@ -57,8 +57,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/file_system_shortcut/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -93,7 +93,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/file_system_shortcut/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="FileSystemShortcut",
@@ -117,7 +117,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/file_system_shortcut/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedFileSystemShortcut",

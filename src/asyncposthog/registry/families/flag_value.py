@@ -9,7 +9,7 @@ VALUES = Operation(
     id="flag_value.values",
     method="GET",
     path="/api/projects/{project_id}/flag_value/values/",
-    parameters=(Parameter(name="key", python_name="key", where="query"),),
+    parameters=(Parameter(name="key", python_name="key", location="query"),),
     result=Result(kind="model", model="FlagValueResponse", schema="FlagValueResponse"),
     writes=False,
     idempotent=True,

@@ -13,13 +13,13 @@ ACTIVITY = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", where="query", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="query", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -53,11 +53,11 @@ DELETE_PROPERTY = Operation(
     method="POST",
     path="/api/projects/{project_id}/groups/delete_property/",
     parameters=(
-        Parameter(name="group_key", python_name="group_key", where="query", required=True),
+        Parameter(name="group_key", python_name="group_key", location="query", required=True),
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),
@@ -77,11 +77,11 @@ FIND = Operation(
     method="GET",
     path="/api/projects/{project_id}/groups/find/",
     parameters=(
-        Parameter(name="group_key", python_name="group_key", where="query", required=True),
+        Parameter(name="group_key", python_name="group_key", location="query", required=True),
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),
@@ -97,16 +97,16 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/groups/",
     parameters=(
-        Parameter(name="cursor", python_name="cursor", where="query"),
-        Parameter(name="group_key", python_name="group_key", where="query"),
+        Parameter(name="cursor", python_name="cursor", location="query"),
+        Parameter(name="group_key", python_name="group_key", location="query"),
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedGroupList", schema="PaginatedGroupList"),
     pagination=Pagination(style="cursor", page_size=100),
@@ -133,12 +133,12 @@ PROPERTY_VALUES = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),
-        Parameter(name="key", python_name="key", where="query", required=True),
-        Parameter(name="value", python_name="value", where="query"),
+        Parameter(name="key", python_name="key", location="query", required=True),
+        Parameter(name="value", python_name="value", location="query"),
     ),
     result=Result(
         kind="model", model="GroupsPropertyValuesResponse", schema="GroupsPropertyValuesResponse"
@@ -156,11 +156,11 @@ RELATED = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", where="query", required=True),
+        Parameter(name="id", python_name="id", location="query", required=True),
     ),
     result=Result(kind="json"),
     scopes=("group:read",),
@@ -173,11 +173,11 @@ UPDATE_PROPERTY = Operation(
     method="POST",
     path="/api/projects/{project_id}/groups/update_property/",
     parameters=(
-        Parameter(name="group_key", python_name="group_key", where="query", required=True),
+        Parameter(name="group_key", python_name="group_key", location="query", required=True),
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="query",
+            location="query",
             required=True,
             type="integer",
         ),

@@ -33,7 +33,7 @@ DELETE = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -62,7 +62,7 @@ METRICS_CREATE = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
@@ -93,11 +93,11 @@ METRICS_DELETE = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("group:write",),
@@ -114,11 +114,11 @@ METRICS_GET = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="GroupUsageMetric", schema="GroupUsageMetric"),
     scopes=("group:read",),
@@ -136,12 +136,12 @@ METRICS_LIST = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedGroupUsageMetricList", schema="PaginatedGroupUsageMetricList"
@@ -160,11 +160,11 @@ METRICS_REPLACE = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="GroupUsageMetric",
@@ -195,11 +195,11 @@ METRICS_UPDATE = Operation(
         Parameter(
             name="group_type_index",
             python_name="group_type_index",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedGroupUsageMetric",

@@ -9,7 +9,7 @@ GET = Operation(
     id="health_issues.get",
     method="GET",
     path="/api/projects/{project_id}/health_issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
     writes=False,
     idempotent=True,
@@ -20,8 +20,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/health_issues/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedHealthIssueList", schema="PaginatedHealthIssueList"
@@ -35,7 +35,7 @@ RESOLVE = Operation(
     id="health_issues.resolve",
     method="POST",
     path="/api/projects/{project_id}/health_issues/{id}/resolve/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="HealthIssue", flat=True, fields=(("dismissed", "dismissed"),)),
     result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
     schema_operations=("POST /api/environments/{project_id}/health_issues/{id}/resolve/",),
@@ -53,7 +53,7 @@ UPDATE = Operation(
     id="health_issues.update",
     method="PATCH",
     path="/api/projects/{project_id}/health_issues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="PatchedHealthIssue", flat=True, fields=(("dismissed", "dismissed"),)),
     result=Result(kind="model", model="HealthIssue", schema="HealthIssue"),
     schema_operations=("PATCH /api/environments/{project_id}/health_issues/{id}/",),

@@ -10,8 +10,8 @@ CONTENT = Operation(
     method="GET",
     path="/api/projects/{project_id}/heatmap_screenshots/{id}/content/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="width", python_name="width", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="width", python_name="width", location="query", type="integer"),
     ),
     result=Result(kind="bytes", media="*/*"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),

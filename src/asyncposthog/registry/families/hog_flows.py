@@ -54,7 +54,7 @@ CREATE_BATCH_JOB = Operation(
     id="hog_flows.create_batch_job",
     method="POST",
     path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="HogFlowsCreateBatchJobRequest",
         flat=True,
@@ -67,7 +67,7 @@ DELETE = Operation(
     id="hog_flows.delete",
     method="DELETE",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/hog_flows/{id}/",),
@@ -76,7 +76,7 @@ GET = Operation(
     id="hog_flows.get",
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="HogFlow", schema="HogFlow"),
     writes=False,
     idempotent=True,
@@ -86,7 +86,7 @@ INVOCATIONS = Operation(
     id="hog_flows.invocations",
     method="POST",
     path="/api/projects/{project_id}/hog_flows/{id}/invocations/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="HogFlow",
         flat=True,
@@ -110,12 +110,16 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_flows/",
     parameters=(
-        Parameter(name="created_at", python_name="created_at", where="query", format="date-time"),
-        Parameter(name="created_by", python_name="created_by", where="query", type="integer"),
-        Parameter(name="id", python_name="id", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="updated_at", python_name="updated_at", where="query", format="date-time"),
+        Parameter(
+            name="created_at", python_name="created_at", location="query", format="date-time"
+        ),
+        Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
+        Parameter(name="id", python_name="id", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(
+            name="updated_at", python_name="updated_at", location="query", format="date-time"
+        ),
     ),
     result=Result(
         kind="model", model="PaginatedHogFlowMinimalList", schema="PaginatedHogFlowMinimalList"
@@ -129,7 +133,7 @@ LIST_BATCH_JOBS = Operation(
     id="hog_flows.list_batch_jobs",
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/batch_jobs/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     pagination=Pagination(style="single", items=None),
     writes=False,
@@ -141,13 +145,13 @@ LOGS = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/logs/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="before", python_name="before", where="query"),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
-        Parameter(name="level", python_name="level", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
+        Parameter(name="level", python_name="level", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedWorkerLogEntryList", schema="PaginatedWorkerLogEntryList"
@@ -162,18 +166,18 @@ METRICS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/metrics/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="before", python_name="before", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
         Parameter(
-            name="breakdown_by", python_name="breakdown_by", where="query", enum=("name", "kind")
+            name="breakdown_by", python_name="breakdown_by", location="query", enum=("name", "kind")
         ),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
         Parameter(
-            name="interval", python_name="interval", where="query", enum=("hour", "day", "week")
+            name="interval", python_name="interval", location="query", enum=("hour", "day", "week")
         ),
-        Parameter(name="kind", python_name="kind", where="query"),
-        Parameter(name="name", python_name="name", where="query"),
+        Parameter(name="kind", python_name="kind", location="query"),
+        Parameter(name="name", python_name="name", location="query"),
     ),
     result=Result(kind="model", model="AppMetricsResponse", schema="AppMetricsResponse"),
     writes=False,
@@ -185,18 +189,18 @@ METRICS_TOTALS = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/metrics/totals/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="before", python_name="before", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
         Parameter(
-            name="breakdown_by", python_name="breakdown_by", where="query", enum=("name", "kind")
+            name="breakdown_by", python_name="breakdown_by", location="query", enum=("name", "kind")
         ),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
         Parameter(
-            name="interval", python_name="interval", where="query", enum=("hour", "day", "week")
+            name="interval", python_name="interval", location="query", enum=("hour", "day", "week")
         ),
-        Parameter(name="kind", python_name="kind", where="query"),
-        Parameter(name="name", python_name="name", where="query"),
+        Parameter(name="kind", python_name="kind", location="query"),
+        Parameter(name="name", python_name="name", location="query"),
     ),
     result=Result(
         kind="model", model="AppMetricsTotalsResponse", schema="AppMetricsTotalsResponse"
@@ -209,7 +213,7 @@ REPLACE = Operation(
     id="hog_flows.replace",
     method="PUT",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="HogFlow",
         required=True,
@@ -234,7 +238,7 @@ SCHEDULES_CREATE = Operation(
     id="hog_flows.schedules.create",
     method="POST",
     path="/api/projects/{project_id}/hog_flows/{id}/schedules/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="HogFlowSchedule",
         required=True,
@@ -254,8 +258,8 @@ SCHEDULES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="schedule_id", python_name="schedule_id", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="schedule_id", python_name="schedule_id", location="path", required=True),
     ),
     result=Result(status=204),
     idempotent=True,
@@ -267,7 +271,7 @@ SCHEDULES_LIST = Operation(
     id="hog_flows.schedules.list",
     method="GET",
     path="/api/projects/{project_id}/hog_flows/{id}/schedules/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="HogFlowSchedule", array=True, schema="HogFlowSchedule"),
     pagination=Pagination(style="single", items=None),
     writes=False,
@@ -279,8 +283,8 @@ SCHEDULES_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/hog_flows/{id}/schedules/{schedule_id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="schedule_id", python_name="schedule_id", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="schedule_id", python_name="schedule_id", location="path", required=True),
     ),
     body=Body(
         schema="HogFlowsSchedulesUpdateRequest",
@@ -299,7 +303,7 @@ UPDATE = Operation(
     id="hog_flows.update",
     method="PATCH",
     path="/api/projects/{project_id}/hog_flows/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedHogFlow",
         flat=True,

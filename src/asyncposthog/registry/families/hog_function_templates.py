@@ -10,7 +10,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_function_templates/{template_id}/",
     parameters=(
-        Parameter(name="template_id", python_name="template_id", where="path", required=True),
+        Parameter(name="template_id", python_name="template_id", location="path", required=True),
     ),
     result=Result(kind="model", model="HogFunctionTemplate", schema="HogFunctionTemplate"),
     writes=False,
@@ -22,11 +22,11 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_function_templates/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="template_id", python_name="template_id", where="query"),
-        Parameter(name="type", python_name="type", where="query"),
-        Parameter(name="types", python_name="types", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="template_id", python_name="template_id", location="query"),
+        Parameter(name="type", python_name="type", location="query"),
+        Parameter(name="types", python_name="types", location="query"),
     ),
     result=Result(
         kind="model",

@@ -40,7 +40,7 @@ DELETE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/hog_functions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedHogFunction", flat=True),
     fixed_body={"deleted": True},
@@ -53,7 +53,7 @@ ENABLE_BACKFILLS = Operation(
     id="hog_functions.enable_backfills",
     method="POST",
     path="/api/projects/{project_id}/hog_functions/{id}/enable_backfills/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="HogFunction",
         flat=True,
@@ -83,7 +83,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="HogFunction", schema="HogFunction"),
     scopes=("hog_function:read",),
@@ -114,7 +114,7 @@ INVOCATIONS = Operation(
     method="POST",
     path="/api/projects/{project_id}/hog_functions/{id}/invocations/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="HogFunctionInvocation",
@@ -136,15 +136,19 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/",
     parameters=(
-        Parameter(name="created_at", python_name="created_at", where="query", format="date-time"),
-        Parameter(name="created_by", python_name="created_by", where="query", type="integer"),
-        Parameter(name="enabled", python_name="enabled", where="query", type="boolean"),
-        Parameter(name="id", python_name="id", where="query", format="uuid"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
-        Parameter(name="type", python_name="type", where="query", type="array"),
-        Parameter(name="updated_at", python_name="updated_at", where="query", format="date-time"),
+        Parameter(
+            name="created_at", python_name="created_at", location="query", format="date-time"
+        ),
+        Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
+        Parameter(name="enabled", python_name="enabled", location="query", type="boolean"),
+        Parameter(name="id", python_name="id", location="query", format="uuid"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="type", python_name="type", location="query", type="array"),
+        Parameter(
+            name="updated_at", python_name="updated_at", location="query", format="date-time"
+        ),
     ),
     result=Result(
         kind="model",
@@ -162,13 +166,13 @@ LOGS = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/{id}/logs/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="before", python_name="before", where="query"),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
-        Parameter(name="level", python_name="level", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
+        Parameter(name="level", python_name="level", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedWorkerLogEntryList", schema="PaginatedWorkerLogEntryList"
@@ -183,18 +187,18 @@ METRICS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/{id}/metrics/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="before", python_name="before", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
         Parameter(
-            name="breakdown_by", python_name="breakdown_by", where="query", enum=("name", "kind")
+            name="breakdown_by", python_name="breakdown_by", location="query", enum=("name", "kind")
         ),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
         Parameter(
-            name="interval", python_name="interval", where="query", enum=("hour", "day", "week")
+            name="interval", python_name="interval", location="query", enum=("hour", "day", "week")
         ),
-        Parameter(name="kind", python_name="kind", where="query"),
-        Parameter(name="name", python_name="name", where="query"),
+        Parameter(name="kind", python_name="kind", location="query"),
+        Parameter(name="name", python_name="name", location="query"),
     ),
     result=Result(kind="model", model="AppMetricsResponse", schema="AppMetricsResponse"),
     writes=False,
@@ -206,18 +210,18 @@ METRICS_TOTALS = Operation(
     method="GET",
     path="/api/projects/{project_id}/hog_functions/{id}/metrics/totals/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="before", python_name="before", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="before", python_name="before", location="query"),
         Parameter(
-            name="breakdown_by", python_name="breakdown_by", where="query", enum=("name", "kind")
+            name="breakdown_by", python_name="breakdown_by", location="query", enum=("name", "kind")
         ),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
         Parameter(
-            name="interval", python_name="interval", where="query", enum=("hour", "day", "week")
+            name="interval", python_name="interval", location="query", enum=("hour", "day", "week")
         ),
-        Parameter(name="kind", python_name="kind", where="query"),
-        Parameter(name="name", python_name="name", where="query"),
+        Parameter(name="kind", python_name="kind", location="query"),
+        Parameter(name="name", python_name="name", location="query"),
     ),
     result=Result(
         kind="model", model="AppMetricsTotalsResponse", schema="AppMetricsTotalsResponse"
@@ -239,7 +243,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/hog_functions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="HogFunction",
@@ -273,7 +277,7 @@ RESTORE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/hog_functions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedHogFunction", flat=True),
     fixed_body={"deleted": False},
@@ -286,7 +290,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/hog_functions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedHogFunction",

@@ -27,7 +27,7 @@ DELETE = Operation(
     id="insight_variables.delete",
     method="DELETE",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/insight_variables/{id}/",),
@@ -36,7 +36,7 @@ GET = Operation(
     id="insight_variables.get",
     method="GET",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="InsightVariable", schema="InsightVariable"),
     writes=False,
     idempotent=True,
@@ -46,7 +46,7 @@ LIST = Operation(
     id="insight_variables.list",
     method="GET",
     path="/api/projects/{project_id}/insight_variables/",
-    parameters=(Parameter(name="page", python_name="page", where="query", type="integer"),),
+    parameters=(Parameter(name="page", python_name="page", location="query", type="integer"),),
     result=Result(
         kind="model", model="PaginatedInsightVariableList", schema="PaginatedInsightVariableList"
     ),
@@ -59,7 +59,7 @@ REPLACE = Operation(
     id="insight_variables.replace",
     method="PUT",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="InsightVariable",
         required=True,
@@ -79,7 +79,7 @@ UPDATE = Operation(
     id="insight_variables.update",
     method="PATCH",
     path="/api/projects/{project_id}/insight_variables/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedInsightVariable",
         flat=True,

@@ -10,10 +10,10 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -30,9 +30,9 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/activity/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -49,8 +49,8 @@ ANALYZE = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/{id}/analyze/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="model", model="InsightsAnalyzeResponse", schema="InsightsAnalyzeResponse"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
@@ -63,7 +63,7 @@ BULK_UPDATE_TAGS = Operation(
     method="POST",
     path="/api/projects/{project_id}/insights/bulk_update_tags/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="BulkUpdateTagsRequest",
@@ -80,7 +80,7 @@ CANCEL = Operation(
     method="POST",
     path="/api/projects/{project_id}/insights/cancel/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="InsightsCancelRequest",
@@ -97,7 +97,7 @@ CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/insights/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="Insight",
@@ -126,8 +126,8 @@ CREATE_SUGGESTIONS = Operation(
     method="POST",
     path="/api/projects/{project_id}/insights/{id}/suggestions/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="InsightsCreateSuggestionsRequest", flat=True, fields=(("context", "context"),)
@@ -142,7 +142,9 @@ DELETE = Operation(
     id="insights.delete",
     method="PATCH",
     path="/api/projects/{project_id}/insights/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     body=Body(schema="PatchedInsight", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Insight", schema="Insight"),
@@ -156,7 +158,7 @@ GENERATE_METADATA = Operation(
     method="POST",
     path="/api/projects/{project_id}/insights/generate_metadata/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="InsightsGenerateMetadataRequest",
@@ -180,15 +182,15 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
-            name="from_dashboard", python_name="from_dashboard", where="query", type="integer"
+            name="from_dashboard", python_name="from_dashboard", location="query", type="integer"
         ),
         Parameter(
             name="refresh",
             python_name="refresh",
-            where="query",
+            location="query",
             enum=(
                 "async",
                 "async_except_on_cache_miss",
@@ -212,19 +214,19 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/",
     parameters=(
-        Parameter(name="basic", python_name="basic", where="query", type="boolean"),
-        Parameter(name="created_by", python_name="created_by", where="query"),
-        Parameter(name="created_date_from", python_name="created_date_from", where="query"),
-        Parameter(name="created_date_to", python_name="created_date_to", where="query"),
-        Parameter(name="dashboards", python_name="dashboards", where="query"),
-        Parameter(name="date_from", python_name="date_from", where="query"),
-        Parameter(name="date_to", python_name="date_to", where="query"),
-        Parameter(name="favorited", python_name="favorited", where="query", type="boolean"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="basic", python_name="basic", location="query", type="boolean"),
+        Parameter(name="created_by", python_name="created_by", location="query"),
+        Parameter(name="created_date_from", python_name="created_date_from", location="query"),
+        Parameter(name="created_date_to", python_name="created_date_to", location="query"),
+        Parameter(name="dashboards", python_name="dashboards", location="query"),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
+        Parameter(name="favorited", python_name="favorited", location="query", type="boolean"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
             name="insight",
             python_name="insight",
-            where="query",
+            location="query",
             enum=(
                 "FUNNELS",
                 "JSON",
@@ -236,14 +238,16 @@ LIST = Operation(
                 "TRENDS",
             ),
         ),
-        Parameter(name="last_viewed_date_from", python_name="last_viewed_date_from", where="query"),
-        Parameter(name="last_viewed_date_to", python_name="last_viewed_date_to", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(
+            name="last_viewed_date_from", python_name="last_viewed_date_from", location="query"
+        ),
+        Parameter(name="last_viewed_date_to", python_name="last_viewed_date_to", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
         Parameter(
             name="refresh",
             python_name="refresh",
-            where="query",
+            location="query",
             enum=(
                 "async",
                 "async_except_on_cache_miss",
@@ -254,11 +258,11 @@ LIST = Operation(
                 "lazy_async",
             ),
         ),
-        Parameter(name="saved", python_name="saved", where="query", type="boolean"),
-        Parameter(name="search", python_name="search", where="query"),
-        Parameter(name="short_id", python_name="short_id", where="query"),
-        Parameter(name="tags", python_name="tags", where="query"),
-        Parameter(name="user", python_name="user", where="query", type="boolean"),
+        Parameter(name="saved", python_name="saved", location="query", type="boolean"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="short_id", python_name="short_id", location="query"),
+        Parameter(name="tags", python_name="tags", location="query"),
+        Parameter(name="user", python_name="user", location="query", type="boolean"),
     ),
     result=Result(kind="model", model="PaginatedInsightList", schema="PaginatedInsightList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -273,8 +277,8 @@ LIST_SUGGESTIONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/{id}/suggestions/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     pagination=Pagination(style="single", items=None),
@@ -288,7 +292,7 @@ MY_LAST_VIEWED = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/my_last_viewed/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
@@ -301,8 +305,8 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/insights/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="Insight",
@@ -331,7 +335,9 @@ RESTORE = Operation(
     id="insights.restore",
     method="PATCH",
     path="/api/projects/{project_id}/insights/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     body=Body(schema="PatchedInsight", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Insight", schema="Insight"),
@@ -345,7 +351,11 @@ SHARING_GET = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
@@ -361,7 +371,11 @@ SHARING_PASSWORDS_CREATE = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/passwords/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     body=Body(
@@ -380,9 +394,13 @@ SHARING_PASSWORDS_DELETE = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/passwords/{password_id}/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
-        Parameter(name="password_id", python_name="password_id", where="path", required=True),
+        Parameter(name="password_id", python_name="password_id", location="path", required=True),
     ),
     result=Result(status=204),
     scopes=("sharing_configuration:write",),
@@ -398,7 +416,11 @@ SHARING_REFRESH = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/refresh/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     body=Body(
@@ -421,7 +443,11 @@ SHARING_UPDATE = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/sharing/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
     ),
     body=Body(
@@ -436,7 +462,7 @@ SHARING_UPDATE = Operation(
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
-    since="posthog/api/sharing.py (patch)",
+    schema_gap_source="posthog/api/sharing.py (patch)",
 )
 THRESHOLDS_GET = Operation(
     id="insights.thresholds.get",
@@ -444,9 +470,13 @@ THRESHOLDS_GET = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/thresholds/{id}/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     result=Result(kind="model", model="ThresholdWithAlert", schema="ThresholdWithAlert"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
@@ -460,10 +490,14 @@ THRESHOLDS_LIST = Operation(
     path="/api/projects/{project_id}/insights/{insight_id}/thresholds/",
     parameters=(
         Parameter(
-            name="insight_id", python_name="insight_id", where="path", required=True, type="integer"
+            name="insight_id",
+            python_name="insight_id",
+            location="path",
+            required=True,
+            type="integer",
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -481,7 +515,7 @@ TRENDING = Operation(
     method="GET",
     path="/api/projects/{project_id}/insights/trending/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
@@ -494,8 +528,8 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/insights/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PatchedInsight",
@@ -523,7 +557,7 @@ VIEWED = Operation(
     method="POST",
     path="/api/projects/{project_id}/insights/viewed/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="InsightsViewedRequest",

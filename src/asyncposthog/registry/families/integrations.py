@@ -19,7 +19,7 @@ CHANNELS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/channels/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -31,7 +31,7 @@ CLICKUP_LISTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/clickup_lists/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -43,7 +43,7 @@ CLICKUP_SPACES = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/clickup_spaces/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -55,7 +55,7 @@ CLICKUP_WORKSPACES = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/clickup_workspaces/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -81,7 +81,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/integrations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
     scopes=("integration:write",),
@@ -115,7 +115,7 @@ EMAIL_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/integrations/{id}/email/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedIntegrationConfig",
@@ -130,7 +130,7 @@ EMAIL_VERIFY = Operation(
     method="POST",
     path="/api/projects/{project_id}/integrations/{id}/email/verify/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="IntegrationConfig", flat=True, fields=(("config", "config"), ("kind", "kind"))
@@ -143,7 +143,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="IntegrationConfig", schema="IntegrationConfig"),
     scopes=("integration:read",),
@@ -156,11 +156,11 @@ GITHUB_BRANCHES = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/github_branches/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="repo", python_name="repo", where="query", required=True),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="repo", python_name="repo", location="query", required=True),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubBranchesResponse", schema="GitHubBranchesResponse"),
     writes=False,
@@ -172,10 +172,10 @@ GITHUB_REPOS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/github_repos/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubReposResponse", schema="GitHubReposResponse"),
     scopes=("integration:read",),
@@ -188,7 +188,7 @@ GITHUB_REPOS_REFRESH = Operation(
     method="POST",
     path="/api/projects/{project_id}/integrations/{id}/github_repos/refresh/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(
         kind="model", model="GitHubReposRefreshResponse", schema="GitHubReposRefreshResponse"
@@ -201,7 +201,7 @@ GOOGLE_ACCESSIBLE_ACCOUNTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/google_accessible_accounts/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -215,7 +215,7 @@ GOOGLE_CONVERSION_ACTIONS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/google_conversion_actions/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -229,7 +229,7 @@ JIRA_PROJECTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/jira_projects/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -241,7 +241,7 @@ LINEAR_TEAMS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/linear_teams/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -253,7 +253,7 @@ LINKEDIN_ADS_ACCOUNTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/linkedin_ads_accounts/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -265,7 +265,7 @@ LINKEDIN_ADS_CONVERSION_RULES = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/linkedin_ads_conversion_rules/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -279,8 +279,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -298,7 +298,7 @@ TWILIO_PHONE_NUMBERS = Operation(
     method="GET",
     path="/api/projects/{project_id}/integrations/{id}/twilio_phone_numbers/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,

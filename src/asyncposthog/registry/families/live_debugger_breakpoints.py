@@ -10,9 +10,9 @@ ACTIVE = Operation(
     method="GET",
     path="/api/projects/{project_id}/live_debugger_breakpoints/active/",
     parameters=(
-        Parameter(name="enabled", python_name="enabled", where="query", type="boolean"),
-        Parameter(name="filename", python_name="filename", where="query"),
-        Parameter(name="repository", python_name="repository", where="query"),
+        Parameter(name="enabled", python_name="enabled", location="query", type="boolean"),
+        Parameter(name="filename", python_name="filename", location="query"),
+        Parameter(name="repository", python_name="repository", location="query"),
     ),
     result=Result(
         kind="model", model="ActiveBreakpointsResponse", schema="ActiveBreakpointsResponse"
@@ -27,9 +27,9 @@ BREAKPOINT_HITS = Operation(
     method="GET",
     path="/api/projects/{project_id}/live_debugger_breakpoints/breakpoint_hits/",
     parameters=(
-        Parameter(name="breakpoint_ids", python_name="breakpoint_ids", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="breakpoint_ids", python_name="breakpoint_ids", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="BreakpointHitsResponse", schema="BreakpointHitsResponse"),
     scopes=("live_debugger:read",),
@@ -66,7 +66,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/live_debugger_breakpoints/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("live_debugger:write",),
@@ -78,7 +78,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/live_debugger_breakpoints/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="LiveDebuggerBreakpoint", schema="LiveDebuggerBreakpoint"),
     scopes=("live_debugger:read",),
@@ -91,10 +91,10 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/live_debugger_breakpoints/",
     parameters=(
-        Parameter(name="filename", python_name="filename", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="repository", python_name="repository", where="query"),
+        Parameter(name="filename", python_name="filename", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="repository", python_name="repository", location="query"),
     ),
     result=Result(
         kind="model",
@@ -112,7 +112,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/live_debugger_breakpoints/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="LiveDebuggerBreakpoint",
@@ -136,7 +136,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/live_debugger_breakpoints/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedLiveDebuggerBreakpoint",

@@ -45,7 +45,7 @@ CLUSTERING_JOBS_DELETE = Operation(
     id="llm_analytics.clustering_jobs.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=(
@@ -56,7 +56,7 @@ CLUSTERING_JOBS_GET = Operation(
     id="llm_analytics.clustering_jobs.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ClusteringJob", schema="ClusteringJob"),
     writes=False,
     idempotent=True,
@@ -67,8 +67,8 @@ CLUSTERING_JOBS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedClusteringJobList", schema="PaginatedClusteringJobList"
@@ -82,7 +82,7 @@ CLUSTERING_JOBS_REPLACE = Operation(
     id="llm_analytics.clustering_jobs.replace",
     method="PUT",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ClusteringJob",
         required=True,
@@ -102,7 +102,7 @@ CLUSTERING_JOBS_UPDATE = Operation(
     id="llm_analytics.clustering_jobs.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/clustering_jobs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedClusteringJob",
         flat=True,
@@ -162,7 +162,7 @@ EVALUATION_REPORTS_DELETE = Operation(
     id="llm_analytics.evaluation_reports.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     idempotent=True,
     schema_operations=(
@@ -173,7 +173,7 @@ EVALUATION_REPORTS_GENERATE = Operation(
     id="llm_analytics.evaluation_reports.generate",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/generate/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=202),
     scopes=("llm_analytics:write",),
     schema_operations=(
@@ -184,7 +184,7 @@ EVALUATION_REPORTS_GET = Operation(
     id="llm_analytics.evaluation_reports.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="EvaluationReport", schema="EvaluationReport"),
     writes=False,
     idempotent=True,
@@ -197,8 +197,8 @@ EVALUATION_REPORTS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedEvaluationReportList", schema="PaginatedEvaluationReportList"
@@ -212,7 +212,7 @@ EVALUATION_REPORTS_REPLACE = Operation(
     id="llm_analytics.evaluation_reports.replace",
     method="PUT",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="LlmAnalyticsEvaluationReportsReplaceRequest",
         required=True,
@@ -240,9 +240,9 @@ EVALUATION_REPORTS_RUNS = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/runs/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -261,7 +261,7 @@ EVALUATION_REPORTS_UPDATE = Operation(
     id="llm_analytics.evaluation_reports.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/evaluation_reports/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="LlmAnalyticsEvaluationReportsUpdateRequest",
         flat=True,
@@ -333,7 +333,7 @@ PROVIDER_KEYS_ASSIGN = Operation(
     id="llm_analytics.provider_keys.assign",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/assign/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="LLMProviderKey",
         flat=True,
@@ -375,7 +375,7 @@ PROVIDER_KEYS_DELETE = Operation(
     id="llm_analytics.provider_keys.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/llm_analytics/provider_keys/{id}/",),
@@ -384,7 +384,7 @@ PROVIDER_KEYS_DEPENDENT_CONFIGS = Operation(
     id="llm_analytics.provider_keys.dependent_configs",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/dependent_configs/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
     writes=False,
     idempotent=True,
@@ -396,7 +396,7 @@ PROVIDER_KEYS_GET = Operation(
     id="llm_analytics.provider_keys.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="LLMProviderKey", schema="LLMProviderKey"),
     writes=False,
     idempotent=True,
@@ -407,8 +407,8 @@ PROVIDER_KEYS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedLLMProviderKeyList", schema="PaginatedLLMProviderKeyList"
@@ -422,7 +422,7 @@ PROVIDER_KEYS_REPLACE = Operation(
     id="llm_analytics.provider_keys.replace",
     method="PUT",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="LLMProviderKey",
         required=True,
@@ -455,7 +455,7 @@ PROVIDER_KEYS_UPDATE = Operation(
     id="llm_analytics.provider_keys.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedLLMProviderKey",
         flat=True,
@@ -475,7 +475,7 @@ PROVIDER_KEYS_VALIDATE = Operation(
     id="llm_analytics.provider_keys.validate",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/provider_keys/{id}/validate/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="LLMProviderKey",
         flat=True,
@@ -510,7 +510,7 @@ REVIEW_QUEUE_ITEMS_DELETE = Operation(
     id="llm_analytics.review_queue_items.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=(
@@ -521,7 +521,7 @@ REVIEW_QUEUE_ITEMS_GET = Operation(
     id="llm_analytics.review_queue_items.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ReviewQueueItem", schema="ReviewQueueItem"),
     writes=False,
     idempotent=True,
@@ -534,13 +534,13 @@ REVIEW_QUEUE_ITEMS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query"),
-        Parameter(name="queue_id", python_name="queue_id", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
-        Parameter(name="trace_id", python_name="trace_id", where="query"),
-        Parameter(name="trace_id__in", python_name="trace_id_in", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query"),
+        Parameter(name="queue_id", python_name="queue_id", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="trace_id", python_name="trace_id", location="query"),
+        Parameter(name="trace_id__in", python_name="trace_id_in", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedReviewQueueItemList", schema="PaginatedReviewQueueItemList"
@@ -554,7 +554,7 @@ REVIEW_QUEUE_ITEMS_UPDATE = Operation(
     id="llm_analytics.review_queue_items.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/review_queue_items/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="PatchedReviewQueueItemUpdate", flat=True, fields=(("queue_id", "queue_id"),)),
     result=Result(kind="model", model="ReviewQueueItem", schema="ReviewQueueItem"),
     schema_operations=(
@@ -573,7 +573,7 @@ REVIEW_QUEUES_DELETE = Operation(
     id="llm_analytics.review_queues.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/review_queues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/llm_analytics/review_queues/{id}/",),
@@ -582,7 +582,7 @@ REVIEW_QUEUES_GET = Operation(
     id="llm_analytics.review_queues.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/review_queues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ReviewQueue", schema="ReviewQueue"),
     writes=False,
     idempotent=True,
@@ -593,11 +593,11 @@ REVIEW_QUEUES_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/review_queues/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="name", python_name="name", where="query"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="name", python_name="name", location="query"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedReviewQueueList", schema="PaginatedReviewQueueList"
@@ -611,7 +611,7 @@ REVIEW_QUEUES_UPDATE = Operation(
     id="llm_analytics.review_queues.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/review_queues/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="PatchedReviewQueueUpdate", flat=True, fields=(("name", "name"),)),
     result=Result(kind="model", model="ReviewQueue", schema="ReviewQueue"),
     schema_operations=("PATCH /api/environments/{project_id}/llm_analytics/review_queues/{id}/",),
@@ -639,7 +639,7 @@ SCORE_DEFINITIONS_GET = Operation(
     id="llm_analytics.score_definitions.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ScoreDefinition", schema="ScoreDefinition"),
     writes=False,
     idempotent=True,
@@ -650,12 +650,12 @@ SCORE_DEFINITIONS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/score_definitions/",
     parameters=(
-        Parameter(name="archived", python_name="archived", where="query", type="boolean"),
-        Parameter(name="kind", python_name="kind", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="archived", python_name="archived", location="query", type="boolean"),
+        Parameter(name="kind", python_name="kind", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedScoreDefinitionList", schema="PaginatedScoreDefinitionList"
@@ -669,7 +669,7 @@ SCORE_DEFINITIONS_NEW_VERSION = Operation(
     id="llm_analytics.score_definitions.new_version",
     method="POST",
     path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/new_version/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ScoreDefinitionNewVersion", required=True, flat=True, fields=(("config", "config"),)
     ),
@@ -682,7 +682,7 @@ SCORE_DEFINITIONS_UPDATE = Operation(
     id="llm_analytics.score_definitions.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/score_definitions/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedScoreDefinitionMetadata",
         flat=True,
@@ -801,7 +801,7 @@ TRACE_REVIEWS_DELETE = Operation(
     id="llm_analytics.trace_reviews.delete",
     method="DELETE",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/llm_analytics/trace_reviews/{id}/",),
@@ -810,7 +810,7 @@ TRACE_REVIEWS_GET = Operation(
     id="llm_analytics.trace_reviews.get",
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="TraceReview", schema="TraceReview"),
     writes=False,
     idempotent=True,
@@ -821,14 +821,14 @@ TRACE_REVIEWS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/",
     parameters=(
-        Parameter(name="definition_id", python_name="definition_id", where="query"),
-        Parameter(name="definition_id__in", python_name="definition_id_in", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="order_by", python_name="order_by", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
-        Parameter(name="trace_id", python_name="trace_id", where="query"),
-        Parameter(name="trace_id__in", python_name="trace_id_in", where="query"),
+        Parameter(name="definition_id", python_name="definition_id", location="query"),
+        Parameter(name="definition_id__in", python_name="definition_id_in", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="order_by", python_name="order_by", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="trace_id", python_name="trace_id", location="query"),
+        Parameter(name="trace_id__in", python_name="trace_id_in", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedTraceReviewList", schema="PaginatedTraceReviewList"
@@ -842,7 +842,7 @@ TRACE_REVIEWS_UPDATE = Operation(
     id="llm_analytics.trace_reviews.update",
     method="PATCH",
     path="/api/projects/{project_id}/llm_analytics/trace_reviews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedTraceReviewUpdate",
         flat=True,

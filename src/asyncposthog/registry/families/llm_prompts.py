@@ -10,7 +10,7 @@ ARCHIVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/llm_prompts/name/{prompt_name}/archive/",
     parameters=(
-        Parameter(name="prompt_name", python_name="prompt_name", where="path", required=True),
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
     ),
     body=Body(schema="LLMPrompt", flat=True, fields=(("name", "name"), ("prompt", "prompt"))),
     result=Result(kind="model", model="LLMPrompt", schema="LLMPrompt"),
@@ -36,7 +36,7 @@ DUPLICATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/llm_prompts/name/{prompt_name}/duplicate/",
     parameters=(
-        Parameter(name="prompt_name", python_name="prompt_name", where="path", required=True),
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
     ),
     body=Body(
         schema="LLMPromptDuplicate", required=True, flat=True, fields=(("new_name", "new_name"),)
@@ -51,11 +51,14 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_prompts/name/{prompt_name}/",
     parameters=(
-        Parameter(name="prompt_name", python_name="prompt_name", where="path", required=True),
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
         Parameter(
-            name="content", python_name="content", where="query", enum=("full", "preview", "none")
+            name="content",
+            python_name="content",
+            location="query",
+            enum=("full", "preview", "none"),
         ),
-        Parameter(name="version", python_name="version", where="query", type="integer"),
+        Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LLMPromptPublic", schema="LLMPromptPublic"),
     writes=False,
@@ -68,12 +71,17 @@ LIST = Operation(
     path="/api/projects/{project_id}/llm_prompts/",
     parameters=(
         Parameter(
-            name="content", python_name="content", where="query", enum=("full", "preview", "none")
+            name="content",
+            python_name="content",
+            location="query",
+            enum=("full", "preview", "none"),
         ),
-        Parameter(name="created_by_id", python_name="created_by_id", where="query", type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(
+            name="created_by_id", python_name="created_by_id", location="query", type="integer"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedLLMPromptListList", schema="PaginatedLLMPromptListList"
@@ -88,14 +96,14 @@ RESOLVE = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_prompts/resolve/name/{prompt_name}/",
     parameters=(
-        Parameter(name="prompt_name", python_name="prompt_name", where="path", required=True),
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
         Parameter(
-            name="before_version", python_name="before_version", where="query", type="integer"
+            name="before_version", python_name="before_version", location="query", type="integer"
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="version", python_name="version", where="query", type="integer"),
-        Parameter(name="version_id", python_name="version_id", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="version", python_name="version", location="query", type="integer"),
+        Parameter(name="version_id", python_name="version_id", location="query"),
     ),
     result=Result(
         kind="model", model="LLMPromptResolveResponse", schema="LLMPromptResolveResponse"
@@ -111,7 +119,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/llm_prompts/name/{prompt_name}/",
     parameters=(
-        Parameter(name="prompt_name", python_name="prompt_name", where="path", required=True),
+        Parameter(name="prompt_name", python_name="prompt_name", location="path", required=True),
     ),
     body=Body(
         schema="PatchedLLMPromptPublish",

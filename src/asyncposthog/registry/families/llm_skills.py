@@ -10,7 +10,7 @@ ARCHIVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/archive/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
     ),
     result=Result(status=204),
     schema_operations=(
@@ -44,7 +44,7 @@ DUPLICATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/duplicate/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
     ),
     body=Body(
         schema="LLMSkillDuplicate", required=True, flat=True, fields=(("new_name", "new_name"),)
@@ -59,7 +59,7 @@ FILES_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/files/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
     ),
     body=Body(
         schema="LLMSkillFileCreate",
@@ -80,15 +80,17 @@ FILES_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
         Parameter(
             name="file_path",
             python_name="file_path",
-            where="path",
+            location="path",
             required=True,
             multi_segment=True,
         ),
-        Parameter(name="base_version", python_name="base_version", where="query", type="integer"),
+        Parameter(
+            name="base_version", python_name="base_version", location="query", type="integer"
+        ),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
     idempotent=True,
@@ -101,15 +103,15 @@ FILES_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/files/{file_path}/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
         Parameter(
             name="file_path",
             python_name="file_path",
-            where="path",
+            location="path",
             required=True,
             multi_segment=True,
         ),
-        Parameter(name="version", python_name="version", where="query", type="integer"),
+        Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LLMSkillFile", schema="LLMSkillFile"),
     writes=False,
@@ -123,7 +125,7 @@ FILES_RENAME = Operation(
     method="POST",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/files-rename/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
     ),
     body=Body(
         schema="LLMSkillFileRename",
@@ -145,8 +147,8 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
-        Parameter(name="version", python_name="version", where="query", type="integer"),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
+        Parameter(name="version", python_name="version", location="query", type="integer"),
     ),
     result=Result(kind="model", model="LLMSkill", schema="LLMSkill"),
     writes=False,
@@ -158,10 +160,12 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_skills/",
     parameters=(
-        Parameter(name="created_by_id", python_name="created_by_id", where="query", type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(
+            name="created_by_id", python_name="created_by_id", location="query", type="integer"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedLLMSkillListList", schema="PaginatedLLMSkillListList"
@@ -176,14 +180,14 @@ RESOLVE = Operation(
     method="GET",
     path="/api/projects/{project_id}/llm_skills/resolve/name/{skill_name}/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
         Parameter(
-            name="before_version", python_name="before_version", where="query", type="integer"
+            name="before_version", python_name="before_version", location="query", type="integer"
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="version", python_name="version", where="query", type="integer"),
-        Parameter(name="version_id", python_name="version_id", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="version", python_name="version", location="query", type="integer"),
+        Parameter(name="version_id", python_name="version_id", location="query"),
     ),
     result=Result(kind="model", model="LLMSkillResolveResponse", schema="LLMSkillResolveResponse"),
     writes=False,
@@ -195,7 +199,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/llm_skills/name/{skill_name}/",
     parameters=(
-        Parameter(name="skill_name", python_name="skill_name", where="path", required=True),
+        Parameter(name="skill_name", python_name="skill_name", location="path", required=True),
     ),
     body=Body(
         schema="PatchedLLMSkillPublish",

@@ -13,14 +13,16 @@ AUTHORIZE = Operation(
         Parameter(
             name="install_source",
             python_name="install_source",
-            where="query",
+            location="query",
             enum=("posthog", "posthog-code"),
         ),
-        Parameter(name="installation_id", python_name="installation_id", where="query"),
+        Parameter(name="installation_id", python_name="installation_id", location="query"),
         Parameter(
-            name="posthog_code_callback_url", python_name="posthog_code_callback_url", where="query"
+            name="posthog_code_callback_url",
+            python_name="posthog_code_callback_url",
+            location="query",
         ),
-        Parameter(name="template_id", python_name="template_id", where="query"),
+        Parameter(name="template_id", python_name="template_id", location="query"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -51,7 +53,7 @@ DELETE = Operation(
     id="mcp_server_installations.delete",
     method="DELETE",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/environments/{project_id}/mcp_server_installations/{id}/",),
@@ -60,7 +62,7 @@ GET = Operation(
     id="mcp_server_installations.get",
     method="GET",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="MCPServerInstallation", schema="MCPServerInstallation"),
     writes=False,
     idempotent=True,
@@ -124,8 +126,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/mcp_server_installations/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -141,7 +143,7 @@ PROXY = Operation(
     id="mcp_server_installations.proxy",
     method="POST",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/proxy/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="MCPServerInstallation",
         flat=True,
@@ -159,7 +161,7 @@ REPLACE = Operation(
     id="mcp_server_installations.replace",
     method="PUT",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="MCPServerInstallation",
         required=True,
@@ -179,7 +181,7 @@ TOOLS_LIST = Operation(
     id="mcp_server_installations.tools.list",
     method="GET",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/tools/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model",
         model="PaginatedMCPServerInstallationToolList",
@@ -194,7 +196,7 @@ TOOLS_REFRESH = Operation(
     id="mcp_server_installations.tools.refresh",
     method="POST",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/tools/refresh/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="MCPServerInstallation",
         required=True,
@@ -220,8 +222,8 @@ TOOLS_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/tools/{tool_name}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="tool_name", python_name="tool_name", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="tool_name", python_name="tool_name", location="path", required=True),
     ),
     body=Body(
         schema="PatchedToolApprovalUpdate",
@@ -239,7 +241,7 @@ UPDATE = Operation(
     id="mcp_server_installations.update",
     method="PATCH",
     path="/api/projects/{project_id}/mcp_server_installations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedMCPServerInstallationUpdate",
         flat=True,

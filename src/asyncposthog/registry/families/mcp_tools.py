@@ -9,7 +9,9 @@ CALL = Operation(
     id="mcp_tools.call",
     method="POST",
     path="/api/projects/{project_id}/mcp_tools/{tool_name}/",
-    parameters=(Parameter(name="tool_name", python_name="tool_name", where="path", required=True),),
+    parameters=(
+        Parameter(name="tool_name", python_name="tool_name", location="path", required=True),
+    ),
     result=Result(kind="json"),
     schema_operations=("POST /api/environments/{project_id}/mcp_tools/{tool_name}/",),
 )

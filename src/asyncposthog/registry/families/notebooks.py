@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/activity/",
     parameters=(
-        Parameter(name="short_id", python_name="short_id", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -28,8 +28,8 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/notebooks/activity/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -43,7 +43,9 @@ COLLAB_SAVE = Operation(
     id="notebooks.collab.save",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/collab/save/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="NotebookCollabSave",
         required=True,
@@ -65,7 +67,9 @@ COLLAB_STREAM = Operation(
     id="notebooks.collab.stream",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/collab/stream/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="text", media="text/plain"),
     writes=False,
     idempotent=True,
@@ -96,7 +100,9 @@ DELETE = Operation(
     id="notebooks.delete",
     method="PATCH",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedNotebook", flat=True),
     fixed_body={"deleted": True},
     result=Result(kind="model", model="Notebook", schema="Notebook"),
@@ -108,7 +114,9 @@ GET = Operation(
     id="notebooks.get",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="model", model="Notebook", schema="Notebook"),
     scopes=("notebook:read",),
     writes=False,
@@ -119,7 +127,9 @@ HOGQL_EXECUTE = Operation(
     id="notebooks.hogql.execute",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/hogql/execute/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -140,7 +150,9 @@ KERNEL_CONFIG = Operation(
     id="notebooks.kernel.config",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/config/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -161,7 +173,9 @@ KERNEL_DATAFRAME = Operation(
     id="notebooks.kernel.dataframe",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/dataframe/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -171,7 +185,9 @@ KERNEL_EXECUTE = Operation(
     id="notebooks.kernel.execute",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/execute/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -192,7 +208,9 @@ KERNEL_EXECUTE_STREAM = Operation(
     id="notebooks.kernel.execute_stream",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/execute/stream/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -215,7 +233,9 @@ KERNEL_RESTART = Operation(
     id="notebooks.kernel.restart",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/restart/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -236,7 +256,9 @@ KERNEL_START = Operation(
     id="notebooks.kernel.start",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/start/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -257,7 +279,9 @@ KERNEL_STATUS = Operation(
     id="notebooks.kernel.status",
     method="GET",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/status/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -267,7 +291,9 @@ KERNEL_STOP = Operation(
     id="notebooks.kernel.stop",
     method="POST",
     path="/api/projects/{project_id}/notebooks/{short_id}/kernel/stop/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -289,13 +315,13 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/notebooks/",
     parameters=(
-        Parameter(name="contains", python_name="contains", where="query"),
-        Parameter(name="created_by", python_name="created_by", where="query", format="uuid"),
-        Parameter(name="date_from", python_name="date_from", where="query", format="date-time"),
-        Parameter(name="date_to", python_name="date_to", where="query", format="date-time"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="user", python_name="user", where="query"),
+        Parameter(name="contains", python_name="contains", location="query"),
+        Parameter(name="created_by", python_name="created_by", location="query", format="uuid"),
+        Parameter(name="date_from", python_name="date_from", location="query", format="date-time"),
+        Parameter(name="date_to", python_name="date_to", location="query", format="date-time"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="user", python_name="user", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedNotebookMinimalList", schema="PaginatedNotebookMinimalList"
@@ -319,7 +345,9 @@ REPLACE = Operation(
     id="notebooks.replace",
     method="PUT",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="Notebook",
         required=True,
@@ -342,7 +370,9 @@ RESTORE = Operation(
     id="notebooks.restore",
     method="PATCH",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedNotebook", flat=True),
     fixed_body={"deleted": False},
     result=Result(kind="model", model="Notebook", schema="Notebook"),
@@ -353,7 +383,9 @@ UPDATE = Operation(
     id="notebooks.update",
     method="PATCH",
     path="/api/projects/{project_id}/notebooks/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="PatchedNotebook",
         flat=True,

@@ -29,7 +29,7 @@ DELETE = Operation(
     id="object_media_previews.delete",
     method="DELETE",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/object_media_previews/{id}/",),
@@ -38,7 +38,7 @@ GET = Operation(
     id="object_media_previews.get",
     method="GET",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ObjectMediaPreview", schema="ObjectMediaPreview"),
     writes=False,
     idempotent=True,
@@ -49,8 +49,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/object_media_previews/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -77,7 +77,7 @@ REPLACE = Operation(
     id="object_media_previews.replace",
     method="PUT",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ObjectMediaPreview",
         required=True,
@@ -97,7 +97,7 @@ UPDATE = Operation(
     id="object_media_previews.update",
     method="PATCH",
     path="/api/projects/{project_id}/object_media_previews/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedObjectMediaPreview",
         flat=True,

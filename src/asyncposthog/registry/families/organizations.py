@@ -9,9 +9,9 @@ BATCH_EXPORTS_BACKFILL = Operation(
     id="organizations.batch_exports.backfill",
     method="POST",
     path="/api/organizations/{organization_id}/batch_exports/{id}/backfill/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="BatchExportBackfillRequest",
@@ -32,7 +32,7 @@ BATCH_EXPORTS_CREATE = Operation(
     id="organizations.batch_exports.create",
     method="POST",
     path="/api/organizations/{organization_id}/batch_exports/",
-    root="organization",
+    owner="organization",
     body=Body(
         schema="OrganizationsBatchExportsCreateRequest",
         required=True,
@@ -60,9 +60,9 @@ BATCH_EXPORTS_DELETE = Operation(
     id="organizations.batch_exports.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/batch_exports/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("batch_export:write",),
@@ -73,9 +73,9 @@ BATCH_EXPORTS_GET = Operation(
     id="organizations.batch_exports.get",
     method="GET",
     path="/api/organizations/{organization_id}/batch_exports/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="BatchExport", schema="BatchExport"),
     scopes=("batch_export:read",),
@@ -87,10 +87,10 @@ BATCH_EXPORTS_LIST = Operation(
     id="organizations.batch_exports.list",
     method="GET",
     path="/api/organizations/{organization_id}/batch_exports/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedBatchExportList", schema="PaginatedBatchExportList"
@@ -105,15 +105,15 @@ BATCH_EXPORTS_LOGS = Operation(
     id="organizations.batch_exports.logs",
     method="GET",
     path="/api/organizations/{organization_id}/batch_exports/{id}/logs/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="after", python_name="after", where="query", format="date-time"),
-        Parameter(name="before", python_name="before", where="query", format="date-time"),
-        Parameter(name="instance_id", python_name="instance_id", where="query"),
-        Parameter(name="level", python_name="level", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="after", python_name="after", location="query", format="date-time"),
+        Parameter(name="before", python_name="before", location="query", format="date-time"),
+        Parameter(name="instance_id", python_name="instance_id", location="query"),
+        Parameter(name="level", python_name="level", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedWorkerLogEntryList", schema="PaginatedWorkerLogEntryList"
@@ -127,9 +127,9 @@ BATCH_EXPORTS_PAUSE = Operation(
     id="organizations.batch_exports.pause",
     method="POST",
     path="/api/organizations/{organization_id}/batch_exports/{id}/pause/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="BatchExportPauseState", schema="BatchExportPauseState"),
     scopes=("batch_export:write",),
@@ -139,9 +139,9 @@ BATCH_EXPORTS_REPLACE = Operation(
     id="organizations.batch_exports.replace",
     method="PUT",
     path="/api/organizations/{organization_id}/batch_exports/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="OrganizationsBatchExportsReplaceRequest",
@@ -171,9 +171,9 @@ BATCH_EXPORTS_RUN_TEST_STEP = Operation(
     id="organizations.batch_exports.run_test_step",
     method="POST",
     path="/api/organizations/{organization_id}/batch_exports/{id}/run_test_step/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="BatchExportTestStepRequest",
@@ -200,7 +200,7 @@ BATCH_EXPORTS_RUN_TEST_STEP_NEW = Operation(
     id="organizations.batch_exports.run_test_step_new",
     method="POST",
     path="/api/organizations/{organization_id}/batch_exports/run_test_step_new/",
-    root="organization",
+    owner="organization",
     body=Body(
         schema="BatchExportTestStepRequest",
         required=True,
@@ -226,9 +226,9 @@ BATCH_EXPORTS_TEST = Operation(
     id="organizations.batch_exports.test",
     method="GET",
     path="/api/organizations/{organization_id}/batch_exports/test/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="destination", python_name="destination", where="query", required=True),
+        Parameter(name="destination", python_name="destination", location="query", required=True),
     ),
     result=Result(kind="json"),
     scopes=("batch_export:read",),
@@ -240,9 +240,9 @@ BATCH_EXPORTS_UNPAUSE = Operation(
     id="organizations.batch_exports.unpause",
     method="POST",
     path="/api/organizations/{organization_id}/batch_exports/{id}/unpause/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="BatchExportUnpauseRequest", flat=True, fields=(("backfill", "backfill"),)),
     result=Result(kind="model", model="BatchExportPauseState", schema="BatchExportPauseState"),
@@ -253,9 +253,9 @@ BATCH_EXPORTS_UPDATE = Operation(
     id="organizations.batch_exports.update",
     method="PATCH",
     path="/api/organizations/{organization_id}/batch_exports/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="OrganizationsBatchExportsUpdateRequest",
@@ -283,7 +283,7 @@ CREATE = Operation(
     id="organizations.create",
     method="POST",
     path="/api/organizations/",
-    root="instance",
+    owner=None,
     body=Body(
         schema="Organization",
         required=True,
@@ -309,20 +309,20 @@ CURRENT = Operation(
     id="organizations.current",
     method="GET",
     path="/api/organizations/@current/",
-    root="instance",
+    owner=None,
     result=Result(kind="model", model="Organization", schema="Organization"),
     scopes=("organization:read",),
     writes=False,
     idempotent=True,
-    since="posthog/api/organization.py (@current)",
+    schema_gap_source="posthog/api/organization.py (@current)",
 )
 DELETE = Operation(
     id="organizations.delete",
     method="DELETE",
     path="/api/organizations/{id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("organization:write",),
@@ -333,7 +333,7 @@ DOMAINS_CREATE = Operation(
     id="organizations.domains.create",
     method="POST",
     path="/api/organizations/{organization_id}/domains/",
-    root="organization",
+    owner="organization",
     body=Body(
         schema="OrganizationDomain",
         required=True,
@@ -358,9 +358,9 @@ DOMAINS_DELETE = Operation(
     id="organizations.domains.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/domains/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("organization:write",),
@@ -371,9 +371,9 @@ DOMAINS_GET = Operation(
     id="organizations.domains.get",
     method="GET",
     path="/api/organizations/{organization_id}/domains/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="OrganizationDomain", schema="OrganizationDomain"),
     scopes=("organization:read",),
@@ -385,10 +385,10 @@ DOMAINS_LIST = Operation(
     id="organizations.domains.list",
     method="GET",
     path="/api/organizations/{organization_id}/domains/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -405,9 +405,9 @@ DOMAINS_REPLACE = Operation(
     id="organizations.domains.replace",
     method="PUT",
     path="/api/organizations/{organization_id}/domains/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="OrganizationDomain",
@@ -432,9 +432,9 @@ DOMAINS_SCIM_TOKEN = Operation(
     id="organizations.domains.scim.token",
     method="POST",
     path="/api/organizations/{organization_id}/domains/{id}/scim/token/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="OrganizationDomain",
@@ -457,9 +457,9 @@ DOMAINS_UPDATE = Operation(
     id="organizations.domains.update",
     method="PATCH",
     path="/api/organizations/{organization_id}/domains/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedOrganizationDomain",
@@ -482,9 +482,9 @@ DOMAINS_VERIFY = Operation(
     id="organizations.domains.verify",
     method="POST",
     path="/api/organizations/{organization_id}/domains/{id}/verify/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="OrganizationDomain",
@@ -506,9 +506,9 @@ ENVIRONMENTS_ROLLBACK = Operation(
     id="organizations.environments_rollback",
     method="POST",
     path="/api/organizations/{id}/environments_rollback/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="Organization",
@@ -533,9 +533,9 @@ GET = Operation(
     id="organizations.get",
     method="GET",
     path="/api/organizations/{id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Organization", schema="Organization"),
     scopes=("organization:read",),
@@ -547,7 +547,7 @@ INVITES_BULK = Operation(
     id="organizations.invites.bulk",
     method="POST",
     path="/api/organizations/{organization_id}/invites/bulk/",
-    root="organization",
+    owner="organization",
     body=Body(
         schema="OrganizationInvite",
         flat=True,
@@ -569,7 +569,7 @@ INVITES_CREATE = Operation(
     id="organizations.invites.create",
     method="POST",
     path="/api/organizations/{organization_id}/invites/",
-    root="organization",
+    owner="organization",
     body=Body(
         schema="OrganizationInvite",
         required=True,
@@ -594,9 +594,9 @@ INVITES_DELETE = Operation(
     id="organizations.invites.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/invites/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     idempotent=True,
@@ -606,10 +606,10 @@ INVITES_LIST = Operation(
     id="organizations.invites.list",
     method="GET",
     path="/api/organizations/{organization_id}/invites/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -626,10 +626,10 @@ LIST = Operation(
     id="organizations.list",
     method="GET",
     path="/api/organizations/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedOrganizationList", schema="PaginatedOrganizationList"
@@ -644,10 +644,14 @@ MEMBERS_DELETE = Operation(
     id="organizations.members.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/members/{user__uuid}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", where="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     result=Result(status=204),
@@ -659,10 +663,10 @@ MEMBERS_LIST = Operation(
     id="organizations.members.list",
     method="GET",
     path="/api/organizations/{organization_id}/members/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -679,10 +683,14 @@ MEMBERS_REPLACE = Operation(
     id="organizations.members.replace",
     method="PUT",
     path="/api/organizations/{organization_id}/members/{user__uuid}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", where="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     body=Body(schema="OrganizationMember", flat=True, fields=(("level", "level"),)),
@@ -695,10 +703,14 @@ MEMBERS_SCOPED_API_KEYS = Operation(
     id="organizations.members.scoped_api_keys",
     method="GET",
     path="/api/organizations/{organization_id}/members/{user__uuid}/scoped_api_keys/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", where="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     result=Result(kind="model", model="OrganizationMember", schema="OrganizationMember"),
@@ -712,10 +724,14 @@ MEMBERS_UPDATE = Operation(
     id="organizations.members.update",
     method="PATCH",
     path="/api/organizations/{organization_id}/members/{user__uuid}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="user__uuid", python_name="user_uuid", where="path", required=True, format="uuid"
+            name="user__uuid",
+            python_name="user_uuid",
+            location="path",
+            required=True,
+            format="uuid",
         ),
     ),
     body=Body(schema="PatchedOrganizationMember", flat=True, fields=(("level", "level"),)),
@@ -727,13 +743,18 @@ PROJECTS_ACTIVITY = Operation(
     id="organizations.projects.activity",
     method="GET",
     path="/api/organizations/{organization_id}/projects/{id}/activity/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -747,10 +768,15 @@ PROJECTS_ADD_PRODUCT_INTENT = Operation(
     id="organizations.projects.add_product_intent",
     method="PATCH",
     path="/api/organizations/{organization_id}/projects/{id}/add_product_intent/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -773,10 +799,15 @@ PROJECTS_CHANGE_ORGANIZATION = Operation(
     id="organizations.projects.change_organization",
     method="POST",
     path="/api/organizations/{organization_id}/projects/{id}/change_organization/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -794,10 +825,15 @@ PROJECTS_COMPLETE_PRODUCT_ONBOARDING = Operation(
     id="organizations.projects.complete_product_onboarding",
     method="PATCH",
     path="/api/organizations/{organization_id}/projects/{id}/complete_product_onboarding/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -820,7 +856,7 @@ PROJECTS_CREATE = Operation(
     id="organizations.projects.create",
     method="POST",
     path="/api/organizations/{organization_id}/projects/",
-    root="organization",
+    owner="organization",
     body=Body(
         schema="ProjectBackwardCompat",
         flat=True,
@@ -898,10 +934,15 @@ PROJECTS_DELETE = Operation(
     id="organizations.projects.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/projects/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(status=204),
@@ -913,10 +954,15 @@ PROJECTS_DELETE_SECRET_TOKEN_BACKUP = Operation(
     id="organizations.projects.delete_secret_token_backup",
     method="PATCH",
     path="/api/organizations/{organization_id}/projects/{id}/delete_secret_token_backup/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -928,10 +974,15 @@ PROJECTS_GET = Operation(
     id="organizations.projects.get",
     method="GET",
     path="/api/organizations/{organization_id}/projects/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -944,10 +995,15 @@ PROJECTS_IS_GENERATING_DEMO_DATA = Operation(
     id="organizations.projects.is_generating_demo_data",
     method="GET",
     path="/api/organizations/{organization_id}/projects/{id}/is_generating_demo_data/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(
@@ -965,10 +1021,10 @@ PROJECTS_LIST = Operation(
     id="organizations.projects.list",
     method="GET",
     path="/api/organizations/{organization_id}/projects/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -985,10 +1041,15 @@ PROJECTS_REPLACE = Operation(
     id="organizations.projects.replace",
     method="PUT",
     path="/api/organizations/{organization_id}/projects/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -1067,10 +1128,15 @@ PROJECTS_RESET_TOKEN = Operation(
     id="organizations.projects.reset_token",
     method="PATCH",
     path="/api/organizations/{organization_id}/projects/{id}/reset_token/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -1080,10 +1146,15 @@ PROJECTS_ROTATE_SECRET_TOKEN = Operation(
     id="organizations.projects.rotate_secret_token",
     method="PATCH",
     path="/api/organizations/{organization_id}/projects/{id}/rotate_secret_token/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
@@ -1095,10 +1166,15 @@ PROJECTS_UPDATE = Operation(
     id="organizations.projects.update",
     method="PATCH",
     path="/api/organizations/{organization_id}/projects/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="id", python_name="id", where="path", required=True, type="integer", format="int64"
+            name="id",
+            python_name="id",
+            location="path",
+            required=True,
+            type="integer",
+            format="int64",
         ),
     ),
     body=Body(
@@ -1176,7 +1252,7 @@ PROXY_RECORDS_CREATE = Operation(
     id="organizations.proxy_records.create",
     method="POST",
     path="/api/organizations/{organization_id}/proxy_records/",
-    root="organization",
+    owner="organization",
     body=Body(schema="ProxyRecord", required=True, flat=True, fields=(("domain", "domain"),)),
     result=Result(kind="model", model="ProxyRecord", schema="ProxyRecord", status=201),
     scopes=("organization:write",),
@@ -1186,8 +1262,8 @@ PROXY_RECORDS_DELETE = Operation(
     id="organizations.proxy_records.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/proxy_records/{id}/",
-    root="organization",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    owner="organization",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     scopes=("organization:write",),
     idempotent=True,
@@ -1197,8 +1273,8 @@ PROXY_RECORDS_GET = Operation(
     id="organizations.proxy_records.get",
     method="GET",
     path="/api/organizations/{organization_id}/proxy_records/{id}/",
-    root="organization",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    owner="organization",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProxyRecord", schema="ProxyRecord"),
     scopes=("organization:read",),
     writes=False,
@@ -1209,10 +1285,10 @@ PROXY_RECORDS_LIST = Operation(
     id="organizations.proxy_records.list",
     method="GET",
     path="/api/organizations/{organization_id}/proxy_records/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedProxyRecordList", schema="PaginatedProxyRecordList"
@@ -1227,8 +1303,8 @@ PROXY_RECORDS_REPLACE = Operation(
     id="organizations.proxy_records.replace",
     method="PUT",
     path="/api/organizations/{organization_id}/proxy_records/{id}/",
-    root="organization",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    owner="organization",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="ProxyRecord", required=True, flat=True, fields=(("domain", "domain"),)),
     result=Result(kind="model", model="ProxyRecord", schema="ProxyRecord"),
     scopes=("organization:write",),
@@ -1239,8 +1315,8 @@ PROXY_RECORDS_UPDATE = Operation(
     id="organizations.proxy_records.update",
     method="PATCH",
     path="/api/organizations/{organization_id}/proxy_records/{id}/",
-    root="organization",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    owner="organization",
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="PatchedProxyRecord", flat=True, fields=(("domain", "domain"),)),
     result=Result(kind="model", model="ProxyRecord", schema="ProxyRecord"),
     scopes=("organization:write",),
@@ -1250,9 +1326,9 @@ REPLACE = Operation(
     id="organizations.replace",
     method="PUT",
     path="/api/organizations/{id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="Organization",
@@ -1280,7 +1356,7 @@ ROLES_CREATE = Operation(
     id="organizations.roles.create",
     method="POST",
     path="/api/organizations/{organization_id}/roles/",
-    root="organization",
+    owner="organization",
     body=Body(schema="Role", required=True, flat=True, fields=(("name", "name"),)),
     result=Result(kind="model", model="Role", schema="Role", status=201),
     scopes=("organization:write",),
@@ -1290,9 +1366,9 @@ ROLES_DELETE = Operation(
     id="organizations.roles.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/roles/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("organization:write",),
@@ -1303,9 +1379,9 @@ ROLES_GET = Operation(
     id="organizations.roles.get",
     method="GET",
     path="/api/organizations/{organization_id}/roles/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Role", schema="Role"),
     scopes=("organization:read",),
@@ -1317,10 +1393,10 @@ ROLES_LIST = Operation(
     id="organizations.roles.list",
     method="GET",
     path="/api/organizations/{organization_id}/roles/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedRoleList", schema="PaginatedRoleList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -1333,9 +1409,9 @@ ROLES_REPLACE = Operation(
     id="organizations.roles.replace",
     method="PUT",
     path="/api/organizations/{organization_id}/roles/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="Role", required=True, flat=True, fields=(("name", "name"),)),
     result=Result(kind="model", model="Role", schema="Role"),
@@ -1347,10 +1423,10 @@ ROLES_ROLE_MEMBERSHIPS_CREATE = Operation(
     id="organizations.roles.role_memberships.create",
     method="POST",
     path="/api/organizations/{organization_id}/roles/{role_id}/role_memberships/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="role_id", python_name="role_id", where="path", required=True, format="uuid"
+            name="role_id", python_name="role_id", location="path", required=True, format="uuid"
         ),
     ),
     body=Body(
@@ -1366,12 +1442,12 @@ ROLES_ROLE_MEMBERSHIPS_DELETE = Operation(
     id="organizations.roles.role_memberships.delete",
     method="DELETE",
     path="/api/organizations/{organization_id}/roles/{role_id}/role_memberships/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="role_id", python_name="role_id", where="path", required=True, format="uuid"
+            name="role_id", python_name="role_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("organization:write",),
@@ -1384,13 +1460,13 @@ ROLES_ROLE_MEMBERSHIPS_LIST = Operation(
     id="organizations.roles.role_memberships.list",
     method="GET",
     path="/api/organizations/{organization_id}/roles/{role_id}/role_memberships/",
-    root="organization",
+    owner="organization",
     parameters=(
         Parameter(
-            name="role_id", python_name="role_id", where="path", required=True, format="uuid"
+            name="role_id", python_name="role_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedRoleMembershipList", schema="PaginatedRoleMembershipList"
@@ -1407,9 +1483,9 @@ ROLES_UPDATE = Operation(
     id="organizations.roles.update",
     method="PATCH",
     path="/api/organizations/{organization_id}/roles/{id}/",
-    root="organization",
+    owner="organization",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedRole", flat=True, fields=(("name", "name"),)),
     result=Result(kind="model", model="Role", schema="Role"),
@@ -1420,9 +1496,9 @@ UPDATE = Operation(
     id="organizations.update",
     method="PATCH",
     path="/api/organizations/{id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedOrganization",

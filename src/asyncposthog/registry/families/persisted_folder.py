@@ -24,7 +24,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/persisted_folder/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("persisted_folder:write",),
@@ -36,7 +36,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/persisted_folder/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="PersistedFolder", schema="PersistedFolder"),
     scopes=("persisted_folder:read",),
@@ -49,8 +49,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/persisted_folder/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedPersistedFolderList", schema="PaginatedPersistedFolderList"
@@ -66,7 +66,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/persisted_folder/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PersistedFolder",
@@ -84,7 +84,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/persisted_folder/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedPersistedFolder",

@@ -9,11 +9,11 @@ CURRENT = Operation(
     id="personal_api_keys.current",
     method="GET",
     path="/api/personal_api_keys/@current/",
-    root="instance",
+    owner=None,
     result=Result(kind="model", model="CurrentPersonalAPIKey", schema="CurrentPersonalAPIKey"),
     writes=False,
     idempotent=True,
-    since="posthog/api/personal_api_key.py (@current)",
+    schema_gap_source="posthog/api/personal_api_key.py (@current)",
 )
 
 OPERATIONS: tuple[Operation, ...] = (CURRENT,)

@@ -10,10 +10,10 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -30,9 +30,9 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/activity/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -49,7 +49,7 @@ BATCH_BY_DISTINCT_IDS = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/batch_by_distinct_ids/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonsBatchByDistinctIdsRequest",
@@ -69,7 +69,7 @@ BATCH_BY_UUIDS = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/batch_by_uuids/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonsBatchByUuidsRequest", required=True, flat=True, fields=(("uuids", "uuids"),)
@@ -86,7 +86,7 @@ BULK_DELETE = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/bulk_delete/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonBulkDeleteRequest",
@@ -116,8 +116,8 @@ COHORTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/cohorts/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="person_id", python_name="person_id", where="query", required=True),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="person_id", python_name="person_id", location="query", required=True),
     ),
     result=Result(kind="model", model="PersonsCohortsResponse", schema="PersonsCohortsResponse"),
     scopes=("cohort:read", "person:read"),
@@ -131,53 +131,55 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/persons/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
         Parameter(
             name="delete_events",
             python_name="delete_events",
-            where="query",
+            location="query",
             type="boolean",
-            presence=True,
+            presence_only=True,
         ),
         Parameter(
             name="delete_recordings",
             python_name="delete_recordings",
-            where="query",
+            location="query",
             type="boolean",
-            presence=True,
+            presence_only=True,
         ),
         Parameter(
             name="keep_person",
             python_name="keep_person",
-            where="query",
+            location="query",
             type="boolean",
-            presence=True,
+            presence_only=True,
         ),
     ),
     result=Result(status=202),
     scopes=("person:write",),
     buckets=("persons_delete_burst", "persons_delete_sustained"),
     idempotent=True,
-    since="posthog/api/person.py (destroy)",
+    schema_gap_source="posthog/api/person.py (destroy)",
 )
 DELETE_EVENTS = Operation(
     id="persons.delete_events",
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/delete_events/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     result=Result(status=202),
     scopes=("person:write",),
     buckets=("persons_delete_burst", "persons_delete_sustained"),
     deprecated=True,
-    since="posthog/api/person.py (delete_events)",
+    schema_gap_source="posthog/api/person.py (delete_events)",
 )
 DELETE_PROPERTY = Operation(
     id="persons.delete_property",
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/delete_property/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonDeletePropertyRequest",
@@ -194,24 +196,29 @@ DELETE_RECORDINGS = Operation(
     id="persons.delete_recordings",
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/delete_recordings/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True, type="any"),),
+    parameters=(
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+    ),
     result=Result(status=202),
     scopes=("person:write",),
     buckets=("persons_delete_burst", "persons_delete_sustained"),
     deprecated=True,
-    since="posthog/api/person.py (delete_recordings)",
+    schema_gap_source="posthog/api/person.py (delete_recordings)",
 )
 DELETION_STATUS = Operation(
     id="persons.deletion_status",
     method="GET",
     path="/api/projects/{project_id}/persons/deletion_status/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="person_uuid", python_name="person_uuid", where="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="person_uuid", python_name="person_uuid", location="query"),
         Parameter(
-            name="status", python_name="status", where="query", enum=("all", "completed", "pending")
+            name="status",
+            python_name="status",
+            location="query",
+            enum=("all", "completed", "pending"),
         ),
     ),
     result=Result(
@@ -230,7 +237,7 @@ FUNNEL_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/funnel/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonRecord", required=True, flat=True, fields=(("properties", "properties"),)
@@ -246,7 +253,7 @@ FUNNEL_CREATE_CORRELATION = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/funnel/correlation/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(schema="PersonRecord", flat=True, fields=(("properties", "properties"),)),
     result=Result(kind="json"),
@@ -260,7 +267,7 @@ FUNNEL_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/funnel/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst",),
@@ -273,7 +280,7 @@ FUNNEL_GET_CORRELATION = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/funnel/correlation/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst",),
@@ -286,8 +293,8 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="model", model="PersonRecord", schema="PersonRecord"),
     scopes=("person:read",),
@@ -301,7 +308,7 @@ LIFECYCLE = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/lifecycle/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst",),
@@ -314,20 +321,20 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/",
     parameters=(
-        Parameter(name="distinct_id", python_name="distinct_id", where="query"),
-        Parameter(name="email", python_name="email", where="query"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query"),
+        Parameter(name="email", python_name="email", location="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
             name="include_total",
             python_name="include_total",
-            where="query",
+            location="query",
             type="boolean",
-            presence=True,
+            presence_only=True,
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="properties", python_name="properties", where="query", type="object"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="properties", python_name="properties", location="query", type="object"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedPersonRecordList", schema="PaginatedPersonRecordList"
@@ -344,14 +351,17 @@ PROPERTIES_AT_TIME = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/properties_at_time/",
     parameters=(
-        Parameter(name="debug", python_name="debug", where="query", type="boolean"),
-        Parameter(name="distinct_id", python_name="distinct_id", where="query"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="debug", python_name="debug", location="query", type="boolean"),
+        Parameter(name="distinct_id", python_name="distinct_id", location="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
         Parameter(
-            name="include_set_once", python_name="include_set_once", where="query", type="boolean"
+            name="include_set_once",
+            python_name="include_set_once",
+            location="query",
+            type="boolean",
         ),
-        Parameter(name="person_id", python_name="person_id", where="query"),
-        Parameter(name="timestamp", python_name="timestamp", where="query", required=True),
+        Parameter(name="person_id", python_name="person_id", location="query"),
+        Parameter(name="timestamp", python_name="timestamp", location="query", required=True),
     ),
     result=Result(
         kind="model",
@@ -369,8 +379,8 @@ PROPERTIES_TIMELINE = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/{id}/properties_timeline/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst",),
@@ -383,8 +393,8 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/persons/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonPropertiesRequest",
@@ -403,7 +413,7 @@ RESET_PERSON_DISTINCT_ID = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/reset_person_distinct_id/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonsResetPersonDistinctIdRequest",
@@ -421,8 +431,8 @@ SPLIT = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/split/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonSplitRequest",
@@ -442,7 +452,7 @@ TRENDS = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/trends/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst",),
@@ -455,8 +465,8 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/persons/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonPropertiesRequest",
@@ -474,8 +484,8 @@ UPDATE_PROPERTY = Operation(
     method="POST",
     path="/api/projects/{project_id}/persons/{id}/update_property/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="any"),
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
+        Parameter(name="id", python_name="id", location="path", required=True, type="any"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
     ),
     body=Body(
         schema="PersonUpdatePropertyRequest",
@@ -493,9 +503,9 @@ VALUES = Operation(
     method="GET",
     path="/api/projects/{project_id}/persons/values/",
     parameters=(
-        Parameter(name="format", python_name="format", where="query", enum=("csv", "json")),
-        Parameter(name="key", python_name="key", where="query", required=True),
-        Parameter(name="value", python_name="value", where="query"),
+        Parameter(name="format", python_name="format", location="query", enum=("csv", "json")),
+        Parameter(name="key", python_name="key", location="query", required=True),
+        Parameter(name="value", python_name="value", location="query"),
     ),
     result=Result(kind="model", model="PersonsValuesResponse", schema="PersonsValuesResponse"),
     scopes=("person:read",),

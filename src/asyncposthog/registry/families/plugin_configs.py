@@ -13,12 +13,12 @@ LOGS = Operation(
         Parameter(
             name="plugin_config_id",
             python_name="plugin_config_id",
-            where="path",
+            location="path",
             required=True,
             type="integer",
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedPluginLogEntryList", schema="PaginatedPluginLogEntryList"

@@ -38,7 +38,7 @@ DELETE = Operation(
     id="product_tours.delete",
     method="DELETE",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/product_tours/{id}/",),
@@ -47,7 +47,7 @@ DISCARD_DRAFT = Operation(
     id="product_tours.discard_draft",
     method="DELETE",
     path="/api/projects/{project_id}/product_tours/{id}/discard_draft/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProductTour", schema="ProductTour"),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/product_tours/{id}/discard_draft/",),
@@ -56,7 +56,7 @@ DRAFT = Operation(
     id="product_tours.draft",
     method="PATCH",
     path="/api/projects/{project_id}/product_tours/{id}/draft/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedProductTourSerializerCreateUpdateOnly",
         flat=True,
@@ -80,7 +80,7 @@ DRAFT_STATUS = Operation(
     id="product_tours.draft_status",
     method="GET",
     path="/api/projects/{project_id}/product_tours/{id}/draft_status/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="DraftStatusResponse", schema="DraftStatusResponse"),
     writes=False,
     idempotent=True,
@@ -90,7 +90,7 @@ GENERATE = Operation(
     id="product_tours.generate",
     method="POST",
     path="/api/projects/{project_id}/product_tours/{id}/generate/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="GenerateRequest",
         required=True,
@@ -104,7 +104,7 @@ GET = Operation(
     id="product_tours.get",
     method="GET",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProductTour", schema="ProductTour"),
     writes=False,
     idempotent=True,
@@ -115,9 +115,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/product_tours/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model", model="PaginatedProductTourList", schema="PaginatedProductTourList"
@@ -131,7 +131,7 @@ PUBLISH_DRAFT = Operation(
     id="product_tours.publish_draft",
     method="POST",
     path="/api/projects/{project_id}/product_tours/{id}/publish_draft/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ProductTourSerializerCreateUpdateOnly",
         flat=True,
@@ -155,7 +155,7 @@ REPLACE = Operation(
     id="product_tours.replace",
     method="PUT",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ProductTour",
         required=True,
@@ -178,7 +178,7 @@ UPDATE = Operation(
     id="product_tours.update",
     method="PATCH",
     path="/api/projects/{project_id}/product_tours/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedProductTourSerializerCreateUpdateOnly",
         flat=True,

@@ -24,7 +24,7 @@ DELETE = Operation(
     id="project_secret_api_keys.delete",
     method="DELETE",
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/project_secret_api_keys/{id}/",),
@@ -33,7 +33,7 @@ GET = Operation(
     id="project_secret_api_keys.get",
     method="GET",
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey"),
     writes=False,
     idempotent=True,
@@ -44,8 +44,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/project_secret_api_keys/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -61,7 +61,7 @@ REPLACE = Operation(
     id="project_secret_api_keys.replace",
     method="PUT",
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ProjectSecretAPIKey",
         required=True,
@@ -76,7 +76,7 @@ ROLL = Operation(
     id="project_secret_api_keys.roll",
     method="POST",
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/roll/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="ProjectSecretAPIKey", schema="ProjectSecretAPIKey"),
     schema_operations=("POST /api/projects/{project_id}/project_secret_api_keys/{id}/roll/",),
 )
@@ -84,7 +84,7 @@ UPDATE = Operation(
     id="project_secret_api_keys.update",
     method="PATCH",
     path="/api/projects/{project_id}/project_secret_api_keys/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedProjectSecretAPIKey",
         flat=True,

@@ -9,35 +9,35 @@ CURRENT = Operation(
     id="projects.current",
     method="GET",
     path="/api/projects/@current/",
-    root="instance",
+    owner=None,
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
     scopes=("project:read",),
     writes=False,
     idempotent=True,
-    since="posthog/api/routing.py (@current)",
+    schema_gap_source="posthog/api/routing.py (@current)",
 )
 GET = Operation(
     id="projects.get",
     method="GET",
     path="/api/projects/{id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
     scopes=("project:read",),
     writes=False,
     idempotent=True,
-    since="posthog/api/project.py (RootProjectViewSet)",
+    schema_gap_source="posthog/api/project.py (RootProjectViewSet)",
 )
 LIST = Operation(
     id="projects.list",
     method="GET",
     path="/api/projects/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -48,15 +48,15 @@ LIST = Operation(
     scopes=("project:read",),
     writes=False,
     idempotent=True,
-    since="posthog/api/project.py (RootProjectViewSet)",
+    schema_gap_source="posthog/api/project.py (RootProjectViewSet)",
 )
 UPDATE = Operation(
     id="projects.update",
     method="PATCH",
     path="/api/projects/{id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedProjectBackwardCompat",
@@ -127,7 +127,7 @@ UPDATE = Operation(
     ),
     result=Result(kind="model", model="ProjectBackwardCompat", schema="ProjectBackwardCompat"),
     scopes=("project:write",),
-    since="posthog/api/project.py (RootProjectViewSet)",
+    schema_gap_source="posthog/api/project.py (RootProjectViewSet)",
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -23,7 +23,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/property_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("property_definition:write",),
@@ -35,7 +35,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/property_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model", model="EnterprisePropertyDefinition", schema="EnterprisePropertyDefinition"
@@ -50,41 +50,46 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/property_definitions/",
     parameters=(
-        Parameter(name="event_names", python_name="event_names", where="query"),
+        Parameter(name="event_names", python_name="event_names", location="query"),
         Parameter(
             name="exclude_core_properties",
             python_name="exclude_core_properties",
-            where="query",
+            location="query",
             type="boolean",
         ),
         Parameter(
-            name="exclude_hidden", python_name="exclude_hidden", where="query", type="boolean"
+            name="exclude_hidden", python_name="exclude_hidden", location="query", type="boolean"
         ),
-        Parameter(name="excluded_properties", python_name="excluded_properties", where="query"),
+        Parameter(name="excluded_properties", python_name="excluded_properties", location="query"),
         Parameter(
             name="filter_by_event_names",
             python_name="filter_by_event_names",
-            where="query",
+            location="query",
             type="boolean",
         ),
         Parameter(
-            name="group_type_index", python_name="group_type_index", where="query", type="integer"
+            name="group_type_index",
+            python_name="group_type_index",
+            location="query",
+            type="integer",
         ),
         Parameter(
-            name="is_feature_flag", python_name="is_feature_flag", where="query", type="boolean"
+            name="is_feature_flag", python_name="is_feature_flag", location="query", type="boolean"
         ),
-        Parameter(name="is_numerical", python_name="is_numerical", where="query", type="boolean"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="properties", python_name="properties", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(
+            name="is_numerical", python_name="is_numerical", location="query", type="boolean"
+        ),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="properties", python_name="properties", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
         Parameter(
             name="type",
             python_name="type",
-            where="query",
+            location="query",
             enum=("event", "person", "group", "session"),
         ),
-        Parameter(name="verified", python_name="verified", where="query", type="boolean"),
+        Parameter(name="verified", python_name="verified", location="query", type="boolean"),
     ),
     result=Result(
         kind="model",
@@ -102,7 +107,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/property_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="EnterprisePropertyDefinition",
@@ -138,7 +143,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/property_definitions/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedEnterprisePropertyDefinition",

@@ -10,8 +10,10 @@ CANCEL = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/query/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="dequeue_only", python_name="dequeue_only", where="query", type="boolean"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="dequeue_only", python_name="dequeue_only", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="QueryCancellation", schema="QueryCancellation"),
     scopes=("query:read",),
@@ -63,7 +65,7 @@ CREATE_FOR_KIND = Operation(
     method="POST",
     path="/api/projects/{project_id}/query/{query_kind}/",
     parameters=(
-        Parameter(name="query_kind", python_name="query_kind", where="path", required=True),
+        Parameter(name="query_kind", python_name="query_kind", location="path", required=True),
     ),
     body=Body(
         schema="QueryRequest",
@@ -92,7 +94,7 @@ DRAFT_SQL = Operation(
     id="query.draft_sql",
     method="GET",
     path="/api/projects/{project_id}/query/draft_sql/",
-    parameters=(Parameter(name="prompt", python_name="prompt", where="query", required=True),),
+    parameters=(Parameter(name="prompt", python_name="prompt", location="query", required=True),),
     result=Result(kind="json"),
     buckets=("ai_burst", "ai_sustained"),
     writes=False,
@@ -104,8 +106,10 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/query/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="show_progress", python_name="show_progress", where="query", type="boolean"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="show_progress", python_name="show_progress", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="QueryStatusResponse", schema="QueryStatusResponse"),
     scopes=("query:read",),
@@ -118,7 +122,7 @@ LOG = Operation(
     id="query.log",
     method="GET",
     path="/api/projects/{project_id}/query/{id}/log/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     buckets=("api_queries_burst", "api_queries_sustained"),
     writes=False,

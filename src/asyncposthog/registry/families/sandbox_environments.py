@@ -32,7 +32,7 @@ DELETE = Operation(
     id="sandbox_environments.delete",
     method="DELETE",
     path="/api/projects/{project_id}/sandbox_environments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/sandbox_environments/{id}/",),
@@ -41,7 +41,7 @@ GET = Operation(
     id="sandbox_environments.get",
     method="GET",
     path="/api/projects/{project_id}/sandbox_environments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="SandboxEnvironment", schema="SandboxEnvironment"),
     writes=False,
     idempotent=True,
@@ -52,8 +52,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/sandbox_environments/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -69,7 +69,7 @@ UPDATE = Operation(
     id="sandbox_environments.update",
     method="PATCH",
     path="/api/projects/{project_id}/sandbox_environments/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="SandboxEnvironmentsUpdateRequest",
         flat=True,

@@ -33,7 +33,9 @@ DELETE = Operation(
     id="saved.delete",
     method="PATCH",
     path="/api/projects/{project_id}/saved/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedHeatmapScreenshotResponse", flat=True),
     fixed_body={"deleted": True},
     result=Result(
@@ -46,7 +48,9 @@ GET = Operation(
     id="saved.get",
     method="GET",
     path="/api/projects/{project_id}/saved/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(
         kind="model", model="HeatmapScreenshotResponse", schema="HeatmapScreenshotResponse"
     ),
@@ -59,8 +63,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/saved/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -76,7 +80,9 @@ REGENERATE = Operation(
     id="saved.regenerate",
     method="POST",
     path="/api/projects/{project_id}/saved/{short_id}/regenerate/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="HeatmapScreenshotResponse",
         flat=True,
@@ -95,7 +101,9 @@ RESTORE = Operation(
     id="saved.restore",
     method="PATCH",
     path="/api/projects/{project_id}/saved/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedHeatmapScreenshotResponse", flat=True),
     fixed_body={"deleted": False},
     result=Result(
@@ -107,7 +115,9 @@ UPDATE = Operation(
     id="saved.update",
     method="PATCH",
     path="/api/projects/{project_id}/saved/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="PatchedHeatmapScreenshotResponse",
         flat=True,

@@ -24,7 +24,7 @@ DELETE = Operation(
     id="schema_property_groups.delete",
     method="DELETE",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/schema_property_groups/{id}/",),
@@ -33,7 +33,7 @@ GET = Operation(
     id="schema_property_groups.get",
     method="GET",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="SchemaPropertyGroup", schema="SchemaPropertyGroup"),
     writes=False,
     idempotent=True,
@@ -44,8 +44,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/schema_property_groups/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -61,7 +61,7 @@ REPLACE = Operation(
     id="schema_property_groups.replace",
     method="PUT",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="SchemaPropertyGroup",
         required=True,
@@ -76,7 +76,7 @@ UPDATE = Operation(
     id="schema_property_groups.update",
     method="PATCH",
     path="/api/projects/{project_id}/schema_property_groups/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedSchemaPropertyGroup",
         flat=True,

@@ -10,7 +10,9 @@ REPORT = Operation(
     method="GET",
     path="/api/projects/{project_id}/sdk_doctor/report/",
     parameters=(
-        Parameter(name="force_refresh", python_name="force_refresh", where="query", type="boolean"),
+        Parameter(
+            name="force_refresh", python_name="force_refresh", location="query", type="boolean"
+        ),
     ),
     result=Result(kind="model", model="SdkHealthReport", schema="SdkHealthReport"),
     writes=False,

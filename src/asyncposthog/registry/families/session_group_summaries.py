@@ -30,7 +30,7 @@ DELETE = Operation(
     id="session_group_summaries.delete",
     method="DELETE",
     path="/api/projects/{project_id}/session_group_summaries/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/session_group_summaries/{id}/",),
@@ -39,7 +39,7 @@ GET = Operation(
     id="session_group_summaries.get",
     method="GET",
     path="/api/projects/{project_id}/session_group_summaries/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="SessionGroupSummary", schema="SessionGroupSummary"),
     writes=False,
     idempotent=True,
@@ -50,8 +50,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/session_group_summaries/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -67,7 +67,7 @@ REPLACE = Operation(
     id="session_group_summaries.replace",
     method="PUT",
     path="/api/projects/{project_id}/session_group_summaries/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="SessionGroupSummary",
         required=True,
@@ -88,7 +88,7 @@ UPDATE = Operation(
     id="session_group_summaries.update",
     method="PATCH",
     path="/api/projects/{project_id}/session_group_summaries/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedSessionGroupSummary",
         flat=True,

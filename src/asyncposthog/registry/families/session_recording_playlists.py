@@ -38,7 +38,9 @@ DELETE = Operation(
     id="session_recording_playlists.delete",
     method="PATCH",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedSessionRecordingPlaylist", flat=True),
     fixed_body={"deleted": True},
     result=Result(
@@ -55,7 +57,9 @@ GET = Operation(
     id="session_recording_playlists.get",
     method="GET",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(
         kind="model", model="SessionRecordingPlaylist", schema="SessionRecordingPlaylist"
     ),
@@ -70,10 +74,10 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/session_recording_playlists/",
     parameters=(
-        Parameter(name="created_by", python_name="created_by", where="query", type="integer"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="short_id", python_name="short_id", where="query"),
+        Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="short_id", python_name="short_id", location="query"),
     ),
     result=Result(
         kind="model",
@@ -92,11 +96,11 @@ RECORDINGS_ADD = Operation(
     method="POST",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/{session_recording_id}/",
     parameters=(
-        Parameter(name="short_id", python_name="short_id", where="path", required=True),
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
         Parameter(
             name="session_recording_id",
             python_name="session_recording_id",
-            where="path",
+            location="path",
             required=True,
         ),
     ),
@@ -124,7 +128,9 @@ RECORDINGS_LIST = Operation(
     id="session_recording_playlists.recordings.list",
     method="GET",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     result=Result(kind="json"),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
     writes=False,
@@ -138,11 +144,11 @@ RECORDINGS_REMOVE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/recordings/{session_recording_id}/",
     parameters=(
-        Parameter(name="short_id", python_name="short_id", where="path", required=True),
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
         Parameter(
             name="session_recording_id",
             python_name="session_recording_id",
-            where="path",
+            location="path",
             required=True,
         ),
     ),
@@ -157,7 +163,9 @@ REPLACE = Operation(
     id="session_recording_playlists.replace",
     method="PUT",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="SessionRecordingPlaylist",
         required=True,
@@ -184,7 +192,9 @@ RESTORE = Operation(
     id="session_recording_playlists.restore",
     method="PATCH",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(schema="PatchedSessionRecordingPlaylist", flat=True),
     fixed_body={"deleted": False},
     result=Result(
@@ -198,7 +208,9 @@ UPDATE = Operation(
     id="session_recording_playlists.update",
     method="PATCH",
     path="/api/projects/{project_id}/session_recording_playlists/{short_id}/",
-    parameters=(Parameter(name="short_id", python_name="short_id", where="path", required=True),),
+    parameters=(
+        Parameter(name="short_id", python_name="short_id", location="path", required=True),
+    ),
     body=Body(
         schema="PatchedSessionRecordingPlaylist",
         flat=True,

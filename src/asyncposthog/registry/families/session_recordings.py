@@ -10,7 +10,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/session_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("session_recording:write",),
@@ -23,7 +23,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/session_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="SessionRecording", schema="SessionRecording"),
     scopes=("session_recording:read",),
@@ -37,39 +37,42 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/session_recordings/",
     parameters=(
-        Parameter(name="actions", python_name="actions", where="query", type="object"),
+        Parameter(name="actions", python_name="actions", location="query", type="object"),
         Parameter(
             name="console_log_filters",
             python_name="console_log_filters",
-            where="query",
+            location="query",
             type="object",
         ),
-        Parameter(name="date_from", python_name="date_from", where="query"),
-        Parameter(name="date_to", python_name="date_to", where="query"),
-        Parameter(name="distinct_ids", python_name="distinct_ids", where="query", type="object"),
-        Parameter(name="events", python_name="events", where="query", type="object"),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
+        Parameter(name="distinct_ids", python_name="distinct_ids", location="query", type="object"),
+        Parameter(name="events", python_name="events", location="query", type="object"),
         Parameter(
             name="filter_test_accounts",
             python_name="filter_test_accounts",
-            where="query",
+            location="query",
             type="boolean",
         ),
         Parameter(
-            name="having_predicates", python_name="having_predicates", where="query", type="object"
+            name="having_predicates",
+            python_name="having_predicates",
+            location="query",
+            type="object",
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="operand", python_name="operand", where="query", enum=("AND", "OR")),
-        Parameter(name="order", python_name="order", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="operand", python_name="operand", location="query", enum=("AND", "OR")),
+        Parameter(name="order", python_name="order", location="query"),
         Parameter(
             name="order_direction",
             python_name="order_direction",
-            where="query",
+            location="query",
             enum=("ASC", "DESC"),
         ),
-        Parameter(name="person_uuid", python_name="person_uuid", where="query"),
-        Parameter(name="properties", python_name="properties", where="query", type="object"),
-        Parameter(name="session_ids", python_name="session_ids", where="query", type="object"),
+        Parameter(name="person_uuid", python_name="person_uuid", location="query"),
+        Parameter(name="properties", python_name="properties", location="query", type="object"),
+        Parameter(name="session_ids", python_name="session_ids", location="query", type="object"),
     ),
     result=Result(
         kind="model", model="SessionRecordingsResponse", schema="SessionRecordingsResponse"
@@ -86,7 +89,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/session_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="SessionRecordingsReplaceRequest",
@@ -110,7 +113,7 @@ SHARING_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/session_recordings/{recording_id}/sharing/",
     parameters=(
-        Parameter(name="recording_id", python_name="recording_id", where="path", required=True),
+        Parameter(name="recording_id", python_name="recording_id", location="path", required=True),
     ),
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:read",),
@@ -126,7 +129,7 @@ SHARING_PASSWORDS_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/session_recordings/{recording_id}/sharing/passwords/",
     parameters=(
-        Parameter(name="recording_id", python_name="recording_id", where="path", required=True),
+        Parameter(name="recording_id", python_name="recording_id", location="path", required=True),
     ),
     body=Body(
         schema="SessionRecordingsSharingPasswordsCreateRequest",
@@ -145,8 +148,8 @@ SHARING_PASSWORDS_DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/session_recordings/{recording_id}/sharing/passwords/{password_id}/",
     parameters=(
-        Parameter(name="recording_id", python_name="recording_id", where="path", required=True),
-        Parameter(name="password_id", python_name="password_id", where="path", required=True),
+        Parameter(name="recording_id", python_name="recording_id", location="path", required=True),
+        Parameter(name="password_id", python_name="password_id", location="path", required=True),
     ),
     result=Result(status=204),
     scopes=("sharing_configuration:write",),
@@ -161,7 +164,7 @@ SHARING_REFRESH = Operation(
     method="POST",
     path="/api/projects/{project_id}/session_recordings/{recording_id}/sharing/refresh/",
     parameters=(
-        Parameter(name="recording_id", python_name="recording_id", where="path", required=True),
+        Parameter(name="recording_id", python_name="recording_id", location="path", required=True),
     ),
     body=Body(
         schema="SharingConfiguration",
@@ -184,7 +187,7 @@ SHARING_UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/session_recordings/{recording_id}/sharing/",
     parameters=(
-        Parameter(name="recording_id", python_name="recording_id", where="path", required=True),
+        Parameter(name="recording_id", python_name="recording_id", location="path", required=True),
     ),
     body=Body(
         schema="PatchedSharingConfiguration",
@@ -198,33 +201,33 @@ SHARING_UPDATE = Operation(
     result=Result(kind="model", model="SharingConfiguration", schema="SharingConfiguration"),
     scopes=("sharing_configuration:write",),
     buckets=("clickhouse_burst", "clickhouse_sustained"),
-    since="posthog/api/sharing.py (patch)",
+    schema_gap_source="posthog/api/sharing.py (patch)",
 )
 SNAPSHOTS = Operation(
     id="session_recordings.snapshots",
     method="GET",
     path="/api/projects/{project_id}/session_recordings/{id}/snapshots/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="blob_key", python_name="blob_key", where="query"),
-        Parameter(name="blob_v2", python_name="blob_v2", where="query", type="boolean"),
-        Parameter(name="end_blob_key", python_name="end_blob_key", where="query"),
-        Parameter(name="source", python_name="source", where="query"),
-        Parameter(name="start_blob_key", python_name="start_blob_key", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="blob_key", python_name="blob_key", location="query"),
+        Parameter(name="blob_v2", python_name="blob_v2", location="query", type="boolean"),
+        Parameter(name="end_blob_key", python_name="end_blob_key", location="query"),
+        Parameter(name="source", python_name="source", location="query"),
+        Parameter(name="start_blob_key", python_name="start_blob_key", location="query"),
     ),
     result=Result(kind="text", media="text/plain"),
     scopes=("session_recording:read",),
     buckets=("snapshots_burst", "snapshots_sustained"),
     writes=False,
     idempotent=True,
-    since="posthog/session_recordings/session_recording_api.py (snapshots)",
+    schema_gap_source="posthog/session_recordings/session_recording_api.py (snapshots)",
 )
 UPDATE = Operation(
     id="session_recordings.update",
     method="PATCH",
     path="/api/projects/{project_id}/session_recordings/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="SessionRecordingsUpdateRequest",

@@ -10,8 +10,8 @@ PROCESSING_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/signals/processing/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PauseStateResponse", schema="PauseStateResponse"),
     writes=False,
@@ -65,7 +65,7 @@ SOURCE_CONFIGS_DELETE = Operation(
     id="signals.source_configs.delete",
     method="DELETE",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/signals/source_configs/{id}/",),
@@ -74,7 +74,7 @@ SOURCE_CONFIGS_GET = Operation(
     id="signals.source_configs.get",
     method="GET",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="SignalSourceConfig", schema="SignalSourceConfig"),
     writes=False,
     idempotent=True,
@@ -85,8 +85,8 @@ SOURCE_CONFIGS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/signals/source_configs/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -102,7 +102,7 @@ SOURCE_CONFIGS_REPLACE = Operation(
     id="signals.source_configs.replace",
     method="PUT",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="SignalSourceConfig",
         required=True,
@@ -122,7 +122,7 @@ SOURCE_CONFIGS_UPDATE = Operation(
     id="signals.source_configs.update",
     method="PATCH",
     path="/api/projects/{project_id}/signals/source_configs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedSignalSourceConfig",
         flat=True,

@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/surveys/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -28,8 +28,8 @@ ALL_ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/surveys/activity/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -45,8 +45,8 @@ ALL_STATS = Operation(
     method="GET",
     path="/api/projects/{project_id}/surveys/stats/",
     parameters=(
-        Parameter(name="date_from", python_name="date_from", where="query"),
-        Parameter(name="date_to", python_name="date_to", where="query"),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
     ),
     result=Result(
         kind="model", model="SurveyGlobalStatsResponse", schema="SurveyGlobalStatsResponse"
@@ -60,7 +60,7 @@ ARCHIVED_RESPONSE_UUIDS = Operation(
     id="surveys.archived_response_uuids",
     method="GET",
     path="/api/projects/{project_id}/surveys/{id}/archived-response-uuids/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -122,7 +122,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/surveys/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("survey:write",),
@@ -134,7 +134,7 @@ DUPLICATE_TO_PROJECTS = Operation(
     method="POST",
     path="/api/projects/{project_id}/surveys/{id}/duplicate_to_projects/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",
@@ -182,7 +182,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/surveys/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Survey", schema="Survey"),
     scopes=("survey:read",),
@@ -195,10 +195,10 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/surveys/",
     parameters=(
-        Parameter(name="archived", python_name="archived", where="query", type="boolean"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="archived", python_name="archived", location="query", type="boolean"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedSurveyList", schema="PaginatedSurveyList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -212,7 +212,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/surveys/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="Survey",
@@ -257,8 +257,10 @@ RESPONSES_ARCHIVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/archive/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="response_uuid", python_name="response_uuid", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="response_uuid", python_name="response_uuid", location="path", required=True
+        ),
     ),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",
@@ -308,8 +310,10 @@ RESPONSES_UNARCHIVE = Operation(
     method="POST",
     path="/api/projects/{project_id}/surveys/{id}/responses/{response_uuid}/unarchive/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="response_uuid", python_name="response_uuid", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(
+            name="response_uuid", python_name="response_uuid", location="path", required=True
+        ),
     ),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",
@@ -369,9 +373,9 @@ STATS = Operation(
     method="GET",
     path="/api/projects/{project_id}/surveys/{id}/stats/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="date_from", python_name="date_from", where="query"),
-        Parameter(name="date_to", python_name="date_to", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="date_from", python_name="date_from", location="query"),
+        Parameter(name="date_to", python_name="date_to", location="query"),
     ),
     result=Result(kind="model", model="SurveyStatsResponse", schema="SurveyStatsResponse"),
     scopes=("survey:read",),
@@ -384,7 +388,7 @@ SUMMARIZE_RESPONSES = Operation(
     method="POST",
     path="/api/projects/{project_id}/surveys/{id}/summarize_responses/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",
@@ -433,7 +437,7 @@ SUMMARY_HEADLINE = Operation(
     id="surveys.summary_headline",
     method="POST",
     path="/api/projects/{project_id}/surveys/{id}/summary_headline/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="SurveySerializerCreateUpdateOnly",
         flat=True,
@@ -481,7 +485,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/surveys/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedSurveySerializerCreateUpdateOnlySchema",

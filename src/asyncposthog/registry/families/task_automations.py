@@ -31,7 +31,7 @@ DELETE = Operation(
     id="task_automations.delete",
     method="DELETE",
     path="/api/projects/{project_id}/task_automations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/task_automations/{id}/",),
@@ -40,7 +40,7 @@ GET = Operation(
     id="task_automations.get",
     method="GET",
     path="/api/projects/{project_id}/task_automations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="TaskAutomation", schema="TaskAutomation"),
     writes=False,
     idempotent=True,
@@ -51,8 +51,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/task_automations/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedTaskAutomationList", schema="PaginatedTaskAutomationList"
@@ -66,7 +66,7 @@ REPLACE = Operation(
     id="task_automations.replace",
     method="PUT",
     path="/api/projects/{project_id}/task_automations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="TaskAutomation",
         required=True,
@@ -90,7 +90,7 @@ RUN = Operation(
     id="task_automations.run",
     method="POST",
     path="/api/projects/{project_id}/task_automations/{id}/run/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="TaskAutomation",
         flat=True,
@@ -112,7 +112,7 @@ UPDATE = Operation(
     id="task_automations.update",
     method="PATCH",
     path="/api/projects/{project_id}/task_automations/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedTaskAutomation",
         flat=True,

@@ -36,7 +36,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/tasks/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("task:write",),
@@ -48,7 +48,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Task", schema="Task"),
     scopes=("task:read",),
@@ -61,19 +61,19 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/",
     parameters=(
-        Parameter(name="created_by", python_name="created_by", where="query", type="integer"),
-        Parameter(name="internal", python_name="internal", where="query", type="boolean"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="organization", python_name="organization", where="query"),
-        Parameter(name="origin_product", python_name="origin_product", where="query"),
-        Parameter(name="repository", python_name="repository", where="query"),
-        Parameter(name="search", python_name="search", where="query"),
-        Parameter(name="stage", python_name="stage", where="query"),
+        Parameter(name="created_by", python_name="created_by", location="query", type="integer"),
+        Parameter(name="internal", python_name="internal", location="query", type="boolean"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="organization", python_name="organization", location="query"),
+        Parameter(name="origin_product", python_name="origin_product", location="query"),
+        Parameter(name="repository", python_name="repository", location="query"),
+        Parameter(name="search", python_name="search", location="query"),
+        Parameter(name="stage", python_name="stage", location="query"),
         Parameter(
             name="status",
             python_name="status",
-            where="query",
+            location="query",
             enum=("not_started", "queued", "in_progress", "completed", "failed", "cancelled"),
         ),
     ),
@@ -89,7 +89,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/tasks/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="TasksReplaceRequest",
@@ -130,9 +130,9 @@ REPOSITORY_READINESS = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/repository_readiness/",
     parameters=(
-        Parameter(name="refresh", python_name="refresh", where="query", type="boolean"),
-        Parameter(name="repository", python_name="repository", where="query", required=True),
-        Parameter(name="window_days", python_name="window_days", where="query", type="integer"),
+        Parameter(name="refresh", python_name="refresh", location="query", type="boolean"),
+        Parameter(name="repository", python_name="repository", location="query", required=True),
+        Parameter(name="window_days", python_name="window_days", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="RepositoryReadinessResponse", schema="RepositoryReadinessResponse"
@@ -146,7 +146,7 @@ RUN = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{id}/run/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="TaskRunCreateRequestSchema", required=True),
     result=Result(kind="model", model="Task", schema="Task"),
@@ -159,9 +159,9 @@ RUNS_APPEND_LOG = Operation(
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/append_log/",
     parameters=(
         Parameter(
-            name="task_id", python_name="task_id", where="path", required=True, format="uuid"
+            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="TaskRunAppendLogRequest", required=True, flat=True, fields=(("entries", "entries"),)
@@ -175,8 +175,8 @@ RUNS_ARTIFACTS_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunArtifactsUploadRequest",
@@ -196,8 +196,8 @@ RUNS_ARTIFACTS_DOWNLOAD = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/download/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunArtifactPresignRequest",
@@ -217,8 +217,8 @@ RUNS_ARTIFACTS_FINALIZE_UPLOAD = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/finalize_upload/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunArtifactsFinalizeUploadRequest",
@@ -240,8 +240,8 @@ RUNS_ARTIFACTS_PREPARE_UPLOAD = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/prepare_upload/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunArtifactsPrepareUploadRequest",
@@ -263,8 +263,8 @@ RUNS_ARTIFACTS_PRESIGN = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/artifacts/presign/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunArtifactPresignRequest",
@@ -288,8 +288,8 @@ RUNS_COMMAND = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/command/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunCommandRequest",
@@ -305,8 +305,8 @@ RUNS_CONNECTION_TOKEN = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/connection_token/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     result=Result(kind="model", model="ConnectionTokenResponse", schema="ConnectionTokenResponse"),
     writes=False,
@@ -321,7 +321,7 @@ RUNS_CREATE = Operation(
     path="/api/projects/{project_id}/tasks/{task_id}/runs/",
     parameters=(
         Parameter(
-            name="task_id", python_name="task_id", where="path", required=True, format="uuid"
+            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
         ),
     ),
     body=Body(
@@ -353,9 +353,9 @@ RUNS_GET = Operation(
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/",
     parameters=(
         Parameter(
-            name="task_id", python_name="task_id", where="path", required=True, format="uuid"
+            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
     scopes=("task:read",),
@@ -369,10 +369,10 @@ RUNS_LIST = Operation(
     path="/api/projects/{project_id}/tasks/{task_id}/runs/",
     parameters=(
         Parameter(
-            name="task_id", python_name="task_id", where="path", required=True, format="uuid"
+            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedTaskRunDetailList", schema="PaginatedTaskRunDetailList"
@@ -388,8 +388,8 @@ RUNS_LOGS = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/logs/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     result=Result(kind="text", media="text/plain"),
     writes=False,
@@ -401,8 +401,8 @@ RUNS_RELAY_MESSAGE = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/relay_message/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunRelayMessageRequest", required=True, flat=True, fields=(("text", "text"),)
@@ -417,8 +417,8 @@ RUNS_RESUME_IN_CLOUD = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/resume_in_cloud/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
     schema_operations=(
@@ -430,13 +430,13 @@ RUNS_SESSION_LOGS = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/session_logs/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="after", python_name="after", where="query"),
-        Parameter(name="event_types", python_name="event_types", where="query"),
-        Parameter(name="exclude_types", python_name="exclude_types", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="after", python_name="after", location="query"),
+        Parameter(name="event_types", python_name="event_types", location="query"),
+        Parameter(name="exclude_types", python_name="exclude_types", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -449,9 +449,9 @@ RUNS_SET_OUTPUT = Operation(
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/set_output/",
     parameters=(
         Parameter(
-            name="task_id", python_name="task_id", where="path", required=True, format="uuid"
+            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(schema="PatchedTaskRunSetOutputRequest", flat=True, fields=(("output", "output"),)),
     result=Result(kind="model", model="TaskRunDetail", schema="TaskRunDetail"),
@@ -463,8 +463,8 @@ RUNS_START = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/start/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     body=Body(
         schema="TaskRunStartRequest",
@@ -483,8 +483,8 @@ RUNS_STREAM = Operation(
     method="GET",
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/stream/",
     parameters=(
-        Parameter(name="task_id", python_name="task_id", where="path", required=True),
-        Parameter(name="id", python_name="id", where="path", required=True),
+        Parameter(name="task_id", python_name="task_id", location="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
     ),
     result=Result(kind="text", media="text/plain"),
     writes=False,
@@ -497,9 +497,9 @@ RUNS_UPDATE = Operation(
     path="/api/projects/{project_id}/tasks/{task_id}/runs/{id}/",
     parameters=(
         Parameter(
-            name="task_id", python_name="task_id", where="path", required=True, format="uuid"
+            name="task_id", python_name="task_id", location="path", required=True, format="uuid"
         ),
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedTaskRunUpdate",
@@ -523,7 +523,7 @@ STAGED_ARTIFACTS_FINALIZE_UPLOAD = Operation(
     id="tasks.staged_artifacts.finalize_upload",
     method="POST",
     path="/api/projects/{project_id}/tasks/{id}/staged_artifacts/finalize_upload/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="TaskStagedArtifactsFinalizeUploadRequest",
         required=True,
@@ -543,7 +543,7 @@ STAGED_ARTIFACTS_PREPARE_UPLOAD = Operation(
     id="tasks.staged_artifacts.prepare_upload",
     method="POST",
     path="/api/projects/{project_id}/tasks/{id}/staged_artifacts/prepare_upload/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="TaskStagedArtifactsPrepareUploadRequest",
         required=True,
@@ -564,8 +564,8 @@ SUMMARIES = Operation(
     method="POST",
     path="/api/projects/{project_id}/tasks/summaries/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     body=Body(schema="TaskSummariesRequest", required=True, flat=True, fields=(("ids", "ids"),)),
     result=Result(
@@ -580,7 +580,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/tasks/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedTask",

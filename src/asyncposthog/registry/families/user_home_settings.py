@@ -9,9 +9,9 @@ GET = Operation(
     id="user_home_settings.get",
     method="GET",
     path="/api/user_home_settings/{uuid}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="PinnedSceneTabs", schema="PinnedSceneTabs"),
     scopes=("user:read",),
@@ -23,9 +23,9 @@ UPDATE = Operation(
     id="user_home_settings.update",
     method="PATCH",
     path="/api/user_home_settings/{uuid}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedPinnedSceneTabs",

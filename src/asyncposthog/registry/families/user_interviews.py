@@ -30,7 +30,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/user_interviews/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("user_interview_DO_NOT_USE:write",),
@@ -42,7 +42,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/user_interviews/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="UserInterview", schema="UserInterview"),
     scopes=("user_interview_DO_NOT_USE:read",),
@@ -55,8 +55,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/user_interviews/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="PaginatedUserInterviewList", schema="PaginatedUserInterviewList"
@@ -72,7 +72,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/user_interviews/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         media="multipart",
@@ -96,7 +96,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/user_interviews/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         media="multipart",

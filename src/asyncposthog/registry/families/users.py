@@ -9,7 +9,7 @@ CANCEL_EMAIL_CHANGE_REQUEST = Operation(
     id="users.cancel_email_change_request",
     method="PATCH",
     path="/api/users/cancel_email_change_request/",
-    root="instance",
+    owner=None,
     body=Body(
         schema="UsersCancelEmailChangeRequestRequest",
         flat=True,
@@ -43,8 +43,8 @@ CREATE_SIGNAL_AUTONOMY = Operation(
     id="users.create_signal_autonomy",
     method="POST",
     path="/api/users/{user_id}/signal_autonomy/",
-    root="instance",
-    parameters=(Parameter(name="user_id", python_name="user_id", where="path", required=True),),
+    owner=None,
+    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
     body=Body(
         schema="SignalUserAutonomyConfig",
         required=True,
@@ -60,9 +60,9 @@ DELETE = Operation(
     id="users.delete",
     method="DELETE",
     path="/api/users/{uuid}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     idempotent=True,
@@ -72,8 +72,8 @@ DELETE_SIGNAL_AUTONOMY = Operation(
     id="users.delete_signal_autonomy",
     method="DELETE",
     path="/api/users/{user_id}/signal_autonomy/",
-    root="instance",
-    parameters=(Parameter(name="user_id", python_name="user_id", where="path", required=True),),
+    owner=None,
+    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/users/{user_id}/signal_autonomy/",),
@@ -82,9 +82,9 @@ GET = Operation(
     id="users.get",
     method="GET",
     path="/api/users/{uuid}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="User", schema="User"),
     scopes=("user:read",),
@@ -96,9 +96,9 @@ GET_HEDGEHOG_CONFIG = Operation(
     id="users.get_hedgehog_config",
     method="GET",
     path="/api/users/{uuid}/hedgehog_config/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -109,8 +109,8 @@ GET_SIGNAL_AUTONOMY = Operation(
     id="users.get_signal_autonomy",
     method="GET",
     path="/api/users/{user_id}/signal_autonomy/",
-    root="instance",
-    parameters=(Parameter(name="user_id", python_name="user_id", where="path", required=True),),
+    owner=None,
+    parameters=(Parameter(name="user_id", python_name="user_id", location="path", required=True),),
     result=Result(
         kind="model", model="SignalUserAutonomyConfig", schema="SignalUserAutonomyConfig"
     ),
@@ -122,8 +122,8 @@ GITHUB_LOGIN = Operation(
     id="users.github_login",
     method="GET",
     path="/api/users/{uuid}/github_login/",
-    root="instance",
-    parameters=(Parameter(name="uuid", python_name="uuid", where="path", required=True),),
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
     result=Result(kind="json"),
     writes=False,
     idempotent=True,
@@ -133,11 +133,11 @@ INTEGRATIONS_GITHUB_DELETE = Operation(
     id="users.integrations.github.delete",
     method="DELETE",
     path="/api/users/{uuid}/integrations/github/{installation_id}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
         Parameter(
-            name="installation_id", python_name="installation_id", where="path", required=True
+            name="installation_id", python_name="installation_id", location="path", required=True
         ),
     ),
     result=Result(status=204),
@@ -148,15 +148,15 @@ INTEGRATIONS_GITHUB_REPOS = Operation(
     id="users.integrations.github.repos",
     method="GET",
     path="/api/users/{uuid}/integrations/github/{installation_id}/repos/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
         Parameter(
-            name="installation_id", python_name="installation_id", where="path", required=True
+            name="installation_id", python_name="installation_id", location="path", required=True
         ),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="GitHubReposResponse", schema="GitHubReposResponse"),
     writes=False,
@@ -167,8 +167,8 @@ INTEGRATIONS_GITHUB_START = Operation(
     id="users.integrations.github.start",
     method="POST",
     path="/api/users/{uuid}/integrations/github/start/",
-    root="instance",
-    parameters=(Parameter(name="uuid", python_name="uuid", where="path", required=True),),
+    owner=None,
+    parameters=(Parameter(name="uuid", python_name="uuid", location="path", required=True),),
     body=Body(
         schema="UserGitHubLinkStartRequest",
         required=True,
@@ -184,11 +184,11 @@ INTEGRATIONS_LIST = Operation(
     id="users.integrations.list",
     method="GET",
     path="/api/users/{uuid}/integrations/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -204,12 +204,12 @@ LIST = Operation(
     id="users.list",
     method="GET",
     path="/api/users/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="email", python_name="email", where="query"),
-        Parameter(name="is_staff", python_name="is_staff", where="query", type="boolean"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="email", python_name="email", location="query"),
+        Parameter(name="is_staff", python_name="is_staff", location="query", type="boolean"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedUserList", schema="PaginatedUserList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -222,20 +222,20 @@ ME = Operation(
     id="users.me",
     method="GET",
     path="/api/users/@me/",
-    root="instance",
+    owner=None,
     result=Result(kind="model", model="User", schema="User"),
     scopes=("user:read",),
     writes=False,
     idempotent=True,
-    since="posthog/api/user.py (@me)",
+    schema_gap_source="posthog/api/user.py (@me)",
 )
 REPLACE = Operation(
     id="users.replace",
     method="PUT",
     path="/api/users/{uuid}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersReplaceRequest",
@@ -273,7 +273,7 @@ REQUEST_EMAIL_VERIFICATION = Operation(
     id="users.request_email_verification",
     method="POST",
     path="/api/users/request_email_verification/",
-    root="instance",
+    owner=None,
     body=Body(
         schema="UsersRequestEmailVerificationRequest",
         flat=True,
@@ -307,9 +307,9 @@ SCENE_PERSONALISATION = Operation(
     id="users.scene_personalisation",
     method="POST",
     path="/api/users/{uuid}/scene_personalisation/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersScenePersonalisationRequest",
@@ -344,9 +344,9 @@ START_2FA_SETUP = Operation(
     id="users.start_2fa_setup",
     method="GET",
     path="/api/users/{uuid}/start_2fa_setup/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
     schema_operations=("GET /api/users/{uuid}/start_2fa_setup/",),
@@ -355,9 +355,9 @@ TWO_FACTOR_BACKUP_CODES = Operation(
     id="users.two_factor_backup_codes",
     method="POST",
     path="/api/users/{uuid}/two_factor_backup_codes/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersTwoFactorBackupCodesRequest",
@@ -392,9 +392,9 @@ TWO_FACTOR_DISABLE = Operation(
     id="users.two_factor_disable",
     method="POST",
     path="/api/users/{uuid}/two_factor_disable/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersTwoFactorDisableRequest",
@@ -429,9 +429,9 @@ TWO_FACTOR_START_SETUP = Operation(
     id="users.two_factor_start_setup",
     method="GET",
     path="/api/users/{uuid}/two_factor_start_setup/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
     schema_operations=("GET /api/users/{uuid}/two_factor_start_setup/",),
@@ -440,9 +440,9 @@ TWO_FACTOR_STATUS = Operation(
     id="users.two_factor_status",
     method="GET",
     path="/api/users/{uuid}/two_factor_status/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="json"),
     writes=False,
@@ -453,9 +453,9 @@ TWO_FACTOR_VALIDATE = Operation(
     id="users.two_factor_validate",
     method="POST",
     path="/api/users/{uuid}/two_factor_validate/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersTwoFactorValidateRequest",
@@ -490,9 +490,9 @@ UPDATE = Operation(
     id="users.update",
     method="PATCH",
     path="/api/users/{uuid}/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersUpdateRequest",
@@ -528,9 +528,9 @@ UPDATE_HEDGEHOG_CONFIG = Operation(
     id="users.update_hedgehog_config",
     method="PATCH",
     path="/api/users/{uuid}/hedgehog_config/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersUpdateHedgehogConfigRequest",
@@ -565,9 +565,9 @@ VALIDATE_2FA = Operation(
     id="users.validate_2fa",
     method="POST",
     path="/api/users/{uuid}/validate_2fa/",
-    root="instance",
+    owner=None,
     parameters=(
-        Parameter(name="uuid", python_name="uuid", where="path", required=True, format="uuid"),
+        Parameter(name="uuid", python_name="uuid", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="UsersValidate2faRequest",
@@ -602,7 +602,7 @@ VERIFY_EMAIL = Operation(
     id="users.verify_email",
     method="POST",
     path="/api/users/verify_email/",
-    root="instance",
+    owner=None,
     body=Body(
         schema="User",
         flat=True,

@@ -22,7 +22,7 @@ REPOS_GET = Operation(
     id="visual_review.repos.get",
     method="GET",
     path="/api/projects/{project_id}/visual_review/repos/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="Repo", schema="Repo"),
     writes=False,
     idempotent=True,
@@ -33,8 +33,8 @@ REPOS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/repos/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedRepoList", schema="PaginatedRepoList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -47,8 +47,8 @@ REPOS_QUARANTINE_CREATE = Operation(
     method="POST",
     path="/api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="run_type", python_name="run_type", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="run_type", python_name="run_type", location="path", required=True),
     ),
     body=Body(
         schema="QuarantineInput",
@@ -71,8 +71,8 @@ REPOS_QUARANTINE_EXPIRE = Operation(
     method="POST",
     path="/api/projects/{project_id}/visual_review/repos/{id}/quarantine/{run_type}/expire/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="run_type", python_name="run_type", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="run_type", python_name="run_type", location="path", required=True),
     ),
     body=Body(
         schema="QuarantineInput",
@@ -89,11 +89,11 @@ REPOS_QUARANTINE_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/repos/{id}/quarantine/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="identifier", python_name="identifier", where="query"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="run_type", python_name="run_type", where="query"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="identifier", python_name="identifier", location="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="run_type", python_name="run_type", location="query"),
     ),
     result=Result(
         kind="model",
@@ -110,8 +110,8 @@ REPOS_THUMBNAILS_GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/repos/{id}/thumbnails/{identifier}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="identifier", python_name="identifier", where="path", required=True),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="identifier", python_name="identifier", location="path", required=True),
     ),
     result=Result(kind="bytes", media="*/*"),
     writes=False,
@@ -124,7 +124,7 @@ REPOS_UPDATE = Operation(
     id="visual_review.repos.update",
     method="PATCH",
     path="/api/projects/{project_id}/visual_review/repos/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="PatchedUpdateRepoRequestInput",
         flat=True,
@@ -140,7 +140,7 @@ RUNS_ADD_SNAPSHOTS = Operation(
     id="visual_review.runs.add_snapshots",
     method="POST",
     path="/api/projects/{project_id}/visual_review/runs/{id}/add-snapshots/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="AddSnapshotsInput",
         required=True,
@@ -154,7 +154,7 @@ RUNS_APPROVE = Operation(
     id="visual_review.runs.approve",
     method="POST",
     path="/api/projects/{project_id}/visual_review/runs/{id}/approve/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="ApproveRunRequestInput",
         required=True,
@@ -172,7 +172,7 @@ RUNS_COMPLETE = Operation(
     id="visual_review.runs.complete",
     method="POST",
     path="/api/projects/{project_id}/visual_review/runs/{id}/complete/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="Run", schema="Run"),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/complete/",),
 )
@@ -214,7 +214,7 @@ RUNS_GET = Operation(
     id="visual_review.runs.get",
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="Run", schema="Run"),
     writes=False,
     idempotent=True,
@@ -225,9 +225,9 @@ RUNS_LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="review_state", python_name="review_state", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="review_state", python_name="review_state", location="query"),
     ),
     result=Result(kind="model", model="PaginatedRunList", schema="PaginatedRunList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -239,7 +239,7 @@ RUNS_RECOMPUTE = Operation(
     id="visual_review.runs.recompute",
     method="POST",
     path="/api/projects/{project_id}/visual_review/runs/{id}/recompute/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(kind="model", model="RecomputeResult", schema="RecomputeResult"),
     schema_operations=("POST /api/projects/{project_id}/visual_review/runs/{id}/recompute/",),
 )
@@ -248,10 +248,10 @@ RUNS_SNAPSHOT_HISTORY = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/snapshot-history/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="identifier", python_name="identifier", where="query", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="identifier", python_name="identifier", location="query", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -268,9 +268,9 @@ RUNS_SNAPSHOTS = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/snapshots/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(kind="model", model="PaginatedSnapshotList", schema="PaginatedSnapshotList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -282,7 +282,7 @@ RUNS_TOLERATE = Operation(
     id="visual_review.runs.tolerate",
     method="POST",
     path="/api/projects/{project_id}/visual_review/runs/{id}/tolerate/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(
         schema="MarkToleratedInput",
         required=True,
@@ -297,10 +297,10 @@ RUNS_TOLERATED_HASHES = Operation(
     method="GET",
     path="/api/projects/{project_id}/visual_review/runs/{id}/tolerated-hashes/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True),
-        Parameter(name="identifier", python_name="identifier", where="query", required=True),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True),
+        Parameter(name="identifier", python_name="identifier", location="query", required=True),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",

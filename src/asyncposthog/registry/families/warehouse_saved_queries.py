@@ -10,9 +10,9 @@ ACTIVITY = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/activity/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="page", python_name="page", where="query", type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
     ),
     result=Result(
         kind="model", model="ActivityLogPaginatedResponse", schema="ActivityLogPaginatedResponse"
@@ -28,7 +28,7 @@ ANCESTORS = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/ancestors/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="WarehouseSavedQueriesAncestorsRequest", flat=True, fields=(("level", "level"),)
@@ -47,7 +47,7 @@ CANCEL = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/cancel/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     schema_operations=("POST /api/projects/{project_id}/warehouse_saved_queries/{id}/cancel/",),
 )
@@ -81,7 +81,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("warehouse_view:write",),
@@ -93,7 +93,7 @@ DEPENDENCIES = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/dependencies/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model",
@@ -111,7 +111,7 @@ DESCENDANTS = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/descendants/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="WarehouseSavedQueriesDescendantsRequest", flat=True, fields=(("level", "level"),)
@@ -132,7 +132,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="DataWarehouseSavedQuery", schema="DataWarehouseSavedQuery"),
     scopes=("warehouse_view:read",),
@@ -145,8 +145,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_queries/",
     parameters=(
-        Parameter(name="page", python_name="page", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="page", python_name="page", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(
         kind="model",
@@ -163,7 +163,7 @@ MATERIALIZE = Operation(
     id="warehouse_saved_queries.materialize",
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/materialize/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     scopes=("warehouse_view:write",),
     buckets=("materialization",),
     schema_operations=(
@@ -175,7 +175,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="WarehouseSavedQueriesReplaceRequest",
@@ -218,7 +218,7 @@ REVERT_MATERIALIZATION = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/revert_materialization/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     scopes=("warehouse_view:write",),
     buckets=("materialization",),
@@ -231,7 +231,7 @@ RUN = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/run/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     scopes=("warehouse_view:write",),
     buckets=("saved_query",),
@@ -242,7 +242,7 @@ RUN_HISTORY = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/run_history/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(
         kind="model",
@@ -259,7 +259,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/warehouse_saved_queries/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="WarehouseSavedQueriesUpdateRequest",

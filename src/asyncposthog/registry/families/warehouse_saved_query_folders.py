@@ -24,7 +24,7 @@ DELETE = Operation(
     id="warehouse_saved_query_folders.delete",
     method="DELETE",
     path="/api/projects/{project_id}/warehouse_saved_query_folders/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(status=204),
     idempotent=True,
     schema_operations=("DELETE /api/projects/{project_id}/warehouse_saved_query_folders/{id}/",),
@@ -33,7 +33,7 @@ GET = Operation(
     id="warehouse_saved_query_folders.get",
     method="GET",
     path="/api/projects/{project_id}/warehouse_saved_query_folders/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     result=Result(
         kind="model", model="DataWarehouseSavedQueryFolder", schema="DataWarehouseSavedQueryFolder"
     ),
@@ -60,7 +60,7 @@ UPDATE = Operation(
     id="warehouse_saved_query_folders.update",
     method="PATCH",
     path="/api/projects/{project_id}/warehouse_saved_query_folders/{id}/",
-    parameters=(Parameter(name="id", python_name="id", where="path", required=True),),
+    parameters=(Parameter(name="id", python_name="id", location="path", required=True),),
     body=Body(schema="PatchedDataWarehouseSavedQueryFolder", flat=True, fields=(("name", "name"),)),
     result=Result(
         kind="model", model="DataWarehouseSavedQueryFolder", schema="DataWarehouseSavedQueryFolder"

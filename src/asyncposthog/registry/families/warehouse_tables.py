@@ -31,7 +31,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/warehouse_tables/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(status=204),
     scopes=("warehouse_table:write",),
@@ -59,7 +59,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_tables/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     result=Result(kind="model", model="Table", schema="Table"),
     scopes=("warehouse_table:read",),
@@ -72,9 +72,9 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/warehouse_tables/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
-        Parameter(name="search", python_name="search", where="query"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
+        Parameter(name="search", python_name="search", location="query"),
     ),
     result=Result(kind="model", model="PaginatedTableList", schema="PaginatedTableList"),
     pagination=Pagination(style="offset", page_size=100),
@@ -88,7 +88,7 @@ REFRESH_SCHEMA = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_tables/{id}/refresh_schema/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     schema_operations=("POST /api/projects/{project_id}/warehouse_tables/{id}/refresh_schema/",),
 )
@@ -97,7 +97,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/warehouse_tables/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="Table",
@@ -122,7 +122,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/warehouse_tables/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="PatchedTable",
@@ -145,7 +145,7 @@ UPDATE_SCHEMA = Operation(
     method="POST",
     path="/api/projects/{project_id}/warehouse_tables/{id}/update_schema/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, format="uuid"),
+        Parameter(name="id", python_name="id", location="path", required=True, format="uuid"),
     ),
     body=Body(
         schema="WarehouseTablesUpdateSchemaRequest",

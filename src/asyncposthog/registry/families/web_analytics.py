@@ -10,8 +10,8 @@ WEEKLY_DIGEST = Operation(
     method="GET",
     path="/api/projects/{project_id}/web_analytics/weekly_digest/",
     parameters=(
-        Parameter(name="compare", python_name="compare", where="query", type="boolean"),
-        Parameter(name="days", python_name="days", where="query", type="integer"),
+        Parameter(name="compare", python_name="compare", location="query", type="boolean"),
+        Parameter(name="days", python_name="days", location="query", type="integer"),
     ),
     result=Result(kind="model", model="WeeklyDigestResponse", schema="WeeklyDigestResponse"),
     writes=False,

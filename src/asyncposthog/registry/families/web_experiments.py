@@ -24,7 +24,7 @@ DELETE = Operation(
     method="DELETE",
     path="/api/projects/{project_id}/web_experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(status=204),
     scopes=("experiment:write",),
@@ -36,7 +36,7 @@ GET = Operation(
     method="GET",
     path="/api/projects/{project_id}/web_experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     result=Result(kind="model", model="WebExperimentsAPI", schema="WebExperimentsAPI"),
     scopes=("experiment:read",),
@@ -49,8 +49,8 @@ LIST = Operation(
     method="GET",
     path="/api/projects/{project_id}/web_experiments/",
     parameters=(
-        Parameter(name="limit", python_name="limit", where="query", type="integer"),
-        Parameter(name="offset", python_name="offset", where="query", type="integer"),
+        Parameter(name="limit", python_name="limit", location="query", type="integer"),
+        Parameter(name="offset", python_name="offset", location="query", type="integer"),
     ),
     result=Result(
         kind="model",
@@ -68,7 +68,7 @@ REPLACE = Operation(
     method="PUT",
     path="/api/projects/{project_id}/web_experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="WebExperimentsAPI",
@@ -86,7 +86,7 @@ UPDATE = Operation(
     method="PATCH",
     path="/api/projects/{project_id}/web_experiments/{id}/",
     parameters=(
-        Parameter(name="id", python_name="id", where="path", required=True, type="integer"),
+        Parameter(name="id", python_name="id", location="path", required=True, type="integer"),
     ),
     body=Body(
         schema="PatchedWebExperimentsAPI",

@@ -9,7 +9,9 @@ GET = Operation(
     id="web_vitals.get",
     method="GET",
     path="/api/projects/{project_id}/web_vitals/",
-    parameters=(Parameter(name="pathname", python_name="pathname", where="query", required=True),),
+    parameters=(
+        Parameter(name="pathname", python_name="pathname", location="query", required=True),
+    ),
     result=Result(kind="json"),
     scopes=("query:read",),
     writes=False,

@@ -21,7 +21,7 @@ from asyncposthog.types import OMIT
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["encode_json", "is_model", "iso", "jsonable"]
+__all__ = ["encode_json", "format_datetime", "is_model", "jsonable"]
 
 
 def is_model(value: object) -> TypeGuard[BaseModel]:
@@ -31,88 +31,88 @@ def is_model(value: object) -> TypeGuard[BaseModel]:
     return base is not None and isinstance(value, base)
 
 
-def encode_json(value: object, what: str = "body") -> bytes:
+def encode_json(value: object, label: str = "body") -> bytes:
     """Return a value as compact JSON.
 
     Models anywhere inside are written by alias, without the fields that were never set.
 
     Args:
         value: What to write.
-        what: How messages name it.
+        label: How messages name it.
 
     Raises:
         TypeError: Something has no form in JSON: bytes, a class, a generator.
         ValueError: A datetime without a zone, or a number that is not finite.
     """
     try:
-        return to_json(jsonable(value, what))
+        return to_json(jsonable(value, label))
     except (PydanticSerializationError, UnicodeError) as error:
-        raise ValueError(f"{what} cannot be written as JSON: {error}") from None
+        raise ValueError(f"{label} cannot be written as JSON: {error}") from None
 
 
-def iso(value: datetime, what: str) -> str:
+def format_datetime(value: datetime, label: str) -> str:
     """Return a datetime in ISO 8601, refusing one without a zone."""
     if value.utcoffset() is None:
         raise ValueError(
-            f"{what} is a datetime without a zone ({value.isoformat()}): the server would guess. "
+            f"{label} is a datetime without a zone ({value.isoformat()}): the server would guess. "
             "Give it one: datetime.now(UTC), or value.replace(tzinfo=...)"
         )
     return value.isoformat()
 
 
-def jsonable(value: object, what: str) -> object:
+def jsonable(value: object, label: str) -> object:
     """Return a value in terms of dict, list, str, int, float, bool and None; OMIT drops out."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):
-        return jsonable(value.value, what)
+        return jsonable(value.value, label)
     if isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):
-        return _mapping(cast("Mapping[object, object]", value), what)
+        return _mapping(cast("Mapping[object, object]", value), label)
     if isinstance(value, list | tuple | set | frozenset):
         items = cast("list[object]", value)
-        return [jsonable(v, f"{what}[{i}]") for i, v in enumerate(items) if v is not OMIT]
+        return [jsonable(v, f"{label}[{i}]") for i, v in enumerate(items) if v is not OMIT]
     if is_model(value):
-        _check_model(value, what)
+        _check_model(value, label)
         return value.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
-    return _scalar(value, what)
+    return _scalar(value, label)
 
 
-def _scalar(value: object, what: str) -> object:
+def _scalar(value: object, label: str) -> object:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(
-                f"{what} is {value}, which JSON cannot hold; send None, or leave it out"
+                f"{label} is {value}, which JSON cannot hold; send None, or leave it out"
             )
         return value
     if isinstance(value, datetime):
-        return iso(value, what)
+        return format_datetime(value, label)
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(f"{what} is bytes, which JSON cannot hold; decode it, or send a file")
+        raise TypeError(f"{label} is bytes, which JSON cannot hold; decode it, or send a file")
     try:
         return to_jsonable_python(value, inf_nan_mode="strings")
     except (PydanticSerializationError, ValueError, TypeError):
-        raise TypeError(f"{what} is a {type(value).__name__}, which JSON cannot hold") from None
+        raise TypeError(f"{label} is a {type(value).__name__}, which JSON cannot hold") from None
 
 
-def _mapping(value: Mapping[object, object], what: str) -> dict[str, object]:
+def _mapping(value: Mapping[object, object], label: str) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, item in value.items():
         if item is OMIT:
             continue
         name = key.value if isinstance(key, Enum) else key
         if isinstance(name, bool) or not isinstance(name, str | int | UUID):
-            raise TypeError(f"{what} has the key {key!r}; keys of JSON objects are strings")
-        result[str(name)] = jsonable(item, f"{what}.{name}")
+            raise TypeError(f"{label} has the key {key!r}; keys of JSON objects are strings")
+        result[str(name)] = jsonable(item, f"{label}.{name}")
     return result
 
 
-def _check_model(model: BaseModel, what: str) -> None:
+def _check_model(model: BaseModel, label: str) -> None:
     """Refuse inside a model what is refused outside: its own writer would let it pass."""
     fields = {
         name: getattr(model, name)
@@ -120,19 +120,19 @@ def _check_model(model: BaseModel, what: str) -> None:
         if name in model.model_fields_set
     }
     for name, item in {**fields, **(model.model_extra or {})}.items():
-        _check(item, f"{what}.{name}")
+        _check(item, f"{label}.{name}")
 
 
-def _check(value: object, what: str) -> None:
+def _check(value: object, label: str) -> None:
     if is_model(value):
-        _check_model(value, what)
+        _check_model(value, label)
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[object, object]", value).items():
-            _check(item, f"{what}.{key}")
+            _check(item, f"{label}.{key}")
     elif isinstance(value, list | tuple | set | frozenset):
         for index, item in enumerate(cast("list[object]", value)):
-            _check(item, f"{what}[{index}]")
+            _check(item, f"{label}[{index}]")
     elif isinstance(value, datetime):
-        iso(value, what)
+        format_datetime(value, label)
     elif isinstance(value, float | bytes):
-        _scalar(value, what)
+        _scalar(value, label)

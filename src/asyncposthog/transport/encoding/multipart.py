@@ -28,7 +28,7 @@ class Multipart:
     files: tuple[FilePart, ...]
 
 
-def check_file(field: str, value: object, what: str) -> FilePart:
+def check_file(field: str, value: object, label: str) -> FilePart:
     """Return the file that a user's argument stands for, without opening it.
 
     Raises:
@@ -40,22 +40,22 @@ def check_file(field: str, value: object, what: str) -> FilePart:
     if isinstance(value, tuple):
         parts = cast("tuple[object, ...]", value)
         if not 2 <= len(parts) <= 3 or not all(isinstance(p, str) for p in (parts[0], *parts[2:])):
-            raise TypeError(f"{what} must be (name, content) or (name, content, media type)")
+            raise TypeError(f"{label} must be (name, content) or (name, content, media type)")
         name, source = cast("str", parts[0]), parts[1]
         media = cast("str", parts[2]) if len(parts) == 3 else None
     if isinstance(source, bytearray | memoryview):
         source = bytes(cast("bytearray", source))
     if isinstance(source, str):
-        raise TypeError(f"{what} is a str: give a pathlib.Path for a file, or bytes for content")
+        raise TypeError(f"{label} is a str: give a pathlib.Path for a file, or bytes for content")
     if not isinstance(source, bytes | os.PathLike) and not callable(getattr(source, "read", None)):
         raise TypeError(
-            f"{what} must be bytes, an open file, a path or (name, content[, media type]), "
+            f"{label} must be bytes, an open file, a path or (name, content[, media type]), "
             f"not {type(source).__name__}"
         )
     checked = cast("bytes | IO[bytes] | os.PathLike[str]", source)
-    for label, text in (("file name", name), ("media type", media)):
+    for part, text in (("file name", name), ("media type", media)):
         if text is not None and any(ord(c) < 32 for c in text):
-            raise ValueError(f"{what} has a {label} with control characters")
+            raise ValueError(f"{label} has a {part} with control characters")
     return FilePart(field, checked, name or _name_of(checked) or field, media)
 
 

@@ -13,7 +13,7 @@ from asyncposthog.operation import Operation, Parameter
 __all__ = ["build_path", "encode_segment", "needs_owner"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
-_REFUSED: Final = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]")
+_FORBIDDEN_CHARACTERS: Final = re.compile(r"[/\\?#\x00-\x1f\x7f-\x9f]")
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 _ALIASES: Final = frozenset({"@me", "@current"})
@@ -27,63 +27,63 @@ class _PathTemplate(NamedTuple):
 
     operation: Operation
     literals: tuple[str, ...]
-    rooted: bool
+    has_owner: bool
     parameters: tuple[Parameter, ...]
 
 
 # A cache of pure results, at most one entry an operation.
-_plans: dict[str, _PathTemplate] = {}
+_templates: dict[str, _PathTemplate] = {}
 
 
-def _plan(operation: Operation) -> _PathTemplate:
-    plan = _plans.get(operation.id)
-    if plan is None or plan.operation is not operation:
-        plan = _plans[operation.id] = _parse_template(operation)
-    return plan
+def _template_of(operation: Operation) -> _PathTemplate:
+    template = _templates.get(operation.id)
+    if template is None or template.operation is not operation:
+        template = _templates[operation.id] = _parse_template(operation)
+    return template
 
 
 def _parse_template(operation: Operation) -> _PathTemplate:
     parts = re.split(r"\{[^{}]*\}", operation.path)
     parameters = operation.path_parameters
-    rooted = operation.root != "instance" and len(parts) - 1 == len(parameters) + 1
-    if not rooted and len(parts) - 1 != len(parameters):
+    has_owner = operation.owner is not None and len(parts) - 1 == len(parameters) + 1
+    if not has_owner and len(parts) - 1 != len(parameters):
         raise ValueError(
             f"{operation.id}: the path {operation.path} has {len(parts) - 1} placeholders, "
             f"the operation {len(parameters)} path parameters"
         )
-    return _PathTemplate(operation, tuple(parts), rooted, parameters)
+    return _PathTemplate(operation, tuple(parts), has_owner, parameters)
 
 
 def needs_owner(operation: Operation) -> bool:
     """Tell whether the path has a place for a project's or an organization's identifier."""
-    return _plan(operation).rooted
+    return _template_of(operation).has_owner
 
 
-def build_path(operation: Operation, root: str | None, values: tuple[object, ...]) -> str:
+def build_path(operation: Operation, owner_id: str | None, values: tuple[object, ...]) -> str:
     """Return the encoded path of a call.
 
     Args:
         operation: What is called.
-        root: The identifier that fills the first placeholder, if the operation has one for it.
+        owner_id: The identifier that fills the first placeholder, if the operation has one for it.
         values: The positional arguments, in the order of the template.
 
     Raises:
         TypeError: A value is of a type that no identifier has, or there are too few or too many.
         ValueError: A value would change which resource is addressed.
     """
-    plan = _plan(operation)
-    if len(values) != len(plan.parameters):
+    template = _template_of(operation)
+    if len(values) != len(template.parameters):
         raise TypeError(
-            f"{operation.id} takes {len(plan.parameters)} path parameters, got {len(values)}"
+            f"{operation.id} takes {len(template.parameters)} path parameters, got {len(values)}"
         )
-    literals = plan.literals
+    literals = template.literals
     path = literals[0]
     start = 1
-    if plan.rooted:
-        assert root is not None
-        path += root + literals[1]
+    if template.has_owner:
+        assert owner_id is not None
+        path += owner_id + literals[1]
         start = 2
-    for index, parameter in enumerate(plan.parameters):
+    for index, parameter in enumerate(template.parameters):
         path += encode_segment(operation, parameter, values[index]) + literals[start + index]
     return path
 
@@ -120,7 +120,7 @@ def _check_text(operation: Operation, parameter: Parameter, value: str) -> None:
         problem = "it is empty" if value == "" else "it has an empty segment"
     elif any(segment in {".", ".."} for segment in segments):
         problem = "'.' and '..' would address another resource"
-    elif found := next((f for f in map(_REFUSED.search, segments) if f), None):
+    elif found := next((f for f in map(_FORBIDDEN_CHARACTERS.search, segments) if f), None):
         problem = f"it contains {found[0]!r}"
     elif parameter.type == "integer" and not _INTEGER.fullmatch(value) and value not in _ALIASES:
         problem = "it must be a whole number"

@@ -15,24 +15,24 @@ from uuid import UUID
 from asyncposthog.operation import Operation, Parameter
 from asyncposthog.types import OMIT
 
-from .json_body import encode_json, is_model, iso
+from .json_body import encode_json, format_datetime, is_model
 
 __all__ = ["encode_headers", "encode_query"]
 
-_AT_LEAST: Final = {"limit": 1, "page_size": 1, "page": 1, "offset": 0}
+_MINIMUMS: Final = {"limit": 1, "page_size": 1, "page": 1, "offset": 0}
 _encode = partial(quote, safe="")
 _encode_name = partial(quote_plus, safe="$[]")
 
 # A cache of pure results: the query parameters of an operation by name.
-_tables: dict[str, tuple[Operation, dict[str, Parameter]]] = {}
+_parameters: dict[str, tuple[Operation, dict[str, Parameter]]] = {}
 
 
-def _table(operation: Operation) -> dict[str, Parameter]:
-    found = _tables.get(operation.id)
-    if found is None or found[0] is not operation:
-        table = {p.name: p for p in operation.parameters if p.where == "query"}
-        found = _tables[operation.id] = (operation, table)
-    return found[1]
+def _parameters_by_name(operation: Operation) -> dict[str, Parameter]:
+    cached = _parameters.get(operation.id)
+    if cached is None or cached[0] is not operation:
+        table = {p.name: p for p in operation.parameters if p.location == "query"}
+        cached = _parameters[operation.id] = (operation, table)
+    return cached[1]
 
 
 def encode_query(operation: Operation, query: Mapping[str, object]) -> str:
@@ -44,14 +44,14 @@ def encode_query(operation: Operation, query: Mapping[str, object]) -> str:
         TypeError: A value is None, or of a type that has no form in a query.
         ValueError: A value is out of range, or a datetime without a zone.
     """
-    table = _table(operation)
+    table = _parameters_by_name(operation)
     pairs: list[str] = []
     for name, value in query.items():
         if value is OMIT:
             continue
-        if name in _AT_LEAST:
+        if name in _MINIMUMS:
             _check_range(operation, name, value)
-        for text in _texts(operation, name, table.get(name), value):
+        for text in _encoded_values(operation, name, table.get(name), value):
             try:
                 pairs.append(f"{_encode_name(name)}={text}")
             except UnicodeEncodeError:
@@ -74,16 +74,16 @@ def encode_headers(operation: Operation, headers: Mapping[str, object]) -> list[
     return result
 
 
-def _texts(
+def _encoded_values(
     operation: Operation, name: str, parameter: Parameter | None, value: object
 ) -> Iterator[str]:
     """Yield the encoded values of a parameter: one for each time it is repeated."""
-    what = f"{operation.id}: {parameter.python_name if parameter else name}"
+    label = f"{operation.id}: {parameter.python_name if parameter else name}"
     if value is None:
-        raise TypeError(f"{what} is None, which has no form in a query; leave it out")
-    if parameter is not None and parameter.presence:
+        raise TypeError(f"{label} is None, which has no form in a query; leave it out")
+    if parameter is not None and parameter.presence_only:
         if not isinstance(value, bool):
-            raise TypeError(f"{what} must be True or False, not {type(value).__name__}")
+            raise TypeError(f"{label} must be True or False, not {type(value).__name__}")
         # The server only looks whether the parameter is there: false must not be sent.
         if value:
             yield "true"
@@ -92,42 +92,44 @@ def _texts(
         items = list(cast("list[object]", value))
         kind = parameter.type if parameter else "array"
         if kind not in {"array", "any"}:
-            yield _quoted(what, _json(what, items))
+            yield _percent_encode(label, _json(label, items))
         elif not items:
-            raise ValueError(f"{what} is empty, which has no form in a query; leave it out")
+            raise ValueError(f"{label} is empty, which has no form in a query; leave it out")
         elif parameter is None or parameter.explode:
             for item in items:
-                yield _quoted(what, _item(what, item))
+                yield _percent_encode(label, _item(label, item))
         else:
-            yield ",".join(_joinable(what, _item(what, item)) for item in items)
+            yield ",".join(_encode_joined(label, _item(label, item)) for item in items)
         return
-    yield _quoted(what, _item(what, value))
+    yield _percent_encode(label, _item(label, value))
 
 
-def _item(what: str, value: object) -> str:
+def _item(label: str, value: object) -> str:
     if isinstance(value, Mapping | list) or is_model(value):
-        return _json(what, cast("object", value))
-    return _text(what, value)
+        return _json(label, cast("object", value))
+    return _text(label, value)
 
 
-def _json(what: str, value: object) -> str:
-    return encode_json(value, what).decode()
+def _json(label: str, value: object) -> str:
+    return encode_json(value, label).decode()
 
 
-def _joinable(what: str, text: str) -> str:
+def _encode_joined(label: str, text: str) -> str:
     if "," in text:
-        raise ValueError(f"{what} has an item with a comma ({text[:80]!r}): items are joined by it")
-    return _quoted(what, text)
+        raise ValueError(
+            f"{label} has an item with a comma ({text[:80]!r}): items are joined by it"
+        )
+    return _percent_encode(label, text)
 
 
-def _quoted(what: str, text: str) -> str:
+def _percent_encode(label: str, text: str) -> str:
     try:
         return _encode(text)
     except UnicodeEncodeError:
-        raise ValueError(f"{what} holds half of a surrogate pair, which is no character") from None
+        raise ValueError(f"{label} holds half of a surrogate pair, which is no character") from None
 
 
-def _text(what: str, value: object) -> str:
+def _text(label: str, value: object) -> str:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str):
@@ -138,22 +140,22 @@ def _text(what: str, value: object) -> str:
         return str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{what} is {value}, which is no number to a server")
+            raise ValueError(f"{label} is {value}, which is no number to a server")
         return repr(value)
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, datetime):
-        return iso(value, what)
+        return format_datetime(value, label)
     if isinstance(value, date):
         return value.isoformat()
-    raise TypeError(f"{what} cannot be sent as text: it is {type(value).__name__}")
+    raise TypeError(f"{label} cannot be sent as text: it is {type(value).__name__}")
 
 
 def _check_range(operation: Operation, name: str, value: object) -> None:
-    least = _AT_LEAST[name]
+    minimum = _MINIMUMS[name]
     if isinstance(value, str):
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{operation.id}: {name} must be an int, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{operation.id}: {name} must be {least} or more, not {value}")
+    if value < minimum:
+        raise ValueError(f"{operation.id}: {name} must be {minimum} or more, not {value}")

@@ -17,12 +17,12 @@ from .multipart import FilePart, Multipart, check_file
 from .path import build_path
 from .query_params import encode_headers, encode_query
 
-__all__ = ["PreparedRequest", "prepare", "request_info"]
+__all__ = ["PreparedRequest", "prepare_request", "request_info"]
 
-_JSON = ("Content-Type", "application/json")
-_LONGEST: Final = 64_000
+_JSON_CONTENT_TYPE = ("Content-Type", "application/json")
+_MAX_TARGET_CHARS: Final = 64_000
 """Bytes of path and query that can be sent: httpx takes 65,536 for the whole URL."""
-_NONE: tuple[tuple[str, str], ...] = ()
+_NO_HEADERS: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ def request_info(request: PreparedRequest) -> RequestInfo:
     return RequestInfo(request.method, mask(request.target.partition("?")[0]))
 
 
-def prepare(
+def prepare_request(
     operation: Operation,
-    root: str | None,
+    owner_id: str | None,
     path: tuple[object, ...] = (),
     query: Mapping[str, object] | None = None,
     headers: Mapping[str, object] | None = None,
@@ -55,7 +55,7 @@ def prepare(
 
     Args:
         operation: What is called.
-        root: The project or organization that fills the first placeholder of the path.
+        owner_id: The project or organization that fills the first placeholder of the path.
         path: Positional arguments.
         query: Query parameters, by their names on the wire.
         headers: Header parameters, by their names on the wire.
@@ -66,21 +66,23 @@ def prepare(
         TypeError: An argument is of a type that cannot be sent.
         ValueError: An argument is out of range, or would address something else.
     """
-    target = build_path(operation, root, path)
+    target = build_path(operation, owner_id, path)
     if query:
         text = encode_query(operation, query)
         if text:
             target = f"{target}?{text}"
-    if len(target) > _LONGEST:
+    if len(target) > _MAX_TARGET_CHARS:
         raise _too_long(operation, target)
-    lines = tuple(encode_headers(operation, headers)) if headers else _NONE
+    encoded_headers = tuple(encode_headers(operation, headers)) if headers else _NO_HEADERS
     if body is OMIT and operation.fixed_body is None and not extra_body:
-        return PreparedRequest(operation.method, target, lines)
+        return PreparedRequest(operation.method, target, encoded_headers)
     if operation.body is not None and operation.body.media == "multipart":
-        form = _form(operation, body, extra_body)
-        return PreparedRequest(operation.method, target, lines, multipart=form)
-    content = _json(operation, body, extra_body)
-    return PreparedRequest(operation.method, target, (*lines, _JSON), content)
+        form = _multipart_form(operation, body, extra_body)
+        return PreparedRequest(operation.method, target, encoded_headers, multipart=form)
+    content = _json_content(operation, body, extra_body)
+    return PreparedRequest(
+        operation.method, target, (*encoded_headers, _JSON_CONTENT_TYPE), content
+    )
 
 
 def _too_long(operation: Operation, target: str) -> ValueError:
@@ -94,19 +96,19 @@ def _too_long(operation: Operation, target: str) -> ValueError:
     where = f"its query, {longest[:80]!r} above all" if parts[2] else "its path"
     return ValueError(
         f"{operation.id}: path and query are {len(target):,} bytes long, and a URL can have "
-        f"{_LONGEST:,}: shorten {where}"
+        f"{_MAX_TARGET_CHARS:,}: shorten {where}"
     )
 
 
-def _json(operation: Operation, body: object, extra: Mapping[str, object] | None) -> bytes:
+def _json_content(operation: Operation, body: object, extra: Mapping[str, object] | None) -> bytes:
     if operation.method in {"GET", "HEAD"}:
         raise TypeError(f"{operation.id}: a {operation.method} request has no body")
     if operation.fixed_body is not None:
-        body = {**operation.fixed_body, **_object(operation, body)}
+        body = {**operation.fixed_body, **_as_object(operation, body)}
     if extra:
-        body = {**_object(operation, body), **extra}
+        body = {**_as_object(operation, body), **extra}
     if operation.body is not None and operation.body.booleans:
-        _check_booleans(operation, operation.body.booleans, _object(operation, body))
+        _check_booleans(operation, operation.body.booleans, _as_object(operation, body))
     return encode_json(body, f"{operation.id}: body")
 
 
@@ -121,7 +123,7 @@ def _check_booleans(
             raise TypeError(f"{operation.id}: {name} must be True or False, not {found}")
 
 
-def _object(operation: Operation, body: object) -> Mapping[str, object]:
+def _as_object(operation: Operation, body: object) -> Mapping[str, object]:
     """Return the body as a mapping that can be merged."""
     if body is OMIT:
         return {}
@@ -135,26 +137,28 @@ def _object(operation: Operation, body: object) -> Mapping[str, object]:
     )
 
 
-def _form(operation: Operation, body: object, extra: Mapping[str, object] | None) -> Multipart:
+def _multipart_form(
+    operation: Operation, body: object, extra: Mapping[str, object] | None
+) -> Multipart:
     assert operation.body is not None
-    values = {**_object(operation, body), **(extra or {})}
+    values = {**_as_object(operation, body), **(extra or {})}
     fields: list[tuple[str, str]] = []
     files: list[FilePart] = []
     for name, value in values.items():
         if value is OMIT:
             continue
-        what = f"{operation.id}: {name}"
+        label = f"{operation.id}: {name}"
         many = cast("list[object]", value) if isinstance(value, list) else [value]
         if name in operation.body.files:
-            files += [check_file(name, one, what) for one in many if one is not None]
+            files += [check_file(name, item, label) for item in many if item is not None]
         else:
-            fields += [(name, _form_value(one, what)) for one in many]
+            fields += [(name, _form_value(item, label)) for item in many]
     return Multipart(tuple(fields), tuple(files))
 
 
-def _form_value(value: object, what: str) -> str:
+def _form_value(value: object, label: str) -> str:
     """Return a form field as Django reads it: null is empty, objects are JSON."""
-    plain = jsonable(value, what)
+    plain = jsonable(value, label)
     if plain is None:
         return ""
-    return plain if isinstance(plain, str) else encode_json(plain, what).decode()
+    return plain if isinstance(plain, str) else encode_json(plain, label).decode()

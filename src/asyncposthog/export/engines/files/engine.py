@@ -108,7 +108,7 @@ class FilesEngine:
         return FilesSteps(self, position, prepare, tally, None)
 
     async def _spool(self, held: ExitStack) -> DownloadCache:
-        project = await self.executor.project()
+        project = await self.executor.project_id()
         where = {"host": self.executor.settings.host, "project": project, **self.identity}
 
         def lock() -> DownloadCache:

@@ -53,18 +53,18 @@ from .normalise_helpers import TEXT, nullable, reasons, ref, run
         (False, "", "allows nothing"),
     ],
 )
-def test_what_cannot_be_said_is_reported(schema: Any, pointer: str, words: str) -> None:
-    found = reasons(schema)
+def test_unrepresentable_schemas_are_reported(schema: Any, pointer: str, words: str) -> None:
+    result = reasons(schema)
 
-    assert words in found.get(pointer, ""), found
+    assert words in result.get(pointer, ""), result
 
 
-def test_openapi_3_0_ignores_what_stands_beside_a_reference() -> None:
+def test_openapi_3_0_ignores_keys_beside_a_reference() -> None:
     schema = {**ref("User"), "readOnly": True, "description": "x", "nullable": True}
 
-    found = run(schema, "3.0.3")
+    result = run(schema, "3.0.3")
 
-    assert found.document["components"]["schemas"]["It"] == nullable(ref("User"))
+    assert result.document["components"]["schemas"]["It"] == nullable(ref("User"))
     assert reasons(schema, "3.0.3") == {"": "OpenAPI 3.0 ignores keys beside a $ref: readOnly"}
 
 
@@ -81,23 +81,23 @@ def test_openapi_3_0_ignores_what_stands_beside_a_reference() -> None:
         ({"pattern": True}, "a string is expected here, not a boolean"),
     ],
 )
-def test_a_broken_schema_says_where(schema: Any, words: str) -> None:
+def test_broken_schema_error_has_a_pointer(schema: Any, words: str) -> None:
     with pytest.raises(SchemaError) as caught:
         run(schema)
 
     assert words in str(caught.value)
 
 
-def test_schemas_as_deep_as_can_be_loaded_are_no_trouble() -> None:
+def test_deepest_loadable_schemas_are_normalised() -> None:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(95):
         schema = {"items": schema}
 
-    found = run(schema).document["components"]["schemas"]["It"]
+    result = run(schema).document["components"]["schemas"]["It"]
 
     for _ in range(95):
-        found = found["items"]
-    assert found == TEXT
+        result = result["items"]
+    assert result == TEXT
 
 
 def test_endless_chains_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Printing the services: one module a family, one class a resource, one method an operation."""
+"""Render `resources/`: a module for each family, a class for each resource, its methods."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Iterator, Mapping
 
 from codegen.surface.tree import Argument, Method, Resource, Surface
 
-from .describe import describe
-from .header import BANNER
-from .registry import constants
-from .text import docstring
+from .method_docstring import method_docstring
+from .registry import constant_names
+from .text import BANNER, docstring
 
-__all__ = ["service_files"]
+__all__ = ["resource_files"]
 
 _TYPES = ("JSON", "OMIT", "FileInput", "Id", "Omit", "RequestOptions", "Timestamp")
 
 
-def service_files(surface: Surface) -> dict[str, str]:
-    """Print every file of `resources/`, by path below the package."""
+def resource_files(surface: Surface) -> dict[str, str]:
+    """Return the text of each file of `resources/`, by path in the package."""
     files = {f"resources/{r.family}.py": _module(r) for r in surface.resources}
     files["resources/__init__.py"] = _index(surface)
     return files
 
 
 def _module(resource: Resource) -> str:
-    classes = list(_classes(resource, constants(resource)))
+    classes = list(_classes(resource, constant_names(resource)))
     body = "\n\n".join(classes)
     has_methods = "registry." in body
     imports = ["from __future__ import annotations", ""]
@@ -48,6 +47,7 @@ def _module(resource: Resource) -> str:
     types = [name for name in _TYPES if _uses(body, name)]
     if types:
         imports.append(f"from asyncposthog.types import {', '.join(types)}")
+    # For type checkers only, so that importing a resource does not import its models.
     lazy: list[str] = []
     if re.search(r"\bm\.\w", body):
         lazy.append("    from .. import models as m")
@@ -58,6 +58,7 @@ def _module(resource: Resource) -> str:
     if lazy:
         imports += ["", "if TYPE_CHECKING:", *lazy]
     names = ", ".join(repr(name) for name in sorted(_class_names(resource)))
+    # In a class with a method `list`, the builtin is not visible to the annotations after it.
     alias = ["", "_list = list"] if _uses(body, "_list") else []
     return "\n".join([
         BANNER,
@@ -83,10 +84,10 @@ def _class_names(resource: Resource) -> Iterator[str]:
         yield from _class_names(child)
 
 
-def _classes(resource: Resource, named: Mapping[str, str]) -> Iterator[str]:
-    """Print the classes of nested resources first, so that each is defined where it is used."""
+def _classes(resource: Resource, constant_name_of: Mapping[str, str]) -> Iterator[str]:
+    """Yield the source of each class, nested resources first, so that names exist when used."""
     for child in resource.children:
-        yield from _classes(child, named)
+        yield from _classes(child, constant_name_of)
     title = ".".join(resource.path)
     lines = [f"class {resource.class_name}(Resource):"]
     lines.append(docstring(f"Operations on `{title}`.", 4))
@@ -99,13 +100,13 @@ def _classes(resource: Resource, named: Mapping[str, str]) -> Iterator[str]:
             f"        return {child.class_name}(self._executor)",
         ]
     for method in resource.methods:
-        lines += ["", _method(method, named[method.operation.id])]
+        lines += ["", _method(method, constant_name_of[method.operation.id])]
     yield "\n".join(lines)
 
 
 def _method(method: Method, constant: str) -> str:
     parameters = [f"self, {''.join(f'{a}, ' for a in _positional(method))}"]
-    keywords = [_keyword(a) for a in method.arguments if a.where != "path"]
+    keywords = [_keyword(a) for a in method.arguments if a.location != "path"]
     if method.cursor:
         keywords.append("concurrency: int = 1")
     keywords.append("options: RequestOptions | None = None")
@@ -119,13 +120,13 @@ def _method(method: Method, constant: str) -> str:
         run = f"await self._call({call})"
     return "\n".join([
         f"    {verb} {method.name}({signature}) -> {returns}:",
-        docstring(describe(method), 8),
+        docstring(method_docstring(method), 8),
         f"        {run}",
     ])  # fmt: skip
 
 
 def _positional(method: Method) -> list[str]:
-    path = [a for a in method.arguments if a.where == "path"]
+    path = [a for a in method.arguments if a.location == "path"]
     return [f"{a.python_name}: {a.annotation}" for a in path] + (["/"] if path else [])
 
 
@@ -137,15 +138,15 @@ def _keyword(argument: Argument) -> str:
 
 def _passed(method: Method) -> list[str]:
     passed: list[str] = []
-    path = [a.python_name for a in method.arguments if a.where == "path"]
+    path = [a.python_name for a in method.arguments if a.location == "path"]
     if path:
         passed.append(f"({', '.join(path)},)")
     for keyword, where in (("query", "query"), ("headers", "header"), ("body", "field")):
-        pairs = [a for a in method.arguments if a.where == where]
+        pairs = [a for a in method.arguments if a.location == where]
         if pairs:
             items = ", ".join(f"{a.wire_name!r}: {a.python_name}" for a in pairs)
             passed.append(f"{keyword}={{{items}}}")
-    passed += [f"body={a.python_name}" for a in method.arguments if a.where == "body"]
+    passed += [f"body={a.python_name}" for a in method.arguments if a.location == "body"]
     if method.cursor:
         passed.append("concurrency=concurrency")
     passed.append("options=options")
@@ -155,7 +156,7 @@ def _passed(method: Method) -> list[str]:
 def _index(surface: Surface) -> str:
     lines = [
         BANNER,
-        '"""Every top-level resource, as a lazily imported attribute of the client."""',
+        '"""All top-level resources, as lazily imported attributes of the client."""',
         "",
         "from __future__ import annotations",
         "",
@@ -172,7 +173,7 @@ def _index(surface: Surface) -> str:
         "",
         "",
         "class Resources:",
-        '    """What the client offers, resource by resource."""',
+        '    """The top-level resources of the client."""',
         "",
         "    _executor: Executor",
     ]

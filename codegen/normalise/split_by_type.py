@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from codegen.json_access import as_mapping, as_sequence, as_text, child
+from codegen.json_access import (
+    as_mapping,
+    as_sequence,
+    as_text,
+    join_pointer,
+    matches_type,
+    type_of,
+    unique,
+)
 
-from .context import Context
-from .keywords import APPLICABLE, BLANK, NULL, Schema
-from .values import allowed, matches, type_of, unique
+from .keywords import APPLICABLE, BLANK, NULL, Context, Schema
 
-__all__ = ["typed"]
+__all__ = ["split_by_type"]
 
 _NUMBER_FORMATS = {"double": "number", "float": "number", "int32": "integer", "int64": "integer"}
 _WHOLE = ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties")
@@ -25,60 +31,88 @@ _OBJECT_ONLY = ("dependentRequired", "dependentSchemas", "patternProperties")
 _INT64_EDGE = 2**63
 
 
-def typed(raw: Mapping[str, Any], at: str, context: Context) -> list[Schema]:
+def split_by_type(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Schema]:
     """Return the cores a schema's own keywords amount to; none where it says nothing."""
-    types = _types(raw, at, context)
-    values = allowed(raw, at, context)
+    types = _types(raw, pointer, context)
+    values = _allowed_values(raw, pointer, context)
     if values is not None:
-        return _valued(raw, types, values, at, context)
-    types = types or _implied(raw, at, context)
-    return [_core(raw, kind, types, at, context) for kind in types]
+        return _split_values(raw, types, values, pointer, context)
+    types = types or _implied_types(raw, pointer, context)
+    return [_core(raw, kind, types, pointer, context) for kind in types]
 
 
-def _types(raw: Mapping[str, Any], at: str, context: Context) -> list[str]:
+def _allowed_values(raw: Mapping[str, Any], pointer: str, context: Context) -> list[Any] | None:
+    """Return the values `const` and `enum` leave, or None where there is neither."""
+    values = None
+    if "enum" in raw:
+        listed = as_sequence(raw["enum"], join_pointer(pointer, "enum"))
+        values = unique(listed)
+        if len(values) < len(listed):
+            context.report(
+                join_pointer(pointer, "enum"), "the enum repeats values; each is kept once"
+            )
+        if not values:
+            context.report(join_pointer(pointer, "enum"), "the enum is empty; it is dropped")
+            values = None
+    if "const" in raw:
+        if values is not None and raw["const"] not in values:
+            context.report(
+                join_pointer(pointer, "const"), "the const is not in the enum; the const is kept"
+            )
+        values = [raw["const"]]
+    return values
+
+
+def _types(raw: Mapping[str, Any], pointer: str, context: Context) -> list[str]:
     listed = raw.get("type")
     if listed is None:
         return []
     types: list[str] = []
-    for kind in unique([listed] if isinstance(listed, str) else as_sequence(listed, at + "/type")):
+    for kind in unique(
+        [listed] if isinstance(listed, str) else as_sequence(listed, pointer + "/type")
+    ):
         if isinstance(kind, str) and kind in APPLICABLE:
             types.append(kind)
         else:
-            context.report(child(at, "type"), f"{kind!r} is no JSON type; it is dropped")
+            context.report(
+                join_pointer(pointer, "type"), f"{kind!r} is no JSON type; it is dropped"
+            )
     return types
 
 
-def _implied(raw: Mapping[str, Any], at: str, context: Context) -> list[str]:
+def _implied_types(raw: Mapping[str, Any], pointer: str, context: Context) -> list[str]:
     """Infer the type from the keywords that are there."""
     kinds = ("array", "number", "object", "string")
-    found = [kind for kind in kinds if APPLICABLE[kind] & raw.keys()]
-    if not found and any(key in raw for key in _OBJECT_ONLY):
-        found = ["object"]
-    if not found and isinstance(raw.get("format"), str):
-        found = [_NUMBER_FORMATS.get(raw["format"], "string")]
-    if len(found) > 1:
-        names = " and ".join(found)
-        context.report(at, f"without a type, with keywords of {names}; taken as any type")
+    types = [kind for kind in kinds if APPLICABLE[kind] & raw.keys()]
+    if not types and any(key in raw for key in _OBJECT_ONLY):
+        types = ["object"]
+    if not types and isinstance(raw.get("format"), str):
+        types = [_NUMBER_FORMATS.get(raw["format"], "string")]
+    if len(types) > 1:
+        names = " and ".join(types)
+        context.report(pointer, f"without a type, with keywords of {names}; taken as any type")
         return []
-    return found
+    return types
 
 
-def _valued(
-    raw: Mapping[str, Any], types: list[str], values: list[Any], at: str, context: Context
+def _split_values(
+    raw: Mapping[str, Any], types: list[str], values: list[Any], pointer: str, context: Context
 ) -> list[Schema]:
     """Return a core for each type among the allowed values."""
     declared = [kind for kind in types if kind != "null"]
     rest = [value for value in values if value is not None]
     cores: list[Schema] = []
     for kind in declared:
-        mine = [value for value in rest if matches(value, kind)]
-        rest = [value for value in rest if not matches(value, kind)]
-        cores += _enumerated(raw, kind, declared, mine, at, context)
+        own_values = [value for value in rest if matches_type(value, kind)]
+        rest = [value for value in rest if not matches_type(value, kind)]
+        cores += _enumerated(raw, kind, declared, own_values, pointer, context)
     if rest and declared:
-        context.report(at, f"{rest!r} is not of type {' or '.join(declared)}; the values are kept")
+        context.report(
+            pointer, f"{rest!r} is not of type {' or '.join(declared)}; the values are kept"
+        )
     for kind in unique([type_of(value) for value in rest]):
-        mine = [value for value in rest if type_of(value) == kind]
-        cores += _enumerated(raw, kind, [kind], mine, at, context)
+        own_values = [value for value in rest if type_of(value) == kind]
+        cores += _enumerated(raw, kind, [kind], own_values, pointer, context)
     if None in values or "null" in types:
         cores.append(dict(NULL))
     return cores
@@ -89,7 +123,7 @@ def _enumerated(
     kind: str,
     types: list[str],
     values: list[Any],
-    at: str,
+    pointer: str,
     context: Context,
 ) -> list[Schema]:
     if not values:
@@ -98,26 +132,28 @@ def _enumerated(
         return [dict(BLANK)]
     if kind == "integer":
         values = [int(value) for value in values]
-    core = _core(raw, kind, types, at, context)
+    core = _core(raw, kind, types, pointer, context)
     if kind in {"array", "object"}:
         # A value that is spelt out needs no description of its shape.
         core = {"type": kind}
     return [core | ({"const": values[0]} if "const" in raw else {"enum": values})]
 
 
-def _core(raw: Mapping[str, Any], kind: str, types: list[str], at: str, context: Context) -> Schema:
+def _core(
+    raw: Mapping[str, Any], kind: str, types: list[str], pointer: str, context: Context
+) -> Schema:
     core: Schema = {"type": kind}
     keep = APPLICABLE[kind]
     for key in _LIMITS:
         if key in keep and key in raw:
-            _limit(core, raw, key, at, context)
+            _limit(core, raw, key, pointer, context)
     for key in ("contentEncoding", "contentMediaType", "pattern"):
         if key in keep and key in raw:
-            core[key] = as_text(raw[key], child(at, key))
+            core[key] = as_text(raw[key], join_pointer(pointer, key))
     if kind == "array":
-        _array(core, raw, at, context)
+        _array(core, raw, pointer, context)
     elif kind == "object":
-        _object(core, raw, at, context)
+        _object(core, raw, pointer, context)
     if isinstance(raw.get("format"), str) and _carries_format(raw["format"], kind, types):
         core["format"] = raw["format"]
     return dict(BLANK) if core.get("maxLength") == 0 else core
@@ -133,7 +169,7 @@ def _carries_format(form: str, kind: str, types: list[str]) -> bool:
     return (form in _NUMBER_FORMATS) == (kind != "string")
 
 
-def _limit(core: Schema, raw: Mapping[str, Any], key: str, at: str, context: Context) -> None:
+def _limit(core: Schema, raw: Mapping[str, Any], key: str, pointer: str, context: Context) -> None:
     value = raw[key]
     if isinstance(value, bool) and key.startswith("exclusive"):
         # OpenAPI 3.0 writes a flag beside the bound; 3.1 writes the bound itself.
@@ -142,7 +178,7 @@ def _limit(core: Schema, raw: Mapping[str, Any], key: str, at: str, context: Con
             core[key] = core.pop(bound)
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        context.report(child(at, key), f"{value!r} is no number; the limit is dropped")
+        context.report(join_pointer(pointer, key), f"{value!r} is no number; the limit is dropped")
         return
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -154,49 +190,57 @@ def _limit(core: Schema, raw: Mapping[str, Any], key: str, at: str, context: Con
     core[key] = value
 
 
-def _array(core: Schema, raw: Mapping[str, Any], at: str, context: Context) -> None:
-    items, where = raw.get("items", True), child(at, "items")
-    prefix, rest = raw.get("prefixItems"), child(at, "prefixItems")
+def _array(core: Schema, raw: Mapping[str, Any], pointer: str, context: Context) -> None:
+    items, where = raw.get("items", True), join_pointer(pointer, "items")
+    prefix, rest = raw.get("prefixItems"), join_pointer(pointer, "prefixItems")
     if isinstance(items, list):
         # The older way of writing a tuple.
         prefix, rest = cast("list[Any]", items), where
-        items, where = raw.get("additionalItems", True), child(at, "additionalItems")
+        items, where = raw.get("additionalItems", True), join_pointer(pointer, "additionalItems")
     if prefix is not None:
         core["prefixItems"] = [
-            context.schema(value, child(rest, index))
+            context.normalise(value, join_pointer(rest, index))
             for index, value in enumerate(as_sequence(prefix, rest))
         ]
     if items is False:
         core |= {"items": False} if prefix else {"items": {}, "maxItems": 0}
     else:
-        core["items"] = context.schema(items, where)
+        core["items"] = context.normalise(items, where)
     if raw.get("uniqueItems") is True:
         core["uniqueItems"] = True
 
 
-def _object(core: Schema, raw: Mapping[str, Any], at: str, context: Context) -> None:
+def _object(core: Schema, raw: Mapping[str, Any], pointer: str, context: Context) -> None:
     properties: Schema = {}
-    where = child(at, "properties")
+    where = join_pointer(pointer, "properties")
     for name, value in as_mapping(raw.get("properties", {}), where).items():
         if value is False:
-            context.report(child(where, name), "a property that must not be there; it is dropped")
+            context.report(
+                join_pointer(where, name), "a property that must not be there; it is dropped"
+            )
         else:
-            properties[name] = context.schema(value, child(where, name))
+            properties[name] = context.normalise(value, join_pointer(where, name))
     if properties:
         core["properties"] = properties
     required = raw.get("required", [])
     if isinstance(required, list):
-        where = child(at, "required")
+        where = join_pointer(pointer, "required")
         names = sorted({as_text(name, where) for name in cast("list[Any]", required)})
         if names:
             core["required"] = names
     else:
-        context.report(child(at, "required"), "`required` is no list of names; it is dropped")
+        context.report(
+            join_pointer(pointer, "required"), "`required` is no list of names; it is dropped"
+        )
     for key in ("additionalProperties", "unevaluatedProperties"):
         if key in raw and "additionalProperties" not in core:
             extra = raw[key]
             core["additionalProperties"] = (
-                extra if isinstance(extra, bool) else context.schema(extra, child(at, key))
+                extra
+                if isinstance(extra, bool)
+                else context.normalise(extra, join_pointer(pointer, key))
             )
     if "propertyNames" in raw:
-        core["propertyNames"] = context.schema(raw["propertyNames"], child(at, "propertyNames"))
+        core["propertyNames"] = context.normalise(
+            raw["propertyNames"], join_pointer(pointer, "propertyNames")
+        )

@@ -1,4 +1,4 @@
-"""What a method's docstring says: the facts of its operation in our words."""
+"""Docstrings of generated methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from codegen.surface.tree import Method
 
 from .text import sentence
 
-__all__ = ["describe", "headline"]
+__all__ = ["headline", "method_docstring"]
 
 _VERBS = {
     "list": "List the",
@@ -20,20 +20,20 @@ _VERBS = {
 
 
 def headline(method: Method) -> str:
-    """Say in one line what the method does, from its name alone."""
-    things = method.operation.resource.replace(".", " ").replace("_", " ")
+    """Return a line that says what the method does, derived from its name only."""
+    resource = method.operation.resource.replace(".", " ").replace("_", " ")
     verb = _VERBS.get(method.name)
     if verb is not None:
-        return f"{verb} {things}."
+        return f"{verb} {resource}."
     action = method.name.rstrip("_").replace("_", " ")
-    return f"{action[0].upper()}{action[1:]}: an action on {things}."
+    return f"{action[0].upper()}{action[1:]}: an action on {resource}."
 
 
-def describe(method: Method) -> str:
-    """Write the whole docstring.
+def method_docstring(method: Method) -> str:
+    """Return the docstring of a method.
 
-    It has the headline, the instance's own description if the schema has one, the endpoint with
-    its scopes, buckets and paging, and what the arguments mean where the schema says so.
+    It has the headline; the description in the schema and the note in the overrides, if there are
+    any; the endpoint with its scopes, rate limits and pagination; and the documented arguments.
     """
     operation = method.operation
     parts = [headline(method)]
@@ -42,7 +42,9 @@ def describe(method: Method) -> str:
     if method.note:
         parts.append(method.note)
     if any(p.name == "format" and "csv" in p.enum for p in operation.query_parameters):
-        parts.append('`format="csv"` is for `client.stream` and `client.raw`: this reads JSON.')
+        parts.append(
+            '`format="csv"` works with `client.stream` and `client.raw` only; this reads JSON.'
+        )
     facts = [f"`{operation.method} {operation.path}`"]
     if operation.fixed_body is not None:
         deleted = "true" if operation.fixed_body.get("deleted") else "false"
@@ -56,7 +58,7 @@ def describe(method: Method) -> str:
         facts.append(f"pages: {operation.pagination.style}")
     if operation.deprecated:
         facts.append("deprecated by PostHog")
-    if operation.since:
+    if operation.schema_gap_source:
         facts.append("not in PostHog's schema")
     parts.append("; ".join(facts) + ".")
     documented = [a for a in method.arguments if a.doc]

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import yaml
 
-from .surface import Released, Surface
+from .surface import ReleasedNames, Surface
 
 __all__ = ["dump_names", "load_names", "removed_names"]
 
@@ -19,15 +19,15 @@ _HEADER = """\
 """
 
 
-def load_names(path: Path) -> Released:
+def load_names(path: Path) -> ReleasedNames:
     """Read the file; one that is missing holds no names."""
     if not path.exists():
-        return Released({}, {})
+        return ReleasedNames({}, {})
     raw = cast("dict[str, Any]", yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    return Released(raw.get("methods") or {}, raw.get("models") or {})
+    return ReleasedNames(raw.get("methods") or {}, raw.get("models") or {})
 
 
-def dump_names(released: Released, surface: Surface, models: Mapping[str, str]) -> str:
+def dump_names(released: ReleasedNames, surface: Surface, models: Mapping[str, str]) -> str:
     """Return the file's text with this surface's names added.
 
     Args:
@@ -47,23 +47,25 @@ def dump_names(released: Released, surface: Surface, models: Mapping[str, str]) 
     return _HEADER + body
 
 
-def removed_names(released: Released, surface: Surface, models: Mapping[str, str]) -> list[str]:
+def removed_names(
+    released: ReleasedNames, surface: Surface, models: Mapping[str, str]
+) -> list[str]:
     """List the released names this surface no longer has.
 
     A method that only changed its name did so by an override, which is how a rename is said.
     """
-    gone = [
+    removed = [
         f"method {name} ({operation})"
         for operation, name in released.methods.items()
         if operation not in surface.released
     ]
-    gone += [
+    removed += [
         f"method {released.methods[operation]} ({operation}), which would be called {name}"
         for operation, name in surface.renamed.items()
     ]
-    gone += [
+    removed += [
         f"model {name} (component {component})"
         for component, name in released.models.items()
         if component not in models
     ]
-    return sorted(gone)
+    return sorted(removed)

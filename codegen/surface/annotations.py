@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .json_access import mapping
+from codegen.json_access import mapping
+from codegen.json_schema import component_of, resolve
 
-__all__ = ["argument", "component_of", "is_object", "references", "resolve", "result"]
+__all__ = ["argument_annotation", "is_object", "result_annotation"]
 
-_REF = "#/components/schemas/"
-_MANY_VARIANTS = 6
-_MANY_LITERALS = 40
-_DEEP = 30
+_MAX_VARIANTS = 6
+_MAX_LITERALS = 40
+_MAX_DEPTH = 30
 """References followed in one annotation; what lies deeper may be anything."""
 _STRINGS = {
     "date-time": "Timestamp",
@@ -27,49 +27,16 @@ _STRINGS = {
 _SCALARS = {"integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 
-def component_of(schema: Mapping[str, Any]) -> str | None:
-    """Return the component a schema is a reference to, if it is one."""
-    ref = schema.get("$ref")
-    return ref.removeprefix(_REF) if isinstance(ref, str) else None
-
-
-def resolve(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow references to a schema that is none."""
-    seen: set[str] = set()
-    while (name := component_of(schema)) is not None:
-        if name in seen or name not in components:
-            return {}
-        seen.add(name)
-        schema = components[name]
-    return schema
-
-
-def references(schema: Any) -> set[str]:
-    """Collect the components a schema refers to directly."""
-    found: set[str] = set()
-    if isinstance(schema, dict):
-        node = cast("dict[str, Any]", schema)
-        ref = node.get("$ref")
-        if isinstance(ref, str):
-            found.add(ref.removeprefix(_REF))
-        for value in node.values():
-            found |= references(value)
-    elif isinstance(schema, list):
-        for value in cast("list[Any]", schema):
-            found |= references(value)
-    return found
-
-
 def is_object(schema: Mapping[str, Any]) -> bool:
     """Whether a resolved schema is an object with named properties."""
     return bool(schema.get("properties"))
 
 
-def argument(
+def argument_annotation(
     schema: Mapping[str, Any],
     components: Mapping[str, Any],
     names: Mapping[str, str],
-    _open: frozenset[str] = frozenset(),
+    _visited: frozenset[str] = frozenset(),
 ) -> str:
     """Annotate an argument.
 
@@ -81,18 +48,18 @@ def argument(
     Returns:
         An annotation over the names a resource module imports (`m`, `JSON`, `Timestamp`, …).
     """
-    parts = _argument(schema, components, names, _open)
-    return " | ".join(dict.fromkeys(_order(parts)))
+    parts = _argument_members(schema, components, names, _visited)
+    return " | ".join(dict.fromkeys(_flatten_members(parts)))
 
 
-def _order(parts: list[str]) -> list[str]:
-    flat = [piece for part in parts for piece in _split(part)]
+def _flatten_members(parts: list[str]) -> list[str]:
+    flat = [piece for part in parts for piece in _split_union(part)]
     if "JSON" in flat:
         return ["JSON"]
     return sorted(flat, key=lambda part: part == "None")
 
 
-def _split(annotation: str) -> list[str]:
+def _split_union(annotation: str) -> list[str]:
     """Split a union at its top level, so that its members can be told apart."""
     pieces, depth, start = list[str](), 0, 0
     quote, escaped = "", False
@@ -114,11 +81,11 @@ def _split(annotation: str) -> list[str]:
     return pieces
 
 
-def _argument(
+def _argument_members(
     schema: Mapping[str, Any],
     components: Mapping[str, Any],
     names: Mapping[str, str],
-    opened: frozenset[str],
+    visited: frozenset[str],
 ) -> list[str]:
     name = component_of(schema)
     if name is not None:
@@ -127,40 +94,40 @@ def _argument(
             return [f"m.{names[name]}", "Mapping[str, JSON]"] if name in names else [_MAPPING]
         if "enum" in target and name in names:
             return [f"m.{names[name]}"]
-        if name in opened:
+        if name in visited:
             return ["JSON"]
-        return _argument(target, components, names, opened | {name})
+        return _argument_members(target, components, names, visited | {name})
     if "const" in schema:
-        return _literals([schema["const"]])
+        return _literal_members([schema["const"]])
     if "enum" in schema:
-        return _literals(cast("list[Any]", schema["enum"]))
-    if len(opened) > _DEEP:
+        return _literal_members(cast("list[Any]", schema["enum"]))
+    if len(visited) > _MAX_DEPTH:
         return ["JSON"]
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return _union(schema[key], components, names, opened)
+            return _union_members(schema[key], components, names, visited)
     kind = schema.get("type")
     if kind == "string":
         return [_STRINGS.get(str(schema.get("format")), "str")]
     if kind == "array":
-        items = argument(mapping(schema, "items"), components, names, opened)
+        items = argument_annotation(mapping(schema, "items"), components, names, visited)
         return [f"Sequence[{items}]"]
     if kind == "object" or "properties" in schema:
         extra = schema.get("additionalProperties")
         if isinstance(extra, dict) and extra and "properties" not in schema:
-            value = argument(cast("dict[str, Any]", extra), components, names, opened)
+            value = argument_annotation(cast("dict[str, Any]", extra), components, names, visited)
             return [f"Mapping[str, {value}]"]
         return [_MAPPING]
     return [_SCALARS.get(str(kind), "JSON")]
 
 
-def _literals(values: list[Any]) -> list[str]:
+def _literal_members(values: list[Any]) -> list[str]:
     """Write the values of an enum, or their types where `Literal` takes no such value."""
-    listed = [value for value in values if value is None or isinstance(value, str | int)]
-    if len(listed) < len(values):
-        rest = {_type_name(value) for value in values if value not in listed}
-        return [*_literals(listed), *sorted(rest)] if listed else sorted(rest)
-    if len(values) <= _MANY_LITERALS:
+    literals = [value for value in values if value is None or isinstance(value, str | int)]
+    if len(literals) < len(values):
+        rest = {_type_name(value) for value in values if value not in literals}
+        return [*_literal_members(literals), *sorted(rest)] if literals else sorted(rest)
+    if len(values) <= _MAX_LITERALS:
         return [f"Literal[{', '.join(repr(value) for value in values)}]"]
     return sorted({_type_name(value) for value in values})
 
@@ -171,15 +138,15 @@ def _type_name(value: object) -> str:
     return type(value).__name__ if isinstance(value, str | int | float) else "JSON"
 
 
-def _union(
+def _union_members(
     variants: list[Mapping[str, Any]],
     components: Mapping[str, Any],
     names: Mapping[str, str],
-    opened: frozenset[str],
+    visited: frozenset[str],
 ) -> list[str]:
-    parts = [part for v in variants for part in _argument(v, components, names, opened)]
+    parts = [part for v in variants for part in _argument_members(v, components, names, visited)]
     models = [p for p in dict.fromkeys(parts) if p.startswith("m.")]
-    if len(models) > _MANY_VARIANTS:
+    if len(models) > _MAX_VARIANTS:
         rest = [p for p in parts if not p.startswith("m.")]
         return ["Model", "Mapping[str, JSON]", *rest]
     return parts
@@ -188,7 +155,7 @@ def _union(
 _MAPPING = "Mapping[str, JSON]"
 
 
-def result(schema: Mapping[str, Any], components: Mapping[str, Any]) -> str:
+def result_annotation(schema: Mapping[str, Any], components: Mapping[str, Any]) -> str:
     """Annotate a result that no model stands for."""
     kind = resolve(schema, components).get("type")
     if kind == "string":

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codegen.diagnostics import SchemaError
+from codegen.document import dump, fetch, load
 from codegen.parsing import parse
-from codegen.schema import dump, fetch, load
 
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -38,7 +38,7 @@ def saved(folder: Path, text: str | bytes, name: str = "schema") -> str:
     [TEXT, "\ufeff  " + TEXT, yaml.safe_dump(DOCUMENT), "# x\n---\n" + yaml.safe_dump(DOCUMENT)],
     ids=["json", "json with a mark", "yaml", "yaml with a comment"],
 )
-def test_the_content_tells_what_it_is(tmp_path: Path, text: str, name: str) -> None:
+def test_json_and_yaml_are_detected_by_content(tmp_path: Path, text: str, name: str) -> None:
     assert load(saved(tmp_path, text, name)) == DOCUMENT
 
 
@@ -112,7 +112,7 @@ def test_yaml_holds_what_json_would() -> None:
         ("- " * 100_000, "text, line 1: it is nested more than 100 levels deep"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_says_where_and_why(text: str | bytes, message: str) -> None:
+def test_unreadable_sources_raise_a_located_error(text: str | bytes, message: str) -> None:
     with pytest.raises(SchemaError) as caught:
         parse(text if isinstance(text, bytes) else text.encode(), "text")
 
@@ -156,9 +156,7 @@ PARAMETER = {"parameters": [{"$ref": "#/components/parameters/P"}]}
         ),
     ],
 )  # fmt: skip
-def test_what_is_no_document_of_posthogs_is_refused(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_documents_of_other_services_are_refused(tmp_path: Path, text: str, message: str) -> None:
     source = saved(tmp_path, text)
 
     with pytest.raises(SchemaError) as caught:
@@ -173,7 +171,7 @@ def test_versions_that_are_read(tmp_path: Path, version: str) -> None:
     assert load(saved(tmp_path, changed(openapi=version)))["openapi"] == version
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"there is no such file\. Give a path or a URL"):
         load(str(tmp_path / "missing.json"))
     with pytest.raises(SchemaError, match="it cannot be read"):
@@ -207,7 +205,7 @@ def serving(*answers: httpx.Response) -> tuple[list[httpx.Request], httpx.MockTr
     ],
 )
 @pytest.mark.parametrize("text", [TEXT, yaml.safe_dump(DOCUMENT)], ids=["json", "yaml"])
-def test_fetch_asks_the_instance(host: str, url: str, text: str) -> None:
+def test_fetch_requests_the_schema_endpoint(host: str, url: str, text: str) -> None:
     requests, transport = serving(httpx.Response(200, text=text))
 
     assert fetch(host, transport=transport) == DOCUMENT
@@ -245,7 +243,7 @@ PLAIN = "read over plain http may have been changed on the way. Use https://"
         (httpx.Response(302, headers={"location": "http://example.com/s"}), PLAIN),
     ],
 )
-def test_answers_that_are_refused(answer: httpx.Response, message: str) -> None:
+def test_error_responses_are_refused(answer: httpx.Response, message: str) -> None:
     _, transport = serving(answer)
 
     with pytest.raises(SchemaError) as caught:
@@ -264,7 +262,7 @@ def test_answers_that_are_refused(answer: httpx.Response, message: str) -> None:
         (httpx.ReadTimeout(""), "no answer within 5 s. Try again, or with a longer timeout"),
     ],
 )
-def test_hosts_that_do_not_answer(error: httpx.TransportError, message: str) -> None:
+def test_unreachable_hosts(error: httpx.TransportError, message: str) -> None:
     def handler(_: httpx.Request) -> httpx.Response:
         raise error
 
@@ -283,7 +281,7 @@ def test_hosts_that_do_not_answer(error: httpx.TransportError, message: str) -> 
         ("https://", "it is no http(s) URL"),
     ],
 )
-def test_hosts_that_cannot_be_asked(host: str, message: str) -> None:
+def test_invalid_hosts_are_refused(host: str, message: str) -> None:
     requests, transport = serving(httpx.Response(200, text=TEXT))
 
     with pytest.raises(SchemaError) as caught:
@@ -321,7 +319,7 @@ data = st.recursive(
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(document=st.dictionaries(st.text("abc:#/ ä0"), data, min_size=1))
-def test_what_is_dumped_is_parsed_again(document: dict[str, Any]) -> None:
+def test_dump_and_parse_round_trip(document: dict[str, Any]) -> None:
     text = dump(document)
 
     assert json.loads(text) == document

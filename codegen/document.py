@@ -12,15 +12,14 @@ import httpx
 
 from codegen.normalise.walk import references
 
-from .diagnostics import SchemaError
-from .json_access import MISSING, lookup, tokens
+from .diagnostics import FIX_DOCUMENT, USE_SERVED_SCHEMA, SchemaError
+from .json_access import MISSING, lookup, split_pointer
 from .parsing import parse
 
 __all__ = ["dump", "fetch", "load"]
 
 _ACCEPT: Final = "application/vnd.oai.openapi+json, application/json;q=0.9, application/yaml;q=0.5"
 _WIDTH: Final = 100
-_GET_ONE: Final = "Give the document a PostHog instance serves at /api/schema/"
 
 
 def load(
@@ -48,7 +47,7 @@ def load(
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})"
         raise SchemaError(source, reason, "Give a readable file or a URL") from None
-    return _checked(parse(data, source), source)
+    return _validate_document(parse(data, source), source)
 
 
 def fetch(
@@ -74,18 +73,18 @@ def dump(document: Mapping[str, Any]) -> str:
 
     Keys are sorted. What fits into a line of 100 characters stands in one.
     """
-    return "".join((*_lines(document, 0), "\n"))
+    return "".join((*_format_value(document, 0), "\n"))
 
 
 def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -> dict[str, Any]:
-    shown = url.partition("?")[0]
+    safe_url = url.partition("?")[0]
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise SchemaError(shown, f"it is no URL ({error})", "Give one as https://host") from None
+        raise SchemaError(safe_url, f"it is no URL ({error})", "Give one as https://host") from None
     if address.scheme not in {"http", "https"} or not address.host:
-        raise SchemaError(shown, "it is no http(s) URL", "Give one as https://host")
-    shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
+        raise SchemaError(safe_url, "it is no http(s) URL", "Give one as https://host")
+    safe_url = str(address.copy_with(userinfo=b"", query=None, fragment=None))
     hooks = {"request": [_refuse_plain_http]}
     with httpx.Client(
         event_hooks=hooks,
@@ -95,27 +94,27 @@ def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -
         transport=transport,
     ) as client:
         try:
-            answer = client.get(address)
+            response = client.get(address)
         except httpx.TimeoutException:
             reason = f"no answer within {timeout:g} s"
-            raise SchemaError(shown, reason, "Try again, or with a longer timeout") from None
+            raise SchemaError(safe_url, reason, "Try again, or with a longer timeout") from None
         except (httpx.RequestError, httpx.InvalidURL) as error:
             reason = f"it cannot be reached ({str(error) or type(error).__name__})"
-            raise SchemaError(shown, reason, "Check the address and the network") from None
-    if answer.status_code in {401, 403}:
-        reason = f"it answers {answer.status_code}"
+            raise SchemaError(safe_url, reason, "Check the address and the network") from None
+    if response.status_code in {401, 403}:
+        reason = f"it answers {response.status_code}"
         remedy = "Save the document from a browser that is logged in, and give the file"
-        raise SchemaError(shown, reason, remedy)
-    if not answer.is_success:
-        raise SchemaError(shown, f"it answers {answer.status_code}", _GET_ONE)
-    return _checked(parse(answer.content, shown), shown)
+        raise SchemaError(safe_url, reason, remedy)
+    if not response.is_success:
+        raise SchemaError(safe_url, f"it answers {response.status_code}", USE_SERVED_SCHEMA)
+    return _validate_document(parse(response.content, safe_url), safe_url)
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:
     if request.url.scheme != "https" and not _is_loopback(request.url.host):
-        shown = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
+        safe_url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
         reason = "a document read over plain http may have been changed on the way"
-        raise SchemaError(shown, reason, "Use https:// (http:// works for this machine only)")
+        raise SchemaError(safe_url, reason, "Use https:// (http:// works for this machine only)")
 
 
 def _is_loopback(host: str) -> bool:
@@ -125,52 +124,52 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _checked(found: Any, source: str) -> dict[str, Any]:
+def _validate_document(value: Any, source: str) -> dict[str, Any]:
     """Return the document if it is one that we can use."""
-    if not isinstance(found, dict):
-        kind = "a list" if isinstance(found, list) else f"{type(found).__name__} data"
-        raise SchemaError(source, f"it holds {kind}, not an OpenAPI document", _GET_ONE)
-    document = cast("dict[str, Any]", found)
+    if not isinstance(value, dict):
+        kind = "a list" if isinstance(value, list) else f"{type(value).__name__} data"
+        raise SchemaError(source, f"it holds {kind}, not an OpenAPI document", USE_SERVED_SCHEMA)
+    document = cast("dict[str, Any]", value)
     if "swagger" in document:
         reason = f"it is Swagger {document['swagger']}"
         raise SchemaError(source, reason, "Convert it to OpenAPI 3.0 or 3.1 first")
     if "openapi" not in document:
-        raise SchemaError(source, "it has no `openapi` key", _GET_ONE)
+        raise SchemaError(source, "it has no `openapi` key", USE_SERVED_SCHEMA)
     version = str(document["openapi"])
     if version.split(".")[:2] not in (["3", "0"], ["3", "1"]):
         reason = f"its version is OpenAPI {version}"
         raise SchemaError(f"{source}#/openapi", reason, "Give one of version 3.0 or 3.1")
     paths = document.get("paths")
     if not isinstance(paths, dict) or not paths:
-        raise SchemaError(f"{source}#/paths", "it has no operations", _GET_ONE)
+        raise SchemaError(f"{source}#/paths", "it has no operations", USE_SERVED_SCHEMA)
     if not any(str(path).startswith("/api/") for path in cast("dict[str, Any]", paths)):
         reason = "no path starts with /api/, so it is not PostHog's"
-        raise SchemaError(f"{source}#/paths", reason, _GET_ONE)
+        raise SchemaError(f"{source}#/paths", reason, USE_SERVED_SCHEMA)
     for pointer, target in references(document):
         where = f"{source}#{pointer}"
         if not isinstance(target, str) or not target.startswith("#/"):
             reason = f"it refers to {target!r}, outside of the document"
             raise SchemaError(where, reason, "Bundle the document into one file first")
-        if lookup(document, tokens(target)) is MISSING:
+        if lookup(document, split_pointer(target)) is MISSING:
             reason = f"it refers to {target!r}, which the document does not hold"
-            raise SchemaError(where, reason, "Mend the reference, or get a fresh document")
+            raise SchemaError(where, reason, FIX_DOCUMENT)
     return document
 
 
-def _lines(value: Any, depth: int, lead: int = 0) -> list[str]:
+def _format_value(value: Any, depth: int, prefix_width: int = 0) -> list[str]:
     """Return the pieces of a value; `lead` is the width of what stands before it on its line."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True)
-    if not value or not isinstance(value, dict | list) or depth + lead + len(line) < _WIDTH:
+    if not value or not isinstance(value, dict | list) or depth + prefix_width + len(line) < _WIDTH:
         return [line]
     pieces: list[str] = []
     pad = " " * (depth + 1)
     if isinstance(value, dict):
-        found = cast("dict[str, Any]", value)
-        for key in sorted(found):
+        mapping = cast("dict[str, Any]", value)
+        for key in sorted(mapping):
             name = f"{json.dumps(key, ensure_ascii=False)}: "
             pieces += [",\n" if pieces else "{\n", pad, name]
-            pieces += _lines(found[key], depth + 1, len(name))
+            pieces += _format_value(mapping[key], depth + 1, len(name))
         return [*pieces, "\n", " " * depth, "}"]
     for item in cast("list[Any]", value):
-        pieces += [",\n" if pieces else "[\n", pad, *_lines(item, depth + 1)]
+        pieces += [",\n" if pieces else "[\n", pad, *_format_value(item, depth + 1)]
     return [*pieces, "\n", " " * depth, "]"]
