@@ -104,7 +104,7 @@ def _unknown(name: str) -> HogQLError:
     hint = f" Perhaps you meant '{near[0]}(...)'?" if near else ""
     return HogQLError(
         f"Unsupported function call '{name}(...)'.{hint} Functions that the emulator does not "
-        "translate need a stub: give the rows with emulator.on_query()."
+        "translate need a stub: give the rows with emulator.stub_query()."
     )
 
 

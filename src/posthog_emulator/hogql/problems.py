@@ -26,7 +26,7 @@ def untranslated(what: str) -> HogQLError:
     """Return the error for something that the emulator does not translate faithfully."""
     return HogQLError(
         f"The emulator does not translate {what}. "
-        "Give the rows of such a query with emulator.on_query()."
+        "Give the rows of such a query with emulator.stub_query()."
     )
 
 
