@@ -113,6 +113,7 @@ class Accounts:
             raise unauthenticated("not_authenticated", detail, site)
         value, place = extracted
         key = self.keys.get(value)
+        # A project token is public, and never an API key, even if it was added as one.
         if key is None or value.startswith("phc_"):
             detail = f"Personal API key found in request {place} is invalid."
             raise unauthenticated("authentication_failed", detail, site)

@@ -277,6 +277,7 @@ async def apply_fault(
     elif fault.kind == "cut":
         response.transport_fault = "cut"
     else:
+        # `content-length` is computed from the shorter body, so that only the content is wrong.
         response.content = response.content[: len(response.content) // 2]
     return response.set_fidelity("fault")
 

@@ -36,6 +36,7 @@ FAULT_HEADERS: Final = (
 )
 """The headers by which a request asks for faults."""
 
+# Shared by all requests: nothing may change these faults.
 _BREAKS: Final[Mapping[str, Fault]] = {
     "drop": Fault("drop"),
     "reset": Fault("drop", reset=True),
