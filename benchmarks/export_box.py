@@ -32,7 +32,7 @@ class Box:
     process: subprocess.Popen[str]
 
     def tell(self, what: str, **arguments: Any) -> Any:
-        """Have something done there: `latency`, `randomize_faults`, `clear_faults`, `cpu`, `setting`."""
+        """Run a command there: `latency`, `randomize_faults`, `clear_faults`, `setting`."""
         pipe, answers = self.process.stdin, self.process.stdout
         assert pipe is not None
         assert answers is not None

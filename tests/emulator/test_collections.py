@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -377,3 +379,22 @@ async def test_recordings_are_sorted_descending(
 
     assert await ids(order="click_count") == ["b", "c", "a"]
     assert await ids(order="click_count", order_direction="ASC") == ["a", "c", "b"]
+
+
+async def test_a_list_runs_through_few_modules(http: httpx.AsyncClient) -> None:
+    modules: set[str] = set()
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and name.startswith("posthog_emulator."):
+            modules.add(name)
+
+    path = "/api/projects/1/cohorts/"
+    await http.get(path)
+    sys.setprofile(profile)
+    try:
+        answer = await http.get(path)
+    finally:
+        sys.setprofile(None)
+    assert answer.status_code == 200
+    assert len(modules) <= 22, sorted(modules)

@@ -1,4 +1,4 @@
-"""The status page at `/`: its content, and its rendering by a browser."""
+"""The page at `/`: what is in it, and that a real browser shows it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 
 
 class Page(HTMLParser):
-    """A parser that collects the text of some elements, and all URLs of the document."""
+    """The text of each element of interest, and every address the document points to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ async def got(emulator: Emulator) -> str:
 
 
 @pytest.mark.anyio
-async def test_an_empty_page(tiny: Emulator) -> None:
+async def test_an_empty_one(tiny: Emulator) -> None:
     page = Page(await got(tiny))
     assert page.open == []
     assert page.pointers == ["data:,"]
@@ -110,7 +110,7 @@ async def test_resources_requests_events_and_limits(tiny: Emulator) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_chart_shows_the_last_hour_with_events(tiny: Emulator) -> None:
+async def test_what_happened_long_ago_is_shown_as_the_last_hour(tiny: Emulator) -> None:
     tiny.freeze(START)
     tiny.state.events.append(1, [{"event": "e", "distinct_id": "a"}])
     tiny.advance(timedelta(days=30))

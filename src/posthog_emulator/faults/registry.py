@@ -48,7 +48,7 @@ class ErrorRates:
         value = self.matcher.rng.random()
         for status, rate in self.rates.items():
             if value < rate:
-                return Fault("answer", status=status, headers=self.headers)
+                return Fault("response", status=status, headers=self.headers)
             value -= rate
         return None
 

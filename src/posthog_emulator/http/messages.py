@@ -28,7 +28,7 @@ FIDELITY_HEADER: Final = "X-Emulator-Fidelity"
 
 - `stateful`: from the objects that the emulator stores;
 - `schema`: a sample that is valid by the schema, but has nothing to do with stored objects;
-- `refused`: an error that the server would return as well;
+- `error`: an error that the server would return as well;
 - `fault`: an injected fault.
 """
 

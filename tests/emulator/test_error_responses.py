@@ -119,7 +119,7 @@ async def test_errors_caused_by_requests(
     answer = await http.request(method, path, **more)
     assert answer.status_code == status
     assert (answer.content if isinstance(body, bytes) else answer.json()) == body
-    assert answer.headers[FIDELITY_HEADER] == "refused"
+    assert answer.headers[FIDELITY_HEADER] == "error"
 
 
 ON_DEMAND: list[tuple[int, dict[str, Any], dict[str, str], Any]] = [
@@ -205,7 +205,7 @@ async def test_429_has_retry_after(connect: Connect) -> None:
     async with connect(emulator) as http:
         url = f"{P}/cohorts/"
         answers = [await http.get(url) for _ in range(2)]
-    assert [a.headers[FIDELITY_HEADER] for a in answers] == ["stateful", "refused"]
+    assert [a.headers[FIDELITY_HEADER] for a in answers] == ["stateful", "error"]
     after = answers[1].headers["retry-after"]
     assert answers[1].json() == envelope(
         "throttled_error",
@@ -219,13 +219,13 @@ async def test_fidelity_of_html_errors(connect: Connect) -> None:
     async with connect(emulator, "phx_other") as http:
         answer = await http.get(COHORTS)
     assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html")
-    assert answer.headers[FIDELITY_HEADER] == "refused"
+    assert answer.headers[FIDELITY_HEADER] == "error"
 
 
 async def test_a_rejected_query(http: httpx.AsyncClient) -> None:
     wrong = {"kind": "HogQLQuery", "query": "SELECT nothing FROM events"}
     answer = await http.post(f"{P}/query/", json={"query": wrong})
-    assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (400, "refused")
+    assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (400, "error")
     assert answer.json().keys() == {"type", "code", "detail", "attr"}
 
 
@@ -276,9 +276,9 @@ async def test_fidelity_header(emulator: Emulator, http: httpx.AsyncClient) -> N
     cohort, _ = emulator.add("cohorts"), emulator.add("cohorts")
     assert await worth(COHORTS) == "stateful"
     assert await worth(f"{P}/health_issues/summary/") == "schema"
-    assert await worth(f"{COHORTS}77/") == "refused"
+    assert await worth(f"{COHORTS}77/") == "error"
     assert await worth(COHORTS, **{"X-Emulator-Fail": "500"}) == "fault"
-    assert await worth(COHORTS, **{"X-Emulator-Fail": "nonsense"}) == "refused"
+    assert await worth(COHORTS, **{"X-Emulator-Fail": "nonsense"}) == "error"
     assert await worth(COHORTS, **{"X-Emulator-Break": "html"}) == "fault"
     for name, kind in (
         ("Break", "truncate"),
