@@ -338,7 +338,7 @@ async def test_invalid_ranges(arguments: Any, error: type[Exception], words: str
         ({"where": " "}, "HogQL condition"),
         ({"where": "a = {x}"}, "values has no 'x'"),
         ({"values": {"x": 1}}, "values has 'x'"),
-        ({"where": "a = {x}", "values": {"x": datetime(2026, 1, 1)}}, "without a zone"),
+        ({"where": "a = {x}", "values": {"x": datetime(2026, 1, 1)}}, "without a time zone"),
         ({"where": "a = {export_to}", "values": {"export_to": 1}}, "uses itself"),
         ({"event": []}, "name of an event"),
         ({"page_size": 50_001}, "from 1 to 50,000"),
