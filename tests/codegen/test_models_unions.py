@@ -153,7 +153,7 @@ def test_a_variant_in_two_unions_under_different_values(tmp_path: Path) -> None:
         ),
         (
             {"A": obj(t=kind("a")), "U": union("t", {"a": "A"}, obj(t=kind("b")))},
-            "a variant is no component with properties",
+            "a variant is not a component with properties",
         ),
         (
             {

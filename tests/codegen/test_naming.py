@@ -179,7 +179,7 @@ def test_method_named_like_a_nested_resource_gets_its_verb() -> None:
         ("/api/x/{a}.{b}/", "not a whole segment"),
         ("/api/x/v{a}/", "not a whole segment"),
         ("/api/x/{}/", "not a whole segment"),
-        ("/api/x/{id}/y/{id}/", "two placeholders of one name"),
+        ("/api/x/{id}/y/{id}/", "two placeholders of the same name"),
         ("/api/x\r\ny/", "characters"),
         ("/api/x?y/", "characters"),
         ("/api/x#y/", "characters"),

@@ -299,7 +299,7 @@ def test_component_name_is_the_default_tag_value() -> None:
     ("variants", "mapping", "pointer", "reason"),
     [
         ([ref("Cat"), TEXT], {}, "/discriminator", "not every alternative is an object"),
-        ([ref("Cat"), ref("Kitten")], {}, "/discriminator", "do not tell the alternatives apart"),
+        ([ref("Cat"), ref("Kitten")], {}, "/discriminator", "do not distinguish the alternatives"),
         ([ref("Cat"), ref("Mixed")], {}, "/discriminator", "values of several types"),
         ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "no alternative"),
     ],

@@ -43,14 +43,14 @@ def test_each_verb() -> None:
     [
         ({"verb": "replace", "pointer": "/nope/x", "value": 1}, "nothing at 'nope'"),
         ({"verb": "remove", "pointer": "/nope"}, "nothing at 'nope'"),
-        ({"verb": "replace", "pointer": "/a", "value": 1}, "says so itself"),
-        ({"verb": "add", "pointer": "/a", "value": 1}, "says so itself"),
+        ({"verb": "replace", "pointer": "/a", "value": 1}, "has this value already"),
+        ({"verb": "add", "pointer": "/a", "value": 1}, "has this value already"),
         ({"verb": "remove", "pointer": "/l/7"}, "nothing at '7'"),
         (
             {"verb": "add", "pointer": "/n", "value": {"$ref": "#/components/schemas/No"}},
             "has no No",
         ),
-        ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path is below it"),
+        ({"verb": "move_paths", "from": "/x/", "to": "/y/"}, "no path starts with it"),
     ],
 )
 def test_override_that_does_not_apply_is_reported(entry: dict[str, Any], reason: str) -> None:
