@@ -1,4 +1,4 @@
-"""`python -m codegen`: what an instance says is fetched, compared and reported."""
+"""The commands of `python -m codegen`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NUMBER = {"in": "path", "name": "project_id", "required": True, "schema": TEXT}
 
 
 def instance(*, thing: dict[str, Any] = THING, **paths: Any) -> dict[str, Any]:
-    """The schema of an instance with one collection, in the dialect of servers, with prose."""
+    """Return the schema of an instance with one collection: OpenAPI 3.0, with prose."""
     answer = {"description": "", "content": {"application/json": {"schema": ref("Thing")}}}
     operation = {"operationId": "x", "parameters": [NUMBER], "responses": {"200": answer}}
     return {**document({"Thing": thing}, "3.0.3"), "paths": {PATH: {"get": operation}, **paths}}
@@ -35,7 +35,7 @@ def instance(*, thing: dict[str, Any] = THING, **paths: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def served() -> Iterator[tuple[str, dict[str, str]]]:
-    """An address, and what is answered there."""
+    """Serve texts by path; yield the address and the texts."""
     texts: dict[str, str] = {}
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Loading from files and URLs, what is refused and how that reads, and the pinned form."""
+"""Loading documents from files and URLs, error messages, and the pinned form."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def serving(*answers: httpx.Response) -> tuple[list[httpx.Request], httpx.MockTransport]:
-    """Return the requests that arrive, and a transport that answers them in turn."""
+    """Return the list of received requests and a transport with scripted responses."""
     requests: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:

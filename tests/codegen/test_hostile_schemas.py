@@ -1,7 +1,6 @@
-"""Schemas that are broken, odd or hostile make a package that works, or a clear error.
+"""Broken, odd or hostile schemas give a working package or a clear error.
 
-Whatever cannot be said in Python is reported; nothing is lost in silence, and nothing that a schema
-says becomes code.
+What cannot be represented is reported, and no string of a schema becomes code.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ DEEP = 60
 
 @pytest.fixture
 def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generate:
-    """Give what makes a package of a document, without our overrides and names."""
+    """Return a function that generates a package without our overrides and names."""
     monkeypatch.setattr(pipeline, "load_overrides", lambda path: Overrides())  # pyright: ignore
     monkeypatch.setattr(pipeline, "load_names", lambda path: ReleasedNames({}, {}))  # pyright: ignore
-    # Formatting changes nothing of what is checked here, and takes most of the time.
+    # Formatting does not affect these checks, and takes most of the time.
     monkeypatch.setattr(pipeline, "format_files", dict[str, str])
     return lambda schema: run(tmp_path / "schema.json", schema)
 
 
 def document_with_component(name: str) -> dict[str, Any]:
-    """One component of this name, used everywhere a component can be."""
+    """Return a document that uses a component of this name wherever that is possible."""
     pointer = name.replace("~", "~0").replace("/", "~1").replace("%", "%25")
     reference = ref(pointer)
     page = obj("results", results={"type": "array", "items": reference}, next=TEXT, count={})
@@ -60,7 +59,7 @@ def with_header(name: str, location: str = "header") -> dict[str, Any]:
 
 
 def with_values(*values: Any, **more: Any) -> dict[str, Any]:
-    """An enum as a parameter, as a field, as a component and as an answer."""
+    """Return a document with an enum as a parameter, a field, a component and a response."""
     enum = {"enum": list(values), **more}
     return document(
         {
@@ -90,7 +89,7 @@ def at_path(path: str) -> dict[str, Any]:
 
 
 def chain(link: Callable[[dict[str, str]], Any], length: int) -> dict[str, Any]:
-    """Components that each need the next one."""
+    """Return a document with a chain of components."""
     schemas = {f"C{n}": link(ref(f"C{n + 1}")) for n in range(length)}
     return document(
         {X: {**get(ref("C0")), **post(obj(f=ref("C0")))}}, **schemas, **{f"C{length}": TEXT}
@@ -393,7 +392,7 @@ def test_the_schema_of_november_2025_makes_a_package(generate: Generate) -> None
     package = generate(schema)
     assert sorted(package.operations) == ["endpoints.versions.get", "endpoints.versions.list"]
     package.call_all()
-    # Where the first name was public before the nested resource came.
+    # The same if the first name was released before the nested resource existed.
     released = ReleasedNames({f"GET {path}": "endpoints.versions"}, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_names", lambda path: released)  # pyright: ignore

@@ -1,4 +1,4 @@
-"""Types: enums, inline objects, aliases, recursion, and what schemas are called."""
+"""Types of models: enums, inline objects, aliases, recursion, names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schema says that we cannot carry through, and what is broken in it."""
+"""Diagnostics for schemas that are broken or cannot be represented."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def schemas(schema: Any, version: str = "3.1.0", **components: Any) -> dict[str,
 
 
 def tagged(mapping: dict[str, str], name: str = "kind") -> dict[str, Any]:
-    """Return the union over the components a mapping leads to."""
+    """Return a union of the components in a mapping."""
     return {
         "oneOf": [ref(component) for component in dict.fromkeys(mapping.values())],
         "discriminator": {

@@ -1,4 +1,4 @@
-"""Overrides patch the document, and say when they no longer apply."""
+"""Overrides patch the document and are reported if they do not apply."""
 
 from __future__ import annotations
 
