@@ -16,8 +16,8 @@ from posthog_emulator.faults.faults import apply_fault, html_page
 from posthog_emulator.faults.injector import FaultInjector
 from posthog_emulator.faults.registry import FaultRegistry
 from posthog_emulator.features.cohorts import handlers as cohorts
-from posthog_emulator.features.definitions import event_store
-from posthog_emulator.features.events.collections import window as event_collection
+from posthog_emulator.features.definitions import open_event_store
+from posthog_emulator.features.events.collections import event_collection as event_collection
 from posthog_emulator.features.persons import handlers as persons
 from posthog_emulator.http.asgi import App
 from posthog_emulator.http.errors import ApiError
@@ -144,8 +144,8 @@ class EmulatorCore(Persistence, ClockControl, FaultInjector, EventFixtures):
         """Make every accepted change of persons visible at once, and find cohorts' members anew."""
         with self._lock:
             self._changed()
-            persons.settle(self.world)
-            cohorts.settle(self.world)
+            persons.apply_pending_changes(self.world)
+            cohorts.recalculate_all(self.world)
 
     def add_key(
         self,
@@ -230,7 +230,7 @@ class EmulatorCore(Persistence, ClockControl, FaultInjector, EventFixtures):
             types: ClickHouse types of the columns; guessed from the values by default.
         """
         with self._lock:
-            query.answer_with(self.world, pattern, rows, columns, types)
+            query.add_stub(self.world, pattern, rows, columns, types)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """A transport for `httpx.AsyncClient` that calls the application in this process."""
@@ -253,7 +253,7 @@ class EmulatorCore(Persistence, ClockControl, FaultInjector, EventFixtures):
             self.settings,
             self._account,
             self._keep,
-            open_events=event_store,
+            open_events=open_event_store,
             find_events=event_collection,
         )
         world.folder = None if self._folder is None else self._folder.path
@@ -351,15 +351,15 @@ class EmulatorCore(Persistence, ClockControl, FaultInjector, EventFixtures):
             if not occupies_slot(call.operation, call.body) or query.is_cached(call):
                 answer = pipeline.answer(call)
         if answer is not None:
-            return await query.finished(answer)
+            return await query.complete(answer)
         async with AsyncExitStack() as held:
             if settings.rate_limits and settings.query_plan == "current":
                 slot = self.slots.hold(call.values[0], task)
                 await held.enter_async_context(slot)
-            with query.running(call, task) as run:
+            with query.cancellable(call, task) as run:
                 if settings.query_seconds:
                     await settings.sleep(settings.query_seconds)
                 with self._lock:
                     answer = pipeline.answer(call)
-                return await query.finished(answer, run)
-            raise query.cancelled()
+                return await query.complete(answer, run)
+            raise query.cancelled_error()

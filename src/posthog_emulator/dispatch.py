@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asyncposthog.operation import Operation
-from posthog_emulator.features.flags.lookup import project_of
+from posthog_emulator.features.flags.lookup import project_id_for_token
 from posthog_emulator.http.errors import (
     ApiError,
     invalid,
@@ -22,7 +22,7 @@ from posthog_emulator.schema.forms import Form, typed_fields
 from posthog_emulator.schema.parameters import header_problems, unknown_query, value_problems
 
 from .accounts import Key
-from .handler_table import REFUSALS, SPECIALS
+from .handler_table import METHOD_NOT_ALLOWED_DETAILS, OPERATION_HANDLERS
 from .json_types import is_array, is_object
 from .state import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, EmulatorState
 
@@ -82,7 +82,7 @@ class Dispatcher:
         Raises:
             Problem: It cannot be done.
         """
-        special = SPECIALS.get(call.operation.id)
+        special = OPERATION_HANDLERS.get(call.operation.id)
         self._check_parameters(call)
         if special is None or special.validates:
             self._check_body(call)
@@ -154,7 +154,7 @@ class Dispatcher:
         allowed = sorted(method for method in match.methods if self._candidates(match, method))
         if not allowed:
             raise not_found()
-        refusal = REFUSALS.get((request.method, plan.template))
+        refusal = METHOD_NOT_ALLOWED_DETAILS.get((request.method, plan.template))
         problem = method_not_allowed(request.method, allowed)
         if refusal is not None:
             problem.detail = refusal
@@ -175,7 +175,7 @@ class Dispatcher:
     def _values(self, call: Call, match: Match) -> tuple[str, ...]:
         account = self._world.accounts.account
         token = call.request.value("token")
-        named = None if token is None else project_of(self._world, token)
+        named = None if token is None else project_id_for_token(self._world, token)
         own = {
             (PROJECTS, "@current"): str(named or account.project_id),
             (ORGANIZATIONS, "@current"): account.organization_id,

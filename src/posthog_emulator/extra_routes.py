@@ -36,7 +36,7 @@ _LATER: Mapping[str, str] = {
 }
 """The modules of other paths, likewise."""
 
-_BELOW: Mapping[str, PublicHandler] = {**object_store.BELOW}
+_BELOW: Mapping[str, PublicHandler] = {**object_store.PREFIX_ROUTES}
 """By what the path begins with, slash at its end included."""
 
 

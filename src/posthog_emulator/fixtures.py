@@ -8,7 +8,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from asyncposthog.types import Id
-from posthog_emulator.features.flags.overrides import UNSET, force
+from posthog_emulator.features.flags.overrides import UNSET, set_flag
 from posthog_emulator.objects.plans import Collection
 
 from .state import fill
@@ -152,7 +152,7 @@ class ObjectFixtures:
         """
         with self._lock:
             self._changed()
-            return force(
+            return set_flag(
                 self.world, project_id or self.project_id, key, variant,
                 enabled=enabled, payload=payload, distinct_id=distinct_id,
             )  # fmt: skip
@@ -206,13 +206,13 @@ class EventFixtures(ObjectFixtures):
         team_id = self.project_id if project_id is None else project_id
         with self._lock:
             store = self.world.events
-            people = store.project(team_id).people
+            people = store.project(team_id).persons
             return [
                 {
                     "uuid": one.uuid,
                     "event": one.event,
                     "distinct_id": one.distinct_id,
-                    "person_id": people.id_of(one.distinct_id),
+                    "person_id": people.person_id(one.distinct_id),
                     "timestamp": moment(one.timestamp),
                     "properties": one.properties,
                 }

@@ -18,21 +18,21 @@ from posthog_emulator.features.query import saved_insights as insights
 from .features import definitions, groups, misc
 from .operation_handler import OperationHandler
 
-__all__ = ["REFUSALS", "SPECIALS", "OperationHandler"]
+__all__ = ["METHOD_NOT_ALLOWED_DETAILS", "OPERATION_HANDLERS", "OperationHandler"]
 
-SPECIALS: Mapping[str, OperationHandler] = {
-    **cohorts.SPECIALS,
-    **definitions.SPECIALS,
-    **events.SPECIALS,
-    **groups.SPECIALS,
-    **persons.SPECIALS,
-    **misc.SPECIALS,
-    **exports.SPECIALS,
-    **queries.SPECIALS,
-    **flags.SPECIALS,
-    **insights.SPECIALS,
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    **cohorts.OPERATION_HANDLERS,
+    **definitions.OPERATION_HANDLERS,
+    **events.OPERATION_HANDLERS,
+    **groups.OPERATION_HANDLERS,
+    **persons.OPERATION_HANDLERS,
+    **misc.OPERATION_HANDLERS,
+    **exports.OPERATION_HANDLERS,
+    **queries.OPERATION_HANDLERS,
+    **flags.OPERATION_HANDLERS,
+    **insights.OPERATION_HANDLERS,
 }
 """By operation id."""
 
-REFUSALS: Mapping[tuple[str, str], str] = persons.REFUSALS
+METHOD_NOT_ALLOWED_DETAILS: Mapping[tuple[str, str], str] = persons.METHOD_NOT_ALLOWED_DETAILS
 """Sentences for methods the server refuses with advice, by method and path template."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from .state import Call, Handler
 
-__all__ = ["OperationHandler", "check"]
+__all__ = ["OperationHandler", "validate_body"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class OperationHandler:
     """Whether the body is checked against the schema first; if not, the handler does it."""
 
 
-def check(call: Call, body: Any) -> None:
+def validate_body(call: Call, body: Any) -> None:
     """Hold a body against the operation's schema, for handlers that do it themselves.
 
     Raises:

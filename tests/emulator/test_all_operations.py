@@ -8,7 +8,7 @@ import pytest
 from asyncposthog import registry
 from asyncposthog.operation import Operation
 from posthog_emulator import FIDELITY, Emulator
-from posthog_emulator.handler_table import REFUSALS, SPECIALS
+from posthog_emulator.handler_table import METHOD_NOT_ALLOWED_DETAILS, OPERATION_HANDLERS
 from posthog_emulator.schema.sampling import Style
 from posthog_emulator.state import ORGANIZATIONS, PROJECTS, USERS
 
@@ -115,10 +115,10 @@ def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response)
 
 
 def test_special_handlers_are_for_operations_there_are() -> None:
-    assert SPECIALS.keys() <= OPERATIONS.keys()
+    assert OPERATION_HANDLERS.keys() <= OPERATIONS.keys()
     plans = Emulator().world.plans
     templates = {plans.of(operation).template for operation in OPERATIONS.values()}
-    assert {template for _, template in REFUSALS} <= templates
+    assert {template for _, template in METHOD_NOT_ALLOWED_DETAILS} <= templates
 
 
 def test_soft_deletion_is_where_the_registry_has_it() -> None:

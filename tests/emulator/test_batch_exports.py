@@ -290,12 +290,12 @@ async def test_too_many_backfills(emulator: Emulator, http: httpx.AsyncClient) -
 
 def test_where_days_and_weeks_begin() -> None:
     berlin = ExportInterval("day", "Europe/Berlin", offset_hour=3)
-    assert berlin.before(NOON) == datetime(2026, 3, 4, 2, tzinfo=UTC)
+    assert berlin.boundary_at_or_before(NOON) == datetime(2026, 3, 4, 2, tzinfo=UTC)
     dark = datetime(2026, 3, 28, 2, tzinfo=UTC)
-    assert berlin.after(dark) - dark == timedelta(hours=23), "the clocks go forward"
+    assert berlin.next_boundary(dark) - dark == timedelta(hours=23), "the clocks go forward"
     week = ExportInterval("week", offset_day=3)
-    assert week.before(NOON) == datetime(2026, 3, 4, tzinfo=UTC)
-    assert week.before(NOON - timedelta(days=1)) == datetime(2026, 2, 25, tzinfo=UTC)
+    assert week.boundary_at_or_before(NOON) == datetime(2026, 3, 4, tzinfo=UTC)
+    assert week.boundary_at_or_before(NOON - timedelta(days=1)) == datetime(2026, 2, 25, tzinfo=UTC)
     short = ExportInterval("every 15 minutes")
-    assert short.before(NOON + timedelta(minutes=29)) == NOON + timedelta(minutes=15)
-    assert len(list(short.stretches(NOON + timedelta(minutes=1), NOON + timedelta(hours=1)))) == 3
+    assert short.boundary_at_or_before(NOON + timedelta(minutes=29)) == NOON + timedelta(minutes=15)
+    assert len(list(short.periods(NOON + timedelta(minutes=1), NOON + timedelta(hours=1)))) == 3

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from posthog_emulator.event_store.property_types import detected
+from posthog_emulator.event_store.property_types import detect_type
 from posthog_emulator.event_store.store import EventStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -190,7 +190,7 @@ def test_a_sixth_group_type_is_overlooked(store: EventStore) -> None:
     ],
 )  # fmt: skip
 def test_types_are_guessed(name: str, value: Any, expected: str | None) -> None:
-    assert detected(name, value) == expected
+    assert detect_type(name, value) == expected
 
 
 def test_the_first_value_decides_the_type(store: EventStore) -> None:

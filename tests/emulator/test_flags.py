@@ -194,7 +194,7 @@ async def test_groups(emulator: Emulator, http: httpx.AsyncClient) -> None:
 async def test_a_condition_about_groups_beside_one_about_persons(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
-    emulator.world.events.project(1).groups.define("company", 0)
+    emulator.world.events.project(1).groups.define_type("company", 0)
     everyone = on(properties=[person("plan", "paid")])
     add(emulator, "f", on(aggregation_group_type_index=0, rollout_percentage=100), everyone)
     assert (await flag(http))["reason"]["code"] == "no_condition_match"
@@ -213,7 +213,7 @@ async def test_cohorts(emulator: Emulator, http: httpx.AsyncClient) -> None:
     dynamic = emulator.add("cohorts", {"name": "d", "filters": {"properties": rule}})
     static = emulator.add("cohorts", {"name": "s", "is_static": True, "filters": {}})
     emulator.world.events.append(1, [{"event": "hi", "distinct_id": "ada"}])
-    ada = emulator.world.events.project(1).people.find("ada")
+    ada = emulator.world.events.project(1).persons.find("ada")
     assert ada is not None
     sql = "INSERT INTO cohort_people VALUES (1, ?, ?)"
     emulator.world.events.write(sql, [static["id"], ada.uuid])

@@ -48,7 +48,7 @@ async def own_values(http: httpx.AsyncClient, distinct_id: str) -> dict[str, Any
 
 
 async def test_definitions(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.world.events.project(1).groups.define("company", 0)
+    emulator.world.events.project(1).groups.define_type("company", 0)
     rule = {"type": "OR", "values": [{"type": "AND", "values": []}]}
     dynamic = emulator.add("cohorts", {"filters": {"properties": rule}})
     emulator.add("cohorts", {"is_static": True})

@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from posthog import feature_flags as official
 from posthog.types import UnresolvedFlagReason
 
-from posthog_emulator.features.flags.conditions import Unevaluable, matches
+from posthog_emulator.features.flags.conditions import EvaluationError, matches
 from posthog_emulator.features.flags.evaluator import Evaluator, Subject
-from posthog_emulator.features.flags.hashing import fraction, in_holdout, variant_of, within
+from posthog_emulator.features.flags.hashing import (
+    hash_fraction,
+    in_holdout,
+    in_rollout,
+    variant_for,
+)
 from posthog_emulator.relative_dates import moment, version
 
 WORDS = st.sampled_from(["", "a", "A", "paid", "Paid ", "ähm", "1", "1.5", "true", "False", "x.y"])
@@ -62,12 +67,12 @@ FILTERS = st.one_of(
 
 @given(KEYS, IDS, st.sampled_from(["", "variant"]))
 def test_the_hash(key: str, identifier: str, salt: str) -> None:
-    assert fraction(f"{key}.", identifier, salt) == official._hash(key, identifier, salt)
+    assert hash_fraction(f"{key}.", identifier, salt) == official._hash(key, identifier, salt)
 
 
 def test_the_hash_never_moves() -> None:
-    assert fraction("simple-flag.", "distinct_id") == 0.3457103347480679
-    assert fraction("simple-flag.", "distinct_id", "variant") == 0.5441445815159149
+    assert hash_fraction("simple-flag.", "distinct_id") == 0.3457103347480679
+    assert hash_fraction("simple-flag.", "distinct_id", "variant") == 0.5441445815159149
 
 
 @given(IDS, st.floats(-10, 110))
@@ -81,7 +86,7 @@ def test_holdouts(identifier: str, percentage: float) -> None:
 def test_variants(key: str, identifier: str, shares: list[int]) -> None:
     variants = [{"key": str(n), "rollout_percentage": share} for n, share in enumerate(shares)]
     flag = {"key": key, "filters": {"multivariate": {"variants": variants}}}
-    assert variant_of(key, identifier, variants) == official.get_matching_variant(flag, identifier)
+    assert variant_for(key, identifier, variants) == official.get_matching_variant(flag, identifier)
 
 
 def deferred(condition: dict[str, Any], value: Any) -> bool:
@@ -100,7 +105,7 @@ def test_one_filter(condition: dict[str, Any], value: Any) -> None:
     ours: bool | None
     try:
         ours = matches(condition, {"p": value}, datetime.now(UTC))
-    except Unevaluable:
+    except EvaluationError:
         ours = None
     try:
         theirs = official.match_property(condition, {"p": value})
@@ -159,7 +164,7 @@ def test_one_flag(flag: dict[str, Any], distinct_id: str, value: Any) -> None:
 @given(st.sampled_from(["a", "b"]), IDS, st.integers(0, 100))
 def test_rollout(key: str, identifier: str, percentage: int) -> None:
     out = official._hash(key, identifier) > percentage / 100
-    assert within(key, identifier, percentage) != out
+    assert in_rollout(key, identifier, percentage) != out
 
 
 @given(st.integers(0, 400), st.sampled_from("hdwmy"))

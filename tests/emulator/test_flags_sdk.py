@@ -44,7 +44,7 @@ def asked(url: str, **settings: Any) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("settings", [{}, {"personal_api_key": "phx_emulator"}])
 async def test_flags(emulator: Emulator, url: str, settings: dict[str, Any]) -> None:
-    emulator.world.events.project(1).groups.define("company", 0)
+    emulator.world.events.project(1).groups.define_type("company", 0)
     emulator.flag("on")
     emulator.flag("variant", "b", payload={"a": 1})
     group = emulator.flag("group")

@@ -83,7 +83,7 @@ def large(name: int) -> str:
 async def test_results_are_kept_for_a_while_and_not_all_of_them(
     emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "_CACHE_BYTES", 550_000)
+    monkeypatch.setattr(desk, "_MAX_CACHE_BYTES", 550_000)
     async with connect(emulator) as http:
         for name in range(12):
             assert not (await ask(http, large(name), refresh="force_blocking"))["is_cached"]
@@ -97,7 +97,7 @@ async def test_results_are_kept_for_a_while_and_not_all_of_them(
 async def test_jobs_are_dropped_when_their_time_is_over_or_they_take_too_much(
     emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "_JOB_BYTES", 350_000)
+    monkeypatch.setattr(desk, "_MAX_JOB_BYTES", 350_000)
     async with connect(emulator) as http:
 
         async def run(name: int) -> int:
@@ -106,12 +106,12 @@ async def test_jobs_are_dropped_when_their_time_is_over_or_they_take_too_much(
 
         assert [await run(name) for name in range(8)] == [200] * 8
         jobs = query_state(emulator.world)
-        assert [name for _, name in jobs.jobs] == ["q4", "q5", "q6", "q7"]
+        assert [name for _, name in jobs.async_queries] == ["q4", "q5", "q6", "q7"]
         assert (await http.get(f"{QUERY}q7/")).status_code == 200
         assert (await http.get(f"{QUERY}q0/")).status_code == 404
         emulator.travel(timedelta(minutes=21))
         assert await run(8) == 200
-        assert [name for _, name in jobs.jobs] == ["q8"]
+        assert [name for _, name in jobs.async_queries] == ["q8"]
 
 
 @pytest.mark.anyio
@@ -140,7 +140,7 @@ async def test_large_requests_are_forgotten_earlier_than_small_ones(
 async def test_captured_events_are_remembered_within_bounds_and_none_is_lost(
     emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_RECENT_BYTES", 50_000)
+    monkeypatch.setattr(store, "_MAX_RECENT_BYTES", 50_000)
     async with connect(emulator, None) as http:
         for number in range(20):
             event = {"event": f"e{number}", "distinct_id": "d", "properties": {"x": "x" * 9_000}}
@@ -158,7 +158,7 @@ def test_large_events_do_not_wait_for_many_others(monkeypatch: pytest.MonkeyPatc
             self.flushed += 1
             super().flush()
 
-    monkeypatch.setattr(store, "_WAITING_BYTES", 50_000)
+    monkeypatch.setattr(store, "_MAX_BUFFERED_BYTES", 50_000)
     kept = Counting()
     for number in range(100):
         kept.append(1, [{"event": f"e{number}", "properties": {"x": "x" * 1_000}}])
@@ -168,15 +168,15 @@ def test_large_events_do_not_wait_for_many_others(monkeypatch: pytest.MonkeyPatc
 
 
 def test_persons_are_forgotten_and_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(people, "_AWAKE", 10)
+    monkeypatch.setattr(people, "_MAX_CACHED", 10)
     kept = EventStore()
     for number in range(35):
         personal = {"$process_person_profile": False} if number % 2 else {"$set": {"n": number}}
         kept.append(1, [{"event": "e", "distinct_id": f"d{number}", "properties": personal}])
         kept.flush()
     ids = kept.read("SELECT distinct_id, person_id::VARCHAR FROM events")
-    known = kept.project(1).people
-    assert dict(ids) == {name: known.id_of(name) for name, _ in ids}
+    known = kept.project(1).persons
+    assert dict(ids) == {name: known.person_id(name) for name, _ in ids}
     assert [p.properties for n in (0, 34) if (p := known.find(f"d{n}"))] == [{"n": 0}, {"n": 34}]
     kept.close()
 
@@ -201,8 +201,8 @@ def test_duckdb_is_bounded_and_leaves_no_folder_where_it_runs(
 
 
 def test_files_of_exports_are_deleted_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "_MOST_BYTES", 2500)
-    kept = object_store.Objects()
+    monkeypatch.setattr(object_store, "_MAX_BYTES", 2500)
+    kept = object_store.ObjectStore()
     paths = [kept.path(f"run{number}/file") for number in range(5)]
     for number, path in enumerate(paths):
         path.write_bytes(b"x" * 1000)

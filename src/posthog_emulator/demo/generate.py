@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from posthog_emulator.event_store.tables import GROUP_TYPES
+from posthog_emulator.event_store.tables import MAX_GROUP_TYPES
 from posthog_emulator.timestamps import micros, moment
 
 from . import data
@@ -106,7 +106,7 @@ def load(
     project = store.project(team_id)
     with store.bulk_load() as connection:
         _enter_days(connection, calendar)
-        index = project.group_index("company")
+        index = project.ensure_group_type("company")
         if index is None:
             raise ValueError("the project has five group types, and none of them is 'company'")
         words = {
@@ -136,7 +136,7 @@ def load(
         run("people")
         _note_persons(connection, project)
         project.groups.flush()
-        project.types.flush()
+        project.property_types.flush()
         _compact(connection)
     groups = store.read("SELECT count(*) FROM groups WHERE team_id = ?", [team_id])[0][0]
     return Demo(events, visitors, groups, moment(start), moment(end))
@@ -167,7 +167,7 @@ def _enter_days(connection: duckdb.DuckDBPyConnection, calendar: list[Day]) -> N
 
 
 def _columns(index: int) -> str:
-    columns = ["''"] * GROUP_TYPES
+    columns = ["''"] * MAX_GROUP_TYPES
     columns[index] = "CASE WHEN identified THEN company ELSE '' END"
     return ", ".join(columns)
 
@@ -212,7 +212,7 @@ def _note_events(
     ).fetchall()
     for name, at, samples in rows:
         for properties in samples:
-            project.note(name, at, json.loads(properties))
+            project.record_definition(name, at, json.loads(properties))
 
 
 def _note_persons(connection: duckdb.DuckDBPyConnection, project: ProjectEvents) -> None:
@@ -221,7 +221,7 @@ def _note_persons(connection: duckdb.DuckDBPyConnection, project: ProjectEvents)
     scopes: tuple[tuple[Scope, str], ...] = (("person", persons), ("group", groups))
     for scope, query in scopes:
         for (properties,) in connection.execute(query, [project.team_id]).fetchall():
-            project.types.note(scope, json.loads(properties))
+            project.property_types.record(scope, json.loads(properties))
 
 
 def _compact(connection: duckdb.DuckDBPyConnection) -> None:

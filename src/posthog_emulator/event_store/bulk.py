@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["insert"]
 
-_FEW: Final = 2000
+_MAX_LIST_ROWS: Final = 2000
 """Up to so many rows DuckDB reads Python's lists as fast as Arrow's are made."""
 
 
@@ -34,36 +34,38 @@ def insert(
         return
     columns = TABLES[table]
     lists = [list(column) for column in zip(*rows, strict=True)]
-    if len(rows) <= _FEW:
-        lists = [[_text(v) for v in c] if isinstance(c[0], bytes) else c for c in lists]
-        chosen = ", ".join(_value(f"unnest(?::{_raw(kind)}[])", kind) for kind in columns.values())
-        connection.execute(f"INSERT INTO {table} SELECT {chosen}", lists)
+    if len(rows) <= _MAX_LIST_ROWS:
+        lists = [[_decode(v) for v in c] if isinstance(c[0], bytes) else c for c in lists]
+        expressions = ", ".join(
+            _cast(f"unnest(?::{_parameter_type(kind)}[])", kind) for kind in columns.values()
+        )
+        connection.execute(f"INSERT INTO {table} SELECT {expressions}", lists)
         return
     arrow = importlib.import_module("pyarrow")
-    varied: dict[str, Any] = {}
-    chosen, same = list[str](), list[Any]()
+    arrays: dict[str, Any] = {}
+    expressions, constants = list[str](), list[Any]()
     for (name, kind), column in zip(columns.items(), lists, strict=True):
         if column.count(column[0]) == len(column):
             # Most texts are empty in most events: a constant costs nothing.
-            chosen.append(_value(f"?::{_raw(kind)}", kind))
-            same.append(_text(column[0]))
+            expressions.append(_cast(f"?::{_parameter_type(kind)}", kind))
+            constants.append(_decode(column[0]))
         else:
-            chosen.append(_value(f'"{name}"', kind))
-            varied[name] = _packed(arrow, column, kind)
-    if not varied:
-        varied["row"] = _packed(arrow, list(range(len(rows))), "BIGINT")
-    made = arrow.Table.from_arrays(list(varied.values()), names=list(varied))
-    connection.register("incoming_rows", made)
+            expressions.append(_cast(f'"{name}"', kind))
+            arrays[name] = _arrow_array(arrow, column, kind)
+    if not arrays:
+        arrays["row"] = _arrow_array(arrow, list(range(len(rows))), "BIGINT")
+    batch = arrow.Table.from_arrays(list(arrays.values()), names=list(arrays))
+    connection.register("incoming_rows", batch)
     try:
         connection.execute(
-            f"INSERT INTO {table} SELECT {', '.join(chosen)} FROM incoming_rows",  # noqa: S608
-            same,
+            f"INSERT INTO {table} SELECT {', '.join(expressions)} FROM incoming_rows",  # noqa: S608
+            constants,
         )
     finally:
         connection.unregister("incoming_rows")
 
 
-_NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
+_ARROW_TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "BIGINT": ("int64", "q"),
     "BOOLEAN": ("int8", "b"),
     "INTEGER": ("int32", "i"),
@@ -72,13 +74,13 @@ _NUMBERS: Final[Mapping[str, tuple[str, str]]] = {
 """How DuckDB's types travel, in Arrow's words and in those of the module `array`."""
 
 
-def _packed(arrow: Any, column: list[Any], type: str) -> Any:
+def _arrow_array(arrow: Any, column: list[Any], type: str) -> Any:
     """A column as Arrow has it.
 
     Arrow's own way from a list looks whether it is one of pandas', and loads that for it: a
     quarter of a second, once a process. The buffers are as fast to fill.
     """
-    number = _NUMBERS.get(type)
+    number = _ARROW_TYPES.get(type)
     kind, code = ("large_string", "") if number is None else number
     if None in column:
         wide = {"BOOLEAN": "bool_"}.get(type, kind)
@@ -98,15 +100,15 @@ def _packed(arrow: Any, column: list[Any], type: str) -> Any:
     return arrow.Array.from_buffers(getattr(arrow, kind)(), len(column), [None, *buffers])
 
 
-def _text(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _raw(type: str) -> str:
+def _parameter_type(type: str) -> str:
     return "BIGINT" if type == "TIMESTAMP" else type
 
 
-def _value(expression: str, type: str) -> str:
+def _cast(expression: str, type: str) -> str:
     if type == "TIMESTAMP":
         return f"make_timestamp({expression})"
     return f"{expression}::{type}" if type in {"BOOLEAN", "UUID"} else expression

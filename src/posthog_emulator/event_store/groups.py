@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import bulk
-from .tables import GROUP_TYPES
+from .tables import MAX_GROUP_TYPES
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Group", "Groups"]
+__all__ = ["Group", "GroupStore"]
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Group:
     properties: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Groups:
+class GroupStore:
     """The groups of a project.
 
     Args:
@@ -40,8 +40,8 @@ class Groups:
         self.types: dict[str, int] = {}
         """The index of each type."""
         self._groups: dict[tuple[int, str], Group] = {}
-        self._changed: set[tuple[int, str]] = set()
-        self._types_changed = False
+        self._dirty: set[tuple[int, str]] = set()
+        self._types_dirty = False
         self.load()
 
     def load(self) -> None:
@@ -57,27 +57,27 @@ class Groups:
         for index, key, created_at, properties in rows:
             self._groups[index, key] = Group(index, key, created_at, json.loads(properties))
 
-    def index(self, name: str) -> int | None:
+    def ensure_type(self, name: str) -> int | None:
         """The index of a type, which is made if need be; None: there are five others already."""
         known = self.types.get(name)
         if known is None:
-            free = set(range(GROUP_TYPES)) - set(self.types.values())
+            free = set(range(MAX_GROUP_TYPES)) - set(self.types.values())
             if not free:
                 return None
             known = min(free)
-            self.define(name, known)
+            self.define_type(name, known)
         return known
 
-    def define(self, name: str, index: int) -> None:
+    def define_type(self, name: str, index: int) -> None:
         """Give a type an index."""
         self.types = {other: at for other, at in self.types.items() if at != index}
         self.types[name] = index
-        self._types_changed = True
+        self._types_dirty = True
 
     def undefine(self, index: int) -> None:
         """Forget the type with an index."""
         self.types = {name: at for name, at in self.types.items() if at != index}
-        self._types_changed = True
+        self._types_dirty = True
 
     def __iter__(self) -> Iterator[Group]:
         """Go through the groups in the order they came."""
@@ -90,36 +90,38 @@ class Groups:
     def put(self, group: Group) -> None:
         """Add a group, or replace it."""
         self._groups[group.index, group.key] = group
-        self._changed.add((group.index, group.key))
+        self._dirty.add((group.index, group.key))
 
-    def identify(self, index: int, key: str, set: Mapping[str, Any], at: int) -> Group:
+    def identify(
+        self, index: int, key: str, properties: Mapping[str, Any], created_at: int
+    ) -> Group:
         """Make a group or change its properties, as `$groupidentify` does."""
         group = self._groups.get((index, key))
         if group is None:
-            group = Group(index, key, at)
-        group.properties.update(set)
+            group = Group(index, key, created_at)
+        group.properties.update(properties)
         self.put(group)
         return group
 
-    def touch(self, group: Group) -> None:
+    def mark_dirty(self, group: Group) -> None:
         """Note that a group has changed."""
-        self._changed.add((group.index, group.key))
+        self._dirty.add((group.index, group.key))
 
     @property
-    def pending(self) -> bool:
+    def is_dirty(self) -> bool:
         """Whether DuckDB is behind."""
-        return self._types_changed or bool(self._changed)
+        return self._types_dirty or bool(self._dirty)
 
     def flush(self) -> None:
         """Write to DuckDB what has changed."""
-        if self._types_changed:
+        if self._types_dirty:
             self._connection.execute("DELETE FROM group_types WHERE team_id = ?", [self.team_id])
             rows = [(self.team_id, name, index) for name, index in self.types.items()]
             bulk.insert(self._connection, "group_types", rows)
-            self._types_changed = False
-        if not self._changed:
+            self._types_dirty = False
+        if not self._dirty:
             return
-        changed = [self._groups[key] for key in sorted(self._changed)]
+        changed = [self._groups[key] for key in sorted(self._dirty)]
         self._connection.execute(
             # Numbered: DuckDB before 2 counts the question marks of USING after those of WHERE.
             "DELETE FROM groups USING (SELECT unnest($1::INTEGER[]) AS i, unnest($2::VARCHAR[]) "
@@ -134,4 +136,4 @@ class Groups:
             for g in changed
         ]  # fmt: skip
         bulk.insert(self._connection, "groups", rows)
-        self._changed.clear()
+        self._dirty.clear()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Person", "PersonStore", "person_uuid"]
 
 _NAMESPACE: Final = uuid.UUID("932979b4-65c3-4424-8467-0b66ec27bc22")
-_AWAKE: Final = 50_000
+_MAX_CACHED: Final = 50_000
 """Persons kept in memory; DuckDB has them all."""
 _HOUR: Final = 3_600_000_000
 
@@ -52,9 +52,9 @@ class Person:
     name: str | None = None
     """A name of its own; otherwise it is called by its properties."""
     last_seen_at: int | None = None
-    stored: bool = False
+    is_persisted: bool = False
     """Whether DuckDB has it, in some state."""
-    rekeyed: bool = True
+    distinct_ids_dirty: bool = True
     """Whether its distinct ids are to be written anew."""
 
 
@@ -72,24 +72,24 @@ class PersonStore:
         self,
         team_id: int,
         connection: duckdb.DuckDBPyConnection,
-        number: Callable[[], int],
+        next_number: Callable[[], int],
         *,
-        asleep: bool,
+        has_persisted: bool,
     ) -> None:
         self.team_id = team_id
         self._connection = connection
-        self._number = number
-        self.asleep = asleep
+        self._next_number = next_number
+        self.has_persisted = has_persisted
         self._cache: dict[str, Person] = {}
         self._by_distinct_id: dict[str, Person] = {}
-        self._changed: dict[str, Person] = {}
+        self._dirty: dict[str, Person] = {}
         self._deleted: set[str] = set()
         self._merged_ids: list[tuple[str, str]] = []
-        self._nobody: dict[str, str] = {}
+        self._anonymous_ids: dict[str, str] = {}
 
-    def wake(self, distinct_ids: Iterable[str]) -> None:
+    def preload(self, distinct_ids: Iterable[str]) -> None:
         """Fetch at once whoever of these is not here yet, so that `find` need not ask for each."""
-        if not self.asleep:
+        if not self.has_persisted:
             return
         missing = [one for one in distinct_ids if one not in self._by_distinct_id]
         if missing:
@@ -102,51 +102,51 @@ class PersonStore:
     def find(self, distinct_id: str) -> Person | None:
         """The person with a distinct id."""
         found = self._by_distinct_id.get(distinct_id)
-        if found is None and self.asleep:
-            self.wake((distinct_id,))
+        if found is None and self.has_persisted:
+            self.preload((distinct_id,))
             found = self._by_distinct_id.get(distinct_id)
         return found
 
-    def known(self, distinct_id: str) -> Person | None:
+    def cached(self, distinct_id: str) -> Person | None:
         """The person with a distinct id that was woken."""
         return self._by_distinct_id.get(distinct_id)
 
-    def by_uuid(self, uuids: Iterable[str]) -> list[Person]:
+    def find_by_uuids(self, uuids: Iterable[str]) -> list[Person]:
         """Persons by UUID, in the same order; unknown ones are left out."""
         wanted = list(uuids)
         missing = [one for one in wanted if one not in self._cache]
-        if missing and self.asleep:
+        if missing and self.has_persisted:
             self._load("p.id IN (SELECT unnest(?::UUID[]))", [missing])
         return [self._cache[one] for one in wanted if one in self._cache]
 
-    def by_number(self, number: int) -> Person | None:
+    def find_by_number(self, number: int) -> Person | None:
         """The person with a number."""
         for person in self._cache.values():
             if person.number == number:
                 return person
-        if self.asleep:
+        if self.has_persisted:
             loaded = self._load("r.number = ?", [number])
             return loaded[0] if loaded else None
         return None
 
-    def id_of(self, distinct_id: str) -> str:
+    def person_id(self, distinct_id: str) -> str:
         """The id of the person with a distinct id, or else of nobody."""
         found = self.find(distinct_id)
-        return found.uuid if found is not None else self.nobody(distinct_id)
+        return found.uuid if found is not None else self.anonymous_person_id(distinct_id)
 
-    def nobody(self, distinct_id: str) -> str:
+    def anonymous_person_id(self, distinct_id: str) -> str:
         """The person id of events that make no person."""
-        known = self._nobody.get(distinct_id)
+        known = self._anonymous_ids.get(distinct_id)
         if known is None:
-            if len(self._nobody) >= _AWAKE:  # they can be computed again
-                self._nobody.clear()
-            known = self._nobody[distinct_id] = person_uuid(self.team_id, distinct_id)
+            if len(self._anonymous_ids) >= _MAX_CACHED:  # they can be computed again
+                self._anonymous_ids.clear()
+            known = self._anonymous_ids[distinct_id] = person_uuid(self.team_id, distinct_id)
         return known
 
-    def make(self, distinct_id: str, at: int) -> Person:
+    def create(self, distinct_id: str, at: int) -> Person:
         """A new person."""
         return self.add(
-            Person(self._number(), person_uuid(self.team_id, distinct_id), at, [distinct_id])
+            Person(self._next_number(), person_uuid(self.team_id, distinct_id), at, [distinct_id])
         )
 
     def add(self, person: Person) -> Person:
@@ -155,24 +155,24 @@ class PersonStore:
             other = self.find(distinct_id)
             if other is not None and other is not person:
                 other.distinct_ids.remove(distinct_id)
-                other.rekeyed = True
-                self.touch(other)
+                other.distinct_ids_dirty = True
+                self.mark_dirty(other)
             self._by_distinct_id[distinct_id] = person
-        self._cache[person.uuid] = self._changed[person.uuid] = person
+        self._cache[person.uuid] = self._dirty[person.uuid] = person
         return person
 
-    def touch(self, person: Person) -> None:
+    def mark_dirty(self, person: Person) -> None:
         """Note that a person has changed."""
         person.version += 1
-        self._changed[person.uuid] = person
+        self._dirty[person.uuid] = person
 
-    def saw(self, person: Person, at: int) -> None:
+    def mark_seen(self, person: Person, at: int) -> None:
         """Note that a person did something; kept by the hour."""
         if person.last_seen_at is None or at >= person.last_seen_at + _HOUR:
             person.last_seen_at = at - at % _HOUR
-            self._changed[person.uuid] = person
+            self._dirty[person.uuid] = person
 
-    def change(
+    def update_properties(
         self,
         person: Person,
         set: Mapping[str, Any],
@@ -196,7 +196,7 @@ class PersonStore:
         held.update(changes)
         for name in dropped:
             held.pop(name, None)
-        self.touch(person)
+        self.mark_dirty(person)
 
     def merge(self, other_id: str, into_id: str, at: int, *, force: bool = False) -> Person:
         """Make two distinct ids one person's, as `$identify` and aliases do.
@@ -212,26 +212,26 @@ class PersonStore:
         """
         target, other = self.find(into_id), self.find(other_id)
         if target is None:
-            target = other or self.make(into_id, at)
+            target = other or self.create(into_id, at)
             if other is not None:
-                self._join(target, into_id)
+                self._add_distinct_id(target, into_id)
             elif other_id != into_id:
-                self._join(target, other_id)
+                self._add_distinct_id(target, other_id)
         elif other is None:
-            self._join(target, other_id)
+            self._add_distinct_id(target, other_id)
         elif other is not target and (force or not other.identified):
             self._merge_into(target, other)
         if not target.identified:
             target.identified = True
-            self.touch(target)
+            self.mark_dirty(target)
         return target
 
-    def _join(self, person: Person, distinct_id: str) -> None:
+    def _add_distinct_id(self, person: Person, distinct_id: str) -> None:
         person.distinct_ids.append(distinct_id)
-        person.rekeyed = True
+        person.distinct_ids_dirty = True
         self._by_distinct_id[distinct_id] = person
-        self._merged_ids.append((self.nobody(distinct_id), person.uuid))
-        self.touch(person)
+        self._merged_ids.append((self.anonymous_person_id(distinct_id), person.uuid))
+        self.mark_dirty(person)
 
     def _merge_into(self, target: Person, other: Person) -> None:
         target.properties = {**other.properties, **target.properties}
@@ -240,73 +240,73 @@ class PersonStore:
         for distinct_id in other.distinct_ids:
             self._by_distinct_id[distinct_id] = target
         target.distinct_ids += other.distinct_ids
-        target.rekeyed = True
+        target.distinct_ids_dirty = True
         self._merged_ids.append((other.uuid, target.uuid))
-        self._forget(other)
-        self.touch(target)
+        self._drop(other)
+        self.mark_dirty(target)
 
     def remove(self, person: Person) -> None:
         """Delete a person; its events stay."""
         for distinct_id in person.distinct_ids:
             self._by_distinct_id.pop(distinct_id, None)
-        self._forget(person)
+        self._drop(person)
 
-    def _forget(self, person: Person) -> None:
+    def _drop(self, person: Person) -> None:
         self._cache.pop(person.uuid, None)
-        self._changed.pop(person.uuid, None)
-        if person.stored:
+        self._dirty.pop(person.uuid, None)
+        if person.is_persisted:
             self._deleted.add(person.uuid)
 
-    def split(self, person: Person, kept: list[str]) -> list[Person]:
+    def split(self, person: Person, keep_ids: list[str]) -> list[Person]:
         """Leave a person some of its distinct ids, and make a person of each of the others.
 
         Their events go with them once the store has moved those; see `EventStore.split`.
         """
-        moved = [one for one in person.distinct_ids if one not in kept]
-        person.distinct_ids = [one for one in person.distinct_ids if one in kept]
-        person.rekeyed = True
-        self.touch(person)
+        moved = [one for one in person.distinct_ids if one not in keep_ids]
+        person.distinct_ids = [one for one in person.distinct_ids if one in keep_ids]
+        person.distinct_ids_dirty = True
+        self.mark_dirty(person)
         made: list[Person] = []
         for distinct_id in moved:
             fresh = person_uuid(self.team_id, distinct_id)
             if fresh == person.uuid:
                 fresh = person_uuid(self.team_id, f"{distinct_id}/split")
-            born = Person(self._number(), fresh, person.created_at, [distinct_id])
+            born = Person(self._next_number(), fresh, person.created_at, [distinct_id])
             self._by_distinct_id[distinct_id] = born
-            self._cache[fresh] = self._changed[fresh] = born
+            self._cache[fresh] = self._dirty[fresh] = born
             made.append(born)
         return made
 
     @property
-    def pending(self) -> bool:
+    def is_dirty(self) -> bool:
         """Whether DuckDB is behind."""
-        return bool(self._changed or self._deleted or self._merged_ids)
+        return bool(self._dirty or self._deleted or self._merged_ids)
 
     def flush(self) -> None:
         """Write to DuckDB what has changed; the events themselves are there already."""
-        changed = list(self._changed.values())
-        rekeyed = [person for person in changed if person.rekeyed]
-        stale = [*(person.uuid for person in changed if person.stored), *self._deleted]
+        changed = list(self._dirty.values())
+        rekeyed = [person for person in changed if person.distinct_ids_dirty]
+        stale = [*(person.uuid for person in changed if person.is_persisted), *self._deleted]
         self._delete("persons", "id", stale)
         self._delete("person_records", "id", stale)
-        lost = [*(person.uuid for person in rekeyed if person.stored), *self._deleted]
+        lost = [*(person.uuid for person in rekeyed if person.is_persisted), *self._deleted]
         self._delete("person_distinct_ids", "person_id", lost)
         self._delete("cohort_people", "person_id", [*self._deleted])
         self._write(changed, rekeyed)
-        self._move()
+        self._reassign_events()
         for person in changed:
-            person.stored, person.rekeyed = True, False
-        self._changed.clear()
+            person.is_persisted, person.distinct_ids_dirty = True, False
+        self._dirty.clear()
         self._deleted.clear()
-        if len(self._cache) > _AWAKE:
-            self.sleep()
+        if len(self._cache) > _MAX_CACHED:
+            self.evict_all()
 
-    def sleep(self) -> None:
+    def evict_all(self) -> None:
         """Let go of everybody; nothing may be pending."""
         self._cache.clear()
         self._by_distinct_id.clear()
-        self._nobody.clear()
-        self.asleep = True
+        self._anonymous_ids.clear()
+        self.has_persisted = True
 
     def _write(self, changed: list[Person], rekeyed: list[Person]) -> None:
         team = self.team_id
@@ -314,7 +314,7 @@ class PersonStore:
             self._connection,
             "persons",
             [
-                (team, p.uuid, p.created_at, _text(p.properties), p.identified, p.version)
+                (team, p.uuid, p.created_at, _dump_json(p.properties), p.identified, p.version)
                 for p in changed
             ],
         )
@@ -329,7 +329,7 @@ class PersonStore:
             [(team, one, p.uuid) for p in rekeyed for one in p.distinct_ids],
         )
 
-    def _move(self) -> None:
+    def _reassign_events(self) -> None:
         """Give the events of merged persons to those they were merged into."""
         if not self._merged_ids:
             return
@@ -361,7 +361,7 @@ class PersonStore:
             if person is None:
                 person = Person(
                     number, key, created_at, ids or [], json.loads(properties), identified,
-                    version, name, seen, stored=True, rekeyed=False,
+                    version, name, seen, is_persisted=True, distinct_ids_dirty=False,
                 )  # fmt: skip
                 self._cache[key] = person
                 for one in person.distinct_ids:
@@ -370,5 +370,5 @@ class PersonStore:
         return loaded
 
 
-def _text(properties: dict[str, Any]) -> str:
+def _dump_json(properties: dict[str, Any]) -> str:
     return json.dumps(properties, ensure_ascii=False, separators=(",", ":"))

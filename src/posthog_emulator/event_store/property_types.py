@@ -11,20 +11,20 @@ from . import bulk
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["PropertyTypes", "Scope", "detected"]
+__all__ = ["PropertyTypes", "Scope", "detect_type"]
 
 Scope: TypeAlias = Literal["event", "person", "group", "session"]
 
-_NOT_NOTED = frozenset(
+_IGNORED = frozenset(
     {"$set", "$set_once", "$unset", "$groups", *(f"$group_{index}" for index in range(5))}
 )
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s?(Z|[+-]\d{2}:?\d{2})?)?", re.IGNORECASE
 )
-_SINCE_1970 = 1_000_000_000
+_MIN_UNIX_SECONDS = 1_000_000_000
 
 
-def detected(name: str, value: Any) -> str | None:
+def detect_type(name: str, value: Any) -> str | None:
     """The type of a property by one of its values; None where a value says nothing."""
     if name.startswith(("utm_", "$feature/", "$survey_response")):
         return "String"
@@ -34,7 +34,7 @@ def detected(name: str, value: Any) -> str | None:
         return "Boolean"
     if isinstance(value, int | float):
         lowered = name.lower()
-        return "DateTime" if "time" in lowered and value >= _SINCE_1970 else "Numeric"
+        return "DateTime" if "time" in lowered and value >= _MIN_UNIX_SECONDS else "Numeric"
     if isinstance(value, str):
         if value.strip().lower() in {"true", "false"}:
             return "Boolean"
@@ -56,14 +56,14 @@ class PropertyTypes:
         self,
         team_id: int,
         connection: duckdb.DuckDBPyConnection,
-        found: Callable[[Scope, str, str | None], None],
+        on_property: Callable[[Scope, str, str | None], None],
     ) -> None:
         self.team_id = team_id
         self._connection = connection
-        self._found = found
+        self._on_property = on_property
         self._typed: dict[Scope, dict[str, str]] = {}
         self._untyped: set[tuple[Scope, str]] = set()
-        self._fresh: list[tuple[int, Scope, str, str]] = []
+        self._unflushed: list[tuple[int, Scope, str, str]] = []
         self.load()
 
     def load(self) -> None:
@@ -75,29 +75,29 @@ class PropertyTypes:
         for scope, name, kind in rows:
             self._typed[scope][name] = kind
 
-    def note(self, scope: Scope, properties: Mapping[str, Any]) -> None:
+    def record(self, scope: Scope, properties: Mapping[str, Any]) -> None:
         """Take in the properties of one event, person or group."""
         typed = self._typed[scope]
         if properties.keys() <= typed.keys():
             return
         for name in properties:
-            if name in typed or (scope == "event" and name in _NOT_NOTED):
+            if name in typed or (scope == "event" and name in _IGNORED):
                 continue
-            kind = detected(name, properties[name])
+            kind = detect_type(name, properties[name])
             if kind is not None:
                 typed[name] = kind
-                self._fresh.append((self.team_id, scope, name, kind))
-                self._found(scope, name, kind)
+                self._unflushed.append((self.team_id, scope, name, kind))
+                self._on_property(scope, name, kind)
             elif (scope, name) not in self._untyped:
                 self._untyped.add((scope, name))
-                self._found(scope, name, None)
+                self._on_property(scope, name, None)
 
     @property
-    def pending(self) -> bool:
+    def is_dirty(self) -> bool:
         """Whether DuckDB is behind."""
-        return bool(self._fresh)
+        return bool(self._unflushed)
 
     def flush(self) -> None:
         """Write to DuckDB what is new."""
-        bulk.insert(self._connection, "property_types", self._fresh)
-        self._fresh = []
+        bulk.insert(self._connection, "property_types", self._unflushed)
+        self._unflushed = []

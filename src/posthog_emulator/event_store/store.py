@@ -17,7 +17,7 @@ from posthog_emulator.retention import MIB, BoundedLog
 from posthog_emulator.timestamps import micros
 
 from . import bulk
-from .ingest import Event, NewDefinition, ProjectEvents, event_from
+from .ingest import Event, NewDefinition, ProjectEvents, parse_event
 from .tables import TABLES, ddl
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ __all__ = ["EVENTS_FILE", "EventStore"]
 EVENTS_FILE: Final = "events.duckdb"
 """The database of events, in the folder of an emulator that has one."""
 
-_WAITING: Final = 20_000
-_WAITING_BYTES: Final = 32 * MIB
-_RECENT_BYTES: Final = 32 * MIB
-_MEMORY: Final = 2
+_MAX_BUFFERED_ROWS: Final = 20_000
+_MAX_BUFFERED_BYTES: Final = 32 * MIB
+_MAX_RECENT_BYTES: Final = 32 * MIB
+_MAX_MEMORY_GIB: Final = 2
 """GiB that DuckDB may take; beyond that it uses temporary files."""
-_PROPERTIES: Final = list(TABLES["events"]).index("properties")
+_PROPERTIES_COLUMN: Final = list(TABLES["events"]).index("properties")
 _TABLES = (
     "events", "persons", "person_records", "person_distinct_ids", "groups", "group_types",
     "cohort_people", "property_types",
@@ -66,28 +66,30 @@ class EventStore:
         path: str | os.PathLike[str] | None = None,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        number: Callable[[], int] | None = None,
-        found: Callable[[NewDefinition], None] = lambda _: None,
+        next_person_number: Callable[[], int] | None = None,
+        on_definition: Callable[[NewDefinition], None] = lambda _: None,
         seed: int = 0,
-        keep: int = 10_000,
+        max_recent: int = 10_000,
     ) -> None:
         self._lock = RLock()
         self._clock = clock
-        self._found = found
+        self._on_definition = on_definition
         self._random = Random(seed)  # noqa: S311
-        self.recent: BoundedLog[tuple[int, Event]] = BoundedLog(keep, _RECENT_BYTES)
+        self.recent: BoundedLog[tuple[int, Event]] = BoundedLog(max_recent, _MAX_RECENT_BYTES)
         """The latest events that came in by a capture endpoint, with their projects."""
         self._connection = _connect(path)
         for statement in ddl():
             self._connection.execute(statement)
         highest = self._connection.execute("SELECT max(number) FROM person_records").fetchall()
-        self.numbered: int = highest[0][0] or 0
+        self.last_person_number: int = highest[0][0] or 0
         """The highest number of a person when the store was opened, and since by its own count."""
-        self._number = self._next_number if number is None else number
-        self._asleep = bool(self.numbered)
+        self._next_person_number = (
+            self._increment_person_number if next_person_number is None else next_person_number
+        )
+        self._has_persisted = bool(self.last_person_number)
         self._projects: dict[int, ProjectEvents] = {}
-        self._rows: list[tuple[Any, ...]] = []
-        self._waiting = 0
+        self._buffer: list[tuple[Any, ...]] = []
+        self._buffered_bytes = 0
         """Bytes of the properties in `_rows`."""
         self._closed = False
 
@@ -97,13 +99,17 @@ class EventStore:
             known = self._projects.get(team_id)
             if known is None:
                 known = self._projects[team_id] = ProjectEvents(
-                    team_id, self._connection, self._number, self._found, asleep=self._asleep
+                    team_id,
+                    self._connection,
+                    self._next_person_number,
+                    self._on_definition,
+                    has_persisted=self._has_persisted,
                 )
             return known
 
-    def number(self) -> int:
+    def next_person_number(self) -> int:
         """The number of a new person."""
-        return self._number()
+        return self._next_person_number()
 
     @property
     def lock(self) -> RLock:
@@ -114,7 +120,7 @@ class EventStore:
         """The moment, in microseconds since 1970."""
         return micros(self._clock())
 
-    def uuid(self) -> str:
+    def new_uuid(self) -> str:
         """A new UUID of version 7, as the server gives to an event that has none."""
         milliseconds = self.now() // 1000
         bits = self._random.getrandbits(74)
@@ -139,7 +145,7 @@ class EventStore:
         """
         with self._lock:
             now = self.now()
-            read = [event_from(given, self.uuid(), now) for given in events]
+            read = [parse_event(given, self.new_uuid(), now) for given in events]
             self.ingest(team_id, read)
             return [event.uuid for event in read]
 
@@ -152,32 +158,35 @@ class EventStore:
             captured: Whether to remember them in `recent`.
         """
         with self._lock:
-            rows = self.project(team_id).take(events, self.now())
-            self._rows += rows
+            rows = self.project(team_id).ingest(events, self.now())
+            self._buffer += rows
             for event, row in zip(events, rows, strict=True):
-                size = len(row[_PROPERTIES])
-                self._waiting += size
+                size = len(row[_PROPERTIES_COLUMN])
+                self._buffered_bytes += size
                 if captured:
                     self.recent.append((team_id, event), size)
-            if len(self._rows) >= _WAITING or self._waiting >= _WAITING_BYTES:
+            if (
+                len(self._buffer) >= _MAX_BUFFERED_ROWS
+                or self._buffered_bytes >= _MAX_BUFFERED_BYTES
+            ):
                 self.flush()
 
     def flush(self) -> None:
         """Write everything that has happened to DuckDB."""
         with self._lock:
-            behind = [project for project in self._projects.values() if project.pending]
-            if not behind and not self._rows:
+            behind = [project for project in self._projects.values() if project.is_dirty]
+            if not behind and not self._buffer:
                 return
             self._connection.begin()
             try:
-                bulk.insert(self._connection, "events", self._rows)
+                bulk.insert(self._connection, "events", self._buffer)
                 for project in behind:
                     project.flush()
             except BaseException:
                 self._connection.rollback()
                 raise
             self._connection.commit()
-            self._rows, self._waiting = [], 0
+            self._buffer, self._buffered_bytes = [], 0
 
     @contextmanager
     def bulk_load(self) -> Generator[duckdb.DuckDBPyConnection]:
@@ -195,7 +204,7 @@ class EventStore:
                 self._connection.rollback()
                 raise
             self._connection.commit()
-            self._asleep = True
+            self._has_persisted = True
             for project in self._projects.values():
                 project.reload()
 
@@ -221,11 +230,11 @@ class EventStore:
         """Forget everything."""
         with self._lock:
             self._projects.clear()
-            self._rows, self._waiting = [], 0
+            self._buffer, self._buffered_bytes = [], 0
             self.recent.clear()
             for table in _TABLES:
                 self._connection.execute(f"DELETE FROM {table}")  # noqa: S608
-            self._asleep, self.numbered = False, 0
+            self._has_persisted, self.last_person_number = False, 0
 
     def close(self) -> None:
         """Write what waits, and close the database."""
@@ -235,9 +244,9 @@ class EventStore:
                 self._closed = True
                 self._connection.close()
 
-    def _next_number(self) -> int:
-        self.numbered += 1
-        return self.numbered
+    def _increment_person_number(self) -> int:
+        self.last_person_number += 1
+        return self.last_person_number
 
 
 def _connect(path: str | os.PathLike[str] | None) -> duckdb.DuckDBPyConnection:
@@ -262,8 +271,8 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> 
     """Bound what DuckDB keeps in memory: by default 80 % of the machine's."""
     ((most,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     amount, unit = str(most).split()
-    if unit == "TiB" or (unit == "GiB" and float(amount) > _MEMORY):
-        connection.execute(f"SET GLOBAL memory_limit = '{_MEMORY}GiB'")
+    if unit == "TiB" or (unit == "GiB" and float(amount) > _MAX_MEMORY_GIB):
+        connection.execute(f"SET GLOBAL memory_limit = '{_MAX_MEMORY_GIB}GiB'")
     if temporary:
         # By default it is `.tmp` in the current directory. It is made when it is first needed.
         folder = os.path.join(tempfile.gettempdir(), f"asyncposthog-{uuid4().hex}")
@@ -272,12 +281,12 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection, *, temporary: bool) -> 
     known = {
         name for (name,) in connection.execute("SELECT name FROM duckdb_settings()").fetchall()
     }
-    for setting, amount in _ALLOCATOR:
+    for setting, amount in _ALLOCATOR_SETTINGS:
         if setting in known:  # other versions of DuckDB lack some
             connection.execute(f"SET GLOBAL {setting} = '{amount}'")
 
 
-_ALLOCATOR: Final = (
+_ALLOCATOR_SETTINGS: Final = (
     ("allocator_flush_threshold", "8MiB"),
     ("allocator_bulk_deallocation_flush_threshold", "8MiB"),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["GROUP_TYPES", "TABLES", "ddl"]
+__all__ = ["MAX_GROUP_TYPES", "TABLES", "ddl"]
 
-GROUP_TYPES: Final = 5
+MAX_GROUP_TYPES: Final = 5
 """How many group types a project may have."""
 
 _TEXT = "VARCHAR"
@@ -25,7 +25,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "elements_chain": _TEXT,
         "session_id": _TEXT,
         "window_id": _TEXT,
-        **{f"group_{index}": _TEXT for index in range(GROUP_TYPES)},
+        **{f"group_{index}": _TEXT for index in range(MAX_GROUP_TYPES)},
     },
     "persons": {
         "team_id": "INTEGER",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from posthog_emulator.objects.store import Row
     from posthog_emulator.state import EmulatorState
 
-__all__ = ["PERSONS", "SPECIALS", "event_store", "property_scope"]
+__all__ = ["OPERATION_HANDLERS", "PERSONS", "open_event_store", "property_scope"]
 
 
 def _list(call: Call) -> Answer:
@@ -35,26 +35,28 @@ def _list(call: Call) -> Answer:
     return paged(call, rows)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {"property_definitions.list": OperationHandler(_list)}
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    "property_definitions.list": OperationHandler(_list)
+}
 
 
 PERSONS = "/api/projects/{}/persons/"
 _SCOPES = {"event_property": "event", "person_property": "person", "group_property": "group"}
 
 
-def event_store(world: EmulatorState) -> EventStore:
+def open_event_store(world: EmulatorState) -> EventStore:
     """The event store of an emulator."""
     settings = world.settings
     store = EventStore(
         None if world.folder is None else world.folder / EVENTS_FILE,
         clock=lambda: settings.clock(),
-        number=lambda: world.number(PERSONS),
-        found=lambda discovery: _note(world, discovery),
+        next_person_number=lambda: world.number(PERSONS),
+        on_definition=lambda discovery: _record_definition(world, discovery),
         seed=settings.seed,
-        keep=world.keep,
+        max_recent=world.keep,
     )
     numbers = world.store.numbers
-    numbers[PERSONS] = max(numbers[PERSONS], store.numbered)
+    numbers[PERSONS] = max(numbers[PERSONS], store.last_person_number)
     return store
 
 
@@ -62,41 +64,48 @@ def property_scope(team_id: int, row: Row) -> str:
     """Whose property a definition is of: `event`, `person` or `group`."""
     name = row.data.get("name")
     for kind, scope in _SCOPES.items():
-        if row.key == _id(team_id, kind, str(name)):
+        if row.key == _definition_id(team_id, kind, str(name)):
             return scope
     return "event"
 
 
-def _id(team_id: int, kind: str, name: str) -> str:
+def _definition_id(team_id: int, kind: str, name: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{team_id}/{kind}/{name}"))
 
 
-def _note(world: EmulatorState, found: NewDefinition) -> None:
+def _record_definition(world: EmulatorState, found: NewDefinition) -> None:
     """Enter something new into the listing where the API shows it."""
-    name, fields = _entry(found)
+    name, fields = _definition_fields(found)
     collection = world.plans.collections.get(f"/api/projects/{{}}/{name}/")
     if collection is None:
         return
     address = f"/api/projects/{found.team_id}/{name}/"
     index = found.kind == "group_type"
-    key = str(found.index) if index else _id(found.team_id, found.kind, found.name)
+    key = (
+        str(found.group_type_index)
+        if index
+        else _definition_id(found.team_id, found.kind, found.name)
+    )
     row = world.store.bucket(address).rows.get(key)
     if row is not None:
         row.data.update(fields)
         return
     own = {} if index else {"id": key}
     if found.kind == "event":
-        own["created_at"] = iso(found.at)
+        own["created_at"] = iso(found.seen_at)
     world.insert(collection, address, {**fields, **own}, found.team_id)
 
 
-def _entry(found: NewDefinition) -> tuple[str, dict[str, Any]]:
+def _definition_fields(found: NewDefinition) -> tuple[str, dict[str, Any]]:
     if found.kind == "event":
-        return "event_definitions", {"name": found.name, "last_seen_at": iso(found.at)}
+        return "event_definitions", {"name": found.name, "last_seen_at": iso(found.seen_at)}
     if found.kind == "group_type":
-        return "groups_types", {"group_type": found.name, "group_type_index": found.index}
+        return "groups_types", {
+            "group_type": found.name,
+            "group_type_index": found.group_type_index,
+        }
     return "property_definitions", {
         "name": found.name,
-        "property_type": found.type,
-        "is_numerical": found.type == "Numeric",
+        "property_type": found.property_type,
+        "is_numerical": found.property_type == "Numeric",
     }

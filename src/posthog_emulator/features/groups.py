@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from posthog_emulator.event_store.groups import Group
-from posthog_emulator.features.events.handlers import common_values
+from posthog_emulator.features.events.handlers import most_common_values
 from posthog_emulator.http.errors import invalid, not_found
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import Call
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
-def _group(call: Call) -> Group:
+def _requested_group(call: Call) -> Group:
     call.locate()
     index, key = call.request.value("group_type_index") or "", call.request.value("group_key")
     groups = call.world.events.project(int(call.values[0])).groups
@@ -26,41 +26,43 @@ def _group(call: Call) -> Group:
 
 
 def _find(call: Call) -> Answer:
-    return _answer(call, _group(call))
+    return _group_response(call, _requested_group(call))
 
 
 def _update_property(call: Call) -> Answer:
-    group, body = _group(call), as_object(call.body)
+    group, body = _requested_group(call), as_object(call.body)
     key = body.get("key")
     if not isinstance(key, str):
         raise invalid("This field is required.", "key", "required")
-    _change(call, group, {key: body.get("value")}, None)
-    return _answer(call, group)
+    _update_properties(call, group, {key: body.get("value")}, None)
+    return _group_response(call, group)
 
 
 def _delete_property(call: Call) -> Answer:
-    group, name = _group(call), as_object(call.body).get("$unset")
+    group, name = _requested_group(call), as_object(call.body).get("$unset")
     if not isinstance(name, str):
         raise invalid("This field is required.", "$unset", "required")
-    _change(call, group, {}, name)
-    return _answer(call, group)
+    _update_properties(call, group, {}, name)
+    return _group_response(call, group)
 
 
-def _change(call: Call, group: Group, given: Mapping[str, object], unset: str | None) -> None:
+def _update_properties(
+    call: Call, group: Group, given: Mapping[str, object], unset: str | None
+) -> None:
     store = call.world.events
     with store.lock:
         project = store.project(int(call.values[0]))
         group.properties.update(given)
         if unset is not None:
             group.properties.pop(unset, None)
-        project.groups.touch(group)
-        project.types.note("group", given)
+        project.groups.mark_dirty(group)
+        project.property_types.record("group", given)
 
 
 def _property_values(call: Call) -> Answer:
     call.locate()
     index = call.request.value("group_type_index") or "0"
-    found = common_values(
+    found = most_common_values(
         call,
         "groups",
         call.request.value("key") or "",
@@ -71,13 +73,13 @@ def _property_values(call: Call) -> Answer:
     return json_answer(200, {"results": found, "refreshing": False})
 
 
-def _answer(call: Call, group: Group) -> Answer:
+def _group_response(call: Call, group: Group) -> Answer:
     from posthog_emulator.features.persons.serializers import group_row
 
     return json_answer(call.operation.result.status, group_row(group, 0).data)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "groups.find": OperationHandler(_find),
     "groups.update_property": OperationHandler(_update_property),
     "groups.delete_property": OperationHandler(_delete_property),

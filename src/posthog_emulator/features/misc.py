@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import is_object
-from posthog_emulator.operation_handler import OperationHandler, check
+from posthog_emulator.operation_handler import OperationHandler, validate_body
 from posthog_emulator.rest.handlers import HANDLERS, created, item_answer, schema_answer
 from posthog_emulator.state import Call
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
-def _current(call: Call) -> Answer:
+def _get_current_key(call: Call) -> Answer:
     schema = call.answer_schema
     if schema is None:
         return schema_answer(call)
@@ -33,14 +33,14 @@ def _current(call: Call) -> Answer:
     return json_answer(call.operation.result.status, {**made, **about})
 
 
-def _query(call: Call) -> Answer:
+def _query_logs(call: Call) -> Answer:
     if not is_object(call.body) or "query" not in call.body:
         raise ApiError(400, body={"error": "No query provided"})
-    check(call, call.body)
+    validate_body(call, call.body)
     return HANDLERS[call.plan.kind](call)
 
 
-def _create(call: Call) -> Answer:
+def _create_insight_variable(call: Call) -> Answer:
     call.locate()
     row = created(call)
     plain = re.sub(r"[^a-zA-Z0-9\s_]", "", str(row.data.get("name") or ""))
@@ -48,8 +48,8 @@ def _create(call: Call) -> Answer:
     return item_answer(call, row)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
-    "personal_api_keys.current": OperationHandler(_current),
-    "logs.query": OperationHandler(_query, validates=False),
-    "insight_variables.create": OperationHandler(_create),
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
+    "personal_api_keys.current": OperationHandler(_get_current_key),
+    "logs.query": OperationHandler(_query_logs, validates=False),
+    "insight_variables.create": OperationHandler(_create_insight_variable),
 }

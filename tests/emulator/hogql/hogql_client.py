@@ -9,7 +9,7 @@ from typing import Any
 
 from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.query.result import Result
-from posthog_emulator.features.query.runner import Session, run_hogql
+from posthog_emulator.features.query.runner import QuerySession, run_hogql
 from posthog_emulator.http.errors import ApiError
 
 NOW = datetime(2026, 1, 8, 12, tzinfo=UTC)
@@ -66,13 +66,13 @@ class Asker:
 
     def whole(self, sql: str, values: Mapping[str, Any] | None = None) -> Result:
         """The answer to a query."""
-        session = Session(
+        session = QuerySession(
             team_id=1,
             now=NOW,
             store=lambda: self.store,
             cohorts={7: "vip"},
-            canned=[],
-            offset_allowed=self.offset_allowed,
+            stubs=[],
+            allow_offset=self.offset_allowed,
         )
         return run_hogql(session, sql, values or {})
 

@@ -19,15 +19,15 @@ from posthog_emulator.state import Call, EmulatorState, Handler
 
 from . import files
 from .hogql import duckdb_query
-from .object_store import objects_of, other_origin
+from .object_store import get_object_store, store_origin
 
 __all__ = ["HANDLERS"]
 
-_RANGE: Final = timedelta(days=7)
-_UNLISTED: Final = 0.25
+_MAX_INTERVAL: Final = timedelta(days=7)
+_LISTING_DELAY: Final = 0.25
 """For what part of the time it took, a run that is complete does not list its files yet."""
-_STARTING: Final = 0.1
-_SIZE: Final = 1024
+_STARTING_SHARE: Final = 0.1
+_DEFAULT_MAX_SIZE_MB: Final = 1024
 _NO_HOGQL: Final = "HogQL batch exports are not enabled for this team."
 
 
@@ -39,17 +39,17 @@ class _Download:
     format: str
     compression: str | None
     max_bytes: int | None
-    began: datetime
+    started_at: datetime
     cancelled: bool = False
     error: str | None = None
-    made: dict[str, Path] | None = None
+    files: dict[str, Path] | None = None
     """The files by id, in order; None until it is over."""
-    records: int = 0
+    row_count: int = 0
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing more happens to it."""
-        return self.cancelled or self.error is not None or self.made is not None
+        return self.cancelled or self.error is not None or self.files is not None
 
 
 @dataclass(slots=True)
@@ -71,25 +71,25 @@ def _status(world: EmulatorState, row: Row) -> str:
     run = _runs(world).get(row.key)
     if run is None:
         return str(row.data.get("status"))
-    share = _share(world, run)
-    if not run.over and share >= 1:
+    share = _elapsed_share(world, run)
+    if not run.is_finished and share >= 1:
         _finish(world, row.key, run)
     if run.cancelled:
         status = "Cancelled"
     elif run.error is not None:
         status = "Failed"
-    elif run.made is not None:
+    elif run.files is not None:
         status = "Completed"
     else:
-        status = "Starting" if share < _STARTING else "Running"
+        status = "Starting" if share < _STARTING_SHARE else "Running"
     row.data["status"] = status
     return status
 
 
-def _share(world: EmulatorState, run: _Download) -> float:
+def _elapsed_share(world: EmulatorState, run: _Download) -> float:
     """How much of its time a run has had."""
     seconds = world.settings.export_seconds
-    passed = (world.settings.clock() - run.began).total_seconds()
+    passed = (world.settings.clock() - run.started_at).total_seconds()
     return passed / seconds if seconds > 0 else 2.0
 
 
@@ -97,7 +97,7 @@ def _finish(world: EmulatorState, key: str, run: _Download) -> None:
     run.error = world.settings.export_error
     if run.error is not None:
         return
-    objects, selection = objects_of(world), run.selection
+    objects, selection = get_object_store(world), run.selection
     ending = files.COMPRESSIONS[run.format][run.compression]
     name = f"{selection.start.isoformat()}-{selection.end.isoformat()}"
 
@@ -105,7 +105,7 @@ def _finish(world: EmulatorState, key: str, run: _Download) -> None:
         return objects.path(f"batch-exports/{key}/{name}-{part:04d}{ending}")
 
     try:
-        paths, run.records = files.write(
+        paths, run.row_count = files.write_files(
             world.events,
             selection,
             format=run.format,
@@ -118,7 +118,7 @@ def _finish(world: EmulatorState, key: str, run: _Download) -> None:
         run.error = str(error).partition("\n")[0]
         return
     objects.prune(paths)
-    run.made = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
+    run.files = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
 
 
 def _create(call: Call) -> Answer:
@@ -144,7 +144,7 @@ def _create(call: Call) -> Answer:
             detail="Too many concurrent file download batch exports for this team.",
         )
     key = world.uuid()
-    limit = files.mebibytes(file.get("max_size_mb", _SIZE))
+    limit = files.mebibytes_to_bytes(file.get("max_size_mb", _DEFAULT_MAX_SIZE_MB))
     run = _Download(selection, kind, compression, limit, world.settings.clock())
     _runs(world)[key] = run
     world.store.put(call.address, key, {"id": key, "status": "Starting"})
@@ -164,7 +164,7 @@ def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
         )
     if start > end:
         raise invalid("'data_interval_end' must occur after 'data_interval_start'")
-    if end - start > _RANGE:
+    if end - start > _MAX_INTERVAL:
         raise invalid("data interval range too big. Choose an interval of at most seven days.")
     now = call.world.settings.clock()
     for name, moment in (("start", start), ("end", end)):
@@ -174,7 +174,10 @@ def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
     include, exclude = body.get("include") or (), body.get("exclude") or ()
     query = None
     if model == "hogql":
-        bounds = {"data_interval_start": _text(start), "data_interval_end": _text(end)}
+        bounds = {
+            "data_interval_start": _hogql_timestamp(start),
+            "data_interval_end": _hogql_timestamp(end),
+        }
         query = duckdb_query(call, body["hogql_query"], bounds)
     return files.Selection(int(call.values[0]), model, start, end, include, exclude, query=query)
 
@@ -186,7 +189,7 @@ def _check_hogql(call: Call, body: Mapping[str, Any]) -> None:
         raise required("hogql_query")
 
 
-def _text(moment: datetime) -> str:
+def _hogql_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
@@ -210,21 +213,21 @@ def _get(call: Call) -> Answer:
     status, run = _status(world, row), _runs(world).get(row.key)
     shown: dict[str, Any] = {"status": status}
     if status == "Completed":
-        listed = list(_listed(world, run))
-        if run is not None and run.records and not listed:
+        listed = list(_visible_files(world, run))
+        if run is not None and run.row_count and not listed:
             shown["status"] = "Running"
         else:
-            shown |= {"files": listed, "records_completed": 0 if run is None else run.records}
+            shown |= {"files": listed, "records_completed": 0 if run is None else run.row_count}
     elif run is not None and run.error is not None:
         shown["error"] = run.error
     return json_answer(call.operation.result.status, shown)
 
 
-def _listed(world: EmulatorState, run: _Download | None) -> dict[str, Path]:
+def _visible_files(world: EmulatorState, run: _Download | None) -> dict[str, Path]:
     """The files that can be seen by now."""
-    if run is None or run.made is None or _share(world, run) < 1 + _UNLISTED:
+    if run is None or run.files is None or _elapsed_share(world, run) < 1 + _LISTING_DELAY:
         return {}
-    return run.made
+    return run.files
 
 
 def _cancel(call: Call) -> Answer:
@@ -241,13 +244,15 @@ def _cancel(call: Call) -> Answer:
 def _run_row(call: Call) -> Row:
     """The run that an action's path names."""
     call.locate(2)
-    row = call.world.store.bucket(f"/api/projects/{call.values[0]}/{_NAME}/").find(call.values[1])
+    row = call.world.store.bucket(f"/api/projects/{call.values[0]}/{_RESOURCE}/").find(
+        call.values[1]
+    )
     if row is None:
         raise not_found()
     return row
 
 
-_NAME: Final = "file_download_batch_exports"
+_RESOURCE: Final = "file_download_batch_exports"
 
 
 def _download(call: Call) -> Answer:
@@ -259,18 +264,20 @@ def _download(call: Call) -> Answer:
         raise invalid("Batch export run was cancelled")
     if status != "Completed":
         raise invalid("Batch export run has failed")
-    path = _part(_listed(world, run), call.values[2] if len(call.values) > 2 else None)
-    objects, settings = objects_of(world), world.settings
-    address = objects.address(
+    path = _select_file(
+        _visible_files(world, run), call.values[2] if len(call.values) > 2 else None
+    )
+    objects, settings = get_object_store(world), world.settings
+    address = objects.signed_url(
         str(path.relative_to(objects.folder)),
-        other_origin(call.request),
+        store_origin(call.request),
         settings.clock(),
         settings.download_url_seconds,
     )
     return Answer(302, headers=[("Location", address), ("Cache-Control", "no-store")])
 
 
-def _part(listed: Mapping[str, Path], named: str | None) -> Path:
+def _select_file(listed: Mapping[str, Path], named: str | None) -> Path:
     if named is not None:
         try:
             by_id = listed.get(str(uuid.UUID(named)))
@@ -296,7 +303,7 @@ def _count_rows(call: Call) -> Answer:
     query = duckdb_query(call, body["hogql_query"], {})
     selection = files.Selection(int(call.values[0]), "hogql", now, now, query=query)
     try:
-        counted = files.count(call.world.events, selection)
+        counted = files.count_rows(call.world.events, selection)
     except _duckdb_error() as error:
         raise invalid(str(error).partition("\n")[0]) from None
     return json_answer(call.operation.result.status, {"count": counted})
@@ -307,11 +314,11 @@ def _duckdb_error() -> type[Exception]:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    f"{_NAME}.create": _create,
-    f"{_NAME}.list": _list,
-    f"{_NAME}.get": _get,
-    f"{_NAME}.cancel": _cancel,
-    f"{_NAME}.download": _download,
-    f"{_NAME}.download_part": _download,
-    f"{_NAME}.count_rows": _count_rows,
+    f"{_RESOURCE}.create": _create,
+    f"{_RESOURCE}.list": _list,
+    f"{_RESOURCE}.get": _get,
+    f"{_RESOURCE}.cancel": _cancel,
+    f"{_RESOURCE}.download": _download,
+    f"{_RESOURCE}.download_part": _download,
+    f"{_RESOURCE}.count_rows": _count_rows,
 }

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from posthog_emulator.event_store.store import EventStore
 
-__all__ = ["COMPRESSIONS", "LOOKBACK", "Selection", "count", "mebibytes", "write"]
+__all__ = [
+    "COMPRESSIONS",
+    "LOOKBACK",
+    "Selection",
+    "count_rows",
+    "mebibytes_to_bytes",
+    "write_files",
+]
 
 LOOKBACK: Final = timedelta(days=4)
 """How much older than their arrival events may be to be exported with the others of that time."""
@@ -28,9 +35,9 @@ COMPRESSIONS: Final[Mapping[str, Mapping[str | None, str]]] = {
 """How files are called, by format and compression."""
 
 _MIB: Final = 1024 * 1024
-_MOMENT: Final = "strftime({0} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00') AS {0}"
+_ISO_COLUMN: Final = "strftime({0} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00') AS {0}"
 
-_EVENTS: Final = """
+_EVENTS_SQL: Final = """
 SELECT e.uuid::VARCHAR AS uuid, e.timestamp AT TIME ZONE 'UTC' AS timestamp,
        e.created_at AT TIME ZONE 'UTC' AS created_at, e.event,
        nullif(e.properties, '') AS properties, e.distinct_id, e.elements_chain,
@@ -41,12 +48,12 @@ WHERE e.team_id = $team AND {when}
   AND NOT list_contains($exclude, e.event)
 ORDER BY e.created_at, e.timestamp, e.uuid
 """
-_ARRIVED: Final = (
+_BY_ARRIVAL: Final = (
     "e.created_at >= $start AND e.created_at < $end "
     "AND e.timestamp >= $oldest AND e.timestamp < $newest"
 )
-_HAPPENED: Final = "e.timestamp >= $start AND e.timestamp < $end"
-_PERSONS: Final = """
+_BY_TIMESTAMP: Final = "e.timestamp >= $start AND e.timestamp < $end"
+_PERSONS_SQL: Final = """
 SELECT d.team_id::BIGINT AS team_id, d.distinct_id, p.id::VARCHAR AS person_id, p.properties,
        0::BIGINT AS person_distinct_id_version, p.version AS person_version,
        p.created_at AT TIME ZONE 'UTC' AS created_at, false AS is_deleted
@@ -56,7 +63,7 @@ WHERE p.team_id = $team AND p.created_at < $end
   AND greatest(p.created_at, coalesce(r.last_seen_at, p.created_at)) >= date_trunc('hour', $start)
 ORDER BY p.created_at, p.id, d.distinct_id
 """
-_SESSIONS: Final = """
+_SESSIONS_SQL: Final = """
 SELECT e.session_id, e.session_id AS session_id_v7, any_value(e.team_id)::BIGINT AS team_id,
        arg_min(e.distinct_id, e.timestamp) AS distinct_id,
        min(e.timestamp) AT TIME ZONE 'UTC' AS start_timestamp,
@@ -77,7 +84,7 @@ HAVING greatest(max(e.created_at), max(e.timestamp)) >= $start
    AND greatest(max(e.created_at), max(e.timestamp)) < $end
 ORDER BY start_timestamp, session_id
 """
-_OBJECTS: Final = frozenset({"properties", "person_properties"})
+_JSON_COLUMNS: Final = frozenset({"properties", "person_properties"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ class Selection:
     include: Sequence[str] = ()
     """Names of events; all when empty."""
     exclude: Sequence[str] = ()
-    past: bool = False
+    by_timestamp: bool = False
     """Whether the moments are those events say they are of, as they are for backfills."""
 
     query: str | None = None
@@ -104,20 +111,20 @@ class Selection:
         """The query, and its parameters."""
         if self.query is not None:
             return self.query, {}
-        start, end = _naive(self.start), _naive(self.end)
+        start, end = _naive_utc(self.start), _naive_utc(self.end)
         values: dict[str, Any] = {"team": self.team_id, "start": start, "end": end}
         if self.model == "persons":
-            return _PERSONS, values
+            return _PERSONS_SQL, values
         if self.model == "sessions":
-            return _SESSIONS, values
+            return _SESSIONS_SQL, values
         values |= {"include": list(self.include), "exclude": list(self.exclude)}
-        if self.past:
-            return _EVENTS.format(when=_HAPPENED), values
+        if self.by_timestamp:
+            return _EVENTS_SQL.format(when=_BY_TIMESTAMP), values
         values |= {"oldest": start - LOOKBACK, "newest": end + timedelta(days=1)}
-        return _EVENTS.format(when=_ARRIVED), values
+        return _EVENTS_SQL.format(when=_BY_ARRIVAL), values
 
 
-def count(store: EventStore, selection: Selection) -> int:
+def count_rows(store: EventStore, selection: Selection) -> int:
     """How many rows there are."""
     sql, values = selection.sql()
     cursor = store.cursor()
@@ -128,7 +135,7 @@ def count(store: EventStore, selection: Selection) -> int:
         cursor.close()
 
 
-def write(
+def write_files(
     store: EventStore,
     selection: Selection,
     *,
@@ -157,8 +164,8 @@ def write(
         rows = int(cursor.execute("SELECT count(*) FROM exported").fetchall()[0][0])
         if not rows:
             return [], 0
-        objects = _OBJECTS if selection.query is None else frozenset[str]()
-        shown = _columns(cursor, objects) if format == "JSONLines" else "*"
+        objects = _JSON_COLUMNS if selection.query is None else frozenset[str]()
+        shown = _jsonlines_columns(cursor, objects) if format == "JSONLines" else "*"
         _copy(cursor, shown, "", path(0), format, compression)
         size = path(0).stat().st_size
         parts = 1 if max_bytes is None else -(-size // max_bytes)
@@ -191,30 +198,30 @@ def _copy(
     cursor.execute(f"COPY ({rows}) TO '{target}' ({options})")
 
 
-def _columns(cursor: duckdb.DuckDBPyConnection, objects: Collection[str]) -> str:
+def _jsonlines_columns(cursor: duckdb.DuckDBPyConnection, objects: Collection[str]) -> str:
     """The columns as JSONLines have them: objects as objects, moments as ISO 8601."""
     described = cursor.execute("DESCRIBE exported").fetchall()
     shown: list[str] = []
     for own, kind, *_ in described:
-        name = quoted(own)
+        name = quote_identifier(own)
         if own in objects:
             shown.append(f"{name}::JSON AS {name}")
         elif kind == "TIMESTAMP WITH TIME ZONE":
-            shown.append(_MOMENT.format(name))
+            shown.append(_ISO_COLUMN.format(name))
         else:
             shown.append(name)
     return ", ".join(shown)
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A column's name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _naive(moment: datetime) -> datetime:
+def _naive_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def mebibytes(given: int | None) -> int | None:
+def mebibytes_to_bytes(given: int | None) -> int | None:
     """The size in bytes; None and zero are no limit."""
     return given * _MIB if given else None

@@ -8,9 +8,9 @@ from posthog_emulator.operation_handler import OperationHandler
 
 from . import downloads, scheduled
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **{name: OperationHandler(handler) for name, handler in downloads.HANDLERS.items()},
     **{
         name: OperationHandler(handler, checked)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from posthog_emulator.features.query.endpoint import session_of
-from posthog_emulator.features.query.runner import context_of
+from posthog_emulator.features.query.endpoint import create_session
+from posthog_emulator.features.query.runner import create_context
 from posthog_emulator.http.errors import ApiError
 from posthog_emulator.state import Call
 
-from .files import quoted
+from .files import quote_identifier
 
 __all__ = ["duckdb_query"]
 
@@ -30,8 +30,8 @@ def duckdb_query(call: Call, sql: str, values: Mapping[str, Any]) -> str:
     from posthog_emulator.hogql.translate import whole
 
     try:
-        query = whole(sql, context_of(session_of(call, "export"), {"values": values}))
+        query = whole(sql, create_context(create_session(call, "export"), {"values": values}))
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
-    columns = [f"c{n} AS {quoted(name)}" for n, (name, _) in enumerate(query.columns)]
+    columns = [f"c{n} AS {quote_identifier(name)}" for n, (name, _) in enumerate(query.columns)]
     return f"SELECT {', '.join(columns)} FROM ({query.sql}) AS q"  # noqa: S608

@@ -21,18 +21,18 @@ from posthog_emulator.http.messages import Answer, Request, text_answer
 from posthog_emulator.retention import MIB
 from posthog_emulator.state import EmulatorState
 
-__all__ = ["BELOW", "Objects", "objects_of", "other_origin"]
+__all__ = ["PREFIX_ROUTES", "ObjectStore", "get_object_store", "store_origin"]
 
-_MOST_BYTES: Final = 1024 * MIB
+_MAX_BYTES: Final = 1024 * MIB
 _PREFIX: Final = "/batch-export-downloads/"
-_STAMP: Final = "%Y%m%dT%H%M%SZ"
+_DATE_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 _SIGNATURE: Final = "X-Amz-Signature"
 _RANGE: Final = re.compile(r"bytes=([0-9]*)-([0-9]*)")
-_TWINS: Final = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
-_ELSEWHERE: Final = "object-store.localhost"
+_LOOPBACK_ALIASES: Final = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
+_DEFAULT_HOST: Final = "object-store.localhost"
 
 
-def other_origin(request: Request) -> str:
+def store_origin(request: Request) -> str:
     """Scheme and host of the object store, seen from where a request came in.
 
     The very same socket under another name where there is one, so that no second is needed.
@@ -40,21 +40,21 @@ def other_origin(request: Request) -> str:
     host, colon, port = request.host.rpartition(":")
     if not colon or not port.isdigit():
         host, port = request.host, ""
-    name = _TWINS.get(host, _ELSEWHERE)
+    name = _LOOPBACK_ALIASES.get(host, _DEFAULT_HOST)
     return f"{request.scheme}://{name}{f':{port}' if port else ''}"
 
 
 @dataclass(slots=True, weakref_slot=True)
-class Objects:
+class ObjectStore:
     """Files in a directory that goes away with this object, and the key that signs addresses."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="asyncposthog-")))
     secret: bytes = b"emulated"
-    _end: object = field(init=False, repr=False)
+    _finalizer: object = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Arrange for the directory to be removed."""
-        self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def path(self, key: str) -> Path:
         """Where an object is, or is to be put."""
@@ -62,22 +62,22 @@ class Objects:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def prune(self, latest: Collection[Path]) -> None:
+    def prune(self, keep: Collection[Path]) -> None:
         """Delete the oldest objects where all of them take too much of the disk.
 
         Args:
             latest: Objects that stay.
         """
         objects = [(path.stat(), path) for path in self.folder.rglob("*") if path.is_file()]
-        excess = sum(stat.st_size for stat, _ in objects) - _MOST_BYTES
+        excess = sum(stat.st_size for stat, _ in objects) - _MAX_BYTES
         for stat, path in sorted(objects, key=lambda one: one[0].st_mtime_ns):
             if excess <= 0:
                 return
-            if path not in latest:
+            if path not in keep:
                 path.unlink(missing_ok=True)
                 excess -= stat.st_size
 
-    def address(self, key: str, origin: str, now: datetime, seconds: float) -> str:
+    def signed_url(self, key: str, origin: str, now: datetime, seconds: float) -> str:
         """A signed address of an object.
 
         Args:
@@ -89,58 +89,58 @@ class Objects:
         path = _PREFIX + key
         query = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-            "X-Amz-Date": now.astimezone(UTC).strftime(_STAMP),
+            "X-Amz-Date": now.astimezone(UTC).strftime(_DATE_FORMAT),
             "X-Amz-Expires": str(int(seconds)),
             "X-Amz-SignedHeaders": "host",
             "response-content-disposition": f'attachment; filename="{Path(key).name}"',
         }
-        query[_SIGNATURE] = self.signature(path, origin.partition("://")[2], query)
+        query[_SIGNATURE] = self.sign(path, origin.partition("://")[2], query)
         return f"{origin}{quote(path)}?{urlencode(query)}"
 
-    def signature(self, path: str, host: str, query: Mapping[str, str]) -> str:
+    def sign(self, path: str, host: str, query: Mapping[str, str]) -> str:
         """The signature of an address."""
         signed = {name: text for name, text in query.items() if name != _SIGNATURE}
         message = "\n".join([path, host, *(f"{name}={signed[name]}" for name in sorted(signed))])
         return hmac.new(self.secret, message.encode(), hashlib.sha256).hexdigest()
 
 
-def objects_of(world: EmulatorState) -> Objects:
+def get_object_store(world: EmulatorState) -> ObjectStore:
     """The object store of an emulator."""
     held = world.notes.get("objects")
     if held is None:
-        held = world.notes["objects"] = Objects()
+        held = world.notes["objects"] = ObjectStore()
     return held
 
 
-def _serve(world: EmulatorState, request: Request) -> Answer:
+def _serve_object(world: EmulatorState, request: Request) -> Answer:
     """Hand an object out, as an object store does."""
     if request.method not in {"GET", "HEAD"}:
-        return _refusal(405, "MethodNotAllowed", "The specified method is not allowed.")
+        return _error_response(405, "MethodNotAllowed", "The specified method is not allowed.")
     if "authorization" in request.headers:
-        return _refusal(
+        return _error_response(
             400,
             "InvalidArgument",
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
             "Signature query string parameter or the Authorization header should be specified",
         )
-    objects, query = objects_of(world), dict(request.query)
+    objects, query = get_object_store(world), dict(request.query)
     if _SIGNATURE not in query:
-        return _refusal(403, "AccessDenied", "Access Denied")
-    expected = objects.signature(request.path, request.host, query)
+        return _error_response(403, "AccessDenied", "Access Denied")
+    expected = objects.sign(request.path, request.host, query)
     if not hmac.compare_digest(expected, query[_SIGNATURE]):
         detail = "The request signature we calculated does not match the signature you provided."
-        return _refusal(403, "SignatureDoesNotMatch", detail)
-    made = datetime.strptime(query["X-Amz-Date"], _STAMP).replace(tzinfo=UTC)
+        return _error_response(403, "SignatureDoesNotMatch", detail)
+    made = datetime.strptime(query["X-Amz-Date"], _DATE_FORMAT).replace(tzinfo=UTC)
     ends = made + timedelta(seconds=int(query["X-Amz-Expires"]))
     if world.settings.clock() >= ends:
-        return _refusal(403, "AccessDenied", "Request has expired")
+        return _error_response(403, "AccessDenied", "Request has expired")
     path = objects.folder / request.path.removeprefix(_PREFIX)
     if not path.is_file():
-        return _refusal(404, "NoSuchKey", "The specified key does not exist.")
-    return _content(request, path, query.get("response-content-disposition", ""))
+        return _error_response(404, "NoSuchKey", "The specified key does not exist.")
+    return _object_response(request, path, query.get("response-content-disposition", ""))
 
 
-def _content(request: Request, path: Path, disposition: str) -> Answer:
+def _object_response(request: Request, path: Path, disposition: str) -> Answer:
     stat = path.stat()
     version = f"{path.name}/{stat.st_mtime_ns}/{stat.st_size}".encode()
     tag = f'"{hashlib.sha256(version).hexdigest()[:32]}"'
@@ -153,7 +153,7 @@ def _content(request: Request, path: Path, disposition: str) -> Answer:
     wanted = request.headers.get("if-match")
     if wanted is not None and wanted not in {tag, "*"}:
         detail = "At least one of the pre-conditions you specified did not hold"
-        return _refusal(412, "PreconditionFailed", detail)
+        return _error_response(412, "PreconditionFailed", detail)
     size, media = stat.st_size, "binary/octet-stream"
     asked = request.headers.get("range")
     match = None if asked is None else _RANGE.fullmatch(asked.strip())
@@ -164,7 +164,7 @@ def _content(request: Request, path: Path, disposition: str) -> Answer:
     else:
         first, last = max(0, size - int(match[2])), size - 1
     if first >= size or first > last:
-        answer = _refusal(416, "InvalidRange", "The requested range is not satisfiable")
+        answer = _error_response(416, "InvalidRange", "The requested range is not satisfiable")
         answer.headers.append(("Content-Range", f"bytes */{size}"))
         return answer
     with path.open("rb") as file:
@@ -173,7 +173,7 @@ def _content(request: Request, path: Path, disposition: str) -> Answer:
     return Answer(206, piece, media, [*headers, ("Content-Range", f"bytes {first}-{last}/{size}")])
 
 
-def _refusal(status: int, code: str, message: str) -> Answer:
+def _error_response(status: int, code: str, message: str) -> Answer:
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
@@ -181,5 +181,5 @@ def _refusal(status: int, code: str, message: str) -> Answer:
     return text_answer(status, body, "application/xml")
 
 
-BELOW = {_PREFIX: _serve}
+PREFIX_ROUTES = {_PREFIX: _serve_object}
 """By what a path begins with, as `public` wants them."""

@@ -16,22 +16,22 @@ from posthog_emulator.state import EmulatorState
 from . import files
 
 __all__ = [
-    "ACTIVE",
+    "ACTIVE_STATUSES",
     "EXPORTS",
-    "LENGTHS",
+    "INTERVALS",
     "WEEKDAYS",
     "ExportInterval",
     "PendingBackfill",
-    "advance",
-    "begin",
-    "cancelled",
-    "due_of",
-    "read",
-    "schedule",
-    "written",
+    "cancel",
+    "format_timestamp",
+    "parse_timestamp",
+    "pending_backfill",
+    "run_due",
+    "start_backfill",
+    "start_schedule",
 ]
 
-LENGTHS: Final = {
+INTERVALS: Final = {
     "every 5 minutes": timedelta(minutes=5),
     "every 15 minutes": timedelta(minutes=15),
     "hour": timedelta(hours=1),
@@ -56,7 +56,7 @@ class ExportInterval:
     """The hour days and weeks begin at."""
 
     @classmethod
-    def of(cls, export: Mapping[str, Any]) -> ExportInterval:
+    def from_export(cls, export: Mapping[str, Any]) -> ExportInterval:
         """That of a batch export."""
         return cls(
             str(export["interval"]),
@@ -66,52 +66,52 @@ class ExportInterval:
         )
 
     @property
-    def dated(self) -> bool:
+    def is_calendar_based(self) -> bool:
         """Whether it goes by days, which are not all of one length."""
         return self.interval in {"day", "week"}
 
-    def begins(self, day: date) -> datetime:
+    def start_of(self, day: date) -> datetime:
         """When a day, or a week, begins."""
         zone = ZoneInfo(self.timezone)
         return datetime.combine(day, time(self.offset_hour), zone).astimezone(UTC)
 
-    def before(self, moment: datetime) -> datetime:
+    def boundary_at_or_before(self, moment: datetime) -> datetime:
         """The latest boundary that is not after a moment."""
-        if not self.dated:
-            length = LENGTHS[self.interval]
+        if not self.is_calendar_based:
+            length = INTERVALS[self.interval]
             epoch = datetime(1970, 1, 1, tzinfo=UTC)
             return epoch + (moment.astimezone(UTC) - epoch) // length * length
         day = moment.astimezone(ZoneInfo(self.timezone)).date()
         if self.interval == "week":
             day -= timedelta(days=((day - _SUNDAY).days - self.offset_day) % 7)
         step = 1 if self.interval == "day" else 7
-        while self.begins(day) > moment:
+        while self.start_of(day) > moment:
             day -= timedelta(days=step)
-        return self.begins(day)
+        return self.start_of(day)
 
-    def after(self, boundary: datetime) -> datetime:
+    def next_boundary(self, boundary: datetime) -> datetime:
         """The boundary that follows one."""
-        if not self.dated:
-            return boundary + LENGTHS[self.interval]
+        if not self.is_calendar_based:
+            return boundary + INTERVALS[self.interval]
         day = boundary.astimezone(ZoneInfo(self.timezone)).date()
-        return self.begins(day + LENGTHS[self.interval])
+        return self.start_of(day + INTERVALS[self.interval])
 
-    def stretches(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    def periods(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
         """Every stretch from one boundary to the next that lies between two moments.
 
         One that begins before `start` is left out, as is one that ends after `end`.
         """
-        edge = self.before(start)
+        edge = self.boundary_at_or_before(start)
         if edge < start:
-            edge = self.after(edge)
-        while (following := self.after(edge)) <= end:
+            edge = self.next_boundary(edge)
+        while (following := self.next_boundary(edge)) <= end:
             yield edge, following
             edge = following
 
 
 EXPORTS: Final = "/api/projects/{}/batch_exports/"
-ACTIVE: Final = frozenset({"Starting", "Running"})
-_MOST: Final = 5_000
+ACTIVE_STATUSES: Final = frozenset({"Starting", "Running"})
+_MAX_RUNS: Final = 5_000
 """How many runs of one export come at a time, however far the clock went on."""
 
 
@@ -119,120 +119,124 @@ _MOST: Final = 5_000
 class PendingBackfill:
     """A backfill under way: which runs are to come, and when."""
 
-    began: datetime
-    stretches: list[tuple[datetime, datetime]]
-    started: int = 0
-    over: bool = False
+    started_at: datetime
+    periods: list[tuple[datetime, datetime]]
+    runs_started: int = 0
+    is_finished: bool = False
 
 
 @dataclass(slots=True)
-class _State:
+class _ScheduleState:
     """What is known of exports beyond what the API shows."""
 
-    next: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    scheduled_until: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """Up to where each export's runs have come."""
     backfills: dict[str, PendingBackfill] = field(default_factory=dict[str, PendingBackfill])
-    begun: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    run_started_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When each run that is not over began."""
 
 
-def _state(world: EmulatorState) -> _State:
-    held: _State | None = world.notes.get("batch_exports")
+def _state(world: EmulatorState) -> _ScheduleState:
+    held: _ScheduleState | None = world.notes.get("batch_exports")
     if held is None:
-        held = world.notes["batch_exports"] = _State()
+        held = world.notes["batch_exports"] = _ScheduleState()
     return held
 
 
-def schedule(world: EmulatorState, row: Row, *, since: datetime | None = None) -> None:
+def start_schedule(world: EmulatorState, row: Row, *, since: datetime | None = None) -> None:
     """Let the runs of an export come from now on, or from earlier."""
-    _state(world).next[row.key] = since or world.settings.clock()
+    _state(world).scheduled_until[row.key] = since or world.settings.clock()
 
 
-def due_of(world: EmulatorState, key: str) -> PendingBackfill | None:
+def pending_backfill(world: EmulatorState, key: str) -> PendingBackfill | None:
     """A backfill's runs, if it was asked for by the API."""
     return _state(world).backfills.get(key)
 
 
-def begin(world: EmulatorState, key: str, stretches: list[tuple[datetime, datetime]]) -> None:
+def start_backfill(
+    world: EmulatorState, key: str, periods: list[tuple[datetime, datetime]]
+) -> None:
     """Let the runs of a backfill come, one after the other."""
-    _state(world).backfills[key] = PendingBackfill(world.settings.clock(), stretches)
+    _state(world).backfills[key] = PendingBackfill(world.settings.clock(), periods)
 
 
-def advance(world: EmulatorState, project: str, row: Row) -> None:
+def run_due(world: EmulatorState, project: str, row: Row) -> None:
     """Let everything happen to an export that has become due by now."""
-    export, state = row.data, _state(world)
+    export, scheduled = row.data, _state(world)
     address = f"{EXPORTS.format(project)}{row.key}/"
-    now, since = world.settings.clock(), state.next.get(row.key)
+    now, since = world.settings.clock(), scheduled.scheduled_until.get(row.key)
     runs = world.store.bucket(f"{address}runs/")
     if since is not None and not export.get("paused"):
-        rhythm = ExportInterval.of(export)
-        for start, end in _coming(rhythm, since, min(now, read(export.get("end_at")) or now)):
-            begins = read(export.get("start_at"))
+        rhythm = ExportInterval.from_export(export)
+        for start, end in _due_periods(
+            rhythm, since, min(now, parse_timestamp(export.get("end_at")) or now)
+        ):
+            begins = parse_timestamp(export.get("start_at"))
             if begins is None or start >= begins:
-                _run(world, row, address, start, end, end, None)
-            state.next[row.key] = end
+                _add_run(world, row, address, start, end, end, None)
+            scheduled.scheduled_until[row.key] = end
     for backfill in list(world.store.bucket(f"{address}backfills/")):
         _advance_backfill(world, row, address, backfill)
     for run in runs:
-        _settle(world, int(project), row, run)
+        _update_run(world, int(project), row, run)
     newest = sorted(runs, key=lambda one: str(one.data.get("created_at")), reverse=True)
     export["latest_runs"] = [run.data for run in newest[:10]]
 
 
-def _coming(
+def _due_periods(
     rhythm: ExportInterval, since: datetime, until: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
     """The stretches that ended after one moment and not after another; the latest of them."""
-    edge = rhythm.before(since)
+    edge = rhythm.boundary_at_or_before(since)
     found: list[tuple[datetime, datetime]] = []
-    while (following := rhythm.after(edge)) <= until:
+    while (following := rhythm.next_boundary(edge)) <= until:
         found.append((edge, following))
         edge = following
-    yield from found[-_MOST:]
+    yield from found[-_MAX_RUNS:]
 
 
 def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill: Row) -> None:
-    due = due_of(world, backfill.key)
-    if due is None or due.over:
+    due = pending_backfill(world, backfill.key)
+    if due is None or due.is_finished:
         return
     seconds, now = world.settings.export_seconds, world.settings.clock()
-    passed = (now - due.began).total_seconds()
-    total = len(due.stretches)
+    passed = (now - due.started_at).total_seconds()
+    total = len(due.periods)
     begun = total if seconds <= 0 else min(total, int(passed / seconds) + 1)
-    for place in range(due.started, begun):
-        start, end = due.stretches[place]
-        at = due.began + timedelta(seconds=place * seconds)
-        _run(world, export, address, start, end, at, backfill.key)
-    due.started = begun
+    for place in range(due.runs_started, begun):
+        start, end = due.periods[place]
+        at = due.started_at + timedelta(seconds=place * seconds)
+        _add_run(world, export, address, start, end, at, backfill.key)
+    due.runs_started = begun
     data, finished = backfill.data, passed >= total * seconds
     data["status"] = "Completed" if finished else "Running" if passed > 0 else "Starting"
     done = total if finished else min(total, int(passed / seconds)) if seconds > 0 else total
     share = round(done / total, 1) if total else 1.0
     data["progress"] = {"total_runs": total, "finished_runs": done, "progress": share}
-    data["last_updated_at"] = written(now)
+    data["last_updated_at"] = format_timestamp(now)
     if finished:
-        due.over = True
-        ended = due.began + timedelta(seconds=total * seconds)
-        data["finished_at"] = written(ended)
+        due.is_finished = True
+        ended = due.started_at + timedelta(seconds=total * seconds)
+        data["finished_at"] = format_timestamp(ended)
 
 
-def _run(
+def _add_run(
     world: EmulatorState,
     export: Row,
     address: str,
     start: datetime,
     end: datetime,
-    at: datetime,
+    created_at: datetime,
     backfill: str | None,
 ) -> None:
-    key, moment = world.uuid(), written(at)
+    key, moment = world.uuid(), format_timestamp(created_at)
     data: dict[str, Any] = {
         "id": key,
         "batch_export": export.key,
         "backfill": backfill,
         "status": "Starting",
-        "data_interval_start": written(start),
-        "data_interval_end": written(end),
+        "data_interval_start": format_timestamp(start),
+        "data_interval_end": format_timestamp(end),
         "created_at": moment,
         "last_updated_at": moment,
         "finished_at": None,
@@ -244,26 +248,26 @@ def _run(
         "bytes_exported": None,
     }
     world.store.put(f"{address}runs/", key, data)
-    _state(world).begun[key] = at
+    _state(world).run_started_at[key] = created_at
 
 
-def _settle(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
+def _update_run(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
     """Bring a run to the state it has by now."""
-    state, settings = _state(world), world.settings
-    at = state.begun.get(run.key)
-    if at is None or run.data["status"] not in ACTIVE:
+    scheduled, settings = _state(world), world.settings
+    at = scheduled.run_started_at.get(run.key)
+    if at is None or run.data["status"] not in ACTIVE_STATUSES:
         return
     passed = (settings.clock() - at).total_seconds()
     if passed < settings.export_seconds:
         run.data["status"] = "Running" if passed > 0 else "Starting"
         return
-    del state.begun[run.key]
-    ended = written(at + timedelta(seconds=settings.export_seconds))
+    del scheduled.run_started_at[run.key]
+    ended = format_timestamp(at + timedelta(seconds=settings.export_seconds))
     run.data |= {"finished_at": ended, "last_updated_at": ended}
     if settings.export_error is not None:
         run.data |= {"status": "Failed", "latest_error": settings.export_error}
         return
-    rows = files.count(world.events, _selection(team_id, export.data, run.data))
+    rows = files.count_rows(world.events, _selection(team_id, export.data, run.data))
     run.data |= {
         "status": "Completed",
         "records_completed": rows,
@@ -274,7 +278,10 @@ def _settle(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
 
 def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> files.Selection:
     config = as_object(as_object(export.get("destination")).get("config"))
-    start, end = read(run["data_interval_start"]), read(run["data_interval_end"])
+    start, end = (
+        parse_timestamp(run["data_interval_start"]),
+        parse_timestamp(run["data_interval_end"]),
+    )
     assert start is not None
     assert end is not None
     include, exclude = config.get("include_events"), config.get("exclude_events")
@@ -285,26 +292,26 @@ def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> fil
         end,
         include if is_array(include) else (),
         exclude if is_array(exclude) else (),
-        past=run["backfill"] is not None,
+        by_timestamp=run["backfill"] is not None,
     )
 
 
-def cancelled(world: EmulatorState, row: Row, bucket: Bucket | None = None) -> Answer:
+def cancel(world: EmulatorState, row: Row, runs: Bucket | None = None) -> Answer:
     """Cancel a run, or a backfill with those of its runs that are not over."""
-    now = written(world.settings.clock())
+    now = format_timestamp(world.settings.clock())
     ended = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}
     row.data |= ended
-    due = due_of(world, row.key)
+    due = pending_backfill(world, row.key)
     if due is not None:
-        due.over = True
+        due.is_finished = True
         row.data["progress"] = None
-    for run in bucket or ():
-        if run.data.get("backfill") == row.key and run.data["status"] in ACTIVE:
+    for run in runs or ():
+        if run.data.get("backfill") == row.key and run.data["status"] in ACTIVE_STATUSES:
             run.data |= ended
     return json_answer(200, {"cancelled": True})
 
 
-def read(text: Any) -> datetime | None:
+def parse_timestamp(text: Any) -> datetime | None:
     """The moment a field holds; None for none."""
     if not text:
         return None
@@ -312,6 +319,6 @@ def read(text: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def written(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A moment as the server writes it."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -29,27 +29,27 @@ _UNITS: Final = {
     "w": timedelta(weeks=1),
     "m": timedelta(days=30),
 }
-_HIDDEN: Final = "Workflows"
-_EARLIEST: Final = "Backfilling from the beginning of time is not enabled for this team."
-_DESCRIBED: Final = ("name", "model", "interval", "filters", "start_at", "end_at", "timezone",
+_HIDDEN_TYPE: Final = "Workflows"
+_START_REQUIRED: Final = "Backfilling from the beginning of time is not enabled for this team."
+_EDITABLE_FIELDS: Final = ("name", "model", "interval", "filters", "start_at", "end_at", "timezone",
                      "offset_day", "offset_hour", "paused")  # fmt: skip
 
 
-def _export(call: Call) -> Row:
+def _requested_export(call: Call) -> Row:
     """The export the path names, brought to what it is by now."""
     project = call.values[0]
     row = call.world.store.bucket(schedule.EXPORTS.format(project)).find(call.values[1])
     if row is None:
         raise not_found()
-    schedule.advance(call.world, project, row)
+    schedule.run_due(call.world, project, row)
     return row
 
 
-def _shown(call: Call, row: Row) -> Answer:
+def _export_response(call: Call, row: Row) -> Answer:
     """One export, without its secrets."""
     bare = Row(row.key, copy.deepcopy(row.data), row.sequence)
     config = as_object(as_object(bare.data.get("destination")).get("config"))
-    for name in validation.SECRETS & config.keys():
+    for name in validation.SECRET_FIELDS & config.keys():
         del config[name]
     return item_answer(call, bare)
 
@@ -59,13 +59,13 @@ def _list(call: Call) -> Answer:
     shown: list[Row] = []
     for row in sorted(call.bucket, key=lambda one: one.sequence, reverse=True):
         destination = as_object(row.data.get("destination"))
-        if destination.get("type") == _HIDDEN:
+        if destination.get("type") == _HIDDEN_TYPE:
             continue
-        schedule.advance(call.world, call.values[0], row)
+        schedule.run_due(call.world, call.values[0], row)
         config = {
             name: value
             for name, value in as_object(destination.get("config")).items()
-            if name not in validation.SECRETS
+            if name not in validation.SECRET_FIELDS
         }
         bare = {**row.data, "destination": {**destination, "config": config}}
         shown.append(Row(row.key, bare, row.sequence))
@@ -75,8 +75,8 @@ def _list(call: Call) -> Answer:
 def _create(call: Call) -> Answer:
     call.locate()
     body = as_object(call.body)
-    validation.check_new(body)
-    sent = {name: body[name] for name in _DESCRIBED if name in body}
+    validation.validate_new(body)
+    sent = {name: body[name] for name in _EDITABLE_FIELDS if name in body}
     fields: dict[str, Any] = {
         "model": "events",
         "filters": None,
@@ -94,37 +94,39 @@ def _create(call: Call) -> Answer:
     }
     world = call.world
     row = world.insert(call.collection, call.address, fields, call.project_id)
-    schedule.schedule(world, row)
-    return _shown(call, row)
+    schedule.start_schedule(world, row)
+    return _export_response(call, row)
 
 
-def _destination(held: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    config = validation.merged(held.get("config") or {}, given.get("config") or {})
-    integration = given.get("integration_id", given.get("integration", held.get("integration")))
-    kind = given.get("type", held.get("type"))
+def _destination(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    config = validation.deep_merge(current.get("config") or {}, changes.get("config") or {})
+    integration = changes.get(
+        "integration_id", changes.get("integration", current.get("integration"))
+    )
+    kind = changes.get("type", current.get("type"))
     return {"type": kind, "config": config, "integration": integration}
 
 
 def _get(call: Call) -> Answer:
-    return _shown(call, _export(call))
+    return _export_response(call, _requested_export(call))
 
 
 def _update(call: Call) -> Answer:
-    row, body = _export(call), as_object(call.body)
-    validation.check_update(row.data, body)
-    changes = {name: body[name] for name in _DESCRIBED if name in body and name != "paused"}
+    row, body = _requested_export(call), as_object(call.body)
+    validation.validate_update(row.data, body)
+    changes = {name: body[name] for name in _EDITABLE_FIELDS if name in body and name != "paused"}
     if "destination" in body:
         held = as_object(row.data.get("destination"))
         changes["destination"] = _destination(held, as_object(body["destination"]))
     row.data |= changes
     if isinstance(body.get("paused"), bool):
-        _pause_or_not(call, row, paused=body["paused"])
+        _set_paused(call, row, paused=body["paused"])
     row.data["last_updated_at"] = call.world.now()
-    return _shown(call, row)
+    return _export_response(call, row)
 
 
 def _delete(call: Call) -> Answer:
-    row = _export(call)
+    row = _requested_export(call)
     store, address = call.world.store, schedule.EXPORTS.format(call.values[0])
     del store.bucket(address).rows[row.key]
     for below in [one for one in store.buckets if one.startswith(f"{address}{row.key}/")]:
@@ -132,45 +134,47 @@ def _delete(call: Call) -> Answer:
     return Answer(call.operation.result.status)
 
 
-def _pause_or_not(call: Call, row: Row, *, paused: bool) -> None:
+def _set_paused(call: Call, row: Row, *, paused: bool) -> None:
     if bool(row.data.get("paused")) == paused:
         return
     row.data["paused"] = paused
     if paused:
         row.data["last_paused_at"] = call.world.now()
     else:
-        schedule.schedule(call.world, row)
+        schedule.start_schedule(call.world, row)
 
 
 def _pause(call: Call) -> Answer:
-    row = _export(call)
-    _pause_or_not(call, row, paused=True)
+    row = _requested_export(call)
+    _set_paused(call, row, paused=True)
     return json_answer(call.operation.result.status, {"paused": True})
 
 
 def _unpause(call: Call) -> Answer:
-    row = _export(call)
-    missed = schedule.read(row.data.get("last_paused_at")) if row.data.get("paused") else None
-    _pause_or_not(call, row, paused=False)
+    row = _requested_export(call)
+    missed = (
+        schedule.parse_timestamp(row.data.get("last_paused_at")) if row.data.get("paused") else None
+    )
+    _set_paused(call, row, paused=False)
     if as_object(call.body).get("backfill") is True and missed is not None:
-        rhythm, now = ExportInterval.of(row.data), call.world.settings.clock()
-        _backfill(call, row, rhythm.before(missed), now)
+        rhythm, now = ExportInterval.from_export(row.data), call.world.settings.clock()
+        _start_backfill(call, row, rhythm.boundary_at_or_before(missed), now)
     return json_answer(call.operation.result.status, {"paused": False})
 
 
-def _bucket(call: Call, name: str) -> str:
-    return f"{schedule.EXPORTS.format(call.values[0])}{_export(call).key}/{name}/"
+def _collection_path(call: Call, name: str) -> str:
+    return f"{schedule.EXPORTS.format(call.values[0])}{_requested_export(call).key}/{name}/"
 
 
 def _runs_list(call: Call) -> Answer:
-    address = _bucket(call, "runs")
+    address = _collection_path(call, "runs")
     call.locate()
     ordering = call.request.value("ordering") or ""
     by_interval = ordering.lstrip("-") == "data_interval_start"
     names = ("start", "end") if by_interval else ("after", "before")
     now = call.world.settings.clock()
-    since = _bound(call, names[0], now) or now - _WEEK
-    until = _bound(call, names[1], now) or now
+    since = _parse_bound(call, names[0], now) or now - _WEEK
+    until = _parse_bound(call, names[1], now) or now
     statuses = set(call.query("status"))
     first, last = (
         ("data_interval_start", "data_interval_end") if by_interval else ("created_at",) * 2
@@ -178,18 +182,21 @@ def _runs_list(call: Call) -> Answer:
     kept = [
         row
         for row in call.world.store.bucket(address)
-        if _within(row, first, last, since, until)
+        if _in_range(row, first, last, since, until)
         and (not statuses or row.data.get("status") in statuses)
     ]
     return paged(call, kept)
 
 
-def _within(row: Row, first: str, last: str, since: datetime, until: datetime) -> bool:
-    begins, ends = schedule.read(row.data.get(first)), schedule.read(row.data.get(last))
+def _in_range(row: Row, first: str, last: str, since: datetime, until: datetime) -> bool:
+    begins, ends = (
+        schedule.parse_timestamp(row.data.get(first)),
+        schedule.parse_timestamp(row.data.get(last)),
+    )
     return begins is not None and ends is not None and since <= begins and ends <= until
 
 
-def _bound(call: Call, name: str, now: datetime) -> datetime | None:
+def _parse_bound(call: Call, name: str, now: datetime) -> datetime | None:
     text = call.request.value(name)
     if not text:
         return None
@@ -197,64 +204,64 @@ def _bound(call: Call, name: str, now: datetime) -> datetime | None:
     if relative is not None:
         return now - int(relative[1]) * _UNITS[relative[2]]
     try:
-        return schedule.read(text)
+        return schedule.parse_timestamp(text)
     except ValueError:
         raise invalid("Enter a valid date or a relative one like -7d.", name) from None
 
 
-def _nested(call: Call, name: str) -> Row:
-    row = call.world.store.bucket(_bucket(call, name)).find(call.values[2])
+def _nested_row(call: Call, name: str) -> Row:
+    row = call.world.store.bucket(_collection_path(call, name)).find(call.values[2])
     if row is None:
         raise not_found()
     return row
 
 
 def _run_get(call: Call) -> Answer:
-    return item_answer(call, _nested(call, "runs"))
+    return item_answer(call, _nested_row(call, "runs"))
 
 
 def _run_cancel(call: Call) -> Answer:
-    row = _nested(call, "runs")
+    row = _nested_row(call, "runs")
     status = row.data.get("status")
-    if status not in schedule.ACTIVE:
+    if status not in schedule.ACTIVE_STATUSES:
         raise invalid(f"Cannot cancel a run that is in '{status}' status")
-    return schedule.cancelled(call.world, row)
+    return schedule.cancel(call.world, row)
 
 
 def _run_retry(call: Call) -> Answer:
-    run, row = _nested(call, "runs"), _export(call)
-    end = schedule.read(run.data.get("data_interval_end")) or call.world.settings.clock()
-    start = schedule.read(run.data.get("data_interval_start")) or end
-    key = _backfill(call, row, start, end, [(start, end)])
+    run, row = _nested_row(call, "runs"), _requested_export(call)
+    end = schedule.parse_timestamp(run.data.get("data_interval_end")) or call.world.settings.clock()
+    start = schedule.parse_timestamp(run.data.get("data_interval_start")) or end
+    key = _start_backfill(call, row, start, end, [(start, end)])
     return json_answer(call.operation.result.status, {"backfill_id": key})
 
 
 def _backfill_create(call: Call) -> Answer:
-    row, body = _export(call), as_object(call.body)
-    rhythm, now = ExportInterval.of(row.data), call.world.settings.clock()
+    row, body = _requested_export(call), as_object(call.body)
+    rhythm, now = ExportInterval.from_export(row.data), call.world.settings.clock()
     if body.get("start_at") is None:
-        raise invalid(_EARLIEST)
-    _check_slots(call)
-    start = validation.edge_of(body["start_at"], rhythm)
+        raise invalid(_START_REQUIRED)
+    _check_backfill_limit(call)
+    start = validation.parse_boundary(body["start_at"], rhythm)
     end = now
     if body.get("end_at") is not None:
-        end = validation.edge_of(body["end_at"], rhythm)
+        end = validation.parse_boundary(body["end_at"], rhythm)
         if start >= end:
             raise invalid("The initial backfill datetime 'start_at' must be before 'end_at'")
         if end > now:
             raise invalid(f"The provided 'end_at' ({end.isoformat()}) is in the future")
-    key = _backfill(call, row, start, end)
+    key = _start_backfill(call, row, start, end)
     return json_answer(call.operation.result.status, {"backfill_id": key})
 
 
-def _check_slots(call: Call) -> None:
+def _check_backfill_limit(call: Call) -> None:
     world, project = call.world, call.values[0]
     slots, active = world.settings.export_slots, 0
     for export in world.store.bucket(schedule.EXPORTS.format(project)):
-        schedule.advance(world, project, export)
+        schedule.run_due(world, project, export)
         address = f"{schedule.EXPORTS.format(project)}{export.key}/backfills/"
         for backfill in world.store.bucket(address):
-            active += backfill.data.get("status") in schedule.ACTIVE
+            active += backfill.data.get("status") in schedule.ACTIVE_STATUSES
     if active >= slots:
         raise ApiError(
             429,
@@ -265,24 +272,24 @@ def _check_slots(call: Call) -> None:
         )
 
 
-def _backfill(
+def _start_backfill(
     call: Call,
     row: Row,
     start: datetime,
     end: datetime,
-    stretches: list[tuple[datetime, datetime]] | None = None,
+    periods: list[tuple[datetime, datetime]] | None = None,
 ) -> str:
     world = call.world
-    if stretches is None:
-        stretches = list(ExportInterval.of(row.data).stretches(start, end))
+    if periods is None:
+        periods = list(ExportInterval.from_export(row.data).periods(start, end))
     key, now = world.uuid(), world.now()
     data: dict[str, Any] = {
         "id": key,
         "batch_export": row.key,
         "team": int(call.values[0]),
         "status": "Starting",
-        "start_at": schedule.written(start),
-        "end_at": schedule.written(end),
+        "start_at": schedule.format_timestamp(start),
+        "end_at": schedule.format_timestamp(end),
         "adjusted_start_at": None,
         "created_at": now,
         "last_updated_at": now,
@@ -292,26 +299,26 @@ def _backfill(
     }
     address = f"{schedule.EXPORTS.format(call.values[0])}{row.key}/backfills/"
     world.store.put(address, key, data)
-    schedule.begin(world, key, stretches)
+    schedule.start_backfill(world, key, periods)
     return key
 
 
 def _backfills_list(call: Call) -> Answer:
-    address = _bucket(call, "backfills")
+    address = _collection_path(call, "backfills")
     call.locate()
     return paged(call, list(call.world.store.bucket(address)))
 
 
 def _backfill_get(call: Call) -> Answer:
-    return item_answer(call, _nested(call, "backfills"))
+    return item_answer(call, _nested_row(call, "backfills"))
 
 
 def _backfill_cancel(call: Call) -> Answer:
-    row = _nested(call, "backfills")
+    row = _nested_row(call, "backfills")
     status = row.data.get("status")
-    if status not in schedule.ACTIVE:
+    if status not in schedule.ACTIVE_STATUSES:
         raise invalid(f"Cannot cancel a backfill that is in '{status}' status")
-    return schedule.cancelled(call.world, row, call.world.store.bucket(_bucket(call, "runs")))
+    return schedule.cancel(call.world, row, call.world.store.bucket(_collection_path(call, "runs")))
 
 
 HANDLERS: Mapping[str, tuple[Handler, bool]] = {

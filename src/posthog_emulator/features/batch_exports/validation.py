@@ -9,25 +9,25 @@ from typing import Any, Final
 from posthog_emulator.http.errors import ApiError, invalid, permission_denied, required
 from posthog_emulator.json_types import as_object
 
-from .schedule import LENGTHS, WEEKDAYS, ExportInterval
+from .schedule import INTERVALS, WEEKDAYS, ExportInterval
 
-__all__ = ["SECRETS", "check_new", "check_update", "edge_of", "merged"]
+__all__ = ["SECRET_FIELDS", "deep_merge", "parse_boundary", "validate_new", "validate_update"]
 
-SECRETS: Final = frozenset(
+SECRET_FIELDS: Final = frozenset(
     {"aws_access_key_id", "aws_secret_access_key", "password", "private_key", "private_key_id",
      "private_key_passphrase", "token", "token_uri", "client_email", "user"}
 )  # fmt: skip
 """Fields of a destination's configuration that are kept and never shown."""
 
-_INTEGRATED: Final = frozenset(
+_INTEGRATION_TYPES: Final = frozenset(
     {"AwsS3", "S3Compatible", "Snowflake", "Postgres", "Redshift", "BigQuery", "Databricks",
      "AzureBlob"}
 )  # fmt: skip
-_OTHERS: Final = frozenset({"HTTP", "NoOp", "Workflows"})
+_OTHER_TYPES: Final = frozenset({"HTTP", "NoOp", "Workflows"})
 _HTTP_URLS: Final = frozenset(
     {"https://us.i.posthog.com/batch/", "https://eu.i.posthog.com/batch/"}
 )
-_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+_REQUIRED_CONFIG: Final[Mapping[str, tuple[str, ...]]] = {
     "AwsS3": ("bucket_name", "region", "prefix"),
     "S3Compatible": ("bucket_name", "prefix"),
     "BigQuery": ("dataset_id", "table_id"),
@@ -41,7 +41,7 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
 _MODELS: Final = ("events", "persons", "sessions", "hogql")
 
 
-def check_new(body: Mapping[str, Any]) -> None:
+def validate_new(body: Mapping[str, Any]) -> None:
     """Whether a batch export may be created.
 
     Raises:
@@ -57,7 +57,7 @@ def check_new(body: Mapping[str, Any]) -> None:
             "Destination type 'S3' can no longer be created. Use 'AwsS3' or 'S3Compatible'.",
             "destination__type",
         )
-    if kind not in _INTEGRATED | _OTHERS:
+    if kind not in _INTEGRATION_TYPES | _OTHER_TYPES:
         raise invalid(f'"{kind}" is not a valid choice.', "destination__type", "invalid_choice")
     config = as_object(destination.get("config"))
     _check_destination(str(kind), destination, config)
@@ -68,20 +68,20 @@ def check_new(body: Mapping[str, Any]) -> None:
         raise invalid("HTTP batch exports only support the events model")
 
 
-def check_update(held: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+def validate_update(current: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     """Whether a batch export may be changed so.
 
     Raises:
         Problem: It may not.
     """
-    model = held.get("model") or "events"
+    model = current.get("model") or "events"
     if body.get("model") not in (None, "", model):
         raise invalid(
             "Changing models is not supported. Create a new batch export instead.", "model"
         )
     if "destination" in body:
         destination = as_object(body["destination"])
-        own = as_object(held.get("destination"))
+        own = as_object(current.get("destination"))
         kind = own.get("type")
         if destination.get("type", kind) != kind:
             raise invalid(
@@ -91,25 +91,25 @@ def check_update(held: Mapping[str, Any], body: Mapping[str, Any]) -> None:
             )
         if "integration_id" in destination and destination["integration_id"] is None:
             _check_destination(str(kind), destination, as_object(own.get("config")))
-    _check_schedule({**held, **body}, body)
+    _check_schedule({**current, **body}, body)
     _check_model(str(model), {**body})
 
 
 def _check_destination(
     kind: str, destination: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
-    if kind in _INTEGRATED:
+    if kind in _INTEGRATION_TYPES:
         given = destination.get("integration_id", destination.get("integration"))
         if given is None:
             raise invalid(f"Integration is required for {kind} batch exports", "destination")
-    missing = [name for name in _NEEDED.get(kind, ()) if name not in config]
+    missing = [name for name in _REQUIRED_CONFIG.get(kind, ()) if name not in config]
     if missing:
         raise invalid(
             f"Configuration missing required field: '{missing[0]}'", "destination__config"
         )
     empty = [
         name
-        for name in _NEEDED.get(kind, ())
+        for name in _REQUIRED_CONFIG.get(kind, ())
         if isinstance(config[name], str) and not config[name].strip()
     ]
     if empty:
@@ -120,7 +120,7 @@ def _check_destination(
 
 def _check_schedule(whole: Mapping[str, Any], sent: Mapping[str, Any] | None = None) -> None:
     given, interval = (whole if sent is None else sent), whole["interval"]
-    if interval not in LENGTHS:
+    if interval not in INTERVALS:
         raise invalid(f'"{interval}" is not a valid choice.', "interval", "invalid_choice")
     day, hour = given.get("offset_day"), given.get("offset_hour")
     if day is not None and interval != "week":
@@ -143,23 +143,23 @@ def _check_model(model: str, body: Mapping[str, Any]) -> None:
             raise invalid(f"'{name}' is only supported for '{only}' not '{model}' model", name)
 
 
-def merged(held: Any, given: Any) -> Any:
+def deep_merge(current: Any, changes: Any) -> Any:
     """A configuration with changes, which go as deep as they say."""
-    if not isinstance(held, Mapping) or not isinstance(given, Mapping):
-        return given
-    out = dict(as_object(held))
-    for name, value in as_object(given).items():
-        out[name] = merged(out.get(name), value)
+    if not isinstance(current, Mapping) or not isinstance(changes, Mapping):
+        return changes
+    out = dict(as_object(current))
+    for name, value in as_object(changes).items():
+        out[name] = deep_merge(out.get(name), value)
     return out
 
 
-def edge_of(text: Any, rhythm: ExportInterval) -> datetime:
+def parse_boundary(text: Any, export_interval: ExportInterval) -> datetime:
     """A backfill's beginning or end, as its interval wants it written.
 
     Raises:
         Problem: It is written in another way.
     """
-    if not rhythm.dated:
+    if not export_interval.is_calendar_based:
         try:
             moment = datetime.fromisoformat(str(text))
         except ValueError:
@@ -169,13 +169,13 @@ def edge_of(text: Any, rhythm: ExportInterval) -> datetime:
         return moment
     day = _day(str(text))
     weekday = day.isoweekday() % 7
-    if rhythm.interval == "week" and weekday != rhythm.offset_day:
+    if export_interval.interval == "week" and weekday != export_interval.offset_day:
         raise invalid(
             f"Input {text} is not on the correct day of the week for this batch export. "
             f"{text} is a {WEEKDAYS[weekday]} but this batch export is configured to run "
-            f"weekly on {WEEKDAYS[rhythm.offset_day]}."
+            f"weekly on {WEEKDAYS[export_interval.offset_day]}."
         )
-    return rhythm.begins(day)
+    return export_interval.start_of(day)
 
 
 def _day(text: str) -> date:

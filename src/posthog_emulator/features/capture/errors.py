@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Refusal", "oversize", "undecodable", "unparsable"]
+__all__ = ["CaptureError", "decode_error", "parse_error", "too_large_error"]
 
 
-class Refusal(Exception):
+class CaptureError(Exception):
     """A request that is turned away.
 
     Attributes:
@@ -19,16 +19,16 @@ class Refusal(Exception):
         self.text = text
 
 
-def undecodable(why: str) -> Refusal:
+def decode_error(why: str) -> CaptureError:
     """The bytes are not what they should be."""
-    return Refusal(400, f"failed to decode request: {why}")
+    return CaptureError(400, f"failed to decode request: {why}")
 
 
-def unparsable(why: object) -> Refusal:
+def parse_error(why: object) -> CaptureError:
     """The text is no event."""
-    return Refusal(400, f"failed to parse request: {why}")
+    return CaptureError(400, f"failed to parse request: {why}")
 
 
-def oversize(limit: int) -> Refusal:
+def too_large_error(limit: int) -> CaptureError:
     """The body is too long, as sent or unpacked."""
-    return Refusal(413, f"maximum event size exceeded: payload is over {limit} bytes")
+    return CaptureError(413, f"maximum event size exceeded: payload is over {limit} bytes")

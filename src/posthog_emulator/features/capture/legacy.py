@@ -10,9 +10,9 @@ from pydantic_core import to_json
 
 from posthog_emulator.http.messages import Answer, Request, text_answer
 
-from .errors import Refusal, oversize
-from .parsing import Batch, project_of, read_batch, shape_problem
-from .payload import payload
+from .errors import CaptureError, too_large_error
+from .parsing import Batch, project_id_for_token, read_batch, token_error
+from .payload import read_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES", "exceeds_quota"]
 
-_SURVEYS = frozenset({"survey sent", "survey shown", "survey dismissed"})
+_SURVEY_EVENTS = frozenset({"survey sent", "survey shown", "survey dismissed"})
 
 
-def exceeds_quota(event: str, limited: Collection[str]) -> bool:
+def exceeds_quota(event: str, exhausted: Collection[str]) -> bool:
     """Whether an event counts against something that is used up.
 
     Args:
@@ -32,25 +32,29 @@ def exceeds_quota(event: str, limited: Collection[str]) -> bool:
         limited: What is used up: `events`, `exceptions`, `surveys`, `llm_events`.
     """
     if event == "$exception":
-        return "exceptions" in limited
+        return "exceptions" in exhausted
     if event.startswith("$ai_"):
-        return "llm_events" in limited
-    return event in _SURVEYS and "surveys" in limited
+        return "llm_events" in exhausted
+    return event in _SURVEY_EVENTS and "surveys" in exhausted
 
 
 _MEBIBYTE = 1 << 20
-_SINGLE, _BATCH, _REPLAY = 2 * _MEBIBYTE, 20 * _MEBIBYTE, 25 * _MEBIBYTE
-_MESSAGE = 1_000_000
+_MAX_EVENT_BYTES, _MAX_BATCH_BYTES, _MAX_REPLAY_BYTES = (
+    2 * _MEBIBYTE,
+    20 * _MEBIBYTE,
+    25 * _MEBIBYTE,
+)
+_MAX_MESSAGE_BYTES = 1_000_000
 _OK = b'{"status":"Ok"}'
-_OVER = b'{"status":"Ok","quota_limited":["recordings"]}'
+_OK_RECORDINGS_OVER_QUOTA = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
 def _capture(world: EmulatorState, request: Request, *, limit: int) -> Answer:
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _take(world, request, limit)
-    except Refusal as refusal:
+        _ingest(world, request, limit)
+    except CaptureError as refusal:
         return text_answer(refusal.status, refusal.text)
     if request.value("beacon") == "1":
         return Answer(204)
@@ -62,37 +66,37 @@ def _replay(world: EmulatorState, request: Request) -> Answer:
     if request.method not in {"GET", "POST"}:
         return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _read(world, request, _REPLAY)
-    except Refusal as refusal:
+        _parse_request(world, request, _MAX_REPLAY_BYTES)
+    except CaptureError as refusal:
         return text_answer(refusal.status, refusal.text)
     if request.value("beacon") == "1":
         return Answer(204)
     over = "recordings" in world.settings.quota_limited
-    return Answer(200, _OVER if over else _OK)
+    return Answer(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
 
-def _read(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
+def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
     sent = request.value("_") or ""
-    value, size = payload(request, limit)
+    value, size = read_payload(request, limit)
     batch = read_batch(
         value,
         now=world.events.now(),
-        uuid=world.events.uuid,
+        uuid=world.events.new_uuid,
         sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
         engage=request.path.rstrip("/") == "/engage",
     )
-    problem = shape_problem(batch.token)
+    problem = token_error(batch.token)
     if problem is not None:
-        raise Refusal(401, f"API key is not valid: {problem}")
+        raise CaptureError(401, f"API key is not valid: {problem}")
     return batch, size
 
 
-def _take(world: EmulatorState, request: Request, limit: int) -> None:
-    batch, size = _read(world, request, limit)
-    if size > _MESSAGE:
+def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
+    batch, size = _parse_request(world, request, limit)
+    if size > _MAX_MESSAGE_BYTES:
         _check_sizes(batch)
     limited = world.settings.quota_limited
-    project = project_of(world, batch.token)
+    project = project_id_for_token(world, batch.token)
     if project is None or "events" in limited:
         # Nobody is told: the answer to events that go nowhere is the same.
         return
@@ -107,21 +111,21 @@ def _take(world: EmulatorState, request: Request, limit: int) -> None:
 def _check_sizes(batch: Batch) -> None:
     """An event has to fit into one message of the queue behind."""
     for event in batch.events:
-        if len(to_json(event.properties)) > _MESSAGE:
-            raise oversize(_MESSAGE)
+        if len(to_json(event.properties)) > _MAX_MESSAGE_BYTES:
+            raise too_large_error(_MAX_MESSAGE_BYTES)
 
 
-_single = partial(_capture, limit=_SINGLE)
-_batch = partial(_capture, limit=_BATCH)
+_capture_event = partial(_capture, limit=_MAX_EVENT_BYTES)
+_capture_batch = partial(_capture, limit=_MAX_BATCH_BYTES)
 
 ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
-    "/batch": _batch,
-    "/capture": _single,
-    "/e": _single,
-    "/engage": _single,
-    "/i/v0/ai/batch": _batch,
-    "/i/v0/e": _single,
+    "/batch": _capture_batch,
+    "/capture": _capture_event,
+    "/e": _capture_event,
+    "/engage": _capture_event,
+    "/i/v0/ai/batch": _capture_batch,
+    "/i/v0/e": _capture_event,
     "/s": _replay,
-    "/track": _single,
+    "/track": _capture_event,
 }
 """By path, without the slash at its end."""

@@ -15,17 +15,17 @@ from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.state import PROJECTS
 from posthog_emulator.timestamps import parsed
 
-from .errors import Refusal, unparsable
+from .errors import CaptureError, parse_error
 
 if TYPE_CHECKING:
     from posthog_emulator.state import EmulatorState
 
-__all__ = ["FUTURE", "Batch", "project_of", "read_batch", "shape_problem"]
+__all__ = ["MAX_FUTURE", "Batch", "project_id_for_token", "read_batch", "token_error"]
 
 _MAX_TOKEN_LENGTH = 64
 
 
-def shape_problem(token: str) -> str | None:
+def token_error(token: str) -> str | None:
     """What is wrong with the look of a token; None if nothing is."""
     if not token:
         return "empty"
@@ -38,7 +38,7 @@ def shape_problem(token: str) -> str | None:
     return "personal_api_key" if token.startswith("phx_") else None
 
 
-def project_of(world: EmulatorState, token: str) -> int | None:
+def project_id_for_token(world: EmulatorState, token: str) -> int | None:
     """The project with a token; None where nobody has it."""
     for row in world.store.bucket(PROJECTS):
         held: Any = row.data.get("api_token")
@@ -48,7 +48,7 @@ def project_of(world: EmulatorState, token: str) -> int | None:
 
 
 _MAX_NAME_LENGTH = 200
-FUTURE = 23 * 3_600_000_000
+MAX_FUTURE = 23 * 3_600_000_000
 """How far ahead of the server's clock an event may be; what is further is put at now."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -88,20 +88,20 @@ def read_batch(
     elif is_object(value):
         if "batch" in value:
             raw = value["batch"]
-            token = _token(value)
+            token = _find_token(value)
         if isinstance(value.get("sent_at"), str):
             sent_at = parsed(value["sent_at"])
     if not is_array(raw):
-        raise unparsable("invalid type: batch must be a sequence")
+        raise parse_error("invalid type: batch must be a sequence")
     if not raw:
-        raise Refusal(400, "request holds no event")
+        raise CaptureError(400, "request holds no event")
     if token is None:
         token = _shared_token(raw)
     skew = 0 if sent_at is None else now - sent_at
-    return Batch(token, [_event(one, now, skew, uuid, engage=engage) for one in raw])
+    return Batch(token, [_parse_event(one, now, skew, uuid, engage=engage) for one in raw])
 
 
-def _token(holder: dict[str, Any]) -> str | None:
+def _find_token(holder: dict[str, Any]) -> str | None:
     for name in ("token", "api_key", "$token"):
         found = holder.get(name)
         if isinstance(found, str):
@@ -113,31 +113,33 @@ def _shared_token(events: list[Any]) -> str:
     tokens: set[str] = set()
     for event in events:
         if not is_object(event):
-            raise unparsable("data did not match any form of event")
-        token = _token(event)
+            raise parse_error("data did not match any form of event")
+        token = _find_token(event)
         if token is None:
-            token = _token(as_object(event.get("properties")))
+            token = _find_token(as_object(event.get("properties")))
         if token is None:
-            raise Refusal(401, "event submitted without an api_key")
+            raise CaptureError(401, "event submitted without an api_key")
         tokens.add(token)
     if len(tokens) > 1:
-        raise Refusal(401, "batch submitted with inconsistent api_key values")
+        raise CaptureError(401, "batch submitted with inconsistent api_key values")
     return tokens.pop()
 
 
-def _event(raw: Any, now: int, skew: int, make_uuid: Callable[[], str], *, engage: bool) -> Event:
+def _parse_event(
+    raw: Any, now: int, skew: int, make_uuid: Callable[[], str], *, engage: bool
+) -> Event:
     if not is_object(raw):
-        raise unparsable("data did not match any form of event")
+        raise parse_error("data did not match any form of event")
     name = "$identify" if engage else raw.get("event")
     if not isinstance(name, str):
-        raise unparsable("missing field `event`")
+        raise parse_error("missing field `event`")
     if not name:
-        raise Refusal(400, "event submitted with an empty event name")
+        raise CaptureError(400, "event submitted with an empty event name")
     properties: Any = raw.get("properties")
     if properties is None:
         properties = {}
     elif not is_object(properties):
-        raise unparsable("invalid type: properties must be a map")
+        raise parse_error("invalid type: properties must be a map")
     distinct_id = raw.get("distinct_id")
     if type(distinct_id) is not str or not distinct_id:
         distinct_id = _distinct_id(raw, properties)
@@ -145,14 +147,14 @@ def _event(raw: Any, now: int, skew: int, make_uuid: Callable[[], str], *, engag
     if uuid is None or uuid == "":
         uuid = make_uuid()
     elif type(uuid) is not str or not _UUID.fullmatch(uuid):
-        uuid = _uuid(uuid)
+        uuid = _parse_uuid(uuid)
     for field in ("$set", "$set_once"):
         if field in raw and is_object(raw[field]):
             properties[field] = {**as_object(properties.get(field)), **raw[field]}
     return Event(
         name[:_MAX_NAME_LENGTH],
         distinct_id[:_MAX_NAME_LENGTH],
-        _timestamp(raw, properties, now, skew),
+        _event_timestamp(raw, properties, now, skew),
         uuid,
         properties,
         properties.get("$process_person_profile") is not False,
@@ -164,21 +166,21 @@ def _distinct_id(raw: dict[str, Any], properties: dict[str, Any]) -> str:
     if found is None:
         found = properties.get("distinct_id", properties.get("$distinct_id"))
     if found is None:
-        raise Refusal(400, "event submitted without a distinct_id")
+        raise CaptureError(400, "event submitted without a distinct_id")
     text = found if isinstance(found, str) else to_json(found).decode()
     if not text:
-        raise Refusal(400, "event submitted with an empty distinct_id")
+        raise CaptureError(400, "event submitted with an empty distinct_id")
     return text
 
 
-def _uuid(value: Any) -> str:
+def _parse_uuid(value: Any) -> str:
     try:
         return str(UUID(value))
     except (ValueError, AttributeError, TypeError):
-        raise unparsable("invalid uuid") from None
+        raise parse_error("invalid uuid") from None
 
 
-def _timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, skew: int) -> int:
+def _event_timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, skew: int) -> int:
     given = raw.get("timestamp")
     at: int | None = None
     if isinstance(given, str):
@@ -188,4 +190,4 @@ def _timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, skew: 
     if at is None:
         offset = raw.get("offset")
         at = now - int(offset * 1000) if isinstance(offset, int | float) else now
-    return at if at <= now + FUTURE else now
+    return at if at <= now + MAX_FUTURE else now

@@ -10,29 +10,29 @@ from uuid import UUID
 
 from pydantic_core import from_json, to_json
 
-from posthog_emulator.event_store.ingest import Event, is_illegal
+from posthog_emulator.event_store.ingest import Event, is_illegal_distinct_id
 from posthog_emulator.http.messages import Answer, Request, json_answer
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
 from posthog_emulator.timestamps import micros
 
-from .errors import Refusal
+from .errors import CaptureError
 from .legacy import exceeds_quota
-from .parsing import FUTURE, project_of, shape_problem
-from .payload import inflated
+from .parsing import MAX_FUTURE, project_id_for_token, token_error
+from .payload import inflate
 
 __all__ = ["ROUTES"]
 
-_LIMIT = 20 << 20
-_MESSAGE = 1_000_000
-_LONGEST = 200
-_REQUIRED = (
+_MAX_BODY_BYTES = 20 << 20
+_MAX_MESSAGE_BYTES = 1_000_000
+_MAX_NAME_LENGTH = 200
+_REQUIRED_HEADERS = (
     "posthog-sdk-info", "posthog-attempt", "posthog-request-id", "posthog-request-timestamp",
     "content-type", "user-agent",
 )  # fmt: skip
 _BEARER = re.compile(r"^Bearer\s+(\S+)\s*$", re.IGNORECASE)
-_FLAGS = ("cookieless_mode", "disable_skew_correction", "process_person_profile")
-_MOVED = {"cookieless_mode": "$cookieless_mode", "product_tour_id": "$product_tour_id"}
+_BOOLEAN_OPTIONS = ("cookieless_mode", "disable_skew_correction", "process_person_profile")
+_OPTION_PROPERTIES = {"cookieless_mode": "$cookieless_mode", "product_tour_id": "$product_tour_id"}
 
 
 class _CaptureError(Exception):
@@ -52,7 +52,7 @@ class _CaptureError(Exception):
         return json_answer(self.status, body, after)
 
 
-class EventDropped(Exception):
+class _EventDropped(Exception):
     """One event is not taken in; the message says why."""
 
 
@@ -60,34 +60,37 @@ def _capture(world: EmulatorState, request: Request) -> Answer:
     if request.method != "POST":
         return Answer(405, headers=[("Allow", "POST")])
     try:
-        results = _take(world, request)
+        results = _ingest(world, request)
     except _CaptureError as refused:
         return refused.answer()
     again = any(result["result"] == "retry" for result in results.values())
     return json_answer(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
-def _take(world: EmulatorState, request: Request) -> dict[str, Any]:
-    token, sent = _token(request), _sent(request)
-    content = _content(request)
-    batch = _batch(content)
+def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
+    token, sent = _token(request), _sent_at(request)
+    content = _read_body(request)
+    batch = _parse_batch(content)
     limited = world.settings.quota_limited
     if "events" in limited:
         raise _CaptureError(429, "billing_limit_exceeded", "The billing limit was exceeded.")
     store = world.events
     now = store.now()
-    library = _library(request)
+    library = _sdk_properties(request)
     results: dict[str, Any] = {}
     events: list[Event] = []
     for uuid, raw in batch:
         try:
-            event = _event(uuid, raw, now, now - sent)
+            event = _parse_event(uuid, raw, now, now - sent)
             event.properties.update(library)
-            if len(content) > _MESSAGE and len(to_json(event.properties)) > _MESSAGE:
-                raise EventDropped("event_too_big")
+            if (
+                len(content) > _MAX_MESSAGE_BYTES
+                and len(to_json(event.properties)) > _MAX_MESSAGE_BYTES
+            ):
+                raise _EventDropped("event_too_big")
             if exceeds_quota(event.event, limited):
-                raise EventDropped("billing_limit_exceeded")
-        except EventDropped as dropped:
+                raise _EventDropped("billing_limit_exceeded")
+        except _EventDropped as dropped:
             results[uuid] = {"result": "drop", "details": str(dropped)}
             continue
         if world.settings.losing > 0:
@@ -96,15 +99,15 @@ def _take(world: EmulatorState, request: Request) -> dict[str, Any]:
             continue
         events.append(event)
         results[uuid] = {"result": "ok"}
-        if is_illegal(event.distinct_id):
+        if is_illegal_distinct_id(event.distinct_id):
             results[uuid] = {"result": "warning", "details": "person_processing_disabled"}
-    project = project_of(world, token)
+    project = project_id_for_token(world, token)
     if project is not None and events:
         store.ingest(project, events, captured=True)
     return results
 
 
-def _library(request: Request) -> dict[str, str]:
+def _sdk_properties(request: Request) -> dict[str, str]:
     """The SDK's name and version, which the server puts on every event."""
     name, _, version = request.headers["posthog-sdk-info"].partition("/")
     return {"$lib": name, "$lib_version": version}
@@ -114,20 +117,20 @@ def _token(request: Request) -> str:
     found = _BEARER.match(request.headers.get("authorization", ""))
     if found is None:
         raise _CaptureError(401, "invalid_api_token", "A project token is needed: Bearer phc_...")
-    problem = shape_problem(found[1])
+    problem = token_error(found[1])
     if problem is not None:
         raise _CaptureError(401, "invalid_api_token", f"The project token is not valid: {problem}")
     return found[1]
 
 
-def _sent(request: Request) -> int:
+def _sent_at(request: Request) -> int:
     """The client's clock; every header it must come with is checked."""
-    missing = [name for name in _REQUIRED if not request.headers.get(name)]
+    missing = [name for name in _REQUIRED_HEADERS if not request.headers.get(name)]
     if missing:
         raise _CaptureError(
             400, "missing_required_headers", f"missing headers: {', '.join(missing)}"
         )
-    sent = _zoned(request.headers["posthog-request-timestamp"])
+    sent = _parse_rfc3339(request.headers["posthog-request-timestamp"])
     if sent is None:
         text = "PostHog-Request-Timestamp is no RFC 3339 timestamp"
         raise _CaptureError(400, "invalid_header_value", text)
@@ -136,27 +139,27 @@ def _sent(request: Request) -> int:
     return sent
 
 
-def _content(request: Request) -> bytes:
+def _read_body(request: Request) -> bytes:
     if not request.headers["content-type"].lower().startswith("application/json"):
         raise _CaptureError(415, "unsupported_media_type", "Content-Type must be application/json")
     content, packing = request.content, request.headers.get("content-encoding", "").lower()
     try:
         if packing == "gzip":
-            content = inflated(content, 31, _LIMIT)
+            content = inflate(content, 31, _MAX_BODY_BYTES)
         elif packing == "deflate":
-            content = inflated(content, 15, _LIMIT)
+            content = inflate(content, 15, _MAX_BODY_BYTES)
         elif packing not in {"", "identity"}:
             text = f"The emulator does not unpack Content-Encoding {packing!r}"
             raise _CaptureError(415, "unsupported_content_encoding", text)
-    except Refusal as refusal:
+    except CaptureError as refusal:
         tag = "payload_too_large" if refusal.status == 413 else "invalid_payload"
         raise _CaptureError(refusal.status, tag, refusal.text) from None
-    if len(content) > _LIMIT:
-        raise _CaptureError(413, "payload_too_large", f"the body is over {_LIMIT} bytes")
+    if len(content) > _MAX_BODY_BYTES:
+        raise _CaptureError(413, "payload_too_large", f"the body is over {_MAX_BODY_BYTES} bytes")
     return content
 
 
-def _batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
+def _parse_batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
     """The events by their UUIDs."""
     try:
         body = from_json(content, allow_inf_nan=False)
@@ -165,7 +168,7 @@ def _batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
     events = body.get("batch") if is_object(body) else None
     if not is_object(body) or not is_array(events):
         raise _CaptureError(400, "invalid_payload", "the body must be an object with a batch")
-    if _zoned(body.get("created_at")) is None:
+    if _parse_rfc3339(body.get("created_at")) is None:
         raise _CaptureError(400, "invalid_payload", "created_at must be an RFC 3339 timestamp")
     if not events:
         raise _CaptureError(400, "empty_batch", "the batch holds no event")
@@ -173,14 +176,14 @@ def _batch(content: bytes) -> list[tuple[str, dict[str, Any]]]:
     for event in events:
         if not is_object(event):
             raise _CaptureError(400, "invalid_payload", "an event must be an object")
-        uuid = _uuid(event.get("uuid"))
+        uuid = _parse_uuid(event.get("uuid"))
         if uuid in found:
             raise _CaptureError(400, "duplicate_event_uuid", f"two events have the uuid {uuid}")
         found[uuid] = event
     return list(found.items())
 
 
-def _uuid(value: Any) -> str:
+def _parse_uuid(value: Any) -> str:
     if value is None or value == "":
         raise _CaptureError(400, "missing_event_uuid", "an event has no uuid")
     try:
@@ -189,28 +192,28 @@ def _uuid(value: Any) -> str:
         raise _CaptureError(400, "invalid_event_uuid", "an event's uuid is none") from None
 
 
-def _event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
+def _parse_event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
     name, distinct_id = raw.get("event"), raw.get("distinct_id")
     if not isinstance(name, str) or not name:
-        raise EventDropped("missing_event_name")
-    if len(name) > _LONGEST:
-        raise EventDropped("event_name_too_long")
+        raise _EventDropped("missing_event_name")
+    if len(name) > _MAX_NAME_LENGTH:
+        raise _EventDropped("event_name_too_long")
     if not isinstance(distinct_id, str) or not distinct_id:
-        raise EventDropped("missing_distinct_id")
-    if len(distinct_id) > _LONGEST:
-        raise EventDropped("distinct_id_too_large")
-    at = _zoned(raw.get("timestamp"))
+        raise _EventDropped("missing_distinct_id")
+    if len(distinct_id) > _MAX_NAME_LENGTH:
+        raise _EventDropped("distinct_id_too_large")
+    at = _parse_rfc3339(raw.get("timestamp"))
     if at is None:
-        raise EventDropped("invalid_event_timestamp")
+        raise _EventDropped("invalid_event_timestamp")
     given: Any = raw.get("properties", {})
     if not is_object(given):
-        raise EventDropped("malformed_event_properties")
-    options = _options(raw.get("options"))
+        raise _EventDropped("malformed_event_properties")
+    options = _parse_options(raw.get("options"))
     properties = dict(given)
     for field in ("session_id", "window_id"):
         if isinstance(raw.get(field), str):
             properties[f"${field}"] = raw[field]
-    for option, field in _MOVED.items():
+    for option, field in _OPTION_PROPERTIES.items():
         if options.get(option) is not None:
             properties[field] = options[option]
     personal = options.get("process_person_profile")
@@ -219,30 +222,30 @@ def _event(uuid: str, raw: dict[str, Any], now: int, skew: int) -> Event:
     if not options.get("disable_skew_correction"):
         at += skew
     return Event(
-        name, distinct_id, at if at <= now + FUTURE else now, uuid, properties,
+        name, distinct_id, at if at <= now + MAX_FUTURE else now, uuid, properties,
         properties.get("$process_person_profile") is not False,
     )  # fmt: skip
 
 
-def _options(given: Any) -> dict[str, Any]:
+def _parse_options(given: Any) -> dict[str, Any]:
     """The options, their flags as booleans whatever they were written as."""
     if given is None:
         return {}
     if not is_object(given):
-        raise EventDropped("invalid_options")
+        raise _EventDropped("invalid_options")
     options = dict(given)
-    for name in _FLAGS:
+    for name in _BOOLEAN_OPTIONS:
         value = options.get(name)
         if isinstance(value, str) and value.lower() in {"true", "false"}:
             options[name] = value.lower() == "true"
         elif value in (0, 1):
             options[name] = bool(value)
         elif value is not None:
-            raise EventDropped("invalid_options")
+            raise _EventDropped("invalid_options")
     return options
 
 
-def _zoned(text: Any) -> int | None:
+def _parse_rfc3339(text: Any) -> int | None:
     """The microseconds of an RFC 3339 text, which names its zone."""
     if not isinstance(text, str):
         return None

@@ -10,42 +10,49 @@ from typing import Any, Final
 
 from posthog_emulator.features.query.filters import bound
 from posthog_emulator.features.query.properties import Values, property_tests, written
-from posthog_emulator.features.query.runner import Session, run_hogql
+from posthog_emulator.features.query.runner import QuerySession, run_hogql
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.objects.store import Row
 from posthog_emulator.state import EmulatorState, fill
 
-__all__ = ["Known", "behaves", "cohorts_of", "is_dynamic", "renew"]
+__all__ = ["ProjectCohorts", "is_behavioral", "is_dynamic", "project_cohorts", "recalculate"]
 
 _COHORTS: Final = "/api/projects/{}/cohorts/"
-_AGE: Final = timedelta(days=1)
+_MAX_AGE: Final = timedelta(days=1)
 """How long members are good for."""
-_MOST: Final = 100_000_000
-_COUNTS: Final = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "exact": "=", "eq": "="}
-_BEHAVIOUR: Final = frozenset(
+_MAX_MEMBERS: Final = 100_000_000
+_COUNT_OPERATORS: Final = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "exact": "=", "eq": "="}
+_BEHAVIORAL_FIELDS: Final = frozenset(
     {"type", "key", "value", "event_type", "time_value", "time_interval", "explicit_datetime",
      "operator", "operator_value", "event_filters", "negation", "bytecode", "bytecode_error",
      "conditionHash"}
 )  # fmt: skip
-_UNITS: Final = {"minute": "M", "hour": "h", "day": "d", "week": "w", "month": "m", "year": "y"}
+_INTERVAL_UNITS: Final = {
+    "minute": "M",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+    "month": "m",
+    "year": "y",
+}
 
 
 @dataclass(slots=True)
-class Known:
+class ProjectCohorts:
     """What is known of the cohorts of one project."""
 
     names: dict[int, str] = field(default_factory=dict[int, str])
     """By number."""
-    problems: dict[int, str] = field(default_factory=dict[int, str])
+    errors: dict[int, str] = field(default_factory=dict[int, str])
     """Why a cohort's members cannot be found."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    rule: str
-    at: datetime
-    problem: str | None = None
+class _Calculation:
+    definition: str
+    calculated_at: datetime
+    error: str | None = None
 
 
 def is_dynamic(row: Row) -> bool:
@@ -53,21 +60,21 @@ def is_dynamic(row: Row) -> bool:
     return not row.data.get("is_static")
 
 
-def cohorts_of(world: EmulatorState, team: str) -> Known:
+def project_cohorts(world: EmulatorState, team: str) -> ProjectCohorts:
     """The cohorts of a project, with what is known of them by now."""
     found = _membership_cache(world)
-    known = Known()
-    for row in _rows(world, team):
+    known = ProjectCohorts()
+    for row in _cohort_rows(world, team):
         number = int(row.key)
         known.names[number] = str(row.data.get("name"))
         held = found.get((team, number))
-        if held is not None and held.problem is not None:
-            known.problems[number] = held.problem
+        if held is not None and held.error is not None:
+            known.errors[number] = held.error
     return known
 
 
-def renew(
-    world: EmulatorState, team: str, *, all: bool = False, only: Iterable[Row] | None = None
+def recalculate(
+    world: EmulatorState, team: str, *, force: bool = False, rows: Iterable[Row] | None = None
 ) -> None:
     """Find the members of the cohorts that were changed, or found long ago.
 
@@ -87,9 +94,9 @@ def renew(
             return
         if number in under_way:
             raise invalid(f"Cohort {number} depends on itself.")
-        rule, held = _rule(row), found.get((team, number))
-        fresh = held is not None and timedelta(0) <= now - held.at < _AGE
-        if held is not None and fresh and held.rule == rule and not all:
+        rule, held = _definition(row), found.get((team, number))
+        fresh = held is not None and timedelta(0) <= now - held.calculated_at < _MAX_AGE
+        if held is not None and fresh and held.definition == rule and not force:
             done.add(number)
             return
         under_way.append(number)
@@ -98,40 +105,40 @@ def renew(
         finally:
             under_way.pop()
         done.add(number)
-        found[team, number] = _Found(rule, now, problem)
+        found[team, number] = _Calculation(rule, now, problem)
 
     done = set[int]()
-    for row in _rows(world, team) if only is None else only:
+    for row in _cohort_rows(world, team) if rows is None else rows:
         if row.key.isdigit():
             find(int(row.key))
 
 
-def _rows(world: EmulatorState, team: str) -> list[Row]:
+def _cohort_rows(world: EmulatorState, team: str) -> list[Row]:
     bucket = world.store.bucket(fill(_COHORTS, [team]))
     return [row for row in bucket if row.key.isdigit() and not row.deleted]
 
 
-def _membership_cache(world: EmulatorState) -> dict[tuple[str, int], _Found]:
-    notes: dict[tuple[str, int], _Found] = world.notes.setdefault("cohorts", {})
+def _membership_cache(world: EmulatorState) -> dict[tuple[str, int], _Calculation]:
+    notes: dict[tuple[str, int], _Calculation] = world.notes.setdefault("cohorts", {})
     return notes
 
 
-def _rule(row: Row) -> str:
+def _definition(row: Row) -> str:
     parts = [row.data.get(name) for name in ("filters", "groups", "query")]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _calculate(
-    world: EmulatorState, team: str, row: Row, find: Callable[[int], None]
+    world: EmulatorState, team: str, row: Row, recalculate_other: Callable[[int], None]
 ) -> str | None:
     """Find a cohort's members, those of cohorts it depends on first; gives what went wrong."""
     number, now = int(row.key), world.settings.clock().astimezone(UTC)
     problem: str | None = None
     uuids = list[str]()
     try:
-        for other in _others(row.data.get("filters")):
-            find(other)
-        uuids = _members(world, team, row, now)
+        for other in _referenced_cohorts(row.data.get("filters")):
+            recalculate_other(other)
+        uuids = _query_members(world, team, row, now)
     except ApiError as error:
         problem = f"{row.data.get('name') or number}: {error.detail}"
     world.events.write(
@@ -152,7 +159,7 @@ def _calculate(
     return problem
 
 
-def _members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[str]:
+def _query_members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[str]:
     if row.data.get("query"):
         raise invalid("The emulator does not compute cohorts of a query.")
     rule = as_object(row.data.get("filters")).get("properties")
@@ -160,18 +167,20 @@ def _members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[s
         if row.data.get("groups"):
             raise invalid("The emulator does not compute cohorts of groups; give it filters.")
         return []
-    values, known = Values(), cohorts_of(world, team)
-    test = _test(as_object(rule), values, now)
-    session = Session(
+    values, known = Values(), project_cohorts(world, team)
+    test = _condition(as_object(rule), values, now)
+    session = QuerySession(
         team_id=int(team),
         now=now,
         store=lambda: world.events,
         cohorts=known.names,
-        cohort_problems=known.problems,
-        canned=[],
+        cohort_errors=known.errors,
+        stubs=[],
     )
-    sql = f"SELECT id FROM persons WHERE {test} LIMIT {_MOST}"  # noqa: S608
-    found: list[list[str]] = json.loads(run_hogql(session, sql, values.known, most=_MOST).rows)
+    sql = f"SELECT id FROM persons WHERE {test} LIMIT {_MAX_MEMBERS}"  # noqa: S608
+    found: list[list[str]] = json.loads(
+        run_hogql(session, sql, values.known, max_rows=_MAX_MEMBERS).rows
+    )
     return [uuid for (uuid,) in found]
 
 
@@ -183,36 +192,36 @@ def _leaves(rule: Any) -> list[Mapping[str, Any]]:
     return [leaf for part in (inner if is_array(inner) else []) for leaf in _leaves(part)]
 
 
-def _others(filters: Any) -> list[int]:
+def _referenced_cohorts(filters: Any) -> list[int]:
     """The cohorts that a cohort's filters speak of."""
     leaves = _leaves(as_object(filters).get("properties"))
     named = [str(leaf.get("value")) for leaf in leaves if leaf.get("type") == "cohort"]
     return [int(value) for value in named if value.isdigit()]
 
 
-def behaves(filters: Any) -> bool:
+def is_behavioral(filters: Any) -> bool:
     """Whether a cohort's filters are about more than properties of persons, and cohorts."""
     leaves = _leaves(as_object(filters).get("properties"))
     return any(leaf.get("type") not in {"person", "cohort"} for leaf in leaves)
 
 
-def _test(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
+def _condition(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
     if "values" in rule and "key" not in rule:
         kind, inner = rule.get("type") or "AND", rule["values"]
         if kind not in {"AND", "OR"} or not is_array(inner):
             raise invalid(f"The emulator does not compute a group of filters of type {kind}.")
-        tests = [_test(as_object(part), values, now) for part in inner]
+        tests = [_condition(as_object(part), values, now) for part in inner]
         test = f"({f' {kind} '.join(tests)})" if tests else "true"
         return f"(NOT {test})" if rule.get("negation") else test
     if rule.get("type") == "behavioral":
-        return _behaviour(rule, values, now)
+        return _behavioral_condition(rule, values, now)
     return property_tests([rule], values, "persons")[0]
 
 
-def _behaviour(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
+def _behavioral_condition(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
     """The condition that a person did something, perhaps so many times."""
     kind = rule.get("value")
-    for name in sorted(rule.keys() - _BEHAVIOUR):
+    for name in sorted(rule.keys() - _BEHAVIORAL_FIELDS):
         if rule[name] is not None:
             raise invalid(f"The emulator does not compute `{name}` of behaviour in a cohort.")
     if kind not in {"performed_event", "performed_event_multiple"}:
@@ -221,23 +230,23 @@ def _behaviour(rule: Mapping[str, Any], values: Values, now: datetime) -> str:
         raise invalid(f"The emulator does not compute behaviour of {rule['event_type']}.")
     tests = [
         f"event = {values.add(str(rule.get('key')))}",
-        f"timestamp >= {values.add(written(_since(rule, now)))}",
+        f"timestamp >= {values.add(written(_earliest(rule, now)))}",
         f"timestamp <= {values.add(written(now))}",
         *property_tests(rule.get("event_filters"), values),
     ]
     sql = f"SELECT person_id FROM events WHERE {' AND '.join(tests)} GROUP BY person_id"  # noqa: S608
     if kind == "performed_event_multiple":
         operator, count = rule.get("operator") or "exact", rule.get("operator_value")
-        if operator not in _COUNTS or not str(count).isdigit():
+        if operator not in _COUNT_OPERATORS or not str(count).isdigit():
             raise invalid(f"The emulator does not compute behaviour {operator} {count!r} times.")
-        sql += f" HAVING count() {_COUNTS[operator]} {values.add(int(str(count)))}"
+        sql += f" HAVING count() {_COUNT_OPERATORS[operator]} {values.add(int(str(count)))}"
     return f"id {'NOT ' if rule.get('negation') else ''}IN ({sql})"
 
 
-def _since(rule: Mapping[str, Any], now: datetime) -> datetime:
+def _earliest(rule: Mapping[str, Any], now: datetime) -> datetime:
     if rule.get("explicit_datetime"):
         return bound(rule["explicit_datetime"], now)
-    unit, count = _UNITS.get(str(rule.get("time_interval"))), str(rule.get("time_value"))
+    unit, count = _INTERVAL_UNITS.get(str(rule.get("time_interval"))), str(rule.get("time_value"))
     if unit is None or not count.isdigit():
         raise invalid("Behaviour in a cohort needs a time_value and a time_interval.")
     return bound(f"-{count}{unit}", now)

@@ -12,7 +12,7 @@ from posthog_emulator.event_store.persons import Person
 from posthog_emulator.event_store.store import EventStore
 from posthog_emulator.features.persons.repository import PersonRepository
 from posthog_emulator.features.persons.serializers import (
-    COLUMNS,
+    EVENT_COLUMNS,
     event_row,
     group_row,
     member_row,
@@ -25,14 +25,14 @@ from posthog_emulator.timestamps import micros, parsed
 if TYPE_CHECKING:
     from posthog_emulator.state import EmulatorState
 
-__all__ = ["CohortMembers", "window"]
+__all__ = ["CohortMembers", "event_collection"]
 
-_PLACES = re.compile(r"/api/projects/(\d+)/(?:cohorts/(\d+)/)?(events|persons|groups)/")
+_PATHS = re.compile(r"/api/projects/(\d+)/(?:cohorts/(\d+)/)?(events|persons|groups)/")
 
 
-def window(world: EmulatorState, address: str) -> Bucket | None:
+def event_collection(world: EmulatorState, address: str) -> Bucket | None:
     """The bucket at an address, if the event store has what belongs there."""
-    match = _PLACES.fullmatch(address)
+    match = _PATHS.fullmatch(address)
     if match is None:
         return None
     project, cohort, name = match.groups()
@@ -42,7 +42,7 @@ def window(world: EmulatorState, address: str) -> Bucket | None:
     store, team_id = world.events, int(project)
     if cohort is not None:
         return CohortMembers(store, team_id, int(cohort)) if name == "persons" else None
-    return _WINDOWS[name](store, team_id)
+    return _COLLECTIONS[name](store, team_id)
 
 
 class _StoreCollection(Bucket):
@@ -53,7 +53,7 @@ class _StoreCollection(Bucket):
         self.store = store
         self.team_id = team_id
 
-    def moment(self, text: Any) -> int:
+    def timestamp(self, text: Any) -> int:
         """When something is said to have been; now, if nothing is said."""
         if text is None:
             return self.store.now()
@@ -66,7 +66,7 @@ class _StoreCollection(Bucket):
 class _Events(_StoreCollection):
     def __iter__(self) -> Iterator[Row]:
         rows = self.store.read(
-            f"SELECT {COLUMNS} FROM events WHERE team_id = ? ORDER BY rowid",  # noqa: S608
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? ORDER BY rowid",  # noqa: S608
             [self.team_id],
         )
         return (event_row(columns) for columns in rows)
@@ -77,7 +77,7 @@ class _Events(_StoreCollection):
         except ValueError:
             return None
         rows = self.store.read(
-            f"SELECT {COLUMNS} FROM events WHERE team_id = ? AND uuid = ?::UUID LIMIT 1",  # noqa: S608
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? AND uuid = ?::UUID LIMIT 1",  # noqa: S608
             [self.team_id, uuid],
         )
         return event_row(rows[0]) if rows else None
@@ -103,18 +103,18 @@ class _Events(_StoreCollection):
 
 class _Persons(_StoreCollection):
     @property
-    def desk(self) -> PersonRepository:
+    def repository(self) -> PersonRepository:
         return PersonRepository(self.store, self.team_id)
 
     def __iter__(self) -> Iterator[Row]:
-        return (person_row(person) for person in self.desk.everybody())
+        return (person_row(person) for person in self.repository.list_all())
 
     def find(self, value: str, key_field: str | None = None) -> Row | None:
         try:
             named = value if value.isascii() and value.isdigit() else str(UUID(value))
         except ValueError:
             return None
-        person = self.desk.find(named)
+        person = self.repository.find(named)
         return None if person is None else person_row(person)
 
     def put(self, row: Row) -> Row:
@@ -123,20 +123,20 @@ class _Persons(_StoreCollection):
         person = Person(
             int(data["id"]),
             str(UUID(str(data["uuid"]))),
-            self.moment(data.get("created_at")),
+            self.timestamp(data.get("created_at")),
             [str(one) for one in data.get("distinct_ids") or ()],
             dict(as_object(data.get("properties"))),
             identified=bool(data.get("is_identified")),
             name=data.get("name") or None,
-            last_seen_at=None if seen is None else self.moment(seen),
+            last_seen_at=None if seen is None else self.timestamp(seen),
         )
-        self.desk.put(person)
+        self.repository.put(person)
         return person_row(person)
 
     def remove(self, key: str) -> None:
-        person = self.desk.find(key)
+        person = self.repository.find(key)
         if person is not None:
-            self.desk.remove(person, events=False, keep=False)
+            self.repository.remove(person, delete_events=False, keep_person=False)
 
 
 class CohortMembers(_Persons):
@@ -152,28 +152,28 @@ class CohortMembers(_Persons):
             "ORDER BY rowid",
             [self.team_id, self.cohort_id],
         )
-        return (member_row(one) for one in self.desk.with_uuids(uuid for (uuid,) in rows))
+        return (member_row(one) for one in self.repository.find_by_uuids(uuid for (uuid,) in rows))
 
     def find(self, value: str, key_field: str | None = None) -> Row | None:
         return next((r for r in self if value in (r.key, r.data["uuid"])), None)
 
     def put(self, row: Row) -> Row:
         uuid = str(row.data["uuid"])
-        known = self.desk.with_uuids([uuid])
+        known = self.repository.find_by_uuids([uuid])
         if known:
             kept = member_row(known[0])
         else:
-            super().put(Row(row.key, {**row.data, "id": self.store.number()}, 0))
-            kept = member_row(self.desk.with_uuids([uuid])[0])
-        self.admit([uuid])
+            super().put(Row(row.key, {**row.data, "id": self.store.next_person_number()}, 0))
+            kept = member_row(self.repository.find_by_uuids([uuid])[0])
+        self.add([uuid])
         return kept
 
     def remove(self, key: str) -> None:
         found = self.find(key)
         if found is not None:
-            self.dismiss(found.data["uuid"])
+            self.discard(found.data["uuid"])
 
-    def admit(self, uuids: list[str]) -> None:
+    def add(self, uuids: list[str]) -> None:
         """Let persons in, each once."""
         self.store.write(
             "INSERT INTO cohort_people SELECT ?, ?, u FROM (SELECT DISTINCT unnest(?::UUID[]) AS u)"
@@ -182,7 +182,7 @@ class CohortMembers(_Persons):
             [self.team_id, self.cohort_id, uuids, self.team_id, self.cohort_id],
         )
 
-    def dismiss(self, uuid: str) -> None:
+    def discard(self, uuid: str) -> None:
         """Take a person out."""
         self.store.write(
             "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ? AND person_id = ?::UUID",
@@ -204,17 +204,17 @@ class _Groups(_StoreCollection):
         group = Group(
             int(data["group_type_index"]),
             str(data["group_key"]),
-            self.moment(data.get("created_at")),
+            self.timestamp(data.get("created_at")),
             dict(as_object(data.get("group_properties"))),
         )
         with self.store.lock:
             project = self.store.project(self.team_id)
             project.groups.put(group)
-            project.types.note("group", group.properties)
+            project.property_types.record("group", group.properties)
         return group_row(group, row.sequence)
 
 
-_WINDOWS: dict[str, type[_Events | _Persons | _Groups]] = {
+_COLLECTIONS: dict[str, type[_Events | _Persons | _Groups]] = {
     "events": _Events,
     "persons": _Persons,
     "groups": _Groups,

@@ -14,22 +14,22 @@ from posthog_emulator.rest.pagination import events_asked, paged
 from posthog_emulator.schema.validation import fits
 from posthog_emulator.state import Call
 
-from .property_filters import condition, conditions_of, pointer
+from .property_filters import filter_sql, json_pointer, parse_filters
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
     from posthog_emulator.features.persons.repository import PersonRepository
 
-__all__ = ["SPECIALS", "common_values"]
+__all__ = ["OPERATION_HANDLERS", "most_common_values"]
 
-_MOST = 25
+_MAX_VALUES = 25
 
 
-def common_values(
+def most_common_values(
     call: Call,
     table: str,
     key: str,
-    mentioned: str | None,
+    search: str | None,
     conditions: Sequence[str],
     values: Sequence[Any],
 ) -> list[dict[str, Any]]:
@@ -45,40 +45,40 @@ def common_values(
     """
     held = "json_extract_string(properties, ?)"
     where = " AND ".join(["team_id = ?", f"{held} IS NOT NULL", *conditions])
-    given: list[Any] = [pointer(key), int(call.values[0]), pointer(key), *values]
-    if mentioned:
+    given: list[Any] = [json_pointer(key), int(call.values[0]), json_pointer(key), *values]
+    if search:
         where += f" AND contains(lower({held}), lower(?))"
-        given += [pointer(key), mentioned]
+        given += [json_pointer(key), search]
     rows = call.world.events.read(
         f"SELECT {held} AS name, count(*) AS n FROM {table} WHERE {where} "  # noqa: S608
         "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
-        [*given, _MOST],
+        [*given, _MAX_VALUES],
     )
     return [{"name": name, "count": count} for name, count in rows]
 
 
-_AHEAD = timedelta(seconds=5)
+_MAX_FUTURE = timedelta(seconds=5)
 
 
 def _list(call: Call) -> Answer:
-    from posthog_emulator.features.persons.serializers import COLUMNS, event_row
+    from posthog_emulator.features.persons.serializers import EVENT_COLUMNS, event_row
 
     call.locate()
     asked = events_asked(call)
-    latest = asked.before or call.world.settings.clock() + _AHEAD
-    conditions, values = ["team_id = ?", "timestamp < ?"], [_project(call), _plain(latest)]
+    latest = asked.before or call.world.settings.clock() + _MAX_FUTURE
+    conditions, values = ["team_id = ?", "timestamp < ?"], [_project_id(call), _naive_utc(latest)]
     if asked.after is not None:
-        conditions, values = [*conditions, "timestamp > ?"], [*values, _plain(asked.after)]
+        conditions, values = [*conditions, "timestamp > ?"], [*values, _naive_utc(asked.after)]
     for sql, given in _filters(call):
         conditions.append(sql)
         values += given
     way = "ASC" if asked.ascending else "DESC"
     rows = call.world.events.read(
-        f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(conditions)} "  # noqa: S608
+        f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join(conditions)} "  # noqa: S608
         f"ORDER BY timestamp {way}, rowid {way} LIMIT ? OFFSET ?",
         [*values, asked.limit + 1, asked.offset],
     )
-    return paged(call, _with_persons(call, [event_row(columns) for columns in rows]))
+    return paged(call, _attach_persons(call, [event_row(columns) for columns in rows]))
 
 
 def _filters(call: Call) -> list[tuple[str, list[Any]]]:
@@ -93,30 +93,34 @@ def _filters(call: Call) -> list[tuple[str, list[Any]]]:
             found.append((f"{name} = ?", [value]))
     person = request.value("person_id")
     if person:
-        known = _desk(call).find(person) if person.isdigit() or fits("uuid", person) else None
+        known = (
+            _person_repository(call).find(person)
+            if person.isdigit() or fits("uuid", person)
+            else None
+        )
         found.append(("person_id = ?::UUID", [known.uuid]) if known else ("false", []))
-    for one in conditions_of(request.value("properties")):
-        sql, given = condition("properties", one)
+    for one in parse_filters(request.value("properties")):
+        sql, given = filter_sql("properties", one)
         if one.get("type") == "person":
-            sql, given = condition("p.properties", one)
+            sql, given = filter_sql("p.properties", one)
             sql = f"person_id IN (SELECT p.id FROM persons p WHERE {sql})"  # noqa: S608
         found.append((sql, given))
     return found
 
 
-def _with_persons(call: Call, rows: list[Row]) -> list[Row]:
+def _attach_persons(call: Call, rows: list[Row]) -> list[Row]:
     """The events with whoever did them, if that was asked for."""
     if (call.request.value("include_person") or "").lower() not in {"true", "1"}:
         return rows
-    desk = _desk(call)
+    desk = _person_repository(call)
     for row in rows:
         distinct_id = row.data["distinct_id"]
-        for person in desk.with_distinct_ids([distinct_id]):
-            row.data["person"] = _shown(person, distinct_id)
+        for person in desk.find_by_distinct_ids([distinct_id]):
+            row.data["person"] = _person_summary(person, distinct_id)
     return rows
 
 
-def _shown(person: Person, distinct_id: str) -> dict[str, Any]:
+def _person_summary(person: Person, distinct_id: str) -> dict[str, Any]:
     return {
         "is_identified": person.identified,
         "distinct_ids": [distinct_id],
@@ -134,8 +138,8 @@ def _get(call: Call) -> Answer:
     if row is None:
         raise not_found()
     distinct_id = row.data["distinct_id"]
-    for person in _desk(call).with_distinct_ids([distinct_id]):
-        row.data["person"] = _shown(person, distinct_id)
+    for person in _person_repository(call).find_by_distinct_ids([distinct_id]):
+        row.data["person"] = _person_summary(person, distinct_id)
     return json_answer(call.operation.result.status, row.data)
 
 
@@ -147,7 +151,7 @@ def _values(call: Call) -> Answer:
     key = call.request.value("key")
     if not key:
         raise invalid("This field is required.", "key", "required")
-    found = common_values(
+    found = most_common_values(
         call,
         "events",
         key,
@@ -158,21 +162,21 @@ def _values(call: Call) -> Answer:
     return json_answer(200, {"results": found, "refreshing": False})
 
 
-def _desk(call: Call) -> PersonRepository:
+def _person_repository(call: Call) -> PersonRepository:
     from posthog_emulator.features.persons.repository import PersonRepository
 
-    return PersonRepository(call.world.events, _project(call))
+    return PersonRepository(call.world.events, _project_id(call))
 
 
-def _project(call: Call) -> int:
+def _project_id(call: Call) -> int:
     return int(call.values[0])
 
 
-def _plain(at: datetime) -> datetime:
+def _naive_utc(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "events.list": OperationHandler(_list),
     "events.get": OperationHandler(_get),
     "events.values": OperationHandler(_values),

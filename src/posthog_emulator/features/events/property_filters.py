@@ -9,10 +9,10 @@ from typing import Any
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import is_array, is_object
 
-__all__ = ["condition", "conditions_of", "pointer"]
+__all__ = ["filter_sql", "json_pointer", "parse_filters"]
 
 
-def conditions_of(text: str | None) -> list[dict[str, Any]]:
+def parse_filters(text: str | None) -> list[dict[str, Any]]:
     """The filters in a query parameter `properties`.
 
     Raises:
@@ -30,12 +30,12 @@ def conditions_of(text: str | None) -> list[dict[str, Any]]:
     return conditions
 
 
-def pointer(key: str) -> str:
+def json_pointer(key: str) -> str:
     """A JSON pointer to a property."""
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
-def condition(column: str, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
+def filter_sql(column: str, property_filter: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """One filter.
 
     Args:
@@ -48,11 +48,11 @@ def condition(column: str, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
     Raises:
         Problem: 400, the emulator does not know the operator.
     """
-    held, path = f"json_extract_string({column}, ?)", pointer(given["key"])
-    wanted = given.get("value")
+    held, path = f"json_extract_string({column}, ?)", json_pointer(property_filter["key"])
+    wanted = property_filter.get("value")
     texts = [_text(one) for one in (wanted if is_array(wanted) else [wanted])]
     listed = "(SELECT unnest(?::VARCHAR[]))"
-    match given.get("operator") or "exact":
+    match property_filter.get("operator") or "exact":
         case "exact":
             return f"{held} IN {listed}", [path, texts]
         case "is_not":

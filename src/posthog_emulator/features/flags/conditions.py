@@ -13,23 +13,23 @@ from typing import Any, Final
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.relative_dates import absolute, moment, version, version_range
 
-__all__ = ["OPERATORS", "Unevaluable", "matches"]
+__all__ = ["OPERATORS", "EvaluationError", "matches"]
 
-_ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "gt": gt,
     "gte": ge,
     "lt": lt,
     "lte": le,
 }
-_NUMERAL: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
-class Unevaluable(Exception):
+class EvaluationError(Exception):
     """A condition that cannot be judged; its flag fails."""
 
 
-def matches(condition: Mapping[str, Any], held: Mapping[str, Any], now: datetime) -> bool:
+def matches(condition: Mapping[str, Any], properties: Mapping[str, Any], now: datetime) -> bool:
     """Whether properties meet a filter.
 
     A property that is not there meets only the operators that say no: `is_not`, `is_not_set`,
@@ -46,44 +46,44 @@ def matches(condition: Mapping[str, Any], held: Mapping[str, Any], now: datetime
     operator = condition.get("operator") or "exact"
     test = OPERATORS.get(operator)
     if test is None:
-        raise Unevaluable(f"Unknown operator {operator}")
+        raise EvaluationError(f"Unknown operator {operator}")
     key = str(condition.get("key"))
     if operator in {"is_set", "is_not_set"}:
-        return (key in held) == (operator == "is_set")
-    if key not in held:
-        return operator in _DENIALS
-    return test(operator, condition.get("value"), held[key], now)
+        return (key in properties) == (operator == "is_set")
+    if key not in properties:
+        return operator in _NEGATIVE_OPERATORS
+    return test(operator, condition.get("value"), properties[key], now)
 
 
-def _exact(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
-    return _equal(wanted, value) == (operator == "exact")
+def _exact(operator: str, expected: Any, value: Any, now: datetime) -> bool:
+    return _equal(expected, value) == (operator == "exact")
 
 
-def _equal(wanted: Any, value: Any) -> bool:
-    if _is_truth(wanted):
-        return _truth(wanted) == _truth(value)
-    candidates: list[Any] = wanted if is_array(wanted) else [wanted]
+def _equal(expected: Any, value: Any) -> bool:
+    if _is_boolean_like(expected):
+        return _as_boolean(expected) == _as_boolean(value)
+    candidates: list[Any] = expected if is_array(expected) else [expected]
     return _text(value).lower() in [_text(candidate).lower() for candidate in candidates]
 
 
-def _is_truth(value: Any) -> bool:
+def _is_boolean_like(value: Any) -> bool:
     """Whether a value is `true` or `false`, perhaps as text, or only such values."""
     if is_array(value):
-        return all(_is_truth(item) for item in value)
+        return all(_is_boolean_like(item) for item in value)
     return isinstance(value, bool) or (
         isinstance(value, str) and value.lower() in {"true", "false"}
     )
 
 
-def _truth(value: Any) -> bool:
+def _as_boolean(value: Any) -> bool:
     if is_array(value):
-        return all(_truth(item) for item in value)
+        return all(_as_boolean(item) for item in value)
     return value is True or (isinstance(value, str) and value.lower() == "true")
 
 
-def _words(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
+def _substring(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     kind = operator.removeprefix("not_")
-    text, part = _text(value).translate(_LOWER), _text(wanted).translate(_LOWER)
+    text, part = _text(value).translate(_ASCII_LOWER), _text(expected).translate(_ASCII_LOWER)
     if kind == "icontains":
         found = part in text
     else:
@@ -91,39 +91,39 @@ def _words(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
     return found != operator.startswith("not_")
 
 
-def _pattern(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
+def _regex(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     try:
         # The server's engine has a strict `$`.
-        pattern = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", str(wanted)))
+        pattern = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", str(expected)))
     except re.error:
         return False
     return (pattern.search(_text(value)) is not None) != operator.startswith("not_")
 
 
-def _order(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
-    bound, number = _number(wanted), _number(value)
+def _compare(operator: str, expected: Any, value: Any, now: datetime) -> bool:
+    bound, number = _parse_number(expected), _parse_number(value)
     if bound is None:
-        raise Unevaluable(f"{wanted!r} is no number")
-    return number is not None and _ORDERS[operator](number, bound)
+        raise EvaluationError(f"{expected!r} is no number")
+    return number is not None and _COMPARISONS[operator](number, bound)
 
 
-def _between(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
-    bounds = [_number(bound) for bound in wanted] if is_array(wanted) else []
+def _between(operator: str, expected: Any, value: Any, now: datetime) -> bool:
+    bounds = [_parse_number(bound) for bound in expected] if is_array(expected) else []
     if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
-        raise Unevaluable(f"{wanted!r} is no pair of numbers")
-    number = _number(value)
+        raise EvaluationError(f"{expected!r} is no pair of numbers")
+    number = _parse_number(value)
     inside = number is not None and bounds[0] <= number <= bounds[1]
     return inside == (operator == "between")
 
 
-def _date(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
+def _date(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     if value is None:
         return False
-    bound = moment(str(wanted), now)
+    bound = moment(str(expected), now)
     if bound is None:
-        raise Unevaluable(f"{wanted!r} is no date")
+        raise EvaluationError(f"{expected!r} is no date")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        at = _of_number(value)
+        at = _from_unix_seconds(value)
     else:
         # Only a filter may speak of so long ago: what a person has is a date or none.
         at = absolute(value.strip(), now) if isinstance(value, str) else None
@@ -134,40 +134,40 @@ def _date(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
     return at < bound if operator == "is_date_before" else at > bound
 
 
-def _of_number(value: float) -> datetime | None:
+def _from_unix_seconds(value: float) -> datetime | None:
     try:
         return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):
         return None
 
 
-def _versions(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
+def _semver(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     if value is None:
         return False
     own = version(_text(value))
     if operator in {"semver_tilde", "semver_caret", "semver_wildcard"}:
-        bounds = version_range(operator, _text(wanted))
+        bounds = version_range(operator, _text(expected))
         if bounds is None:
-            raise Unevaluable(f"{wanted!r} is no range of versions")
+            raise EvaluationError(f"{expected!r} is no range of versions")
         return own is not None and bounds[0] <= own < bounds[1]
-    other = version(_text(wanted))
+    other = version(_text(expected))
     if other is None:
-        raise Unevaluable(f"{wanted!r} is no version")
+        raise EvaluationError(f"{expected!r} is no version")
     if own is None:
         return False
     if operator in {"semver_eq", "semver_neq"}:
         return (own == other) == (operator == "semver_eq")
-    return _ORDERS[operator.removeprefix("semver_")](own, other)
+    return _COMPARISONS[operator.removeprefix("semver_")](own, other)
 
 
-def _presence(operator: str, wanted: Any, value: Any, now: datetime) -> bool:
+def _is_set(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     return operator == "is_set"
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    if isinstance(value, str) and not _NUMERAL.fullmatch(value):
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
         return None
     try:
         number = float(value)
@@ -189,23 +189,23 @@ _Test = Callable[[str, Any, Any, datetime], bool]
 
 OPERATORS: Final[Mapping[str, _Test]] = {
     **dict.fromkeys(("exact", "is_not"), _exact),
-    **dict.fromkeys(("is_set", "is_not_set"), _presence),
+    **dict.fromkeys(("is_set", "is_not_set"), _is_set),
     **{
-        f"{no}{kind}": _words
+        f"{no}{kind}": _substring
         for no in ("", "not_")
         for kind in ("icontains", "starts_with", "ends_with")
     },
-    **dict.fromkeys(("regex", "not_regex"), _pattern),
-    **dict.fromkeys(_ORDERS, _order),
+    **dict.fromkeys(("regex", "not_regex"), _regex),
+    **dict.fromkeys(_COMPARISONS, _compare),
     **dict.fromkeys(("between", "not_between"), _between),
     **dict.fromkeys(("is_date_exact", "is_date_before", "is_date_after"), _date),
     **{
-        f"semver_{kind}": _versions
+        f"semver_{kind}": _semver
         for kind in ("eq", "neq", "gt", "gte", "lt", "lte", "tilde", "caret", "wildcard")
     },
 }
 """What each operator does with a property that is there."""
 
-_DENIALS: Final = frozenset(
+_NEGATIVE_OPERATORS: Final = frozenset(
     {"is_not", "not_icontains", "not_starts_with", "not_ends_with", "not_regex", "not_between"}
 )

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from posthog_emulator.json_types import as_object, is_array, is_object
 
-from .conditions import Unevaluable, matches
-from .hashing import in_holdout, variant_of, within
+from .conditions import EvaluationError, matches
+from .hashing import in_holdout, in_rollout, variant_for
 
 __all__ = ["Evaluation", "Evaluator", "Subject"]
 
-_RANKS: Final = ("no_group_type", "no_condition_match", "out_of_rollout_bound")
+_REASON_RANKS: Final = ("no_group_type", "no_condition_match", "out_of_rollout_bound")
 """Why nothing matched, the more telling the later."""
 
 _DESCRIPTIONS: Final = {
@@ -35,7 +35,7 @@ class Evaluation:
     value: bool | str
     """Whether it is on, or the variant."""
     reason: str
-    condition: int | None = None
+    condition_index: int | None = None
     """The place of the condition that decided."""
     failed: bool = False
 
@@ -53,7 +53,7 @@ class Evaluation:
     def description(self) -> str | None:
         """The server's sentence for the reason."""
         if self.reason == "condition_match":
-            return f"Matched condition set {(self.condition or 0) + 1}"
+            return f"Matched condition set {(self.condition_index or 0) + 1}"
         return _DESCRIPTIONS.get(self.reason)
 
 
@@ -69,11 +69,11 @@ class Subject:
     )
     """Key and properties of each group, by the index of its type."""
     device_id: str | None = None
-    anonymous_id: str | None = None
+    hash_key_override: str | None = None
     """Who it was before, which flags with experience continuity go by."""
-    earlier: Mapping[str, str] = field(default_factory=dict[str, str])
+    persisted_overrides: Mapping[str, str] = field(default_factory=dict[str, str])
     """The same as it was at first, by the flags' keys; it wins."""
-    belongs: Callable[[str], bool | Mapping[str, Any]] = lambda _: False
+    in_cohort: Callable[[str], bool | Mapping[str, Any]] = lambda _: False
     """Whether the person is in a cohort, by its id, or the filters that decide it; raises
     `Unevaluable` where there is no such cohort."""
 
@@ -92,8 +92,8 @@ class Evaluator:
         self._keys = {str(flag.get("id")): key for key, flag in self._flags.items()}
         self._subject = subject
         self._now = now
-        self._done: dict[str, Evaluation] = {}
-        self._under_way: set[str] = set()
+        self._results: dict[str, Evaluation] = {}
+        self._evaluating: set[str] = set()
 
     def evaluate(self, key: str) -> Evaluation:
         """The value of one flag.
@@ -101,19 +101,19 @@ class Evaluator:
         Raises:
             KeyError: There is no such flag.
         """
-        known = self._done.get(key)
+        known = self._results.get(key)
         if known is None:
-            self._under_way.add(key)
+            self._evaluating.add(key)
             try:
-                known = self._evaluated(self._flags[key])
-            except Unevaluable:
+                known = self._evaluate_flag(self._flags[key])
+            except EvaluationError:
                 known = Evaluation(False, "validation_error", failed=True)
             finally:
-                self._under_way.discard(key)
-            self._done[key] = known
+                self._evaluating.discard(key)
+            self._results[key] = known
         return known
 
-    def _evaluated(self, flag: Mapping[str, Any]) -> Evaluation:
+    def _evaluate_flag(self, flag: Mapping[str, Any]) -> Evaluation:
         if not flag.get("active", True):
             return Evaluation(False, "flag_disabled")
         key, filters = str(flag["key"]), as_object(flag.get("filters"))
@@ -123,14 +123,14 @@ class Evaluator:
         index: int | None = filters.get("aggregation_group_type_index")
         if index is not None and index not in self._subject.groups:
             return Evaluation(False, "no_group_type")
-        early = self._enrolled(key, filters) if index is None else None
+        early = self._early_access(key, filters) if index is None else None
         return (
             early
             or self._in_holdout(flag, filters, index)
             or self._evaluate_conditions(flag, conditions)
         )
 
-    def _enrolled(self, key: str, filters: Mapping[str, Any]) -> Evaluation | None:
+    def _early_access(self, key: str, filters: Mapping[str, Any]) -> Evaluation | None:
         """What opting into an early access feature makes of a flag; it overrides all else."""
         held = self._subject.properties
         if filters.get("feature_enrollment") is True:
@@ -164,30 +164,30 @@ class Evaluator:
         filters = as_object(flag.get("filters"))
         best = Evaluation(False, "no_condition_match")
         for place, condition in enumerate(conditions):
-            found = self._condition(flag, filters, condition, place)
+            found = self._evaluate_condition(flag, filters, condition, place)
             if found.reason == "condition_match":
                 return found
-            if _RANKS.index(found.reason) >= _RANKS.index(best.reason):
+            if _REASON_RANKS.index(found.reason) >= _REASON_RANKS.index(best.reason):
                 best = found
             if filters.get("early_exit") is True and found.reason == "out_of_rollout_bound":
                 return found
         return best
 
-    def _condition(
+    def _evaluate_condition(
         self,
         flag: Mapping[str, Any],
         filters: Mapping[str, Any],
         condition: Mapping[str, Any],
-        place: int,
+        position: int,
     ) -> Evaluation:
         index: int | None = condition.get(
             "aggregation_group_type_index", filters.get("aggregation_group_type_index")
         )
         if index is not None and index not in self._subject.groups:
-            return Evaluation(False, "no_group_type", place)
+            return Evaluation(False, "no_group_type", position)
         tests = [as_object(test) for test in condition.get("properties") or ()]
-        if not all(self._passes(test, index) for test in tests):
-            return Evaluation(False, "no_condition_match", place)
+        if not all(self._property_matches(test, index) for test in tests):
+            return Evaluation(False, "no_condition_match", position)
         given = condition.get("rollout_percentage")
         percentage = 100.0 if given is None else float(given)
         variants = _variants(filters)
@@ -195,13 +195,13 @@ class Evaluator:
         if pinned not in [variant.get("key") for variant in variants]:
             pinned = None
         who = self._identifier(flag, index)
-        if who is None and (percentage < 100 or (pinned is None and _splits(variants))):
-            return Evaluation(False, "out_of_rollout_bound", place)
+        if who is None and (percentage < 100 or (pinned is None and _has_split(variants))):
+            return Evaluation(False, "out_of_rollout_bound", position)
         key = str(flag["key"])
-        if who is not None and not within(key, who, percentage):
-            return Evaluation(False, "out_of_rollout_bound", place)
-        variant = pinned or variant_of(key, who or "", variants)
-        return Evaluation(variant or True, "condition_match", place)
+        if who is not None and not in_rollout(key, who, percentage):
+            return Evaluation(False, "out_of_rollout_bound", position)
+        variant = pinned or variant_for(key, who or "", variants)
+        return Evaluation(variant or True, "condition_match", position)
 
     def _identifier(self, flag: Mapping[str, Any], index: int | None) -> str | None:
         """Who is hashed; None: the flag goes by device, and there is none."""
@@ -211,53 +211,53 @@ class Evaluator:
         if flag.get("bucketing_identifier") == "device_id":
             return subject.device_id
         if flag.get("ensure_experience_continuity"):
-            before = subject.earlier.get(str(flag["key"])) or subject.anonymous_id
+            before = subject.persisted_overrides.get(str(flag["key"])) or subject.hash_key_override
             return before or subject.distinct_id
         return subject.distinct_id
 
-    def _passes(self, test: Mapping[str, Any], index: int | None) -> bool:
+    def _property_matches(self, test: Mapping[str, Any], index: int | None) -> bool:
         kind = test.get("type")
         if kind == "flag":
-            return self._depends(test)
+            return self._dependency_matches(test)
         if kind == "cohort":
             found = self._in_cohort(test)
         else:
             at = test.get("group_type_index", index) if kind == "group" else index
-            held = self._subject.properties if at is None else self._group(at)
+            held = self._subject.properties if at is None else self._group_properties(at)
             found = matches(test, held, self._now)
         return found != bool(test.get("negation"))
 
-    def _group(self, index: int) -> Mapping[str, Any]:
+    def _group_properties(self, index: int) -> Mapping[str, Any]:
         return self._subject.groups[index][1] if index in self._subject.groups else {}
 
     def _in_cohort(self, test: Mapping[str, Any]) -> bool:
         operator = test.get("operator") or "in"
         if operator not in {"exact", "in", "not_in"}:
-            raise Unevaluable(f"Unknown operator {operator}")
-        member = self._subject.belongs(str(test.get("value")))
+            raise EvaluationError(f"Unknown operator {operator}")
+        member = self._subject.in_cohort(str(test.get("value")))
         if not isinstance(member, bool):
-            member = self._meets(member)
+            member = self._matches_cohort_filters(member)
         return member != (operator == "not_in")
 
-    def _meets(self, group: Mapping[str, Any]) -> bool:
+    def _matches_cohort_filters(self, filters: Mapping[str, Any]) -> bool:
         """Whether the person meets the filters of a cohort: groups of groups of properties."""
-        parts = [as_object(part) for part in group.get("values") or ()]
+        parts = [as_object(part) for part in filters.get("values") or ()]
         if not parts:
             return True
         met = (
-            self._meets(part) != bool(part.get("negation"))
+            self._matches_cohort_filters(part) != bool(part.get("negation"))
             if "values" in part
-            else self._passes(part, None)
+            else self._property_matches(part, None)
             for part in parts
         )
-        return all(met) if group.get("type", "AND") == "AND" else any(met)
+        return all(met) if filters.get("type", "AND") == "AND" else any(met)
 
-    def _depends(self, test: Mapping[str, Any]) -> bool:
+    def _dependency_matches(self, test: Mapping[str, Any]) -> bool:
         """Whether another flag has the value a condition wants."""
         wanted = test.get("value")
         if test.get("operator") != "flag_evaluates_to" or wanted is None:
             return False
-        value = self.evaluate(self._referred(test)).value
+        value = self.evaluate(self._dependency_key(test)).value
         if isinstance(wanted, bool):
             return (value is not False) == wanted
         return value == wanted
@@ -267,14 +267,14 @@ class Evaluator:
         for test in condition.get("properties") or ():
             if as_object(test).get("type") != "flag":
                 continue
-            other = self._referred(test)
-            if other not in self._flags or other in self._under_way:
+            other = self._dependency_key(test)
+            if other not in self._flags or other in self._evaluating:
                 return True
             if self.evaluate(other).reason == "missing_dependency":
                 return True
         return False
 
-    def _referred(self, test: Mapping[str, Any]) -> str:
+    def _dependency_key(self, test: Mapping[str, Any]) -> str:
         named = str(test.get("key"))
         return named if named in self._flags else self._keys.get(named, named)
 
@@ -284,7 +284,7 @@ def _variants(filters: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [as_object(one) for one in listed] if is_array(listed) else []
 
 
-def _splits(variants: list[dict[str, Any]]) -> bool:
+def _has_split(variants: list[dict[str, Any]]) -> bool:
     """Whether different identifiers get different variants."""
     shares = [float(variant.get("rollout_percentage") or 0) for variant in variants]
     first = next((share for share in shares if share), None)

@@ -13,13 +13,13 @@ from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import Call, fill
 
 from .lookup import FLAGS
-from .responses import definitions, definitions_answer
-from .routes import evaluated
+from .responses import conditional_response, flag_definitions
+from .routes import evaluate_flags
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
-def _project(call: Call) -> int:
+def _project_id(call: Call) -> int:
     return int(call.values[0])
 
 
@@ -29,7 +29,9 @@ def _local_evaluation(call: Call) -> Answer:
         detail = "You have exceeded your feature flag request quota"
         raise ApiError(402, code="payment_required", detail=detail)
     cohorts = call.request.value("send_cohorts") is not None
-    return definitions_answer(call.request, definitions(world, _project(call), cohorts=cohorts))
+    return conditional_response(
+        call.request, flag_definitions(world, _project_id(call), cohorts=cohorts)
+    )
 
 
 def _remote_config(call: Call) -> Answer:
@@ -59,16 +61,16 @@ def _evaluation_reasons(call: Call) -> Answer:
             "value": evaluation.value,
             "evaluation": {
                 "reason": evaluation.reason,
-                "condition_index": evaluation.condition,
+                "condition_index": evaluation.condition_index,
                 "description": evaluation.description,
             },
         }
-        for key, (_, evaluation) in evaluated(call.world, _project(call), asked).items()
+        for key, (_, evaluation) in evaluate_flags(call.world, _project_id(call), asked).items()
     }
     return json_answer(call.operation.result.status, shown)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "feature_flags.local_evaluation": OperationHandler(_local_evaluation),
     "feature_flags.remote_config": OperationHandler(_remote_config),
     "feature_flags.evaluation_reasons": OperationHandler(_evaluation_reasons),

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["fraction", "in_holdout", "variant_of", "within"]
+__all__ = ["hash_fraction", "in_holdout", "in_rollout", "variant_for"]
 
 _SCALE: Final = float(0xFFFFFFFFFFFFFFF)
 
 
-def fraction(prefix: str, identifier: str, salt: str = "") -> float:
+def hash_fraction(prefix: str, identifier: str, salt: str = "") -> float:
     """A number from 0 to 1, always the same for the same texts.
 
     Args:
@@ -23,18 +23,18 @@ def fraction(prefix: str, identifier: str, salt: str = "") -> float:
     return int(digest[:15], 16) / _SCALE
 
 
-def within(key: str, identifier: str, percentage: float) -> bool:
+def in_rollout(key: str, identifier: str, percentage: float) -> bool:
     """Whether an identifier is among the percentage a flag is rolled out to."""
-    return percentage >= 100 or fraction(f"{key}.", identifier) <= percentage / 100
+    return percentage >= 100 or hash_fraction(f"{key}.", identifier) <= percentage / 100
 
 
 def in_holdout(identifier: str, percentage: float) -> bool:
     """Whether an identifier is held out; the same for every flag."""
     bounded = min(max(percentage, 0.0), 100.0)
-    return bounded == 100.0 or fraction("holdout-", identifier) <= bounded / 100
+    return bounded == 100.0 or hash_fraction("holdout-", identifier) <= bounded / 100
 
 
-def variant_of(key: str, identifier: str, variants: Iterable[Mapping[str, Any]]) -> str | None:
+def variant_for(key: str, identifier: str, variants: Iterable[Mapping[str, Any]]) -> str | None:
     """The variant an identifier gets; None where the shares leave it out.
 
     Args:
@@ -42,7 +42,7 @@ def variant_of(key: str, identifier: str, variants: Iterable[Mapping[str, Any]])
         identifier: Who it is about.
         variants: Objects of `key` and `rollout_percentage`, in order.
     """
-    at = fraction(f"{key}.", identifier, "variant")
+    at = hash_fraction(f"{key}.", identifier, "variant")
     share = 0.0
     for variant in variants:
         share += float(variant.get("rollout_percentage") or 0) / 100

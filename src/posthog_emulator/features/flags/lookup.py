@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import PROJECTS, EmulatorState, fill
 
-from .conditions import Unevaluable
+from .conditions import EvaluationError
 from .evaluator import Evaluator, Subject
 
 if TYPE_CHECKING:
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 __all__ = [
     "COHORTS",
     "FLAGS",
-    "cohorts_of",
-    "evaluator",
-    "flags_of",
+    "cohorts_by_id",
+    "create_evaluator",
+    "create_subject",
     "group_types",
-    "persist_identity",
-    "project_of",
-    "subject_of",
+    "persist_hash_key_overrides",
+    "project_flags",
+    "project_id_for_token",
 ]
 
 FLAGS = "/api/projects/{}/feature_flags/"
 COHORTS = "/api/projects/{}/cohorts/"
 _MEMBERS = "/api/projects/{}/cohorts/{}/persons/"
-_BEFORE = "/flags/{}/before/"
+_OVERRIDES = "/flags/{}/before/"
 """Where the state keeps who somebody was before, by distinct id and flag."""
 
 
-def project_of(world: EmulatorState, token: str) -> int | None:
+def project_id_for_token(world: EmulatorState, token: str) -> int | None:
     """The project with a token; None: there is none."""
     for row in world.store.bucket(PROJECTS):
         if not row.deleted and row.data.get("api_token") == token:
@@ -41,7 +41,7 @@ def project_of(world: EmulatorState, token: str) -> int | None:
     return None
 
 
-def flags_of(world: EmulatorState, project_id: int) -> list[dict[str, Any]]:
+def project_flags(world: EmulatorState, project_id: int) -> list[dict[str, Any]]:
     """The flags of a project that are not deleted."""
     return [
         row.data
@@ -50,7 +50,7 @@ def flags_of(world: EmulatorState, project_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def cohorts_of(world: EmulatorState, project_id: int) -> dict[str, dict[str, Any]]:
+def cohorts_by_id(world: EmulatorState, project_id: int) -> dict[str, dict[str, Any]]:
     """The cohorts of a project that are not deleted, by id."""
     return {
         str(row.data["id"]): row.data
@@ -65,14 +65,16 @@ def group_types(world: EmulatorState, project_id: int) -> dict[int, str]:
     return {index: name for name, index in types.items()}
 
 
-def evaluator(
+def create_evaluator(
     world: EmulatorState, subject: Subject, flags: Iterable[Mapping[str, Any]]
 ) -> Evaluator:
     """What evaluates flags at this moment."""
     return Evaluator(flags, subject, world.settings.clock())
 
 
-def subject_of(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> Subject:
+def create_subject(
+    world: EmulatorState, project_id: int, request_body: Mapping[str, Any]
+) -> Subject:
     """Who a request is about: what is known of them, and what the request says over it.
 
     Args:
@@ -81,24 +83,28 @@ def subject_of(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) 
         asked: `distinct_id`, and perhaps `person_properties`, `groups`, `group_properties`,
             `device_id` and `$anon_distinct_id`, as in a request for flags.
     """
-    distinct_id = str(asked["distinct_id"])
-    person = world.events.project(project_id).people.find(distinct_id)
+    distinct_id = str(request_body["distinct_id"])
+    person = world.events.project(project_id).persons.find(distinct_id)
     stored = {} if person is None else person.properties
-    given = as_object(asked.get("person_properties"))
-    device = asked.get("device_id") or asked.get("$device_id") or given.get("$device_id")
-    before = asked.get("$anon_distinct_id")
+    given = as_object(request_body.get("person_properties"))
+    device = (
+        request_body.get("device_id") or request_body.get("$device_id") or given.get("$device_id")
+    )
+    before = request_body.get("$anon_distinct_id")
     return Subject(
         distinct_id,
         {"distinct_id": distinct_id, **stored, **given},
-        _groups(world, project_id, asked),
+        _groups(world, project_id, request_body),
         None if device is None else str(device),
         None if before is None else str(before),
-        _earlier(world, project_id, person),
-        _membership(world, project_id, None if person is None else person.uuid),
+        _persisted_overrides(world, project_id, person),
+        _cohort_test(world, project_id, None if person is None else person.uuid),
     )
 
 
-def persist_identity(world: EmulatorState, project_id: int, asked: Mapping[str, Any]) -> None:
+def persist_hash_key_overrides(
+    world: EmulatorState, project_id: int, request_body: Mapping[str, Any]
+) -> None:
     """Keep who a known person was before, for flags with experience continuity, once for each.
 
     Args:
@@ -106,25 +112,29 @@ def persist_identity(world: EmulatorState, project_id: int, asked: Mapping[str, 
         project_id: The project.
         asked: A request for flags, as for `subject_of`.
     """
-    distinct_id, before = str(asked["distinct_id"]), asked.get("$anon_distinct_id")
-    person = world.events.project(project_id).people.find(distinct_id)
+    distinct_id, before = str(request_body["distinct_id"]), request_body.get("$anon_distinct_id")
+    person = world.events.project(project_id).persons.find(distinct_id)
     if before is None or person is None:
         return
-    known = _earlier(world, project_id, person)
+    known = _persisted_overrides(world, project_id, person)
     fresh = {
         str(flag["key"]): str(before)
-        for flag in flags_of(world, project_id)
+        for flag in project_flags(world, project_id)
         if flag.get("ensure_experience_continuity")
         and flag.get("active", True)
         and flag["key"] not in known
     }
     if fresh:
-        held = world.store.singletons.setdefault(_BEFORE.format(project_id), {})
+        held = world.store.singletons.setdefault(_OVERRIDES.format(project_id), {})
         held[distinct_id] = {**held.get(distinct_id, {}), **fresh}
 
 
-def _earlier(world: EmulatorState, project_id: int, person: Person | None) -> dict[str, str]:
-    held: Mapping[str, dict[str, str]] = world.store.singletons.get(_BEFORE.format(project_id), {})
+def _persisted_overrides(
+    world: EmulatorState, project_id: int, person: Person | None
+) -> dict[str, str]:
+    held: Mapping[str, dict[str, str]] = world.store.singletons.get(
+        _OVERRIDES.format(project_id), {}
+    )
     found: dict[str, str] = {}
     for one in person.distinct_ids if person is not None and held else ():
         found = {**held.get(one, {}), **found}
@@ -132,12 +142,12 @@ def _earlier(world: EmulatorState, project_id: int, person: Person | None) -> di
 
 
 def _groups(
-    world: EmulatorState, project_id: int, asked: Mapping[str, Any]
+    world: EmulatorState, project_id: int, request_body: Mapping[str, Any]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
     known = world.events.project(project_id).groups
-    given = as_object(asked.get("group_properties"))
+    given = as_object(request_body.get("group_properties"))
     found: dict[int, tuple[str, Mapping[str, Any]]] = {}
-    for name, value in as_object(asked.get("groups")).items():
+    for name, value in as_object(request_body.get("groups")).items():
         index, key = known.types.get(name), str(value)
         if index is None or not key:
             continue
@@ -147,25 +157,25 @@ def _groups(
     return found
 
 
-def _membership(
+def _cohort_test(
     world: EmulatorState, project_id: int, person: str | None
 ) -> Callable[[str], bool | Mapping[str, Any]]:
-    cohorts = cohorts_of(world, project_id)
+    cohorts = cohorts_by_id(world, project_id)
 
     def belongs(cohort_id: str) -> bool | Mapping[str, Any]:
         cohort = cohorts.get(cohort_id)
         if cohort is None:
-            raise Unevaluable(f"There is no cohort {cohort_id}")
+            raise EvaluationError(f"There is no cohort {cohort_id}")
         rule = as_object(cohort.get("filters")).get("properties")
         if not cohort.get("is_static"):
             from posthog_emulator.features.cohorts import membership as found_by
 
-            if is_object(rule) and not found_by.behaves(cohort["filters"]):
+            if is_object(rule) and not found_by.is_behavioral(cohort["filters"]):
                 return rule
-            found_by.renew(world, str(project_id))
-            problem = found_by.cohorts_of(world, str(project_id)).problems.get(int(cohort_id))
+            found_by.recalculate(world, str(project_id))
+            problem = found_by.project_cohorts(world, str(project_id)).errors.get(int(cohort_id))
             if problem is not None:
-                raise Unevaluable(f"The members of the cohort are not known. {problem}")
+                raise EvaluationError(f"The members of the cohort are not known. {problem}")
         if person is None:
             return False
         listed = world.store.bucket(fill(_MEMBERS, [str(project_id), cohort_id]))

@@ -12,12 +12,12 @@ from posthog_emulator.state import EmulatorState, fill
 
 from .lookup import FLAGS
 
-__all__ = ["UNSET", "force"]
+__all__ = ["UNSET", "set_flag"]
 
 UNSET: Any = object()
 
 
-def force(
+def set_flag(
     world: EmulatorState,
     project_id: int,
     key: str,
@@ -50,16 +50,18 @@ def force(
     """
     if not enabled and (variant is not None or payload is not UNSET):
         raise ValueError(f"flag {key!r} is off: only a flag that is on has a variant or a payload")
-    flag = _flag(world, project_id, key)
+    flag = _get_or_create_flag(world, project_id, key)
     filters = as_object(flag.get("filters"))
-    personal = [one for one in filters.get("groups") or () if _person_of(one) is not None]
-    general = [one for one in filters.get("groups") or () if _person_of(one) is None]
+    personal = [
+        one for one in filters.get("groups") or () if _overridden_distinct_id(one) is not None
+    ]
+    general = [one for one in filters.get("groups") or () if _overridden_distinct_id(one) is None]
     condition = _condition(variant, enabled=enabled, distinct_id=distinct_id)
     if distinct_id is None:
         general = [condition]
     else:
         flag["active"] = True
-        personal = [one for one in personal if _person_of(one) != distinct_id]
+        personal = [one for one in personal if _overridden_distinct_id(one) != distinct_id]
         personal.insert(0, condition)
     variants: list[dict[str, Any]] = as_object(filters.get("multivariate")).get("variants") or []
     if variant is not None and variant not in [one["key"] for one in variants]:
@@ -82,7 +84,7 @@ def force(
     return flag
 
 
-def _flag(world: EmulatorState, project_id: int, key: str) -> dict[str, Any]:
+def _get_or_create_flag(world: EmulatorState, project_id: int, key: str) -> dict[str, Any]:
     address = fill(FLAGS, [str(project_id)])
     rows: list[Row] = [row for row in world.store.bucket(address) if not row.deleted]
     for row in rows:
@@ -108,7 +110,7 @@ def _condition(variant: str | None, *, enabled: bool, distinct_id: str | None) -
     return {"properties": whom, "rollout_percentage": share, "variant": variant}
 
 
-def _person_of(condition: Mapping[str, Any]) -> str | None:
+def _overridden_distinct_id(condition: Mapping[str, Any]) -> str | None:
     """Whom a condition is about, if it is one that `force` has made for a person."""
     tests: list[dict[str, Any]] = condition.get("properties") or []
     if len(tests) != 1 or tests[0].get("key") != "distinct_id":

@@ -12,14 +12,20 @@ from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState
 
 from .evaluator import Evaluation
-from .lookup import cohorts_of, flags_of, group_types
+from .lookup import cohorts_by_id, group_types, project_flags
 
-__all__ = ["Evaluated", "body", "definitions", "definitions_answer", "payload_of"]
+__all__ = [
+    "EvaluatedFlags",
+    "conditional_response",
+    "flag_definitions",
+    "flags_body",
+    "payload_for",
+]
 
-Evaluated = Mapping[str, tuple[Mapping[str, Any], Evaluation]]
+EvaluatedFlags = Mapping[str, tuple[Mapping[str, Any], Evaluation]]
 """Flags and what they came to, by key."""
 
-_CONFIG: Mapping[str, Any] = {
+_PROJECT_CONFIG: Mapping[str, Any] = {
     "supportedCompression": ["gzip", "gzip-js"],
     "sessionRecording": False,
     "capturePerformance": False,
@@ -33,7 +39,9 @@ _CONFIG: Mapping[str, Any] = {
 """What `config=true` adds: the settings of a project that has turned nothing on."""
 
 
-def body(evaluated: Evaluated, version: int, *, decide: bool, config: bool) -> dict[str, Any]:
+def flags_body(
+    evaluated: EvaluatedFlags, version: int, *, decide: bool, config: bool
+) -> dict[str, Any]:
     """What is answered, but for the id and the time.
 
     Args:
@@ -46,15 +54,15 @@ def body(evaluated: Evaluated, version: int, *, decide: bool, config: bool) -> d
     form = version if not decide else {4: 2}.get(version, min(version, 3) - 4)
     shown: dict[str, Any]
     if form >= 3:
-        shown = {"flags": {key: _typed(*one) for key, one in evaluated.items()}}
+        shown = {"flags": {key: _flag_v3(*one) for key, one in evaluated.items()}}
     elif form == 2:
-        shown = {"flags": {key: _detailed(*one) for key, one in evaluated.items()}}
+        shown = {"flags": {key: _flag_v2(*one) for key, one in evaluated.items()}}
     else:
-        shown = _plain(evaluated, form)
-    return {**(_CONFIG if config else {}), "errorsWhileComputingFlags": failed, **shown}
+        shown = _legacy_flags(evaluated, form)
+    return {**(_PROJECT_CONFIG if config else {}), "errorsWhileComputingFlags": failed, **shown}
 
 
-def _plain(evaluated: Evaluated, form: int) -> dict[str, Any]:
+def _legacy_flags(evaluated: EvaluatedFlags, form: int) -> dict[str, Any]:
     """The forms of old: -3 a list of keys, -2 a map of what is on, else a map of all."""
     values = {key: evaluation.value for key, (_, evaluation) in evaluated.items()}
     on = {key: value for key, value in values.items() if value is not False}
@@ -62,14 +70,14 @@ def _plain(evaluated: Evaluated, form: int) -> dict[str, Any]:
         return {"featureFlags": list(on)}
     if form == -2:
         return {"featureFlags": on}
-    payloads = {key: payload_of(*one) for key, one in evaluated.items()}
+    payloads = {key: payload_for(*one) for key, one in evaluated.items()}
     return {
         "featureFlags": values,
         "featureFlagPayloads": {k: text for k, text in payloads.items() if text is not None},
     }
 
 
-def payload_of(flag: Mapping[str, Any], evaluation: Evaluation) -> Any:
+def payload_for(flag: Mapping[str, Any], evaluation: Evaluation) -> Any:
     """The payload that goes with a value: JSON text as it was stored."""
     if not evaluation.enabled:
         return None
@@ -77,19 +85,19 @@ def payload_of(flag: Mapping[str, Any], evaluation: Evaluation) -> Any:
     return payloads.get(evaluation.variant or "true")
 
 
-def _record(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+def _flag_details(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
     record: dict[str, Any] = {
         "key": flag["key"],
         "reason": {
             "code": evaluation.reason,
-            "condition_index": evaluation.condition,
+            "condition_index": evaluation.condition_index,
             "description": evaluation.description,
         },
         "metadata": {
             "id": flag.get("id"),
             "version": flag.get("version") or 0,
             "description": None,
-            "payload": payload_of(flag, evaluation),
+            "payload": payload_for(flag, evaluation),
             "has_experiment": bool(flag.get("experiment_set")),
         },
     }
@@ -98,13 +106,13 @@ def _record(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
     return record
 
 
-def _detailed(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+def _flag_v2(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
     about = {"enabled": evaluation.enabled, "variant": evaluation.variant}
-    return {**_record(flag, evaluation), **about}
+    return {**_flag_details(flag, evaluation), **about}
 
 
-def _typed(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
-    record = _record(flag, evaluation)
+def _flag_v3(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    record = _flag_details(flag, evaluation)
     record["value"] = None if evaluation.failed else evaluation.value
     record["metadata"] |= {
         "config_version": 1,
@@ -115,13 +123,13 @@ def _typed(flag: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
     return record
 
 
-_SHOWN = (
+_DEFINITION_FIELDS = (
     "id", "name", "key", "filters", "deleted", "active", "ensure_experience_continuity",
     "has_encrypted_payloads", "version", "evaluation_runtime", "bucketing_identifier",
 )  # fmt: skip
 
 
-def definitions(world: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
+def flag_definitions(world: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
     """Every flag of a project, its group types, and the filters of its cohorts.
 
     Args:
@@ -129,19 +137,19 @@ def definitions(world: EmulatorState, project_id: int, *, cohorts: bool) -> dict
         project_id: The project.
         cohorts: Whether to add the cohorts.
     """
-    flags = flags_of(world, project_id)
+    flags = project_flags(world, project_id)
     keys = {str(flag.get("id")): str(flag["key"]) for flag in flags}
-    needs = {str(flag["key"]): _needs(flag, keys) for flag in flags}
+    needs = {str(flag["key"]): _dependencies(flag, keys) for flag in flags}
     return {
-        "flags": [_shown(flag, keys, needs, project_id) for flag in flags],
+        "flags": [_definition(flag, keys, needs, project_id) for flag in flags],
         "group_type_mapping": {
             str(index): name for index, name in sorted(group_types(world, project_id).items())
         },
-        "cohorts": _rules(world, project_id) if cohorts else {},
+        "cohorts": _cohort_filters(world, project_id) if cohorts else {},
     }
 
 
-def definitions_answer(request: Request, body: Mapping[str, Any]) -> Answer:
+def conditional_response(request: Request, body: Mapping[str, Any]) -> Answer:
     """Answer with definitions, or with nothing where the client has them already."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
@@ -152,16 +160,16 @@ def definitions_answer(request: Request, body: Mapping[str, Any]) -> Answer:
     return Answer(200, content, headers=headers)
 
 
-def _shown(
+def _definition(
     flag: Mapping[str, Any], keys: Mapping[str, str], needs: Mapping[str, list[str]], team: int
 ) -> dict[str, Any]:
-    shown = {name: flag.get(name) for name in _SHOWN}
+    shown = {name: flag.get(name) for name in _DEFINITION_FIELDS}
     filters = as_object(json.loads(json.dumps(flag.get("filters") or {})))
     for condition in filters.get("groups") or ():
         for test in as_object(condition).get("properties") or ():
             if as_object(test).get("type") == "flag":
                 test["key"] = keys.get(str(test.get("key")), str(test.get("key")))
-                test["dependency_chain"] = _chain(test["key"], needs)
+                test["dependency_chain"] = _dependency_chain(test["key"], needs)
     return {
         **shown,
         "filters": filters,
@@ -172,7 +180,7 @@ def _shown(
     }
 
 
-def _needs(flag: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
+def _dependencies(flag: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
     """The keys of the flags a flag depends on."""
     return [
         keys.get(str(test.get("key")), str(test.get("key")))
@@ -182,7 +190,7 @@ def _needs(flag: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
+def _dependency_chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
     """The flags to evaluate for one, itself the last; empty where they go in circles."""
     chain: list[str] = []
     above: list[str] = []
@@ -201,10 +209,10 @@ def _chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
     return chain if visit(key) else []
 
 
-def _rules(world: EmulatorState, project_id: int) -> dict[str, Any]:
+def _cohort_filters(world: EmulatorState, project_id: int) -> dict[str, Any]:
     """The filters of the cohorts that filters make; nobody can evaluate the others."""
     rules: dict[str, Any] = {}
-    for key, cohort in cohorts_of(world, project_id).items():
+    for key, cohort in cohorts_by_id(world, project_id).items():
         rule = as_object(cohort.get("filters")).get("properties")
         if not cohort.get("is_static") and is_object(rule):
             rules[key] = rule

@@ -17,17 +17,25 @@ from posthog_emulator.http.messages import Answer, Request, json_answer, text_an
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
 
-from .lookup import evaluator, flags_of, persist_identity, project_of, subject_of
-from .responses import Evaluated, body, definitions, definitions_answer
+from .lookup import (
+    create_evaluator,
+    create_subject,
+    persist_hash_key_overrides,
+    project_flags,
+    project_id_for_token,
+)
+from .responses import EvaluatedFlags, conditional_response, flag_definitions, flags_body
 
-__all__ = ["ROUTES", "evaluated"]
+__all__ = ["ROUTES", "evaluate_flags"]
 
 _NO_KEY = "No API token provided. Please include a valid API token in your request."
 _BAD_KEY = (
     "The provided API key is invalid or has expired. Please check your API key and try again."
 )
-_NO_ID = "The distinct_id field is missing from the request. Please include a valid identifier."
-_EMPTY_ID = "The distinct_id field cannot be empty. Please provide a valid identifier."
+_NO_DISTINCT_ID = (
+    "The distinct_id field is missing from the request. Please include a valid identifier."
+)
+_EMPTY_DISTINCT_ID = "The distinct_id field cannot be empty. Please provide a valid identifier."
 _SCOPE = "feature_flag:read"
 _QUOTA = ["feature_flags"]
 
@@ -40,12 +48,12 @@ class _FlagsError(Exception):
         self.answer = text_answer(status, text)
 
 
-def evaluated(
+def evaluate_flags(
     world: EmulatorState,
     project_id: int,
-    asked: Mapping[str, Any],
+    request_body: Mapping[str, Any],
     keys: Iterable[str] | None = None,
-) -> Evaluated:
+) -> EvaluatedFlags:
     """The flags of a project, evaluated for who a request is about.
 
     Args:
@@ -54,8 +62,8 @@ def evaluated(
         asked: The request, as for `subject_of`.
         keys: Which flags; all by default.
     """
-    flags = {str(flag["key"]): flag for flag in flags_of(world, project_id)}
-    judge = evaluator(world, subject_of(world, project_id, asked), flags.values())
+    flags = {str(flag["key"]): flag for flag in project_flags(world, project_id)}
+    judge = create_evaluator(world, create_subject(world, project_id, request_body), flags.values())
     wanted = flags if keys is None else {key: flags[key] for key in keys if key in flags}
     return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
 
@@ -66,35 +74,35 @@ def _flags(world: EmulatorState, request: Request) -> Answer:
     if request.method != "POST":
         return text_answer(405, "Method not allowed")
     try:
-        return _evaluation(world, request)
+        return _evaluate(world, request)
     except _FlagsError as refused:
         return refused.answer
 
 
-def _evaluation(world: EmulatorState, request: Request) -> Answer:
-    asked = _read(request)
+def _evaluate(world: EmulatorState, request: Request) -> Answer:
+    asked = _parse_body(request)
     token = asked.get("token") or asked.get("api_key") or request.value("token")
     if not isinstance(token, str) or not token:
         raise _FlagsError(401, _NO_KEY)
-    project_id = project_of(world, token)
+    project_id = project_id_for_token(world, token)
     if project_id is None:
         raise _FlagsError(401, _BAD_KEY)
     if asked.get("distinct_id") is None:
-        raise _FlagsError(400, _NO_ID)
+        raise _FlagsError(400, _NO_DISTINCT_ID)
     if asked["distinct_id"] == "":
-        raise _FlagsError(400, _EMPTY_ID)
+        raise _FlagsError(400, _EMPTY_DISTINCT_ID)
     decide = request.path.startswith("/decide")
     quota = "feature_flags" in world.settings.quota_limited
-    found: Evaluated = {}
+    found: EvaluatedFlags = {}
     if not quota:
-        persist_identity(world, project_id, asked)
-        found = evaluated(world, project_id, asked, _wanted(asked))
+        persist_hash_key_overrides(world, project_id, asked)
+        found = evaluate_flags(world, project_id, asked, _requested_keys(asked))
     if (request.value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
         found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
     version, config = request.value("v") or "1", request.value("config") in {"true", "1"}
     number = int(version) if version.isascii() and version.isdigit() else 1
     answer: dict[str, Any] = {
-        **body(found, max(1, number), decide=decide, config=config),
+        **flags_body(found, max(1, number), decide=decide, config=config),
         "requestId": world.uuid(),
         "evaluatedAt": int(world.settings.clock().timestamp() * 1000),
     }
@@ -103,15 +111,15 @@ def _evaluation(world: EmulatorState, request: Request) -> Answer:
     return json_answer(200, answer)
 
 
-def _wanted(asked: Mapping[str, Any]) -> list[str] | None:
-    keys = asked.get("flag_keys_to_evaluate")
+def _requested_keys(request_body: Mapping[str, Any]) -> list[str] | None:
+    keys = request_body.get("flag_keys_to_evaluate")
     return [str(key) for key in keys] if is_array(keys) else None
 
 
-def _read(request: Request) -> dict[str, Any]:
+def _parse_body(request: Request) -> dict[str, Any]:
     """The request's JSON object, however it was packed."""
     try:
-        content = _unpacked(request)
+        content = _decompress(request)
         read = json.loads(content)
     except (ValueError, EOFError, OSError, zlib.error, RecursionError):
         raise _FlagsError(400, "Failed to decode request: invalid JSON") from None
@@ -120,7 +128,7 @@ def _read(request: Request) -> dict[str, Any]:
     return read
 
 
-def _unpacked(request: Request) -> bytes:
+def _decompress(request: Request) -> bytes:
     content = request.content
     if content.startswith(b"\x1f\x8b"):
         content = gzip.decompress(content)
@@ -139,17 +147,17 @@ def _definitions(world: EmulatorState, request: Request) -> Answer:
         return Answer(204 if request.method == "OPTIONS" else 405, headers=allowed)
     found = candidate(request, None)
     key = None if found is None else world.accounts.keys.get(found[0])
-    project_id = project_of(world, request.value("token") or "")
+    project_id = project_id_for_token(world, request.value("token") or "")
     if key is None or project_id is None:
         return text_answer(401, _NO_KEY if found is None else _BAD_KEY)
-    if not _allowed(key, project_id):
+    if not _may_read_flags(key, project_id):
         return text_answer(403, f"API key missing required scope '{_SCOPE}'")
     if "feature_flags" in world.settings.quota_limited:
         return _over_quota()
-    return definitions_answer(request, definitions(world, project_id, cohorts=True))
+    return conditional_response(request, flag_definitions(world, project_id, cohorts=True))
 
 
-def _allowed(key: Key, project_id: int) -> bool:
+def _may_read_flags(key: Key, project_id: int) -> bool:
     return key.holds(_SCOPE) and (key.projects is None or project_id in key.projects)
 
 
@@ -164,17 +172,17 @@ def _local_evaluation(world: EmulatorState, request: Request) -> Answer:
         key = world.accounts.authenticate(request, None)
         token = request.value("token")
         account = world.accounts.account.project_id
-        project_id = account if token is None else project_of(world, token)
+        project_id = account if token is None else project_id_for_token(world, token)
         if project_id is None:
             raise not_found("Project not found.")
-        if not _allowed(key, project_id):
+        if not _may_read_flags(key, project_id):
             raise permission_denied(f"API key missing required scope '{_SCOPE}'")
     except ApiError as problem:
         return problem.answer()
     if "feature_flags" in world.settings.quota_limited:
         return _over_quota()
     cohorts = request.value("send_cohorts") is not None
-    return definitions_answer(request, definitions(world, project_id, cohorts=cohorts))
+    return conditional_response(request, flag_definitions(world, project_id, cohorts=cohorts))
 
 
 ROUTES = {

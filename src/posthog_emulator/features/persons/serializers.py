@@ -10,13 +10,13 @@ from posthog_emulator.event_store.persons import Person
 from posthog_emulator.objects.store import Row
 from posthog_emulator.timestamps import iso
 
-__all__ = ["COLUMNS", "event_row", "group_row", "member_row", "person_row"]
+__all__ = ["EVENT_COLUMNS", "event_row", "group_row", "member_row", "person_row"]
 
-COLUMNS = (
+EVENT_COLUMNS = (
     "uuid::VARCHAR, event, distinct_id, properties, epoch_us(timestamp), elements_chain, rowid"
 )
 """Of the table `events`: what `event_row` takes."""
-_CALLED_BY = ("email", "Email", "name", "Name", "username", "Username", "UserName")
+_NAME_PROPERTIES = ("email", "Email", "name", "Name", "username", "Username", "UserName")
 
 
 def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) -> Row:
@@ -39,7 +39,7 @@ def person_row(person: Person) -> Row:
     """A person."""
     data = {
         "id": person.number,
-        "name": person.name or _called(person),
+        "name": person.name or _display_name(person),
         "distinct_ids": list(person.distinct_ids),
         "properties": dict(person.properties),
         "created_at": _utc(person.created_at),
@@ -62,9 +62,9 @@ def member_row(person: Person) -> Row:
     return Row(person.uuid, {**data, **own}, person.number)
 
 
-def _called(person: Person) -> str:
+def _display_name(person: Person) -> str:
     """What to call a person that has no name of its own."""
-    for name in _CALLED_BY:
+    for name in _NAME_PROPERTIES:
         value = person.properties.get(name)
         if value:
             return str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .state import answer_with, cancelled, finished, is_cached, running
+from .state import add_stub, cancellable, cancelled_error, complete, is_cached
 from .stubs import Pattern, Rows
 
-__all__ = ["Pattern", "Rows", "answer_with", "cancelled", "finished", "is_cached", "running"]
+__all__ = ["Pattern", "Rows", "add_stub", "cancellable", "cancelled_error", "complete", "is_cached"]

@@ -14,18 +14,24 @@ from .filters import Filters
 from .funnels import run_funnels
 from .metadata import run_metadata
 from .result import Result
-from .runner import Session, run_hogql
+from .runner import QuerySession, run_hogql
 from .trends import run_trends
-from .unknown_fields import HARMLESS, reject_unknown_fields
+from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
-__all__ = ["KINDS", "compute", "inner_query"]
+__all__ = ["SUPPORTED_KINDS", "compute", "unwrap_query"]
 
-KINDS: Final = ("HogQLQuery", "EventsQuery", "TrendsQuery", "FunnelsQuery", "HogQLMetadata")
+SUPPORTED_KINDS: Final = (
+    "HogQLQuery",
+    "EventsQuery",
+    "TrendsQuery",
+    "FunnelsQuery",
+    "HogQLMetadata",
+)
 """What is computed; a visualization is its source."""
 _WRAPPER_KINDS: Final = frozenset({"DataVisualizationNode", "DataTableNode", "InsightVizNode"})
 
 
-def inner_query(query: Mapping[str, Any]) -> dict[str, Any]:
+def unwrap_query(query: Mapping[str, Any]) -> dict[str, Any]:
     """The query that a visualization shows.
 
     Raises:
@@ -36,15 +42,15 @@ def inner_query(query: Mapping[str, Any]) -> dict[str, Any]:
         if inner.get("kind") not in _WRAPPER_KINDS:
             break
         inner = as_object(inner.get("source"))
-    if inner.get("kind") not in KINDS:
+    if inner.get("kind") not in SUPPORTED_KINDS:
         raise invalid(
             f"The emulator does not answer queries of kind {inner.get('kind')!r}. "
-            f"It answers {', '.join(KINDS)}, and visualizations of them."
+            f"It answers {', '.join(SUPPORTED_KINDS)}, and visualizations of them."
         )
     return inner
 
 
-def compute(session: Session, query: Mapping[str, Any]) -> Result:
+def compute(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Run a query of any kind that is answered.
 
     Raises:
@@ -54,13 +60,13 @@ def compute(session: Session, query: Mapping[str, Any]) -> Result:
         case "EventsQuery":
             return run_events(session, query)
         case "HogQLMetadata":
-            return run_metadata(session, query, _placeholders(session, query))
+            return run_metadata(session, query, _placeholder_options(session, query))
         case "TrendsQuery":
             return run_trends(session, query)
         case "FunnelsQuery":
             return run_funnels(session, query)
         case _:
-            return _hogql(session, query)
+            return _compute_hogql(session, query)
 
 
 _SUPPORTED_FIELDS: Final = frozenset({
@@ -69,17 +75,19 @@ _SUPPORTED_FIELDS: Final = frozenset({
 """The fields of a HogQLQuery that are heeded, or change nothing in an answer."""
 
 
-def _hogql(session: Session, query: Mapping[str, Any]) -> Result:
+def _compute_hogql(session: QuerySession, query: Mapping[str, Any]) -> Result:
     sql = query.get("query")
     if not isinstance(sql, str):
         raise ApiError(400, code="required", detail="This field is required.", attr="query__query")
     reject_unknown_fields(query, _SUPPORTED_FIELDS, "HogQLQuery")
-    reject_unknown_fields(as_object(query.get("modifiers")), HARMLESS, "HogQLQuery.modifiers")
-    given = _placeholders(session, query)
+    reject_unknown_fields(
+        as_object(query.get("modifiers")), IGNORED_MODIFIERS, "HogQLQuery.modifiers"
+    )
+    given = _placeholder_options(session, query)
     return run_hogql(session, sql, as_object(query.get("values")), **given)
 
 
-def _placeholders(session: Session, query: Mapping[str, Any]) -> dict[str, Any]:
+def _placeholder_options(session: QuerySession, query: Mapping[str, Any]) -> dict[str, Any]:
     """What a query's filters and variables make of its placeholders."""
     filters = Filters(session, as_object(query.get("filters")))
     variables = as_object(query.get("variables"))
@@ -94,7 +102,7 @@ def _placeholders(session: Session, query: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _variable(session: Session, given: Mapping[str, Any], name: str) -> Any:
+def _variable(session: QuerySession, given: Mapping[str, Any], name: str) -> Any:
     """The value of a variable of the query.
 
     Raises:

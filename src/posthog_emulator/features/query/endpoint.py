@@ -7,40 +7,49 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from posthog_emulator.features.cohorts.membership import cohorts_of, renew
+from posthog_emulator.features.cohorts.membership import project_cohorts, recalculate
 from posthog_emulator.http.errors import invalid, not_found, required
 from posthog_emulator.http.messages import Answer, json_answer
 from posthog_emulator.json_types import as_object
 from posthog_emulator.state import PROJECTS, Call, fill
 
-from .dispatch import compute, inner_query
-from .result import encoded, with_first
-from .runner import Session, Work
+from .dispatch import compute, unwrap_query
+from .result import encode_json, json_object
+from .runner import DeferredQuery, QuerySession
 from .state import (
     CACHE_TTL,
-    KEPT,
     LAZY_CACHE_TTL,
+    STATUS_TTL,
+    AsyncQuery,
     CachedResult,
-    Job,
     QueryState,
     cache_key,
-    mode_of,
+    format_timestamp,
     query_state,
-    stamp,
+    refresh_mode,
 )
 
-__all__ = ["Plan", "cancel", "create", "log", "plan", "session_of", "status", "status_of"]
+__all__ = [
+    "QueryRequest",
+    "cancel",
+    "create",
+    "create_session",
+    "log",
+    "new_status_body",
+    "parse_request",
+    "status",
+]
 
-_BACKGROUND: Final = frozenset({"async", "lazy_async", "force_async"})
-_FIELDS: Final = frozenset(
+_BACKGROUND_MODES: Final = frozenset({"async", "lazy_async", "force_async"})
+_REQUEST_FIELDS: Final = frozenset(
     {"async", "client_query_id", "filters_override", "limit_context", "name", "query", "refresh",
      "variables_override", "personal_api_key"}
 )  # fmt: skip
-_VARIABLES: Final = "/api/projects/{}/insight_variables/"
+_INSIGHT_VARIABLES: Final = "/api/projects/{}/insight_variables/"
 _UNSUPPORTED_FIELDS: Final = ("filters_override", "variables_override", "limit_context")
 
 
-class Plan:
+class QueryRequest:
     """A query about to be answered in one of the modes.
 
     Args:
@@ -53,31 +62,31 @@ class Plan:
     def __init__(
         self, call: Call, query: Mapping[str, Any], mode: str, id: str | None = None
     ) -> None:
-        self.inner = inner_query(query)
-        self.plain = self.inner["kind"] == "HogQLMetadata"
+        self.inner = unwrap_query(query)
+        self.uncached = self.inner["kind"] == "HogQLMetadata"
         """Whether its answer is not kept, and says nothing of that."""
         self.team = call.values[0]
         self.key = cache_key(query, self.team)
         self.mode = mode
         self.id = id or self.key
-        self.desk = query_state(call.world)
+        self.queries = query_state(call.world)
         self.now = call.world.settings.clock()
-        self.session = session_of(call, self.id, self.inner)
+        self.session = create_session(call, self.id, self.inner)
         self._seconds = call.world.settings.query_seconds
 
     def compute(self) -> CachedResult:
         """Run it, and keep the result."""
         made = CachedResult(compute(self.session, self.inner), self.now, self.key)
-        self.desk.keep(self.team, made)
+        self.queries.cache_result(self.team, made)
         return made
 
-    def known(self) -> tuple[CachedResult | None, Job | None]:
+    def lookup(self) -> tuple[CachedResult | None, AsyncQuery | None]:
         """The result there is to answer with, and the job that will make a new one."""
-        if self.plain or self.mode == "force_blocking":
+        if self.uncached or self.mode == "force_blocking":
             return None, None
         if self.mode == "force_async":
-            return None, self._job(again=True)
-        found = self.desk.fresh(
+            return None, self._async_query(force=True)
+        found = self.queries.cached_result(
             self.team,
             self.key,
             self.now,
@@ -85,22 +94,22 @@ class Plan:
         )
         if found is not None or self.mode == "blocking":
             return found, None
-        stale = self.desk.fresh(self.team, self.key, self.now, timedelta(days=7))
+        stale = self.queries.cached_result(self.team, self.key, self.now, timedelta(days=7))
         if self.mode == "async_except_on_cache_miss" and stale is None:
             return None, None
-        return stale, self._job(again=False)
+        return stale, self._async_query(force=False)
 
-    def _job(self, *, again: bool) -> Job:
-        known = self.desk.job(self.team, self.id, self.now)
-        if known is not None and not again:
+    def _async_query(self, *, force: bool) -> AsyncQuery:
+        known = self.queries.find_async_query(self.team, self.id, self.now)
+        if known is not None and not force:
             return known
         due = self.now + timedelta(seconds=self._seconds)
-        job = Job(self.id, self.team, self.key, self.compute, self.now, due)
-        self.desk.add(job, self.now)
+        job = AsyncQuery(self.id, self.team, self.key, self.compute, self.now, due)
+        self.queries.add_async_query(job, self.now)
         return job
 
 
-def session_of(call: Call, id: str, query: Any = "cohort") -> Session:
+def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
     """What a query of a call is run with, gathered under the emulator's lock.
 
     Args:
@@ -121,34 +130,34 @@ def session_of(call: Call, id: str, query: Any = "cohort") -> Session:
             f"The emulator answers queries of projects in UTC, not in {told['timezone']}."
         )
     if "cohort" in json.dumps([query, told.get("test_account_filters")], default=str).lower():
-        renew(world, call.values[0])
-    cohorts = cohorts_of(world, call.values[0])
-    variables = world.store.bucket(fill(_VARIABLES, [call.values[0]]))
+        recalculate(world, call.values[0])
+    cohorts = project_cohorts(world, call.values[0])
+    variables = world.store.bucket(fill(_INSIGHT_VARIABLES, [call.values[0]]))
     world.events  # noqa: B018 (made under the lock)
-    return Session(
+    return QuerySession(
         team_id=int(call.values[0]),
         now=now,
         store=lambda: world.events,
         cohorts=cohorts.names,
-        cohort_problems=cohorts.problems,
-        canned=list(desk.canned),
-        offset_allowed=settings.offset_allowed,
+        cohort_errors=cohorts.errors,
+        stubs=list(desk.stubs),
+        allow_offset=settings.offset_allowed,
         max_rows_scanned=settings.max_rows_scanned,
         max_result_bytes=settings.max_result_bytes,
         log=note,
-        test_accounts=told.get("test_account_filters"),
+        test_account_filters=told.get("test_account_filters"),
         variables={str(row.data.get("id")): row.data for row in variables if not row.deleted},
     )
 
 
-def plan(call: Call) -> Plan:
+def parse_request(call: Call) -> QueryRequest:
     """Read a request to run a query.
 
     Raises:
         Problem: 400, it is none.
     """
     body = as_object(call.body)
-    for name in sorted(body.keys() - _FIELDS):
+    for name in sorted(body.keys() - _REQUEST_FIELDS):
         raise invalid(f"Unexpected field '{name}'.", name)
     for name in _UNSUPPORTED_FIELDS:
         if body.get(name):
@@ -169,99 +178,103 @@ def plan(call: Call) -> Plan:
         given = {**given, "kind": call.values[-1]}
     elif kind is None:
         raise required("query__kind")
-    inner = inner_query(given)
+    inner = unwrap_query(given)
     problem = call.world.validators.problem(inner["kind"], inner, "request")
     if problem is not None:
         problem.attr = f"query__{problem.attr}" if problem.attr else "query"
         raise problem
     task = body.get("client_query_id") or call.world.uuid().replace("-", "")
-    return Plan(call, given, mode_of(body), str(task))
+    return QueryRequest(call, given, refresh_mode(body), str(task))
 
 
 def create(call: Call) -> Answer:
     """`POST query/`."""
-    made = plan(call)
-    found, job = made.known()
-    if job is not None and job.settled(made.now) and job.start < made.now:
+    made = parse_request(call)
+    found, job = made.lookup()
+    if job is not None and job.is_complete(made.now) and job.started_at < made.now:
         # The id was used before: it is that query's answer, not this one's.
-        return Answer(200, later=_JobResponse(job))
+        return Answer(200, later=_AsyncQueryResponse(job))
     if job is not None:
-        status = _status(job, complete=False)
+        status = _status_body(job, complete=False)
         if found is not None:
-            return _answer(202, found.result.body({**found.fields(cached=True), **status}))
+            return _answer(202, found.result.body({**found.cache_fields(cached=True), **status}))
         cache = {} if made.mode == "force_async" else {"cache_key": made.key}
         return json_answer(202, {**cache, **status})
     if found is not None:
-        return _answer(200, found.result.body(found.fields(cached=True)))
+        return _answer(200, found.result.body(found.cache_fields(cached=True)))
 
     def make() -> tuple[int, bytes]:
         computed = made.compute()
-        return 200, computed.result.body({} if made.plain else computed.fields(cached=False))
+        return 200, computed.result.body(
+            {} if made.uncached else computed.cache_fields(cached=False)
+        )
 
-    return Answer(200, later=Work(made.session, make))
+    return Answer(200, later=DeferredQuery(made.session, make))
 
 
 def _answer(status: int, content: bytes) -> Answer:
     return Answer(status, content)
 
 
-def _status(job: Job, *, complete: bool, **more: Any) -> dict[str, Any]:
+def _status_body(job: AsyncQuery, *, complete: bool, **more: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": job.id,
         "team_id": int(job.team),
         "query_async": True,
-        "insight_id": job.insight,
+        "insight_id": job.insight_id,
         "dashboard_id": None,
         "error": False,
         "error_message": None,
         "complete": complete,
-        "start_time": stamp(job.start),
-        "pickup_time": stamp(job.start) if complete else None,
-        "end_time": stamp(job.due) if complete else None,
-        "expiration_time": stamp(job.start + KEPT),
+        "start_time": format_timestamp(job.started_at),
+        "pickup_time": format_timestamp(job.started_at) if complete else None,
+        "end_time": format_timestamp(job.due_at) if complete else None,
+        "expiration_time": format_timestamp(job.started_at + STATUS_TTL),
         "task_id": job.id,
         "labels": None,
     }
     return {"query_status": {**fields, "results": None, **more}}
 
 
-def status_of(job: Job) -> dict[str, Any]:
+def new_status_body(job: AsyncQuery) -> dict[str, Any]:
     """The status of a job that was just begun."""
-    return _status(job, complete=False)
+    return _status_body(job, complete=False)
 
 
 def status(call: Call) -> Answer:
     """`GET query/{id}/`."""
     desk, now = query_state(call.world), call.world.settings.clock()
-    job = desk.job(call.values[0], call.values[-1], now)
+    job = desk.find_async_query(call.values[0], call.values[-1], now)
     if job is None:
         raise not_found(f"Query {call.values[-1]} not found for team {call.values[0]}")
     asked = call.request.value("show_progress") or call.request.value("showProgress") or ""
     progress = asked.lower() in {"true", "1"}
-    if not job.settled(now):
-        return json_answer(202, _status(job, complete=False, **_progress(job, now, desk, progress)))
-    return Answer(200, later=_JobResponse(job))
+    if not job.is_complete(now):
+        return json_answer(
+            202, _status_body(job, complete=False, **_progress(job, now, desk, progress))
+        )
+    return Answer(200, later=_AsyncQueryResponse(job))
 
 
-class _JobResponse:
+class _AsyncQueryResponse:
     """The end of a job, which goes on when whoever looks at it does not wait."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: AsyncQuery) -> None:
         self._job = job
 
     def run(self) -> tuple[int, bytes]:
         """Make status and body."""
-        return _finished(self._job)
+        return _completed_body(self._job)
 
     def interrupt(self) -> None:
         """Do nothing."""
 
 
-def _progress(job: Job, now: Any, desk: QueryState, asked: bool) -> dict[str, Any]:
+def _progress(job: AsyncQuery, now: Any, desk: QueryState, asked: bool) -> dict[str, Any]:
     if not asked:
         return {}
-    whole = max((job.due - job.start).total_seconds(), 0.001)
-    share = min((now - job.start).total_seconds() / whole, 1)
+    whole = max((job.due_at - job.started_at).total_seconds(), 0.001)
+    share = min((now - job.started_at).total_seconds() / whole, 1)
     return {
         "query_progress": {
             "bytes_read": round(share * 1_000_000),
@@ -273,28 +286,28 @@ def _progress(job: Job, now: Any, desk: QueryState, asked: bool) -> dict[str, An
     }
 
 
-def _finished(job: Job) -> tuple[int, bytes]:
+def _completed_body(job: AsyncQuery) -> tuple[int, bytes]:
     """Status and body of a job that has ended, run now if it was not yet."""
-    job.finish()
-    if job.stopped:
-        body = _status(job, complete=True, error=True, error_message="Query was cancelled")
-        return 400, encoded(body)
-    if job.problem is not None:
-        hidden = job.problem.status == 500
-        body = _status(
+    job.run()
+    if job.is_cancelled:
+        body = _status_body(job, complete=True, error=True, error_message="Query was cancelled")
+        return 400, encode_json(body)
+    if job.error is not None:
+        hidden = job.error.status == 500
+        body = _status_body(
             job,
             complete=True,
             error=True,
-            error_message=None if hidden else job.problem.detail,
+            error_message=None if hidden else job.error.detail,
         )
-        return 500 if hidden else 400, encoded(body)
-    done = job.done
+        return 500 if hidden else 400, encode_json(body)
+    done = job.cached_result
     if done is None:
         raise AssertionError("a job that ended has a result")
-    whole = done.result.body(done.fields(cached=False))
-    fields = _status(job, complete=True)["query_status"]
+    whole = done.result.body(done.cache_fields(cached=False))
+    fields = _status_body(job, complete=True)["query_status"]
     del fields["results"]
-    return 200, b'{"query_status":' + with_first("results", whole, fields) + b"}"
+    return 200, b'{"query_status":' + json_object("results", whole, fields) + b"}"
 
 
 def cancel(call: Call) -> Answer:
@@ -302,31 +315,31 @@ def cancel(call: Call) -> Answer:
     desk, now = query_state(call.world), call.world.settings.clock()
     key = (call.values[0], call.values[-1])
     only = (call.request.value("dequeue_only") or "").lower() in {"true", "1"}
-    job = desk.job(*key, now)
-    run = desk.runs.get(key)
-    if job is not None and (job.settled(now) or job.stopped):
+    job = desk.find_async_query(*key, now)
+    run = desk.running.get(key)
+    if job is not None and (job.is_complete(now) or job.is_cancelled):
         return json_answer(200, {"message": "Query already complete"})
     if job is not None:
-        job.stopped = True
+        job.is_cancelled = True
         return json_answer(200, {"message": "Query task revoked"})
     if only:
         return json_answer(200, {"message": "Query task revoked, if it was waiting"})
     if run is not None:
-        run.stop()
+        run.cancel()
     return json_answer(200, {"message": "Cancelled query on clickhouse"})
 
 
-_LOG: Final = ("query_id", "query", "query_start_time", "query_duration_ms", "result_rows")
+_LOG_COLUMNS: Final = ("query_id", "query", "query_start_time", "query_duration_ms", "result_rows")
 
 
 def log(call: Call) -> Answer:
     """`GET query/{id}/log/`: what ran under an id in the last day."""
     now = call.world.settings.clock()
     rows = [
-        [entry["id"], entry["query"], stamp(entry["at"]), round(entry["seconds"] * 1000),
+        [entry["id"], entry["query"], format_timestamp(entry["at"]), round(entry["seconds"] * 1000),
          entry["rows"]]
         for entry in query_state(call.world).log
         if (entry["team"], entry["id"]) == (call.values[0], call.values[1])
         and now - entry["at"] < timedelta(days=1)
     ]  # fmt: skip
-    return json_answer(200, {"columns": list(_LOG), "results": rows, "hasMore": False})
+    return json_answer(200, {"columns": list(_LOG_COLUMNS), "results": rows, "hasMore": False})

@@ -12,9 +12,9 @@ from posthog_emulator.json_types import as_object, is_array
 
 from .filters import bound
 from .properties import Values, property_tests, written
-from .result import Result, encoded
-from .runner import Session, run_hogql
-from .unknown_fields import HARMLESS, reject_unknown_fields
+from .result import Result, encode_json
+from .runner import QuerySession, run_hogql
+from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
 if TYPE_CHECKING:
     from posthog_emulator.hogql.pieces import Expression
@@ -34,7 +34,7 @@ _ROWS: Final = 100
 _MOST: Final = 50_000
 
 
-def run_events(session: Session, query: Mapping[str, Any]) -> Result:
+def run_events(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute an EventsQuery.
 
     Raises:
@@ -43,7 +43,9 @@ def run_events(session: Session, query: Mapping[str, Any]) -> Result:
     from posthog_emulator.hogql.problems import HogQLError
 
     reject_unknown_fields(query, _KNOWN, "EventsQuery")
-    reject_unknown_fields(as_object(query.get("modifiers")), HARMLESS, "EventsQuery.modifiers")
+    reject_unknown_fields(
+        as_object(query.get("modifiers")), IGNORED_MODIFIERS, "EventsQuery.modifiers"
+    )
     asked = _texts(query, "select") or ["*"]
     values = Values()
     try:
@@ -53,7 +55,7 @@ def run_events(session: Session, query: Mapping[str, Any]) -> Result:
         raise invalid(error.detail, None, error.code) from None
     limit, skipped = _page(query)
     sql += f" LIMIT {limit + 1} OFFSET {skipped}"
-    found = run_hogql(session, sql, values.known, offset=True, most=_MOST + 1)
+    found = run_hogql(session, sql, values.known, allow_offset=True, max_rows=_MOST + 1)
     rows: list[list[Any]] = json.loads(found.rows)
     more = len(rows) > limit
     rows = rows[:limit]
@@ -71,7 +73,7 @@ def run_events(session: Session, query: Mapping[str, Any]) -> Result:
         "error": None,
         "nextCursor": _cursor(query, asked, rows) if more else None,
     }
-    return Result(encoded(rows), head, len(rows))
+    return Result(encode_json(rows), head, len(rows))
 
 
 def _texts(query: Mapping[str, Any], name: str) -> list[str]:
@@ -102,7 +104,7 @@ def _column(text: str) -> Expression:
 
 
 def _sql(
-    session: Session,
+    session: QuerySession,
     query: Mapping[str, Any],
     asked: Sequence[str],
     columns: Sequence[Expression],
@@ -138,7 +140,7 @@ def _order(
     return "timestamp DESC" if "timestamp" in asked else f"{columns[0].inner} ASC"
 
 
-def _tests(session: Session, query: Mapping[str, Any], values: Values) -> list[str]:
+def _tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
     tests = property_tests(query.get("properties"), values)
     tests += property_tests(query.get("fixedProperties"), values)
     names = [name for name in (query.get("event"), *_texts(query, "events")) if name]
@@ -147,7 +149,7 @@ def _tests(session: Session, query: Mapping[str, Any], values: Values) -> list[s
     if query.get("personId"):
         tests.append(f"person_id = toUUID({values.add(str(query['personId']))})")
     if query.get("filterTestAccounts"):
-        tests += property_tests(session.test_accounts, values)
+        tests += property_tests(session.test_account_filters, values)
     now = session.now.astimezone(UTC)
     before = query.get("before")
     end = now + timedelta(seconds=5) if before is None else bound(before, now)
@@ -158,7 +160,7 @@ def _tests(session: Session, query: Mapping[str, Any], values: Values) -> list[s
     return tests
 
 
-def _dress(session: Session, asked: Sequence[str], rows: list[list[Any]]) -> None:
+def _dress(session: QuerySession, asked: Sequence[str], rows: list[list[Any]]) -> None:
     """Make objects of the columns that are whole events or persons."""
     for place, text in enumerate(asked):
         if text == "*":
@@ -179,7 +181,7 @@ def _event(columns: Sequence[Any]) -> dict[str, Any]:
     return {**event, "properties": properties, "person_mode": "propertyless" if bare else "full"}
 
 
-def _persons(session: Session, distinct_ids: set[str]) -> dict[str, dict[str, Any]]:
+def _persons(session: QuerySession, distinct_ids: set[str]) -> dict[str, dict[str, Any]]:
     rows = session.store().read(
         "SELECT d.distinct_id, p.id::VARCHAR, strftime(p.created_at, '%Y-%m-%dT%H:%M:%S.%fZ'), "
         "p.properties FROM person_distinct_ids d JOIN persons p ON p.id = d.person_id "

@@ -14,7 +14,7 @@ from posthog_emulator.json_types import as_object
 from .properties import Values, property_tests, written
 
 if TYPE_CHECKING:
-    from .runner import Session
+    from .runner import QuerySession
 
 __all__ = ["Filters", "bound", "moment", "time_range"]
 
@@ -74,7 +74,7 @@ def _before(count: int, unit: str, now: datetime) -> datetime:
     return now.replace(year=year, month=month + 1, day=day)
 
 
-def time_range(session: Session, given: Mapping[str, Any]) -> tuple[datetime, datetime]:
+def time_range(session: QuerySession, given: Mapping[str, Any]) -> tuple[datetime, datetime]:
     """From when to when an insight looks; the last seven days by default.
 
     Raises:
@@ -118,7 +118,7 @@ class Filters:
         Problem: 400, a bound of time cannot be read.
     """
 
-    def __init__(self, session: Session, given: Mapping[str, Any]) -> None:
+    def __init__(self, session: QuerySession, given: Mapping[str, Any]) -> None:
         now, span = session.now.astimezone(UTC), as_object(given.get("dateRange"))
         start, end = span.get("date_from"), span.get("date_to")
         self._session = session
@@ -144,5 +144,5 @@ class Filters:
         if start is not None:
             tests.append(f"{field} >= {values.add(written(start))}")
         if self._given.get("filterTestAccounts"):
-            tests += property_tests(self._session.test_accounts, values, table)
+            tests += property_tests(self._session.test_account_filters, values, table)
         return " AND ".join(tests) or "true", values.known

@@ -13,8 +13,8 @@ from posthog_emulator.json_types import as_object, is_array
 
 from .filters import time_range
 from .properties import Values, written
-from .result import Result, encoded
-from .runner import Session
+from .result import Result, encode_json
+from .runner import QuerySession
 from .trends import INSIGHT, MOST, all_rows, common_tests, events_test, refuse_insight
 from .unknown_fields import reject_unknown_fields
 
@@ -49,7 +49,7 @@ _SHOWN: Final = frozenset(
 """What is heeded of a FunnelsFilter, or is of the drawing or of breakdowns."""
 
 
-def run_funnels(session: Session, query: Mapping[str, Any]) -> Result:
+def run_funnels(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a FunnelsQuery.
 
     Raises:
@@ -74,14 +74,14 @@ def run_funnels(session: Session, query: Mapping[str, Any]) -> Result:
     reached = [furthest(events, len(steps), window) for events in _people(session, query, steps)]
     results = [_step(step, order, reached) for order, step in enumerate(steps)]
     return Result(
-        encoded(results),
+        encode_json(results),
         {"hogql": None, "timings": [], "modifiers": {}, "error": None, "isUdf": True},
         len(results),
     )
 
 
 def _people(
-    session: Session, query: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
+    session: QuerySession, query: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
 ) -> Iterable[list[tuple[datetime, list[int]]]]:
     """The events of each person, as a moment and the steps it may be, in order."""
     values = Values()

@@ -8,7 +8,7 @@ from posthog_emulator.http.messages import Answer
 from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.state import Call
 
-__all__ = ["SPECIALS"]
+__all__ = ["OPERATION_HANDLERS"]
 
 
 def _create(call: Call) -> Answer:
@@ -35,17 +35,17 @@ def _log(call: Call) -> Answer:
     return endpoint.log(call)
 
 
-def _insight(call: Call) -> Answer:
+def _get_insight(call: Call) -> Answer:
     from . import saved_insights as insights
 
-    return insights.get(call)
+    return insights.get_insight(call)
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "query.create": OperationHandler(_create, validates=False),
     "query.create_for_kind": OperationHandler(_create, validates=False),
     "query.get": OperationHandler(_status),
     "query.cancel": OperationHandler(_cancel),
     "query.log": OperationHandler(_log),
-    "insights.get": OperationHandler(_insight),
+    "insights.get": OperationHandler(_get_insight),
 }

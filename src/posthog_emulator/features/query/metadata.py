@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from posthog_emulator.http.errors import ApiError, invalid
 
-from .result import Result, encoded
-from .runner import Session, check_hogql
+from .result import Result, encode_json
+from .runner import QuerySession, check_hogql
 from .unknown_fields import reject_unknown_fields
 
 __all__ = ["run_metadata"]
@@ -18,7 +18,9 @@ _KNOWN: Final = frozenset(
 )
 
 
-def run_metadata(session: Session, query: Mapping[str, Any], given: Mapping[str, Any]) -> Result:
+def run_metadata(
+    session: QuerySession, query: Mapping[str, Any], options: Mapping[str, Any]
+) -> Result:
     """Look at a query.
 
     Args:
@@ -40,11 +42,11 @@ def run_metadata(session: Session, query: Mapping[str, Any], given: Mapping[str,
         if language == "hogQLExpr":
             from posthog_emulator.hogql.pieces import expression
 
-            check_hogql(session, f"SELECT {expression(text).text} FROM events", **given)  # noqa: S608
+            check_hogql(session, f"SELECT {expression(text).text} FROM events", **options)  # noqa: S608
         else:
-            check_hogql(session, text, **given)
+            check_hogql(session, text, **options)
     except (HogQLError, ApiError) as error:
         told = error.detail
     errors = [] if told is None else [{"message": told, "start": 0, "end": len(text), "fix": None}]
     head: dict[str, Any] = {"isValid": told is None, "query": text, "warnings": [], "notices": []}
-    return Result(encoded(errors), head, field="errors")
+    return Result(encode_json(errors), head, field="errors")

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Result", "encoded", "with_first"]
+__all__ = ["Result", "encode_json", "json_object"]
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """A value as JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode()
 
 
-def with_first(name: str, value: bytes, rest: Mapping[str, Any]) -> bytes:
+def json_object(name: str, value: bytes, rest: Mapping[str, Any]) -> bytes:
     """A JSON object whose first field is JSON already."""
-    tail = encoded(dict(rest))
+    tail = encode_json(dict(rest))
     return b"".join([b'{"', name.encode(), b'":', value, b"," if len(tail) > 2 else b"", tail[1:]])
 
 
@@ -35,4 +35,4 @@ class Result:
 
     def body(self, more: Mapping[str, Any]) -> bytes:
         """The answer, with more fields."""
-        return with_first(self.field, self.rows, {**self.head, **more})
+        return json_object(self.field, self.rows, {**self.head, **more})

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 from posthog_emulator.http.errors import ApiError, invalid
 
 from .result import Result
-from .stubs import Canned, canned_result
+from .stubs import Stub, stub_result
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.store import EventStore
     from posthog_emulator.hogql.context import Context
     from posthog_emulator.hogql.translate import Translation
 
-__all__ = ["Session", "Work", "check_hogql", "context_of", "run_hogql"]
+__all__ = ["DeferredQuery", "QuerySession", "check_hogql", "create_context", "run_hogql"]
 
 
 @dataclass(slots=True)
-class Session:
+class QuerySession:
     """What the queries of one project are run with."""
 
     team_id: int
@@ -32,28 +32,28 @@ class Session:
     store: Callable[[], EventStore]
     cohorts: Mapping[int, str]
     """Names by number."""
-    canned: list[Canned]
-    cohort_problems: Mapping[int, str] = field(default_factory=dict[int, str])
+    stubs: list[Stub]
+    cohort_errors: Mapping[int, str] = field(default_factory=dict[int, str])
     """Why the members of a cohort are not known."""
-    offset_allowed: bool = False
+    allow_offset: bool = False
     max_rows_scanned: int | None = None
     max_result_bytes: int | None = None
     log: Callable[[dict[str, Any]], object] = lambda _: None
     connection: Any = None
-    stopped: bool = False
-    test_accounts: Any = None
+    interrupted: bool = False
+    test_account_filters: Any = None
     """The project's filters of internal users."""
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
     """Insight variables, by id."""
 
     def interrupt(self) -> None:
         """Stop what runs."""
-        self.stopped = True
+        self.interrupted = True
         if self.connection is not None:
             self.connection.interrupt()
 
 
-class Work:
+class DeferredQuery:
     """The rest of an answer.
 
     Args:
@@ -61,7 +61,7 @@ class Work:
         make: Makes status and body.
     """
 
-    def __init__(self, session: Session, make: Callable[[], tuple[int, bytes]]) -> None:
+    def __init__(self, session: QuerySession, make: Callable[[], tuple[int, bytes]]) -> None:
         self._session = session
         self._make = make
 
@@ -75,13 +75,13 @@ class Work:
 
 
 def run_hogql(
-    session: Session,
+    session: QuerySession,
     sql: str,
     values: Mapping[str, Any],
     *,
-    most: int | None = None,
-    offset: bool = False,
-    **more: Any,
+    max_rows: int | None = None,
+    allow_offset: bool = False,
+    **options: Any,
 ) -> Result:
     """Run a query.
 
@@ -100,17 +100,17 @@ def run_hogql(
     from posthog_emulator.hogql.translate import MOST_ROWS
 
     began = perf_counter()
-    chosen = next((canned for canned in reversed(session.canned) if canned.fits(sql)), None)
+    chosen = next((canned for canned in reversed(session.stubs) if canned.matches(sql)), None)
     try:
         if chosen is not None:
-            result = canned_result(chosen, sql, values)
+            result = stub_result(chosen, sql, values)
         else:
             result = _run(
                 session,
                 sql,
-                {"values": values, **more},
-                most=most or MOST_ROWS,
-                offset=offset or session.offset_allowed,
+                {"values": values, **options},
+                max_rows=max_rows or MOST_ROWS,
+                allow_offset=allow_offset or session.allow_offset,
             )
     except HogQLError as error:
         raise ApiError(error.status, code=error.code, detail=error.detail) from None
@@ -120,7 +120,7 @@ def run_hogql(
     return result
 
 
-def context_of(session: Session, given: Mapping[str, Any]) -> Context:
+def create_context(session: QuerySession, options: Mapping[str, Any]) -> Context:
     """What a query's meaning depends on: the session, and the rest by its names."""
     from posthog_emulator.hogql.context import Context
 
@@ -132,12 +132,12 @@ def context_of(session: Session, given: Mapping[str, Any]) -> Context:
         now=session.now.astimezone(UTC),
         property_types={(str(scope), str(name)): str(kind) for scope, name, kind in types},
         cohorts=session.cohorts,
-        cohort_problems=session.cohort_problems,
-        **given,
+        cohort_problems=session.cohort_errors,
+        **options,
     )
 
 
-def check_hogql(session: Session, sql: str, **given: Any) -> None:
+def check_hogql(session: QuerySession, sql: str, **options: Any) -> None:
     """Translate a query without running it.
 
     Args:
@@ -150,21 +150,28 @@ def check_hogql(session: Session, sql: str, **given: Any) -> None:
     """
     from posthog_emulator.hogql.translate import translate
 
-    translate(sql, context_of(session, given), offset=session.offset_allowed)
+    translate(sql, create_context(session, options), offset=session.allow_offset)
 
 
 def _run(
-    session: Session, sql: str, given: Mapping[str, Any], *, most: int, offset: bool
+    session: QuerySession,
+    sql: str,
+    options: Mapping[str, Any],
+    *,
+    max_rows: int,
+    allow_offset: bool,
 ) -> Result:
     from posthog_emulator.hogql.output import row_json
     from posthog_emulator.hogql.translate import DEFAULT_ROWS, translate
 
     store = session.store()
-    translation = translate(sql, context_of(session, given), offset=offset, most=most)
+    translation = translate(
+        sql, create_context(session, options), offset=allow_offset, most=max_rows
+    )
     columns = translation.query.columns
     row = row_json([kind for _, kind in columns])
     statement = f"SELECT {row} AS j FROM ({translation.query.sql}) AS q"  # noqa: S608
-    table = _executed(session, store, statement, translation)
+    table = _execute(session, store, statement, translation)
     paged = translation.paged
     cut = table.num_rows > DEFAULT_ROWS
     if paged and cut:
@@ -184,25 +191,25 @@ def _run(
         "metadata": None,
         "explain": None,
     }
-    return Result(_joined(table), head, table.num_rows)
+    return Result(_join_rows(table), head, table.num_rows)
 
 
-def _executed(session: Session, store: EventStore, sql: str, translation: Translation) -> Any:
+def _execute(session: QuerySession, store: EventStore, sql: str, translation: Translation) -> Any:
     duckdb = importlib.import_module("duckdb")
     connection = session.connection = store.cursor()
     try:
-        if session.stopped:
+        if session.interrupted:
             raise ApiError(500, code="error", detail="ClickHouse error while executing query.")
         _check_scan(session, connection, translation)
         return connection.sql(sql).to_arrow_table()
     except duckdb.Error as error:
-        raise _problem(duckdb, error) from None
+        raise _clickhouse_error(duckdb, error) from None
     finally:
         session.connection = None
         connection.close()
 
 
-def _check_scan(session: Session, connection: Any, translation: Translation) -> None:
+def _check_scan(session: QuerySession, connection: Any, translation: Translation) -> None:
     """Refuse what reads too many events, as the server does by its own estimate."""
     most = session.max_rows_scanned
     if most is None:
@@ -217,7 +224,7 @@ def _check_scan(session: Session, connection: Any, translation: Translation) -> 
         )
 
 
-def _joined(table: Any) -> bytes:
+def _join_rows(table: Any) -> bytes:
     """The rows' texts, one after the other as they lie in memory, as one JSON array."""
     pyarrow = importlib.import_module("pyarrow")
     column = table.column(0)
@@ -234,17 +241,17 @@ def _joined(table: Any) -> bytes:
     return b"".join([b"[", *pieces, b"]"])
 
 
-_SUPPORTED_FIELDS = re.compile(r"must appear in the GROUP BY clause")
+_NOT_AN_AGGREGATE = re.compile(r"must appear in the GROUP BY clause")
 
 
-def _problem(duckdb: Any, error: Exception) -> ApiError:
+def _clickhouse_error(duckdb: Any, error: Exception) -> ApiError:
     """What ClickHouse would say to what DuckDB says."""
     text = str(error).partition("\n")[0]
     if isinstance(error, duckdb.InterruptException):
         return ApiError(500, code="error", detail="ClickHouse error while executing query.")
     if isinstance(error, duckdb.OutOfMemoryException):
         return ApiError(513)
-    if _SUPPORTED_FIELDS.search(str(error)):
+    if _NOT_AN_AGGREGATE.search(str(error)):
         return invalid(
             "A column is not under aggregate function and not in GROUP BY.",
             None,

@@ -13,28 +13,28 @@ from posthog_emulator.operation_handler import OperationHandler
 from posthog_emulator.rest.handlers import item_answer
 from posthog_emulator.state import Call
 
-from .endpoint import Plan, status_of
-from .result import encoded
-from .runner import Work
+from .endpoint import QueryRequest, new_status_body
+from .result import encode_json
+from .runner import DeferredQuery
 from .state import CachedResult
 
-__all__ = ["SPECIALS", "get"]
+__all__ = ["OPERATION_HANDLERS", "get_insight"]
 
 _MODES: Final = frozenset(
     {"force_cache", "blocking", "async", "lazy_async", "async_except_on_cache_miss",
      "force_blocking", "force_async"}
 )  # fmt: skip
-_TRUE: Final = frozenset({"true", "1"})
-_SHOWN: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_range", "timezone")
+_TRUE_VALUES: Final = frozenset({"true", "1"})
+_RESULT_FIELDS: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_range", "timezone")
 
 
-def get(call: Call) -> Answer:
+def get_insight(call: Call) -> Answer:
     """`GET insights/{id}/?refresh=`: the insight, with its result where there is one."""
     row = call.row()
     plain = item_answer(call, row)
     query = as_object(row.data.get("query"))
     asked = call.request.value("refresh") or "force_cache"
-    mode = "force_blocking" if asked.lower() in _TRUE else asked
+    mode = "force_blocking" if asked.lower() in _TRUE_VALUES else asked
     mode = "force_cache" if mode.lower() in {"false", "0"} else mode
     if mode not in _MODES:
         raise invalid(f'"{asked}" is not a valid choice.', "refresh", "invalid_choice")
@@ -43,41 +43,45 @@ def get(call: Call) -> Answer:
     if mode == "force_cache":
         # Here it does not compute, other than for queries.
         try:
-            plan = Plan(call, query, "blocking")
+            plan = QueryRequest(call, query, "blocking")
         except Exception as error:
             if getattr(error, "status", None) == 400:
                 return plain
             raise
-        found, job = plan.known()[0], None
+        found, job = plan.lookup()[0], None
     else:
-        plan = Plan(call, query, mode)
-        found, job = plan.known()
+        plan = QueryRequest(call, query, mode)
+        found, job = plan.lookup()
     if job is not None:
-        job.insight = int(row.key) if row.key.isdigit() else None
-        status = status_of(job)
-        return _with(plain, found, {**status, "is_cached": found is not None}, cached=True)
+        job.insight_id = int(row.key) if row.key.isdigit() else None
+        status = new_status_body(job)
+        return _insight_response(
+            plain, found, {**status, "is_cached": found is not None}, cached=True
+        )
     if found is not None or mode == "force_cache":
-        return _with(plain, found, {}, cached=True)
+        return _insight_response(plain, found, {}, cached=True)
 
     def make() -> tuple[int, bytes]:
-        answer = _with(plain, plan.compute(), {}, cached=False)
+        answer = _insight_response(plain, plan.compute(), {}, cached=False)
         return answer.status, answer.content
 
-    return Answer(plain.status, headers=plain.headers, later=Work(plan.session, make))
+    return Answer(plain.status, headers=plain.headers, later=DeferredQuery(plan.session, make))
 
 
-def _with(
+def _insight_response(
     plain: Answer, found: CachedResult | None, more: dict[str, Any], *, cached: bool
 ) -> Answer:
     """The insight with a result in it."""
     body = json.loads(plain.content)
     fields: dict[str, Any] = {"result": None}
     if found is not None:
-        fields = {**found.fields(cached=cached), "result": json.loads(found.result.rows)}
-        fields |= {name: found.result.head[name] for name in _SHOWN if name in found.result.head}
+        fields = {**found.cache_fields(cached=cached), "result": json.loads(found.result.rows)}
+        fields |= {
+            name: found.result.head[name] for name in _RESULT_FIELDS if name in found.result.head
+        }
     fields |= more
     body |= {name: value for name, value in fields.items() if name in body}
-    return Answer(plain.status, encoded(body), headers=plain.headers)
+    return Answer(plain.status, encode_json(body), headers=plain.headers)
 
 
 def _suggestions(call: Call) -> Answer:
@@ -86,6 +90,6 @@ def _suggestions(call: Call) -> Answer:
     return json_answer(call.operation.result.status, [])
 
 
-SPECIALS: Mapping[str, OperationHandler] = {
+OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     "insights.create_suggestions": OperationHandler(_suggestions)
 }

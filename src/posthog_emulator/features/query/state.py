@@ -22,43 +22,43 @@ from posthog_emulator.state import Call
 from posthog_emulator.threads import run_in_thread
 
 from .result import Result
-from .stubs import Canned, Pattern, Rows
+from .stubs import Pattern, Rows, Stub
 
 if TYPE_CHECKING:
     from posthog_emulator.state import Call, EmulatorState
 
 __all__ = [
     "CACHE_TTL",
-    "KEPT",
     "LAZY_CACHE_TTL",
+    "STATUS_TTL",
+    "AsyncQuery",
     "CachedResult",
-    "Job",
     "QueryState",
-    "Run",
-    "answer_with",
+    "RunningQuery",
+    "add_stub",
     "cache_key",
-    "cancelled",
-    "finished",
+    "cancellable",
+    "cancelled_error",
+    "complete",
+    "format_timestamp",
     "is_cached",
-    "mode_of",
     "query_state",
-    "running",
-    "stamp",
+    "refresh_mode",
 ]
 
 CACHE_TTL: Final = timedelta(hours=6)
 """How long a result is answered with again."""
 LAZY_CACHE_TTL: Final = timedelta(hours=12)
 """How long for `lazy_async`."""
-KEPT: Final = timedelta(minutes=20)
+STATUS_TTL: Final = timedelta(minutes=20)
 """How long the status of a job can be asked for."""
-_CACHE_BYTES: Final = 64 * MIB
+_MAX_CACHE_BYTES: Final = 64 * MIB
 """What the results may take that are answered with again; the least recently used go first."""
-_JOB_BYTES: Final = 256 * MIB
+_MAX_JOB_BYTES: Final = 256 * MIB
 """What the results of jobs may take that were begun before the latest."""
 
 
-def stamp(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A moment as the API writes it."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
@@ -68,17 +68,19 @@ class CachedResult:
     """A result, and when it was computed."""
 
     result: Result
-    at: datetime
+    computed_at: datetime
     key: str
 
-    def fields(self, *, cached: bool) -> dict[str, Any]:
+    def cache_fields(self, *, cached: bool) -> dict[str, Any]:
         """What caching adds to an answer."""
         return {
             "is_cached": cached,
             "cache_key": self.key,
-            "cache_target_age": stamp(self.at + CACHE_TTL),
-            "last_refresh": stamp(self.at),
-            "next_allowed_client_refresh": stamp(self.at + timedelta(minutes=1)),
+            "cache_target_age": format_timestamp(self.computed_at + CACHE_TTL),
+            "last_refresh": format_timestamp(self.computed_at),
+            "next_allowed_client_refresh": format_timestamp(
+                self.computed_at + timedelta(minutes=1)
+            ),
             "timezone": "UTC",
             "calculation_trigger": None,
             "query_status": None,
@@ -86,38 +88,43 @@ class CachedResult:
 
 
 @dataclass(slots=True)
-class Job:
+class AsyncQuery:
     """A query in the background; it is run when somebody asks for it after its time."""
 
     id: str
     team: str
     key: str
     compute: Callable[[], CachedResult]
-    start: datetime
-    due: datetime
-    insight: int | None = None
-    done: CachedResult | None = None
-    problem: ApiError | None = None
-    stopped: bool = False
+    started_at: datetime
+    due_at: datetime
+    insight_id: int | None = None
+    cached_result: CachedResult | None = None
+    error: ApiError | None = None
+    is_cancelled: bool = False
     lock: RLock = field(default_factory=RLock)
 
     @property
     def size(self) -> int:
         """How many bytes its result has."""
-        return 0 if self.done is None else len(self.done.result.rows)
+        return 0 if self.cached_result is None else len(self.cached_result.result.rows)
 
-    def settled(self, now: datetime) -> bool:
+    def is_complete(self, now: datetime) -> bool:
         """Whether it has ended, or only waits for somebody to look."""
-        return self.done is not None or self.problem is not None or self.stopped or now >= self.due
+        return (
+            self.cached_result is not None
+            or self.error is not None
+            or self.is_cancelled
+            or now >= self.due_at
+        )
 
-    def finish(self) -> None:
+    def run(self) -> None:
         """Run it, once."""
         with self.lock:
-            if self.done is None and self.problem is None and not self.stopped:
+            if self.cached_result is None and self.error is None and not self.is_cancelled:
                 try:
-                    self.done = self.compute()
+                    self.cached_result = self.compute()
                 except ApiError as problem:
-                    self.problem = problem
+                    self.error = problem
 
 
 @dataclass(slots=True)
@@ -125,48 +132,60 @@ class QueryState:
     """All of it."""
 
     cache: BoundedCache[tuple[str, str], CachedResult] = field(
-        default_factory=lambda: BoundedCache(_CACHE_BYTES)
+        default_factory=lambda: BoundedCache(_MAX_CACHE_BYTES)
     )
     """By project and key."""
-    jobs: dict[tuple[str, str], Job] = field(default_factory=dict[tuple[str, str], Job])
+    async_queries: dict[tuple[str, str], AsyncQuery] = field(
+        default_factory=dict[tuple[str, str], AsyncQuery]
+    )
     """By project and id."""
-    runs: dict[tuple[str, str], Run] = field(default_factory=lambda: cast("dict[Any, Any]", {}))
+    running: dict[tuple[str, str], RunningQuery] = field(
+        default_factory=lambda: cast("dict[Any, Any]", {})
+    )
     """Queries somebody waits for, by project and id."""
-    canned: list[Canned] = field(default_factory=list[Canned])
+    stubs: list[Stub] = field(default_factory=list[Stub])
     log: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
     lock: Lock = field(default_factory=Lock)
 
-    def fresh(
-        self, team: str, key: str, now: datetime, age: timedelta = CACHE_TTL
+    def cached_result(
+        self, team: str, key: str, now: datetime, max_age: timedelta = CACHE_TTL
     ) -> CachedResult | None:
         """A result that is young enough, and not of a time still to come."""
         found = self.cache.get((team, key))
-        return found if found is not None and timedelta(0) <= now - found.at < age else None
+        return (
+            found
+            if found is not None and timedelta(0) <= now - found.computed_at < max_age
+            else None
+        )
 
-    def keep(self, team: str, made: CachedResult) -> None:
+    def cache_result(self, team: str, made: CachedResult) -> None:
         """Keep a result, to be answered with again."""
         self.cache.put((team, made.key), made, len(made.result.rows))
 
-    def add(self, job: Job, now: datetime) -> None:
+    def add_async_query(self, job: AsyncQuery, now: datetime) -> None:
         """Add a job. Those whose time is over are dropped, and the oldest of too many bytes."""
         with self.lock:
-            sizes = {key: one.size for key, one in self.jobs.items() if now - one.start < KEPT}
-            excess = sum(sizes.values()) - _JOB_BYTES
-            kept: dict[tuple[str, str], Job] = {}
+            sizes = {
+                key: one.size
+                for key, one in self.async_queries.items()
+                if now - one.started_at < STATUS_TTL
+            }
+            excess = sum(sizes.values()) - _MAX_JOB_BYTES
+            kept: dict[tuple[str, str], AsyncQuery] = {}
             for key, size in sizes.items():
                 if excess > 0 and size:
                     excess -= size
                 else:
-                    kept[key] = self.jobs[key]
+                    kept[key] = self.async_queries[key]
             kept.pop((job.team, job.id), None)  # to the end: it is the latest
-            self.jobs = {**kept, (job.team, job.id): job}
+            self.async_queries = {**kept, (job.team, job.id): job}
 
-    def job(self, team: str, id: str, now: datetime) -> Job | None:
+    def find_async_query(self, team: str, id: str, now: datetime) -> AsyncQuery | None:
         """A job whose status is still kept."""
-        job = self.jobs.get((team, id))
-        if job is not None and now - job.start >= KEPT:
+        job = self.async_queries.get((team, id))
+        if job is not None and now - job.started_at >= STATUS_TTL:
             with self.lock:
-                self.jobs.pop((team, id), None)
+                self.async_queries.pop((team, id), None)
             return None
         return job
 
@@ -183,7 +202,7 @@ def cache_key(query: Mapping[str, Any], team: str) -> str:
     return f"cache_{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}"
 
 
-def mode_of(body: Mapping[str, Any]) -> str:
+def refresh_mode(body: Mapping[str, Any]) -> str:
     """How a query is to be refreshed."""
     if body.get("async") is True:
         return "async"
@@ -197,14 +216,14 @@ def is_cached(call: Call) -> bool:
     query = body.get("query")
     if not call.operation.id.startswith("query.create") or not is_object(query):
         return False
-    if mode_of(body) == "force_blocking":
+    if refresh_mode(body) == "force_blocking":
         return False
     now = call.world.settings.clock()
     team = call.values[0]
-    return query_state(call.world).fresh(team, cache_key(query, team), now) is not None
+    return query_state(call.world).cached_result(team, cache_key(query, team), now) is not None
 
 
-def answer_with(
+def add_stub(
     world: EmulatorState,
     pattern: Pattern,
     rows: Rows | Callable[[str, Mapping[str, Any]], Rows],
@@ -213,8 +232,8 @@ def answer_with(
 ) -> None:
     """Answer the queries that a pattern fits with rows given by hand."""
     kept = rows if callable(rows) else list(rows)
-    query_state(world).canned.append(
-        Canned(
+    query_state(world).stubs.append(
+        Stub(
             pattern,
             kept,
             None if columns is None else tuple(columns),
@@ -223,50 +242,50 @@ def answer_with(
     )
 
 
-def cancelled() -> ApiError:
+def cancelled_error() -> ApiError:
     """What the sender of a query hears that somebody cancelled."""
     return ApiError(500, code="error", detail="ClickHouse error while executing query.")
 
 
 @dataclass(slots=True)
-class Run:
+class RunningQuery:
     """A query somebody waits for."""
 
     scope: anyio.CancelScope
     thread: int = field(default_factory=get_ident)
-    later: Later | None = None
-    stopped: bool = False
+    deferred: Later | None = None
+    is_cancelled: bool = False
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         """Cancel it."""
-        self.stopped = True
-        if self.later is not None:
-            self.later.interrupt()
+        self.is_cancelled = True
+        if self.deferred is not None:
+            self.deferred.interrupt()
         if self.thread == get_ident():
             # Of another thread's event loop it is seen at its next step.
             self.scope.cancel()
 
 
 @contextmanager
-def running(call: Call, task: str) -> Generator[Run]:
+def cancellable(call: Call, task: str) -> Generator[RunningQuery]:
     """Let a query be cancelled by its id while the block runs; then the block just ends.
 
     Raises:
         Problem: 500, it was cancelled at a moment the block could not be left at.
     """
-    runs, key = query_state(call.world).runs, (call.values[0], task)
+    runs, key = query_state(call.world).running, (call.values[0], task)
     with anyio.CancelScope() as scope:
-        run = runs[key] = Run(scope)
+        run = runs[key] = RunningQuery(scope)
         try:
             yield run
-            if run.stopped:
-                raise cancelled()
+            if run.is_cancelled:
+                raise cancelled_error()
         finally:
             if runs.get(key) is run:
                 del runs[key]
 
 
-async def finished(answer: Answer, run: Run | None = None) -> Answer:
+async def complete(answer: Answer, run: RunningQuery | None = None) -> Answer:
     """An answer with all there is to it, the rest made in a thread.
 
     Raises:
@@ -276,9 +295,9 @@ async def finished(answer: Answer, run: Run | None = None) -> Answer:
     if later is None:
         return answer
     if run is not None:
-        run.later = later
-        if run.stopped:
-            raise cancelled()
+        run.deferred = later
+        if run.is_cancelled:
+            raise cancelled_error()
     made = await run_in_thread(later.run, interrupt=later.interrupt)
     answer.status, answer.content = made
     answer.later = None

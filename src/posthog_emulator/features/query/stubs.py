@@ -10,17 +10,17 @@ from decimal import Decimal
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from .result import Result, encoded
+from .result import Result, encode_json
 
-__all__ = ["Canned", "Pattern", "Rows", "canned_result"]
+__all__ = ["Pattern", "Rows", "Stub", "stub_result"]
 
 Rows: TypeAlias = "Iterable[Sequence[Any] | Mapping[str, Any]]"
 Pattern: TypeAlias = "str | re.Pattern[str] | Callable[[str], bool]"
-_SPACE = re.compile(r"\s+")
+_WHITESPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
-class Canned:
+class Stub:
     """The answer to every query that a pattern fits."""
 
     pattern: Pattern
@@ -28,14 +28,14 @@ class Canned:
     columns: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
 
-    def fits(self, sql: str) -> bool:
+    def matches(self, sql: str) -> bool:
         """Whether a query is meant; spaces and line breaks are all alike."""
         if not isinstance(self.pattern, str | re.Pattern):
             return self.pattern(sql)
-        flat = _SPACE.sub(" ", sql).strip()
+        flat = _WHITESPACE.sub(" ", sql).strip()
         if isinstance(self.pattern, re.Pattern):
             return self.pattern.search(sql) is not None or self.pattern.search(flat) is not None
-        if _SPACE.sub(" ", self.pattern).strip() in flat:
+        if _WHITESPACE.sub(" ", self.pattern).strip() in flat:
             return True
         try:
             return re.search(self.pattern, flat) is not None
@@ -43,16 +43,16 @@ class Canned:
             return False
 
 
-def canned_result(canned: Canned, sql: str, values: Mapping[str, Any]) -> Result:
+def stub_result(stub: Stub, sql: str, values: Mapping[str, Any]) -> Result:
     """The rows given for a query, as its answer.
 
     Raises:
         ValueError: The rows are not alike, or have not as many columns as were named.
     """
-    given = canned.rows(sql, values) if callable(canned.rows) else canned.rows
+    given = stub.rows(sql, values) if callable(stub.rows) else stub.rows
     rows = list(given)
     first = rows[0] if rows else ()
-    columns = canned.columns
+    columns = stub.columns
     if columns is None and isinstance(first, Mapping):
         columns = tuple(str(name) for name in first)
     made: list[list[Any]] = []
@@ -63,9 +63,9 @@ def canned_result(canned: Canned, sql: str, values: Mapping[str, Any]) -> Result
         made.append(values_of)
     width = len(columns) if columns is not None else len(made[0]) if made else 0
     names = columns or tuple(f"column_{number}" for number in range(1, width + 1))
-    if any(len(row) != width for row in made) or (canned.types and len(canned.types) != width):
+    if any(len(row) != width for row in made) or (stub.types and len(stub.types) != width):
         raise ValueError(f"rows, columns and types of on_query must have one length, as {width}")
-    types = canned.types or tuple(_type([row[n] for row in made]) for n in range(width))
+    types = stub.types or tuple(_guess_type([row[n] for row in made]) for n in range(width))
     head = {
         "columns": list(names),
         "types": [list(pair) for pair in zip(names, types, strict=True)],
@@ -73,17 +73,17 @@ def canned_result(canned: Canned, sql: str, values: Mapping[str, Any]) -> Result
         "limit": None,
         "offset": None,
     }
-    plain = [[_json(value) for value in row] for row in made]
-    return Result(encoded(plain), head, len(plain))
+    plain = [[_to_json(value) for value in row] for row in made]
+    return Result(encode_json(plain), head, len(plain))
 
 
-def _json(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date | UUID | Decimal):
         return str(value)
     if isinstance(value, list | tuple):
-        return [_json(item) for item in cast("list[Any]", value)]
+        return [_to_json(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -93,7 +93,7 @@ _TYPES: tuple[tuple[type[Any], str], ...] = (
 )  # fmt: skip
 
 
-def _type(values: list[Any]) -> str:
+def _guess_type(values: list[Any]) -> str:
     present = [value for value in values if value is not None]
     if not present:
         return "Nullable(Nothing)"

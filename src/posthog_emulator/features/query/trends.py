@@ -12,9 +12,9 @@ from posthog_emulator.json_types import as_object, is_array
 
 from .filters import time_range
 from .properties import Values, property_tests, written
-from .result import Result, encoded
-from .runner import Session, run_hogql
-from .unknown_fields import HARMLESS, reject_unknown_fields
+from .result import Result, encode_json
+from .runner import QuerySession, run_hogql
+from .unknown_fields import IGNORED_MODIFIERS, reject_unknown_fields
 
 __all__ = [
     "INSIGHT",
@@ -42,28 +42,28 @@ def refuse_insight(query: Mapping[str, Any], known: Collection[str]) -> None:
     """
     reject_unknown_fields(query, known, str(query.get("kind")))
     reject_unknown_fields(
-        as_object(query.get("modifiers")), HARMLESS, f"{query.get('kind')}.modifiers"
+        as_object(query.get("modifiers")), IGNORED_MODIFIERS, f"{query.get('kind')}.modifiers"
     )
     reject_unknown_fields(as_object(query.get("dateRange")), ("date_from", "date_to"), "dateRange")
     if query.get("samplingFactor") not in (None, 1):
         raise invalid("The emulator does not compute insights of samples.")
 
 
-def common_tests(session: Session, query: Mapping[str, Any], values: Values) -> list[str]:
+def common_tests(session: QuerySession, query: Mapping[str, Any], values: Values) -> list[str]:
     """The conditions on the events of every series."""
     tests = property_tests(query.get("properties"), values)
     if query.get("filterTestAccounts"):
-        tests += property_tests(session.test_accounts, values)
+        tests += property_tests(session.test_account_filters, values)
     return tests
 
 
-def all_rows(session: Session, sql: str, values: Mapping[str, Any]) -> list[list[Any]]:
+def all_rows(session: QuerySession, sql: str, values: Mapping[str, Any]) -> list[list[Any]]:
     """The rows of a query, however many.
 
     Raises:
         Problem: 400, there are too many to compute with.
     """
-    rows: list[list[Any]] = json.loads(run_hogql(session, sql, values, most=MOST).rows)
+    rows: list[list[Any]] = json.loads(run_hogql(session, sql, values, max_rows=MOST).rows)
     if len(rows) >= MOST:
         raise invalid(f"The emulator does not compute insights of {MOST:,} events or more.")
     return rows
@@ -125,7 +125,7 @@ def events_test(node: Mapping[str, Any], values: Values) -> str:
     return " AND ".join(tests) or "true"
 
 
-def run_trends(session: Session, query: Mapping[str, Any]) -> Result:
+def run_trends(session: QuerySession, query: Mapping[str, Any]) -> Result:
     """Compute a TrendsQuery.
 
     Raises:
@@ -157,7 +157,7 @@ def run_trends(session: Session, query: Mapping[str, Any]) -> Result:
         "error": None,
         "resolved_date_range": {"date_from": start.isoformat(), "date_to": end.isoformat()},
     }
-    return Result(encoded(results), head, len(results))
+    return Result(encode_json(results), head, len(results))
 
 
 def _moments(start: datetime, end: datetime, unit: str) -> list[datetime]:
@@ -222,7 +222,7 @@ def _breakdown(query: Mapping[str, Any], values: Values) -> str | None:
 
 
 def _series(
-    session: Session,
+    session: QuerySession,
     query: Mapping[str, Any],
     node: Mapping[str, Any],
     order: int,

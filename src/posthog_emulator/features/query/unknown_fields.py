@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
 
-__all__ = ["HARMLESS", "reject_unknown_fields"]
+__all__ = ["IGNORED_MODIFIERS", "reject_unknown_fields"]
 
-HARMLESS: Final = frozenset(
+IGNORED_MODIFIERS: Final = frozenset(
     {
         "convertToProjectTimezone", "debug", "formatCsvAllowDoubleQuotes", "inCohortVia",
         "materializationMode", "optimizeJoinedFilters", "optimizeProjections",
@@ -20,12 +20,12 @@ HARMLESS: Final = frozenset(
 """Modifiers that say how the server computes, not what."""
 
 
-def reject_unknown_fields(given: Mapping[str, Any], known: Collection[str], what: str) -> None:
+def reject_unknown_fields(fields: Mapping[str, Any], known: Collection[str], what: str) -> None:
     """Refuse an object that says more than is understood; null, false and empty say nothing.
 
     Raises:
         Problem: 400, it names the field.
     """
-    for name in sorted(given.keys() - set(known)):
-        if given[name] not in (None, False, "", [], {}):
+    for name in sorted(fields.keys() - set(known)):
+        if fields[name] not in (None, False, "", [], {}):
             raise invalid(f"The emulator does not compute `{name}` of {what}.")
