@@ -93,7 +93,7 @@ def test_yaml_holds_what_json_would() -> None:
         ("# nothing", "text: it has only comments. Give"),
         (b"\xff\xfe", "text: it is not UTF-8 text (byte 0)."),
         ('{"a": 1,}', "text: it is not valid JSON ("),
-        ('{"a": [{}, {"b/c": {"k": 1, "k": 2}}]}', "text#/a/1/b~1c: the key 'k' stands"),
+        ('{"a": [{}, {"b/c": {"k": 1, "k": 2}}]}', "text#/a/1/b~1c: the key 'k' is repeated"),
         ("a: {k: 1}\nb: {k: 1, k: 2}", "text, line 2: the key 'k' is repeated"),
         ("1: a\n'1': b", "text, line 2: the key '1' is repeated"),
         ("a: [", "text: it is neither JSON nor valid YAML (did not find expected node content"),
@@ -228,7 +228,7 @@ def test_load_takes_a_url_and_follows_redirects() -> None:
     ]
 
 
-PLAIN = "read over plain http may have been changed on the way. Use https://"
+PLAIN = "read over plain http can be changed on the way. Use https://"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from .normalise_helpers import TEXT, nullable, reasons, ref, run
         ({"enum": ["a"], "const": "b"}, "/const", "not in the enum"),
         ({"minimum": 1, "minLength": 1}, "", "keywords of number and string"),
         ({"type": "string", "maxLength": "9"}, "/maxLength", "'9' is not a number"),
-        ({"type": "object", "required": True}, "/required", "no list of names"),
+        ({"type": "object", "required": True}, "/required", "not a list of names"),
         ({"properties": {"a/b": False}}, "/properties/a~1b", "not allowed"),
         ({"oneOf": []}, "/oneOf", "a union without alternatives"),
         (
@@ -48,9 +48,9 @@ from .normalise_helpers import TEXT, nullable, reasons, ref, run
         (
             {"properties": {"a": {"allOf": [ref("It"), {"properties": {"b": {}}}]}}},
             "/properties/a",
-            "from within",
+            "narrows a schema that contains it",
         ),
-        (False, "", "allows nothing"),
+        (False, "", "allows no value"),
     ],
 )
 def test_unrepresentable_schemas_are_reported(schema: Any, pointer: str, words: str) -> None:

@@ -301,7 +301,7 @@ def test_component_name_is_the_default_tag_value() -> None:
         ([ref("Cat"), TEXT], {}, "/discriminator", "not every alternative is an object"),
         ([ref("Cat"), ref("Kitten")], {}, "/discriminator", "do not distinguish the alternatives"),
         ([ref("Cat"), ref("Mixed")], {}, "/discriminator", "values of several types"),
-        ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "no alternative"),
+        ([ref("Cat"), ref("Dog")], {"x": "User"}, "/discriminator/mapping/x", "not an alternative"),
     ],
 )
 def test_ineffective_discriminator_leaves_a_plain_union(

@@ -235,7 +235,7 @@ def test_the_file_is_checked(tmp_path: Path) -> None:
             "document:\n"
             "- {verb: body, operation: GET /a, required: [b], optional: [b], reason: a, source: b}"
         )
-    with pytest.raises(ValueError, match="unknown facts"):
+    with pytest.raises(ValueError, match="unknown keys"):
         load("operations: [{operation: GET /a, colour: red, reason: a, source: b}]")
     with pytest.raises(ValueError, match="unknown sections"):
         load("surprise: 1")
