@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tinyhtml5.parser import HTMLParser as BrowserParser
 
 from posthog_emulator import Emulator, served
 
@@ -17,7 +18,6 @@ from . import widget_api
 from .conftest import client
 
 START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Page(HTMLParser):
@@ -133,20 +133,39 @@ async def test_everything_is_escaped(tiny: Emulator) -> None:
     assert Page(text).open == []
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-def test_a_real_browser_shows_it(tmp_path: Path) -> None:
+@pytest.fixture
+def seeded() -> Emulator:
+    """An emulator with seven widgets and an event."""
     emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     emulator.seed("widgets", 7)
     emulator.world.events.append(1, [{"event": "e", "distinct_id": "a"}])
+    return emulator
+
+
+@pytest.mark.anyio
+async def test_a_browser_reads_the_page_as_it_is_written(seeded: Emulator) -> None:
+    """Build the page's tree by the algorithm that browsers follow, which repairs what is wrong."""
+    parser = BrowserParser(namespace_html_elements=False)
+    tree = parser.parse(await got(seeded))
+    assert parser.errors == []
+    rows = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
+    assert ["widgets", "7", ""] in rows
+    assert len(list(tree.iter("{http://www.w3.org/2000/svg}rect"))) == 1
+
+
+@pytest.mark.browser
+def test_a_real_browser_shows_it(seeded: Emulator, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium is not None, "install Chromium for the tests that are marked `browser`"
     picture = tmp_path / "page.png"
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
-    with served(emulator) as url:
+    with served(seeded) as url:
         shown = subprocess.run(
-            [str(CHROMIUM), *options, "--dump-dom", f"{url}/"],
+            [chromium, *options, "--dump-dom", f"{url}/"],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         subprocess.run(
-            [str(CHROMIUM), *options, "--window-size=900,900", f"--screenshot={picture}", url],
+            [chromium, *options, "--window-size=900,900", f"--screenshot={picture}", url],
             capture_output=True, timeout=120,
         )  # fmt: skip
     page = Page(shown.stdout.removeprefix("<!DOCTYPE html>"))

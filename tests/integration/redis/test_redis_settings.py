@@ -20,7 +20,7 @@ from asyncposthog.rate_limits.stores.redis import RedisStore
 from asyncposthog.rate_limits.stores.redis.address import parse_url
 
 from .helpers import WINDOW, fill, fleet
-from .redis_server import Server, binary, running
+from .redis_server import Server, running, server_program
 
 
 @pytest.fixture
@@ -198,10 +198,8 @@ async def test_a_fork_is_another_process(
 
 
 @pytest.mark.anyio
-async def test_a_cluster(redis_server: Server) -> None:
-    program = binary()
-    assert program is not None
-    with running(program, "--cluster-enabled", "yes") as server:
+async def test_a_cluster() -> None:
+    with running(server_program(), "--cluster-enabled", "yes") as server:
         with server.client() as admin:
             admin.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
             state = ""

@@ -303,8 +303,9 @@ class RedisConnection:
 
 def _reason(error: Exception) -> str:
     """Return the type and code of an error, without its text: that may repeat what was sent."""
-    if "unauthenticated" in str(error):
-        # A Redis with a password rejects long commands before it asks for the password.
+    if re.search("unauthenticated|^Authentication required", str(error)):
+        # Redis rejects long commands as `unauthenticated` before it asks for the password with
+        # NOAUTH, of which redis-py drops the code; Valkey always does the latter.
         return "AuthenticationError, NOAUTH"
     name, code = type(error).__name__, str(error).partition(" ")[0]
     return f"{name}, {code}" if re.fullmatch(r"[A-Z]{3,20}", code) else name
