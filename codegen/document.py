@@ -116,7 +116,7 @@ def _download(url: str, timeout: float, transport: httpx.BaseTransport | None) -
 
 def _refuse_plain_http(request: httpx.Request) -> None:
     # A hook, not a check of the given URL, because a redirect can lead from https to http. Code is
-    # generated from this document, so nobody on the network may be able to change it.
+    # generated from this document, so it must not be possible to change it in transit.
     if request.url.scheme != "https" and not _is_loopback(request.url.host):
         safe_url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
         reason = "a document read over plain http can be changed on the way"

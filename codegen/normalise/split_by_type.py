@@ -234,7 +234,7 @@ def _object(core: Schema, raw: Mapping[str, Any], pointer: str, context: Context
         context.report(
             join_pointer(pointer, "required"), "`required` is not a list of names; it is dropped"
         )
-    # In a merged schema both mean the same, because `allOf` is gone.
+    # In a merged schema both mean the same, because there is no `allOf` left.
     for key in ("additionalProperties", "unevaluatedProperties"):
         if key in raw and "additionalProperties" not in core:
             extra = raw[key]

@@ -105,8 +105,8 @@ def _literal(value: Any, used: set[str]) -> str:
 def _index(surface: Surface) -> str:
     families = "".join(f"    {resource.family!r},\n" for resource in surface.resources)
     limits = "".join(
-        f"    {name!r}: {dict(sorted(facts.items()))!r},\n"
-        for name, facts in sorted(_limits(surface.buckets).items())
+        f"    {name!r}: {dict(sorted(limit.items()))!r},\n"
+        for name, limit in sorted(_limits(surface.buckets).items())
     )
     return f'''{BANNER}
 """All operations of the API as data. A family is imported when it is first used."""
@@ -163,8 +163,8 @@ def schemas() -> Mapping[str, Any]:
 
 def _limits(buckets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
-        name: {key: facts.get(key) for key in ("requests", "seconds", "per") if key in facts}
-        for name, facts in buckets.items()
+        name: {key: limit.get(key) for key in ("requests", "seconds", "per") if key in limit}
+        for name, limit in buckets.items()
     }
 
 
