@@ -110,7 +110,7 @@ async def _simulate(
 ) -> Tally:
     """Work for some hours with endless demand. A stranger has begun an hour before."""
     rng, tally = random.Random(seed), Tally()
-    throttles = RateLimits(anyio.current_time)
+    rate_limits = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
@@ -125,12 +125,12 @@ async def _simulate(
             steady = crowd / rate
             await anyio.sleep(rng.expovariate(1 / steady) if kind == "by chance" else steady)
             for _ in range(crowd):
-                admitted = throttles.admit(names, CALLER) is None
+                admitted = rate_limits.charge(names, CALLER) is None
                 tally.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
         while True:
-            await _call(limits, operation, throttles, names, rng, tally)
+            await _call(limits, operation, rate_limits, names, rng, tally)
 
     with anyio.move_on_after(before + seconds):
         async with anyio.create_task_group() as tasks:
@@ -145,7 +145,7 @@ async def _simulate(
 async def _call(
     limits: KeyLimiter,
     operation: Operation,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
     rng: random.Random,
     tally: Tally,
@@ -156,17 +156,17 @@ async def _call(
         operation, PreparedRequest(operation.method, target, content=HOGQL)
     )
     if not admission.needs_query_slot:
-        while not await _attempt(admission, throttles, names, rng, tally):
+        while not await _attempt(admission, rate_limits, names, rng, tally):
             pass
         return
     async with admission.query_slot():
-        while not await _attempt(admission, throttles, names, rng, tally):
+        while not await _attempt(admission, rate_limits, names, rng, tally):
             pass
 
 
 async def _attempt(
     admission: Admission,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
     rng: random.Random,
     tally: Tally,
@@ -175,7 +175,7 @@ async def _attempt(
         async with admission:
             admission.was_sent = True
             await anyio.sleep(rng.uniform(0.02, 0.15))
-            throttled = throttles.admit(names, CALLER)
+            throttled = rate_limits.charge(names, CALLER)
             tally.ours += throttled is None
             tally.refused += throttled is not None
             await anyio.sleep(rng.uniform(0.02, 0.35))

@@ -45,12 +45,12 @@ async def test_navigation_follows_the_flag(
     http: httpx.AsyncClient, posthog_emulator: Emulator, active: bool, expected: str
 ) -> None:
     assert (await http.get("/navigation")).json() == {"navigation": "old"}
-    posthog_emulator.flag("new-navigation", enabled=active)
+    posthog_emulator.set_flag("new-navigation", enabled=active)
     assert (await http.get("/navigation")).json() == {"navigation": expected}
 
 
 async def test_when_posthog_is_down(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
-    posthog_emulator.fail(403, times=None)
+    posthog_emulator.faults.fail(403, times=None)
     response = await http.get("/cohorts")
     assert (response.status_code, response.json()) == (503, {"error": "PostHog is not available"})
 
@@ -59,6 +59,6 @@ async def test_a_dropped_connection_is_retried(
     http: httpx.AsyncClient, posthog_emulator: Emulator
 ) -> None:
     posthog_emulator.add("cohorts", {"name": "Power users"})
-    posthog_emulator.drop()
+    posthog_emulator.faults.drop()
     assert len((await http.get("/cohorts")).json()) == 1
     assert [request.status for request in posthog_emulator.requests] == [0, 200]

@@ -40,7 +40,7 @@ def test_cohorts(service: httpx.Client, posthog_emulator: Emulator) -> None:
 
 
 def test_when_posthog_is_down(service: httpx.Client, posthog_emulator: Emulator) -> None:
-    posthog_emulator.fail(403, times=None)
+    posthog_emulator.faults.fail(403, times=None)
     assert service.get("/cohorts").status_code == 503
-    posthog_emulator.behave()
+    posthog_emulator.faults.clear()
     assert service.get("/navigation").json() == {"navigation": "old"}

@@ -63,7 +63,7 @@ async def buckets() -> None:
             tasks.start_soon(
                 gather, 70, lambda: ph.raw(ph.events.values, key="x", event_name=["x"])
             )
-        used = server.throttles.usage(server.key)
+        used = server.rate_limits.usage(server.key)
     assert set(statuses(server)) == {200}
     assert {"burst", "clickhouse_burst", "event_values_burst"} <= set(used)
     status = ph.rate_limits
@@ -145,7 +145,7 @@ def test_queries_of_the_legacy_plan(backend: str, plan: str) -> None:
 async def other_client() -> None:
     server = emulator()
     async with client(server, max_retry_after=4000.0) as ph:
-        server.use_elsewhere("burst", "sustained", share=0.5)
+        server.simulate_other_client("burst", "sustained", share=0.5)
         await anyio.sleep(60)
         with anyio.move_on_after(420):
             await gather(8, lambda: forever(ph))
