@@ -109,7 +109,7 @@ def _exact(emulator: Box, folder: Path) -> Iterator[Row]:
     """Export with faults of every kind, and kill the process three times on the way."""
     path = folder / "exact.jsonl"
     partial = folder / ".exact.jsonl.partial"
-    emulator.tell("misbehave", rate=0.05, seed=11)
+    emulator.tell("randomize_faults", rate=0.05, seed=11)
     whole = 850 * EVENTS  # bytes, about
     kills, began = 0, time.perf_counter()
     while not path.exists():
@@ -125,7 +125,7 @@ def _exact(emulator: Box, folder: Path) -> Iterator[Row]:
         if process.returncode not in {0, -signal.SIGKILL}:
             raise RuntimeError("an export failed")
     elapsed = time.perf_counter() - began
-    emulator.tell("behave")
+    emulator.tell("clear_faults")
     found = _uuids(path)
     exact = digest_of(found) == emulator.digest and kills == KILLS
     name = f"{EVENTS:,} events, 30 % ties, 5 % faults, {kills} SIGKILLs: rows"
@@ -194,7 +194,7 @@ def _throughput(emulator: Box, folder: Path, *, latency: float, target: float) -
             if round_ or latency:
                 taken[name].append(time.perf_counter() - began)
             path.unlink()
-    emulator.tell("behave")
+    emulator.tell("clear_faults")
     assert len(counts) == 1, counts
     mine, hand = (statistics.median(taken[name]) for name in ("ours", "hand"))
     where = f"{latency * 1000:.0f} ms latency" if latency else "no latency"

@@ -32,7 +32,7 @@ class Box:
     process: subprocess.Popen[str]
 
     def tell(self, what: str, **arguments: Any) -> Any:
-        """Have something done there: `latency`, `misbehave`, `behave`, `cpu`, `setting`."""
+        """Run a command there: `latency`, `randomize_faults`, `clear_faults`, `setting`."""
         pipe, answers = self.process.stdin, self.process.stdout
         assert pipe is not None
         assert answers is not None
@@ -90,12 +90,12 @@ def _serve(events: int, ties: float, seed: int) -> None:
         what, arguments = json.loads(line)
         if what == "latency":
             emulator.faults.latency(arguments["seconds"], path=query)
-        elif what == "misbehave":
+        elif what == "randomize_faults":
             emulator.settings.stall_seconds = 0.05
             emulator.faults.randomize(arguments["rate"], seed=arguments["seed"])
             strange = {512: arguments["rate"] / 2, 513: arguments["rate"] / 2}
             emulator.faults.error_rates(strange, seed=arguments["seed"], path=query)
-        elif what == "behave":
+        elif what == "clear_faults":
             emulator.faults.clear()
         elif what == "setting":
             for name, value in arguments.items():

@@ -58,7 +58,7 @@ async def crowd(size: int) -> None:
     assert sorted(went) == list(range(size))
     # Each of them asks once when it comes and once when it goes; the rest is one question a round.
     assert windows.asked <= 2 * size + 3 * 4
-    assert not harness.scheduler._queues
+    assert not harness.scheduler.queues
     assert waiters() == 0
 
 
@@ -87,7 +87,7 @@ async def apart(queues: int, each: int) -> None:
                 tasks.start_soon(one, queue)
     # What happens in one of them is nothing to the others.
     assert sum(windows.asked for windows in asked) <= 4 * queues * each
-    assert not harness.scheduler._queues
+    assert not harness.scheduler.queues
     assert not harness.scheduler._queues_by_key
 
 
