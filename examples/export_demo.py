@@ -50,7 +50,7 @@ def _run(folder: Path, events: int) -> None:
         emulator.terminate()
         emulator.wait()
     files, requests = len(report["files"]), report["requests"]
-    say(f"{report['rows']:,} rows in {files} files, {report['written'] / 1e6:,.0f} MB; "
+    say(f"{report['rows']:,} rows in {files} files, {report['bytes_written'] / 1e6:,.0f} MB; "
         f"{requests} requests")  # fmt: skip
     with timed("compared with the emulator's own database"):
         _compare(folder / "box", folder / "events", events)
