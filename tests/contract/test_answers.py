@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,18 +12,18 @@ from uuid import UUID
 import httpx
 import pytest
 
-from asyncposthog import Page, models, registry
+from asyncposthog import Page, models
 from asyncposthog.model import Model
 from asyncposthog.operation import Operation
+from tests.helpers.operations import OPERATIONS, Operations, each_family
+from tests.helpers.soft_assertions import SoftAssertions
 
 from .calls import described, minimal
 from .document import projected, resolve
 from .samples import sample
-from .wire import client, method
+from .wire import Wire
 
 pytestmark = pytest.mark.anyio
-
-OPERATIONS = tuple(registry.operations())
 
 
 def declared(operation: Operation) -> dict[int, Mapping[str, Any]]:
@@ -38,10 +39,19 @@ def declared(operation: Operation) -> dict[int, Mapping[str, Any]]:
 _ANYTHING = {"QueryResponseAlternative"}
 """Components that say nothing, and so are no class. A query's answer depends on the query."""
 
-MODELLED = [o for o in OPERATIONS if o.result.kind == "model"]
-PLAIN = [o for o in OPERATIONS if o.result.kind == "json" and declared(o)]
-UNDECLARED = [o for o in OPERATIONS if o.result.kind in {"json", "none"} and not declared(o)]
-CONTENT = [o for o in OPERATIONS if o.result.kind in {"text", "bytes"}]
+
+def group_of(operation: Operation) -> str:
+    """Return how the response of an operation is declared."""
+    kind = operation.result.kind
+    if kind == "model":
+        return "model"
+    if kind in {"text", "bytes"}:
+        return "content"
+    return "plain" if kind == "json" and declared(operation) else "undeclared"
+
+
+def of_group(group: str, operations: Operations) -> Iterator[Operation]:
+    return (operation for operation in operations if group_of(operation) == group)
 
 
 @pytest.fixture
@@ -50,10 +60,19 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_every_operation_is_in_one_of_the_groups() -> None:
-    groups = [MODELLED, PLAIN, UNDECLARED, CONTENT]
-    assert sorted(o.id for group in groups for o in group) == sorted(o.id for o in OPERATIONS)
-    assert len(MODELLED) > 700
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    """One client for the operations of a family."""
+    wire = Wire()
+    async with wire.ph:
+        yield wire
+
+
+def test_every_group_has_operations() -> None:
+    counts = Counter(map(group_of, OPERATIONS))
+    assert counts.keys() == {"model", "plain", "undeclared", "content"}
+    assert counts["model"] > 700
+    assert all(not declared(operation) for operation in of_group("undeclared", OPERATIONS))
 
 
 REFUSED = {
@@ -70,20 +89,27 @@ def test_no_other_method_is_one_that_the_server_refuses() -> None:
     assert sorted(refused) == sorted(REFUSED)
 
 
-@pytest.mark.parametrize("operation", MODELLED, ids=lambda o: o.id)
-async def test_models_are_read_strictly_and_given_back(operation: Operation) -> None:
-    answers = declared(operation)
-    assert operation.result.status in answers
-    for status, schema in answers.items():
-        await check(operation, status, sample(schema, "response", _seed(schema)))
+@each_family
+async def test_models_are_read_strictly_and_given_back(operations: Operations, wire: Wire) -> None:
+    with SoftAssertions() as soft:
+        for operation in of_group("model", operations):
+            with soft.case(operation.id):
+                answers = declared(operation)
+                assert operation.result.status in answers
+                for status, schema in answers.items():
+                    body = sample(schema, "response", _seed(schema))
+                    await check(wire, operation, status, body)
 
 
-@pytest.mark.parametrize("operation", MODELLED, ids=lambda o: o.id)
-async def test_what_is_required_makes_an_answer(operation: Operation) -> None:
-    for status, schema in declared(operation).items():
-        schema = with_items(operation, schema)
-        body = sample(schema, "response", _seed(schema), optional=False)
-        await check(operation, status, body)
+@each_family
+async def test_what_is_required_makes_an_answer(operations: Operations, wire: Wire) -> None:
+    with SoftAssertions() as soft:
+        for operation in of_group("model", operations):
+            with soft.case(operation.id):
+                for status, declared_schema in declared(operation).items():
+                    schema = with_items(operation, declared_schema)
+                    body = sample(schema, "response", _seed(schema), optional=False)
+                    await check(wire, operation, status, body)
 
 
 def _seed(schema: Mapping[str, Any]) -> str:
@@ -99,9 +125,9 @@ def with_items(operation: Operation, schema: Mapping[str, Any]) -> Mapping[str, 
     return {**schema, "required": [*schema.get("required", ()), operation.pagination.items]}
 
 
-async def check(operation: Operation, status: int, body: Any) -> None:
+async def check(wire: Wire, operation: Operation, status: int, body: Any) -> None:
     """Answer with a body: it has to be of the declared model, and nothing may get lost."""
-    value = await ask(operation, json_answer(status, body), strict=True)
+    value = await ask(wire, operation, json_answer(status, body), strict=True)
     whole = value.raw if isinstance(value, Page) else value
     check_type(operation, whole)
     assert differs(body, plain(whole), "$") is None
@@ -112,33 +138,47 @@ async def check(operation: Operation, status: int, body: Any) -> None:
         assert differs(items, plain(list(value)), "$") is None
 
 
-@pytest.mark.parametrize("operation", PLAIN, ids=lambda o: o.id)
-async def test_free_json_is_handed_over(operation: Operation) -> None:
-    for status, schema in declared(operation).items():
-        body = sample(schema, "response", f"{operation.id} {status}")
-        value = await ask(operation, json_answer(status, body), strict=True)
-        assert (value.raw if isinstance(value, Page) else value) == body
+async def test_free_json_is_handed_over(wire: Wire) -> None:
+    with SoftAssertions() as soft:
+        for operation in of_group("plain", OPERATIONS):
+            with soft.case(operation.id):
+                for status, schema in declared(operation).items():
+                    body = sample(schema, "response", f"{operation.id} {status}")
+                    value = await ask(wire, operation, json_answer(status, body), strict=True)
+                    assert (value.raw if isinstance(value, Page) else value) == body
 
 
-@pytest.mark.parametrize("operation", UNDECLARED, ids=lambda o: o.id)
-async def test_undeclared_answers_are_what_came(operation: Operation) -> None:
-    assert operation.pagination is None
-    assert await ask(operation, httpx.Response(operation.result.status)) is None
-    body = {"anything": [1, 2.5, None, "é"]}
-    expected = body if operation.result.kind == "json" else None
-    assert await ask(operation, json_answer(200, body), strict=True) == expected
+async def test_undeclared_answers_are_what_came(wire: Wire) -> None:
+    with SoftAssertions() as soft:
+        for operation in of_group("undeclared", OPERATIONS):
+            with soft.case(operation.id):
+                assert operation.pagination is None
+                empty = httpx.Response(operation.result.status)
+                assert await ask(wire, operation, empty) is None
+                body = {"anything": [1, 2.5, None, "é"]}
+                expected = body if operation.result.kind == "json" else None
+                value = await ask(wire, operation, json_answer(200, body), strict=True)
+                assert value == expected
 
 
-@pytest.mark.parametrize("operation", CONTENT, ids=lambda o: o.id)
-async def test_content_is_handed_over_whole(operation: Operation) -> None:
+async def test_content_is_handed_over_whole(wire: Wire) -> None:
     content = "a,b\r\n1,é\r\n".encode()
-    headers = {"Content-Type": operation.result.media}
-    value = await ask(operation, httpx.Response(200, content=content, headers=headers))
-    assert value == (content if operation.result.kind == "bytes" else content.decode())
+    with SoftAssertions() as soft:
+        for operation in of_group("content", OPERATIONS):
+            with soft.case(operation.id):
+                headers = {"Content-Type": operation.result.media}
+                response = httpx.Response(200, content=content, headers=headers)
+                value = await ask(wire, operation, response)
+                assert value == (content if operation.result.kind == "bytes" else content.decode())
 
 
 def test_the_model_is_that_of_the_schema() -> None:
-    wrong = [o.id for o in MODELLED for s in declared(o).values() if not _is_named(o, s)]
+    wrong = [
+        operation.id
+        for operation in of_group("model", OPERATIONS)
+        for schema in declared(operation).values()
+        if not _is_named(operation, schema)
+    ]
     assert wrong == []
 
 
@@ -157,15 +197,14 @@ def json_answer(status: int, body: Any) -> httpx.Response:
     return httpx.Response(status, content=json.dumps(body), headers=headers)
 
 
-async def ask(operation: Operation, answer: httpx.Response, *, strict: bool = False) -> Any:
+async def ask(
+    wire: Wire, operation: Operation, answer: httpx.Response, *, strict: bool = False
+) -> Any:
     """Call the generated method and answer it; of a cursor, take the first page."""
-    ph, sent = client(lambda: answer)
+    wire.response = answer
     call = minimal(operation)
-    async with ph:
-        value = await method(ph, operation.id)(
-            *call.path, **call.keywords, options={"strict": strict}
-        )
-    assert len(sent) == 1
+    value = await wire.method(operation.id)(*call.path, **call.keywords, options={"strict": strict})
+    wire.last()
     return value
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 
-import httpx
 import pytest
 
-from .wire import client, method
+from .wire import Wire
 
 SET_BY_THE_SERVER: dict[str, set[str]] = {
     "warehouse_saved_queries.create": {"folder_name", "origin"},
@@ -58,8 +57,7 @@ DEMANDED: dict[str, set[str]] = {
 
 def keywords(name: str) -> dict[str, bool]:
     """The keyword arguments of a method, and whether each has to be given."""
-    ph, _ = client(lambda: httpx.Response(418))
-    parameters = inspect.signature(method(ph, name)).parameters.values()
+    parameters = inspect.signature(Wire().method(name)).parameters.values()
     return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 

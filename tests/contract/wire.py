@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
+from functools import cache, reduce
 from typing import Any, cast
 
 import httpx
@@ -19,8 +19,10 @@ from openapi_core.validation.request.exceptions import (
 from openapi_core.validation.request.validators import V31RequestBodyValidator
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
-from asyncposthog import AsyncPostHog
+from asyncposthog import AsyncPostHog, registry
+from asyncposthog.operation import Operation
 
+from .calls import described
 from .document import small
 
 __all__ = [
@@ -29,9 +31,8 @@ __all__ = [
     "ORGANIZATION",
     "PROJECT",
     "Sent",
-    "client",
+    "Wire",
     "form_of",
-    "method",
     "understood",
 ]
 
@@ -82,49 +83,65 @@ class Sent:
         return self.headers.get("Content-Type", "")
 
 
-def client(answer: Callable[[], httpx.Response]) -> tuple[AsyncPostHog, list[Sent]]:
-    """Return a client whose every call gets an answer, and the list of what it sends."""
-    sent: list[Sent] = []
+class Wire:
+    """A client without a network: every call gets the same response, and its request is kept."""
 
-    async def handle(request: httpx.Request) -> httpx.Response:
-        sent.append(Sent.of(request))
-        return answer()
+    def __init__(self) -> None:
+        self.response = httpx.Response(418)
+        self.requests: list[Sent] = []
+        self.ph = AsyncPostHog(
+            KEY,
+            host=HOST,
+            project_id=PROJECT,
+            organization_id=ORGANIZATION,
+            max_retries=0,
+            limits=False,  # hundreds of calls in no time
+            transport=httpx.MockTransport(self._handle),
+        )
 
-    ph = AsyncPostHog(
-        KEY,
-        host=HOST,
-        project_id=PROJECT,
-        organization_id=ORGANIZATION,
-        max_retries=0,
-        transport=httpx.MockTransport(handle),
-    )
-    return ph, sent
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(Sent.of(request))
+        response = self.response
+        return httpx.Response(
+            response.status_code, headers=response.headers, content=response.content
+        )
+
+    def method(self, name: str) -> Any:
+        """Return the generated method of an operation."""
+        return reduce(getattr, name.split("."), self.ph)
+
+    def last(self) -> Sent:
+        """Return the one request that was made since this was called last."""
+        requests, self.requests = self.requests, []
+        (sent,) = requests
+        return sent
 
 
-def method(ph: AsyncPostHog, name: str) -> Any:
-    """Return the generated method of an operation."""
-    found: Any = ph
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def understood(sent: Sent, path: str, description: Mapping[str, Any]) -> Parameters:
+def understood(sent: Sent, operation: Operation) -> Parameters:
     """Let openapi-core validate a request; return what it understands of its parameters.
 
     Raises:
         OpenAPIError: The request is not what the document describes.
     """
-    document = SchemaPath.from_dict(small(path, sent.method, description, HOST))
+    body, parameters = _validators(operation.id)
     try:
-        V31RequestBodyValidator(document).validate(sent)
+        body.validate(sent)
     except MissingRequiredRequestBody:
         raise
     except MissingRequestBody:
         pass  # it may be left out
-    result = V31RequestParametersUnmarshaller(document).unmarshal(sent)
+    result = parameters.unmarshal(sent)
     result.raise_for_errors()
     return result.parameters
+
+
+@cache
+def _validators(name: str) -> tuple[V31RequestBodyValidator, V31RequestParametersUnmarshaller]:
+    """Make what validates the requests of an operation: it takes longer than validating one."""
+    operation = registry.find(name)
+    path, description = described(operation)
+    document = SchemaPath.from_dict(small(path, operation.method, description, HOST))
+    return V31RequestBodyValidator(document), V31RequestParametersUnmarshaller(document)
 
 
 def form_of(sent: Sent) -> list[tuple[str, str | None, bytes]]:

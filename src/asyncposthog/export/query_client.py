@@ -163,7 +163,7 @@ def _wait_count(executor: Executor) -> int:
     """Return how many requests the rate limits have delayed so far."""
     settings = executor.settings
     limits = executor.transport.rate_limits_for(settings.host, settings.api_key.reveal())
-    return 0 if limits is None else limits.view().waits
+    return 0 if limits is None else limits.status().waits
 
 
 def mark_ready_to_send(executor: Executor, delay: float = 0.0) -> None:

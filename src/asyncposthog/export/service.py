@@ -11,7 +11,7 @@ from asyncposthog.core.executor import Executor, PageFetcher
 from asyncposthog.export.engines.listing import ListRequest
 from asyncposthog.pagination import Cursor
 from asyncposthog.pagination.cursor import get_fetch
-from asyncposthog.query.sql_scan import sketch
+from asyncposthog.query.sql_scan import scan_sql
 from asyncposthog.query.values import bind
 from asyncposthog.types import JSON, RequestOptions
 
@@ -331,7 +331,7 @@ class Export:
         if not isinstance(cast("object", sql), str):
             raise TypeError(f"hogql() takes HogQL as a str, not {type(sql).__name__}")
         inner, bound_values = bind(sql, values)
-        clauses = sketch(sql).clauses
+        clauses = scan_sql(sql).clauses
         if clauses:
             raise ValueError(
                 f"hogql() pages by the key and cannot use the query's {', '.join(clauses)}: remove "
@@ -573,7 +573,7 @@ def _build_source(
 
 
 def _placeholders(text: str) -> set[str]:
-    return {placeholder.name for placeholder in sketch(text).placeholders if placeholder.name}
+    return {placeholder.name for placeholder in scan_sql(text).placeholders if placeholder.name}
 
 
 def _referenced(values: Mapping[str, Any], text: str) -> dict[str, Any]:

@@ -40,14 +40,14 @@ KEY = "phx_emulator"
 def emulator() -> Emulator:
     emulator = Emulator()
     assert emulator.key == KEY
-    emulator.demo(events=COUNT, days=3, until=END, ties=0.3)
+    emulator.add_demo_events(events=COUNT, days=3, until=END, duplicate_timestamps=0.3)
     return emulator
 
 
 @pytest.fixture(scope="module")
 def stored(emulator: Emulator) -> list[str]:
     """Return the UUIDs of all events in the order of an export."""
-    rows = emulator.world.events.read(
+    rows = emulator.state.events.read(
         "SELECT CAST(uuid AS VARCHAR) FROM events ORDER BY timestamp, CAST(uuid AS VARCHAR)"
     )
     return [row[0] for row in rows]
@@ -171,7 +171,7 @@ def test_a_failed_part_is_named_and_leaves_no_file(
     cluster: LocalCluster, emulator: Emulator, tmp_path: Path
 ) -> None:
     def use_up(done: int, of: int, part: Report) -> None:
-        emulator.fail(402, detail="Used up.", times=None, path="*/query/")
+        emulator.faults.fail(402, detail="Used up.", times=None, path="*/query/")
 
     try:
         with Client(cluster) as client, pytest.raises(ExportError) as raised:
@@ -182,7 +182,7 @@ def test_a_failed_part_is_named_and_leaves_no_file(
                 )
             )  # fmt: skip
     finally:
-        emulator.behave()
+        emulator.faults.clear()
     assert "Part " in str(raised.value)
     assert "Used up." in str(raised.value)
     assert KEY not in str(raised.value)

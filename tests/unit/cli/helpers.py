@@ -105,12 +105,12 @@ def held(emulator: Emulator) -> Generator[threading.Event]:
 
     usual = emulator.settings.sleep
     emulator.settings.sleep = wait
-    emulator.latency(1)
+    emulator.faults.latency(1)
     try:
         yield arrived
     finally:
         over.set()
-        emulator.behave()
+        emulator.faults.clear()
         emulator.settings.sleep = usual
 
 

@@ -25,13 +25,13 @@ ALWAYS = ("--from", "2020-01-01", "--to", "2100-01-01")
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with Emulator() as emulator:
-        emulator.demo(events=5_000, days=5)
+        emulator.add_demo_events(events=5_000, days=5)
         emulator.seed("cohorts", 230)
         yield emulator
 
 
 def truth(emulator: Emulator, sql: str) -> set[str]:
-    with emulator.world.events.cursor() as cursor:
+    with emulator.state.events.cursor() as cursor:
         return {str(row[0]) for row in cursor.sql(sql).fetchall()}
 
 
@@ -157,7 +157,7 @@ def test_a_resumed_export_keeps_its_end(
     program: Program, emulator: Emulator, tmp_path: Path
 ) -> None:
     path = tmp_path / "persons.jsonl"
-    emulator.fail(402, times=1, path="/api/projects/*/query/")
+    emulator.faults.fail(402, times=1, path="/api/projects/*/query/")
     # The first response counts the rows; the following requests fail.
     assert program("export", "persons", "--out", str(path), "-c", "id").status in {1, 3}
     ended = program("export", "persons", "--out", str(path), "-c", "id")

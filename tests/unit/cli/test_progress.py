@@ -9,7 +9,7 @@ import pytest
 
 from asyncposthog import RateLimits
 from asyncposthog.cli.progress import budget, duration, render_bar, show_progress, snapshot
-from asyncposthog.rate_limits.status import BucketView
+from asyncposthog.rate_limits.status import BucketStatus
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class ProgressSource:
     rows_before: int = 100_000
 
 
-def bucket(limit: int, seconds: float, remaining: int) -> BucketView:
-    return BucketView(
+def bucket(limit: int, seconds: float, remaining: int) -> BucketStatus:
+    return BucketStatus(
         limit=limit, seconds=seconds, share=limit, used=limit - remaining,
-        remaining=remaining, reset=0, waiting=0, closed=0,
+        remaining=remaining, reset=0, waiting=0, blocked_for=0,
     )  # fmt: skip
 
 

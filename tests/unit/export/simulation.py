@@ -2,7 +2,7 @@
 
 Everything from the plan to the delivered rows is the real code. It queries a fake server without
 HTTP and threads, whose responses have a made-up delay and size. An export that waits while no other
-task can run ends with an error: see `benchmarks.virtual`.
+task can run ends with an error: see `tests.helpers.virtual_time`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from asyncposthog.export.engines.query import QueryEngine
 from asyncposthog.export.engines.query_page import UnexpectedResponseError
 from asyncposthog.export.query_client import ExportQueryClient
 from asyncposthog.export.source import Source
-from benchmarks.virtual import run as run_virtually
+from tests.helpers.virtual_time import run as run_virtually
 
 from .fake_query_api import START, read, text, to_micros
 

@@ -147,7 +147,7 @@ async def test_interrupted_while_files_are_made(
     else:
         assert os.listdir(folder) == [".e.jsonl.checkpoint"]
     made = len(emulator.items("file_download_batch_exports"))
-    emulator.travel(3_600)
+    emulator.advance(3_600)
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, engine="files")
         assert (await job.to_jsonl(folder / "e.jsonl", checkpoint=checkpoint)).rows == 2_000

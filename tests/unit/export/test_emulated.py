@@ -33,14 +33,14 @@ START = UNTIL - timedelta(days=31)
 @pytest.fixture(scope="module")
 def emulator() -> Emulator:
     emulator = Emulator()
-    emulator.demo(events=COUNT, days=30, until=UNTIL, ties=0.3, seed=3)
+    emulator.add_demo_events(events=COUNT, days=30, until=UNTIL, duplicate_timestamps=0.3, seed=3)
     return emulator
 
 
 @pytest.fixture(scope="module")
 def stored(emulator: Emulator) -> list[str]:
     """Return the UUIDs of all events in the order of an export."""
-    rows = emulator.world.events.read(
+    rows = emulator.state.events.read(
         "SELECT CAST(uuid AS VARCHAR) FROM events ORDER BY timestamp, CAST(uuid AS VARCHAR)"
     )
     return [row[0] for row in rows]
@@ -55,7 +55,7 @@ def digest(path: str | Path) -> str:
 
 
 def test_many_rows_with_one_timestamp(emulator: Emulator) -> None:
-    (distinct,) = emulator.world.events.read("SELECT count(DISTINCT timestamp) FROM events")[0]
+    (distinct,) = emulator.state.events.read("SELECT count(DISTINCT timestamp) FROM events")[0]
     assert distinct < COUNT * 0.9
 
 
@@ -71,14 +71,14 @@ async def test_injected_faults_of_every_kind(
 ) -> None:
     path = tmp_path / "events.jsonl"
     for status in (429, 500, 502, 503, 504, 512, 513):
-        emulator.fail(status, times=2, path=path_of(emulator))
-    emulator.drop(times=2, path=path_of(emulator))
+        emulator.faults.fail(status, times=2, path=path_of(emulator))
+    emulator.faults.drop(times=2, path=path_of(emulator))
     try:
         async with AsyncPostHog.emulated(emulator, max_retries=20, clock=Patient()) as ph:
             job = ph.export.events(START, UNTIL, page_size=100, engine="query")
             report = await job.to_jsonl(path, checkpoint=False)
     finally:
-        emulator.behave()
+        emulator.faults.clear()
     found = [row["uuid"] for row in lines(path)]
     assert found == stored
     assert report.rows == COUNT
@@ -188,7 +188,7 @@ async def test_partitions_cover_all_rows_once(emulator: Emulator, stored: list[s
 
 async def test_persons_sessions_groups(emulator: Emulator) -> None:
     counts = {
-        table: emulator.world.events.read(f"SELECT count(*) FROM {table}")[0][0]
+        table: emulator.state.events.read(f"SELECT count(*) FROM {table}")[0][0]
         for table in ("persons", "groups")
     }
     async with AsyncPostHog.emulated(emulator) as ph:
@@ -263,7 +263,7 @@ async def test_a_list_resumes_at_its_page(tmp_path: Path) -> None:
 
         def stop(progress: Progress) -> None:
             if progress.rows == 20:
-                emulator.fail(500)
+                emulator.faults.fail(500)
 
         with pytest.raises(ServerError):
             await job.to_jsonl(path, on_progress=stop)

@@ -41,7 +41,7 @@ class SharedClock(Clock):
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
         self.waits.append(seconds)
-        self.emulator.travel(seconds)
+        self.emulator.advance(seconds)
         await anyio.lowlevel.checkpoint()
 
 
@@ -91,10 +91,10 @@ def emulator(server: Server) -> Emulator:
         }
         for row in server.rows
     ]
-    emulator.world.events.append(1, happened[::2])
-    emulator.travel(timedelta(days=3))
-    emulator.world.events.append(1, happened[1::2])
-    emulator.travel(timedelta(days=20))
+    emulator.state.events.append(1, happened[::2])
+    emulator.advance(timedelta(days=3))
+    emulator.state.events.append(1, happened[1::2])
+    emulator.advance(timedelta(days=20))
     return emulator
 
 
@@ -165,8 +165,8 @@ async def test_output_equals_that_of_queries(
 async def test_columns_equal_those_of_queries(emulator: Emulator, tmp_path: Path) -> None:
     noon = {"event": "noon", "distinct_id": "x", "timestamp": START + DAY / 2}
     emulator.freeze(END)
-    emulator.world.events.append(1, [noon])
-    emulator.travel(20 * DAY)
+    emulator.state.events.append(1, [noon])
+    emulator.advance(20 * DAY)
     async with AsyncPostHog.emulated(emulator, clock=SharedClock(emulator)) as ph:
         for engine in ("query", "files"):
             job = ph.export.events(START, END, engine=engine)
@@ -292,7 +292,7 @@ async def test_expired_urls_are_requested_again(server: Server, emulator: Emulat
         nonlocal late
         if request.url.host == "object-store.localhost" and late < 2:
             late += 1
-            emulator.travel(4000)
+            emulator.advance(4000)
 
     async with connected(server, emulator, dawdle) as ph:
         rows = [row async for row in ph.export.events(START, END, engine="files")]
@@ -342,7 +342,7 @@ async def test_a_missing_run_is_started_again(
             return ph.export.events(START, END, columns=COLUMNS, engine="files")
 
         await _cancelled(job().to_jsonl(target), emulator)
-        emulator.world.store.bucket(DOWNLOADS).rows.clear()
+        emulator.state.store.collection(DOWNLOADS).rows.clear()
         emulator.settings.export_seconds = 0
         report = await job().to_jsonl(target)
     assert report.rows == 2_000
@@ -445,7 +445,7 @@ async def test_auto_uses_files_for_many_rows(
 async def test_auto_falls_back_to_queries(
     server: Server, emulator: Emulator, tmp_path: Path, status: int
 ) -> None:
-    emulator.fail(status, times=None, path=f"{DOWNLOADS}*")
+    emulator.faults.fail(status, times=None, path=f"{DOWNLOADS}*")
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
         assert len([row async for row in job]) == 2_000
@@ -467,7 +467,7 @@ async def test_auto_falls_back_if_files_lack_rows(
 
 
 async def test_files_do_not_fall_back(server: Server, emulator: Emulator) -> None:
-    emulator.fail(403, path=f"{DOWNLOADS}*")
+    emulator.faults.fail(403, path=f"{DOWNLOADS}*")
     async with connected(server, emulator) as ph:
         with pytest.raises(PermissionDeniedError):
             [row async for row in ph.export.events(START, END, engine="files")]

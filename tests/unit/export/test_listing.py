@@ -33,7 +33,7 @@ async def test_the_report_of_a_list(tmp_path: Path) -> None:
         assert report.bytes_received > report.bytes_written > 45
         wide = ph.export.list(ph.cohorts.list(limit=45), columns=["name"])
         assert (await wide.to_parquet(tmp_path / "cohorts")).checksum == report.checksum
-        emulator.fail(503, times=2)
+        emulator.faults.fail(503, times=2)
         again = await job.to_csv(tmp_path / "cohorts.csv")
         assert (again.checksum, again.requests, again.retries) == (report.checksum, 7, 2)
         assert (again.waits, again.waited_seconds > 0) == (2, True)

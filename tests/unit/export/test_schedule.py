@@ -39,7 +39,7 @@ class SharedClock(Clock):
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
-        self.emulator.travel(seconds)
+        self.emulator.advance(seconds)
 
 
 @asynccontextmanager
@@ -54,9 +54,9 @@ async def test_create_and_run(emulator: Emulator) -> None:
             "lake", destination=LAKE, interval="hour", events=["a"], exclude=["b"]
         )
         assert (handle.name, handle.created) == ("lake", True)
-        emulator.world.events.append(1, [{"event": "a", "distinct_id": "x"}] * 3)
-        emulator.world.events.append(1, [{"event": "b", "distinct_id": "x"}])
-        emulator.travel(timedelta(hours=2, minutes=1))
+        emulator.state.events.append(1, [{"event": "a", "distinct_id": "x"}] * 3)
+        emulator.state.events.append(1, [{"event": "b", "distinct_id": "x"}])
+        emulator.advance(timedelta(hours=2, minutes=1))
         runs = [run async for run in handle.runs()]
         assert [run.records_completed for run in runs] == [0, 3]
         assert len((await handle.get()).latest_runs) == 2
@@ -100,10 +100,10 @@ async def test_pause_and_delete(emulator: Emulator) -> None:
         handle = await ph.export.schedule("lake", destination=LAKE, interval="hour")
         await handle.pause()
         assert (await handle.get()).paused
-        emulator.travel(timedelta(hours=2))
+        emulator.advance(timedelta(hours=2))
         await handle.unpause(backfill=True)
         assert not (await handle.get()).paused
-        emulator.travel(60)
+        emulator.advance(60)
         assert len(await handle.runs().collect()) == 2
         await handle.delete()
     assert emulator.items("batch_exports") == []

@@ -388,7 +388,7 @@ def _to_arrow_table(batch: Batch) -> Any:
         batch.raw_columns,
         uuids=True,
         pool=_pool(),
-        otherwise="export to JSONL or CSV, which take it as it came",
+        alternative="export to JSONL or CSV, which take it as it came",
     )
 
 
