@@ -1,4 +1,4 @@
-"""One process alone gets from Redis what it gets from memory, whatever it does."""
+"""For one process alone, Redis and memory give the same results."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ steps = st.lists(
 )
 
 
-class Hands:
-    """A clock that is set by hand, to what Redis has just said."""
+class ManualClock:
+    """A clock that is set to the time that Redis has read last."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -60,14 +60,14 @@ class Hands:
         raise AssertionError("a store never sleeps")
 
 
-class Both:
-    """The same done to both, at the same time; they must agree."""
+class ParityHarness:
+    """Runs the same steps on both stores at the same time, and compares them."""
 
-    def __init__(self, them: Fleet, hands: Hands, limits: Sequence[Limit]) -> None:
-        self._them = them
-        self._hands = hands
-        self._memory: MemoryWindows = MemoryStore(MonotonicClock(hands)).windows(limits)
-        self._redis: RedisWindows = them.windows(*limits, lease=80000.0, slot_lease=80000.0)
+    def __init__(self, processes: Fleet, clock: ManualClock, limits: Sequence[Limit]) -> None:
+        self._processes = processes
+        self._clock = clock
+        self._memory: MemoryWindows = MemoryStore(MonotonicClock(clock)).windows(limits)
+        self._redis: RedisWindows = processes.windows(*limits, lease=80000.0, slot_lease=80000.0)
         self._limits = limits
         self._in_flight: list[int] = []
         self._ticket = 0
@@ -79,7 +79,7 @@ class Both:
             for _ in range(number):
                 await self._acquire()
         elif what == "pass":
-            self._them.pass_time(seconds)
+            self._processes.pass_time(seconds)
         elif what == "forecast":
             theirs = await self._redis.estimate_wait(number)
             self._synchronise()
@@ -133,7 +133,7 @@ class Both:
             assert one.blocked_for == pytest.approx(other.blocked_for, abs=1e-4)
 
     def _synchronise(self) -> None:
-        self._hands.now = self._them.now()
+        self._clock.now = self._processes.now()
 
 
 def _whole(usage: Usage) -> tuple[int, int, int, int]:
@@ -151,7 +151,7 @@ def test_redis_and_memory_agree(redis_server: Server, limits: tuple[Limit, ...])
 
 
 async def _live(server: Server, limits: tuple[Limit, ...], story: list[Step]) -> None:
-    async with fleet(server) as them:
-        both = Both(them, Hands(), limits)
+    async with fleet(server) as processes:
+        harness = ParityHarness(processes, ManualClock(), limits)
         for step in story:
-            await both.act(step)
+            await harness.act(step)

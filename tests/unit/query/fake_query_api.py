@@ -1,4 +1,4 @@
-"""A server that answers keyset pages of one table, as far as a stream asks for them."""
+"""A server of keyset pages of one table, for the queries of a stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 class Table:
-    """Rows, typed, kept in JSON form; `most` is what the server gives at most."""
+    """A table of JSON rows with column types; `most` is the maximum number of rows per response."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Table:
         return answer(table(cut, list(self.columns), types, hasMore=None, limit=None))
 
     def _passes(self, row: list[Any], where: str | None, values: dict[str, Any]) -> bool:
-        """Evaluate a condition, by turning it into Python."""
+        """Evaluate a condition by converting it to Python."""
         if where is None:
             return True
         text = re.sub(r"(to\w+)\(\{(\w+)\}(?:, \d+)?\)", r"_typed('\1', '\2')", where)
@@ -102,6 +102,6 @@ class Table:
         return Decimal(value) if "Decimal" in kind else value
 
     def order(self, row: list[Any], name: str) -> tuple[bool, Any]:
-        """Return what a row is ordered by, NULL last."""
+        """Return the sort key of a row, NULL last."""
         value = self._value(row, name)
         return (value is None, 0 if value is None else value)

@@ -1,4 +1,4 @@
-"""Clocks that are not what they should be."""
+"""Clocks that are set back, or whose sleep returns early."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class HandClock:
-    """A clock that a test sets, and whose sleep moves it as far as it is told."""
+    """A clock that a test sets, and whose sleep advances it by a part of the time."""
 
     def __init__(self, part: float = 1.0) -> None:
         self.now = 1000.0
