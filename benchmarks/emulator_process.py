@@ -32,7 +32,7 @@ class EmulatorProcess:
     process: subprocess.Popen[str]
 
     def send_command(self, command: str, **arguments: Any) -> Any:
-        """Send a command and wait for it: `latency`, `randomize_faults`, `clear_faults` or `setting`."""
+        """Send `latency`, `randomize_faults`, `clear_faults` or `setting`, and wait for it."""
         pipe, answers = self.process.stdin, self.process.stdout
         assert pipe is not None
         assert answers is not None

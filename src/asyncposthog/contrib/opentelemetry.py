@@ -94,8 +94,8 @@ def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | N
     """Register metrics of the client's rate limits, which are read when metrics are collected.
 
     Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.blocked_for`
-    (seconds). Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and
-    `.throttled` (429s).
+    (seconds). Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.throttled`
+    (429s). The client is not kept alive by this.
 
     Args:
         client: The client whose `rate_limits` are read.
