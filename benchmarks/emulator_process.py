@@ -32,7 +32,7 @@ class EmulatorProcess:
     process: subprocess.Popen[str]
 
     def send_command(self, command: str, **arguments: Any) -> Any:
-        """Send a command and wait for it: `latency`, `misbehave`, `behave` or `setting`."""
+        """Send `latency`, `randomize_faults`, `clear_faults` or `setting`, and wait for it."""
         pipe, answers = self.process.stdin, self.process.stdout
         assert pipe is not None
         assert answers is not None
@@ -90,12 +90,12 @@ def _serve(events: int, ties: float, seed: int) -> None:
         command, arguments = json.loads(line)
         if command == "latency":
             emulator.faults.latency(arguments["seconds"], path=query)
-        elif command == "misbehave":
+        elif command == "randomize_faults":
             emulator.settings.stall_seconds = 0.05
             emulator.faults.randomize(arguments["rate"], seed=arguments["seed"])
             error_rates = {512: arguments["rate"] / 2, 513: arguments["rate"] / 2}
             emulator.faults.error_rates(error_rates, seed=arguments["seed"], path=query)
-        elif command == "behave":
+        elif command == "clear_faults":
             emulator.faults.clear()
         elif command == "setting":
             for name, value in arguments.items():

@@ -126,7 +126,7 @@ def _exact_under_faults(emulator: EmulatorProcess, folder: Path) -> Iterator[Row
     """Export with faults of every kind, and kill the process three times meanwhile."""
     path = folder / "exact.jsonl"
     partial = folder / ".exact.jsonl.partial"
-    emulator.send_command("misbehave", rate=0.05, seed=11)
+    emulator.send_command("randomize_faults", rate=0.05, seed=11)
     total_bytes = 850 * EVENTS  # bytes, about
     kills, started_at = 0, time.perf_counter()
     while not path.exists():
@@ -142,7 +142,7 @@ def _exact_under_faults(emulator: EmulatorProcess, folder: Path) -> Iterator[Row
         if process.returncode not in {0, -signal.SIGKILL}:
             raise RuntimeError("an export failed")
     elapsed = time.perf_counter() - started_at
-    emulator.send_command("behave")
+    emulator.send_command("clear_faults")
     uuids = _uuids(path)
     exact = digest_of(uuids) == emulator.digest and kills == KILLS
     name = f"{EVENTS:,} events, 30 % ties, 5 % faults, {kills} SIGKILLs: rows"
@@ -211,7 +211,7 @@ def _throughput(emulator: EmulatorProcess, folder: Path, *, latency: float, targ
             if round_ or latency:
                 taken[name].append(time.perf_counter() - started_at)
             path.unlink()
-    emulator.send_command("behave")
+    emulator.send_command("clear_faults")
     assert len(counts) == 1, counts
     ours_seconds, manual_seconds = (statistics.median(taken[name]) for name in ("ours", "hand"))
     condition = f"{latency * 1000:.0f} ms latency" if latency else "no latency"

@@ -14,6 +14,7 @@ import anyio
 import httpx
 from pydantic_core import to_json
 
+from asyncposthog.call import Call, CallOptions, parse_options
 from asyncposthog.core.executor import Executor
 from asyncposthog.core.raw_response import response_json
 from asyncposthog.core.resource import Resource, get_executor
@@ -27,7 +28,6 @@ from asyncposthog.errors import (
     TimeoutError,  # noqa: A004
 )
 from asyncposthog.operation import Operation
-from asyncposthog.options import CallOptions, parse_options
 from asyncposthog.redact import Redactor
 from asyncposthog.registry.families import query as registry
 from asyncposthog.transport.exchange import NOT_SENT_ERRORS
@@ -355,12 +355,7 @@ class QueryExecution:
             # What the caller adds to query string and body is for the query, not for its status.
             options = replace(options, query=None, body=None)
         return await self._executor.perform(
-            operation,
-            path,
-            query,
-            None,
-            body,
-            options,
+            Call(operation, path, query, None, body, options),
             on_behalf_of=call.operation,
             on_sent=on_sent,
         )
@@ -380,12 +375,7 @@ class QueryExecution:
             # the cancellation, the query ends by itself soon.
             with suppress(Exception):
                 await self._executor.perform(
-                    registry.CANCEL,
-                    (query_id,),
-                    None,
-                    None,
-                    OMIT,
-                    options,
+                    Call(registry.CANCEL, (query_id,), None, None, OMIT, options),
                     on_behalf_of=call.operation,
                 )
 

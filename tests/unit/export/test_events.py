@@ -316,8 +316,8 @@ async def test_a_cancelled_export_leaves_nothing(tmp_path: Path) -> None:
     [
         ((END, START), ValueError, "end must be after start"),
         ((START, START), ValueError, "end must be after start"),
-        ((datetime(2026, 1, 1), END), ValueError, "without a zone"),
-        ((date(2026, 1, 1), END), TypeError, "is a date"),
+        ((datetime(2026, 1, 1), END), ValueError, "without a time zone"),
+        ((date(2026, 1, 1), END), TypeError, "not a date"),
         (("2026-01-01", END), TypeError, "must be a datetime"),
     ],
 )

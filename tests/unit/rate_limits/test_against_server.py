@@ -79,7 +79,7 @@ async def scenario(plan: Scenario) -> None:
         for queue in limits._limiter.queues.values()
         for u in queue.windows.snapshot()
     )
-    assert not limits.scheduler._queues
+    assert not limits.scheduler.queues
     assert limits.scheduler._leader is None
 
 

@@ -73,7 +73,7 @@ async def story(steps: Steps, who: int, store: Store) -> None:
         assert [number for number in done if number != who] == others
         queues = limiter.queues.values()
         assert all(usage.in_flight == 0 for queue in queues for usage in queue.windows.snapshot())
-        assert not limiter.scheduler._queues
+        assert not limiter.scheduler.queues
         assert limiter.scheduler._leader is None
         assert wire.running == 0
         # No window is blocked and no capacity is lost: the next query runs.

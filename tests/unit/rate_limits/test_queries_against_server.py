@@ -116,7 +116,7 @@ async def scenario(plan: Scenario) -> None:
         assert model.refused == 0
     queues = limits._limiter.queues.values()
     assert all(usage.in_flight == 0 for queue in queues for usage in queue.windows.snapshot())
-    assert not limits.scheduler._queues
+    assert not limits.scheduler.queues
     assert limits.scheduler._leader is None
 
 

@@ -58,7 +58,7 @@ async def crowd(size: int) -> None:
     assert sorted(went) == list(range(size))
     # Each request calls twice, on arrival and on admission; the rest is one call per round.
     assert windows.asked <= 2 * size + 3 * 4
-    assert not harness.scheduler._queues
+    assert not harness.scheduler.queues
     assert waiters() == 0
 
 
@@ -87,7 +87,7 @@ async def apart(queues: int, each: int) -> None:
                 tasks.start_soon(one, queue)
     # A change in one queue causes no calls for the others.
     assert sum(windows.asked for windows in asked) <= 4 * queues * each
-    assert not harness.scheduler._queues
+    assert not harness.scheduler.queues
     assert not harness.scheduler._queues_by_key
 
 

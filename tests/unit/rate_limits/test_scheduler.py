@@ -19,7 +19,7 @@ STAY = 60.0 + CLOCK_SKEW
 def idle(harness: SchedulerHarness) -> bool:
     """Return whether no waiter is left."""
     queue = harness.scheduler
-    return not queue._queues and queue._leader is None and not queue._queues_by_key
+    return not queue.queues and queue._leader is None and not queue._queues_by_key
 
 
 async def test_first_come_first_served() -> None:

@@ -174,7 +174,7 @@ async def crowd(seed: int, count: int, cancelled: float) -> None:
             tasks.start_soon(one)
     assert done == count
     assert all(usage.in_flight == 0 for made in store.made for usage in made.snapshot())
-    assert not limits.scheduler._queues
+    assert not limits.scheduler.queues
     assert limits.scheduler._leader is None
 
 
