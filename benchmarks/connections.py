@@ -16,8 +16,8 @@ import anyio
 import httpx
 
 from asyncposthog import AsyncPostHog, PostHogError
-from benchmarks import virtual
 from benchmarks.measure import Row
+from tests.helpers import virtual_time
 
 __all__ = ["rows"]
 
@@ -75,7 +75,7 @@ def rows() -> Iterator[Row]:
         rival = asyncio.run(_rival_cut_off(base))
         yield Row.information(AREA, "bare httpx, after 2 such rounds: connections lost", rival, "")
         yield from _many(base)
-    late = virtual.run(_late)
+    late = virtual_time.run(_late)
     yield _none("20,000 calls, deadline=5, slow server: over by 50 ms", late, "calls")
 
 
@@ -223,7 +223,7 @@ class _Slow(httpx.AsyncBaseTransport):
 async def _late() -> int:
     """Return how many of 20,000 calls end later than 50 ms of event-loop time after 5 s."""
     late = 0
-    clock = virtual.LoopClock()
+    clock = virtual_time.LoopClock()
     async with _client("http://127.0.0.1:9", transport=_Slow(), clock=clock, deadline=5.0) as ph:
 
         async def one() -> None:

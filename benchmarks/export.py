@@ -205,7 +205,7 @@ def _throughput(emulator: Box, folder: Path, *, latency: float, target: float) -
 def _cpu(emulator: Box, folder: Path) -> Row:
     """Decode and write one page, beside from_json and to_json of the same bytes."""
     from asyncposthog.export.engines.base import PreparedBatch
-    from asyncposthog.export.engines.query_page import parse, read_page
+    from asyncposthog.export.engines.query_page import parse_json, read_page
     from asyncposthog.export.service import EVENTS as SOURCE
     from asyncposthog.export.sinks.text import TextSink
     from asyncposthog.export.source import page_query
@@ -226,7 +226,7 @@ def _cpu(emulator: Box, folder: Path) -> Row:
         path = folder / "cpu.jsonl"
         sink = TextSink(path, "jsonl")
         sink.begin(None)
-        page = read_page(SOURCE, window, PAGE, parse(content))
+        page = read_page(SOURCE, window, PAGE, parse_json(content))
         batch = page.batch
         sink.write(PreparedBatch(sink.prepare(batch), len(batch), None), durable=False)
         sink.close(keep=False)

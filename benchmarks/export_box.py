@@ -74,27 +74,29 @@ def digest_of(uuids: list[str]) -> str:
 
 def _serve(events: int, ties: float, seed: int) -> None:
     from posthog_emulator import Emulator
-    from posthog_emulator.http.server import Served
+    from posthog_emulator.http.server import ServerThread
 
     emulator = Emulator()
-    emulator.demo(events=events, days=DAYS, until=END, ties=ties, seed=seed)
-    rows = emulator.world.events.read("SELECT CAST(uuid AS VARCHAR) FROM events")
+    emulator.add_demo_events(
+        events=events, days=DAYS, until=END, duplicate_timestamps=ties, seed=seed
+    )
+    rows = emulator.state.events.read("SELECT CAST(uuid AS VARCHAR) FROM events")
     digest = digest_of([row[0] for row in rows])
     del rows
-    server = Served(emulator)
+    server = ServerThread(emulator)
     print(json.dumps([server.url, events, digest]), flush=True)
     query = f"/api/projects/{emulator.project_id}/query/"
     for line in sys.stdin:
         what, arguments = json.loads(line)
         if what == "latency":
-            emulator.latency(arguments["seconds"], path=query)
+            emulator.faults.latency(arguments["seconds"], path=query)
         elif what == "misbehave":
-            emulator.settings.stall = 0.05
-            emulator.misbehave(arguments["rate"], seed=arguments["seed"])
+            emulator.settings.stall_seconds = 0.05
+            emulator.faults.randomize(arguments["rate"], seed=arguments["seed"])
             strange = {512: arguments["rate"] / 2, 513: arguments["rate"] / 2}
-            emulator.error_rates(strange, seed=arguments["seed"], path=query)
+            emulator.faults.error_rates(strange, seed=arguments["seed"], path=query)
         elif what == "behave":
-            emulator.behave()
+            emulator.faults.clear()
         elif what == "setting":
             for name, value in arguments.items():
                 setattr(emulator.settings, name, value)

@@ -25,7 +25,7 @@ from asyncposthog import AsyncPostHog
 from benchmarks.export_box import END, KEY, START, box
 from benchmarks.measure import Row
 from posthog_emulator import Emulator
-from posthog_emulator.http.server import served
+from posthog_emulator.http.server import serve_sync
 
 __all__ = ["rows"]
 
@@ -69,15 +69,15 @@ def _rivals() -> Path | None:
 def _recovered(python: Path | None) -> Iterator[Row]:
     """Count what comes back of events that share their moments."""
     emulator = Emulator()
-    emulator.settings.events_limit = CLAMP
+    emulator.settings.max_events_per_page = CLAMP
     moments = [DAY + timedelta(milliseconds=number // SHARING) for number in range(STORED)]
     events = [
         {"event": "$pageview", "distinct_id": f"user-{number % 97}", "timestamp": at}
         for number, at in enumerate(moments)
     ]
-    uuids = set(emulator.world.events.append(emulator.project_id, events))
+    uuids = set(emulator.state.events.append(emulator.project_id, events))
     start, end = DAY, DAY + timedelta(days=1)
-    with served(emulator) as url:
+    with serve_sync(emulator) as url:
         found, returned = anyio.run(_ours, url, start, end)
         name = f"rows of {STORED:,}, {SHARING} sharing each timestamp, that come back"
         whole = set(found) == uuids and returned == STORED
@@ -93,7 +93,7 @@ def _recovered(python: Path | None) -> Iterator[Row]:
             count, _ = _dlt(python, url, start, end, out, STORED)
             yield _other("dlt's REST source", count)
             lenient = cast("Emulator", SimpleNamespace(app=_Lenient(emulator.app)))
-            with served(lenient) as url:
+            with serve_sync(lenient) as url:
                 count = _airbyte(python, url, start, Path(folder))
             yield _other("airbyte-source-posthog", count)
 
@@ -129,7 +129,7 @@ async def _ours(url: str, start: datetime, end: datetime) -> tuple[list[str], in
 def _throughput(python: Path | None) -> Iterator[Row]:
     """Export a million rows; the others a part of them, which is all that their rate needs."""
     with box(EVENTS) as emulator, tempfile.TemporaryDirectory() as folder:
-        emulator.tell("setting", events_limit=CLAMP)
+        emulator.tell("setting", max_events_per_page=CLAMP)
         path = Path(folder) / "ours.jsonl"
 
         async def export() -> float:

@@ -167,7 +167,7 @@ class Calls:
 async def _storm(seed: int) -> Storm:
     storm = Storm()
     emulator = Emulator()
-    emulator.settings.stall = STALL
+    emulator.settings.stall_seconds = STALL
     fixed = [item["id"] for item in emulator.seed(RESOURCE, FIXED)]
     doomed = [item["id"] for item in emulator.seed(RESOURCE, CALLS // 10)]
     before = _census()
@@ -183,9 +183,9 @@ async def _storm(seed: int) -> Storm:
             on_retry=lambda _: attempts.note(),
         ) as ph:
             jobs = Calls(ph, storm, fixed).mixed(seed, list(doomed))
-            plan = emulator.misbehave(RATE, seed=seed)
+            plan = emulator.faults.randomize(RATE, seed=seed)
             await _run(jobs, storm)
-            emulator.behave()
+            emulator.faults.clear()
             await _probe(ph, attempts, storm)
         storm.retried = attempts.retries
         storm.faults.update(plan.counts)

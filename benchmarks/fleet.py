@@ -82,7 +82,7 @@ class Server:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         kind = str(scope["path"]).split("/")[4]
-        refusal = self._throttles.admit(_PAIRS[kind], Caller(KEY))
+        refusal = self._throttles.charge(_PAIRS[kind], Caller(KEY))
         headers = [(b"content-type", b"application/json")]
         if refusal is None:
             self._noted[kind].append(time.monotonic())

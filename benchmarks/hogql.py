@@ -37,7 +37,7 @@ def rows() -> Iterator[Row]:
 
 def fill(emulator: Emulator) -> None:
     """Put a million events into project 1."""
-    emulator.world.events.write(
+    emulator.state.events.write(
         "INSERT INTO events SELECT 1, uuid(), 'event ' || (i * 7919 % 40), 'user ' || (i % 9973), "
         "uuid(), TIMESTAMP '2026-01-01' + to_microseconds(i * 2000003), TIMESTAMP '2026-01-01', "
         '\'{"$browser":"Chrome","$current_url":"https://example.com/\' || (i % 100) || '

@@ -32,7 +32,7 @@ import sys
 from posthog_emulator import Emulator
 from posthog_emulator.http.server import listen, make_server
 emulator, listener = Emulator(), listen()
-emulator.world.events
+emulator.state.events
 print(listener.getsockname()[1], flush=True)
 make_server(emulator.app).run(sockets=[listener])
 """
@@ -140,7 +140,7 @@ def _event(chance: random.Random, number: int, at: str) -> dict[str, object]:
 def _demo() -> Row:
     emulator = Emulator()
     started = time.perf_counter()
-    made = emulator.demo(DEMO)
+    made = emulator.add_demo_events(DEMO)
     seconds = time.perf_counter() - started
     assert made.events == DEMO
     name = "1 M demo events generated and stored"

@@ -25,9 +25,9 @@ from asyncposthog.rate_limits.limiter import Admission, KeyLimiter, RateLimiter
 from asyncposthog.registry import BUCKETS, find, operations
 from asyncposthog.transport.encoding.request import PreparedRequest
 from benchmarks.measure import Row
-from benchmarks.virtual import LoopClock, run
 from posthog_emulator import Emulator
 from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits
+from tests.helpers.virtual_time import LoopClock, run
 
 AREA = "limits"
 HOURS = 2.0
@@ -109,8 +109,8 @@ async def _simulate(
     operation: Operation, settings: dict[str, str], pace: str | None, seed: int
 ) -> Tally:
     """Work for some hours with endless demand. A stranger has begun an hour before."""
-    chance, tally = random.Random(seed), Tally()
-    throttles = RateLimits(anyio.current_time)
+    rng, tally = random.Random(seed), Tally()
+    rate_limits = RateLimits(anyio.current_time)
     names = ("query",) if settings.get("query_plan") == "legacy" else operation.buckets
     seconds = HOURS * 3600.0
     rates = [(BUCKETS[name]["requests"], BUCKETS[name]["seconds"]) for name in names]
@@ -118,24 +118,24 @@ async def _simulate(
     limits = _limiter(**settings).for_key("https://us.posthog.com", KEY)
     before = 0.0 if pace is None else 3600.0
 
-    async def stranger(kind: str) -> None:
+    async def other_client(kind: str) -> None:
         rate = min(limit / span for limit, span in rates) / 2
         while True:
             crowd = int(rate * 60) if kind == "in bursts" else 1
             steady = crowd / rate
-            await anyio.sleep(chance.expovariate(1 / steady) if kind == "by chance" else steady)
+            await anyio.sleep(rng.expovariate(1 / steady) if kind == "by chance" else steady)
             for _ in range(crowd):
-                admitted = throttles.admit(names, CALLER) is None
+                admitted = rate_limits.charge(names, CALLER) is None
                 tally.theirs += admitted and anyio.current_time() >= before
 
     async def work() -> None:
         while True:
-            await _call(limits, operation, throttles, names, chance, tally)
+            await _call(limits, operation, rate_limits, names, rng, tally)
 
     with anyio.move_on_after(before + seconds):
         async with anyio.create_task_group() as tasks:
             if pace is not None:
-                tasks.start_soon(stranger, pace)
+                tasks.start_soon(other_client, pace)
                 await anyio.sleep(before)
             for _ in range(WORKERS):
                 tasks.start_soon(work)
@@ -145,9 +145,9 @@ async def _simulate(
 async def _call(
     limits: KeyLimiter,
     operation: Operation,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
-    chance: random.Random,
+    rng: random.Random,
     tally: Tally,
 ) -> None:
     """Make one call, again and again until it is not refused."""
@@ -156,32 +156,32 @@ async def _call(
         operation, PreparedRequest(operation.method, target, content=HOGQL)
     )
     if not admission.needs_query_slot:
-        while not await _attempt(admission, throttles, names, chance, tally):
+        while not await _attempt(admission, rate_limits, names, rng, tally):
             pass
         return
     async with admission.query_slot():
-        while not await _attempt(admission, throttles, names, chance, tally):
+        while not await _attempt(admission, rate_limits, names, rng, tally):
             pass
 
 
 async def _attempt(
     admission: Admission,
-    throttles: RateLimits,
+    rate_limits: RateLimits,
     names: tuple[str, ...],
-    chance: random.Random,
+    rng: random.Random,
     tally: Tally,
 ) -> bool:
     try:
         async with admission:
             admission.was_sent = True
-            await anyio.sleep(chance.uniform(0.02, 0.15))
-            refusal = throttles.admit(names, CALLER)
-            tally.ours += refusal is None
-            tally.refused += refusal is not None
-            await anyio.sleep(chance.uniform(0.02, 0.35))
-            if refusal is not None:
+            await anyio.sleep(rng.uniform(0.02, 0.15))
+            throttled = rate_limits.charge(names, CALLER)
+            tally.ours += throttled is None
+            tally.refused += throttled is not None
+            await anyio.sleep(rng.uniform(0.02, 0.35))
+            if throttled is not None:
                 error = RateLimitError("429", status=429, code="throttled")
-                error.retry_after = refusal.wait
+                error.retry_after = throttled.wait
                 raise error
             await admission.on_response(200)
     except RateLimitError:
@@ -196,8 +196,8 @@ def _limiter(**settings: Any) -> RateLimiter:
 def fairness() -> Row:
     """Compare the longest wait of 1,000 tasks with that of an ideal queue."""
     limit, span, tasks = 480, 60.0, 1000
-    chance = random.Random(1)
-    arrivals = sorted(chance.uniform(0, 30) for _ in range(tasks))
+    rng = random.Random(1)
+    arrivals = sorted(rng.uniform(0, 30) for _ in range(tasks))
     ideal: list[float] = []
     for number, arrival in enumerate(arrivals):
         free = ideal[number - limit] + span if number >= limit else 0.0
@@ -211,7 +211,7 @@ def fairness() -> Row:
 
 async def _longest(arrivals: list[float]) -> float:
     limits = _limiter().for_key("https://us.posthog.com", KEY)
-    operation, chance, waits = find("feature_flags.list"), random.Random(2), list[float]()
+    operation, rng, waits = find("feature_flags.list"), random.Random(2), list[float]()
     request = PreparedRequest("GET", "/api/projects/1/feature_flags/")
 
     async def one(arrival: float) -> None:
@@ -219,7 +219,7 @@ async def _longest(arrivals: list[float]) -> float:
         async with limits.admission(operation, request) as admission:
             waits.append(anyio.current_time() - arrival)
             admission.was_sent = True
-            await anyio.sleep(chance.uniform(0.05, 0.5))
+            await anyio.sleep(rng.uniform(0.05, 0.5))
             await admission.on_response(200)
 
     async with anyio.create_task_group() as tasks:

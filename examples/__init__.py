@@ -1,1 +1,1 @@
-"""Programs that show the client at work; `python -m examples.demo` is the first to run."""
+"""Example programs that use the client. Start with `python -m examples.demo`."""

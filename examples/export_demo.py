@@ -1,7 +1,7 @@
-"""The end of `make demo`: a million events exported to Parquet by the program, and compared.
+"""The last step of `make demo`: export a million events to Parquet and compare them.
 
-The emulator runs in a process of its own and keeps its events in a DuckDB file. Once it has ended,
-DuckDB compares that file with the Parquet files, row for row.
+The emulator runs in a separate process and stores its events in a DuckDB file. After it has
+stopped, DuckDB compares that file with the Parquet files row by row.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ DAYS = 90
 COLUMNS = ("uuid", "event", "timestamp", "distinct_id", "person_id", "properties")
 
 
-def say(text: str) -> None:
-    """Print one line of what was done."""
+def print_step(text: str) -> None:
+    """Print an indented line about a step that was done."""
     print(f"  {text}", flush=True)
 
 
 async def export_demo(events: int = EVENTS) -> None:
-    """Export events of a demo product, and check that every one is there as it was."""
+    """Export the events of a demo product, and check that every event is unchanged."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         await to_thread.run_sync(_run, folder, events)
 
 
 def _run(folder: Path, events: int) -> None:
-    with timed(f"an emulator made up {events:,} events"):
-        emulator, environment = _start(folder / "box", events)
+    with timed(f"an emulator generated {events:,} events"):
+        emulator, environment = _start(folder / "emulator", events)
     try:
         with timed("exported to Parquet"):
             report = _export(folder / "events", environment)
@@ -50,78 +50,80 @@ def _run(folder: Path, events: int) -> None:
         emulator.terminate()
         emulator.wait()
     files, requests = len(report["files"]), report["requests"]
-    say(f"{report['rows']:,} rows in {files} files, {report['written'] / 1e6:,.0f} MB; "
+    print_step(f"{report['rows']:,} rows in {files} files, {report['written'] / 1e6:,.0f} MB; "
         f"{requests} requests")  # fmt: skip
     with timed("compared with the emulator's own database"):
-        _compare(folder / "box", folder / "events", events)
+        _compare(folder / "emulator", folder / "events", events)
 
 
 @contextmanager
-def timed(what: str) -> Generator[None]:
-    """Say how long a block took."""
-    began = time.perf_counter()
+def timed(step: str) -> Generator[None]:
+    """Print how long a block took."""
+    started = time.perf_counter()
     yield
-    say(f"{what} ({time.perf_counter() - began:.1f} s)")
+    print_step(f"{step} ({time.perf_counter() - started:.1f} s)")
 
 
-def _start(box: Path, events: int) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    """Start an emulator with a demo product's events; return it once it can be reached."""
+def _start(data: Path, events: int) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """Start an emulator with demo events; return its process and environment when it listens."""
     command = [sys.executable, "-m", "asyncposthog", "emulator", "--port", "0"]
-    command += ["--seed", "demo", "--events", str(events), "--data", str(box)]
+    command += ["--seed", "demo", "--events", str(events), "--data", str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    told = [process.stdout.readline().strip() for _ in range(3)]
-    if not all(told):
+    lines = [process.stdout.readline().strip() for _ in range(3)]
+    if not all(lines):
         raise RuntimeError("the emulator did not start")
-    return process, dict(line.split("=", 1) for line in told)
+    return process, dict(line.split("=", 1) for line in lines)
 
 
 def _export(folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Run the program as a user would: the progress is on the terminal, the report on stdout."""
+    """Run `asyncposthog export`; its progress is on stderr, and its report on stdout."""
     now = datetime.now(UTC)
     command = [sys.executable, "-m", "asyncposthog", "export", "events", "--out", str(folder)]
     command += ["--from", f"{now - timedelta(days=DAYS + 10):%Y-%m-%d}"]
     command += ["--to", f"{now + timedelta(days=2):%Y-%m-%d}"]
     for column in COLUMNS:
         command += ["--column", column]
-    ended = subprocess.run(
+    completed = subprocess.run(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True
     )
-    return json.loads(ended.stdout)
+    return json.loads(completed.stdout)
 
 
-def _compare(box: Path, folder: Path, events: int) -> None:
-    """Compare every row by DuckDB, and the types it finds in the files."""
-    [database] = box.glob("*.duckdb")
+def _compare(data: Path, folder: Path, events: int) -> None:
+    """Compare every row with DuckDB, and print the column types of the files."""
+    [database] = data.glob("*.duckdb")
     with duckdb.connect() as db:
         db.execute("SET timezone = 'UTC'")
-        db.execute(f"ATTACH '{database}' AS box (READ_ONLY)")
+        db.execute(f"ATTACH '{database}' AS emulator (READ_ONLY)")
         db.execute(f"CREATE VIEW files AS SELECT * FROM read_parquet('{folder}/**/*.parquet')")
-        described = db.execute("SELECT column_name, column_type FROM (DESCRIBE files)").fetchall()
-        kinds = dict(described)
-        row = (
+        columns = db.execute("SELECT column_name, column_type FROM (DESCRIBE files)").fetchall()
+        types = dict(columns)
+        row_hash = (
             "hash(uuid::VARCHAR, event, epoch_us(timestamp), distinct_id, person_id::VARCHAR, "
             "properties)"
         )
-        for source in ("files", "box.events"):
+        for source in ("files", "emulator.events"):
             db.execute(
-                f"CREATE TEMP TABLE {source.removeprefix('box.')}_rows AS "
-                f"SELECT uuid::VARCHAR AS uuid, {row} AS row FROM {source}"
+                f"CREATE TEMP TABLE {source.removeprefix('emulator.')}_rows AS "
+                f"SELECT uuid::VARCHAR AS uuid, {row_hash} AS row FROM {source}"
             )
-        count, total = one(db, "SELECT count(*), sum(row) FROM files_rows")
-        assert (count, total) == one(db, "SELECT count(*), sum(row) FROM events_rows")
+        count, total = fetch_row(db, "SELECT count(*), sum(row) FROM files_rows")
+        assert (count, total) == fetch_row(db, "SELECT count(*), sum(row) FROM events_rows")
         assert count == events
-        (differing,) = one(
+        (differing,) = fetch_row(
             db,
             "SELECT count(*) FROM (FROM files_rows EXCEPT ALL FROM events_rows)",
         )
         assert differing == 0
-    say(f"{count:,} rows, each as it was; checksum {total:x}")
-    say("types: " + ", ".join(f"{name} {kinds[name]}" for name in ("uuid", "timestamp", "event")))
+    print_step(f"{count:,} rows, all unchanged; checksum {total:x}")
+    print_step(
+        "types: " + ", ".join(f"{name} {types[name]}" for name in ("uuid", "timestamp", "event"))
+    )
 
 
-def one(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    """Return the one row of a query."""
+def fetch_row(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """Return the only row of a query."""
     row = db.execute(sql).fetchone()
     assert row is not None
     return row

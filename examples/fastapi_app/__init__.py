@@ -1,1 +1,1 @@
-"""A small FastAPI service that uses PostHog, and how it is tested without one."""
+"""A small FastAPI service that uses PostHog, with tests that need no PostHog."""

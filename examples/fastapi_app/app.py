@@ -1,6 +1,6 @@
-"""A service with one PostHog client for its whole life.
+"""A service that opens one PostHog client at startup and closes it at shutdown.
 
-Set `POSTHOG_PERSONAL_API_KEY` and `POSTHOG_PROJECT_ID`, then
+Set `POSTHOG_PERSONAL_API_KEY` and `POSTHOG_PROJECT_ID`, then run
 `uvicorn examples.fastapi_app.app:app`.
 """
 
@@ -18,7 +18,7 @@ from asyncposthog import AsyncPostHog, NotFoundError, PostHogError, RateLimitErr
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    """Open the client with the service, and close it with it."""
+    """Open the client when the service starts, and close it when the service stops."""
     async with AsyncPostHog() as app.state.posthog:
         yield
 
@@ -27,7 +27,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 def client(request: Request) -> AsyncPostHog:
-    """The service's client; tests put another in its place."""
+    """Return the client of the service. Tests override this dependency."""
     return request.app.state.posthog
 
 
@@ -36,31 +36,31 @@ PostHog = Annotated[AsyncPostHog, Depends(client)]
 
 @app.exception_handler(PostHogError)
 async def unavailable(_: Request, error: Exception) -> JSONResponse:
-    """Tell callers that PostHog cannot be had, and no more than that."""
-    after = error.retry_after if isinstance(error, RateLimitError) else None
-    headers = {} if after is None else {"Retry-After": f"{after:.0f}"}
+    """Return a 503 without details of the error, which may be confidential."""
+    retry_after = error.retry_after if isinstance(error, RateLimitError) else None
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:.0f}"}
     return JSONResponse({"error": "PostHog is not available"}, status_code=503, headers=headers)
 
 
 @app.get("/cohorts")
 async def cohorts(posthog: PostHog) -> list[dict[str, Any]]:
-    """List the cohorts, all pages of them."""
+    """List all cohorts."""
     return [{"id": cohort.id, "name": cohort.name} async for cohort in posthog.cohorts.list()]
 
 
 @app.get("/cohorts/{id}")
 async def cohort(id: int, posthog: PostHog) -> dict[str, Any]:
-    """Show one cohort."""
+    """Return one cohort."""
     try:
-        found = await posthog.cohorts.get(id)
+        result = await posthog.cohorts.get(id)
     except NotFoundError:
         raise HTTPException(404, f"there is no cohort {id}") from None
-    return {"id": found.id, "name": found.name}
+    return {"id": result.id, "name": result.name}
 
 
 @app.get("/navigation")
 async def navigation(posthog: PostHog) -> dict[str, str]:
-    """Choose a navigation by whether a feature flag is switched on."""
+    """Return the navigation to show, which a feature flag decides."""
     async for flag in posthog.feature_flags.list(search="new-navigation"):
         if flag.key == "new-navigation" and flag.active:
             return {"navigation": "new"}

@@ -1,4 +1,4 @@
-"""The service against a small PostHog in this process, a new one for each test."""
+"""Asynchronous tests of the service, with a new emulator in this process for each test."""
 
 from __future__ import annotations
 
@@ -26,37 +26,39 @@ async def http(posthog: AsyncPostHog) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_cohorts(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
     posthog_emulator.seed("cohorts", 250)
-    found = (await http.get("/cohorts")).json()
-    assert len(found) == 250
+    cohorts = (await http.get("/cohorts")).json()
+    assert len(cohorts) == 250
     assert len(posthog_emulator.requests.matching(operation="cohorts.list")) == 3
 
 
 async def test_one_cohort(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
-    made = posthog_emulator.add("cohorts", {"name": "Power users"})
-    assert (await http.get(f"/cohorts/{made['id']}")).json() == {
-        "id": made["id"],
+    cohort = posthog_emulator.add("cohorts", {"name": "Power users"})
+    assert (await http.get(f"/cohorts/{cohort['id']}")).json() == {
+        "id": cohort["id"],
         "name": "Power users",
     }
     assert (await http.get("/cohorts/404")).status_code == 404
 
 
 @pytest.mark.parametrize(("active", "expected"), [(True, "new"), (False, "old")])
-async def test_a_flag_decides(
+async def test_navigation_follows_the_flag(
     http: httpx.AsyncClient, posthog_emulator: Emulator, active: bool, expected: str
 ) -> None:
     assert (await http.get("/navigation")).json() == {"navigation": "old"}
-    posthog_emulator.flag("new-navigation", enabled=active)
+    posthog_emulator.set_flag("new-navigation", enabled=active)
     assert (await http.get("/navigation")).json() == {"navigation": expected}
 
 
 async def test_when_posthog_is_down(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
-    posthog_emulator.fail(403, times=None)
-    answer = await http.get("/cohorts")
-    assert (answer.status_code, answer.json()) == (503, {"error": "PostHog is not available"})
+    posthog_emulator.faults.fail(403, times=None)
+    response = await http.get("/cohorts")
+    assert (response.status_code, response.json()) == (503, {"error": "PostHog is not available"})
 
 
-async def test_one_failure_is_survived(http: httpx.AsyncClient, posthog_emulator: Emulator) -> None:
+async def test_a_dropped_connection_is_retried(
+    http: httpx.AsyncClient, posthog_emulator: Emulator
+) -> None:
     posthog_emulator.add("cohorts", {"name": "Power users"})
-    posthog_emulator.drop()
+    posthog_emulator.faults.drop()
     assert len((await http.get("/cohorts")).json()) == 1
     assert [request.status for request in posthog_emulator.requests] == [0, 200]

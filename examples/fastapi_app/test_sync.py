@@ -1,4 +1,4 @@
-"""The same service under Starlette's TestClient, in tests that are no coroutines."""
+"""Synchronous tests of the service, with Starlette's TestClient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from posthog_emulator import Emulator
 
 from .app import app
 
-# Newer versions of Starlette would rather have httpx2.
+# Newer versions of Starlette warn about httpx because they prefer httpx2.
 pytestmark = pytest.mark.filterwarnings("ignore:Using .httpx. with")
 
 
@@ -26,7 +26,7 @@ def service(
     monkeypatch.setenv("POSTHOG_HOST", posthog_url)
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", posthog_emulator.key)
     monkeypatch.setenv("POSTHOG_PROJECT_ID", str(posthog_emulator.project_id))
-    # As a context manager it runs the lifespan, and all requests in one event loop.
+    # As a context manager it runs the lifespan, and all requests share one event loop.
     with client as http:
         yield http
 
@@ -34,13 +34,13 @@ def service(
 def test_cohorts(service: httpx.Client, posthog_emulator: Emulator) -> None:
     posthog_emulator.seed("cohorts", 3)
     assert len(service.get("/cohorts").json()) == 3
-    made = posthog_emulator.add("cohorts", {"name": "Power users"})
-    assert service.get(f"/cohorts/{made['id']}").json()["name"] == "Power users"
+    cohort = posthog_emulator.add("cohorts", {"name": "Power users"})
+    assert service.get(f"/cohorts/{cohort['id']}").json()["name"] == "Power users"
     assert service.get("/cohorts/404").status_code == 404
 
 
 def test_when_posthog_is_down(service: httpx.Client, posthog_emulator: Emulator) -> None:
-    posthog_emulator.fail(403, times=None)
+    posthog_emulator.faults.fail(403, times=None)
     assert service.get("/cohorts").status_code == 503
-    posthog_emulator.behave()
+    posthog_emulator.faults.clear()
     assert service.get("/navigation").json() == {"navigation": "old"}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asyncposthog.query.result import QueryResult, TruncatedResultWarning
     from asyncposthog.query.stream import QueryStream
     from asyncposthog.rate_limits.limiter import RateLimiter
-    from asyncposthog.rate_limits.status import BucketView, RateLimits
+    from asyncposthog.rate_limits.status import BucketStatus, RateLimits
     from asyncposthog.rate_limits.stores.redis import RedisStore
     from asyncposthog.transport.clock import Clock, testing
     from asyncposthog.transport.limiter import Limiter
@@ -68,7 +68,7 @@ __all__ = [
     "AsyncPostHog",
     "Attempt",
     "AuthenticationError",
-    "BucketView",
+    "BucketStatus",
     "CallNext",
     "Check",
     "Clock",
@@ -172,7 +172,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ".export": ("Export", "ExportJob", "ExportPlan", "Partition", "Progress", "Report"),
     ".rate_limits.limiter": ("RateLimiter",),
     ".rate_limits.stores.redis": ("RedisStore",),
-    ".rate_limits.status": ("BucketView", "RateLimits"),
+    ".rate_limits.status": ("BucketStatus", "RateLimits"),
     ".operation": ("Operation",),
     ".pagination": ("Cursor", "Page"),
     ".query.execution": ("QueryProgress",),

@@ -195,7 +195,7 @@ class BaseClient:
         budget = self._executor.transport.rate_limits_for(
             self.settings.host, self.settings.api_key.reveal()
         )
-        return RateLimits(counted=False) if budget is None else budget.view()
+        return RateLimits(enabled=False) if budget is None else budget.status()
 
     def with_options(
         self,

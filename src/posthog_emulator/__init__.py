@@ -1,4 +1,4 @@
-"""A small PostHog: an in-process ASGI application that behaves like PostHog's private API.
+"""An emulator of PostHog: an ASGI application that behaves like PostHog's private API.
 
 ```python
 emulator = Emulator()
@@ -6,12 +6,12 @@ emulator.seed("cohorts", 250)
 async with serve(emulator) as url:                     # a real socket
     ...
 async with httpx.AsyncClient(transport=emulator.transport(), base_url="http://emulator") as http:
-    ...                                                # or no socket at all
+    ...                                                # without a socket
 ```
 
-It is written from how the server behaves, not from what this package's client sends, so that its
-tests can find errors of the client. Names are imported on first use: the pytest plugin lives here
-and must cost nothing in test runs that do not use it.
+It is written from the behaviour of the server, not from that of the client in this distribution,
+so that it can reveal errors of the client. Names are imported on first use: pytest imports this
+package for its plugin in every test run, which must cost nothing where the plugin is not used.
 """
 
 from __future__ import annotations
@@ -22,21 +22,29 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .accounts import DEFAULT_KEY
     from .emulator import Emulator
-    from .http.messages import FIDELITY
-    from .http.server import serve, served
+    from .http.messages import FIDELITY_HEADER
+    from .http.server import serve, serve_sync
     from .recorder import RecordedRequest
-    from .schema.forms import Upload
+    from .schema.request_body import Upload
 
-__all__ = ["DEFAULT_KEY", "FIDELITY", "Emulator", "RecordedRequest", "Upload", "serve", "served"]
+__all__ = [
+    "DEFAULT_KEY",
+    "FIDELITY_HEADER",
+    "Emulator",
+    "RecordedRequest",
+    "Upload",
+    "serve",
+    "serve_sync",
+]
 
 _MODULES: Final = {
     "DEFAULT_KEY": ".accounts",
-    "FIDELITY": ".http.messages",
+    "FIDELITY_HEADER": ".http.messages",
     "Emulator": ".emulator",
     "RecordedRequest": ".recorder",
-    "Upload": ".schema.forms",
+    "Upload": ".schema.request_body",
     "serve": ".http.server",
-    "served": ".http.server",
+    "serve_sync": ".http.server",
 }
 
 

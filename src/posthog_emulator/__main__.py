@@ -1,4 +1,4 @@
-"""`python -m posthog_emulator`: serve an emulator until interrupted."""
+"""Run `python -m posthog_emulator`: serve an emulator until interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an API's description says, understood: the same for every emulator of it."""
+"""The parsed description of an API, shared by all emulators of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncposthog.operation import Operation
 from posthog_emulator.objects.object_schema import ObjectSchemas
-from posthog_emulator.objects.plans import Plans
+from posthog_emulator.objects.plans import OperationPlans
 from posthog_emulator.objects.router import Router
 from posthog_emulator.schema.catalogue import Catalogue
 from posthog_emulator.schema.sampling import SampleGenerator
@@ -21,9 +21,10 @@ __all__ = ["ApiSchema", "load_registry_schema"]
 
 
 class ApiSchema:
-    """Operations and schemas, and all that follows from them alone.
+    """Operations and schemas, and everything derived from them alone.
 
-    It holds no state, and what it finds out later is kept for whoever asks next, from any thread.
+    It holds no state of an emulator. Derived values are computed on first use and cached; that is
+    safe from any thread.
 
     Args:
         operations: The operations.
@@ -34,17 +35,19 @@ class ApiSchema:
         self.operations = tuple(operations)
         self.catalogue = Catalogue(schemas)
         self.validators = Validators(self.catalogue)
-        self.plans = Plans(self.operations, self.catalogue)
+        self.plans = OperationPlans(self.operations, self.catalogue)
         self.router = Router(self.operations)
         checker = self.validators.checker
-        self.plain = SampleGenerator(self.catalogue, "response", "plain", checker)
-        self.rich = SampleGenerator(self.catalogue, "response", "rich", checker)
-        self.shapes = ObjectSchemas(self.plans, self.catalogue, self.plain, self.validators)
+        self.plain_samples = SampleGenerator(self.catalogue, "response", "plain", checker)
+        self.rich_samples = SampleGenerator(self.catalogue, "response", "rich", checker)
+        self.object_schemas = ObjectSchemas(
+            self.plans, self.catalogue, self.plain_samples, self.validators
+        )
 
 
 @cache
 def load_registry_schema() -> ApiSchema:
-    """The generated registry, read and understood once a process."""
+    """Return the schema of the generated registry. It is built once per process."""
     registry = importlib.import_module("asyncposthog.registry")
     with _gc_paused():
         return ApiSchema(registry.operations(), registry.schemas())
@@ -52,7 +55,11 @@ def load_registry_schema() -> ApiSchema:
 
 @contextmanager
 def _gc_paused() -> Generator[None]:
-    """Keep the garbage collector from looking at much that is made at once and all stays."""
+    """Disable the cyclic garbage collector while the block runs.
+
+    Building the schema allocates many objects that all stay alive, so collections in between
+    would cost time and free nothing.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

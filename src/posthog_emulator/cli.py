@@ -1,4 +1,4 @@
-"""The emulator as a command: it serves until it is interrupted."""
+"""The command line of the emulator: serve one until it is interrupted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from .emulator import Emulator
 __all__ = ["SEEDS", "main", "run"]
 
 
-def _demo(emulator: Emulator, events: int) -> None:
-    emulator.populate(events)
+def _add_demo_data(emulator: Emulator, events: int) -> None:
+    emulator.add_demo_data(events)
 
 
-SEEDS: Final[dict[str, Callable[[Emulator, int], None]]] = {"demo": _demo}
-"""What an emulator may be filled with at the start, by name."""
+SEEDS: Final[dict[str, Callable[[Emulator, int], None]]] = {"demo": _add_demo_data}
+"""The data that an emulator may be filled with at the start, by name."""
 
-EVENTS: Final = 10_000
-"""Events of a seed unless told otherwise."""
+_DEFAULT_EVENTS: Final = 10_000
 
 
 def run(
@@ -37,69 +36,71 @@ def run(
     rate_limits: bool = False,
     lenient: bool = False,
     project_id: int = 1,
-    say: Callable[[str], object] = sys.stdout.write,
+    write: Callable[[str], object] = sys.stdout.write,
 ) -> None:
     """Serve an emulator until it is interrupted.
 
-    It says what to set in the environment of its clients, as soon as they may come. To be called
-    in the main thread, which owns the signals.
+    The environment variables for its clients are written as soon as it accepts connections. ApiCall
+    this in the main thread, because only that can handle signals.
 
     Args:
-        port: The port; 0 for any that is free.
+        port: The port; 0 for any free port.
         host: The address to listen on.
-        seed: What to fill it with first: `demo`; nothing by default. A folder that has been
-            filled is left as it is.
-        events: How many events of the seed; 10,000 by default.
-        data: A folder to keep the state in; memory by default.
-        rate_limits: Limit requests as the server does.
-        lenient: Overlook what the real server overlooks.
-        project_id: The number of the project.
-        say: Where to say it.
+        seed: The data to start with: `demo`; none by default. A directory that already contains a
+            state is not filled again.
+        events: The number of events of the seed; 10,000 by default.
+        data: A directory to keep the state in; memory by default.
+        rate_limits: Apply the server's rate limits.
+        lenient: Accept incorrect requests that the real server accepts.
+        project_id: The id of the project.
+        write: Writes the environment variables.
 
     Raises:
-        OSError: The port is taken, or the folder cannot be used.
-        ValueError: There is no such seed, or the folder holds something else.
+        OSError: The port is in use, or the directory cannot be used.
+        ValueError: The seed does not exist, or the directory contains something else.
         ImportError: The extra is missing; install `asyncposthog[emulator]`.
     """
     if seed is not None and seed not in SEEDS:
-        raise ValueError(f"there is no seed {seed!r}; there are: {', '.join(SEEDS)}")
+        raise ValueError(f"there is no seed {seed!r}; use one of: {', '.join(SEEDS)}")
     if events is not None and (seed is None or events < 1):
         raise ValueError("the number of events must be at least 1, and needs a seed: --seed demo")
     listener = listen(port, host)
-    # To be told to end is as good as Ctrl-C: either way what there is is kept.
-    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Container runtimes stop a process with SIGTERM: save the state then, too, as after Ctrl-C.
+    previous_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Emulator(
             strict=not lenient, project_id=project_id, rate_limits=rate_limits, path=data
         ) as emulator:
             server = make_server(emulator.app)
-            if seed is not None and not emulator.found:
-                SEEDS[seed](emulator, EVENTS if events is None else events)
+            if seed is not None and not emulator.was_restored:
+                SEEDS[seed](emulator, _DEFAULT_EVENTS if events is None else events)
                 emulator.save()
-            shown = f"[{host}]" if ":" in host else host
-            say(
-                f"POSTHOG_HOST=http://{shown}:{listener.getsockname()[1]}\n"
+            url_host = f"[{host}]" if ":" in host else host
+            write(
+                f"POSTHOG_HOST=http://{url_host}:{listener.getsockname()[1]}\n"
                 f"POSTHOG_PERSONAL_API_KEY={emulator.key}\n"
                 f"POSTHOG_PROJECT_ID={emulator.project_id}\n"
             )
+            # Without a terminal, stdout is buffered, and a parent process may wait for the lines.
             sys.stdout.flush()
             server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, usual)
+        signal.signal(signal.SIGTERM, previous_handler)
         listener.close()
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the command.
+    """Run the command line.
 
     Args:
-        arguments: The command line without the program; `sys.argv` by default.
-        prog: What the program is called in its help.
+        arguments: The arguments, without the program; those of `sys.argv` by default.
+        prog: The name of the program in its help.
 
     Returns:
-        The exit status: 0, 1 when it cannot start, 2 when it does not understand.
+        The exit status: 0, or 1 if the emulator cannot start. argparse exits with 2 if the
+        arguments are invalid.
     """
     options = _parser(prog or "python -m posthog_emulator").parse_args(arguments)
     try:
@@ -111,37 +112,39 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="A small PostHog on a local port.")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Serve an emulator of PostHog on a local port."
+    )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=_port, default=8010, help="0 for any free one (%(default)s)")
-    add("--project-id", type=_project, default=1, help="number of the project (%(default)s)")
-    add("--seed", choices=sorted(SEEDS), help="what to fill it with")
-    add("--events", type=_count, help=f"events of the seed ({EVENTS})")
-    add("--data", metavar="DIR", type=Path, help="folder to keep the state in; memory otherwise")
-    add("--rate-limits", action="store_true", help="limit requests as the server does")
-    add("--lenient", action="store_true", help="overlook what the real server overlooks")
+    add("--port", type=_port, default=8010, help="port, 0 for any free port (%(default)s)")
+    add("--project-id", type=_project_id, default=1, help="id of the project (%(default)s)")
+    add("--seed", choices=sorted(SEEDS), help="data to start with")
+    add("--events", type=_event_count, help=f"number of events of the seed ({_DEFAULT_EVENTS})")
+    add("--data", metavar="DIR", type=Path, help="directory to keep the state in (memory)")
+    add("--rate-limits", action="store_true", help="apply the rate limits of the server")
+    add("--lenient", action="store_true", help="accept incorrect requests that PostHog accepts")
     return parser
 
 
-def _number(text: str, least: int, most: int | None, what: str) -> int:
+def _integer(text: str, minimum: int, maximum: int | None, name: str) -> int:
     try:
         number = int(text)
     except ValueError:
         number = None
-    if number is None or number < least or (most is not None and number > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise argparse.ArgumentTypeError(f"{what} is a whole number {bounds}, not {text!r}")
+    if number is None or number < minimum or (maximum is not None and number > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise argparse.ArgumentTypeError(f"{name} must be an integer {bounds}, not {text!r}")
     return number
 
 
 def _port(text: str) -> int:
-    return _number(text, 0, 65535, "a port")
+    return _integer(text, 0, 65535, "the port")
 
 
-def _count(text: str) -> int:
-    return _number(text, 1, None, "a number of events")
+def _event_count(text: str) -> int:
+    return _integer(text, 1, None, "the number of events")
 
 
-def _project(text: str) -> int:
-    return _number(text, 1, None, "the number of a project")
+def _project_id(text: str) -> int:
+    return _integer(text, 1, None, "the project id")

@@ -1,4 +1,4 @@
-"""One clock for the whole emulator, that can be put forward, put back, and stopped."""
+"""The emulator's clock: it can be moved forwards and backwards, and frozen."""
 
 from __future__ import annotations
 
@@ -14,105 +14,111 @@ __all__ = ["Clock", "ClockControl"]
 
 
 class Clock:
-    """A clock that goes with another, some time apart, or stands still.
+    """A clock that runs at an offset to another one, or stands still.
 
     Args:
-        base: The clock it goes with.
+        base: The other clock.
     """
 
     def __init__(self, base: Callable[[], datetime]) -> None:
         self.base = base
         self._offset = timedelta(0)
-        self._stopped: datetime | None = None
+        self._frozen_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        """The moment."""
-        return self.base() + self._offset if self._stopped is None else self._stopped
+        """Return the current time."""
+        return self.base() + self._offset if self._frozen_at is None else self._frozen_at
 
     def shift(self, by: timedelta) -> None:
-        """Put it forward, or back."""
-        if self._stopped is None:
+        """Move the clock forwards, or backwards by a negative amount."""
+        if self._frozen_at is None:
             self._offset += by
         else:
-            self._stopped += by
+            self._frozen_at += by
 
-    def stop(self, at: datetime) -> None:
-        """Let it stand still."""
-        self._stopped = at
+    def freeze(self, at: datetime) -> None:
+        """Stop the clock at a time."""
+        self._frozen_at = at
 
-    def start(self) -> None:
-        """Let it go on from where it stands."""
-        if self._stopped is not None:
-            self._offset = self._stopped - self.base()
-            self._stopped = None
+    def unfreeze(self) -> None:
+        """Let the clock run again, from the time at which it stands."""
+        if self._frozen_at is not None:
+            self._offset = self._frozen_at - self.base()
+            self._frozen_at = None
 
 
 class ClockControl:
-    """What changes the emulator's time; a part of `Emulator`.
+    """The methods of `Emulator` that change its time.
 
-    Times of objects, rate limits, caches, jobs and expiry all follow `settings.clock`. Waits do
-    not: they are `settings.sleep`'s.
+    Timestamps of objects, rate limits, caches, jobs and expiry all follow `settings.clock`. Delays
+    do not: they use `settings.sleep`.
     """
 
     settings: Settings
-    throttles: RateLimits
+    rate_limits: RateLimits
     _lock: RLock
 
     @property
     def now(self) -> datetime:
-        """The moment inside the emulator, in UTC."""
+        """The current time inside the emulator, in UTC."""
         return self.settings.clock().astimezone(UTC)
 
-    def travel(self, by: float | timedelta) -> datetime:
-        """Let time pass at once.
+    def advance(self, by: float | timedelta) -> datetime:
+        """Move the clock, without waiting.
 
         Args:
-            by: Seconds, or a `timedelta`. A negative one goes back.
+            by: Seconds, or a `timedelta`. A negative amount moves the clock backwards.
 
         Returns:
-            The moment it is now.
+            The new time.
         """
         step = by if isinstance(by, timedelta) else timedelta(seconds=by)
         with self._lock:
             self._clock().shift(step)
             if step < timedelta(0):
-                self.throttles.forget()
+                self._discard_future_usage()
             return self.now
 
     def freeze(self, at: datetime | str | None = None) -> datetime:
-        """Stop the clock, until `thaw`. `travel` still moves it.
+        """Stop the clock until `unfreeze`. `advance` still moves it.
 
         Args:
-            at: Where it is to stand: a `datetime` with a time zone, or ISO 8601 text; now by
-                default.
+            at: The time to stop at: a `datetime` with a time zone, or ISO 8601 text; the current
+                time by default.
 
         Returns:
-            The moment it is now.
+            The new time.
 
         Raises:
-            ValueError: It is no moment, or has no time zone.
+            ValueError: The text is not ISO 8601, or the time has no time zone.
         """
-        moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-        if moment is not None and moment.tzinfo is None:
-            raise ValueError(f"{moment.isoformat()} has no time zone; add one, as in ...+00:00")
+        stop_at = datetime.fromisoformat(at) if isinstance(at, str) else at
+        if stop_at is not None and stop_at.tzinfo is None:
+            raise ValueError(f"{stop_at.isoformat()} has no time zone; add one, as in ...+00:00")
         with self._lock:
             before = self.now
-            self._clock().stop(before if moment is None else moment.astimezone(UTC))
+            self._clock().freeze(before if stop_at is None else stop_at.astimezone(UTC))
             if self.now < before:
-                self.throttles.forget()
+                self._discard_future_usage()
             return self.now
 
-    def thaw(self) -> None:
-        """Let the clock go on from where it stands."""
+    def unfreeze(self) -> None:
+        """Let the clock run again, from the time at which it stands."""
         with self._lock:
-            self._clock().start()
+            self._clock().unfreeze()
+
+    def _discard_future_usage(self) -> None:
+        # Requests logged in what is now the future would count against every window until the
+        # clock gets there again.
+        self.rate_limits.clear_usage()
 
     def _clock(self) -> Clock:
+        # Wrapped on first use, so that a clock that users assign to `settings.clock` is honoured.
         if not isinstance(self.settings.clock, Clock):
             self.settings.clock = Clock(self.settings.clock)
         return self.settings.clock
 
-    def _reset(self) -> None:
-        """Undo all time travel."""
+    def _reset_clock(self) -> None:
+        """Return to the base clock."""
         if isinstance(self.settings.clock, Clock):
             self.settings.clock = self.settings.clock.base

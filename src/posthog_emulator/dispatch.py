@@ -1,4 +1,4 @@
-"""From a request to its answer: route, authenticate, authorise, read, handle."""
+"""Process a call of the private API: route, authenticate, authorize, validate, handle."""
 
 from __future__ import annotations
 
@@ -13,136 +13,159 @@ from posthog_emulator.http.errors import (
     not_found,
     unsupported_media,
 )
-from posthog_emulator.http.messages import FIDELITY, Answer, Request
-from posthog_emulator.objects.router import Match
+from posthog_emulator.http.messages import FIDELITY_HEADER, Request, Response
+from posthog_emulator.objects.router import RouteMatch
 from posthog_emulator.rate_limits.rate_limits import Caller, RateLimits, charged_buckets, costs
 from posthog_emulator.recorder import RecordedRequest
-from posthog_emulator.rest.handlers import HANDLERS
-from posthog_emulator.schema.forms import Form, typed_fields
-from posthog_emulator.schema.parameters import header_problems, unknown_query, value_problems
+from posthog_emulator.rest.handlers import DEFAULT_HANDLERS
+from posthog_emulator.schema.parameters import (
+    header_errors,
+    query_errors,
+    unknown_query_parameters,
+)
+from posthog_emulator.schema.request_body import RequestBody, typed_fields
 
 from .accounts import Key
 from .handler_table import METHOD_NOT_ALLOWED_DETAILS, OPERATION_HANDLERS
 from .json_types import is_array, is_object
-from .state import KEYS, ORGANIZATIONS, PROJECTS, USERS, Call, EmulatorState
+from .state import KEYS, ORGANIZATIONS, PROJECTS, USERS, ApiCall, EmulatorState
 
 __all__ = ["Dispatcher"]
 
 
 class Dispatcher:
-    """Answers requests; synchronous, so that a request is one step in the world's history.
+    """Processes calls of the private API.
+
+    It is synchronous: the emulator holds its lock for each step, so that no other request sees a
+    half-made change.
 
     Args:
-        world: The state.
-        complaints: Where remarks about doubtful requests are noted.
-        throttles: The rate limits.
+        state: The state of the emulator.
+        warnings: The list to which warnings about requests are appended.
+        rate_limits: The rate limits.
     """
 
-    def __init__(self, world: EmulatorState, complaints: list[str], throttles: RateLimits) -> None:
-        self._world = world
-        self._complaints = complaints
-        self._throttles = throttles
+    def __init__(self, state: EmulatorState, warnings: list[str], rate_limits: RateLimits) -> None:
+        self._state = state
+        self._warnings = warnings
+        self._rate_limits = rate_limits
 
-    def admit(self, request: Request, form: Form | ApiError, record: RecordedRequest) -> Call:
-        """Find what a request asks for, and whether it may.
+    def prepare(
+        self, request: Request, body: RequestBody | ApiError, record: RecordedRequest
+    ) -> ApiCall:
+        """Route, authenticate, authorize and throttle a request, in the order of the server.
+
+        Args:
+            request: The request.
+            body: Its parsed body, or the error of parsing it.
+            record: The record in which the operation is noted.
 
         Raises:
-            Problem: It is refused.
+            ApiError: The request is rejected.
         """
-        match = self._world.router.find(request.path)
+        match = self._state.router.find(request.path)
         if match is None:
             raise not_found()
-        if match.deprecated and self._world.settings.environments_redirect:
-            raise ApiError(307, body=b"", headers=[("Location", _modern_link(request))])
+        if match.deprecated and self._state.settings.redirect_environments:
+            location = ("Location", _canonical_link(request))
+            raise ApiError(307, body=b"", headers=[location])
         if not request.path.endswith("/"):
-            self._complaints.append(f"{request.method} {request.path}: no slash at the end")
-        body = form.data if isinstance(form, Form) else None
-        key = self._world.accounts.authenticate(request, body)
+            self._warnings.append(f"{request.method} {request.path}: no trailing slash")
+        data = body.data if isinstance(body, RequestBody) else None
+        key = self._state.accounts.authenticate(request, data)
         try:
-            operation = self._select_operation(request, match, body)
-        except ApiError as problem:
-            if problem.status == 405:
-                # The server throttles a request before it looks for the method's handler.
-                some = next(iter(match.methods.values()))[0]
-                self._throttle(self._call(request, some, match, key), body)
+            operation = self._select_operation(request, match, data)
+        except ApiError as error:
+            if error.status == 405:
+                # The server rate_limits a request before it looks for the method's handler.
+                other = next(iter(match.methods.values()))[0]
+                self._throttle(self._api_call(request, other, match, key), data)
             raise
         record.operation = operation.id
-        call = self._call(request, operation, match, key)
+        call = self._api_call(request, operation, match, key)
         call.deprecated = match.deprecated
         self._authorize(call)
-        self._throttle(call, body)
-        if isinstance(form, ApiError):
-            raise form
-        call.form, call.body = form, form.data
+        self._throttle(call, data)
+        # Django REST framework parses the body only when the view reads it: a malformed body
+        # without a key is a 401, and counts against the rate limits with one.
+        if isinstance(body, ApiError):
+            raise body
+        call.request_body, call.body = body, body.data
         return call
 
-    def answer(self, call: Call) -> Answer:
-        """Do what an admitted request asks for.
+    def handle(self, call: ApiCall) -> Response:
+        """Validate a prepared call and run the handler of its operation.
 
         Raises:
-            Problem: It cannot be done.
+            ApiError: The call is invalid, or the handler rejects it.
         """
         special = OPERATION_HANDLERS.get(call.operation.id)
         self._check_parameters(call)
         if special is None or special.validates:
             self._check_body(call)
-        answer = (HANDLERS[call.plan.kind] if special is None else special.handler)(call)
-        answer.headers.append((FIDELITY, call.fidelity))
-        answer.operation = call.operation
+        handler = DEFAULT_HANDLERS[call.plan.kind] if special is None else special.handler
+        response = handler(call)
+        response.headers.append((FIDELITY_HEADER, call.fidelity))
+        response.operation = call.operation
         if call.deprecated:
-            answer.headers += [
+            response.headers += [
                 ("Deprecation", "true"),
                 ("Sunset", "Thu, 31 Dec 2026 00:00:00 GMT"),
-                ("Link", f'<{_modern_link(call.request)}>; rel="successor-version"'),
+                ("Link", f'<{_canonical_link(call.request)}>; rel="successor-version"'),
             ]
-        return answer
+        return response
 
-    def _call(self, request: Request, operation: Operation, match: Match, key: Key) -> Call:
-        call = Call(
-            world=self._world,
+    def _api_call(
+        self, request: Request, operation: Operation, match: RouteMatch, key: Key
+    ) -> ApiCall:
+        call = ApiCall(
+            state=self._state,
             request=request,
             operation=operation,
-            plan=self._world.plans.of(operation),
-            values=(),
+            plan=self._state.plans.get(operation),
+            path_values=(),
             key=key,
-            form=Form(),
+            request_body=RequestBody(),
         )
-        call.values = self._values(call, match)
+        call.path_values = self._resolve_values(call, match)
         return call
 
-    def _throttle(self, call: Call, body: Any) -> None:
-        settings = self._world.settings
+    def _throttle(self, call: ApiCall, body: Any) -> None:
+        settings = self._state.settings
         if not settings.rate_limits:
             return
         buckets = charged_buckets(call.operation, body, settings.query_plan)
         if call.key.value.startswith("pha_"):
-            # What counts by key counts personal keys: an OAuth token has none of these limits.
-            buckets = tuple(name for name in buckets if self._throttles.rates[name].per != "key")
-        refusal = self._throttles.admit(buckets, self._caller(call), costs(buckets, body))
-        if refusal is not None:
-            after = [] if refusal.wait is None else [("Retry-After", str(refusal.wait))]
-            raise ApiError(429, detail=refusal.detail, headers=after)
+            # Buckets per key count personal API keys only: OAuth tokens are not limited by them.
+            buckets = tuple(name for name in buckets if self._rate_limits.rates[name].per != "key")
+        throttled = self._rate_limits.charge(buckets, self._caller(call), costs(buckets, body))
+        if throttled is not None:
+            wait = throttled.wait
+            headers = [] if wait is None else [("Retry-After", str(wait))]
+            raise ApiError(429, detail=throttled.detail, headers=headers)
 
-    def _caller(self, call: Call) -> Caller:
-        account = self._world.accounts.account
-        root = call.plan.steps[0].template if call.plan.steps else None
+    def _caller(self, call: ApiCall) -> Caller:
+        account = self._state.accounts.account
+        owner = call.plan.placeholders[0].template if call.plan.placeholders else None
         return Caller(
             key=call.key.value,
             user=str(account.user_id),
-            team=call.values[0] if root == PROJECTS else None,
-            organization=call.values[0] if root == ORGANIZATIONS else None,
-            item=call.values[-1] if len(call.values) > 1 else None,
+            team=call.path_values[0] if owner == PROJECTS else None,
+            organization=call.path_values[0] if owner == ORGANIZATIONS else None,
+            item=call.path_values[-1] if len(call.path_values) > 1 else None,
         )
 
-    def _select_operation(self, request: Request, match: Match, body: Any) -> Operation:
+    def _select_operation(self, request: Request, match: RouteMatch, body: Any) -> Operation:
         first = next(iter(match.methods.values()))[0]
-        plan = self._world.plans.of(first)
-        home = plan.collection if plan.template.endswith("{}/") else None
-        if request.method == "DELETE" and home is not None and home.refuses_delete:
-            # The mixin that forbids deleting answers without any body.
+        plan = self._state.plans.get(first)
+        collection = plan.collection if plan.template.endswith("{}/") else None
+        if request.method == "DELETE" and collection is not None and collection.forbids_delete:
+            # The server's mixin for soft deletion responds without any body.
             raise ApiError(405, body=b"")
         method = "GET" if request.method == "HEAD" else request.method
         candidates = self._candidates(match, method)
+        # Operations with a fixed body, such as soft deletion, share their path and method with
+        # the general one. An exact match of the body selects them.
         for operation in candidates:
             if operation.fixed_body is not None and operation.fixed_body == body:
                 return operation
@@ -154,112 +177,118 @@ class Dispatcher:
         allowed = sorted(method for method in match.methods if self._candidates(match, method))
         if not allowed:
             raise not_found()
-        refusal = METHOD_NOT_ALLOWED_DETAILS.get((request.method, plan.template))
-        problem = method_not_allowed(request.method, allowed)
-        if refusal is not None:
-            problem.detail = refusal
-        raise problem
+        error = method_not_allowed(request.method, allowed)
+        error.detail = METHOD_NOT_ALLOWED_DETAILS.get((request.method, plan.template), error.detail)
+        raise error
 
-    def _candidates(self, match: Match, method: str) -> list[Operation]:
-        """The operations of a method, those that spell out `@current` or `@me` first."""
-        fitting: list[Operation] = []
+    def _candidates(self, match: RouteMatch, method: str) -> list[Operation]:
+        """Return the operations of a method, those with a literal `@current` or `@me` first."""
+        candidates: list[Operation] = []
         for operation in match.methods.get(method, ()):
-            steps = self._world.plans.of(operation).steps
-            spelled = [
-                (s.literal, v) for s, v in zip(steps, match.values, strict=True) if s.literal
+            placeholders = self._state.plans.get(operation).placeholders
+            literals = [
+                (placeholder.literal, value)
+                for placeholder, value in zip(placeholders, match.values, strict=True)
+                if placeholder.literal
             ]
-            if all(literal == value for literal, value in spelled):
-                fitting.insert(0 if spelled else len(fitting), operation)
-        return fitting
+            if all(literal == value for literal, value in literals):
+                candidates.insert(0 if literals else len(candidates), operation)
+        return candidates
 
-    def _values(self, call: Call, match: Match) -> tuple[str, ...]:
-        account = self._world.accounts.account
-        token = call.request.value("token")
-        named = None if token is None else project_id_for_token(self._world, token)
-        own = {
-            (PROJECTS, "@current"): str(named or account.project_id),
+    def _resolve_values(self, call: ApiCall, match: RouteMatch) -> tuple[str, ...]:
+        """Return the values of the path with `@current` and `@me` replaced by ids."""
+        account = self._state.accounts.account
+        # With a project token in the query string, `@current` is the project of the token.
+        token = call.request.query_value("token")
+        project = None if token is None else project_id_for_token(self._state, token)
+        current = {
+            (PROJECTS, "@current"): str(project or account.project_id),
             (ORGANIZATIONS, "@current"): account.organization_id,
             (USERS, "@me"): account.user_uuid,
         }
-        steps = zip(call.plan.steps, match.values, strict=True)
-        return tuple(own.get((step.template, value), value) for step, value in steps)
+        pairs = zip(call.plan.placeholders, match.values, strict=True)
+        return tuple(
+            current.get((placeholder.template, value), value) for placeholder, value in pairs
+        )
 
-    def _authorize(self, call: Call) -> None:
+    def _authorize(self, call: ApiCall) -> None:
         project = organization = None
         own_user = False
-        if call.plan.steps:
-            root, value = call.plan.steps[0].template, call.values[0]
-            if root == PROJECTS:
+        if call.plan.placeholders:
+            owner, value = call.plan.placeholders[0].template, call.path_values[0]
+            if owner == PROJECTS:
                 project = value
-            elif root == ORGANIZATIONS:
+            elif owner == ORGANIZATIONS:
                 organization = value
-            # What a key may always ask: whose it is, and what it may do.
-            own_user = root == USERS and value == self._world.accounts.account.user_uuid
-            own_user = own_user or root == KEYS
-        self._world.accounts.authorize(
+            # Any key may read whose it is, and what it may do.
+            own_user = owner == USERS and value == self._state.accounts.account.user_uuid
+            own_user = own_user or owner == KEYS
+        self._state.accounts.authorize(
             call.key,
             call.operation,
             project,
             organization,
-            project_exists=project is None or self._world.project_exists(project),
+            project_exists=project is None or self._state.project_exists(project),
             own_user=own_user,
         )
         call.project_id = int(project) if project is not None else None
 
-    def _warn(self, call: Call, text: str) -> None:
-        self._complaints.append(f"{call.operation.id}: {text}")
+    def _warn(self, call: ApiCall, text: str) -> None:
+        self._warnings.append(f"{call.operation.id}: {text}")
 
-    def _check_parameters(self, call: Call) -> None:
-        strict = self._world.settings.strict
-        for name in unknown_query(call.operation, call.request):
-            text = f"unknown query parameter '{name}'"
-            self._warn(call, text)
+    def _check_parameters(self, call: ApiCall) -> None:
+        strict = self._state.settings.strict
+        for name in unknown_query_parameters(call.operation, call.request):
+            self._warn(call, f"unknown query parameter '{name}'")
             if strict:
-                raise invalid(f"The emulator refuses an {text}.", name)
-        for problem in (
-            *value_problems(call.operation, call.request),
-            *header_problems(call.operation, call.request),
+                raise invalid(
+                    f"The emulator rejects the unknown query parameter '{name}', which the server "
+                    "ignores. Use Emulator(strict=False) to ignore it as well.",
+                    name,
+                )
+        for error in (
+            *query_errors(call.operation, call.request),
+            *header_errors(call.operation, call.request),
         ):
-            # Outside strict mode only what no server could overlook is refused.
-            self._warn(call, f"{problem.attr}: {problem.detail}")
-            if strict or problem.code == "required":
-                raise problem
+            self._warn(call, f"{error.attr}: {error.detail}")
+            # A missing required parameter fails on any server, so it fails without strict as well.
+            if strict or error.code == "required":
+                raise error
 
-    def _check_body(self, call: Call) -> None:
-        operation, form = call.operation, call.form
+    def _check_body(self, call: ApiCall) -> None:
+        operation, body = call.operation, call.request_body
         spec = operation.body
-        own_fields = is_object(form.data) and form.data.keys() - {"personal_api_key"}
         if spec is None:
-            if (own_fields or is_array(form.data)) and operation.fixed_body is None:
-                # Only noted: the schema is silent on the bodies of many actions that take one.
+            has_fields = is_object(body.data) and body.data.keys() - {"personal_api_key"}
+            if (has_fields or is_array(body.data)) and operation.fixed_body is None:
+                # Only a warning: the schema declares no body for many actions that accept one.
                 self._warn(call, "a body was sent, but none is declared")
             return
-        if form.empty:
+        if body.empty:
             if spec.required and spec.schema is not None:
                 self._validate(call, spec.schema, {})
             return
-        wanted = "multipart/form-data" if spec.media == "multipart" else "application/json"
-        if form.media != wanted:
-            self._warn(call, f"sent as {form.media}, declared as {wanted}")
-            if self._world.settings.strict:
-                raise unsupported_media(form.media)
-        if spec.schema is None or spec.schema not in self._world.catalogue:
+        declared = "multipart/form-data" if spec.media == "multipart" else "application/json"
+        if body.media != declared:
+            self._warn(call, f"sent as {body.media}, declared as {declared}")
+            if self._state.settings.strict:
+                raise unsupported_media(body.media)
+        catalogue = self._state.catalogue
+        if spec.schema is None or spec.schema not in catalogue:
             return
-        if form.media != "application/json":
-            call.body = typed_fields(
-                form, self._world.catalogue[spec.schema], self._world.catalogue
-            )
+        if body.media != "application/json":
+            call.body = typed_fields(body, catalogue[spec.schema], catalogue)
         self._validate(call, spec.schema, call.body)
 
-    def _validate(self, call: Call, component: str, body: Any) -> None:
-        problem = self._world.validators.problem(component, body, "request")
-        if problem is not None:
-            raise problem
-        known = self._world.catalogue.properties(self._world.catalogue[component])
-        if is_object(body) and known:
-            for name in sorted(body.keys() - known.keys() - {"personal_api_key"}):
+    def _validate(self, call: ApiCall, component: str, body: Any) -> None:
+        error = self._state.validators.first_error(component, body, "request")
+        if error is not None:
+            raise error
+        declared = self._state.catalogue.properties(self._state.catalogue[component])
+        if is_object(body) and declared:
+            for name in sorted(body.keys() - declared.keys() - {"personal_api_key"}):
                 self._warn(call, f"unknown body field '{name}'")
 
 
-def _modern_link(request: Request) -> str:
+def _canonical_link(request: Request) -> str:
     return request.link(None, {}).replace("/api/environments/", PROJECTS, 1)

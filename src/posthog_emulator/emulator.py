@@ -1,50 +1,186 @@
-"""The emulator as users have it: its core, and its own pages."""
+"""The emulator as users create it, and the path of a request through it."""
 
 from __future__ import annotations
 
-from . import admin
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from posthog_emulator.faults.faults import apply_fault, html_page
+from posthog_emulator.http.asgi import App
+from posthog_emulator.http.errors import ApiError
+from posthog_emulator.http.messages import Request, Response
+from posthog_emulator.rate_limits.query_slots import QUERY_OPERATIONS, occupies_slot
+from posthog_emulator.recorder import RecordedRequest, record_public_request, record_request
+from posthog_emulator.schema.request_body import RequestBody
+
+from . import admin, extra_routes
 from .core import EmulatorCore
-from .http.messages import Answer, Request
+from .dispatch import Dispatcher
+from .features import query
+from .json_types import as_object
+from .state import ApiCall
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Emulator"]
 
 
 class Emulator(EmulatorCore):
-    """A small PostHog in this process: an ASGI application with state.
+    """An emulator of PostHog: an ASGI application that keeps its state in this process.
 
-    It answers every operation it is given, and knows one account: the key `phx_emulator`, which
-    may do everything, a project and an organization.
+    It responds to every operation of the registry. It has one account: a user with the API key
+    `phx_emulator`, which has all scopes, a project and an organization.
 
     Args:
-        operations: The operations to answer; those of the generated registry by default, loaded
-            with the first request.
+        operations: The operations to respond to; those of the generated registry by default,
+            which is loaded with the first request.
         schemas: Component schemas by name; those of the registry by default.
-        strict: Refuse (400) what the real server would overlook but no correct client sends:
-            query parameters the schema does not have or with values of another type, another
-            media type. When false they are only noted in `complaints`.
-        next_host: Scheme and host to claim in `next` and `previous`, as a server behind a
-            careless proxy would: `http://internal:8000`. Those of the request by default.
-        html_errors: Answer every refusal with a proxy's HTML page in place of the envelope.
-        person_lag: How many reads of persons after a change still show the old state.
-        seed: Makes another, but always the same, series of ids.
-        project_id: The number of the account's project.
-        keep: How many requests and complaints to remember, the latest of them; fewer requests
-            where their bodies are large.
-        rate_limits: Limit requests, and queries that run at a time, as the server does.
-        clock: Gives the moment; the system's by default.
-        sleep: Waits for so many seconds; `anyio.sleep` by default.
-        path: A folder to keep the state in, and to find it again; memory alone by default. It is
-            written about a second after a change, and by `close`.
+        strict: Reject (400) requests that the real server would accept, but that no correct
+            client sends: unknown query parameters, values of another type than declared, another
+            media type. If false, such requests are only noted in `warnings`.
+        next_host: Scheme and host of `next` and `previous` links, such as `http://internal:8000`,
+            to imitate a server behind a misconfigured proxy. Those of the request by default.
+        html_errors: Return errors as a proxy's HTML page in place of the JSON envelope.
+        stale_person_reads: The number of reads of persons after a change that still return the
+            old state.
+        seed: The seed of generated ids: the same seed gives the same ids.
+        project_id: The id of the account's project.
+        history_size: The number of requests, and of warnings, to remember; fewer requests if
+            their bodies are large.
+        rate_limits: Apply the server's rate limits, and its limit of concurrent queries.
+        clock: Returns the current time, as an aware datetime; the system's by default.
+        sleep: Waits for some seconds; `anyio.sleep` by default.
+        path: A directory to save the state to, and to restore it from; by default it is kept in
+            memory only. It is saved about a second after a change, and by `close`.
 
     Raises:
         ImportError: `jsonschema` is missing; install `asyncposthog[emulator]`.
-        OSError: The folder cannot be used, or another emulator is using it.
-        ValueError: `keep` is less than 1.
+        OSError: The directory cannot be used, or another emulator is using it.
+        ValueError: `history_size` is less than 1, or the directory contains something else.
     """
 
-    def _own_page(self, request: Request) -> Answer | None:
-        page = admin.find(request.path)
-        if page is None:
-            return None
+    _app: App | None = None
+
+    @property
+    def app(self) -> App:
+        """The ASGI application."""
+        if self._app is None:
+            self._app = App(self._handle_request, self._stall)
+        return self._app
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """Return a transport for `httpx.AsyncClient` that calls the application in process."""
+        from posthog_emulator.http.server import in_process
+
+        return in_process(self.app)
+
+    async def _handle_request(self, request: Request) -> Response:
+        handler = None
+        path = request.path
+        if not path.startswith("/api/") or path.rstrip("/") in extra_routes.PUBLIC_API_PATHS:
+            page = admin.find_page(path)
+            if page is not None:
+                # Neither logged nor subject to faults: looking at the log must not change it, and
+                # faults must not prevent a test from clearing them.
+                with self._lock:
+                    return page(self, request)
+            handler = extra_routes.find_handler(path)
+        started = perf_counter()
         with self._lock:
-            return page(self, request)
+            if handler is None:
+                record, body = record_request(request)
+            else:
+                record, body = record_public_request(request), RequestBody()
+            record.at = self.settings.clock()
+            self.requests.add(record, self._history_size)
+            del self.warnings[: -self._history_size]
+            try:
+                faults = self.faults.registry.faults_for(request)
+            except ApiError as error:
+                record.status = error.status
+                return error.to_response().set_fidelity("refused")
+        if faults.shuffle is not None:
+            request = replace(request, shuffle=faults.shuffle)
+
+        async def respond() -> Response:
+            if handler is None:
+                response = await self._call_api(request, body, record)
+            else:
+                with self._lock:
+                    response = handler(self.state, request)
+            if faults.mutations:
+                faults.apply_to_response(response, request, self.state.catalogue)
+            return response
+
+        if faults.delay:
+            await self._sleep(faults.delay)
+        try:
+            if faults.fault is None:
+                response = await respond()
+            else:
+                response = await apply_fault(faults.fault, respond, self._stall)
+            record.status = response.status
+            return response
+        finally:
+            record.seconds = perf_counter() - started
+            # Events may be captured by GET as well.
+            if request.method != "GET" or handler is not None:
+                self._changed()
+
+    async def _call_api(
+        self, request: Request, body: RequestBody | ApiError, record: RecordedRequest
+    ) -> Response:
+        """Return the response of the private API, with its fidelity header."""
+        try:
+            response = await self._dispatch(request, body, record)
+        except ApiError as error:
+            html = self.settings.html_errors
+            response = html_page(error.status) if html else error.to_response()
+        return response.set_fidelity("refused") if response.status >= 400 else response
+
+    async def _dispatch(
+        self, request: Request, body: RequestBody | ApiError, record: RecordedRequest
+    ) -> Response:
+        """Dispatch a request, under the lock unless it has to wait for a query.
+
+        Raises:
+            ApiError: The request is rejected.
+        """
+        with self._lock:
+            dispatcher = Dispatcher(self.state, self.warnings, self.rate_limits)
+            call = dispatcher.prepare(request, body, record)
+            runs_query = (
+                call.operation.id in QUERY_OPERATIONS
+                and occupies_slot(call.operation, call.body)
+                and not query.is_cached(call)
+            )
+            response = None if runs_query else dispatcher.handle(call)
+        if response is None:
+            return await self._run_query(dispatcher, call)
+        return response if response.deferred is None else await query.complete(response)
+
+    async def _run_query(self, dispatcher: Dispatcher, call: ApiCall) -> Response:
+        """Run a query in a query slot; it can be cancelled by its id meanwhile.
+
+        Raises:
+            ApiError: 429, no slot became free in time; 500, the query was cancelled.
+        """
+        settings = self.settings
+        with self._lock:
+            query_id = str(as_object(call.body).get("client_query_id") or self.state.uuid())
+        async with AsyncExitStack() as stack:
+            if settings.rate_limits and settings.query_plan == "current":
+                slot = self.query_slots.acquire(call.path_values[0], query_id)
+                await stack.enter_async_context(slot)
+            with query.cancellable(call, query_id) as run:
+                # Without the lock, so that other requests are served while the query "runs".
+                if settings.query_seconds:
+                    await settings.sleep(settings.query_seconds)
+                with self._lock:
+                    response = dispatcher.handle(call)
+                return await query.complete(response, run)
+            # A cancelled `cancellable` block ends here without an exception.
+            raise query.cancelled_error()

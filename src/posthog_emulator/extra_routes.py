@@ -1,8 +1,8 @@
-"""Paths outside the private API: no personal key, no throttles, no schema.
+"""Routes outside the private API: capture, feature flags and downloads.
 
-To add some, write a module with a `ROUTES` table and enter it here. Capture, flags and the
-emulator's own pages differ in all else, so a handler gets the whole state and the request.
-What takes long to load is loaded with its first request.
+Their handlers get the whole state and the request, because nothing of the private API applies to
+them: no personal API key, no rate limits, no schema. To add a route, write a module with a table
+of handlers and enter it here.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from posthog_emulator.features.batch_exports import object_store
 from posthog_emulator.features.flags import routes as flags
-from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.http.messages import Request, Response
 
 if TYPE_CHECKING:
     from .state import EmulatorState
 
-__all__ = ["PublicHandler", "find"]
+__all__ = ["PUBLIC_API_PATHS", "ExtraRouteHandler", "find_handler"]
 
-PublicHandler: TypeAlias = "Callable[[EmulatorState, Request], Answer]"
+ExtraRouteHandler: TypeAlias = "Callable[[EmulatorState, Request], Response]"
 
-_ROUTES: Mapping[str, PublicHandler] = {**flags.ROUTES}
-"""By path, without the slash at its end; the root is the empty string."""
+_ROUTES: Mapping[str, ExtraRouteHandler] = {**flags.ROUTES}
+"""Handlers by path, without trailing slash."""
 
-_LATER: Mapping[str, str] = {
+PUBLIC_API_PATHS = frozenset(path for path in _ROUTES if path.startswith("/api/"))
+"""The only routes of this module below `/api/`, without trailing slash."""
+
+# Imported with their first request, so that an emulator that captures nothing starts faster.
+_LAZY_MODULES: Mapping[str, str] = {
     **dict.fromkeys(
         ("/batch", "/capture", "/e", "/engage", "/i/v0/ai/batch", "/i/v0/e", "/s", "/track"),
         "posthog_emulator.features.capture.legacy",
@@ -34,18 +38,20 @@ _LATER: Mapping[str, str] = {
         ("/i/v1/ai/events", "/i/v1/analytics/events"), "posthog_emulator.features.capture.v1"
     ),
 }
-"""The modules of other paths, likewise."""
+"""Modules with a table `ROUTES`, by path, without trailing slash."""
 
-_BELOW: Mapping[str, PublicHandler] = {**object_store.PREFIX_ROUTES}
-"""By what the path begins with, slash at its end included."""
+_PREFIX_ROUTES: Mapping[str, ExtraRouteHandler] = {**object_store.PREFIX_ROUTES}
+"""Handlers by the prefix of the path, with trailing slash."""
 
 
-def find(path: str) -> PublicHandler | None:
-    """Return what answers a path; None: it is the private API's."""
+def find_handler(path: str) -> ExtraRouteHandler | None:
+    """Return the handler of a path; None if it belongs to the private API."""
     bare = path.rstrip("/")
     handler = _ROUTES.get(bare)
     if handler is not None:
         return handler
-    if bare in _LATER:
-        return importlib.import_module(_LATER[bare]).ROUTES[bare]
-    return next((known for start, known in _BELOW.items() if path.startswith(start)), None)
+    if bare in _LAZY_MODULES:
+        return importlib.import_module(_LAZY_MODULES[bare]).ROUTES[bare]
+    return next(
+        (handler for prefix, handler in _PREFIX_ROUTES.items() if path.startswith(prefix)), None
+    )

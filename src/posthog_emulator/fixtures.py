@@ -1,4 +1,4 @@
-"""Objects that users put into an emulator themselves."""
+"""Fixtures: the methods of `Emulator` that create objects and events without a request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from asyncposthog.types import Id
 from posthog_emulator.features.flags.overrides import UNSET, set_flag
-from posthog_emulator.objects.plans import Collection
+from posthog_emulator.objects.plans import CollectionSpec
 
-from .state import fill
+from .state import fill_path
 
 if TYPE_CHECKING:
-    from posthog_emulator.demo.generate import Demo
+    from posthog_emulator.demo.generate import DemoData
 
     from .state import EmulatorState
 
@@ -24,13 +24,13 @@ Fields = Mapping[str, Any]
 
 
 class ObjectFixtures:
-    """What fills the collections without a request; a part of `Emulator`."""
+    """The methods of `Emulator` that create and list objects."""
 
     _lock: RLock
 
     @property
     def project_id(self) -> int:
-        """The number of the account's project."""
+        """The id of the account's project."""
         raise NotImplementedError
 
     @property
@@ -39,12 +39,12 @@ class ObjectFixtures:
         raise NotImplementedError
 
     @property
-    def world(self) -> EmulatorState:
-        """The state behind the application."""
+    def state(self) -> EmulatorState:
+        """The state of the emulator."""
         raise NotImplementedError
 
     def _changed(self) -> None:
-        """Have the state written soon."""
+        """Schedule a save after a change of the state."""
         raise NotImplementedError
 
     def add(
@@ -55,29 +55,31 @@ class ObjectFixtures:
         project_id: int | None = None,
         parents: Iterable[Id] = (),
     ) -> dict[str, Any]:
-        """Put one object into a collection, read-only fields included if given.
+        """Create an object.
 
         Args:
-            resource: `cohorts`, `error_tracking.issues`, or the id of a listing: `cohorts.persons`.
-            fields: What it is to hold; the rest is made up.
+            resource: The resource, such as `cohorts` or `error_tracking.issues`, or the id of a
+                list operation, such as `cohorts.persons`.
+            fields: Fields of the object, read-only ones included; the others get sample values.
             project_id: The project; the account's by default.
-            parents: Ids of the objects above a nested collection, outermost first.
+            parents: The ids of the parents of a nested object, the outermost first.
 
         Returns:
-            The object as it is kept: changing it changes what the emulator answers. Of events,
-            persons and groups, which are in the database, it is a copy.
+            The stored object: changing it changes what the emulator returns. For events, persons
+            and groups, which are stored in the database, it is a copy.
 
         Raises:
-            KeyError: There is no such collection.
+            KeyError: The resource has no collection.
+            ValueError: The number of `parents` is wrong.
         """
         with self._lock:
             collection = self._collection(resource)
             project = project_id if project_id is not None else self.project_id
-            address = self._address(collection.template, project, parents)
+            path = self._collection_path(collection.template, project, parents)
             in_project = collection.template.startswith("/api/projects/{}/")
-            scope = project if in_project else None
+            owner = project if in_project else None
             self._changed()
-            return self.world.insert(collection, address, fields or {}, scope).data
+            return self.state.insert(collection, path, fields or {}, owner).data
 
     def seed(
         self,
@@ -88,43 +90,60 @@ class ObjectFixtures:
         project_id: int | None = None,
         parents: Iterable[Id] = (),
     ) -> list[dict[str, Any]]:
-        """Put many objects into a collection.
+        """Create several objects.
 
         Args:
-            resource: As for `add`.
-            count: How many.
-            make: Fields of all of them, or a function from the number (from 0) to its fields. A
-                `name` and a `key` are made up where the schema has them.
-            project_id: As for `add`.
-            parents: As for `add`.
+            resource: See `add`.
+            count: The number of objects.
+            make: The fields of all objects, or a function that returns them for an index from 0.
+                `name`, `key` and `distinct_ids` are generated if the schema has them.
+            project_id: See `add`.
+            parents: See `add`.
+
+        Returns:
+            The stored objects.
+
+        Raises:
+            KeyError: The resource has no collection.
+            ValueError: The number of `parents` is wrong.
         """
         with self._lock:
-            known = self.world.shapes.of(self._collection(resource)).properties
-            above = tuple(parents)
+            declared = self.state.object_schemas.get(self._collection(resource)).properties
+            parent_ids = tuple(parents)
             added: list[dict[str, Any]] = []
             for index in range(count):
                 fields: dict[str, Any] = {
                     name: f"{resource.rpartition('.')[2]}-{index}"
                     for name in ("name", "key")
-                    if name in known
+                    if name in declared
                 }
-                if "distinct_ids" in known:
+                if "distinct_ids" in declared:
                     fields["distinct_ids"] = [f"person-{index}"]
                 fields.update(make(index) if callable(make) else make or {})
-                added.append(self.add(resource, fields, project_id=project_id, parents=above))
+                added.append(self.add(resource, fields, project_id=project_id, parents=parent_ids))
             return added
 
     def items(
         self, resource: str, *, project_id: int | None = None, parents: Iterable[Id] = ()
     ) -> list[dict[str, Any]]:
-        """The objects of a collection, soft-deleted ones included, in order of creation."""
+        """Return the objects of a collection in order of creation, soft-deleted ones included.
+
+        Args:
+            resource: See `add`.
+            project_id: See `add`.
+            parents: See `add`.
+
+        Raises:
+            KeyError: The resource has no collection.
+            ValueError: The number of `parents` is wrong.
+        """
         with self._lock:
             collection = self._collection(resource)
             project = project_id if project_id is not None else self.project_id
-            address = self._address(collection.template, project, parents)
-            return [row.data for row in self.world.store.bucket(address)]
+            path = self._collection_path(collection.template, project, parents)
+            return [row.data for row in self.state.store.collection(path)]
 
-    def flag(
+    def set_flag(
         self,
         key: str,
         variant: str | None = None,
@@ -134,158 +153,163 @@ class ObjectFixtures:
         distinct_id: str | None = None,
         project_id: int | None = None,
     ) -> dict[str, Any]:
-        """Make a feature flag have a value, for everybody or for one person.
+        """Set the value of a feature flag, for all users or for one.
 
         Args:
-            key: The flag's key; the flag is made if need be.
+            key: The key of the flag; the flag is created if it does not exist.
             variant: The variant; none by default.
-            enabled: Whether it is on.
-            payload: What goes with the value, whoever gets it; anything JSON.
-            distinct_id: Whom it is for; everybody by default.
+            enabled: Whether the flag is on.
+            payload: The payload of the value, for all users who get it; any JSON value.
+            distinct_id: The distinct id of the user; all users by default.
             project_id: The project; the account's by default.
 
         Returns:
-            The flag as it is kept.
+            The stored flag.
 
         Raises:
-            ValueError: A variant or a payload of a flag that is off.
+            ValueError: The flag is off, but a variant or a payload is given.
         """
         with self._lock:
             self._changed()
             return set_flag(
-                self.world, project_id or self.project_id, key, variant,
+                self.state, project_id or self.project_id, key, variant,
                 enabled=enabled, payload=payload, distinct_id=distinct_id,
             )  # fmt: skip
 
-    def _collection(self, resource: str) -> Collection:
-        collection = self.world.plans.named(resource)
+    def _collection(self, resource: str) -> CollectionSpec:
+        collection = self.state.plans.find_collection(resource)
         if collection is None:
             raise KeyError(f"the emulator has no collection {resource!r}")
         return collection
 
-    def _address(self, template: str, project: int, parents: Iterable[Id]) -> str:
-        root: list[str] = []
+    def _collection_path(self, template: str, project: int, parents: Iterable[Id]) -> str:
+        owner: list[str] = []
         if template.startswith("/api/projects/{}/"):
-            root = [str(project)]
+            owner = [str(project)]
         elif template.startswith("/api/organizations/{}/"):
-            root = [self.organization_id]
-        above = [str(parent) for parent in parents]
-        wanted = template.count("{}") - len(root)
-        if len(above) != wanted:
-            things = "object" if wanted == 1 else "objects"
+            owner = [self.organization_id]
+        parent_ids = [str(parent) for parent in parents]
+        expected = template.count("{}") - len(owner)
+        if len(parent_ids) != expected:
             raise ValueError(
-                f"{template} has {wanted} {things} above it, to be named in `parents`; "
-                f"{len(above)} were"
+                f"{template} needs {expected} ids in `parents`, but got {len(parent_ids)}"
             )
-        return fill(template, [*root, *above])
+        return fill_path(template, [*owner, *parent_ids])
 
 
 class EventFixtures(ObjectFixtures):
-    """Events that an application sent, or that were made up; a part of `Emulator`."""
+    """The methods of `Emulator` that create and list events."""
 
-    def captured(
+    def captured_events(
         self,
         event: str | None = None,
         distinct_id: str | None = None,
         *,
         project_id: int | None = None,
     ) -> list[dict[str, Any]]:
-        """The latest events that came in by a capture endpoint, in the order they came.
+        """Return the latest events that came in by a capture endpoint, in order of arrival.
 
         Args:
-            event: Only those of this name.
-            distinct_id: Only those of this distinct id.
-            project_id: Only those of this project; the account's own by default.
+            event: Return only events with this name.
+            distinct_id: Return only events with this distinct id.
+            project_id: The project; the account's by default.
 
         Returns:
-            Dicts of `uuid`, `event`, `distinct_id`, `person_id` (after all merges so far),
-            `timestamp` (an aware `datetime`) and `properties`; as many as the emulator keeps.
+            Dicts of `uuid`, `event`, `distinct_id`, `person_id` (after all merges until now),
+            `timestamp` (an aware `datetime`) and `properties`; at most `history_size`.
         """
-        from .timestamps import moment
+        from .timestamps import from_micros
 
         team_id = self.project_id if project_id is None else project_id
         with self._lock:
-            store = self.world.events
-            people = store.project(team_id).persons
+            store = self.state.events
+            persons = store.project(team_id).persons
             return [
                 {
-                    "uuid": one.uuid,
-                    "event": one.event,
-                    "distinct_id": one.distinct_id,
-                    "person_id": people.person_id(one.distinct_id),
-                    "timestamp": moment(one.timestamp),
-                    "properties": one.properties,
+                    "uuid": captured.uuid,
+                    "event": captured.event,
+                    "distinct_id": captured.distinct_id,
+                    "person_id": persons.person_id(captured.distinct_id),
+                    "timestamp": from_micros(captured.timestamp),
+                    "properties": captured.properties,
                 }
-                for team, one in store.recent
+                for team, captured in store.recent
                 if team == team_id
-                and (event is None or one.event == event)
-                and (distinct_id is None or one.distinct_id == distinct_id)
+                and (event is None or captured.event == event)
+                and (distinct_id is None or captured.distinct_id == distinct_id)
             ]
 
-    def demo(
+    def add_demo_events(
         self,
         events: int = 100_000,
         *,
         days: int = 90,
         seed: int | None = None,
         until: datetime | None = None,
-        ties: float = 0.0,
+        duplicate_timestamps: float = 0.0,
         project_id: int | None = None,
-    ) -> Demo:
-        """Make up the history of a product: visitors, sign-ups, sessions, purchases, companies.
+    ) -> DemoData:
+        """Generate the events of a fictional product: visitors, sign-ups, sessions, purchases.
 
-        All of it, or nothing. The same arguments make the same events, to the byte.
+        Persons and groups (companies) are generated as well. The same arguments generate the same
+        events, byte by byte. After an error, none are stored.
 
         Args:
-            events: How many events, exactly.
-            days: Over how many days.
-            seed: Another number makes another product; that of the emulator by default.
-            until: When it ends; now by default.
-            ties: About which part of the events is to share its timestamp with another.
-            project_id: The project; the account's own by default.
+            events: The exact number of events.
+            days: The number of days over which they are spread.
+            seed: The seed of the generated data; that of the emulator by default.
+            until: The time at which the events end; now by default.
+            duplicate_timestamps: The approximate share of events that share their timestamp with
+                another event, from 0 to 0.9.
+            project_id: The project; the account's by default.
 
         Raises:
-            ValueError: An argument is out of its range, or the project has this demo already.
+            ValueError: An argument is out of range, or the project already has this demo data.
         """
+        # Imported here: DuckDB is optional, and slow to import.
         from posthog_emulator.demo.generate import load
         from posthog_emulator.features.definitions import PERSONS
 
         with self._lock:
-            world = self.world
-            made = load(
-                world.events,
+            state = self.state
+            demo = load(
+                state.events,
                 self.project_id if project_id is None else project_id,
                 events,
                 days=days,
-                seed=world.settings.seed if seed is None else seed,
-                until=world.settings.clock() if until is None else until,
-                ties=ties,
-                number=world.store.numbers[PERSONS],
+                seed=state.settings.seed if seed is None else seed,
+                until=state.settings.clock() if until is None else until,
+                duplicate_timestamps=duplicate_timestamps,
+                last_person_id=state.store.last_ids[PERSONS],
             )
-            world.store.numbers[PERSONS] += made.persons
+            state.store.last_ids[PERSONS] += demo.persons
             self._changed()
-            return made
+            return demo
 
-    def populate(
+    def add_demo_data(
         self,
         events: int = 10_000,
         *,
         days: int = 90,
         seed: int | None = None,
         until: datetime | None = None,
-        ties: float = 0.0,
+        duplicate_timestamps: float = 0.0,
         project_id: int | None = None,
-    ) -> Demo:
-        """Make a project as a team of the demo's product would have it.
+    ) -> DemoData:
+        """Generate demo events, and the feature flags, cohorts, insights and dashboard for them.
 
-        The events of `demo`, whose arguments these are, and beside them feature flags, cohorts,
-        insights and a dashboard.
+        See `add_demo_events` for the arguments and errors.
         """
         from posthog_emulator.demo.objects import create_demo_objects
 
         with self._lock:
-            made = self.demo(
-                events, days=days, seed=seed, until=until, ties=ties, project_id=project_id
+            demo = self.add_demo_events(
+                events,
+                days=days,
+                seed=seed,
+                until=until,
+                duplicate_timestamps=duplicate_timestamps,
+                project_id=project_id,
             )
             create_demo_objects(self.add, project_id)
-            return made
+            return demo

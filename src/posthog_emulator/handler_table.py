@@ -1,6 +1,6 @@
-"""Operations that do more, or other, than their kind.
+"""The handlers of operations that do more than the default handler of their kind.
 
-To teach the emulator one more, write a handler and enter it here under the operation's id.
+To add one, write a handler in the module of its feature and enter it in that module's table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OPERATION_HANDLERS: Mapping[str, OperationHandler] = {
     **flags.OPERATION_HANDLERS,
     **insights.OPERATION_HANDLERS,
 }
-"""By operation id."""
+"""Handlers by operation id."""
 
 METHOD_NOT_ALLOWED_DETAILS: Mapping[tuple[str, str], str] = persons.METHOD_NOT_ALLOWED_DETAILS
-"""Sentences for methods the server refuses with advice, by method and path template."""
+"""The `detail` of a 405 that suggests another operation, by method and path template."""

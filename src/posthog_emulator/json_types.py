@@ -1,4 +1,4 @@
-"""Narrowing of JSON values, which are `Any` to a type checker."""
+"""Type guards for JSON values, which type checkers see as `Any`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["as_object", "is_array", "is_mapping", "is_object"]
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a value is a JSON object."""
+    """Return whether a value is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a value is a mapping, as schemas may be."""
+    """Return whether a value is a mapping; schemas need not be dicts."""
     return isinstance(value, Mapping)
 
 
 def is_array(value: Any) -> TypeGuard[list[Any]]:
-    """Whether a value is a JSON array."""
+    """Return whether a value is a JSON array."""
     return isinstance(value, list)
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """A value as an object; an empty one when it is none."""
+    """Return a JSON object unchanged, and an empty one for any other value."""
     return value if is_object(value) else {}

@@ -1,32 +1,32 @@
-"""The entry of the table of special handlers."""
+"""The entries of the table of operation-specific handlers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from .state import Call, Handler
+from .state import ApiCall, Handler
 
 __all__ = ["OperationHandler", "validate_body"]
 
 
 @dataclass(frozen=True, slots=True)
 class OperationHandler:
-    """A handler of its own for one operation."""
+    """A handler for one operation, used in place of the default handler of its kind."""
 
     handler: Handler
     validates: bool = True
-    """Whether the body is checked against the schema first; if not, the handler does it."""
+    """Whether the body is validated by the schema before; if not, the handler has to do it."""
 
 
-def validate_body(call: Call, body: Any) -> None:
-    """Hold a body against the operation's schema, for handlers that do it themselves.
+def validate_body(call: ApiCall, body: Any) -> None:
+    """Validate a body by the schema of the operation, for handlers with `validates=False`.
 
     Raises:
-        Problem: 400, it does not fit.
+        ApiError: 400, the body is invalid.
     """
     spec = call.operation.body
-    if spec is not None and spec.schema is not None and spec.schema in call.world.catalogue:
-        problem = call.world.validators.problem(spec.schema, body, "request")
-        if problem is not None:
-            raise problem
+    if spec is not None and spec.schema is not None and spec.schema in call.state.catalogue:
+        error = call.state.validators.first_error(spec.schema, body, "request")
+        if error is not None:
+            raise error

@@ -1,4 +1,4 @@
-"""The state of an emulator in a folder: written whole, read back the same."""
+"""Save the state of an emulator to a directory and restore it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from io import TextIOWrapper
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
-from posthog_emulator.objects.store import Bucket, Row
+from posthog_emulator.objects.store import ObjectCollection, StoredObject
 
 from .accounts import Accounts
 from .json_types import is_object
 from .state import EmulatorState, Settings
 
-if TYPE_CHECKING:
-    from .state import EmulatorState
-
-__all__ = ["STATE_FILE", "Persistence", "StateDirectory", "dumped", "restore"]
+__all__ = ["STATE_FILE", "Persistence", "StateDirectory", "restore", "serialize"]
 
 STATE_FILE: Final = "state.json"
 _LOCK_FILE: Final = "lock"
@@ -30,39 +27,41 @@ _FORMAT: Final = 1
 
 
 class StateDirectory:
-    """Where an emulator keeps its state, for itself alone.
+    """A directory with the state of an emulator, locked against other emulators.
 
     Args:
-        path: The folder, made if need be.
-        write: Gives what is to be written, as of now, and a number that grows with each call.
+        path: The directory; created if it does not exist.
+        snapshot: Returns a number that grows with each call, and the current state as text.
 
     Raises:
-        OSError: It cannot be made or written to, or another emulator is using it.
+        OSError: The directory cannot be created or written to, or another emulator uses it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], write: Callable[[], tuple[int, str]]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], snapshot: Callable[[], tuple[int, str]]
+    ) -> None:
         self.path = Path(path).absolute()
-        self._write = write
+        self._snapshot = snapshot
         self._lock = threading.Lock()
-        self._saving = threading.Lock()
-        self._written = -1
+        self._write_lock = threading.Lock()
+        self._last_written = -1
         self._timer: threading.Timer | None = None
-        """What is going to write."""
+        """The timer of the next save; None if no save is scheduled."""
         self._timers: list[threading.Timer] = []
-        """Those, and those that are writing still."""
+        """All timers whose threads may still run, for `close` to wait for."""
         if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(f"{self.path} is a file; the emulator needs a folder")
+            raise NotADirectoryError(f"{self.path} is a file; the emulator needs a directory")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._held = _held(self.path / _LOCK_FILE)
+        self._lock_file = _acquire_lock(self.path / _LOCK_FILE)
 
     def read(self, project_id: int) -> dict[str, Any] | None:
-        """What was written last; None in a new folder.
+        """Return the saved state; None if nothing was saved.
 
         Args:
-            project_id: The project it has to be of.
+            project_id: The project that the state has to be of.
 
         Raises:
-            ValueError: It is no state of an emulator, or that of another project.
+            ValueError: The file is not the state of an emulator, or of another project.
         """
         file = self.path / STATE_FILE
         try:
@@ -75,76 +74,82 @@ class StateDirectory:
             state = None
         if not is_object(state) or state.get("format") != _FORMAT:
             raise ValueError(
-                f"{file} is no state this version of the emulator can read; "
-                "move it away to start afresh"
+                f"{file} cannot be read by this version of the emulator; "
+                "move it away to start with an empty state"
             )
         if state["project_id"] != project_id:
             raise ValueError(
-                f"{file} was kept for project_id={state['project_id']}, not {project_id}"
+                f"{file} was saved with project_id={state['project_id']}, not {project_id}; "
+                "use that project id or another directory"
             )
         return state
 
-    def touch(self, delay: float) -> None:
-        """Have the state written after some seconds, with all that comes in between."""
+    def schedule_save(self, delay: float) -> None:
+        """Save the state after some seconds, unless a save is scheduled already."""
         with self._lock:
-            if self._timer is None and self._held is not None:
+            if self._timer is None and self._lock_file is not None:
                 self._timer = threading.Timer(delay, self._save_due)
+                # A daemon, so that a forgotten emulator does not keep the interpreter alive.
                 self._timer.daemon = True
                 self._timer.name = "asyncposthog-emulator-saving"
                 self._timers = [*filter(threading.Thread.is_alive, self._timers), self._timer]
                 self._timer.start()
 
     def save(self) -> None:
-        """Write the state now, so that there is always a whole one, the old or the new.
+        """Save the state now.
 
         Raises:
-            OSError: It cannot be written; the old one stays.
+            OSError: The state cannot be written; the one saved before is unchanged.
         """
-        # Whoever calls may hold the emulator's lock, and writing out takes it: never inside ours.
-        number, text = self._write()
-        with self._saving:
-            if number > self._written:
-                _write_whole(self.path / STATE_FILE, text)
-                self._written = number
+        # `_snapshot` takes the emulator's lock, which the caller may hold. Taking ours first, and
+        # then that one, would deadlock with a thread that does it in the opposite order.
+        number, text = self._snapshot()
+        with self._write_lock:
+            # A snapshot that was taken earlier may get here later.
+            if number > self._last_written:
+                _replace_file(self.path / STATE_FILE, text)
+                self._last_written = number
 
     def close(self) -> None:
-        """Let the folder go; nothing is written any more."""
+        """Cancel scheduled saves, wait for running ones and release the lock."""
         with self._lock:
             timers, self._timer, self._timers = self._timers, None, []
-            held, self._held = self._held, None
+            lock_file, self._lock_file = self._lock_file, None
         for timer in timers:
             timer.cancel()
             timer.join()
-        if held is not None:
-            held.close()
+        if lock_file is not None:
+            lock_file.close()
 
     def _save_due(self) -> None:
         with self._lock:
             self._timer = None
-        # What cannot be written now is tried again with the next change, and on closing, which
-        # says so.
+        # An error has no caller to go to in this thread. The next change tries again, and so does
+        # closing, which raises it.
         with suppress(OSError):
             self.save()
 
 
-def _write_whole(file: Path, text: str) -> None:
-    fresh = file.with_suffix(".new")
-    # Keys are in it: nobody else needs to read it.
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _replace_file(file: Path, text: str) -> None:
+    """Write a file so that it has either its old or its new content, even after a crash."""
+    temporary = file.with_suffix(".new")
+    # Readable by the owner only, because the file contains API keys.
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-    fresh.replace(file)
+    temporary.replace(file)
 
 
-def _held(path: Path) -> TextIOWrapper:
+def _acquire_lock(path: Path) -> TextIOWrapper:
     stream = path.open("a", encoding="utf-8")
     try:
         import fcntl
-    except ImportError:  # pragma: no cover - Windows, where the database's own lock has to do
+    except ImportError:  # pragma: no cover - Windows: only DuckDB's own lock protects the data
         return stream
     try:
+        # The kernel releases it when the process ends, so that no stale lock is left by a crash.
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         stream.close()
@@ -152,14 +157,14 @@ def _held(path: Path) -> TextIOWrapper:
     return stream
 
 
-def dumped(world: EmulatorState) -> str:
-    """Everything of a world that a later emulator is to know, as JSON."""
-    store = world.store
-    state = {
+def serialize(state: EmulatorState) -> str:
+    """Return the objects, counters and keys of a state as JSON. Events are in the database."""
+    store = state.store
+    document = {
         "format": _FORMAT,
-        "project_id": world.accounts.account.project_id,
+        "project_id": state.accounts.account.project_id,
         "sequence": store.sequence,
-        "numbers": store.numbers,
+        "numbers": store.last_ids,
         "keys": [
             {
                 "value": key.value,
@@ -167,83 +172,87 @@ def dumped(world: EmulatorState) -> str:
                 "projects": None if key.projects is None else sorted(key.projects),
                 "organizations": None if key.organizations is None else sorted(key.organizations),
             }
-            for key in world.accounts.keys.values()
+            for key in state.accounts.keys.values()
         ],
         "buckets": {
-            address: [[row.key, row.sequence, row.deleted, row.data] for row in bucket]
-            for address, bucket in store.buckets.items()
-            if bucket.rows
+            path: [[row.key, row.sequence, row.deleted, row.data] for row in collection]
+            for path, collection in store.collections.items()
+            if collection.rows
         },
         "ones": store.singletons,
-        "strange": sorted(world.accounts.strange),
+        "strange": sorted(state.accounts.foreign_projects),
     }
-    return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def restore(world: EmulatorState, state: dict[str, Any]) -> None:
-    """Put a world into the state another was in."""
-    account = world.accounts.account
-    store = world.new_store()
-    store.sequence, store.singletons = state["sequence"], state["ones"]
-    store.numbers.update(state["numbers"])
-    for address, rows in state["buckets"].items():
-        held = {key: Row(key, data, number, deleted) for key, number, deleted, data in rows}
-        store.buckets[address] = Bucket(held)
-    world.store = store
-    world.accounts = Accounts(account, strange=set(state.get("strange", ())))
-    for key in state["keys"]:
-        world.accounts.add(key["value"], key["scopes"], key["projects"], key["organizations"])
+def restore(state: EmulatorState, document: dict[str, Any]) -> None:
+    """Replace the objects, counters and keys of a state by those of a saved document."""
+    store = state.new_store()
+    store.sequence, store.singletons = document["sequence"], document["ones"]
+    store.last_ids.update(document["numbers"])
+    for path, entries in document["buckets"].items():
+        rows = {
+            key: StoredObject(key, data, sequence, deleted)
+            for key, sequence, deleted, data in entries
+        }
+        store.collections[path] = ObjectCollection(rows)
+    state.store = store
+    # Absent in files of earlier versions.
+    foreign_projects = set[int](document.get("strange", ()))
+    state.accounts = Accounts(state.accounts.account, foreign_projects=foreign_projects)
+    for key in document["keys"]:
+        state.accounts.add(key["value"], key["scopes"], key["projects"], key["organizations"])
 
 
 class Persistence:
-    """What opens, saves and closes the state of an emulator; a part of `Emulator`."""
+    """The methods of `Emulator` that open, save and close its state."""
 
     settings: Settings
     _lock: RLock
-    _kept: dict[str, Any] | None = None
-    """What was found in the folder."""
-    _folder: StateDirectory | None = None
-    _world: EmulatorState | None = None
-    _saves = 0
-    _found = False
+    _saved_state: dict[str, Any] | None = None
+    """The state read from the directory, until `state` is created from it."""
+    _directory: StateDirectory | None = None
+    _state: EmulatorState | None = None
+    _snapshots = 0
+    _was_restored = False
 
     @property
-    def world(self) -> EmulatorState:
-        """The state."""
+    def state(self) -> EmulatorState:
+        """The state of the emulator."""
         raise NotImplementedError
 
     @property
-    def found(self) -> bool:
-        """Whether its folder already held a state when it was opened."""
-        return self._found
+    def was_restored(self) -> bool:
+        """Whether the directory `path` already contained a state when it was opened."""
+        return self._was_restored
 
     def save(self) -> None:
-        """Write the state to the folder given as `path` now; nothing without one.
+        """Save the state to the directory `path` now. Without one, this does nothing.
 
         Raises:
-            OSError: It cannot be written; what was written before stays.
+            OSError: The state cannot be written; the one saved before is unchanged.
         """
-        if self._folder is not None:
-            self._folder.save()
+        if self._directory is not None:
+            self._directory.save()
 
     def close(self) -> None:
-        """Write the state, if it is kept, and close the database of events.
+        """Save the state, if the emulator has a directory, and close the event database.
 
         Raises:
             OSError: The state cannot be written.
         """
-        folder, self._folder = self._folder, None
+        directory, self._directory = self._directory, None
         try:
-            if folder is not None and self._world is not None:
-                folder.save()
+            if directory is not None and self._state is not None:
+                directory.save()
         finally:
-            if folder is not None:
-                folder.close()
-            if self._world is not None:
-                self._world.close()
+            if directory is not None:
+                directory.close()
+            if self._state is not None:
+                self._state.close()
 
     def __enter__(self) -> Self:
-        """Use it while the block runs."""
+        """Return the emulator itself."""
         return self
 
     def __exit__(
@@ -252,26 +261,27 @@ class Persistence:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the emulator."""
         self.close()
 
     def _open_directory(self, path: str | os.PathLike[str], project_id: int) -> None:
-        folder = StateDirectory(path, self._state)
+        directory = StateDirectory(path, self._take_snapshot)
         try:
-            self._kept = folder.read(project_id)
-            self._found = self._kept is not None
+            self._saved_state = directory.read(project_id)
+            self._was_restored = self._saved_state is not None
         except ValueError:
-            folder.close()
+            directory.close()
             raise
-        self._folder = folder
+        self._directory = directory
 
-    def _state(self) -> tuple[int, str]:
+    def _take_snapshot(self) -> tuple[int, str]:
         with self._lock:
-            self._saves += 1
-            self.world.flush()
-            return self._saves, dumped(self.world)
+            self._snapshots += 1
+            # Events and objects are saved together, or a crash could leave one without the other.
+            self.state.flush()
+            return self._snapshots, serialize(self.state)
 
     def _changed(self) -> None:
-        """Have the state written soon."""
-        if self._folder is not None:
-            self._folder.touch(self.settings.save_delay)
+        """Schedule a save after a change of the state."""
+        if self._directory is not None:
+            self._directory.schedule_save(self.settings.save_delay)

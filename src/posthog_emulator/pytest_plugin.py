@@ -1,7 +1,7 @@
-"""Fixtures for pytest: a small PostHog for each test.
+"""Pytest fixtures: an emulator, and a client of it, for each test.
 
-Installed with the package; `pytest -p no:asyncposthog` leaves it out. It needs the extra
-`asyncposthog[emulator]` as soon as a fixture is used, and imports nothing before.
+pytest loads this plugin wherever the package is installed; `pytest -p no:asyncposthog` disables it.
+The fixtures need the extra `asyncposthog[emulator]`, which is imported when one of them is used.
 """
 
 from __future__ import annotations
@@ -21,17 +21,13 @@ __all__ = ["posthog", "posthog_emulator", "posthog_emulator_options", "posthog_u
 
 @pytest.fixture
 def posthog_emulator_options() -> dict[str, Any]:
-    """Arguments for the emulator of a test. Override it to change them.
-
-    Returns:
-        Keyword arguments of `Emulator`; none by default.
-    """
+    """Return the keyword arguments of `Emulator`; none by default. Override this fixture."""
     return {}
 
 
 @pytest.fixture
 def posthog_emulator(posthog_emulator_options: dict[str, Any]) -> Generator[Emulator]:
-    """A PostHog of this test's own, in this process: it starts empty, and ends with the test."""
+    """Yield an emulator that is used by this test only. It has no objects but its account."""
     from . import Emulator
 
     with Emulator(**posthog_emulator_options) as emulator:
@@ -40,9 +36,9 @@ def posthog_emulator(posthog_emulator_options: dict[str, Any]) -> Generator[Emul
 
 @pytest.fixture
 def posthog(posthog_emulator: Emulator) -> Generator[AsyncPostHog]:
-    """A client of `posthog_emulator`, without a network, closed after the test.
+    """Yield a client of `posthog_emulator` that calls it in process, closed after the test.
 
-    It belongs to the event loop that uses it first, whichever plugin or test client runs that.
+    The client may be used on one event loop: the one that uses it first.
     """
     from asyncposthog import AsyncPostHog
 
@@ -50,14 +46,15 @@ def posthog(posthog_emulator: Emulator) -> Generator[AsyncPostHog]:
     try:
         yield client
     finally:
-        # The loop of the test may be another plugin's, and over: there is nothing to wait for.
+        # Not `aclose()`: the event loop of the test may be closed already, and in process there
+        # is no connection to close.
         client._executor.transport.discard()  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture
 def posthog_url(posthog_emulator: Emulator) -> Generator[str]:
-    """The base URL of `posthog_emulator` on a free local port, for other processes and SDKs."""
-    from . import served
+    """Yield the base URL of `posthog_emulator` on a free local port, for other processes."""
+    from . import serve_sync
 
-    with served(posthog_emulator) as url:
+    with serve_sync(posthog_emulator) as url:
         yield url

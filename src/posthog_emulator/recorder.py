@@ -1,4 +1,4 @@
-"""What an emulator remembers of the requests it saw, without their credentials."""
+"""The log of received requests, without their credentials."""
 
 from __future__ import annotations
 
@@ -12,64 +12,67 @@ from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Request
 from posthog_emulator.json_types import is_object
 from posthog_emulator.retention import MIB
-from posthog_emulator.schema.forms import Form, Upload, read_form
+from posthog_emulator.schema.request_body import RequestBody, Upload, parse_body
 
-__all__ = ["RecordedRequest", "Requests", "noted", "recorded"]
+__all__ = ["RecordedRequest", "RequestLog", "record_public_request", "record_request"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-_FIELDS = frozenset({"personal_api_key", "secret_api_key"})
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_SECRET_FIELDS = frozenset({"personal_api_key", "secret_api_key"})
 
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One request, as it came."""
+    """A received request and the outcome of it."""
 
     method: str
     path: str
     query: dict[str, str | list[str]]
-    """By name; a list where a parameter was repeated."""
+    """Query parameters by name; a list where a parameter was repeated."""
     headers: dict[str, str]
-    """By lower-case name, without credentials."""
+    """Headers by lower-case name, without credentials."""
     body: Any
-    """The JSON value, or the fields of a form; None when there was none or it was unreadable."""
+    """The JSON value or the form fields; None without a body, or if it could not be parsed."""
     files: Mapping[str, Upload] = field(default_factory=dict[str, Upload])
     status: int = 0
-    """What it was answered with; 0 when the connection was dropped."""
+    """The status of the response; 0 if the connection was dropped."""
     operation: str | None = None
-    """The id of the operation it reached."""
+    """The id of the operation that was called, for example `cohorts.list`."""
     at: datetime = _EPOCH
-    """When it came, by the emulator's clock."""
+    """The time of arrival, by the emulator's clock."""
     seconds: float = 0.0
-    """How long it took, delays included, by a clock nobody can turn."""
+    """The duration, injected latency included, by the monotonic system clock."""
     size: int = field(default=0, repr=False, compare=False)
-    """Bytes of what is kept of it, as they came."""
+    """Bytes of body, query and headers, for the bound of `RequestLog`."""
 
 
-_MOST_BYTES: Final = 16 * MIB
+_MAX_BYTES: Final = 16 * MIB
 
 
-class Requests(list[RecordedRequest]):
-    """The latest requests, in the order they came, bounded in number and in bytes."""
+class RequestLog(list[RecordedRequest]):
+    """The latest requests in order of arrival, bounded in number and in bytes."""
 
     _bytes: int = 0
 
-    def add(self, request: RecordedRequest, most: int) -> None:
-        """Add a request, and drop the oldest ones beyond the bounds. The newest one stays.
+    def add(self, request: RecordedRequest, max_items: int) -> None:
+        """Append a request and drop the oldest ones beyond the bounds.
+
+        The newest request is kept whatever its size.
 
         Args:
             request: The request.
-            most: How many requests to keep.
+            max_items: The number of requests to keep.
         """
         self.append(request)
-        del self[:-most]
+        del self[:-max_items]
         self._bytes += request.size
-        if self._bytes <= _MOST_BYTES:
+        if self._bytes <= _MAX_BYTES:
             return
-        # The list may have been changed from outside: count again, and make some room.
-        self._bytes = sum(one.size for one in self)
+        # This is a public list that users may clear or slice, so `_bytes` is only an upper bound:
+        # count again. Drop down to three quarters, so that this happens once in many requests.
+        self._bytes = sum(item.size for item in self)
         dropped = 0
-        while self._bytes > _MOST_BYTES * 3 // 4 and dropped < len(self) - 1:
+        while self._bytes > _MAX_BYTES * 3 // 4 and dropped < len(self) - 1:
             self._bytes -= self[dropped].size
             dropped += 1
         del self[:dropped]
@@ -82,13 +85,13 @@ class Requests(list[RecordedRequest]):
         operation: str | None = None,
         status: int | None = None,
     ) -> list[RecordedRequest]:
-        """Those that are alike in all that is given.
+        """Return the requests that match all given arguments.
 
         Args:
-            method: The method.
+            method: The HTTP method, in any case.
             path: A shell-style pattern of the path: `*/cohorts/*`.
-            operation: The operation's id, or a shell-style pattern of it: `cohorts.*`.
-            status: The status it was answered with; 0 when the connection was dropped.
+            operation: The id of the operation, or a shell-style pattern of it: `cohorts.*`.
+            status: The status of the response; 0 for dropped connections.
         """
         return [
             request
@@ -100,49 +103,52 @@ class Requests(list[RecordedRequest]):
         ]
 
 
-def recorded(request: Request) -> tuple[RecordedRequest, Form | ApiError]:
-    """Take down a request.
+def record_request(request: Request) -> tuple[RecordedRequest, RequestBody | ApiError]:
+    """Return a record of a request to the private API.
 
     Returns:
-        The record, and the body, or what makes it unreadable.
+        The record, and the parsed body or the error of parsing it. The error is not raised here
+        because routing and authentication come first on the server.
     """
     try:
-        form: Form | ApiError = read_form(request)
-    except ApiError as problem:
-        form = problem
-    return _record(request, form, len(request.content)), form
+        body: RequestBody | ApiError = parse_body(request)
+    except ApiError as error:
+        body = error
+    return _record(request, body, len(request.content)), body
 
 
-def noted(request: Request) -> RecordedRequest:
-    """Take down a request to a public path, whose body may be anything and is not kept."""
-    return _record(request, Form(), 0)
+def record_public_request(request: Request) -> RecordedRequest:
+    """Return a record of a request to a public path such as `/batch`, without its body.
+
+    Such bodies may be compressed or encoded in many ways, and the events in them are stored.
+    """
+    return _record(request, RequestBody(), 0)
 
 
-def _record(request: Request, form: Form | ApiError, size: int) -> RecordedRequest:
+def _record(request: Request, body: RequestBody | ApiError, size: int) -> RecordedRequest:
     query: dict[str, str | list[str]] = {}
     for name, value in request.query:
-        if name in _FIELDS:
+        if name in _SECRET_FIELDS:
             continue
-        held = query.get(name)
-        if held is None:
+        earlier = query.get(name)
+        if earlier is None:
             query[name] = value
         else:
-            query[name] = [*held, value] if isinstance(held, list) else [held, value]
+            query[name] = [*earlier, value] if isinstance(earlier, list) else [earlier, value]
     return RecordedRequest(
         method=request.method,
         path=request.path,
         query=query,
-        headers={k: v for k, v in request.headers.items() if k not in _HEADERS},
-        body=_without_keys(form.data) if isinstance(form, Form) else None,
-        files=form.files if isinstance(form, Form) else {},
+        headers={k: v for k, v in request.headers.items() if k not in _SECRET_HEADERS},
+        body=_without_secrets(body.data) if isinstance(body, RequestBody) else None,
+        files=body.files if isinstance(body, RequestBody) else {},
         size=size
         + sum(len(name) + len(value) for name, value in request.query)
         + sum(len(name) + len(value) for name, value in request.headers.items()),
     )
 
 
-def _without_keys(body: Any) -> Any:
-    if not is_object(body):
-        return body
-    fields = body
-    return {name: value for name, value in fields.items() if name not in _FIELDS}
+def _without_secrets(data: Any) -> Any:
+    if not is_object(data):
+        return data
+    return {name: value for name, value in data.items() if name not in _SECRET_FIELDS}

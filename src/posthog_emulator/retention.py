@@ -1,4 +1,4 @@
-"""Collections that keep the latest items only, bounded in bytes as well as in number."""
+"""Collections that drop their oldest items, bounded in bytes as well as in number."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class BoundedLog(Generic[T]):
-    """The latest items, in order. The newest one stays, whatever its size.
+    """The latest items, in order. The newest item is kept whatever its size.
 
     Args:
-        max_items: How many items to keep.
-        max_bytes: How many bytes their sizes may come to.
+        max_items: The number of items to keep.
+        max_bytes: The maximum sum of the sizes of the items.
     """
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
@@ -28,10 +28,10 @@ class BoundedLog(Generic[T]):
         self._max_bytes = max_bytes
         self._items: deque[tuple[T, int]] = deque()
         self.bytes: int = 0
-        """The sum of the sizes."""
+        """The sum of the sizes of the items."""
 
     def append(self, item: T, size: int) -> None:
-        """Add an item, and drop the oldest ones beyond the bounds."""
+        """Append an item and drop the oldest items beyond the bounds."""
         self._items.append((item, size))
         self.bytes += size
         while len(self._items) > self._max_items or (
@@ -54,10 +54,10 @@ class BoundedLog(Generic[T]):
 
 
 class BoundedCache(Generic[K, T]):
-    """Items by key; the least recently used ones are dropped first. Safe to use from any thread.
+    """A mapping that drops the least recently used items first. Safe to use from any thread.
 
     Args:
-        max_bytes: How many bytes the sizes of the items may come to. A larger item is not kept.
+        max_bytes: The maximum sum of the sizes of the items. A larger item is not stored.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -65,22 +65,22 @@ class BoundedCache(Generic[K, T]):
         self._items: OrderedDict[K, tuple[T, int]] = OrderedDict()
         self._lock = Lock()
         self.bytes: int = 0
-        """The sum of the sizes."""
+        """The sum of the sizes of the items."""
 
     def get(self, key: K) -> T | None:
-        """Return the item with a key; None if it is not kept."""
+        """Return the item with a key; None if there is none."""
         with self._lock:
-            found = self._items.get(key)
-            if found is None:
+            entry = self._items.get(key)
+            if entry is None:
                 return None
             self._items.move_to_end(key)
-            return found[0]
+            return entry[0]
 
     def put(self, key: K, item: T, size: int) -> None:
-        """Keep an item, in place of the one with the same key."""
+        """Store an item, replacing the one with the same key."""
         with self._lock:
-            old = self._items.pop(key, None)
-            self.bytes -= 0 if old is None else old[1]
+            replaced = self._items.pop(key, None)
+            self.bytes -= 0 if replaced is None else replaced[1]
             if size > self._max_bytes:
                 return
             self._items[key] = (item, size)

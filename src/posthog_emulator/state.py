@@ -1,9 +1,8 @@
-"""The emulator's whole state, and what a handler gets to see of one request."""
+"""The state of an emulator, its settings, and the context of one API call."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from collections.abc import Collection as AnyOf
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +12,14 @@ import anyio
 
 from asyncposthog.operation import Operation
 from posthog_emulator.http.errors import not_found
-from posthog_emulator.http.messages import Answer, Request
-from posthog_emulator.objects.object_schema import Shape, seeded_uuid
-from posthog_emulator.objects.plans import Collection, Plan
-from posthog_emulator.objects.store import Bucket, Row, Store
+from posthog_emulator.http.messages import Request, Response
+from posthog_emulator.objects.object_schema import ObjectSchema, seeded_uuid
+from posthog_emulator.objects.plans import CollectionSpec, OperationPlan
+from posthog_emulator.objects.store import ObjectCollection, Store, StoredObject
 from posthog_emulator.rate_limits.rate_limits import QueryPlan
 from posthog_emulator.schema.catalogue import Schema
-from posthog_emulator.schema.forms import Form
-from posthog_emulator.schema.parameters import split
+from posthog_emulator.schema.parameters import split_array
+from posthog_emulator.schema.request_body import RequestBody
 
 from .accounts import Account, Accounts, Key
 from .api_schema import ApiSchema
@@ -33,14 +32,14 @@ __all__ = [
     "ORGANIZATIONS",
     "PROJECTS",
     "USERS",
-    "Call",
+    "ApiCall",
     "EmulatorState",
     "Handler",
     "Settings",
-    "fill",
+    "fill_path",
 ]
 
-Handler: TypeAlias = "Callable[[Call], Answer]"
+Handler: TypeAlias = "Callable[[ApiCall], Response]"
 PROJECTS = "/api/projects/"
 ORGANIZATIONS = "/api/organizations/"
 USERS = "/api/users/"
@@ -49,96 +48,108 @@ KEYS = "/api/personal_api_keys/"
 
 @dataclass(slots=True)
 class Settings:
-    """What a user of the emulator may turn."""
+    """The settings of an emulator, which may be changed while it runs.
+
+    Those that are also arguments of `Emulator` are described there.
+    """
 
     strict: bool = True
     next_host: str | None = None
-    environments_redirect: bool = False
-    """Whether `/api/environments/` answers 307, as it did for a time."""
+    redirect_environments: bool = False
+    """Whether `/api/environments/` responds with 307, as the server did for some time."""
     html_errors: bool = False
-    person_lag: int = 1
+    stale_person_reads: int = 1
     seed: int = 0
     rate_limits: bool = False
-    """Whether requests and running queries are limited as the server limits them."""
     query_plan: QueryPlan = "current"
-    """What `/query/` is charged to: `current`, or `legacy` as for teams of old."""
+    """The rate limits of `/query/`: `current`, or `legacy` as for organizations on older plans."""
     query_seconds: float = 0.0
-    """How long a query runs, in its slot."""
-    quota_limited: AnyOf[str] = frozenset()
-    """What the month's allowance is used up of: `events`, `exceptions`, `surveys`,
+    """Seconds that a query runs, during which it occupies a query slot."""
+    exhausted_quotas: Collection[str] = frozenset()
+    """The products whose monthly quota is used up: `events`, `exceptions`, `surveys`,
     `llm_events`, `recordings`, `feature_flags`."""
-    events_limit: int | None = None
-    """The most events a list gives at once, whatever is asked for."""
-    losing: int = 0
-    """How many of the next events that come by capture v1 are not kept, and to be sent again."""
+    max_events_per_page: int | None = None
+    """The maximum number of events in a page of the events list, whatever `limit` says."""
+    capture_retries: int = 0
+    """The number of events for which capture v1 will respond with `retry` next."""
     export_seconds: float = 0.5
-    """How long a run of a batch export takes."""
+    """Seconds that a run of a batch export takes."""
     export_error: str | None = None
-    """What runs that end from now on fail with."""
-    hogql_exports: bool = False
-    """Whether HogQL may be exported to files; on the server a beta not open to everybody."""
+    """The error with which runs of batch exports fail from now on; None lets them succeed."""
+    allow_hogql_exports: bool = False
+    """Whether file downloads may export HogQL; on the server this is a closed beta."""
     export_slots: int = 3
-    """How many file downloads of a project may run at a time, and how many backfills."""
+    """The number of file downloads, and of backfills, that a project may run at a time."""
     download_url_seconds: float = 3600.0
-    """How long the address of an exported file is good for."""
-    offset_allowed: bool = False
-    """Whether HogQL of a personal API key may say OFFSET."""
+    """Seconds until the URL of an exported file expires."""
+    allow_offset: bool = False
+    """Whether a HogQL query with a personal API key may use OFFSET."""
     max_rows_scanned: int | None = None
-    """Events in a query's range of time beyond which it is too slow (512); no limit by default."""
+    """Events in the time range of a query above which it fails as too slow (512)."""
     max_result_bytes: int | None = None
-    """Bytes of an answer beyond which it is too large (513); no limit by default."""
-    stall: float = 0.2
-    """How long a request hangs that was made to."""
+    """Bytes of a query result above which it fails for lack of memory (513)."""
+    stall_seconds: float = 0.2
+    """Seconds that a request with the fault `stall` pauses."""
     save_delay: float = 1.0
-    """Seconds from a change until it is written to the folder, with all that comes in between."""
+    """Seconds from a change until the state is written; changes in between share the write."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """Returns the current time, as an aware datetime."""
     sleep: Callable[[float], Awaitable[object]] = anyio.sleep
-    """Waits, for everything above that takes time."""
+    """Waits for some seconds. Every delay of the emulator uses it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse what would be noticed late."""
+        """Set a setting; validate `query_plan` on assignment, not with a later request."""
         if name == "query_plan" and value not in {"current", "legacy"}:
             raise ValueError(f"query_plan must be 'current' or 'legacy', not {value!r}")
         object.__setattr__(self, name, value)
 
 
 class EmulatorState:
-    """What is known of operations and schemas, and the objects that live there."""
+    """The API schema, and everything that requests create: objects, events, keys.
+
+    Args:
+        schema: The operations and schemas of the API.
+        settings: The settings of the emulator.
+        account: The default account.
+        history_size: The number of captured events to remember.
+        open_events: Opens the event store on first use. Passed in, and not imported, because
+            features depend on this module.
+        find_events: Returns the collection of events, persons or groups at a path.
+    """
 
     def __init__(
         self,
-        knowledge: ApiSchema,
+        schema: ApiSchema,
         settings: Settings,
         account: Account,
-        keep: int = 10_000,
+        history_size: int = 10_000,
         *,
         open_events: Callable[[EmulatorState], EventStore],
-        find_events: Callable[[EmulatorState, str], Bucket | None],
+        find_events: Callable[[EmulatorState, str], ObjectCollection | None],
     ) -> None:
         self.settings = settings
-        self.catalogue = knowledge.catalogue
-        self.validators = knowledge.validators
-        self.plans = knowledge.plans
-        self.operations = knowledge.operations
-        self.router = knowledge.router
-        self.plain = knowledge.plain
-        self.rich = knowledge.rich
-        self.shapes = knowledge.shapes
+        self.catalogue = schema.catalogue
+        self.validators = schema.validators
+        self.plans = schema.plans
+        self.operations = schema.operations
+        self.router = schema.router
+        self.plain_samples = schema.plain_samples
+        self.rich_samples = schema.rich_samples
+        self.object_schemas = schema.object_schemas
         self.accounts = Accounts(account)
         self._open_events = open_events
         self._find_events = find_events
         self.store = self.new_store()
-        self.notes: dict[str, Any] = {}
-        """What special handlers keep, by their own names."""
-        self.keep = keep
-        """How many captured events to remember."""
-        self.folder: Path | None = None
-        """Where the database of events is kept; in memory when None."""
+        self.extensions: dict[str, Any] = {}
+        """The state of features that do not store it as objects, by a name of their own."""
+        self.history_size = history_size
+        self.directory: Path | None = None
+        """The directory of the event database; None keeps the database in memory."""
         self._events: EventStore | None = None
 
     @property
     def events(self) -> EventStore:
-        """Captured events, persons and groups, in a database made when first asked for.
+        """The store of captured events, persons and groups, opened on first use.
 
         Raises:
             ImportError: DuckDB is missing; install `asyncposthog[emulator]`.
@@ -148,50 +159,51 @@ class EmulatorState:
         return self._events
 
     def new_store(self) -> Store:
-        """A store of objects without any but those that the event store has."""
-        return Store(elsewhere=self._event_collection)
+        """Return an empty object store that is connected to the event store."""
+        return Store(external_collection=self._event_collection)
 
-    def _event_collection(self, address: str) -> Bucket | None:
-        if not address.endswith(("/events/", "/persons/", "/groups/")):
+    def _event_collection(self, path: str) -> ObjectCollection | None:
+        # Other paths must not open the event database: that imports DuckDB and creates tables.
+        if not path.endswith(("/events/", "/persons/", "/groups/")):
             return None
-        return self._find_events(self, address)
+        return self._find_events(self, path)
 
     def clear(self) -> None:
-        """Forget every object and event."""
+        """Delete all objects and events."""
         self.store = self.new_store()
-        self.notes.clear()
+        self.extensions.clear()
         if self._events is not None:
             self._events.clear()
 
     def flush(self) -> None:
-        """Write what was captured to the database of events, if it was opened."""
+        """Write pending events to the event database, if it is open."""
         if self._events is not None:
             self._events.flush()
 
     def close(self) -> None:
-        """Close the database of events, if it was opened."""
+        """Close the event database, if it is open."""
         if self._events is not None:
             self._events.close()
 
     @property
     def organization_id(self) -> str:
-        """The organization's UUID."""
+        """The UUID of the account's organization."""
         return self.accounts.account.organization_id
 
     def now(self) -> str:
-        """The moment, as the server writes it."""
+        """Return the current time as the server formats it: ISO 8601 in UTC, with `Z`."""
         return self.settings.clock().astimezone(UTC).isoformat().replace("+00:00", "Z")
 
-    def number(self, template: str) -> int:
-        """The next number of a collection."""
-        return self.store.next_number(template)
+    def next_id(self, template: str) -> int:
+        """Return the next integer id of the collections with a path template."""
+        return self.store.next_id(template)
 
     def uuid(self) -> str:
-        """A new UUID, the same in every run."""
-        return seeded_uuid(self.settings.seed, self.store.next_number("uuid"))
+        """Return a new UUID. The series is the same in every run with the same seed."""
+        return seeded_uuid(self.settings.seed, self.store.next_id("uuid"))
 
-    def person(self) -> Mapping[str, Any]:
-        """The user, by field name."""
+    def current_user(self) -> Mapping[str, Any]:
+        """Return the fields of the account's user."""
         account = self.accounts.account
         return {
             "id": account.user_id,
@@ -202,123 +214,143 @@ class EmulatorState:
         }
 
     def project_exists(self, project: str) -> bool:
-        """Whether there is a project of that number."""
-        row = self.store.bucket(PROJECTS).find(project)
+        """Return whether a project with this id exists and is not deleted."""
+        row = self.store.collection(PROJECTS).find(project)
         return row is not None and not row.deleted
 
     def insert(
         self,
-        collection: Collection,
-        address: str,
-        given: Mapping[str, Any],
+        collection: CollectionSpec,
+        path: str,
+        fields: Mapping[str, Any],
         project_id: int | None,
-    ) -> Row:
-        """Put a new object into a collection."""
-        shape = self.shapes.of(collection)
-        data = shape.new(self, given, project_id)
-        key = shape.key(data, self)
+    ) -> StoredObject:
+        """Create an object and store it.
+
+        Args:
+            collection: The description of the collection.
+            path: The concrete path of the collection.
+            fields: The fields that are given; the others are filled in.
+            project_id: The project of the object, if it has one.
+        """
+        schema = self.object_schemas.get(collection)
+        data = schema.create(self, fields, project_id)
+        key = schema.key_of(data, self)
         if key.isdigit():
+            # Ids that are given by a fixture must not be assigned again.
             template = collection.template
-            self.store.numbers[template] = max(self.store.numbers[template], int(key))
-        row = self.store.put(address, key, data)
-        row.deleted = collection.soft and data.get("deleted") is True
+            self.store.last_ids[template] = max(self.store.last_ids[template], int(key))
+        row = self.store.put(path, key, data)
+        row.deleted = collection.soft_delete and data.get("deleted") is True
         return row
 
 
 @dataclass(slots=True)
-class Call:
-    """One request, routed, allowed and read."""
+class ApiCall:
+    """One call of the private API: routed, authorized, and with a parsed body."""
 
-    world: EmulatorState
+    state: EmulatorState
     request: Request
     operation: Operation
-    plan: Plan
-    values: tuple[str, ...]
-    """What stands at each placeholder, `@current` and `@me` resolved."""
+    plan: OperationPlan
+    path_values: tuple[str, ...]
+    """The value of each path placeholder, with `@current` and `@me` resolved."""
     key: Key
-    form: Form
+    request_body: RequestBody
     body: Any = None
-    """The body with the types its schema gives."""
+    """The data of the request body, with form fields converted to the types of the schema."""
     project_id: int | None = None
     deprecated: bool = False
-    """Whether it came by the old root."""
+    """Whether the path begins with the deprecated `/api/environments/`."""
     fidelity: str = "stateful"
+    """The value of the fidelity header; see `FIDELITY_HEADER`."""
     parents: tuple[str, ...] = field(default=())
-    """The keys of the objects above, found by `locate`."""
+    """The keys of the parent objects in the path, set by `resolve_parents`."""
 
     @property
-    def collection(self) -> Collection:
-        """The collection the operation is about."""
+    def collection(self) -> CollectionSpec:
+        """The description of the collection that the operation is about.
+
+        Raises:
+            TypeError: The operation is not about a collection.
+        """
         if self.plan.collection is None:
-            raise TypeError(f"{self.operation.id} is about no collection")
+            raise TypeError(f"{self.operation.id} is not about a collection")
         return self.plan.collection
 
     @property
-    def shape(self) -> Shape:
-        """The shape of that collection's objects."""
-        return self.world.shapes.of(self.collection)
+    def object_schema(self) -> ObjectSchema:
+        """The schema of the collection's objects."""
+        return self.state.object_schemas.get(self.collection)
 
     @property
-    def answer_schema(self) -> Schema | None:
-        """The schema of what the operation answers with, or lists."""
-        return self.world.catalogue.item(self.operation)
+    def response_schema(self) -> Schema | None:
+        """The schema of the object that the operation returns, or of the items it lists."""
+        return self.state.catalogue.item_schema(self.operation)
 
-    def locate(self, upto: int | None = None) -> None:
-        """Find the objects above the one in question.
+    def resolve_parents(self, count: int | None = None) -> None:
+        """Find the parent objects in the path and set `parents`.
+
+        Args:
+            count: The number of placeholders that stand for parents; all by default.
 
         Raises:
-            Problem: 404, one of them does not exist.
+            ApiError: 404, one of them does not exist.
         """
         parents: list[str] = []
-        for step, value in zip(self.plan.steps[:upto], self.values, strict=False):
-            collection = self.world.plans.collections.get(step.template)
+        for placeholder, value in zip(
+            self.plan.placeholders[:count], self.path_values, strict=False
+        ):
+            collection = self.state.plans.collections.get(placeholder.template)
             if collection is None:
                 parents.append(value)
                 continue
-            bucket = self.world.store.bucket(fill(step.template, parents))
-            row = bucket.find(value, step.key_field)
+            path = fill_path(placeholder.template, parents)
+            row = self.state.store.collection(path).find(value, placeholder.key_field)
             if row is None:
                 raise not_found()
+            # The key of the object, not the value in the path: `@current` or a UUID in the path
+            # must lead to the collection that is stored under the key.
             parents.append(row.key)
         self.parents = tuple(parents)
 
     @property
-    def bucket(self) -> Bucket:
-        """The objects of the collection, below the parents of this call."""
-        return self.world.store.bucket(fill(self.collection.template, self.parents))
+    def objects(self) -> ObjectCollection:
+        """The stored objects of the collection, below the parents of this call."""
+        return self.state.store.collection(self.collection_path)
 
     @property
-    def address(self) -> str:
-        """The concrete path of that bucket."""
-        return fill(self.collection.template, self.parents)
+    def collection_path(self) -> str:
+        """The concrete path of the collection."""
+        return fill_path(self.collection.template, self.parents)
 
     @property
     def singleton_path(self) -> str:
-        """The concrete path of the call itself."""
-        return fill(self.plan.template, self.parents)
+        """The concrete path of the call itself, under which a singleton is stored."""
+        return fill_path(self.plan.template, self.parents)
 
-    def row(self) -> Row:
-        """The item the path names.
+    def get_object(self) -> StoredObject:
+        """Return the object that the last placeholder of the path names.
 
         Raises:
-            Problem: 404, it or something above it does not exist.
+            ApiError: 404, it or one of its parents does not exist.
         """
-        self.locate(len(self.plan.steps) - 1)
-        row = self.bucket.find(self.values[-1], self.plan.steps[-1].key_field)
+        self.resolve_parents(len(self.plan.placeholders) - 1)
+        row = self.objects.find(self.path_values[-1], self.plan.placeholders[-1].key_field)
         if row is None:
             raise not_found()
         return row
 
     def query(self, name: str) -> list[str]:
-        """The values of a query parameter, its array split as declared."""
-        values = self.request.values(name)
+        """Return the values of a query parameter; array parameters are split as declared."""
+        values = self.request.query_values(name)
         for parameter in self.operation.query_parameters:
             if parameter.name == name:
-                return split(parameter, values)
+                return split_array(parameter, values)
         return values
 
 
-def fill(template: str, keys: Iterable[str]) -> str:
-    """A concrete path: the placeholders of a template filled in order."""
+def fill_path(template: str, keys: Iterable[str]) -> str:
+    """Return a path template with its placeholders replaced by keys, in order."""
     first, *pieces = template.split("{}")
     return first + "".join(key + piece for key, piece in zip(keys, pieces, strict=False))

@@ -1,4 +1,4 @@
-"""Run blocking functions in worker threads that have always ended when the caller goes on."""
+"""Run blocking functions in worker threads that have ended when the caller continues."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ async def run_in_thread(
     interrupt: Callable[[], None] | None = None,
     shield: bool = False,
 ) -> T:
-    """Run a function in a worker thread. Neither return nor raise while it runs.
+    """Run a function in a worker thread, and neither return nor raise while it runs.
 
-    anyio waits for a thread in cancel scopes of its own. A native cancellation, such as
+    anyio waits for a thread only in its own cancel scopes. A native cancellation, such as
     `task.cancel()`, passes through it, and would let the caller close what the thread uses.
 
     Args:
-        function: What to run.
+        function: The function to run.
         interrupt: Makes a running `function` end early; called from the event loop's thread.
         shield: Run it to its end even if the caller is cancelled, before or meanwhile.
 
     Returns:
-        What the function returned.
+        The result of the function.
     """
     lock, ended = Lock(), Event()
     started = given_up = False
@@ -38,6 +38,7 @@ async def run_in_thread(
     def work() -> T:
         nonlocal started
         with lock:
+            # A cancelled caller has returned: the function must not start behind its back.
             if given_up:
                 raise RuntimeError("cancelled before it started")
             started = True
@@ -56,9 +57,10 @@ async def run_in_thread(
         if started and not ended.is_set():
             if interrupt is not None and not shield:
                 interrupt()
-            # This blocks the event loop, only after a cancellation and until the thread ends.
+            # This blocks the event loop, but only after a cancellation and until the thread ends.
             ended.wait()
         elif shield and not started:
+            # Cancelled while waiting for a free worker thread: keep the promise of `shield` here.
             function()
         raise
     return results[0]

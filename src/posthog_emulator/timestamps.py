@@ -1,36 +1,37 @@
-"""Moments as whole microseconds since 1970, and the texts they come from and go to."""
+"""Timestamps as integers: microseconds since 1970-01-01 UTC."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["iso", "micros", "moment", "parsed"]
+__all__ = ["format_micros", "from_micros", "parse_micros", "to_micros"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def micros(at: datetime) -> int:
-    """Microseconds since 1970; a moment without a zone is taken as UTC."""
+def to_micros(at: datetime) -> int:
+    """Return the microseconds since 1970 of a datetime. A naive one is taken as UTC."""
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
+    # In integers, because the float of `at.timestamp()` has microseconds only until 2255.
     since = at - _EPOCH
     return since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
 
 
-def moment(value: int) -> datetime:
-    """The moment so many microseconds after 1970, in UTC."""
+def from_micros(value: int) -> datetime:
+    """Return the UTC datetime of a number of microseconds since 1970."""
     return _EPOCH + value * _MICROSECOND
 
 
-def parsed(text: str) -> int | None:
-    """Microseconds of an ISO 8601 text; None when it is none."""
+def parse_micros(text: str) -> int | None:
+    """Return the microseconds since 1970 of an ISO 8601 text; None if it cannot be parsed."""
     try:
-        return micros(datetime.fromisoformat(text))
+        return to_micros(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return None
 
 
-def iso(value: int) -> str:
-    """ISO 8601 as the events API writes it: `2026-01-01T00:00:00.123456+00:00`."""
-    return moment(value).isoformat()
+def format_micros(value: int) -> str:
+    """Return ISO 8601 as the events API formats it: `2026-01-01T00:00:00.123456+00:00`."""
+    return from_micros(value).isoformat()

@@ -10,9 +10,9 @@ import httpx
 
 from asyncposthog.operation import Operation, Parameter
 from posthog_emulator import Emulator
-from posthog_emulator.objects.plans import Step
+from posthog_emulator.objects.plans import PathPlaceholder
 from posthog_emulator.schema.sampling import SampleGenerator, Style
-from posthog_emulator.state import EmulatorState, fill
+from posthog_emulator.state import EmulatorState, fill_path
 
 UUID = "018f0000-0000-7000-8000-0000000000ff"
 FORMATS = {"uuid": UUID, "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01"}
@@ -72,16 +72,16 @@ class Caller:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        checker = emulator.world.validators.checker
+        checker = emulator.state.validators.checker
         styles: tuple[Style, ...] = ("rich", "bare")
         self._synthesisers = {
-            style: SampleGenerator(emulator.world.catalogue, "request", style, checker)
+            style: SampleGenerator(emulator.state.catalogue, "request", style, checker)
             for style in styles
         }
 
     def request(self, operation: Operation, style: Style) -> httpx.Request:
         """A valid request: with every field, or with the required ones only."""
-        world, project = self._emulator.world, self._emulator.project_id
+        world, project = self._emulator.state, self._emulator.project_id
         if any(p.name == "group_key" and p.required for p in operation.query_parameters):
             self._emulator.add("groups", {"group_type_index": 1, "group_key": "1"})
         more: dict[str, Any] = {}
@@ -125,11 +125,11 @@ class Caller:
         return self._synthesisers[style].component(operation.body.schema)
 
     def _path(self, operation: Operation) -> str:
-        world = self._emulator.world
+        world = self._emulator.state
         declared = {parameter.name: parameter for parameter in operation.path_parameters}
         path, parents = operation.path, list[str]()
         segments = [s for s in operation.path.split("/") if s[:1] in ("{", "@")]
-        for segment, step in zip(segments, world.plans.of(operation).steps, strict=True):
+        for segment, step in zip(segments, world.plans.get(operation).placeholders, strict=True):
             state = STATES.get(operation.id, {})
             value, key = self._item(world, step, parents, declared.get(segment[1:-1]), state)
             parents.append(key)
@@ -140,7 +140,7 @@ class Caller:
     def _item(
         self,
         world: EmulatorState,
-        step: Step,
+        step: PathPlaceholder,
         parents: list[str],
         parameter: Parameter | None,
         state: dict[str, Any],
@@ -159,7 +159,7 @@ class Caller:
             value = _value(parameter) if parameter is not None else "1"
             return value, value
         given = {step.key_field: "thing"} if step.key_field else dict(state)
-        row = world.insert(collection, fill(step.template, parents), given, account.project_id)
+        row = world.insert(collection, fill_path(step.template, parents), given, account.project_id)
         return ("thing" if step.key_field else row.key), row.key
 
 

@@ -93,12 +93,12 @@ def test_collections_that_are_not_there(emulator: Emulator) -> None:
 
 
 def test_nothing_to_remember() -> None:
-    with pytest.raises(ValueError, match="keep"):
-        Emulator(keep=0)
+    with pytest.raises(ValueError, match="history_size"):
+        Emulator(history_size=0)
 
 
 async def test_the_latest_requests_are_remembered() -> None:
-    emulator = Emulator(keep=3)
+    emulator = Emulator(history_size=3)
     async with httpx.AsyncClient(transport=emulator.transport()) as http:
         for number in range(5):
             await http.get(f"http://emulator/{number}/")
@@ -106,7 +106,7 @@ async def test_the_latest_requests_are_remembered() -> None:
 
 
 def test_parents_that_are_not_named(emulator: Emulator) -> None:
-    with pytest.raises(ValueError, match="1 object above it"):
+    with pytest.raises(ValueError, match="needs 1 ids in `parents`, but got 0"):
         emulator.add("batch_exports.backfills")
-    with pytest.raises(ValueError, match="0 objects above it"):
+    with pytest.raises(ValueError, match="needs 0 ids in `parents`, but got 1"):
         emulator.add("cohorts", parents=[1])

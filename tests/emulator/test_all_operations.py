@@ -7,7 +7,7 @@ import pytest
 
 from asyncposthog import registry
 from asyncposthog.operation import Operation
-from posthog_emulator import FIDELITY, Emulator
+from posthog_emulator import FIDELITY_HEADER, Emulator
 from posthog_emulator.handler_table import METHOD_NOT_ALLOWED_DETAILS, OPERATION_HANDLERS
 from posthog_emulator.schema.sampling import Style
 from posthog_emulator.state import ORGANIZATIONS, PROJECTS, USERS
@@ -63,9 +63,9 @@ async def test_each_operation_answers_its_status_with_a_valid_body(
                 continue
             told = f"{operation.id}: {answer.status_code} {answer.text[:300]}"
             assert answer.status_code == operation.result.status, told
-            assert answer.headers[FIDELITY] in {"stateful", "schema"}
+            assert answer.headers[FIDELITY_HEADER] in {"stateful", "schema"}
             assert whole.requests[-1].operation == operation.id
-            assert whole.complaints == []
+            assert whole.warnings == []
             check_body(whole, operation, answer)
 
 
@@ -76,20 +76,20 @@ async def test_each_list_shows_valid_items(whole: Emulator) -> None:
     async with httpx.AsyncClient(transport=whole.transport()) as http:
         shown = 0
         for operation in OPERATIONS.values():
-            plan = whole.world.plans.of(operation)
+            plan = whole.state.plans.get(operation)
             if plan.kind != "list" or plan.collection is None:
                 continue
             whole.reset()
             request = caller.request(operation, "bare")
             address = request.url.path
             if plan.collection.template not in {PROJECTS, ORGANIZATIONS, USERS}:
-                known = whole.world.shapes.of(plan.collection).properties
+                known = whole.state.object_schemas.get(plan.collection).properties
                 given = {
                     p.name: 1 if p.type == "integer" else request.url.params[p.name]
                     for p in operation.query_parameters
                     if p.required and p.name in known and p.name != "id"
                 }
-                whole.world.insert(plan.collection, address, given, 1)
+                whole.state.insert(plan.collection, address, given, 1)
             answer = await http.send(request)
             assert answer.status_code == operation.result.status, operation.id
             check_body(whole, operation, answer)
@@ -110,21 +110,21 @@ def check_body(emulator: Emulator, operation: Operation, answer: httpx.Response)
         return
     body = answer.json()
     for one in body if result.array else [body]:
-        problem = emulator.world.validators.problem(result.schema, one, "response")
+        problem = emulator.state.validators.first_error(result.schema, one, "response")
         assert problem is None, f"{operation.id}: {problem.attr}: {problem}"
 
 
 def test_special_handlers_are_for_operations_there_are() -> None:
     assert OPERATION_HANDLERS.keys() <= OPERATIONS.keys()
-    plans = Emulator().world.plans
-    templates = {plans.of(operation).template for operation in OPERATIONS.values()}
+    plans = Emulator().state.plans
+    templates = {plans.get(operation).template for operation in OPERATIONS.values()}
     assert {template for _, template in METHOD_NOT_ALLOWED_DETAILS} <= templates
 
 
 def test_soft_deletion_is_where_the_registry_has_it() -> None:
     emulator = Emulator()
     for operation in OPERATIONS.values():
-        plan = emulator.world.plans.of(operation)
+        plan = emulator.state.plans.get(operation)
         if plan.kind in {"soft_delete", "restore"}:
             assert plan.collection is not None
-            assert plan.collection.soft, operation.id
+            assert plan.collection.soft_delete, operation.id

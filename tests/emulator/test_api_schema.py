@@ -26,8 +26,8 @@ PATHS = (
 
 def test_the_registry_is_understood_once() -> None:
     one, other = Emulator(), Emulator()
-    assert one.world.plans is other.world.plans is load_registry_schema().plans
-    assert one.world.store is not other.world.store
+    assert one.state.plans is other.state.plans is load_registry_schema().plans
+    assert one.state.store is not other.state.store
     assert gc.isenabled()
 
 

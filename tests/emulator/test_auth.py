@@ -164,4 +164,4 @@ async def test_no_request_is_remembered_with_its_key(tiny: Emulator, connect: Co
 
 async def test_a_key_is_not_shown_by_its_own_repr(tiny: Emulator) -> None:
     tiny.add_key("phx_hidden")
-    assert "phx_hidden" not in repr(tiny.world.accounts)
+    assert "phx_hidden" not in repr(tiny.state.accounts)

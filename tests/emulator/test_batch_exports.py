@@ -109,7 +109,7 @@ async def test_http_takes_events_alone(http: httpx.AsyncClient) -> None:
 
 async def test_changes(emulator: Emulator, http: httpx.AsyncClient) -> None:
     path = f"{PATH}{(await created(http))['id']}/"
-    emulator.travel(60)
+    emulator.advance(60)
     deep = {"destination": {"type": "AwsS3", "config": {"prefix": "other"}}, "name": "renamed"}
     changed = (await http.patch(path, json=deep)).json()
     assert changed["destination"]["config"]["prefix"] == "other"
@@ -135,18 +135,18 @@ async def test_runs_come_as_time_passes(emulator: Emulator, http: httpx.AsyncCli
     export = await created(http)
     path = f"{PATH}{export['id']}/"
     assert await items(http, f"{path}runs/") == []
-    emulator.world.events.append(1, [{"event": "a", "distinct_id": "x"} for _ in range(3)])
-    emulator.travel(timedelta(hours=1))
+    emulator.state.events.append(1, [{"event": "a", "distinct_id": "x"} for _ in range(3)])
+    emulator.advance(timedelta(hours=1))
     (run,) = await items(http, f"{path}runs/")
     assert (run["status"], run["records_completed"]) == ("Starting", None)
     assert run["data_interval_start"] == "2026-03-04T12:00:00Z"
-    emulator.travel(60)
+    emulator.advance(60)
     assert (await items(http, f"{path}runs/"))[0]["status"] == "Running"
-    emulator.travel(600)
+    emulator.advance(600)
     run = (await http.get(f"{path}runs/{run['id']}/")).json()
     assert (run["status"], run["records_completed"]) == ("Completed", 3)
     assert run["finished_at"] == "2026-03-04T13:10:00Z"
-    emulator.travel(timedelta(hours=2))
+    emulator.advance(timedelta(hours=2))
     runs = await items(http, f"{path}runs/")
     starts = [one["data_interval_start"][11:13] for one in runs]
     assert starts == ["14", "13", "12"]
@@ -157,7 +157,7 @@ async def test_runs_are_paged_and_of_the_last_week(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     path = f"{PATH}{(await created(http))['id']}/runs/"
-    emulator.travel(timedelta(days=9))
+    emulator.advance(timedelta(days=9))
     first = (await http.get(path)).json()
     assert (len(first["results"]), first["previous"]) == (100, None)
     seen, page = first["results"], first
@@ -185,12 +185,12 @@ async def test_pausing(emulator: Emulator, http: httpx.AsyncClient) -> None:
     path = f"{PATH}{(await created(http))['id']}/"
     answer = await http.post(f"{path}pause/")
     assert (answer.status_code, answer.json()) == (200, {"paused": True})
-    emulator.travel(timedelta(hours=3))
+    emulator.advance(timedelta(hours=3))
     assert await items(http, f"{path}runs/") == []
     assert (await http.get(path)).json()["last_paused_at"] == "2026-03-04T12:00:00Z"
     answer = await http.post(f"{path}unpause/", json={"backfill": True})
     assert answer.json() == {"paused": False}
-    emulator.travel(timedelta(hours=1))
+    emulator.advance(timedelta(hours=1))
     runs = await items(http, f"{path}runs/")
     assert len(runs) == 4
     assert sum(run["backfill"] is not None for run in runs) == 3, "what was missed"
@@ -199,13 +199,13 @@ async def test_pausing(emulator: Emulator, http: httpx.AsyncClient) -> None:
 async def test_a_failed_run_is_run_again(emulator: Emulator, http: httpx.AsyncClient) -> None:
     path = f"{PATH}{(await created(http))['id']}/runs/"
     emulator.settings.export_error = "Access denied"
-    emulator.travel(timedelta(hours=1, minutes=1))
+    emulator.advance(timedelta(hours=1, minutes=1))
     (run,) = await items(http, path)
     assert (run["status"], run["latest_error"]) == ("Failed", "Access denied")
     emulator.settings.export_error = None
     answer = await http.post(f"{path}{run['id']}/retry/")
     assert (answer.status_code, set(answer.json())) == (201, {"backfill_id"})
-    emulator.travel(60)
+    emulator.advance(60)
     again = (await items(http, path))[0]
     assert (again["status"], again["backfill"]) == ("Completed", answer.json()["backfill_id"])
     assert again["data_interval_start"] == run["data_interval_start"]
@@ -216,11 +216,11 @@ async def test_a_failed_run_is_run_again(emulator: Emulator, http: httpx.AsyncCl
 async def test_a_run_is_cancelled(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.settings.export_seconds = 600
     path = f"{PATH}{(await created(http))['id']}/runs/"
-    emulator.travel(timedelta(hours=1, minutes=1))
+    emulator.advance(timedelta(hours=1, minutes=1))
     (run,) = await items(http, path)
     answer = await http.post(f"{path}{run['id']}/cancel/")
     assert (answer.status_code, answer.json()) == (200, {"cancelled": True})
-    emulator.travel(3000)
+    emulator.advance(3000)
     assert (await items(http, path))[0]["status"] == "Cancelled"
 
 
@@ -230,18 +230,18 @@ async def test_a_backfill(emulator: Emulator, http: httpx.AsyncClient) -> None:
         {"event": "a", "distinct_id": "x", "timestamp": NOON - timedelta(days=20, minutes=5 * n)}
         for n in range(24)
     ]
-    emulator.world.events.append(1, old)
+    emulator.state.events.append(1, old)
     path = f"{PATH}{(await created(http))['id']}/"
     span = {"start_at": "2026-02-12T10:00:00Z", "end_at": "2026-02-12T12:00:00+00:00"}
     answer = await http.post(f"{path}backfills/", json=span)
     assert (answer.status_code, set(answer.json())) == (201, {"backfill_id"})
     one = f"{path}backfills/{answer.json()['backfill_id']}/"
     assert (await http.get(one)).json()["status"] == "Starting"
-    emulator.travel(10)
+    emulator.advance(10)
     state = (await http.get(one)).json()
     assert state["status"] == "Running"
     assert state["progress"] == {"total_runs": 2, "finished_runs": 1, "progress": 0.5}
-    emulator.travel(10)
+    emulator.advance(10)
     state = (await http.get(one)).json()
     assert (state["status"], state["progress"]["progress"]) == ("Completed", 1.0)
     assert state["finished_at"] == "2026-03-04T12:00:20Z"

@@ -30,7 +30,7 @@ def emulator() -> Emulator:
 
 
 def names(emulator: Emulator) -> list[str]:
-    return [event["event"] for event in emulator.captured()]
+    return [event["event"] for event in emulator.captured_events()]
 
 
 async def refused(http: httpx.AsyncClient, body: Any, path: str = "/e/") -> tuple[int, str]:
@@ -164,7 +164,7 @@ async def test_an_event_has_to_fit_into_a_message(http: httpx.AsyncClient) -> No
 async def test_what_vanishes_is_accepted_all_the_same(
     http: httpx.AsyncClient, emulator: Emulator, limited: set[str]
 ) -> None:
-    emulator.settings.quota_limited = limited
+    emulator.settings.exhausted_quotas = limited
     token = TOKEN if limited else "phc_of_nobody"
     answer = await http.post("/batch/", json={"api_key": token, "batch": [ONE]})
     assert (answer.status_code, answer.json()) == (200, {"status": "Ok"})
@@ -172,7 +172,7 @@ async def test_what_vanishes_is_accepted_all_the_same(
 
 
 async def test_quotas_of_a_kind_of_event(http: httpx.AsyncClient, emulator: Emulator) -> None:
-    emulator.settings.quota_limited = {"exceptions", "llm_events"}
+    emulator.settings.exhausted_quotas = {"exceptions", "llm_events"}
     sent = ("$exception", "$ai_generation", "survey sent", "x")
     batch = [{"event": name, "distinct_id": "a"} for name in sent]
     await http.post("/batch/", json={"api_key": TOKEN, "batch": batch})
@@ -184,7 +184,7 @@ async def test_each_project_has_its_token(http: httpx.AsyncClient, emulator: Emu
     await http.post("/e/", json={**ONE, "api_key": "phc_emulator_2", "event": "theirs"})
     await http.post("/e/", json={**ONE, "api_key": None, "properties": {"token": TOKEN}})
     assert names(emulator) == ["x"]
-    assert [event["event"] for event in emulator.captured(project_id=2)] == ["theirs"]
+    assert [event["event"] for event in emulator.captured_events(project_id=2)] == ["theirs"]
 
 
 async def test_what_is_made_of_an_event(http: httpx.AsyncClient, emulator: Emulator) -> None:
@@ -192,7 +192,7 @@ async def test_what_is_made_of_an_event(http: httpx.AsyncClient, emulator: Emula
     properties = {"$set": {"a": 1}, "n": 1.5, "distinct_id": "elsewhere"}
     sent = {**ONE, "uuid": uuid, "properties": properties, "$set": {"b": 2}, "$set_once": {"c": 3}}
     await http.post("/e/", json=sent)
-    (event,) = emulator.captured("x", "ada")
+    (event,) = emulator.captured_events("x", "ada")
     assert event["uuid"] == uuid.lower()
     assert event["timestamp"] == AT
     assert event["properties"] == {
@@ -214,7 +214,7 @@ async def test_distinct_ids_become_short_texts(
     del (other := dict(ONE))["distinct_id"]
     await http.post("/e/", json={**other, "properties": {"distinct_id": distinct_id}})
     await http.post("/e/", json={**other, "$distinct_id": distinct_id})
-    assert [event["distinct_id"] for event in emulator.captured()] == [kept] * 3
+    assert [event["distinct_id"] for event in emulator.captured_events()] == [kept] * 3
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ async def test_times(
     http: httpx.AsyncClient, emulator: Emulator, fields: dict[str, Any], expected: datetime
 ) -> None:
     await http.post("/e/", json={**ONE, **fields})
-    assert emulator.captured()[0]["timestamp"] == expected
+    assert emulator.captured_events()[0]["timestamp"] == expected
 
 
 async def test_a_clock_that_is_wrong_is_put_right(
@@ -244,14 +244,16 @@ async def test_a_clock_that_is_wrong_is_put_right(
     await http.post("/batch/", json=sent)
     milliseconds = int(datetime(2030, 1, 1, 0, 0, 10, tzinfo=UTC).timestamp() * 1000)
     await http.post("/e/", json=event, params={"_": milliseconds})
-    assert [one["timestamp"] for one in emulator.captured()] == [AT - timedelta(seconds=10)] * 2
+    assert [one["timestamp"] for one in emulator.captured_events()] == [
+        AT - timedelta(seconds=10)
+    ] * 2
     early = {**event, "timestamp": "2026-05-01T00:00:00Z", "properties": {"$ignore_sent_at": True}}
     await http.post("/batch/", json={**sent, "batch": [early]})
-    assert emulator.captured()[-1]["timestamp"] == AT - timedelta(hours=12)
+    assert emulator.captured_events()[-1]["timestamp"] == AT - timedelta(hours=12)
 
 
 async def test_only_the_latest_are_remembered(connect: Any) -> None:
-    emulator = Emulator(keep=3)
+    emulator = Emulator(history_size=3)
     async with connect(emulator) as http:
         batch = [{"event": f"e{n}", "distinct_id": "a"} for n in range(5)]
         await http.post("/batch/", json={"api_key": TOKEN, "batch": batch})
@@ -268,7 +270,7 @@ async def test_recordings_are_taken_and_not_kept(
     answer = await http.post("/s/", content=gzip.compress(json.dumps([sent]).encode()))
     assert (answer.status_code, answer.json()) == (200, {"status": "Ok"})
     assert (await http.post("/s/?beacon=1", json=sent)).status_code == 204
-    emulator.settings.quota_limited = {"recordings"}
+    emulator.settings.exhausted_quotas = {"recordings"}
     limited = {"status": "Ok", "quota_limited": ["recordings"]}
     assert (await http.post("/s/", json=sent)).json() == limited
     assert await refused(http, {**sent, "api_key": ""}, "/s/") == (
@@ -281,10 +283,10 @@ async def test_recordings_are_taken_and_not_kept(
 
 def test_each_path_is_known_where_it_is_loaded_from() -> None:
     later = {path for routes in (legacy.ROUTES, v1.ROUTES) for path in routes}
-    assert all(extra_routes.find(f"{path}/") is not None for path in later)
+    assert all(extra_routes.find_handler(f"{path}/") is not None for path in later)
     assert all(
-        extra_routes.find(path) is routes[path]
+        extra_routes.find_handler(path) is routes[path]
         for routes in (legacy.ROUTES, v1.ROUTES)
         for path in routes
     )
-    assert extra_routes.find("/capture/more/") is None
+    assert extra_routes.find_handler("/capture/more/") is None

@@ -55,7 +55,7 @@ async def test_an_event_is_taken_in(http: httpx.AsyncClient, emulator: Emulator)
     answer = await send(http, {**EVENT, **more})
     assert answer.status_code == 200
     assert answer.json() == {"results": {UUID: {"result": "ok"}}}
-    (event,) = emulator.captured("x")
+    (event,) = emulator.captured_events("x")
     assert event["timestamp"] == AT - timedelta(hours=1)
     assert event["properties"] == {
         "a": 1,
@@ -89,14 +89,14 @@ async def test_an_event_is_taken_in(http: httpx.AsyncClient, emulator: Emulator)
 async def test_one_bad_event_does_not_spoil_the_others(
     http: httpx.AsyncClient, emulator: Emulator, fields: dict[str, Any], details: str
 ) -> None:
-    emulator.settings.quota_limited = {"exceptions"}
+    emulator.settings.exhausted_quotas = {"exceptions"}
     answer = await send(http, {**EVENT, **fields}, {**EVENT, "uuid": OTHER})
     assert answer.status_code == 200
     assert answer.json()["results"] == {
         UUID: {"result": "drop", "details": details},
         OTHER: {"result": "ok"},
     }
-    assert [event["uuid"] for event in emulator.captured()] == [OTHER]
+    assert [event["uuid"] for event in emulator.captured_events()] == [OTHER]
 
 
 async def test_nobody_is_warned_of(http: httpx.AsyncClient, emulator: Emulator) -> None:
@@ -105,14 +105,14 @@ async def test_nobody_is_warned_of(http: httpx.AsyncClient, emulator: Emulator) 
         "result": "warning",
         "details": "person_processing_disabled",
     }
-    assert (len(emulator.captured()), emulator.items("persons")) == (1, [])
+    assert (len(emulator.captured_events()), emulator.items("persons")) == (1, [])
 
 
 @pytest.mark.parametrize("flag", [False, "false", 0])
 async def test_options(http: httpx.AsyncClient, emulator: Emulator, flag: Any) -> None:
     options = {"process_person_profile": flag, "product_tour_id": "t", "cookieless_mode": True}
     await send(http, {**EVENT, "options": options})
-    (event,) = emulator.captured()
+    (event,) = emulator.captured_events()
     assert event["properties"]["$process_person_profile"] is False
     assert event["properties"]["$cookieless_mode"] is True
     assert emulator.items("persons") == []
@@ -126,7 +126,7 @@ async def test_clocks(http: httpx.AsyncClient, emulator: Emulator) -> None:
     plain = {"disable_skew_correction": True}
     third = {**EVENT, "uuid": HEADERS["PostHog-Request-Id"], "options": plain}
     await send(http, third, headers=wrong)
-    assert [one["timestamp"] for one in emulator.captured()] == [
+    assert [one["timestamp"] for one in emulator.captured_events()] == [
         AT - timedelta(minutes=1),
         AT,
         AT - timedelta(hours=1),
@@ -186,7 +186,7 @@ async def test_every_event_needs_a_uuid_of_its_own(
     http: httpx.AsyncClient, emulator: Emulator, uuids: tuple[Any, ...], tag: str
 ) -> None:
     answer = await send(http, *({**EVENT, "uuid": uuid} for uuid in uuids))
-    assert (told(answer), emulator.captured()) == ((400, tag), [])
+    assert (told(answer), emulator.captured_events()) == ((400, tag), [])
 
 
 @pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
@@ -196,31 +196,31 @@ async def test_packings(
     body = json.dumps({"created_at": "2026-05-01T12:00:00Z", "batch": [EVENT]}).encode()
     headers = {**HEADERS, "Content-Encoding": packing}
     assert (await http.post(PATH, content=pack(body), headers=headers)).status_code == 200
-    assert len(emulator.captured()) == 1
+    assert len(emulator.captured_events()) == 1
     bomb = pack(b" " * (20 * 1024 * 1024 + 1))
     assert told(await http.post(PATH, content=bomb, headers=headers)) == (413, "payload_too_large")
 
 
 async def test_quota_and_unknown_tokens(http: httpx.AsyncClient, emulator: Emulator) -> None:
-    emulator.settings.quota_limited = {"events"}
+    emulator.settings.exhausted_quotas = {"events"}
     answer = await send(http, EVENT)
     assert told(answer) == (429, "billing_limit_exceeded")
     assert answer.headers["retry-after"] == "1"
-    emulator.settings.quota_limited = ()
+    emulator.settings.exhausted_quotas = ()
     answer = await send(http, EVENT, headers={"Authorization": "Bearer phc_of_nobody"})
     assert answer.json()["results"] == {UUID: {"result": "ok"}}
-    assert emulator.captured() == []
+    assert emulator.captured_events() == []
 
 
 async def test_events_that_could_not_be_kept(http: httpx.AsyncClient, emulator: Emulator) -> None:
-    emulator.settings.losing = 1
+    emulator.settings.capture_retries = 1
     answer = await send(http, {**EVENT, "uuid": OTHER}, EVENT)
     assert answer.json()["results"] == {
         OTHER: {"result": "retry", "details": "not_persisted"},
         UUID: {"result": "ok"},
     }
     assert answer.headers["retry-after"] == "1"
-    assert [event["uuid"] for event in emulator.captured()] == [UUID]
+    assert [event["uuid"] for event in emulator.captured_events()] == [UUID]
     again = await send(http, {**EVENT, "uuid": OTHER})
     assert again.json()["results"] == {OTHER: {"result": "ok"}}
     assert "retry-after" not in again.headers

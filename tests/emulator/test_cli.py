@@ -60,14 +60,14 @@ async def test_it_serves_until_it_is_told_to_end_and_keeps_what_there_is(
         assert await process.wait() == 0
     with Emulator(path=box, project_id=7) as emulator:
         assert "mine" in [cohort["name"] for cohort in emulator.items("cohorts")]
-        assert emulator.world.events.read("SELECT count(*) FROM events") == [(1000,)]
+        assert emulator.state.events.read("SELECT count(*) FROM events") == [(1000,)]
     # What has been filled is not filled again.
     async with running(*options) as (process, http):
         assert "mine" in (await http.get("cohorts/")).text
         process.send_signal(how)
         assert await process.wait() == 0
     with Emulator(path=box, project_id=7) as emulator:
-        assert emulator.world.events.read("SELECT count(*) FROM events") == [(1000,)]
+        assert emulator.state.events.read("SELECT count(*) FROM events") == [(1000,)]
 
 
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,20 +79,20 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == (
         "",
-        f"the emulator cannot listen on 127.0.0.1:{port}: Address already in use; "
-        "choose another port, or 0 for any free one\n",
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another port, or 0 for any free port\n",
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--port=70000"], "--port: a port is a whole number from 0 to 65535, not '70000'"),
-        (["--port=-1"], "--port: a port is a whole number from 0"),
+        (["--port=70000"], "--port: the port must be an integer from 0 to 65535, not '70000'"),
+        (["--port=-1"], "--port: the port must be an integer from 0"),
         (["--port=many"], "not 'many'"),
-        (["--project-id=0"], "--project-id: the number of a project is a whole number of at least"),
+        (["--project-id=0"], "--project-id: the project id must be an integer of at least"),
         (["--seed", "apple"], "'apple' (choose from"),
-        (["--seed", "demo", "--events", "0"], "--events: a number of events is a whole number"),
+        (["--seed", "demo", "--events", "0"], "--events: the number of events must be an integer"),
         (["--seed", "demo", "--events", "many"], "--events"),
         (["--sing"], "--sing"),
     ],
@@ -113,7 +113,7 @@ def test_events_need_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_seed_there_is_not() -> None:
-    with pytest.raises(ValueError, match="no seed 'apple'; there are: demo"):
+    with pytest.raises(ValueError, match="no seed 'apple'; use one of: demo"):
         run(0, seed="apple")
 
 
@@ -128,7 +128,7 @@ def test_a_folder_that_holds_something_else(
 ) -> None:
     (tmp_path / "state.json").write_text("mine", encoding="utf-8")
     assert main(["--port", "0", "--data", str(tmp_path)]) == 1
-    assert "move it away to start afresh" in capsys.readouterr().err
+    assert "move it away to start with an empty state" in capsys.readouterr().err
 
 
 def test_its_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,9 +26,9 @@ async def test_objects_are_made_at_the_emulators_time(
 ) -> None:
     assert tiny.freeze(START) == START
     assert await made(tiny_http) == "2026-03-01T12:00:00Z"
-    assert tiny.travel(90) == START + timedelta(seconds=90)
+    assert tiny.advance(90) == START + timedelta(seconds=90)
     assert await made(tiny_http) == "2026-03-01T12:01:30Z"
-    tiny.travel(timedelta(days=-1))
+    tiny.advance(timedelta(days=-1))
     assert await made(tiny_http) == "2026-02-28T12:01:30Z"
     assert tiny.now == datetime(2026, 2, 28, 12, 1, 30, tzinfo=UTC)
 
@@ -37,13 +37,13 @@ def test_a_clock_that_goes(tiny: Emulator) -> None:
     moments = iter(range(100))
     tiny.settings.clock = lambda: START + timedelta(seconds=next(moments))
     assert (tiny.now, tiny.now) == (START, START + timedelta(seconds=1))
-    tiny.travel(3600)
+    tiny.advance(3600)
     assert tiny.now.hour == 13
     stopped = tiny.freeze()
     assert tiny.now == tiny.now == stopped
-    tiny.thaw()
+    tiny.unfreeze()
     assert stopped <= tiny.now < tiny.now < stopped + timedelta(seconds=10)
-    tiny.thaw()
+    tiny.unfreeze()
     tiny.reset()
     assert tiny.now.hour == 12
 
@@ -76,7 +76,7 @@ async def test_limits_follow() -> None:
 
         seen = [await status() for _ in range(500)]
         assert 429 in seen
-        emulator.travel(61)
+        emulator.advance(61)
         assert await status() == 200
         while await status() == 200:
             pass
@@ -94,7 +94,7 @@ async def test_a_stopped_clock_does_not_stop_a_query_that_waits_for_a_slot() -> 
     emulator = Emulator(rate_limits=True, sleep=sleep)
     emulator.freeze(START)
     for number in range(3):
-        assert emulator.slots.take(1, str(number))
+        assert emulator.query_slots.try_acquire(1, str(number))
     key = {"Authorization": f"Bearer {emulator.key}"}
     async with httpx.AsyncClient(
         transport=emulator.transport(), base_url="http://emulator", headers=key

@@ -59,7 +59,7 @@ def time() -> VirtualTime:
 
 
 def happen(emulator: Emulator, *events: tuple[str, str, str], **properties: Any) -> None:
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [
             {"event": event, "distinct_id": person, "timestamp": f"2026-01-{day}T00:00:00Z",
@@ -139,7 +139,7 @@ async def test_members_are_those_of_the_last_calculation(
     assert await client.members(made["id"]) == ["bob", "eve"]
     happen(emulator, ("zoe", "paid", "09"))
     assert await client.members(made["id"]) == ["bob", "eve"]
-    emulator.settle()
+    emulator.apply_pending_changes()
     assert await client.members(made["id"]) == ["bob", "eve", "zoe"]
     time.now += 7 * DAY
     assert await client.members(made["id"]) == []

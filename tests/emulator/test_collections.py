@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posthog_emulator import FIDELITY, Emulator
+from posthog_emulator import FIDELITY_HEADER, Emulator
 
 from . import widget_api
 
@@ -57,14 +57,14 @@ async def test_an_unknown_field_is_overlooked_but_noted(
 ) -> None:
     widget = await made(tiny_http, colour="red")
     assert "colour" not in widget
-    assert tiny.complaints == ["widgets.create: unknown body field 'colour'"]
+    assert tiny.warnings == ["widgets.create: unknown body field 'colour'"]
 
 
 async def test_get_answers_what_create_answered(tiny_http: httpx.AsyncClient) -> None:
     widget = await made(tiny_http, size=4)
     answer = await tiny_http.get(f"{WIDGETS}{widget['id']}/")
     assert answer.json() == widget
-    assert answer.headers[FIDELITY] == "stateful"
+    assert answer.headers[FIDELITY_HEADER] == "stateful"
 
 
 async def test_an_update_merges_at_the_top_level(tiny_http: httpx.AsyncClient) -> None:
@@ -185,12 +185,12 @@ async def test_actions_answer_a_body_made_from_the_schema(
     one = tiny.add("widgets")["id"]
     polished = await tiny_http.post(f"{WIDGETS}{one}/polish/")
     assert polished.status_code == 200
-    assert polished.headers[FIDELITY] == "schema"
-    assert tiny.world.validators.problem("Part", polished.json(), "response") is None
+    assert polished.headers[FIDELITY_HEADER] == "schema"
+    assert tiny.state.validators.first_error("Part", polished.json(), "response") is None
     assert (await tiny_http.post(f"{WIDGETS}99/polish/")).status_code == 404
 
     stats = await tiny_http.get(f"{WIDGETS}stats/")
-    assert (stats.json(), stats.headers[FIDELITY]) == ({}, "schema")
+    assert (stats.json(), stats.headers[FIDELITY_HEADER]) == ({}, "schema")
     label = await tiny_http.get(f"{WIDGETS}{one}/label/")
     assert label.headers["content-type"] == "text/csv"
 
@@ -341,7 +341,7 @@ async def test_filters_that_are_not_named_as_fields(
     answer = await http.get(path, params=asked)
     assert answer.status_code == 200, answer.text
     assert [item["id"] for item in answer.json()["results"]] == [wanted["id"]]
-    assert (len(everything), answer.headers[FIDELITY]) == (2, "stateful")
+    assert (len(everything), answer.headers[FIDELITY_HEADER]) == (2, "stateful")
 
 
 async def test_a_filter_nobody_knows(emulator: Emulator, http: httpx.AsyncClient) -> None:
@@ -354,7 +354,7 @@ async def test_a_filter_nobody_knows(emulator: Emulator, http: httpx.AsyncClient
     assert "strict=False" in refused.json()["detail"]
     emulator.settings.strict = False
     overlooked = await http.get(path)
-    assert (overlooked.json()["count"], overlooked.headers[FIDELITY]) == (2, "schema")
+    assert (overlooked.json()["count"], overlooked.headers[FIDELITY_HEADER]) == (2, "schema")
 
 
 async def test_filters_that_cannot_be_read(emulator: Emulator, http: httpx.AsyncClient) -> None:

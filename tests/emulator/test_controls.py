@@ -42,47 +42,47 @@ async def test_what_there_is(controls: Controls) -> None:
     told = await controls.ask("")
     assert told["project_id"] == 1
     assert told["personal_api_key"] == "phx_emulator"
-    assert told["post"]["/_emulator/fail"]["status"] == "integer!"
+    assert told["post"]["/_emulator/faults/fail"]["status"] == "integer!"
     assert "/_emulator/requests" in told["get"]
 
 
 async def test_failures(controls: Controls, tiny_http: httpx.AsyncClient) -> None:
-    assert await controls.tell("fail", status=429, retry_after=2, times=2, path="*/widgets/") == {
-        "ok": True
-    }
+    assert await controls.tell(
+        "faults/fail", status=429, retry_after=2, times=2, path="*/widgets/"
+    ) == {"ok": True}
     answers = [await tiny_http.get(WIDGETS) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert answers[0].headers["retry-after"] == "2"
-    await controls.tell("fail", status=503, times=None)
+    await controls.tell("faults/fail", status=503, times=None)
     assert [(await tiny_http.get(WIDGETS)).status_code for _ in range(2)] == [503, 503]
-    await controls.tell("behave")
-    await controls.tell("bursts", size=1, every=2)
+    await controls.tell("faults/clear")
+    await controls.tell("faults/error_bursts", size=1, every=2)
     assert [(await tiny_http.get(WIDGETS)).status_code for _ in range(2)] == [200, 429]
     await controls.tell("reset")
-    await controls.tell("error_rates", rates={"500": 1.0})
+    await controls.tell("faults/error_rates", rates={"500": 1.0})
     assert (await tiny_http.get(WIDGETS)).status_code == 500
 
 
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("drift", {"kinds": ["extra"], "rate": 1}),
-        ("drift", {}),
-        ("links", {"kinds": ["http"]}),
-        ("pages", {"kinds": ["shuffle"], "seed": 3}),
-        ("garble", {"times": 2}),
-        ("html", {"status": 200}),
-        ("drop", {"reset": True}),
-        ("truncate", {"cut": True}),
-        ("latency", {"seconds": "uniform 0 0.001"}),
-        ("latency", {"seconds": 0, "path": None}),
-        ("misbehave", {"rate": 0.5, "kinds": ["500"]}),
-        ("misbehave", {}),
-        ("settle", {}),
+        ("faults/mutate_fields", {"kinds": ["extra"], "rate": 1}),
+        ("faults/mutate_fields", {}),
+        ("faults/mutate_links", {"kinds": ["http"]}),
+        ("faults/mutate_pages", {"kinds": ["shuffle"], "seed": 3}),
+        ("faults/corrupt_json", {"times": 2}),
+        ("faults/html_error", {"status": 200}),
+        ("faults/drop", {"reset": True}),
+        ("faults/truncate", {"cut": True}),
+        ("faults/latency", {"seconds": "uniform 0 0.001"}),
+        ("faults/latency", {"seconds": 0, "path": None}),
+        ("faults/randomize", {"rate": 0.5, "kinds": ["500"]}),
+        ("faults/randomize", {}),
+        ("apply_pending_changes", {}),
         ("save", {}),
-        ("thaw", {}),
-        ("project", {"project_id": 2}),
-        ("key", {"value": "phx_more", "scopes": ["widget:read"], "projects": [1]}),
+        ("unfreeze", {}),
+        ("add_project", {"project_id": 2}),
+        ("add_key", {"value": "phx_more", "scopes": ["widget:read"], "projects": [1]}),
     ],
     ids=str,
 )
@@ -114,22 +114,28 @@ async def test_requests(controls: Controls, tiny_http: httpx.AsyncClient) -> Non
     assert found[0]["seconds"] > 0
     assert (await controls.ask("requests", status="400"))["count"] == 1
     assert (await controls.ask("requests", operation="widgets.*", path="*/widgets/"))["count"] == 2
-    assert (await controls.ask("complaints"))["count"] == 1
+    assert (await controls.ask("warnings"))["count"] == 1
     assert (await controls.http.delete("/_emulator/requests")).json() == {"ok": True}
-    assert (await controls.http.delete("/_emulator/complaints")).json() == {"ok": True}
-    assert (await controls.ask("requests"))["count"] == (await controls.ask("complaints"))["count"]
+    assert (await controls.http.delete("/_emulator/warnings")).json() == {"ok": True}
+    assert (await controls.ask("requests"))["count"] == (await controls.ask("warnings"))["count"]
 
 
 async def test_time(controls: Controls, tiny: Emulator) -> None:
     frozen = await controls.tell("freeze", at="2026-03-01T12:00:00Z")
     assert frozen == {"now": "2026-03-01T12:00:00+00:00"}
-    assert await controls.tell("travel", seconds=60) == {"now": "2026-03-01T12:01:00+00:00"}
+    assert await controls.tell("advance", seconds=60) == {"now": "2026-03-01T12:01:00+00:00"}
     assert tiny.now.minute == 1
 
 
 async def test_settings(controls: Controls, tiny: Emulator) -> None:
-    told = await controls.tell("settings", rate_limits=True, next_host="http://a", person_lag=3)
-    assert (told["rate_limits"], told["strict"], tiny.settings.person_lag) == (True, True, 3)
+    told = await controls.tell(
+        "settings", rate_limits=True, next_host="http://a", stale_person_reads=3
+    )
+    assert (told["rate_limits"], told["strict"], tiny.settings.stale_person_reads) == (
+        True,
+        True,
+        3,
+    )
     assert (await controls.tell("settings", next_host=None))["next_host"] is None
 
 
@@ -137,14 +143,14 @@ async def test_captured_events(controls: Controls) -> None:
     event = {"event": "signed up", "distinct_id": "ada", "properties": {"plan": "pro"}}
     sent = await controls.http.post("/i/v0/e/", json={"api_key": "phc_emulator", **event})
     assert sent.status_code == 200
-    (found,) = (await controls.ask("captured", event="signed up"))["results"]
+    (found,) = (await controls.ask("captured_events", event="signed up"))["results"]
     assert found["properties"]["plan"] == "pro"
-    assert (await controls.ask("captured", event="other"))["count"] == 0
+    assert (await controls.ask("captured_events", event="other"))["count"] == 0
 
 
 async def test_flags(emulator: Emulator) -> None:
     controls = Controls(client(emulator, key=None))
-    flag = await controls.tell("flag", key="nav", variant="b", payload={"x": 1})
+    flag = await controls.tell("set_flag", key="nav", variant="b", payload={"x": 1})
     assert flag["key"] == "nav"
     asked = {"api_key": "phc_emulator", "distinct_id": "ada"}
     flags = (await controls.http.post("/flags/?v=2", json=asked)).json()["flags"]
@@ -154,21 +160,21 @@ async def test_flags(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("name", "fields", "attr", "said"),
     [
-        ("fail", {}, "status", "required"),
-        ("fail", {"status": "503"}, "status", "must be: integer"),
-        ("fail", {"status": True}, "status", "must be: integer"),
-        ("fail", {"status": 500, "often": 1}, "often", "no such field"),
-        ("fail", {"status": 500, "times": 0}, None, "times must be at least 1"),
-        ("drift", {"kinds": ["extinct"]}, None, "kinds are some of"),
-        ("drift", {"kinds": "extra"}, "kinds", "must be: strings"),
-        ("error_rates", {"rates": {"often": 1}}, None, "invalid literal"),
-        ("error_rates", {"rates": {"500": "x"}}, "rates", "must be: object of numbers"),
-        ("latency", {"seconds": "long"}, None, "a latency is"),
+        ("faults/fail", {}, "status", "required"),
+        ("faults/fail", {"status": "503"}, "status", "must be: integer"),
+        ("faults/fail", {"status": True}, "status", "must be: integer"),
+        ("faults/fail", {"status": 500, "often": 1}, "often", "no such field"),
+        ("faults/fail", {"status": 500, "times": 0}, None, "times must be at least 1"),
+        ("faults/mutate_fields", {"kinds": ["extinct"]}, None, "kinds are some of"),
+        ("faults/mutate_fields", {"kinds": "extra"}, "kinds", "must be: strings"),
+        ("faults/error_rates", {"rates": {"often": 1}}, None, "invalid literal"),
+        ("faults/error_rates", {"rates": {"500": "x"}}, "rates", "must be: object of numbers"),
+        ("faults/latency", {"seconds": "long"}, None, "a latency is"),
         ("freeze", {"at": "noon"}, None, "noon"),
         ("add", {"resource": "gadgets"}, None, "no collection 'gadgets'"),
         ("seed", {"resource": "widgets", "count": -1}, None, "must not be negative"),
         ("settings", {"query_plan": "golden"}, None, "query_plan must be"),
-        ("travel", {"seconds": "1"}, "seconds", "must be: number"),
+        ("advance", {"seconds": "1"}, "seconds", "must be: number"),
     ],
     ids=str,
 )
@@ -185,11 +191,11 @@ async def test_what_is_not_understood(
     ("method", "path", "content", "status"),
     [
         ("POST", "/_emulator/explode", "{}", 404),
-        ("GET", "/_emulator/fail", "", 405),
+        ("GET", "/_emulator/faults/fail", "", 405),
         ("POST", "/_emulator/requests", "{}", 405),
         ("DELETE", "/_emulator/items", "", 405),
-        ("POST", "/_emulator/fail", "{", 400),
-        ("POST", "/_emulator/fail", "[]", 400),
+        ("POST", "/_emulator/faults/fail", "{", 400),
+        ("POST", "/_emulator/faults/fail", "[]", 400),
         ("GET", "/_emulator/items", "", 400),
         ("GET", "/_emulator/items?resource=gadgets", "", 400),
         ("GET", "/_emulator/requests?status=bad", "", 400),
@@ -205,8 +211,8 @@ async def test_other_mistakes(
 
 
 async def test_controls_are_neither_recorded_nor_spoilt(controls: Controls, tiny: Emulator) -> None:
-    tiny.fail(500, times=None)
-    tiny.misbehave(1)
+    tiny.faults.fail(500, times=None)
+    tiny.faults.randomize(1)
     tiny.settings.html_errors = True
     assert (await controls.ask("requests"))["count"] == 0
     assert (await controls.http.get("/")).status_code == 200

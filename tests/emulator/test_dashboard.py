@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tinyhtml5.parser import HTMLParser as BrowserParser
 
-from posthog_emulator import Emulator, served
+from posthog_emulator import Emulator, serve_sync
 
 from . import widget_api
 from .conftest import client
@@ -78,15 +78,15 @@ async def test_resources_requests_events_and_limits(tiny: Emulator) -> None:
     async with client(emulator) as http:
         flag = (await http.post("/api/projects/1/feature_flags/", json={"key": "a"})).json()
         await http.patch(f"/api/projects/1/feature_flags/{flag['id']}/", json={"deleted": True})
-        emulator.fail(503)
+        emulator.faults.fail(503)
         await http.get("/api/projects/1/cohorts/")
-        emulator.drop()
+        emulator.faults.drop()
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get("/api/projects/1/cohorts/")
     for minutes, count in ((0, 3), (1, 5), (7, 1)):
-        emulator.travel(timedelta(minutes=minutes))
+        emulator.advance(timedelta(minutes=minutes))
         happened = [{"event": "e", "distinct_id": f"p{n}"} for n in range(count)]
-        emulator.world.events.append(1, happened)
+        emulator.state.events.append(1, happened)
     text = await got(emulator)
     page = Page(text)
     assert page.open == []
@@ -112,8 +112,8 @@ async def test_resources_requests_events_and_limits(tiny: Emulator) -> None:
 @pytest.mark.anyio
 async def test_what_happened_long_ago_is_shown_as_the_last_hour(tiny: Emulator) -> None:
     tiny.freeze(START)
-    tiny.world.events.append(1, [{"event": "e", "distinct_id": "a"}])
-    tiny.travel(timedelta(days=30))
+    tiny.state.events.append(1, [{"event": "e", "distinct_id": "a"}])
+    tiny.advance(timedelta(days=30))
     text = await got(tiny)
     assert "1 events in the last minute" in text
     assert "12:01" in text
@@ -122,7 +122,7 @@ async def test_what_happened_long_ago_is_shown_as_the_last_hour(tiny: Emulator) 
 @pytest.mark.anyio
 async def test_everything_is_escaped(tiny: Emulator) -> None:
     evil = "<script>alert(1)</script>"
-    tiny.world.accounts.account = type(tiny.world.accounts.account)(project_name=evil)
+    tiny.state.accounts.account = type(tiny.state.accounts.account)(project_name=evil)
     async with client(tiny) as http:
         await http.get(f"/api/{evil}/&quot;/", headers={"x": evil})
         await http.request("<B>", "/api/projects/1/widgets/")
@@ -138,7 +138,7 @@ def seeded() -> Emulator:
     """An emulator with seven widgets and an event."""
     emulator = Emulator(widget_api.OPERATIONS, widget_api.SCHEMAS)
     emulator.seed("widgets", 7)
-    emulator.world.events.append(1, [{"event": "e", "distinct_id": "a"}])
+    emulator.state.events.append(1, [{"event": "e", "distinct_id": "a"}])
     return emulator
 
 
@@ -159,7 +159,7 @@ def test_a_real_browser_shows_it(seeded: Emulator, tmp_path: Path) -> None:
     assert chromium is not None, "install Chromium for the tests that are marked `browser`"
     picture = tmp_path / "page.png"
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
-    with served(seeded) as url:
+    with serve_sync(seeded) as url:
         shown = subprocess.run(
             [chromium, *options, "--dump-dom", f"{url}/"],
             capture_output=True, text=True, timeout=120,

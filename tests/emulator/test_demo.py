@@ -17,12 +17,12 @@ EVENTS = 30_000
 @pytest.fixture(scope="module")
 def product() -> Emulator:
     emulator = Emulator(clock=lambda: UNTIL)
-    emulator.demo(EVENTS, ties=0.3)
+    emulator.add_demo_events(EVENTS, duplicate_timestamps=0.3)
     return emulator
 
 
 def read(emulator: Emulator, sql: str) -> list[tuple[Any, ...]]:
-    return emulator.world.events.read(sql)
+    return emulator.state.events.read(sql)
 
 
 def digest(emulator: Emulator) -> str:
@@ -35,11 +35,11 @@ def digest(emulator: Emulator) -> str:
 
 def test_the_same_seed_makes_the_same_bytes(product: Emulator) -> None:
     again = Emulator(clock=lambda: UNTIL)
-    made = again.demo(EVENTS, ties=0.3)
+    made = again.add_demo_events(EVENTS, duplicate_timestamps=0.3)
     assert digest(again) == digest(product)
     assert (made.events, made.end) == (EVENTS, UNTIL)
     other = Emulator(seed=7)
-    other.demo(EVENTS, ties=0.3, until=UNTIL)
+    other.add_demo_events(EVENTS, duplicate_timestamps=0.3, until=UNTIL)
     assert digest(other) != digest(product)
 
 
@@ -47,7 +47,7 @@ def test_the_same_seed_makes_the_same_bytes(product: Emulator) -> None:
 @pytest.mark.parametrize("days", [1, 30, 400])
 def test_there_are_exactly_so_many(events: int, days: int) -> None:
     emulator = Emulator()
-    made = emulator.demo(events, days=days, until=UNTIL)
+    made = emulator.add_demo_events(events, days=days, until=UNTIL)
     count = "SELECT count(*), count(DISTINCT uuid), min(timestamp), max(timestamp) FROM events"
     ((counted, uuids, first, last),) = read(emulator, count)
     assert (counted, uuids) == (events, events)
@@ -127,7 +127,7 @@ def test_it_has_a_bit_of_everything(product: Emulator) -> None:
 
 def test_without_ties_there_are_hardly_any() -> None:
     emulator = Emulator()
-    emulator.demo(2000, until=UNTIL)
+    emulator.add_demo_events(2000, until=UNTIL)
     assert read(emulator, "SELECT count(DISTINCT timestamp) FROM events") == [(2000,)]
 
 
@@ -141,8 +141,8 @@ def test_definitions_and_types_are_known(product: Emulator) -> None:
 
 def test_events_go_on_where_it_ends() -> None:
     emulator = Emulator(clock=lambda: UNTIL)
-    made = emulator.demo(2000)
-    store = emulator.world.events
+    made = emulator.add_demo_events(2000)
+    store = emulator.state.events
     who = "SELECT distinct_id, person_id FROM person_distinct_ids WHERE distinct_id LIKE 'user-%'"
     distinct_id, person_id = read(emulator, who + " LIMIT 1")[0]
     store.append(1, [{"event": "x", "distinct_id": distinct_id, "properties": {"$set": {"a": 1}}}])
@@ -158,35 +158,35 @@ def test_events_go_on_where_it_ends() -> None:
 def test_two_projects_may_have_it_and_one_only_once() -> None:
     emulator = Emulator(clock=lambda: UNTIL)
     emulator.add_project(2)
-    emulator.demo(500)
+    emulator.add_demo_events(500)
     with pytest.raises(ValueError, match="has this demo already"):
-        emulator.demo(500)
-    emulator.demo(500, project_id=2, seed=3)
+        emulator.add_demo_events(500)
+    emulator.add_demo_events(500, project_id=2, seed=3)
     assert read(emulator, "SELECT team_id, count(*) FROM events GROUP BY 1 ORDER BY 1") == [
         (1, 500),
         (2, 500),
     ]
     emulator.reset()
-    assert emulator.demo(500).events == 500
+    assert emulator.add_demo_events(500).events == 500
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"events": 0}, "at least one event"),
-        ({"days": 0}, "over 1 to 3650 days"),
-        ({"ties": 1.0}, "from 0 to 0.9"),
+        ({"events": 0}, "events must be at least 1"),
+        ({"days": 0}, "days must be from 1 to 3650"),
+        ({"duplicate_timestamps": 1.0}, "from 0 to 0.9"),
     ],
 )
 def test_what_cannot_be(arguments: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        Emulator().demo(**arguments)
+        Emulator().add_demo_events(**arguments)
 
 
 @pytest.mark.anyio
 async def test_a_whole_project(connect: Any) -> None:
     emulator = Emulator(clock=lambda: UNTIL)
-    emulator.populate(5000)
+    emulator.add_demo_data(5000)
     assert len(emulator.items("feature_flags")) == 3
     (dashboard,) = emulator.items("dashboards")
     async with connect(emulator) as http:

@@ -81,23 +81,23 @@ async def test_broken_bodies(tiny: Emulator, tiny_http: httpx.AsyncClient) -> No
     whole = (await ask(tiny_http)).content
     assert (await ask(tiny_http, Break="truncate")).content == whole[: len(whole) // 2]
     assert (await ask(tiny_http, Break="html")).status_code == 502
-    garbled = await ask(tiny_http, Break="garble", Seed="1")
+    corrupted = await ask(tiny_http, Break="corrupt-json", Seed="1")
     with pytest.raises(ValueError, match=r".+"):
-        garbled.json()
+        corrupted.json()
     assert (await ask(tiny_http)).content == whole
 
 
 async def test_drift_links_and_pages(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 6)
-    drifted = (await ask(tiny_http, {"limit": 3}, Drift="extra, missing", Links="foreign")).json()
-    assert all(NEW_FIELD in row for row in drifted["results"])
-    assert drifted["next"].startswith("https://posthog.invalid/")
+    mutated = (await ask(tiny_http, {"limit": 3}, Fields="extra, missing", Links="foreign")).json()
+    assert all(NEW_FIELD in row for row in mutated["results"])
+    assert mutated["next"].startswith("https://posthog.invalid/")
     rows = [
         [r["id"] for r in (await ask(tiny_http, query, Pages="duplicate")).json()["results"]]
         for query in ({"limit": 3}, {"limit": 3, "offset": 3})
     ]
     assert rows == [[1, 2, 3], [1, 2, 3]]
-    everything = await ask(tiny_http, Drift="all", Links="all", Pages="all", Latency="0")
+    everything = await ask(tiny_http, Fields="all", Links="all", Pages="all", Latency="0")
     assert everything.status_code == 200
 
 
@@ -109,7 +109,7 @@ async def test_drift_links_and_pages(tiny: Emulator, tiny_http: httpx.AsyncClien
         {"Fail": "503; loudly"},
         {"Latency": "long"},
         {"Break": "dance"},
-        {"Drift": "extinct"},
+        {"Fields": "extinct"},
         {"Links": ""},
         {"Pages": "torn"},
         {"Seed": "apple"},
@@ -123,11 +123,11 @@ async def test_what_is_not_understood_is_refused(
     (name,) = wish
     assert answer.status_code == 400
     assert answer.json()["attr"] == f"x-emulator-{name.lower()}"
-    assert answer.json()["detail"].startswith("The emulator does not understand the header")
+    assert answer.json()["detail"].startswith("The emulator cannot parse the header")
     assert tiny.requests[-1].status == 400
 
 
 async def test_a_seed_is_a_number(tiny_http: httpx.AsyncClient) -> None:
     answer = await tiny_http.get(WIDGETS, headers={"X-Emulator-Seed": "x"})
     assert answer.status_code == 400
-    assert answer.json()["detail"].endswith("x-emulator-seed: it is a whole number, not 'x'")
+    assert answer.json()["detail"].endswith("x-emulator-seed: it must be an integer, not 'x'")

@@ -1,4 +1,4 @@
-"""Misbehaviour by chance, in this process and on the wire."""
+"""RandomFaultKind by chance, in this process and on the wire."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from anyio import to_thread
 
 from posthog_emulator import Emulator, serve
-from posthog_emulator.faults.faults import MISBEHAVIOURS, Fault, Misbehaviour, Plan
+from posthog_emulator.faults.faults import RANDOM_FAULT_KINDS, Fault, RandomFaultKind, RandomFaults
 
 pytestmark = pytest.mark.anyio
 
 WIDGETS = "/api/projects/1/widgets/"
-STATUSES: tuple[Misbehaviour, ...] = ("429", "500", "502", "503", "504")
+STATUSES: tuple[RandomFaultKind, ...] = ("429", "500", "502", "503", "504")
 
 
-def drawn(plan: Plan, count: int) -> list[Fault | None]:
+def drawn(plan: RandomFaults, count: int) -> list[Fault | None]:
     return [plan.draw() for _ in range(count)]
 
 
@@ -38,36 +38,40 @@ class Stalls:
 
 
 def test_a_seed_always_gives_the_same() -> None:
-    first, again, other = (drawn(Plan(0.2, MISBEHAVIOURS, seed), 500) for seed in (1, 1, 2))
+    first, again, other = (
+        drawn(RandomFaults(0.2, RANDOM_FAULT_KINDS, seed), 500) for seed in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
 def test_the_rate(rate: float) -> None:
-    plan = Plan(rate, MISBEHAVIOURS, 1)
+    plan = RandomFaults(rate, RANDOM_FAULT_KINDS, 1)
     wrong = sum(fault is not None for fault in drawn(plan, 5000))
     assert wrong == pytest.approx(5000 * rate, rel=0.1)
     assert plan.counts.total() == wrong
-    assert set(plan.counts) == (set(MISBEHAVIOURS) if rate else set[str]())
+    assert set(plan.counts) == (set(RANDOM_FAULT_KINDS) if rate else set[str]())
 
 
 def test_the_rate_does_not_change_what_happens_to_those_that_go_wrong() -> None:
-    all_wrong, some_wrong = (drawn(Plan(rate, MISBEHAVIOURS, 1), 500) for rate in (1.0, 0.3))
+    all_wrong, some_wrong = (
+        drawn(RandomFaults(rate, RANDOM_FAULT_KINDS, 1), 500) for rate in (1.0, 0.3)
+    )
     pairs = [(a, b) for a, b in zip(all_wrong, some_wrong, strict=True) if b is not None]
     assert pairs
     assert all(a == b for a, b in pairs)
 
 
 @pytest.mark.parametrize("kind", ["429", "503"])
-def test_what_says_that_nothing_was_done_is_right(kind: Misbehaviour) -> None:
-    faults = [fault for fault in drawn(Plan(1, [kind], 1), 200) if fault is not None]
-    assert {fault.moment for fault in faults} == {"before"}
+def test_what_says_that_nothing_was_done_is_right(kind: RandomFaultKind) -> None:
+    faults = [fault for fault in drawn(RandomFaults(1, [kind], 1), 200) if fault is not None]
+    assert {fault.phase for fault in faults} == {"before"}
 
 
 @pytest.mark.parametrize("kind", [*STATUSES, "html"])
-def test_some_say_when_to_come_back_and_some_do_not(kind: Misbehaviour) -> None:
-    faults = [fault for fault in drawn(Plan(1, [kind], 1), 200) if fault is not None]
+def test_some_say_when_to_come_back_and_some_do_not(kind: RandomFaultKind) -> None:
+    faults = [fault for fault in drawn(RandomFaults(1, [kind], 1), 200) if fault is not None]
     assert {dict(fault.headers).get("Retry-After") for fault in faults} == {None, "1"}
 
 
@@ -82,7 +86,7 @@ def test_some_say_when_to_come_back_and_some_do_not(kind: Misbehaviour) -> None:
 )
 def test_a_plan_there_is_not(tiny: Emulator, rate: float, kinds: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny.misbehave(rate, kinds)
+        tiny.faults.randomize(rate, kinds)
 
 
 # --- In this process ----------------------------------------------------------------------------
@@ -103,15 +107,17 @@ async def outcomes(http: httpx.AsyncClient, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", STATUSES)
-async def test_statuses(tiny: Emulator, tiny_http: httpx.AsyncClient, kind: Misbehaviour) -> None:
-    tiny.misbehave(1, [kind])
+async def test_statuses(
+    tiny: Emulator, tiny_http: httpx.AsyncClient, kind: RandomFaultKind
+) -> None:
+    tiny.faults.randomize(1, [kind])
     assert await outcomes(tiny_http, 20) == [kind] * 20
     done = len(tiny.items("widgets"))
     assert done == 0 if kind in {"429", "503"} else 0 < done < 20
 
 
 async def test_pages_of_a_proxy(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.misbehave(1, ["html"])
+    tiny.faults.randomize(1, ["html"])
     answers = [await tiny_http.get(WIDGETS) for _ in range(40)]
     assert {answer.status_code for answer in answers} == {500, 502, 503, 504}
     assert all(answer.text.startswith("<html>") for answer in answers)
@@ -122,9 +128,9 @@ async def test_pages_of_a_proxy(tiny: Emulator, tiny_http: httpx.AsyncClient) ->
     ("kind", "error"), [("reset", "ReadError"), ("drop", "RemoteProtocolError")]
 )
 async def test_lost_connections(
-    tiny: Emulator, tiny_http: httpx.AsyncClient, kind: Misbehaviour, error: str
+    tiny: Emulator, tiny_http: httpx.AsyncClient, kind: RandomFaultKind, error: str
 ) -> None:
-    tiny.misbehave(1, [kind])
+    tiny.faults.randomize(1, [kind])
     assert await outcomes(tiny_http, 20) == [error] * 20
     assert 0 < len(tiny.items("widgets")) < 20
     assert {request.status for request in tiny.requests} == {0}
@@ -132,15 +138,15 @@ async def test_lost_connections(
 
 
 async def test_truncated_answers(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.misbehave(1, ["truncate"])
+    tiny.faults.randomize(1, ["truncate"])
     assert set(await outcomes(tiny_http, 20)) == {"RemoteProtocolError", "201"}
     assert len(tiny.items("widgets")) == 20
 
 
 async def test_stalls_before_after_and_within(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     stalls = Stalls(tiny)
-    tiny.settings.stall = 7
-    tiny.misbehave(1, ["stall"])
+    tiny.settings.stall_seconds = 7
+    tiny.faults.randomize(1, ["stall"])
     assert await outcomes(tiny_http, 20) == ["201"] * 20
     assert {seconds for seconds, _ in stalls.seen} == {7}
     stored = [count - number for number, (_, count) in enumerate(stalls.seen)]
@@ -150,13 +156,13 @@ async def test_stalls_before_after_and_within(tiny: Emulator, tiny_http: httpx.A
 async def test_it_goes_on_until_it_is_told_to_behave(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
-    plan = tiny.misbehave(1, ["500"])
-    tiny.fail(418)
+    plan = tiny.faults.randomize(1, ["500"])
+    tiny.faults.fail(418)
     assert await outcomes(tiny_http, 3) == ["418", "500", "500"]
     assert plan.counts == {"500": 2}
-    tiny.behave()
+    tiny.faults.clear()
     assert await outcomes(tiny_http, 1) == ["201"]
-    tiny.misbehave(1, ["500"])
+    tiny.faults.randomize(1, ["500"])
     tiny.reset()
     assert await outcomes(tiny_http, 1) == ["201"]
 
@@ -168,7 +174,7 @@ async def test_the_same_requests_go_wrong_in_every_run(
     runs: list[list[str]] = []
     for seed in (1, 1, 2):
         tiny.reset()
-        tiny.misbehave(0.5, seed=seed)
+        tiny.faults.randomize(0.5, seed=seed)
         runs.append(await outcomes(tiny_http, 50))
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
@@ -200,20 +206,20 @@ def client() -> Callable[[str], httpx.AsyncClient]:
 async def test_on_a_socket(
     tiny: Emulator,
     client: Callable[[str], httpx.AsyncClient],
-    kind: Misbehaviour,
+    kind: RandomFaultKind,
     expected: set[str],
 ) -> None:
     Stalls(tiny)
-    tiny.misbehave(1, [kind])
+    tiny.faults.randomize(1, [kind])
     async with serve(tiny) as url, client(url) as http:
         assert set(await outcomes(http, 20)) == expected
-        tiny.behave()
+        tiny.faults.clear()
         assert await outcomes(http, 1) == ["201"]
     assert tiny.app.connections == {}
 
 
 async def test_a_reset_is_one(tiny: Emulator) -> None:
-    tiny.misbehave(1, ["reset"])
+    tiny.faults.randomize(1, ["reset"])
     async with serve(tiny) as url:
         # What the socket itself said is not told by every anyio: asked without it.
         with (
@@ -234,9 +240,9 @@ async def test_the_loss_of_an_answer_that_has_no_body(
     path = f"{WIDGETS}{seeded}/parts/"
     async with serve(tiny) as url, client(url) as http:
         for seed in range(10):
-            tiny.behave()
+            tiny.faults.clear()
             part = (await http.post(path, json={"name": "p"})).json()["id"]
-            tiny.misbehave(1, ["truncate"], seed)
+            tiny.faults.randomize(1, ["truncate"], seed)
             try:
                 answer = await http.delete(f"{path}{part}/")
             except httpx.RemoteProtocolError:
@@ -248,7 +254,7 @@ async def test_the_loss_of_an_answer_that_has_no_body(
 
 
 async def test_under_another_server_a_connection_is_only_closed(tiny: Emulator) -> None:
-    tiny.misbehave(1, ["reset"])
+    tiny.faults.randomize(1, ["reset"])
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:

@@ -20,65 +20,89 @@ START = "2026-03-01T12:00:00Z"
 FaultSetup = Callable[[Emulator, int], object]
 
 EQUIVALENT: dict[str, tuple[FaultSetup, dict[str, str]]] = {
-    "fixed latency": (lambda e, _: e.latency(0.5), {"Latency": "0.5"}),
+    "fixed latency": (lambda e, _: e.faults.latency(0.5), {"Latency": "0.5"}),
     "bursts": (
-        lambda e, _: e.bursts(2, every=5, retry_after=1),
+        lambda e, _: e.faults.error_bursts(2, every=5, retry_after=1),
         {"Fail": "429; retry-after=1; burst=2/5"},
     ),
-    "one status": (lambda e, _: e.fail(504, times=None), {"Fail": "504"}),
+    "one status": (lambda e, _: e.faults.fail(504, times=None), {"Fail": "504"}),
     "one code": (
-        lambda e, _: e.fail(402, code="payment_required", times=None),
+        lambda e, _: e.faults.fail(402, code="payment_required", times=None),
         {"Fail": "402; code=payment_required"},
     ),
-    "dropped": (lambda e, _: e.drop(times=None), {"Break": "drop"}),
-    "dropped late": (lambda e, _: e.drop(times=None, after=True), {"Break": "drop-after"}),
-    "reset": (lambda e, _: e.drop(times=None, reset=True), {"Break": "reset"}),
+    "dropped": (lambda e, _: e.faults.drop(times=None), {"Break": "drop"}),
+    "dropped late": (lambda e, _: e.faults.drop(times=None, after=True), {"Break": "drop-after"}),
+    "reset": (lambda e, _: e.faults.drop(times=None, reset=True), {"Break": "reset"}),
     "reset late": (
-        lambda e, _: e.drop(times=None, reset=True, after=True),
+        lambda e, _: e.faults.drop(times=None, reset=True, after=True),
         {"Break": "reset-after"},
     ),
-    "truncated": (lambda e, _: e.truncate(times=None), {"Break": "truncate"}),
-    "cut": (lambda e, _: e.truncate(times=None, cut=True), {"Break": "cut"}),
-    "html": (lambda e, _: e.html(502, times=None), {"Break": "html"}),
-    "html of any status": (lambda e, _: e.html(503, times=None), {"Fail": "503; html"}),
-    "http links": (lambda e, s: e.links("http", seed=s), {"Links": "http"}),
-    "foreign links": (lambda e, s: e.links("foreign", seed=s), {"Links": "foreign"}),
-    "wrong previous": (lambda e, s: e.links("previous", seed=s), {"Links": "previous"}),
-    "loops": (lambda e, s: e.links("loop", seed=s), {"Links": "loop"}),
-    "duplicate pages": (lambda e, s: e.pages("duplicate", seed=s), {"Pages": "duplicate"}),
-    "overlapping pages": (lambda e, s: e.pages("overlap", seed=s), {"Pages": "overlap"}),
+    "truncated": (lambda e, _: e.faults.truncate(times=None), {"Break": "truncate"}),
+    "cut": (lambda e, _: e.faults.truncate(times=None, cut=True), {"Break": "cut"}),
+    "html": (lambda e, _: e.faults.html_error(502, times=None), {"Break": "html"}),
+    "html of any status": (
+        lambda e, _: e.faults.html_error(503, times=None),
+        {"Fail": "503; html"},
+    ),
+    "http links": (lambda e, s: e.faults.mutate_links("http", seed=s), {"Links": "http"}),
+    "foreign links": (lambda e, s: e.faults.mutate_links("foreign", seed=s), {"Links": "foreign"}),
+    "wrong previous": (
+        lambda e, s: e.faults.mutate_links("previous", seed=s),
+        {"Links": "previous"},
+    ),
+    "loops": (lambda e, s: e.faults.mutate_links("loop", seed=s), {"Links": "loop"}),
+    "duplicate pages": (
+        lambda e, s: e.faults.mutate_pages("duplicate", seed=s),
+        {"Pages": "duplicate"},
+    ),
+    "overlapping pages": (
+        lambda e, s: e.faults.mutate_pages("overlap", seed=s),
+        {"Pages": "overlap"},
+    ),
 }
 """Where there is nothing to be drawn."""
 
 CHANCE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
     "uniform latency": (
-        lambda e, s: e.latency("uniform 0.1 0.5", seed=s),
+        lambda e, s: e.faults.latency("uniform 0.1 0.5", seed=s),
         {"Latency": "uniform 0.1 0.5"},
     ),
     "normal latency": (
-        lambda e, s: e.latency("normal 0.3 0.1", seed=s),
+        lambda e, s: e.faults.latency("normal 0.3 0.1", seed=s),
         {"Latency": "normal 0.3 0.1"},
     ),
     "lognormal latency": (
-        lambda e, s: e.latency("lognormal 0.2 0.6", seed=s),
+        lambda e, s: e.faults.latency("lognormal 0.2 0.6", seed=s),
         {"Latency": "lognormal 0.2 0.6"},
     ),
     "error rates": (
-        lambda e, s: e.error_rates({500: 0.3, 503: 0.3}, seed=s),
+        lambda e, s: e.faults.error_rates({500: 0.3, 503: 0.3}, seed=s),
         {"Fail": "500; rate=0.3, 503; rate=0.3"},
     ),
-    "invalid JSON": (lambda e, s: e.garble(times=None, seed=s), {"Break": "garble"}),
-    "missing fields": (lambda e, s: e.drift("missing", seed=s), {"Drift": "missing"}),
-    "nulls": (lambda e, s: e.drift("null", seed=s), {"Drift": "null"}),
-    "other types": (lambda e, s: e.drift("mistyped", seed=s), {"Drift": "mistyped"}),
-    "shuffled pages": (lambda e, s: e.pages("shuffle", seed=s), {"Pages": "shuffle"}),
-    "reordered lists": (lambda e, s: e.pages("reorder", seed=s), {"Pages": "reorder"}),
+    "invalid JSON": (
+        lambda e, s: e.faults.corrupt_json(times=None, seed=s),
+        {"Break": "corrupt-json"},
+    ),
+    "missing fields": (
+        lambda e, s: e.faults.mutate_fields("missing", seed=s),
+        {"Fields": "missing"},
+    ),
+    "nulls": (lambda e, s: e.faults.mutate_fields("null", seed=s), {"Fields": "null"}),
+    "other types": (
+        lambda e, s: e.faults.mutate_fields("mistyped", seed=s),
+        {"Fields": "mistyped"},
+    ),
+    "shuffled pages": (lambda e, s: e.faults.mutate_pages("shuffle", seed=s), {"Pages": "shuffle"}),
+    "reordered lists": (
+        lambda e, s: e.faults.mutate_pages("reorder", seed=s),
+        {"Pages": "reorder"},
+    ),
 }
 """Where a seed decides."""
 
 DRAWN_ALIKE: dict[str, tuple[FaultSetup, dict[str, str]]] = {
-    "extra fields": (lambda e, s: e.drift("extra", seed=s), {"Drift": "extra"}),
-    "new enum values": (lambda e, s: e.drift("enum", seed=s), {"Drift": "enum"}),
+    "extra fields": (lambda e, s: e.faults.mutate_fields("extra", seed=s), {"Fields": "extra"}),
+    "new enum values": (lambda e, s: e.faults.mutate_fields("enum", seed=s), {"Fields": "enum"}),
 }
 """Drawn, but of so little that two seeds may agree."""
 
@@ -155,5 +179,5 @@ async def test_bursts_by_header_come_after_good_ones() -> None:
 async def test_a_stall_by_header_and_by_plan() -> None:
     _, slept = await met(wish={"Break": "stall"})
     assert slept == [0.2] * 12
-    _, slept = await met(lambda e, s: e.misbehave(1, ["stall"], s))
+    _, slept = await met(lambda e, s: e.faults.randomize(1, ["stall"], s))
     assert slept == [0.2] * 12

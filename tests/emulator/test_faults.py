@@ -1,4 +1,4 @@
-"""Misbehaviour on demand, and only then."""
+"""RandomFaultKind on demand, and only then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def statuses(http: httpx.AsyncClient, times: int) -> list[int]:
 
 
 async def test_a_throttle(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.fail(429, retry_after=37, times=2)
+    tiny.faults.fail(429, retry_after=37, times=2)
     answer = await tiny_http.get(WIDGETS)
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "37"
@@ -39,16 +39,16 @@ async def test_a_throttle(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
 async def test_any_retry_after(
     tiny: Emulator, tiny_http: httpx.AsyncClient, seconds: float, sent: str
 ) -> None:
-    tiny.fail(503, retry_after=seconds)
+    tiny.faults.fail(503, retry_after=seconds)
     assert (await tiny_http.get(WIDGETS)).headers["retry-after"] == sent
 
 
 async def test_a_throttle_of_one_second_and_one_of_unknown_length(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
-    tiny.fail(429, retry_after=1)
+    tiny.faults.fail(429, retry_after=1)
     assert (await tiny_http.get(WIDGETS)).json()["detail"].endswith("in 1 second.")
-    tiny.fail(429)
+    tiny.faults.fail(429)
     assert "retry-after" not in (await tiny_http.get(WIDGETS)).headers
 
 
@@ -68,7 +68,7 @@ async def test_a_throttle_of_one_second_and_one_of_unknown_length(
 async def test_the_envelope_of_each_status(
     tiny: Emulator, tiny_http: httpx.AsyncClient, status: int, type: str, code: str
 ) -> None:
-    tiny.fail(status)
+    tiny.faults.fail(status)
     answer = await tiny_http.get(WIDGETS)
     assert answer.status_code == status
     assert (answer.json()["type"], answer.json()["code"]) == (type, code)
@@ -87,15 +87,15 @@ async def test_the_envelope_of_each_status(
 async def test_any_body(
     tiny: Emulator, tiny_http: httpx.AsyncClient, body: Any, content: bytes, media: str | None
 ) -> None:
-    tiny.fail(500, body=body, headers={"X-Extra": "1"})
+    tiny.faults.fail(500, body=body, headers={"X-Extra": "1"})
     answer = await tiny_http.get(WIDGETS)
     assert (answer.content, answer.headers.get("content-type")) == (content, media)
     assert answer.headers["x-extra"] == "1"
 
 
 async def test_some_requests_only(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.fail(500, path="*/settings/", times=None)
-    tiny.fail(503, method="post")
+    tiny.faults.fail(500, path="*/settings/", times=None)
+    tiny.faults.fail(503, method="post")
     assert await statuses(tiny_http, 2) == [200, 200]
     assert (await tiny_http.get("/api/projects/1/settings/")).status_code == 500
     assert (await tiny_http.get("/api/projects/1/settings/")).status_code == 500
@@ -104,7 +104,7 @@ async def test_some_requests_only(tiny: Emulator, tiny_http: httpx.AsyncClient) 
 
 
 async def test_a_fault_changes_nothing(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.fail(500)
+    tiny.faults.fail(500)
     await tiny_http.post(WIDGETS, json={"name": "a"})
     assert tiny.items("widgets") == []
     assert (tiny.requests[-1].status, tiny.requests[-1].body) == (500, {"name": "a"})
@@ -113,15 +113,15 @@ async def test_a_fault_changes_nothing(tiny: Emulator, tiny_http: httpx.AsyncCli
 async def test_faults_queue_up_until_it_behaves(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
-    tiny.fail(500)
-    tiny.fail(503, times=None)
+    tiny.faults.fail(500)
+    tiny.faults.fail(503, times=None)
     assert await statuses(tiny_http, 3) == [500, 503, 503]
-    tiny.behave()
+    tiny.faults.clear()
     assert await statuses(tiny_http, 1) == [200]
 
 
 async def test_a_lost_connection(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.drop()
+    tiny.faults.drop()
     with pytest.raises(httpx.RemoteProtocolError):
         await tiny_http.get(WIDGETS)
     assert tiny.requests[-1].status == 0
@@ -131,7 +131,7 @@ async def test_a_lost_connection(tiny: Emulator, tiny_http: httpx.AsyncClient) -
 async def test_half_an_answer(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 2)
     whole = (await tiny_http.get(WIDGETS)).content
-    tiny.truncate()
+    tiny.faults.truncate()
     half = await tiny_http.get(WIDGETS)
     assert (half.status_code, half.content) == (200, whole[: len(whole) // 2])
     with pytest.raises(json.JSONDecodeError):
@@ -145,22 +145,22 @@ async def test_a_proxys_error_pages(tiny: Emulator, tiny_http: httpx.AsyncClient
     assert answer.headers["content-type"] == "text/html"
     assert answer.text.startswith("<html>")
     assert await statuses(tiny_http, 1) == [200]
-    tiny.behave()
+    tiny.faults.clear()
     assert (await tiny_http.get("/api/nothing/")).json()["code"] == "not_found"
 
 
 def test_no_times_at_all(tiny: Emulator) -> None:
     with pytest.raises(ValueError, match="times"):
-        tiny.fail(500, times=0)
+        tiny.faults.fail(500, times=0)
 
 
 async def test_reset_forgets_everything(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 2)
     tiny.add_key("phx_other")
     await tiny_http.get(WIDGETS, params={"colour": "red"})
-    tiny.fail(500)
+    tiny.faults.fail(500)
     tiny.reset()
-    assert (tiny.requests, tiny.complaints, tiny.items("widgets")) == ([], [], [])
+    assert (tiny.requests, tiny.warnings, tiny.items("widgets")) == ([], [], [])
     assert await statuses(tiny_http, 1) == [200]
     other = await tiny_http.get(WIDGETS, headers={"Authorization": "Bearer phx_other"})
     assert other.status_code == 401

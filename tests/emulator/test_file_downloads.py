@@ -30,7 +30,7 @@ RANGE = {
 def emulator() -> Emulator:
     """An emulator at noon of a day, at which some things happened."""
     emulator = Emulator(clock=lambda: DAY + timedelta(hours=12))
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [
             {
@@ -47,7 +47,7 @@ def emulator() -> Emulator:
             for number in range(10)
         ],
     )
-    emulator.travel(timedelta(days=1))
+    emulator.advance(timedelta(days=1))
     return emulator
 
 
@@ -59,7 +59,7 @@ async def start(http: httpx.AsyncClient, **changes: Any) -> httpx.Response:
 async def finished(emulator: Emulator, http: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
     answer = await start(http, **changes)
     assert answer.status_code == 202, answer.text
-    emulator.travel(2)
+    emulator.advance(2)
     state = (await http.get(f"{PATH}{answer.json()['id']}/")).json()
     assert state["status"] == "Completed", state
     return {**state, "id": answer.json()["id"]}
@@ -98,7 +98,7 @@ async def test_it_takes_its_time(emulator: Emulator, http: httpx.AsyncClient) ->
         listed.append((await http.get(PATH)).json()["results"][0]["status"])
         if state["status"] != "Completed":
             assert set(state) == {"status"}
-        emulator.travel(10)
+        emulator.advance(10)
     assert seen == ["Starting", "Running", "Completed"]
     assert listed.index("Completed") == 10, "what is complete may not list its files yet"
     state = (await http.get(f"{PATH}{run}/")).json()
@@ -164,14 +164,14 @@ async def test_events_go_by_when_they_arrived(
     emulator: Emulator, http: httpx.AsyncClient, anonymous: httpx.AsyncClient
 ) -> None:
     now = emulator.settings.clock()
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [
             {"event": "late", "distinct_id": "x", "timestamp": now - timedelta(days=2)},
             {"event": "imported", "distinct_id": "x", "timestamp": now - timedelta(days=30)},
         ],
     )
-    emulator.travel(timedelta(days=1))
+    emulator.advance(timedelta(days=1))
     today = {
         "data_interval_start": now.isoformat(),
         "data_interval_end": (now + timedelta(hours=1)).isoformat(),
@@ -212,14 +212,14 @@ async def test_nothing_is_no_file(emulator: Emulator, http: httpx.AsyncClient) -
 async def test_parts(
     emulator: Emulator, anonymous: httpx.AsyncClient, http: httpx.AsyncClient
 ) -> None:
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [
             {"event": "big", "distinct_id": "x", "properties": {"n": n, "text": "x" * 1000}}
             for n in range(3000)
         ],
     )
-    emulator.travel(timedelta(days=1))
+    emulator.advance(timedelta(days=1))
     now = emulator.settings.clock()
     wide = {
         "data_interval_start": (now - timedelta(days=6)).isoformat(),
@@ -291,7 +291,7 @@ async def test_addresses_expire_and_cannot_be_made_up(
         url.partition("?")[0],
     ):
         assert (await anonymous.get(other)).status_code == 403
-    emulator.travel(3601)
+    emulator.advance(3601)
     expired = await anonymous.get(url)
     assert (expired.status_code, "Request has expired" in expired.text) == (403, True)
     assert (await anonymous.get(await located(http, run["id"]))).status_code == 200
@@ -302,7 +302,7 @@ async def test_over_a_socket_the_store_is_another_origin(emulator: Emulator) -> 
         headers = {"Authorization": f"Bearer {emulator.key}"}
         body = {"model": "events", "file": {}, **RANGE}
         started = await http.post(f"{url}{PATH}", json=body, headers=headers)
-        emulator.travel(2)
+        emulator.advance(2)
         path = f"{url}{PATH}{started.json()['id']}/download/"
         answer = await http.get(path, headers=headers)
         location = answer.headers["location"]
@@ -348,7 +348,7 @@ async def test_hogql_is_not_for_everybody(http: httpx.AsyncClient) -> None:
 async def test_hogql_where_it_is_open(
     emulator: Emulator, http: httpx.AsyncClient, anonymous: httpx.AsyncClient, format: str
 ) -> None:
-    emulator.settings.hogql_exports = True
+    emulator.settings.allow_hogql_exports = True
     sql = (
         'SELECT properties.n AS number, event AS "the event" FROM events '
         "WHERE timestamp >= {data_interval_start} AND timestamp < {data_interval_end} "
@@ -367,7 +367,7 @@ async def test_hogql_where_it_is_open(
 
 
 async def test_rows_of_hogql_are_counted(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.settings.hogql_exports = True
+    emulator.settings.allow_hogql_exports = True
 
     async def counted(sql: str) -> httpx.Response:
         body = {"model": "hogql", "hogql_query": sql}
@@ -399,7 +399,7 @@ async def test_too_many_at_once(emulator: Emulator, http: httpx.AsyncClient) -> 
         "attr": None,
     }
     assert (refused.status_code, "retry-after" in refused.headers) == (429, False)
-    emulator.travel(2)
+    emulator.advance(2)
     assert (await start(http)).status_code == 202
 
 
@@ -409,7 +409,7 @@ async def test_cancelling(emulator: Emulator, http: httpx.AsyncClient) -> None:
     assert early.json()["detail"] == "Batch export run is still in progress"
     answer = await http.post(f"{PATH}{run}/cancel/")
     assert (answer.status_code, answer.json()) == (200, {"status": "Cancelled"})
-    emulator.travel(10)
+    emulator.advance(10)
     assert (await http.get(f"{PATH}{run}/")).json() == {"status": "Cancelled"}
     again = await http.post(f"{PATH}{run}/cancel/")
     detail = "Cannot cancel a run that is in 'Cancelled' status"
@@ -421,7 +421,7 @@ async def test_cancelling(emulator: Emulator, http: httpx.AsyncClient) -> None:
 async def test_a_run_may_fail(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.settings.export_error = "The cluster is on fire"
     run = (await start(http)).json()["id"]
-    emulator.travel(2)
+    emulator.advance(2)
     state = (await http.get(f"{PATH}{run}/")).json()
     assert state == {"status": "Failed", "error": "The cluster is on fire"}
     refused = await http.get(f"{PATH}{run}/download/")

@@ -130,7 +130,7 @@ async def test_stored_properties_and_those_of_the_request(
 ) -> None:
     add(emulator, "f", on(properties=[person("plan", "paid")]))
     set_plan = {"event": "$set", "distinct_id": "ada", "properties": {"$set": {"plan": "paid"}}}
-    emulator.world.events.append(1, [set_plan])
+    emulator.state.events.append(1, [set_plan])
     assert (await flag(http))["enabled"]
     assert not (await flag(http, distinct_id="bob"))["enabled"]
     assert not (await flag(http, person_properties={"plan": "free"}))["enabled"]
@@ -166,7 +166,7 @@ async def test_a_condition_may_pin_a_variant(emulator: Emulator, http: httpx.Asy
 async def test_groups(emulator: Emulator, http: httpx.AsyncClient) -> None:
     plan = {"key": "plan", "value": "paid", "type": "group", "group_type_index": 0}
     add(emulator, "f", on(properties=[plan]), aggregation_group_type_index=0)
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [
             {
@@ -194,7 +194,7 @@ async def test_groups(emulator: Emulator, http: httpx.AsyncClient) -> None:
 async def test_a_condition_about_groups_beside_one_about_persons(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
-    emulator.world.events.project(1).groups.define_type("company", 0)
+    emulator.state.events.project(1).groups.define_type("company", 0)
     everyone = on(properties=[person("plan", "paid")])
     add(emulator, "f", on(aggregation_group_type_index=0, rollout_percentage=100), everyone)
     assert (await flag(http))["reason"]["code"] == "no_condition_match"
@@ -212,11 +212,11 @@ async def test_cohorts(emulator: Emulator, http: httpx.AsyncClient) -> None:
     }
     dynamic = emulator.add("cohorts", {"name": "d", "filters": {"properties": rule}})
     static = emulator.add("cohorts", {"name": "s", "is_static": True, "filters": {}})
-    emulator.world.events.append(1, [{"event": "hi", "distinct_id": "ada"}])
-    ada = emulator.world.events.project(1).persons.find("ada")
+    emulator.state.events.append(1, [{"event": "hi", "distinct_id": "ada"}])
+    ada = emulator.state.events.project(1).persons.find("ada")
     assert ada is not None
     sql = "INSERT INTO cohort_people VALUES (1, ?, ?)"
-    emulator.world.events.write(sql, [static["id"], ada.uuid])
+    emulator.state.events.write(sql, [static["id"], ada.uuid])
     inside = {"key": "id", "type": "cohort", "operator": "in"}
     add(emulator, "dynamic", on(properties=[{**inside, "value": dynamic["id"]}]))
     add(emulator, "static", on(properties=[{**inside, "value": static["id"]}]))
@@ -406,7 +406,7 @@ async def test_a_packed_body(emulator: Emulator, http: httpx.AsyncClient, packed
 
 async def test_over_quota(emulator: Emulator, http: httpx.AsyncClient) -> None:
     add(emulator, "f", on())
-    emulator.settings.quota_limited = {"feature_flags"}
+    emulator.settings.exhausted_quotas = {"feature_flags"}
     body = await ask(http)
     assert (body["quotaLimited"], body["flags"]) == (["feature_flags"], {})
     listed = "/api/projects/1/feature_flags/local_evaluation/"
@@ -450,6 +450,6 @@ async def test_other_methods(http: httpx.AsyncClient) -> None:
 
 async def test_another_project_has_other_flags(emulator: Emulator, http: httpx.AsyncClient) -> None:
     emulator.add_project(2)
-    emulator.flag("f", project_id=2)
+    emulator.set_flag("f", project_id=2)
     assert (await ask(http))["flags"] == {}
     assert (await ask(http, token="phc_emulator_2"))["flags"]["f"]["enabled"]

@@ -48,13 +48,13 @@ async def own_values(http: httpx.AsyncClient, distinct_id: str) -> dict[str, Any
 
 
 async def test_definitions(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.world.events.project(1).groups.define_type("company", 0)
+    emulator.state.events.project(1).groups.define_type("company", 0)
     rule = {"type": "OR", "values": [{"type": "AND", "values": []}]}
     dynamic = emulator.add("cohorts", {"filters": {"properties": rule}})
     emulator.add("cohorts", {"is_static": True})
-    flag = emulator.flag("f", "b")
-    emulator.flag("off", enabled=False)
-    gone = emulator.flag("gone")
+    flag = emulator.set_flag("f", "b")
+    emulator.set_flag("off", enabled=False)
+    gone = emulator.set_flag("gone")
     await http.patch(f"/api/projects/1/feature_flags/{gone['id']}/", json={"deleted": True})
     body = (await http.get(DEFINITIONS)).json()
     assert body["group_type_mapping"] == {"0": "company"}
@@ -71,14 +71,14 @@ async def test_definitions(emulator: Emulator, http: httpx.AsyncClient) -> None:
 async def test_definitions_that_have_not_changed(
     emulator: Emulator, http: httpx.AsyncClient, path: str
 ) -> None:
-    emulator.flag("f")
+    emulator.set_flag("f")
     first = await http.get(path)
     tag = first.headers["etag"]
     assert tag.startswith('W/"')
     assert first.headers["cache-control"] == "private, must-revalidate"
     again = await http.get(path, headers={"If-None-Match": f'"other", {tag}'})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
-    emulator.flag("f", "b")
+    emulator.set_flag("f", "b")
     changed = await http.get(path, headers={"If-None-Match": tag})
     assert (changed.status_code, changed.headers["etag"] == tag) == (200, False)
 
@@ -147,8 +147,8 @@ async def test_remote_configuration(
     emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
     emulator.add_project(2)
-    flag = emulator.flag("main settings", payload={"colour": "red"})
-    emulator.flag("main settings", payload={"colour": "blue"}, project_id=2)
+    flag = emulator.set_flag("main settings", payload={"colour": "red"})
+    emulator.set_flag("main settings", payload={"colour": "blue"}, project_id=2)
     emulator.add_key("phs_secret")
     async with connect(emulator, "phs_secret") as http:
         for named in (flag["id"], "main%20settings"):
@@ -162,7 +162,7 @@ async def test_remote_configuration(
 
 
 async def test_who_gets_what(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.flag("f", "b")
+    emulator.set_flag("f", "b")
     path = "/api/projects/1/feature_flags/evaluation_reasons/"
     answer = await http.get(path, params={"distinct_id": "ada"})
     assert answer.json()["f"]["value"] == "b"
@@ -172,27 +172,27 @@ async def test_who_gets_what(emulator: Emulator, http: httpx.AsyncClient) -> Non
 
 
 async def test_a_flag_in_one_line(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.flag("on")
-    emulator.flag("off", enabled=False)
-    emulator.flag("variant", "b", payload={"a": 1})
+    emulator.set_flag("on")
+    emulator.set_flag("off", enabled=False)
+    emulator.set_flag("variant", "b", payload={"a": 1})
     assert await values(http, "ada") == {"on": True, "off": False, "variant": "b"}
     assert await own_values(http, "ada") == await values(http, "ada")
     asked = {"token": "phc_emulator", "distinct_id": "ada"}
     payloads = (await http.post("/flags/", json=asked)).json()["featureFlagPayloads"]
     assert payloads == {"variant": '{"a": 1}'}
-    emulator.flag("on", enabled=False)
-    emulator.flag("variant", "c")
+    emulator.set_flag("on", enabled=False)
+    emulator.set_flag("variant", "c")
     assert await values(http, "ada") == {"on": False, "off": False, "variant": "c"}
     assert len(emulator.items("feature_flags")) == 3
 
 
 async def test_a_flag_for_one_person(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.flag("f", "everyone")
-    emulator.flag("f", "hers", distinct_id="ada")
-    emulator.flag("f", enabled=False, distinct_id="bob")
-    emulator.flag("g", distinct_id="ada")
-    emulator.flag("h", enabled=False)
-    emulator.flag("h", distinct_id="ada")
+    emulator.set_flag("f", "everyone")
+    emulator.set_flag("f", "hers", distinct_id="ada")
+    emulator.set_flag("f", enabled=False, distinct_id="bob")
+    emulator.set_flag("g", distinct_id="ada")
+    emulator.set_flag("h", enabled=False)
+    emulator.set_flag("h", distinct_id="ada")
     expected = {
         "ada": {"f": "hers", "g": True, "h": True},
         "bob": {"f": False, "g": False, "h": False},
@@ -201,8 +201,8 @@ async def test_a_flag_for_one_person(emulator: Emulator, http: httpx.AsyncClient
     for distinct_id, wanted in expected.items():
         assert await values(http, distinct_id) == wanted
         assert await own_values(http, distinct_id) == wanted
-    emulator.flag("f", "hers too", distinct_id="ada")
-    emulator.flag("f", "anew")
+    emulator.set_flag("f", "hers too", distinct_id="ada")
+    emulator.set_flag("f", "anew")
     assert (await values(http, "ada"))["f"] == "hers too"
     assert (await values(http, "bob"))["f"] is False
     assert (await values(http, "eve"))["f"] == "anew"
@@ -210,6 +210,6 @@ async def test_a_flag_for_one_person(emulator: Emulator, http: httpx.AsyncClient
 
 def test_a_flag_that_is_off_has_no_variant(emulator: Emulator) -> None:
     with pytest.raises(ValueError, match="'f' is off"):
-        emulator.flag("f", "b", enabled=False)
+        emulator.set_flag("f", "b", enabled=False)
     with pytest.raises(ValueError, match="'f' is off"):
-        emulator.flag("f", enabled=False, payload=None)
+        emulator.set_flag("f", enabled=False, payload=None)

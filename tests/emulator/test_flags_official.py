@@ -18,7 +18,7 @@ from posthog_emulator.features.flags.hashing import (
     in_rollout,
     variant_for,
 )
-from posthog_emulator.relative_dates import moment, version
+from posthog_emulator.relative_dates import parse_date, parse_version
 
 WORDS = st.sampled_from(["", "a", "A", "paid", "Paid ", "ähm", "1", "1.5", "true", "False", "x.y"])
 NUMBERS = st.integers(-3, 300) | st.sampled_from([0.5, 1.0, 2.25, -1.5])
@@ -172,7 +172,7 @@ def test_relative_dates(count: int, unit: str) -> None:
     text = f"-{count}{unit}"
     before = datetime.now(UTC)
     theirs = official.relative_date_parse_for_feature_flag_matching(text)
-    ours = moment(text, before)
+    ours = parse_date(text, before)
     assert (ours is None) == (theirs is None)
     if ours is not None and theirs is not None:
         assert abs((ours - theirs).total_seconds()) < 60
@@ -184,4 +184,4 @@ def test_versions(text: str) -> None:
         theirs = official.parse_semver(text)
     except ValueError:
         theirs = None
-    assert version(text) == theirs
+    assert parse_version(text) == theirs

@@ -44,10 +44,10 @@ def asked(url: str, **settings: Any) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("settings", [{}, {"personal_api_key": "phx_emulator"}])
 async def test_flags(emulator: Emulator, url: str, settings: dict[str, Any]) -> None:
-    emulator.world.events.project(1).groups.define_type("company", 0)
-    emulator.flag("on")
-    emulator.flag("variant", "b", payload={"a": 1})
-    group = emulator.flag("group")
+    emulator.state.events.project(1).groups.define_type("company", 0)
+    emulator.set_flag("on")
+    emulator.set_flag("variant", "b", payload={"a": 1})
+    group = emulator.set_flag("group")
     group["filters"]["aggregation_group_type_index"] = 0
     told = await anyio.to_thread.run_sync(partial(asked, url, **settings))
     assert told == {

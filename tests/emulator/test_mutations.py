@@ -11,7 +11,7 @@ import pytest
 
 from asyncposthog import AsyncPostHog, PaginationError, PostHogError, SchemaDrift
 from posthog_emulator import Emulator
-from posthog_emulator.faults.mutations import DRIFTS, NEW_FIELD, NEW_VALUE
+from posthog_emulator.faults.mutations import FIELD_MUTATIONS, NEW_FIELD, NEW_VALUE
 
 pytestmark = pytest.mark.anyio
 
@@ -28,35 +28,35 @@ def names(page: Any) -> list[str]:
     return [row["name"] for row in page["results"]]
 
 
-# --- Drift --------------------------------------------------------------------------------------
+# --- Fields -------------------------------------------------------------------------------------
 
 
 async def test_fields_that_are_missing(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 3)
     before = await page(tiny_http)
-    tiny.drift("missing")
+    tiny.faults.mutate_fields("missing")
     after = await page(tiny_http)
     assert after.keys() == before.keys()
     for whole, less in zip(before["results"], after["results"], strict=True):
         (gone,) = whole.keys() - less.keys()
         assert gone != "id"
         assert less == {name: value for name, value in whole.items() if name != gone}
-    tiny.behave()
+    tiny.faults.clear()
     assert await page(tiny_http) == before
 
 
 async def test_each_other_kind(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 1, {"kind": "round", "size": 3})
     (before,) = (await page(tiny_http))["results"]
-    tiny.drift("extra", times=1)
+    tiny.faults.mutate_fields("extra", times=1)
     (after,) = (await page(tiny_http))["results"]
     assert {k: v for k, v in after.items() if k != NEW_FIELD} == before
     assert NEW_FIELD in after
-    tiny.drift("null", fields=["size"], times=1)
+    tiny.faults.mutate_fields("null", fields=["size"], times=1)
     assert (await page(tiny_http))["results"] == [{**before, "size": None}]
-    tiny.drift("mistyped", fields=["size"], times=1)
+    tiny.faults.mutate_fields("mistyped", fields=["size"], times=1)
     assert (await page(tiny_http))["results"] == [{**before, "size": "about 3"}]
-    tiny.drift("enum", times=1)
+    tiny.faults.mutate_fields("enum", times=1)
     assert (await page(tiny_http))["results"] == [{**before, "kind": NEW_VALUE}]
     assert (await page(tiny_http))["results"] == [before]
 
@@ -69,21 +69,21 @@ async def test_another_type(
     tiny: Emulator, tiny_http: httpx.AsyncClient, field: str, sent: Any
 ) -> None:
     made = tiny.add("widgets", {"name": "a", "active": True, "tags": ["x"]})
-    tiny.drift("mistyped", fields=[field])
+    tiny.faults.mutate_fields("mistyped", fields=[field])
     shown = (await tiny_http.get(f"{WIDGETS}{made['id']}/")).json()
     assert shown == {**made, field: sent}
 
 
 async def test_what_is_kept_is_not_changed(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.drift(seed=4)
+    tiny.faults.mutate_fields(seed=4)
     made = (await tiny_http.post(WIDGETS, json={"name": "a"})).json()
-    tiny.behave()
+    tiny.faults.clear()
     assert (await tiny_http.get(f"{WIDGETS}{made['id']}/")).json() == tiny.items("widgets")[0]
 
 
 async def test_errors_do_not_drift(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     plain = (await tiny_http.get(f"{WIDGETS}9/")).json()
-    tiny.drift()
+    tiny.faults.mutate_fields()
     assert (await tiny_http.get(f"{WIDGETS}9/")).json() == plain
 
 
@@ -91,19 +91,19 @@ async def test_a_seed_drifts_the_same_way(tiny: Emulator, tiny_http: httpx.Async
     tiny.seed("widgets", 20, {"kind": "round"})
     runs: list[Any] = []
     for seed in (1, 1, 2):
-        tiny.behave()
-        tiny.drift(rate=0.5, seed=seed)
+        tiny.faults.clear()
+        tiny.faults.mutate_fields(rate=0.5, seed=seed)
         runs.append([await page(tiny_http) for _ in range(6)])
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
     assert len({json.dumps(answer) for answer in runs[0]}) > 2
 
 
-@pytest.mark.parametrize("kind", DRIFTS)
+@pytest.mark.parametrize("kind", FIELD_MUTATIONS)
 async def test_the_client_reads_through_drift(kind: Any) -> None:
     emulator = Emulator()
     emulator.seed("feature_flags", 5)
-    emulator.drift(kind)
+    emulator.faults.mutate_fields(kind)
     expected = pytest.warns(SchemaDrift) if kind == "mistyped" else nullcontext()
     async with AsyncPostHog.emulated(emulator) as ph:
         with expected:
@@ -116,8 +116,8 @@ async def test_the_client_reads_through_drift(kind: Any) -> None:
 
 async def test_bodies_that_are_no_json(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 2)
-    tiny.garble()
-    tiny.garble(times=None, seed=2)
+    tiny.faults.corrupt_json()
+    tiny.faults.corrupt_json(times=None, seed=2)
     seen: set[bytes] = set()
     for _ in range(25):
         answer = await tiny_http.get(WIDGETS)
@@ -130,7 +130,7 @@ async def test_bodies_that_are_no_json(tiny: Emulator, tiny_http: httpx.AsyncCli
 
 @pytest.mark.parametrize("status", [200, 404, 502])
 async def test_pages_of_html(tiny: Emulator, tiny_http: httpx.AsyncClient, status: int) -> None:
-    tiny.html(status)
+    tiny.faults.html_error(status)
     answer = await tiny_http.get(WIDGETS)
     assert (answer.status_code, answer.text[:6]) == (status, "<html>")
     assert answer.headers["content-type"].startswith("text/html")
@@ -144,36 +144,36 @@ async def test_links_that_lead_astray(tiny: Emulator, tiny_http: httpx.AsyncClie
     there = f"http://emulator{WIDGETS}"
     honest = await page(tiny_http, limit=3, offset=3)
     assert honest["next"] == f"{there}?limit=3&offset=6"
-    tiny.links("foreign", host="https://elsewhere.example:8443", times=1)
+    tiny.faults.mutate_links("foreign", host="https://elsewhere.example:8443", times=1)
     led = await page(tiny_http, limit=3, offset=3)
     assert led["next"] == honest["next"].replace(
         "http://emulator", "https://elsewhere.example:8443"
     )
     assert led["previous"].startswith("https://elsewhere.example:8443/")
-    tiny.links("http", times=1)
+    tiny.faults.mutate_links("http", times=1)
     secure = httpx.AsyncClient(
         transport=tiny.transport(), base_url="https://emulator", headers=tiny_http.headers
     )
     async with secure as http:
         assert (await page(http, limit=3))["next"].startswith("http://emulator/")
-    tiny.links("previous", times=1)
+    tiny.faults.mutate_links("previous", times=1)
     assert (await page(tiny_http, limit=3, offset=3))["previous"] == f"{there}?limit=3&offset=3"
-    tiny.links("loop", times=1)
+    tiny.faults.mutate_links("loop", times=1)
     assert (await page(tiny_http, limit=3, offset=3))["next"] == f"{there}?limit=3&offset=3"
     assert await page(tiny_http, limit=3, offset=3) == honest
-    tiny.links("loop")
+    tiny.faults.mutate_links("loop")
     assert (await page(tiny_http))["next"] is None
 
 
 async def test_pages_that_show_rows_twice(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 6)
-    tiny.pages("duplicate")
+    tiny.faults.mutate_pages("duplicate")
     assert names(await page(tiny_http, limit=3)) == ["widgets-0", "widgets-1", "widgets-2"]
     second = await page(tiny_http, limit=3, offset=3)
     assert names(second) == ["widgets-0", "widgets-1", "widgets-2"]
     assert names(await page(tiny_http, limit=3)) == ["widgets-0", "widgets-1", "widgets-2"]
-    tiny.behave()
-    tiny.pages("overlap")
+    tiny.faults.clear()
+    tiny.faults.mutate_pages("overlap")
     await page(tiny_http, limit=3)
     assert names(await page(tiny_http, limit=3, offset=3)) == [
         f"widgets-{number}" for number in (2, 3, 4, 5)
@@ -183,12 +183,12 @@ async def test_pages_that_show_rows_twice(tiny: Emulator, tiny_http: httpx.Async
 async def test_rows_in_another_order(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     tiny.seed("widgets", 40)
     order = names(await page(tiny_http))
-    tiny.pages("shuffle")
+    tiny.faults.mutate_pages("shuffle")
     mixed = names(await page(tiny_http, limit=20))
     assert mixed != order[:20]
     assert sorted(mixed) == sorted(order[:20])
-    tiny.behave()
-    tiny.pages("reorder")
+    tiny.faults.clear()
+    tiny.faults.mutate_pages("reorder")
     both = [names(await page(tiny_http, limit=20, offset=at)) for at in (0, 20)]
     assert 20 < len({*both[0], *both[1]}) < 40
 
@@ -197,18 +197,18 @@ async def test_the_client_does_not_follow(tiny: Emulator) -> None:
     emulator = Emulator()
     emulator.seed("cohorts", 30)
     async with AsyncPostHog.emulated(emulator) as ph:
-        emulator.links("foreign", "http")
+        emulator.faults.mutate_links("foreign", "http")
         assert len(await ph.cohorts.list(limit=10).collect()) == 30
-        emulator.behave()
-        emulator.links("loop")
+        emulator.faults.clear()
+        emulator.faults.mutate_links("loop")
         with pytest.raises(PaginationError):
             await ph.cohorts.list(limit=10).collect()
-        emulator.behave()
-        emulator.pages("duplicate")
+        emulator.faults.clear()
+        emulator.faults.mutate_pages("duplicate")
         with pytest.raises(PaginationError):
             await ph.cohorts.list(limit=10).collect()
-        emulator.behave()
-        emulator.garble(times=None)
+        emulator.faults.clear()
+        emulator.faults.corrupt_json(times=None)
         with pytest.raises(PostHogError):
             await ph.cohorts.get(1)
 
@@ -228,7 +228,7 @@ class Naps:
 
 
 @pytest.mark.parametrize(
-    ("law", "low", "high", "mean"),
+    ("latency", "low", "high", "mean"),
     [
         (0.25, 0.25, 0.25, 0.25),
         ("0.25", 0.25, 0.25, 0.25),
@@ -240,19 +240,19 @@ class Naps:
 async def test_latency(
     tiny: Emulator,
     tiny_http: httpx.AsyncClient,
-    law: float | str,
+    latency: float | str,
     low: float,
     high: float,
     mean: float,
 ) -> None:
     runs: list[list[float]] = []
     for seed in (1, 1):
-        naps = Naps(tiny)
-        tiny.behave()
-        tiny.latency(law, seed=seed)
+        sleeps = Naps(tiny)
+        tiny.faults.clear()
+        tiny.faults.latency(latency, seed=seed)
         for _ in range(150):
             await tiny_http.get("/api/projects/1/settings/")
-        runs.append(naps.seconds)
+        runs.append(sleeps.seconds)
     assert runs[0] == runs[1]
     assert all(low <= seconds <= high for seconds in runs[0])
     assert sum(runs[0]) / 150 == pytest.approx(mean, rel=0.15)
@@ -261,36 +261,36 @@ async def test_latency(
 async def test_latency_of_some_paths_and_of_a_part(
     tiny: Emulator, tiny_http: httpx.AsyncClient
 ) -> None:
-    naps = Naps(tiny)
-    tiny.latency(1, path="*/settings/")
-    tiny.latency(2, path="*/settings/", method="get", times=1)
-    tiny.latency(8, path="*/widgets/", rate=0.5)
+    sleeps = Naps(tiny)
+    tiny.faults.latency(1, path="*/settings/")
+    tiny.faults.latency(2, path="*/settings/", method="get", times=1)
+    tiny.faults.latency(8, path="*/widgets/", rate=0.5)
     await tiny_http.get("/api/projects/1/settings/")
     await tiny_http.get("/api/projects/1/settings/")
     for _ in range(40):
         await tiny_http.get(WIDGETS)
-    assert naps.seconds[:2] == [3, 1]
-    assert set(naps.seconds[2:]) == {8}
-    assert 10 < len(naps.seconds) - 2 < 30
+    assert sleeps.seconds[:2] == [3, 1]
+    assert set(sleeps.seconds[2:]) == {8}
+    assert 10 < len(sleeps.seconds) - 2 < 30
 
 
 @pytest.mark.parametrize(
-    "law",
+    "latency",
     [
         *("", "soon", "uniform 1", "uniform 2 1", "normal 1 2 3", "gamma 1 2", "-1"),
         *("lognormal 0 1", "nan", "uniform 1 inf"),
     ],
 )
-def test_latency_there_is_not(tiny: Emulator, law: str) -> None:
-    with pytest.raises(ValueError, match=r"latency|ends"):
-        tiny.latency(law)
+def test_latency_there_is_not(tiny: Emulator, latency: str) -> None:
+    with pytest.raises(ValueError, match=r"latency|bounds"):
+        tiny.faults.latency(latency)
 
 
 async def test_error_rates(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
     runs: list[list[int]] = []
     for seed in (1, 1, 2):
-        tiny.behave()
-        tiny.error_rates({500: 0.1, 429: 0.3}, seed=seed, retry_after=2)
+        tiny.faults.clear()
+        tiny.faults.error_rates({500: 0.1, 429: 0.3}, seed=seed, retry_after=2)
         runs.append([(await tiny_http.get(WIDGETS)).status_code for _ in range(200)])
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
@@ -300,7 +300,7 @@ async def test_error_rates(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None
 
 
 async def test_bursts(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    tiny.bursts(2, 5, retry_after=7, path="*/widgets/")
+    tiny.faults.error_bursts(2, 5, retry_after=7, path="*/widgets/")
     seen = [await tiny_http.get(WIDGETS) for _ in range(10)]
     assert [answer.status_code for answer in seen] == [200, 200, 200, 429, 429] * 2
     assert seen[3].headers["retry-after"] == "7"
@@ -308,32 +308,32 @@ async def test_bursts(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
 
 
 async def test_everything_together(tiny: Emulator, tiny_http: httpx.AsyncClient) -> None:
-    naps = Naps(tiny)
+    sleeps = Naps(tiny)
     tiny.seed("widgets", 4)
-    tiny.latency(3)
-    tiny.bursts(1, 2)
-    tiny.drift("extra")
-    tiny.links("foreign")
+    tiny.faults.latency(3)
+    tiny.faults.error_bursts(1, 2)
+    tiny.faults.mutate_fields("extra")
+    tiny.faults.mutate_links("foreign")
     answer = await page(tiny_http, limit=2)
     assert all(NEW_FIELD in row for row in answer["results"])
     assert answer["next"].startswith("https://posthog.invalid/")
     assert (await tiny_http.get(WIDGETS)).status_code == 429
-    assert naps.seconds == [3, 3]
+    assert sleeps.seconds == [3, 3]
     tiny.reset()
     assert await page(tiny_http, limit=2) == await page(tiny_http, limit=2)
-    assert naps.seconds == [3, 3]
+    assert sleeps.seconds == [3, 3]
 
 
 @pytest.mark.parametrize(
     ("method", "given", "options", "message"),
     [
-        ("drift", ["extinct"], {}, "kinds are some of"),
-        ("links", ["sideways"], {}, "kinds are some of"),
-        ("pages", ["torn"], {}, "kinds are some of"),
-        ("drift", [], {"rate": 2}, "rate must be from 0 to 1"),
+        ("mutate_fields", ["extinct"], {}, "kinds are some of"),
+        ("mutate_links", ["sideways"], {}, "kinds are some of"),
+        ("mutate_pages", ["torn"], {}, "kinds are some of"),
+        ("mutate_fields", [], {"rate": 2}, "rate must be from 0 to 1"),
         ("latency", [1], {"times": 0}, "times must be at least 1"),
-        ("bursts", [0, 5], {}, "burst"),
-        ("bursts", [6, 5], {}, "burst"),
+        ("error_bursts", [0, 5], {}, "burst"),
+        ("error_bursts", [6, 5], {}, "burst"),
         ("error_rates", [{500: 0.7, 503: 0.7}], {}, "rates must be"),
         ("error_rates", [{500: -0.1}], {}, "rates must be"),
         ("error_rates", [{}], {}, "rates must be"),
@@ -343,4 +343,4 @@ def test_misbehaviour_there_is_not(
     tiny: Emulator, method: str, given: list[Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        getattr(tiny, method)(*given, **options)
+        getattr(tiny.faults, method)(*given, **options)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from posthog import AsyncPosthog, Posthog
 
-from posthog_emulator import Emulator, served
+from posthog_emulator import Emulator, serve_sync
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -32,7 +32,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def url(emulator: Emulator) -> Iterator[str]:
-    with served(emulator) as url:
+    with serve_sync(emulator) as url:
         yield url
 
 
@@ -41,7 +41,7 @@ def sdk(url: str, **options: Any) -> Posthog:
 
 
 def names(emulator: Emulator) -> list[str]:
-    return [event["event"] for event in emulator.captured()]
+    return [event["event"] for event in emulator.captured_events()]
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_events_persons_and_groups(emulator: Emulator, url: str, options: dict[s
     client.capture("paid", distinct_id="ada", groups={"company": "acme"})
     client.shutdown()
 
-    events = {event["event"]: event for event in emulator.captured()}
+    events = {event["event"]: event for event in emulator.captured_events()}
     assert events["signed up"]["properties"]["plan"] == "pro"
     assert events["paid"]["properties"]["$groups"] == {"company": "acme"}
     people = {events[name]["person_id"] for name in ("anonymous visit", "signed up", "paid")}
     assert len(people) == 1
-    read = emulator.world.events.read
+    read = emulator.state.events.read
     assert read("SELECT count(*) FROM events WHERE event = 'paid' AND group_0 = 'acme'") == [(1,)]
     ((properties,),) = read(
         "SELECT properties FROM persons p JOIN person_distinct_ids d ON p.id = d.person_id "
@@ -89,15 +89,15 @@ def test_exceptions(emulator: Emulator, url: str) -> None:
     except LookupError as error:
         client.capture_exception(error, distinct_id="ada")
     client.shutdown()
-    (event,) = emulator.captured("$exception")
+    (event,) = emulator.captured_events("$exception")
     assert event["properties"]["$exception_list"][0]["type"] == "LookupError"
 
 
 def test_flags_asked_of_the_server(emulator: Emulator, url: str) -> None:
-    emulator.flag("on")
-    emulator.flag("off", enabled=False)
-    emulator.flag("layout", variant="b", payload={"columns": 2})
-    emulator.flag("special", distinct_id="ada")
+    emulator.set_flag("on")
+    emulator.set_flag("off", enabled=False)
+    emulator.set_flag("layout", variant="b", payload={"columns": 2})
+    emulator.set_flag("special", distinct_id="ada")
     client = sdk(url)
     assert client.feature_enabled("on", "ada") is True
     assert client.feature_enabled("off", "ada") is False
@@ -109,7 +109,7 @@ def test_flags_asked_of_the_server(emulator: Emulator, url: str) -> None:
     evaluated = client.evaluate_flags("ada")
     assert evaluated.is_enabled("special")
     client.shutdown()
-    called = [event["properties"]["$feature_flag"] for event in emulator.captured()]
+    called = [event["properties"]["$feature_flag"] for event in emulator.captured_events()]
     assert {"on", "off", "layout"} <= {*called}
     asked = emulator.requests.matching(path="/flags*")
     assert asked
@@ -154,7 +154,7 @@ def test_flags_decided_on_the_spot(emulator: Emulator, url: str) -> None:
 def test_when_the_server_fails(
     emulator: Emulator, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    emulator.fail(503, path="/batch*")
+    emulator.faults.fail(503, path="/batch*")
     failures: list[Any] = []
 
     def failed(error: Any, batch: Any) -> None:
@@ -169,7 +169,7 @@ def test_when_the_server_fails(
 
 
 async def test_the_asynchronous_client(emulator: Emulator, url: str) -> None:
-    emulator.flag("on")
+    emulator.set_flag("on")
     async with AsyncPosthog("phc_emulator", host=url, **PATIENT) as client:
         client.capture("signed up", distinct_id="ada", properties={"plan": "pro"})
         client.set(distinct_id="ada", properties={"age": 36})
@@ -177,7 +177,7 @@ async def test_the_asynchronous_client(emulator: Emulator, url: str) -> None:
         await client.flush()
         evaluated = await client.evaluate_flags("ada")
         assert evaluated.is_enabled("on")
-    assert emulator.captured("signed up")[0]["properties"]["plan"] == "pro"
+    assert emulator.captured_events("signed up")[0]["properties"]["plan"] == "pro"
     assert set(names(emulator)) >= {"$set", "$groupidentify"}
 
 

@@ -136,7 +136,7 @@ async def test_a_cursor_stands_still_when_others_come_and_go(
     first = await get(tiny_http, "/api/projects/1/pointed/")
     assert ids(first) == [6, 5, 4]
     tiny.seed("pointed", 3)
-    del tiny.world.store.bucket("/api/projects/1/pointed/").rows["4"]
+    del tiny.state.store.collection("/api/projects/1/pointed/").rows["4"]
     assert ids(await get(tiny_http, first["next"])) == [3, 2, 1]
 
 

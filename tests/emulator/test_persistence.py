@@ -69,17 +69,17 @@ async def test_every_kind_of_object_comes_back(tmp_path: Path) -> None:
     with Emulator(path=tmp_path) as first:
         caller = Caller(first)
         async with httpx.AsyncClient(transport=first.transport()) as http:
-            for operation in first.world.operations:
-                if first.world.plans.of(operation).kind in {"create", "write_one"}:
+            for operation in first.state.operations:
+                if first.state.plans.get(operation).kind in {"create", "write_singleton"}:
                     await http.send(caller.request(operation, "bare"))
-        before = first.world.store
+        before = first.state.store
     with Emulator(path=tmp_path) as second:
-        after = second.world.store
+        after = second.state.store
         assert after.sequence == before.sequence
-        assert after.numbers == before.numbers
+        assert after.last_ids == before.last_ids
         assert after.singletons == before.singletons
-        assert after.buckets == {a: b for a, b in before.buckets.items() if b.rows}
-    assert len(after.buckets) > 90
+        assert after.collections == {a: b for a, b in before.collections.items() if b.rows}
+    assert len(after.collections) > 90
 
 
 async def test_events_persons_and_flags_come_back(tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ async def test_events_persons_and_flags_come_back(tmp_path: Path) -> None:
         async with client(emulator) as http:
             answers = [await http.get(f"/api/projects/1/{name}/") for name in paths]
             flags = (await http.post("/flags/?v=2", json=asked)).json()["flags"]
-        counted = emulator.world.events.read("SELECT event, distinct_id FROM events ORDER BY 1")
+        counted = emulator.state.events.read("SELECT event, distinct_id FROM events ORDER BY 1")
         return [*[answer.text for answer in answers], str(flags), str(counted)]
 
     with Emulator(path=tmp_path) as first:
         first.freeze(moment)
-        first.flag("nav", variant="b", distinct_id="ada")
+        first.set_flag("nav", variant="b", distinct_id="ada")
         async with client(first) as http:
             sent = {**asked, "event": "signed up", "properties": {"$set": {"plan": "pro"}}}
             assert (await http.post("/i/v0/e/", json=sent)).status_code == 200
@@ -142,10 +142,10 @@ async def test_a_change_is_written_without_being_asked_to(tmp_path: Path) -> Non
 
 
 CHANGES: dict[str, Callable[[Emulator], object]] = {
-    "flag": lambda emulator: emulator.flag("nav"),
-    "demo": lambda emulator: emulator.demo(50, days=2),
+    "flag": lambda emulator: emulator.set_flag("nav"),
+    "demo": lambda emulator: emulator.add_demo_events(50, days=2),
     "project": lambda emulator: emulator.add_project(7, member=False),
-    "settle": lambda emulator: emulator.settle(),
+    "settle": lambda emulator: emulator.apply_pending_changes(),
     "add": lambda emulator: emulator.add("persons"),
 }
 
@@ -154,7 +154,7 @@ CHANGES: dict[str, Callable[[Emulator], object]] = {
 def test_whatever_is_changed_by_hand_is_written(tmp_path: Path, change: str) -> None:
     with Emulator(path=tmp_path) as emulator:
         emulator.settings.save_delay = 3600
-        assert emulator.world.events.now() > 0
+        assert emulator.state.events.now() > 0
         assert saving() == []
         CHANGES[change](emulator)
         assert len(saving()) == 1
@@ -207,9 +207,9 @@ def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
         return 1, "{}"
 
     folder = StateDirectory(tmp_path, write)
-    folder.touch(0.0)
+    folder.schedule_save(0.0)
     begun.wait()
-    folder.touch(3600.0)
+    folder.schedule_save(3600.0)
     closing = threading.Thread(target=folder.close)
     closing.start()
     go_on.set()
@@ -252,7 +252,7 @@ def test_a_state_that_is_none(tmp_path: Path, text: str) -> None:
     file = tmp_path / "state.json"
     file.write_text(text, encoding="utf-8")
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"state\.json is no state .* move it away"):
+        with pytest.raises(ValueError, match=r"state\.json cannot be read .* move it away"):
             opened(tmp_path)
     assert file.read_text(encoding="utf-8") == text
 
@@ -267,7 +267,7 @@ def test_the_state_of_another_project(tmp_path: Path) -> None:
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     taken = tmp_path / "box"
     taken.write_text("mine", encoding="utf-8")
-    with pytest.raises(NotADirectoryError, match="needs a folder"):
+    with pytest.raises(NotADirectoryError, match="needs a directory"):
         opened(taken)
 
 

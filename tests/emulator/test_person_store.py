@@ -31,7 +31,7 @@ async def get(http: httpx.AsyncClient, path: str, **params: Any) -> Any:
 
 
 def rows(emulator: Emulator, sql: str) -> list[tuple[Any, ...]]:
-    return emulator.world.events.read(sql)
+    return emulator.state.events.read(sql)
 
 
 async def test_captured_people_are_listed(http: httpx.AsyncClient, emulator: Emulator) -> None:
@@ -48,7 +48,7 @@ async def test_captured_people_are_listed(http: httpx.AsyncClient, emulator: Emu
     for number, one in enumerate(reversed(listed), 1):
         assert one["id"] == number
         assert await get(http, f"/persons/{one['uuid']}/") == await get(http, f"/persons/{number}/")
-    assert emulator.captured("x")[0]["person_id"] == listed[1]["uuid"], "after the merge"
+    assert emulator.captured_events("x")[0]["person_id"] == listed[1]["uuid"], "after the merge"
 
 
 async def test_the_list_is_searched_and_filtered(
@@ -90,10 +90,10 @@ async def test_changes_by_the_api_reach_the_database_late(
     assert answer.status_code == 202
     held = "SELECT json_extract_string(properties, '/plan') FROM persons"
     assert rows(emulator, held) == [("free",)]
-    emulator.settle()
+    emulator.apply_pending_changes()
     assert rows(emulator, held) == [("paid",)]
     await http.post(f"{P}/persons/1/delete_property/", json={"$unset": "age"})
-    emulator.settle()
+    emulator.apply_pending_changes()
     assert (await get(http, "/persons/1/"))["properties"] == {"plan": "paid"}
 
 
@@ -238,15 +238,15 @@ async def test_events_are_listed_by_what_they_are(
 
 
 async def test_a_list_of_events_may_be_cut(http: httpx.AsyncClient, emulator: Emulator) -> None:
-    emulator.demo(1500)
+    emulator.add_demo_events(1500)
     assert len((await get(http, "/events/", limit=1200))["results"]) == 1200
-    emulator.settings.events_limit = 1000
+    emulator.settings.max_events_per_page = 1000
     page = await get(http, "/events/", limit=1200)
     assert (len(page["results"]), page["next"] is None) == (1000, False)
 
 
 async def test_the_demo_is_seen_by_the_api(http: httpx.AsyncClient, emulator: Emulator) -> None:
-    made = emulator.demo(3000)
+    made = emulator.add_demo_events(3000)
     first = await get(http, "/persons/", limit=50, include_total=1)
     assert (first["count"], len(first["results"])) == (made.persons, 50)
     who = first["results"][0]

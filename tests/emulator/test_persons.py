@@ -60,9 +60,9 @@ async def test_updates_can_be_made_to_settle(
     emulator: Emulator, http: httpx.AsyncClient, ada: dict[str, Any]
 ) -> None:
     await http.patch(f"{PERSONS}{ada['id']}/", json={"properties": {"plan": "paid"}})
-    emulator.settle()
+    emulator.apply_pending_changes()
     assert (await properties(http, ada))["plan"] == "paid"
-    emulator.settings.person_lag = 0
+    emulator.settings.stale_person_reads = 0
     await http.patch(f"{PERSONS}{ada['id']}/", json={"properties": {"plan": "gone"}})
     assert (await properties(http, ada))["plan"] == "gone"
 
@@ -106,7 +106,7 @@ async def test_one_property(
     assert (set_one.status_code, set_one.content) == (202, b"")
     unset = await http.post(f"{PERSONS}{ada['id']}/delete_property/", json={"$unset": "age"})
     assert (unset.status_code, unset.json()) == (201, {"success": True})
-    emulator.settle()
+    emulator.apply_pending_changes()
     assert await properties(http, ada) == {"email": "ada@example.com", "plan": "paid"}
 
 

@@ -55,7 +55,7 @@ async def client(
 
 
 def put(emulator: Emulator, count: int, name: str = "a") -> None:
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [
             {"event": name, "distinct_id": f"p{n % 2}", "timestamp": f"2026-01-0{1 + n % 5}"
@@ -223,7 +223,7 @@ async def test_offset_can_be_allowed(client: Client, emulator: Emulator) -> None
     sql = f"{FIVE} LIMIT 2 OFFSET 3"
     answer = await client.ask(sql)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
-    emulator.settings.offset_allowed = True
+    emulator.settings.allow_offset = True
     assert await client.rows(sql) == [[3], [4]]
 
 
@@ -247,13 +247,13 @@ async def test_an_answer_that_is_too_large(client: Client, emulator: Emulator) -
 
 
 async def test_rows_given_by_hand(client: Client, emulator: Emulator) -> None:
-    emulator.on_query("cityHash64(", [{"h": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}])
+    emulator.stub_query("cityHash64(", [{"h": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}])
     body = (await client.ask("SELECT\n  cityHash64(event)")).json()
     assert body["results"] == [[1, "2026-01-01T00:00:00Z"]]
     assert body["types"] == [["h", "Int64"], ["at", "DateTime64(6, 'UTC')"]]
-    emulator.on_query(r"FROM \w+_table", lambda sql, values: [[values["x"]]], ["x"], ["String"])
+    emulator.stub_query(r"FROM \w+_table", lambda sql, values: [[values["x"]]], ["x"], ["String"])
     assert await client.rows("SELECT x FROM my_table", {"x": "y"}) == [["y"]]
-    emulator.on_query(lambda sql: sql == "SELECT 1", [[7]])
+    emulator.stub_query(lambda sql: sql == "SELECT 1", [[7]])
     assert await client.rows("SELECT 1", refresh="force_blocking") == [[7]]
     emulator.reset()
     assert await client.rows("SELECT 1") == [[1]]
@@ -288,7 +288,7 @@ async def test_a_funnel(client: Client, emulator: Emulator) -> None:
     def did(person: str, event: str, day: int) -> dict[str, Any]:
         return {"event": event, "distinct_id": person, "timestamp": f"2026-01-{day:02}T00:00:00Z"}
 
-    emulator.world.events.append(
+    emulator.state.events.append(
         1,
         [did("a", "view", 1), did("a", "buy", 2), did("b", "view", 1), did("b", "buy", 20),
          did("c", "buy", 1), did("c", "view", 2), did("d", "view", 3)],

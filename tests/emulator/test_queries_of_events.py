@@ -43,7 +43,7 @@ async def client(connect: Callable[..., httpx.AsyncClient]) -> AsyncIterator[Cli
     time = VirtualTime()
     emulator = Emulator(clock=time.clock, sleep=time.sleep)
     time.now += 2 * 86400 + 12 * 3600  # 2026-01-03T12:00:00Z
-    emulator.world.events.append(1, EVENTS)
+    emulator.state.events.append(1, EVENTS)
     async with connect(emulator) as http:
         yield Client(http)
 

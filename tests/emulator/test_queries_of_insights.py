@@ -125,7 +125,7 @@ def asking(model: str, field: str, value: Any) -> dict[str, Any]:
 def emulator() -> Emulator:
     time = VirtualTime()
     made = Emulator(clock=time.clock, sleep=time.sleep)
-    made.world.events.append(
+    made.state.events.append(
         1,
         [
             {"event": "a", "distinct_id": f"p{n % 4}", "timestamp": f"2026-01-0{1 + n % 5}",
@@ -209,7 +209,7 @@ async def test_a_breakdown(emulator: Emulator, connect: Callable[..., httpx.Asyn
 async def test_internal_users_are_left_out(
     emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
-    row = emulator.world.store.bucket("/api/projects/").find("1")
+    row = emulator.state.store.collection("/api/projects/").find("1")
     assert row is not None
     row.data["test_account_filters"] = [
         {"key": "plan", "type": "event", "value": ["pro"], "operator": "is_not"}
@@ -222,7 +222,7 @@ async def test_internal_users_are_left_out(
 async def test_a_funnel_of_more_events_than_a_query_has_rows(
     emulator: Emulator, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
-    emulator.world.events.write(
+    emulator.state.events.write(
         "INSERT INTO events BY NAME SELECT 1 AS team_id, uuid() AS uuid, "
         "['view', 'buy'][1 + range % 2] AS event, '' AS distinct_id, "
         "'00000000-0000-0000-0000-000000000001'::UUID AS person_id, '{}' AS properties, "

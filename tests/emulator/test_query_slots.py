@@ -13,7 +13,7 @@ import pytest
 
 from asyncposthog import registry
 from posthog_emulator import Emulator
-from posthog_emulator.rate_limits.query_slots import naps, occupies_slot
+from posthog_emulator.rate_limits.query_slots import occupies_slot, poll_delays
 
 from .virtual_time import VirtualTime
 
@@ -67,7 +67,7 @@ def asker(
 
 
 def test_the_pauses_grow_up_to_a_limit() -> None:
-    taken = list(islice(naps(), 9))
+    taken = list(islice(poll_delays(), 9))
     assert taken[0] == 0.134
     assert [b / a for a, b in pairwise(taken[:7])] == pytest.approx([1.5] * 6)
     assert taken[7:] == [1.714, 1.714]
@@ -78,11 +78,11 @@ async def test_a_fourth_waits_for_one_of_the_three(asker: Asker, emulator: Emula
     assert asker.statuses == [200] * 4
     moments = {name: moment for name, (moment, _) in asker.answers.items()}
     assert [moments[name] for name in "abc"] == [10.0] * 3
-    looked, pauses = 0.0, naps()
+    looked, pauses = 0.0, poll_delays()
     while looked < 10:
         looked += next(pauses)
     assert moments["d"] == pytest.approx(looked + 10)
-    assert emulator.slots.running(1) == 0
+    assert emulator.query_slots.running(1) == 0
 
 
 async def test_one_that_finds_no_slot_in_time(asker: Asker, emulator: Emulator) -> None:
@@ -101,7 +101,7 @@ async def test_one_that_finds_no_slot_in_time(asker: Asker, emulator: Emulator) 
     }
     assert 30 <= moment <= 30 + 1.714
     assert [asker.answers[name][1].status_code for name in "abc"] == [200] * 3
-    assert emulator.slots.running(1) == 0
+    assert emulator.query_slots.running(1) == 0
 
 
 async def test_the_task_has_an_id_even_if_the_client_gave_none(
@@ -116,14 +116,14 @@ async def test_the_task_has_an_id_even_if_the_client_gave_none(
 async def test_projects_have_slots_of_their_own(asker: Asker, emulator: Emulator) -> None:
     emulator.add_project(2)
     for task in "abc":
-        assert emulator.slots.take(2, task)
+        assert emulator.query_slots.try_acquire(2, task)
     await asker.all("a", "b", "c")
     assert {moment for moment, _ in asker.answers.values()} == {10.0}
-    assert emulator.slots.running(2) == 3
+    assert emulator.query_slots.running(2) == 3
 
 
 async def test_a_project_may_have_another_number(asker: Asker, emulator: Emulator) -> None:
-    emulator.slots.override(1, 1)
+    emulator.query_slots.override(1, 1)
     emulator.settings.query_seconds = 60
     await asker.all("a", "b")
     assert (
@@ -132,7 +132,7 @@ async def test_a_project_may_have_another_number(asker: Asker, emulator: Emulato
         .startswith("Exceeded maximum concurrency limit: 1 for key:")
     )
     with pytest.raises(ValueError, match="at least 1 slot"):
-        emulator.slots.override(1, 0)
+        emulator.query_slots.override(1, 0)
 
 
 @pytest.mark.parametrize(
@@ -179,21 +179,21 @@ async def test_a_query_that_is_refused_or_given_up_frees_its_slot(
 ) -> None:
     await asker.all("a", path="/api/projects/1/endpoints/absent/run/", refresh="direct")
     assert asker.statuses == [404]
-    assert emulator.slots.running(1) == 0
+    assert emulator.query_slots.running(1) == 0
     async with anyio.create_task_group() as tasks:
         for name in "abcd":
             tasks.start_soon(asker.ask, name)
         await anyio.wait_all_tasks_blocked()
-        assert emulator.slots.running(1) == 3
+        assert emulator.query_slots.running(1) == 3
         tasks.cancel_scope.cancel()
-    assert emulator.slots.running(1) == 0
+    assert emulator.query_slots.running(1) == 0
 
 
 async def test_a_query_occupies_nothing_before_it_is_valid(
     asker: Asker, emulator: Emulator
 ) -> None:
     for task in "abc":
-        emulator.slots.take(1, task)
+        emulator.query_slots.try_acquire(1, task)
     answer = await asker.http.post(
         QUERY, content=b"{", headers={"Content-Type": "application/json"}
     )
@@ -204,23 +204,23 @@ def test_a_slot_that_was_never_given_back_is_free_after_ten_minutes(
     emulator: Emulator, time: VirtualTime
 ) -> None:
     for task in "abc":
-        assert emulator.slots.take(1, task)
+        assert emulator.query_slots.try_acquire(1, task)
     time.now += 599
-    assert not emulator.slots.take(1, "d")
+    assert not emulator.query_slots.try_acquire(1, "d")
     time.now += 1
-    assert emulator.slots.take(1, "d")
-    assert emulator.slots.running(1) == 1
+    assert emulator.query_slots.try_acquire(1, "d")
+    assert emulator.query_slots.running(1) == 1
 
 
 def test_giving_back_what_was_not_taken(emulator: Emulator) -> None:
-    emulator.slots.release(1, "a")
-    emulator.slots.take(1, "b")
-    emulator.slots.release(1, "a")
-    assert emulator.slots.running(1) == 1
+    emulator.query_slots.release(1, "a")
+    emulator.query_slots.try_acquire(1, "b")
+    emulator.query_slots.release(1, "a")
+    assert emulator.query_slots.running(1) == 1
 
 
 def test_a_reset_frees_every_slot(emulator: Emulator) -> None:
-    emulator.slots.override(1, 1)
-    emulator.slots.take(1, "a")
+    emulator.query_slots.override(1, 1)
+    emulator.query_slots.try_acquire(1, "a")
     emulator.reset()
-    assert (emulator.slots.running(1), emulator.slots.limit(1)) == (0, 3)
+    assert (emulator.query_slots.running(1), emulator.query_slots.limit(1)) == (0, 3)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits, Refusal, Usage
+from posthog_emulator.rate_limits.rate_limits import Caller, Rate, RateLimits, Throttled, Usage
 
 RATES: Mapping[str, Rate] = {
     "fast": Rate(2, 10),
@@ -38,12 +38,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def throttles(clock: Clock) -> RateLimits:
+def rate_limits(clock: Clock) -> RateLimits:
     return RateLimits(clock, RATES)
 
 
-def used(throttles: RateLimits, subject: str | int = "phx_me") -> dict[str, int]:
-    return {bucket: usage.used for bucket, usage in throttles.usage(subject).items()}
+def used(rate_limits: RateLimits, subject: str | int = "phx_me") -> dict[str, int]:
+    return {bucket: usage.used for bucket, usage in rate_limits.usage(subject).items()}
 
 
 @pytest.mark.parametrize(
@@ -56,39 +56,39 @@ def used(throttles: RateLimits, subject: str | int = "phx_me") -> dict[str, int]
     ],
 )
 def test_a_full_bucket_asks_to_wait_for_its_oldest_entry(
-    throttles: RateLimits, clock: Clock, moments: tuple[float, float], wait: float
+    rate_limits: RateLimits, clock: Clock, moments: tuple[float, float], wait: float
 ) -> None:
     start = clock.now
     for moment in moments:
         clock.now = start + moment
-        assert throttles.admit(["fast"], ME) is None
-    refusal = throttles.admit(["fast"], ME)
+        assert rate_limits.charge(["fast"], ME) is None
+    refusal = rate_limits.charge(["fast"], ME)
     expected = math.ceil(wait - (moments[1] - moments[0]))
-    assert refusal == Refusal(("fast",), expected)
+    assert refusal == Throttled(("fast",), expected)
 
 
 @pytest.mark.parametrize(
     ("later", "wait"), [(0, 10), (0.1, 10), (8.9, 2), (9, 1), (9.75, 1), (9.999999, 1)]
 )
 def test_the_wait_is_in_whole_seconds_rounded_up(
-    throttles: RateLimits, clock: Clock, later: float, wait: int
+    rate_limits: RateLimits, clock: Clock, later: float, wait: int
 ) -> None:
-    throttles.admit(["fast"], ME)
-    throttles.admit(["fast"], ME)
+    rate_limits.charge(["fast"], ME)
+    rate_limits.charge(["fast"], ME)
     clock.now += later
-    refusal = throttles.admit(["fast"], ME)
+    refusal = rate_limits.charge(["fast"], ME)
     assert refusal is not None
     assert refusal.wait == wait
 
 
 def test_an_entry_leaves_when_it_is_as_old_as_the_window(
-    throttles: RateLimits, clock: Clock
+    rate_limits: RateLimits, clock: Clock
 ) -> None:
-    throttles.admit(["fast"], ME)
-    throttles.admit(["fast"], ME)
+    rate_limits.charge(["fast"], ME)
+    rate_limits.charge(["fast"], ME)
     clock.now += 10
-    assert throttles.admit(["fast"], ME) is None
-    assert used(throttles) == {"fast": 1}
+    assert rate_limits.charge(["fast"], ME) is None
+    assert used(rate_limits) == {"fast": 1}
 
 
 @pytest.mark.parametrize(
@@ -101,26 +101,26 @@ def test_an_entry_leaves_when_it_is_as_old_as_the_window(
     ],
 )
 def test_the_sentence(wait: int | None, detail: str) -> None:
-    assert Refusal(("fast",), wait).detail == detail
+    assert Throttled(("fast",), wait).detail == detail
 
 
-def test_a_refused_request_is_charged_to_the_siblings_only(throttles: RateLimits) -> None:
+def test_a_refused_request_is_charged_to_the_siblings_only(rate_limits: RateLimits) -> None:
     for _ in range(2):
-        assert throttles.admit(["fast", "slow"], ME) is None
+        assert rate_limits.charge(["fast", "slow"], ME) is None
     for _ in range(3):
-        assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast",), 10)
-    assert used(throttles) == {"fast": 2, "slow": 5}
-    assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast", "slow"), 100)
-    assert used(throttles) == {"fast": 2, "slow": 5}
+        assert rate_limits.charge(["fast", "slow"], ME) == Throttled(("fast",), 10)
+    assert used(rate_limits) == {"fast": 2, "slow": 5}
+    assert rate_limits.charge(["fast", "slow"], ME) == Throttled(("fast", "slow"), 100)
+    assert used(rate_limits) == {"fast": 2, "slow": 5}
 
 
-def test_the_longest_wait_counts_whichever_comes_first(throttles: RateLimits) -> None:
+def test_the_longest_wait_counts_whichever_comes_first(rate_limits: RateLimits) -> None:
     for _ in range(5):
-        throttles.admit(["slow"], ME)
+        rate_limits.charge(["slow"], ME)
     for _ in range(2):
-        throttles.admit(["fast"], ME)
-    assert throttles.admit(["slow", "fast"], ME) == Refusal(("slow", "fast"), 100)
-    assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast", "slow"), 100)
+        rate_limits.charge(["fast"], ME)
+    assert rate_limits.charge(["slow", "fast"], ME) == Throttled(("slow", "fast"), 100)
+    assert rate_limits.charge(["fast", "slow"], ME) == Throttled(("fast", "slow"), 100)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_the_longest_wait_counts_whichever_comes_first(throttles: RateLimits) ->
     ],
 )
 def test_whom_a_bucket_is_for(
-    throttles: RateLimits, bucket: str, other: Caller, shared: bool
+    rate_limits: RateLimits, bucket: str, other: Caller, shared: bool
 ) -> None:
-    throttles.admit([bucket], ME)
-    throttles.admit([bucket], ME)
-    assert (throttles.admit([bucket], other) is not None) is shared
+    rate_limits.charge([bucket], ME)
+    rate_limits.charge([bucket], ME)
+    assert (rate_limits.charge([bucket], other) is not None) is shared
 
 
 @pytest.mark.parametrize(
@@ -157,139 +157,142 @@ def test_whom_a_bucket_is_for(
     ],
 )
 def test_what_stands_in_where_the_path_does_not_say(
-    throttles: RateLimits, bucket: str, caller: Caller, same: Caller
+    rate_limits: RateLimits, bucket: str, caller: Caller, same: Caller
 ) -> None:
-    throttles.admit([bucket], caller)
-    throttles.admit([bucket], caller)
-    assert throttles.admit([bucket], same) is not None
+    rate_limits.charge([bucket], caller)
+    rate_limits.charge([bucket], caller)
+    assert rate_limits.charge([bucket], same) is not None
 
 
-def test_a_bucket_of_unknown_rate_refuses_nothing(throttles: RateLimits) -> None:
+def test_a_bucket_of_unknown_rate_refuses_nothing(rate_limits: RateLimits) -> None:
     for _ in range(1000):
-        assert throttles.admit(["unknown"], ME) is None
-    assert used(throttles) == {}
+        assert rate_limits.charge(["unknown"], ME) is None
+    assert used(rate_limits) == {}
 
 
-def test_a_project_with_another_rate(throttles: RateLimits, clock: Clock) -> None:
-    throttles.override("fast", 1, 3, 20)
-    throttles.override("slow", "1", None)
+def test_a_project_with_another_rate(rate_limits: RateLimits, clock: Clock) -> None:
+    rate_limits.override("fast", 1, 3, 20)
+    rate_limits.override("slow", "1", None)
     elsewhere = Caller("phx_me", team="2")
     for _ in range(3):
-        assert throttles.admit(["fast", "slow"], ME) is None
-    assert throttles.admit(["fast", "slow"], ME) == Refusal(("fast",), 20)
-    assert used(throttles) == {"fast": 3}
+        assert rate_limits.charge(["fast", "slow"], ME) is None
+    assert rate_limits.charge(["fast", "slow"], ME) == Throttled(("fast",), 20)
+    assert used(rate_limits) == {"fast": 3}
     clock.now += 20
-    assert throttles.admit(["fast"], elsewhere) is None
-    assert throttles.admit(["fast"], elsewhere) is None
-    assert throttles.admit(["fast"], elsewhere) == Refusal(("fast",), 10)
+    assert rate_limits.charge(["fast"], elsewhere) is None
+    assert rate_limits.charge(["fast"], elsewhere) is None
+    assert rate_limits.charge(["fast"], elsewhere) == Throttled(("fast",), 10)
 
 
-def test_a_bucket_that_holds_more_than_it_should_names_no_wait(throttles: RateLimits) -> None:
-    throttles.override("fast", 1, 5)
+def test_a_bucket_that_holds_more_than_it_should_names_no_wait(rate_limits: RateLimits) -> None:
+    rate_limits.override("fast", 1, 5)
     for _ in range(5):
-        throttles.admit(["fast"], ME)
-    throttles.override("fast", 1, 2)
-    assert throttles.admit(["fast"], ME) == Refusal(("fast",), None)
-    assert throttles.usage("phx_me")["fast"].remaining == 0
+        rate_limits.charge(["fast"], ME)
+    rate_limits.override("fast", 1, 2)
+    assert rate_limits.charge(["fast"], ME) == Throttled(("fast",), None)
+    assert rate_limits.usage("phx_me")["fast"].remaining == 0
 
 
-def test_a_request_that_counts_more_than_once(throttles: RateLimits, clock: Clock) -> None:
-    assert throttles.admit(["slow", "fast"], ME, {"slow": 3}) is None
-    assert used(throttles) == {"slow": 3, "fast": 1}
+def test_a_request_that_counts_more_than_once(rate_limits: RateLimits, clock: Clock) -> None:
+    assert rate_limits.charge(["slow", "fast"], ME, {"slow": 3}) is None
+    assert used(rate_limits) == {"slow": 3, "fast": 1}
     clock.now += 40
     # There is room for two, so the wait for the oldest is divided by three.
-    assert throttles.admit(["slow"], ME, {"slow": 3}) == Refusal(("slow",), 20)
-    assert throttles.admit(["slow"], ME, {"slow": 2}) is None
-    assert throttles.admit(["team"], ME, {"team": 3}) == Refusal(("team",), 4)
+    assert rate_limits.charge(["slow"], ME, {"slow": 3}) == Throttled(("slow",), 20)
+    assert rate_limits.charge(["slow"], ME, {"slow": 2}) is None
+    assert rate_limits.charge(["team"], ME, {"team": 3}) == Throttled(("team",), 4)
 
 
-def test_usage(throttles: RateLimits, clock: Clock) -> None:
-    throttles.admit(["fast", "slow", "team"], ME)
+def test_usage(rate_limits: RateLimits, clock: Clock) -> None:
+    rate_limits.charge(["fast", "slow", "team"], ME)
     clock.now += 4
-    assert throttles.usage("phx_me") == {"fast": Usage(2, 1, 1, 6.0), "slow": Usage(5, 1, 4, 96.0)}
-    assert throttles.usage(1) == {"team": Usage(2, 1, 1, 6.0)}
-    assert throttles.usage("phx_other") == {}
+    assert rate_limits.usage("phx_me") == {
+        "fast": Usage(2, 1, 1, 6.0),
+        "slow": Usage(5, 1, 4, 96.0),
+    }
+    assert rate_limits.usage(1) == {"team": Usage(2, 1, 1, 6.0)}
+    assert rate_limits.usage("phx_other") == {}
     clock.now += 6
-    assert throttles.usage("phx_me")["fast"] == Usage(2, 0, 2, 0.0)
+    assert rate_limits.usage("phx_me")["fast"] == Usage(2, 0, 2, 0.0)
 
 
-def test_clearing(throttles: RateLimits) -> None:
-    throttles.override("fast", 1, 1)
-    throttles.use_elsewhere(["fast"], ME, 1.0)
-    throttles.admit(["fast"], ME)
-    throttles.clear()
-    assert used(throttles) == {}
-    assert [throttles.admit(["fast"], ME) is None for _ in range(3)] == [True, True, False]
+def test_clearing(rate_limits: RateLimits) -> None:
+    rate_limits.override("fast", 1, 1)
+    rate_limits.simulate_other_client(["fast"], ME, 1.0)
+    rate_limits.charge(["fast"], ME)
+    rate_limits.clear()
+    assert used(rate_limits) == {}
+    assert [rate_limits.charge(["fast"], ME) is None for _ in range(3)] == [True, True, False]
 
 
-def test_no_key_is_kept_or_shown(throttles: RateLimits) -> None:
-    throttles.admit(["fast"], ME)
+def test_no_key_is_kept_or_shown(rate_limits: RateLimits) -> None:
+    rate_limits.charge(["fast"], ME)
     assert "phx_me" not in repr(ME)
-    assert "phx_me" not in repr(vars(throttles))
+    assert "phx_me" not in repr(vars(rate_limits))
 
 
 @pytest.mark.parametrize("requests", [0, -1])
-def test_a_rate_that_is_none(throttles: RateLimits, requests: int) -> None:
+def test_a_rate_that_is_none(rate_limits: RateLimits, requests: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        throttles.override("fast", 1, requests)
+        rate_limits.override("fast", 1, requests)
     with pytest.raises(ValueError, match="must be positive"):
-        throttles.override("fast", 1, 1, requests)
+        rate_limits.override("fast", 1, 1, requests)
 
 
-def test_a_bucket_there_is_not(throttles: RateLimits) -> None:
-    with pytest.raises(KeyError, match="no bucket 'x'"):
-        throttles.admit(["x"], ME)
-    with pytest.raises(KeyError, match="no bucket 'x'"):
-        throttles.override("x", 1, 1)
-    with pytest.raises(KeyError, match="no bucket 'x'"):
-        throttles.use_elsewhere(["x"], ME, 0.5)
+def test_a_bucket_there_is_not(rate_limits: RateLimits) -> None:
+    with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
+        rate_limits.charge(["x"], ME)
+    with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
+        rate_limits.override("x", 1, 1)
+    with pytest.raises(KeyError, match="no rate limit bucket 'x'"):
+        rate_limits.simulate_other_client(["x"], ME, 0.5)
 
 
 # --- A stranger -------------------------------------------------------------------------------
 
 
 def test_a_stranger_uses_a_share_of_the_tightest_and_charges_all(
-    throttles: RateLimits, clock: Clock
+    rate_limits: RateLimits, clock: Clock
 ) -> None:
     # Half of 5 in 100 s is one every 40 s, the first of them now.
-    throttles.use_elsewhere(["fast", "slow"], ME, 0.5)
+    rate_limits.simulate_other_client(["fast", "slow"], ME, 0.5)
     seen: list[int] = []
     for _ in range(6):
-        seen.append(used(throttles)["slow"])
+        seen.append(used(rate_limits)["slow"])
         clock.now += 20
     assert seen == [1, 1, 2, 2, 3, 2]
-    assert used(throttles)["fast"] == 1
+    assert used(rate_limits)["fast"] == 1
 
 
-def test_a_stranger_who_asks_for_more_than_there_is(throttles: RateLimits, clock: Clock) -> None:
-    throttles.use_elsewhere(["fast"], ME, 2.5)
+def test_a_stranger_who_asks_for_more_than_there_is(rate_limits: RateLimits, clock: Clock) -> None:
+    rate_limits.simulate_other_client(["fast"], ME, 2.5)
     clock.now += 9
-    assert throttles.usage("phx_me")["fast"] == Usage(2, 2, 0, 1.0)
-    assert throttles.admit(["fast"], ME) == Refusal(("fast",), 1)
+    assert rate_limits.usage("phx_me")["fast"] == Usage(2, 2, 0, 1.0)
+    assert rate_limits.charge(["fast"], ME) == Throttled(("fast",), 1)
 
 
-def test_a_stranger_charges_whom_we_name(throttles: RateLimits) -> None:
-    throttles.use_elsewhere(["fast"], Caller("phx_other", team="1"), 1.0)
-    assert used(throttles) == {}
-    assert used(throttles, "phx_other") == {"fast": 1}
+def test_a_stranger_charges_whom_we_name(rate_limits: RateLimits) -> None:
+    rate_limits.simulate_other_client(["fast"], Caller("phx_other", team="1"), 1.0)
+    assert used(rate_limits) == {}
+    assert used(rate_limits, "phx_other") == {"fast": 1}
 
 
-def test_a_stranger_is_replaced_and_sent_away(throttles: RateLimits, clock: Clock) -> None:
-    throttles.use_elsewhere(["slow"], ME, 1.0)
-    throttles.use_elsewhere(["slow"], ME, 0.2)
+def test_a_stranger_is_replaced_and_sent_away(rate_limits: RateLimits, clock: Clock) -> None:
+    rate_limits.simulate_other_client(["slow"], ME, 1.0)
+    rate_limits.simulate_other_client(["slow"], ME, 0.2)
     clock.now += 90
-    assert used(throttles) == {"slow": 2}
-    throttles.use_elsewhere(["slow"], ME, 0)
+    assert used(rate_limits) == {"slow": 2}
+    rate_limits.simulate_other_client(["slow"], ME, 0)
     clock.now += 100
-    assert used(throttles) == {"slow": 0}
+    assert used(rate_limits) == {"slow": 0}
 
 
 @pytest.mark.parametrize(
     ("bucket", "share"), [("fast", -0.1), ("unknown", 0.5), ("fast", math.nan)]
 )
-def test_a_share_there_is_not(throttles: RateLimits, bucket: str, share: float) -> None:
-    with pytest.raises(ValueError, match="no share"):
-        throttles.use_elsewhere([bucket], ME, share)
+def test_a_share_there_is_not(rate_limits: RateLimits, bucket: str, share: float) -> None:
+    with pytest.raises(ValueError, match="cannot simulate a share"):
+        rate_limits.simulate_other_client([bucket], ME, share)
 
 
 # --- Against a plain model --------------------------------------------------------------------
@@ -340,13 +343,13 @@ steps = st.lists(
 @given(steps)
 def test_it_is_the_plain_model(steps: list[tuple[float, tuple[str, ...], Caller]]) -> None:
     clock, plain = Clock(), Plain()
-    throttles = RateLimits(clock, RATES)
+    rate_limits = RateLimits(clock, RATES)
     for pause, view, caller in steps:
         clock.now += pause
-        refusal = throttles.admit(view, caller)
+        refusal = rate_limits.charge(view, caller)
         assert (None if refusal is None else refusal.wait) == plain.admit(view, caller, clock.now)
     kept = {b: len(t) for (b, w), t in plain.history.items() if w == "a"}
-    shown = used(throttles, "a")
+    shown = used(rate_limits, "a")
     assert set(shown) == set(kept)
     assert all(shown[bucket] <= kept[bucket] for bucket in kept)
 
@@ -356,14 +359,14 @@ def test_no_window_ever_holds_more_than_the_limit(
     steps: list[tuple[float, tuple[str, ...], Caller]],
 ) -> None:
     clock = Clock()
-    throttles = RateLimits(clock, RATES)
+    rate_limits = RateLimits(clock, RATES)
     charged: dict[tuple[str, str], list[float]] = {}
     for pause, view, caller in steps:
         clock.now += pause
-        refusal = throttles.admit(view, caller)
+        refusal = rate_limits.charge(view, caller)
         refused = () if refusal is None else refusal.buckets
         for bucket in set(view) - set(refused):
-            whose = caller.subject(RATES[bucket].per)
+            whose = caller.scope_key(RATES[bucket].per)
             charged.setdefault((bucket, whose), []).append(clock.now)
     for (bucket, _), times in charged.items():
         rate = RATES[bucket]
@@ -378,17 +381,17 @@ def test_waiting_as_told_is_enough_when_nobody_else_comes(
     steps: list[tuple[float, tuple[str, ...], Caller]], share: float
 ) -> None:
     clock = Clock()
-    throttles = RateLimits(clock, RATES)
-    throttles.use_elsewhere(["fast"], CALLERS[0], share)
+    rate_limits = RateLimits(clock, RATES)
+    rate_limits.simulate_other_client(["fast"], CALLERS[0], share)
     for pause, view, caller in steps:
         clock.now += pause
-        refusal = throttles.admit(view, caller)
-    throttles.use_elsewhere(["fast"], CALLERS[0], 0)
+        refusal = rate_limits.charge(view, caller)
+    rate_limits.simulate_other_client(["fast"], CALLERS[0], 0)
     for view in VIEWS:
-        refusal = throttles.admit(view, CALLERS[0])
+        refusal = rate_limits.charge(view, CALLERS[0])
         if refusal is not None:
             assert refusal.wait is not None
             clock.now += refusal.wait
             # What was charged by the refused attempt may have filled a sibling meanwhile.
-            again = throttles.admit(refusal.buckets, CALLERS[0])
+            again = rate_limits.charge(refusal.buckets, CALLERS[0])
             assert again is None

@@ -13,7 +13,7 @@ from posthog_emulator.rate_limits.rate_limits import (
     QueryPlan,
     Rate,
     RateLimits,
-    Refusal,
+    Throttled,
     charged_buckets,
     costs,
 )
@@ -35,25 +35,25 @@ def clock() -> Clock:
 
 
 def test_the_buckets_are_those_of_the_registry(clock: Clock) -> None:
-    throttles = RateLimits(clock)
-    assert throttles.rates["burst"] == Rate(480, 60)
-    assert throttles.rates["sustained"] == Rate(4800, 3600)
-    assert throttles.rates["organization_invite_burst"] == Rate(50, 3600, "organization")
-    assert throttles.rates["feature_flag_remote_config"].requests == 600
-    assert throttles.rates["batch_exports_count_rows_burst"].requests is None
-    assert throttles.rates.keys() == registry.BUCKETS.keys()
-    assert all(set(o.buckets) <= throttles.rates.keys() for o in registry.operations())
+    rate_limits = RateLimits(clock)
+    assert rate_limits.rates["burst"] == Rate(480, 60)
+    assert rate_limits.rates["sustained"] == Rate(4800, 3600)
+    assert rate_limits.rates["organization_invite_burst"] == Rate(50, 3600, "organization")
+    assert rate_limits.rates["feature_flag_remote_config"].requests == 600
+    assert rate_limits.rates["batch_exports_count_rows_burst"].requests is None
+    assert rate_limits.rates.keys() == registry.BUCKETS.keys()
+    assert all(set(o.buckets) <= rate_limits.rates.keys() for o in registry.operations())
 
 
 def test_hammering_through_refusals_burns_the_hour(clock: Clock) -> None:
-    throttles = RateLimits(clock)
+    rate_limits = RateLimits(clock)
     answered = 0
     for _ in range(4800):
-        answered += throttles.admit(("burst", "sustained"), ME) is None
+        answered += rate_limits.charge(("burst", "sustained"), ME) is None
     assert answered == 480
     clock.now += 60
-    refusal = throttles.admit(("burst", "sustained"), ME)
-    assert refusal == Refusal(("sustained",), 3540)
+    refusal = rate_limits.charge(("burst", "sustained"), ME)
+    assert refusal == Throttled(("sustained",), 3540)
 
 
 HOGQL = {"query": {"kind": "HogQLQuery", "query": "select 1"}}

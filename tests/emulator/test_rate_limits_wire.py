@@ -43,12 +43,12 @@ async def http(
 
 
 def used(emulator: Emulator, subject: str | int = "phx_emulator") -> dict[str, int]:
-    return {bucket: usage.used for bucket, usage in emulator.throttles.usage(subject).items()}
+    return {bucket: usage.used for bucket, usage in emulator.rate_limits.usage(subject).items()}
 
 
 async def test_they_are_off_unless_asked_for(connect: Callable[..., httpx.AsyncClient]) -> None:
     emulator = Emulator()
-    emulator.throttles.override("burst", 1, 1)
+    emulator.rate_limits.override("burst", 1, 1)
     async with connect(emulator) as http:
         assert [(await http.get(COHORTS)).status_code for _ in range(3)] == [200] * 3
         assert used(emulator) == {}
@@ -93,7 +93,7 @@ async def test_any_series_of_requests(pauses: list[float]) -> None:
     )
     limits = {"burst": (2, 10), "sustained": (5, 100)}
     for bucket, (requests, seconds) in limits.items():
-        emulator.throttles.override(bucket, 1, requests, seconds)
+        emulator.rate_limits.override(bucket, 1, requests, seconds)
     history: dict[str, list[float]] = {bucket: [] for bucket in limits}
     headers = {"Authorization": f"Bearer {emulator.key}"}
     async with httpx.AsyncClient(
@@ -121,7 +121,7 @@ async def test_a_key_has_one_budget_for_all_projects_and_two_keys_have_two(
     emulator.add_project(2)
     emulator.add_key("phx_second")
     for project in (1, 2):
-        emulator.throttles.override("burst", project, 2)
+        emulator.rate_limits.override("burst", project, 2)
     paths = (COHORTS, COHORTS.replace("1", "2"), COHORTS)
     assert [(await http.get(path)).status_code for path in paths] == [200, 200, 429]
     async with connect(emulator, "phx_second") as second:
@@ -141,7 +141,7 @@ async def test_a_bucket_of_a_project(
     emulator: Emulator, http: httpx.AsyncClient, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
     emulator.add_key("phx_second")
-    emulator.throttles.override("subscription_test_delivery", 1, 1)
+    emulator.rate_limits.override("subscription_test_delivery", 1, 1)
     path = "/api/projects/1/subscriptions/1/test-delivery/"
     assert (await http.post(path)).status_code != 429
     async with connect(emulator, "phx_second") as second:
@@ -152,7 +152,7 @@ async def test_a_bucket_of_a_project(
 
 
 async def test_a_bucket_of_one_resource(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.throttles.override("saved_query", 1, 1)
+    emulator.rate_limits.override("saved_query", 1, 1)
     first, second = (item["id"] for item in emulator.seed("warehouse_saved_queries", 2))
 
     async def run(id: str) -> int:
@@ -218,7 +218,7 @@ async def test_what_queries_are_charged_to(
 async def test_running_asking_and_cancelling_share_a_budget(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
-    emulator.throttles.override("api_queries_burst", 1, 2)
+    emulator.rate_limits.override("api_queries_burst", 1, 2)
     await http.post(QUERY, json=HOGQL)
     await http.get(f"{QUERY}x/")
     assert (await http.delete(f"{QUERY}x/")).status_code == 429
@@ -228,7 +228,7 @@ async def test_a_team_with_a_rate_of_its_own_for_queries(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
     emulator.settings.query_plan = "legacy"
-    emulator.throttles.override("query", 1, 1, 86400)
+    emulator.rate_limits.override("query", 1, 1, 86400)
     answers = [await http.post(QUERY, json=HOGQL) for _ in range(2)]
     assert answers[1].headers["retry-after"] == "86400"
 
@@ -272,7 +272,7 @@ async def test_which_refusals_are_charged(
 async def test_a_refused_request_changes_nothing(
     emulator: Emulator, http: httpx.AsyncClient
 ) -> None:
-    emulator.throttles.override("burst", 1, 1)
+    emulator.rate_limits.override("burst", 1, 1)
     for name in ("a", "b"):
         await http.post(COHORTS, json={"name": name})
     assert [item["name"] for item in emulator.items("cohorts")] == ["a"]
@@ -281,7 +281,7 @@ async def test_a_refused_request_changes_nothing(
 
 
 async def test_a_proxy_may_hide_the_envelope(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.throttles.override("burst", 1, 1)
+    emulator.rate_limits.override("burst", 1, 1)
     emulator.settings.html_errors = True
     answers = [await http.get(COHORTS) for _ in range(2)]
     assert answers[1].status_code == 429
@@ -291,20 +291,20 @@ async def test_a_proxy_may_hide_the_envelope(emulator: Emulator, http: httpx.Asy
 async def test_a_stranger_with_the_same_key(
     emulator: Emulator, http: httpx.AsyncClient, time: VirtualTime
 ) -> None:
-    emulator.use_elsewhere("burst", "sustained", share=0.5)
+    emulator.simulate_other_client("burst", "sustained", share=0.5)
     time.now += 59
     # Half of 4,800 an hour is one every 1.5 s.
     assert used(emulator) == {"burst": 40, "sustained": 40}
     statuses = [(await http.get(COHORTS)).status_code for _ in range(441)]
     assert statuses == [200] * 440 + [429]
-    emulator.use_elsewhere("burst", "sustained", share=0)
+    emulator.simulate_other_client("burst", "sustained", share=0)
     time.now += 60
     assert used(emulator)["burst"] == 0
 
 
 async def test_a_stranger_with_another_key_or_project(emulator: Emulator) -> None:
-    emulator.use_elsewhere("burst", key="phx_other")
-    emulator.use_elsewhere("subscription_test_delivery", project_id=2)
+    emulator.simulate_other_client("burst", key="phx_other")
+    emulator.simulate_other_client("subscription_test_delivery", project_id=2)
     assert used(emulator, "phx_other") == {"burst": 1}
     assert used(emulator, 2) == {"subscription_test_delivery": 1}
     assert used(emulator) == used(emulator, 1) == {}

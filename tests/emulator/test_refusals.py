@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from posthog_emulator import FIDELITY, Emulator
+from posthog_emulator import FIDELITY_HEADER, Emulator
 
 pytestmark = pytest.mark.anyio
 Connect = Callable[..., httpx.AsyncClient]
@@ -119,7 +119,7 @@ async def test_what_is_refused_by_itself(
     answer = await http.request(method, path, **more)
     assert answer.status_code == status
     assert (answer.content if isinstance(body, bytes) else answer.json()) == body
-    assert answer.headers[FIDELITY] == "refused"
+    assert answer.headers[FIDELITY_HEADER] == "refused"
 
 
 ON_DEMAND: list[tuple[int, dict[str, Any], dict[str, str], Any]] = [
@@ -152,7 +152,7 @@ async def test_each_code_on_demand(
     headers: dict[str, str],
     type: str,
 ) -> None:
-    emulator.fail(status, **told)
+    emulator.faults.fail(status, **told)
     answer = await http.get(COHORTS)
     body = answer.json()
     assert (answer.status_code, body["type"], body["attr"]) == (status, type, told.get("attr"))
@@ -161,7 +161,7 @@ async def test_each_code_on_demand(
     assert body["detail"]
     assert {name: answer.headers[name] for name in headers} == headers
     assert ("retry-after" in answer.headers) is bool(headers)
-    assert answer.headers[FIDELITY] == "fault"
+    assert answer.headers[FIDELITY_HEADER] == "fault"
     code = told.get("code")
     if code is not None and told.keys() == {"code"}:
         again = await http.get(COHORTS, headers={"X-Emulator-Fail": f"{status}; code={code}"})
@@ -170,8 +170,8 @@ async def test_each_code_on_demand(
 
 
 def test_a_body_or_parts_of_the_envelope(emulator: Emulator) -> None:
-    with pytest.raises(ValueError, match="a body replaces it"):
-        emulator.fail(400, code="unique", body="text")
+    with pytest.raises(ValueError, match="a body replaces the error envelope"):
+        emulator.faults.fail(400, code="unique", body="text")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_body_or_parts_of_the_envelope(emulator: Emulator) -> None:
 async def test_bodies_that_are_no_envelope(
     emulator: Emulator, http: httpx.AsyncClient, body: Any, media: str
 ) -> None:
-    emulator.fail(403, body=body)
+    emulator.faults.fail(403, body=body)
     answer = await http.get(COHORTS)
     assert answer.status_code == 403
     assert answer.content == (body.encode() if isinstance(body, str) else answer.content)
@@ -201,11 +201,11 @@ async def test_bodies_that_are_no_envelope(
 
 async def test_throttles_say_when(connect: Connect) -> None:
     emulator = Emulator(rate_limits=True)
-    emulator.throttles.override("burst", 1, 1, 60)
+    emulator.rate_limits.override("burst", 1, 1, 60)
     async with connect(emulator) as http:
         url = f"{P}/cohorts/"
         answers = [await http.get(url) for _ in range(2)]
-    assert [a.headers[FIDELITY] for a in answers] == ["stateful", "refused"]
+    assert [a.headers[FIDELITY_HEADER] for a in answers] == ["stateful", "refused"]
     after = answers[1].headers["retry-after"]
     assert answers[1].json() == envelope(
         "throttled_error",
@@ -219,13 +219,13 @@ async def test_pages_of_a_proxy_are_refusals_too(connect: Connect) -> None:
     async with connect(emulator, "phx_other") as http:
         answer = await http.get(COHORTS)
     assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html")
-    assert answer.headers[FIDELITY] == "refused"
+    assert answer.headers[FIDELITY_HEADER] == "refused"
 
 
 async def test_a_query_that_is_refused(http: httpx.AsyncClient) -> None:
     wrong = {"kind": "HogQLQuery", "query": "SELECT nothing FROM events"}
     answer = await http.post(f"{P}/query/", json={"query": wrong})
-    assert (answer.status_code, answer.headers[FIDELITY]) == (400, "refused")
+    assert (answer.status_code, answer.headers[FIDELITY_HEADER]) == (400, "refused")
     assert answer.json().keys() == {"type", "code", "detail", "attr"}
 
 
@@ -233,7 +233,7 @@ async def test_an_oauth_token(connect: Connect) -> None:
     emulator = Emulator(rate_limits=True)
     emulator.add_key("pha_bare", scopes=[])
     emulator.add_key("pha_token", scopes=["cohort:read"])
-    emulator.throttles.override("burst", 1, 1, 60)
+    emulator.rate_limits.override("burst", 1, 1, 60)
     async with connect(emulator, "pha_bare") as http:
         answer = await http.get(COHORTS)
         assert (answer.status_code, answer.json()["detail"]) == (
@@ -260,7 +260,7 @@ async def test_a_project_of_others(emulator: Emulator, http: httpx.AsyncClient) 
 
 
 async def test_environments_may_redirect(emulator: Emulator, http: httpx.AsyncClient) -> None:
-    emulator.settings.environments_redirect = True
+    emulator.settings.redirect_environments = True
     answer = await http.get("/api/environments/1/cohorts/?limit=2")
     assert (answer.status_code, answer.content) == (307, b"")
     assert answer.headers["location"] == "http://emulator/api/projects/1/cohorts/?limit=2"
@@ -271,7 +271,7 @@ async def test_environments_may_redirect(emulator: Emulator, http: httpx.AsyncCl
 
 async def test_what_an_answer_is_worth(emulator: Emulator, http: httpx.AsyncClient) -> None:
     async def worth(path: str, **headers: str) -> str:
-        return (await http.get(path, headers=headers)).headers[FIDELITY]
+        return (await http.get(path, headers=headers)).headers[FIDELITY_HEADER]
 
     cohort, _ = emulator.add("cohorts"), emulator.add("cohorts")
     assert await worth(COHORTS) == "stateful"
@@ -282,8 +282,8 @@ async def test_what_an_answer_is_worth(emulator: Emulator, http: httpx.AsyncClie
     assert await worth(COHORTS, **{"X-Emulator-Break": "html"}) == "fault"
     for name, kind in (
         ("Break", "truncate"),
-        ("Break", "garble"),
-        ("Drift", "extra"),
+        ("Break", "corrupt-json"),
+        ("Fields", "extra"),
         ("Links", "foreign"),
         ("Pages", "reorder"),
     ):

@@ -87,7 +87,7 @@ async def test_results_are_kept_for_a_while_and_not_all_of_them(
     async with connect(emulator) as http:
         for name in range(12):
             assert not (await ask(http, large(name), refresh="force_blocking"))["is_cached"]
-        cache = query_state(emulator.world).cache
+        cache = query_state(emulator.state).cache
         assert (len(cache), cache.bytes <= 550_000) == (5, True)
         assert (await ask(http, large(11)))["is_cached"]
         assert not (await ask(http, large(0)))["is_cached"]
@@ -105,11 +105,11 @@ async def test_jobs_are_dropped_when_their_time_is_over_or_they_take_too_much(
             return (await http.get(f"{QUERY}q{name}/")).status_code
 
         assert [await run(name) for name in range(8)] == [200] * 8
-        jobs = query_state(emulator.world)
+        jobs = query_state(emulator.state)
         assert [name for _, name in jobs.async_queries] == ["q4", "q5", "q6", "q7"]
         assert (await http.get(f"{QUERY}q7/")).status_code == 200
         assert (await http.get(f"{QUERY}q0/")).status_code == 404
-        emulator.travel(timedelta(minutes=21))
+        emulator.advance(timedelta(minutes=21))
         assert await run(8) == 200
         assert [name for _, name in jobs.async_queries] == ["q8"]
 
@@ -118,7 +118,7 @@ async def test_jobs_are_dropped_when_their_time_is_over_or_they_take_too_much(
 async def test_large_requests_are_forgotten_earlier_than_small_ones(
     emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "_MOST_BYTES", 100_000)
+    monkeypatch.setattr(recording, "_MAX_BYTES", 100_000)
     async with connect(emulator) as http:
         for number in range(50):
             body = {"name": f"c{number}", "description": "x" * 9_000}
@@ -146,8 +146,14 @@ async def test_captured_events_are_remembered_within_bounds_and_none_is_lost(
             event = {"event": f"e{number}", "distinct_id": "d", "properties": {"x": "x" * 9_000}}
             body = {"api_key": "phc_emulator", "batch": [event]}
             assert (await http.post("/batch/", json=body)).status_code == 200
-    assert [one["event"] for one in emulator.captured()] == ["e15", "e16", "e17", "e18", "e19"]
-    assert emulator.world.events.read("SELECT count(*) FROM events") == [(20,)]
+    assert [one["event"] for one in emulator.captured_events()] == [
+        "e15",
+        "e16",
+        "e17",
+        "e18",
+        "e19",
+    ]
+    assert emulator.state.events.read("SELECT count(*) FROM events") == [(20,)]
 
 
 def test_large_events_do_not_wait_for_many_others(monkeypatch: pytest.MonkeyPatch) -> None:

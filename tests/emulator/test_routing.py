@@ -48,7 +48,7 @@ async def test_the_slash_at_the_end_may_be_left_out(
     assert page.json()["next"] == "http://emulator/api/projects/1/widgets?limit=1&offset=1"
     for path in ("/api/projects/1/widgets/1", "/api/projects/1/files/a/b"):
         assert (await tiny_http.get(path)).status_code == 200
-    assert tiny.complaints[0] == "POST /api/projects/1/widgets: no slash at the end"
+    assert tiny.warnings[0] == "POST /api/projects/1/widgets: no trailing slash"
 
 
 async def test_a_wrong_method_is_a_405_envelope(tiny_http: httpx.AsyncClient) -> None:

@@ -94,7 +94,7 @@ async def test_a_port_that_is_taken(tiny: Emulator) -> None:
 
 
 async def test_a_connection_lost_on_a_socket(tiny: Emulator) -> None:
-    tiny.drop()
+    tiny.faults.drop()
     async with serve(tiny) as url, calling(tiny, url) as http:
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get(WIDGETS)
@@ -152,7 +152,7 @@ async def test_the_lifespan_protocol(tiny: Emulator) -> None:
 
 
 async def test_no_websockets(tiny: Emulator) -> None:
-    with pytest.raises(ValueError, match="speaks http"):
+    with pytest.raises(ValueError, match="serves http only"):
         await converse(tiny, {"type": "websocket"})
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from posthog_emulator import Emulator, Upload
 from posthog_emulator.http.errors import ApiError
 from posthog_emulator.http.messages import Request
-from posthog_emulator.schema.forms import read_form
+from posthog_emulator.schema.request_body import parse_body
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +89,7 @@ def request(content_type: str, content: bytes) -> Request:
 )
 def test_a_malformed_form(content_type: str, content: bytes) -> None:
     with pytest.raises(ApiError) as caught:
-        read_form(request(content_type, content))
+        parse_body(request(content_type, content))
     assert (caught.value.status, caught.value.code) == (400, "parse_error")
 
 
@@ -100,5 +100,5 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), m
 def test_any_file_arrives_unchanged(files: dict[str, bytes]) -> None:
     parts: dict[str, Any] = {f"f{i}": (name, files[name]) for i, name in enumerate(files)}
     sent = httpx.Request("POST", "http://emulator/", files=parts)
-    form = read_form(request(sent.headers["content-type"], sent.read()))
+    form = parse_body(request(sent.headers["content-type"], sent.read()))
     assert [upload.content for upload in form.files.values()] == list(files.values())

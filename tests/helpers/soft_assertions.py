@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -26,7 +26,7 @@ class SoftAssertions:
         self._failures: list[Exception] = []
 
     @contextmanager
-    def case(self, name: str) -> Iterator[None]:
+    def case(self, name: str) -> Generator[None]:
         """Note the failure of one check, with the name of what it looked at."""
         self.cases += 1
         try:

@@ -1,6 +1,6 @@
-"""The program `asyncposthog`. Needs `asyncposthog[cli]`.
+"""The command line program `asyncposthog`. Needs `asyncposthog[cli]`.
 
-Nothing but the frame of the commands is imported before a command runs: `--help` is quick.
+Only the definitions of the commands are imported before a command runs, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program.
 
     Args:
-        arguments: The command line without the program; `sys.argv` by default.
+        arguments: The command line without the name of the program; None: `sys.argv`.
 
     Returns:
         The exit status, one of `asyncposthog.cli.exit_codes`.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    command_line = list(sys.argv[1:] if arguments is None else arguments)
     missing = [name for name in ("typer", "rich") if find_spec(name) is None]
     if missing:
         sys.stderr.write(
@@ -30,4 +30,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     from .program import execute
 
-    return execute(given)
+    return execute(command_line)

@@ -16,30 +16,30 @@ from .completion import (
     complete_known_resource,
     complete_operation,
     complete_operations,
-    complete_parameter,
-    complete_resource,
 )
 from .export_commands import export
-from .runner import perform, run
+from .options import Ids, Param, Resource
+from .runner import run_async, run_command
 from .session import session
 
-__all__ = ["OWN_OPTIONS", "app"]
+__all__ = ["COMMAND_OPTIONS", "app"]
 
-OWN_OPTIONS: Final = {"emulator": frozenset({"--host"})}
-"""Commands with options of their own that are called like common ones."""
+COMMAND_OPTIONS: Final = {"emulator": frozenset({"--host"})}
+"""Options of single commands that have the name of a global option."""
 
 app = typer.Typer(
     name="asyncposthog",
     no_args_is_help=True,
     add_completion=True,
+    # Typer's own tracebacks can show local variables, and with them the API key.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-class ObjectFormat(StrEnum):
-    """How objects are written."""
+class ObjectFormatChoice(StrEnum):
+    """Format of objects."""
 
     AUTO = "auto"
     TABLE = "table"
@@ -47,8 +47,8 @@ class ObjectFormat(StrEnum):
     JSONL = "jsonl"
 
 
-class RowFormat(StrEnum):
-    """How the rows of a query are written."""
+class RowFormatChoice(StrEnum):
+    """Format of the rows of a query."""
 
     AUTO = "auto"
     TABLE = "table"
@@ -58,45 +58,28 @@ class RowFormat(StrEnum):
     PARQUET = "parquet"
 
 
-class QueryMode(StrEnum):
-    """How a query is waited for."""
+class QueryModeChoice(StrEnum):
+    """How to wait for a query."""
 
     AUTO = "auto"
     BLOCKING = "blocking"
     ASYNC = "async"
 
 
-class Region(StrEnum):
-    """A region of PostHog Cloud."""
+class RegionChoice(StrEnum):
+    """Region of PostHog Cloud."""
 
     US = "us"
     EU = "eu"
 
 
-Resource = Annotated[
-    str,
-    typer.Argument(
-        help="As in `asyncposthog resources`: cohorts, …", autocompletion=complete_resource
-    ),
-]
-Ids = Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")]
-Param = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="NAME=VALUE",
-        help="Query parameter.",
-        autocompletion=complete_parameter,
-    ),
-]
 Field = Annotated[
     list[str] | None,
     typer.Option(
         "--field",
         "-f",
         metavar="NAME=VALUE",
-        help="Field of the body; JSON where the schema wants no text; a file as NAME=@PATH.",
+        help="Field of the body; JSON unless the schema wants text; a file as NAME=@PATH.",
         autocompletion=complete_field,
     ),
 ]
@@ -105,7 +88,7 @@ Data = Annotated[
     typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="The body; - reads stdin."),
 ]
 Format = Annotated[
-    ObjectFormat,
+    ObjectFormatChoice,
     typer.Option("--format", help="auto: a table on a terminal, JSON otherwise."),
 ]
 Column = Annotated[
@@ -114,16 +97,18 @@ Column = Annotated[
         "--column",
         "-c",
         metavar="NAME[,NAME]",
-        help="Show only these fields; dots lead inside. May be repeated.",
+        help="Show only these fields; a.b is a nested field. May be repeated.",
         autocompletion=complete_column,
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Objects at most.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, help="Maximum number of objects.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the request; send nothing.")]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"asyncposthog {__version__}")
         raise typer.Exit
 
@@ -133,23 +118,29 @@ def common(
     project: Annotated[
         int | None, typer.Option("--project", metavar="NUMBER", help="Default: POSTHOG_PROJECT_ID.")
     ] = None,
-    region: Annotated[Region | None, typer.Option("--region", help="Of PostHog Cloud.")] = None,
+    region: Annotated[
+        RegionChoice | None, typer.Option("--region", help="Region of PostHog Cloud.")
+    ] = None,
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="Default: POSTHOG_HOST, or us.")
     ] = None,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Log every attempt; show tracebacks.")
+        bool, typer.Option("--debug", help="Log every request; show tracebacks.")
     ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """PostHog's private API on the command line.
 
-    The key comes from POSTHOG_PERSONAL_API_KEY, or is asked for; it is never an argument. Data goes
-    to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 stopped
-    part-way and resumable, 4 no key or no permission, 130 interrupted.
+    The key is read from POSTHOG_PERSONAL_API_KEY or a prompt; it is never an argument. Data is
+    written to stdout, everything else to stderr. Exit status: 0 success, 1 error, 2 wrong usage,
+    3 interrupted and resumable, 4 no key or no permission, 130 Ctrl-C.
     """
+    # Typer passes these to this callback only, so the commands read them from the session.
     session.project, session.region, session.host = project, region, host
     session.debug = debug
 
@@ -159,10 +150,10 @@ def resources(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Show the operations of this one.", autocompletion=complete_known_resource
+            help="Show the operations of this resource.", autocompletion=complete_known_resource
         ),
     ] = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """List every resource and its methods."""
 
@@ -171,7 +162,7 @@ def resources(
 
         show_resources(name, format.value)
 
-    perform(show)
+    run_command(show)
 
 
 def _call(
@@ -181,16 +172,16 @@ def _call(
     param: list[str] | None = None,
     field: list[str] | None = None,
     data: str | None = None,
-    format: ObjectFormat = ObjectFormat.AUTO,
+    format: ObjectFormatChoice = ObjectFormatChoice.AUTO,
     column: list[str] | None = None,
     limit: int | None = None,
     dry_run: bool = False,
-    sure: bool | None = None,
+    assume_yes: bool | None = None,
 ) -> None:
     async def work() -> None:
-        from .objects import Request, call, remove
+        from .objects import OperationRequest, call_operation, delete_object
 
-        request = Request(
+        request = OperationRequest(
             resource=resource,
             action=action,
             ids=ids or (),
@@ -202,9 +193,13 @@ def _call(
             limit=limit,
             dry_run=dry_run,
         )
-        await (call(request) if sure is None else remove(request, sure=sure))
+        await (
+            call_operation(request)
+            if assume_yes is None
+            else delete_object(request, assume_yes=assume_yes)
+        )
 
-    run(work)
+    run_async(work)
 
 
 @app.command("list")
@@ -214,7 +209,7 @@ def list_(
     param: Param = None,
     limit: Limit = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """List the objects of a resource, page after page."""
     _call(resource, "list", ids, param, format=format, column=column, limit=limit)
@@ -226,7 +221,7 @@ def get(
     ids: Ids = None,
     param: Param = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
     """Get one object."""
     _call(resource, "get", ids, param, format=format, column=column)
@@ -240,7 +235,7 @@ def create(
     data: Data = None,
     param: Param = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
     dry_run: DryRun = False,
 ) -> None:
     """Create an object."""
@@ -255,7 +250,7 @@ def update(
     data: Data = None,
     param: Param = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
     dry_run: DryRun = False,
 ) -> None:
     """Change fields of an object."""
@@ -267,11 +262,11 @@ def delete(
     resource: Resource,
     ids: Ids = None,
     param: Param = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Delete an object. On a terminal it asks first."""
-    _call(resource, "delete", ids, param, dry_run=dry_run, sure=yes)
+    """Delete an object. On a terminal, ask for confirmation."""
+    _call(resource, "delete", ids, param, dry_run=dry_run, assume_yes=yes)
 
 
 @app.command("call")
@@ -279,7 +274,7 @@ def call_(
     operation: Annotated[
         str,
         typer.Argument(
-            help="RESOURCE.METHOD, as feature_flags.activity.", autocompletion=complete_operation
+            help="RESOURCE.METHOD: feature_flags.activity.", autocompletion=complete_operation
         ),
     ],
     ids: Ids = None,
@@ -288,10 +283,10 @@ def call_(
     data: Data = None,
     limit: Limit = None,
     column: Column = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
     dry_run: DryRun = False,
 ) -> None:
-    """Call any operation: those that are none of the usual five."""
+    """Call any operation, also those that have no command of their own."""
     resource, _, action = operation.rpartition(".")
     _call(resource, action, ids, param, field, data, format, column, limit, dry_run)
 
@@ -307,48 +302,50 @@ def query(
             "--value",
             "-v",
             metavar="NAME[:TYPE]=VALUE",
-            help="What stands for {name}. Types: text, int, float, bool, decimal, datetime, date, "
-            "uuid, json; without one, JSON is read as JSON and all else is text.",
+            help="Value of {NAME}. Types: text, int, float, bool, decimal, datetime, date, uuid, "
+            "json. Without a type, JSON is parsed and anything else is text.",
         ),
     ] = None,
     format: Annotated[
-        RowFormat, typer.Option("--format", help="auto: by --output's name, else as of a terminal.")
-    ] = RowFormat.AUTO,
+        RowFormatChoice,
+        typer.Option("--format", help="auto: by the name of --output, else a table or JSON lines."),
+    ] = RowFormatChoice.AUTO,
     output: Annotated[
-        Path | None, typer.Option("--output", "--out", "-o", metavar="FILE", help="Write here.")
+        Path | None, typer.Option("--output", "--out", "-o", metavar="FILE", help="Output file.")
     ] = None,
-    force: Annotated[
+    overwrite: Annotated[
         bool, typer.Option("--overwrite", "--force", help="Replace FILE if it exists.")
     ] = False,
     mode: Annotated[
-        QueryMode, typer.Option("--mode", help="blocking: at most 10 s; async: as a job.")
-    ] = QueryMode.AUTO,
+        QueryModeChoice,
+        typer.Option("--mode", help="blocking: at most 10 s; async: as a background job."),
+    ] = QueryModeChoice.AUTO,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="For all of it.")
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="For the whole query.")
     ] = None,
     cached: Annotated[
-        bool, typer.Option("--cached", help="A result of PostHog's cache will do.")
+        bool, typer.Option("--cached", help="Accept a result from PostHog's cache.")
     ] = False,
 ) -> None:
     """Run a query: HogQL, or any other node."""
 
     async def work() -> None:
-        from .query import QueryOptions, ask
+        from .query import QueryOptions, run_query
 
-        await ask(
+        await run_query(
             QueryOptions(
                 query=text,
                 values=value or (),
                 format=format.value,
                 output=output,
-                force=force,
+                overwrite=overwrite,
                 mode=mode.value,
                 timeout=timeout,
                 cached=cached,
             )
         )
 
-    run(work)
+    run_async(work)
 
 
 app.add_typer(export)
@@ -359,23 +356,24 @@ def doctor(
     operations: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Operations you mean to call: 'feature_flags.*'.",
+            help="Operations to check the scopes for: 'feature_flags.*'.",
             autocompletion=complete_operations,
         ),
     ] = None,
-    format: Format = ObjectFormat.AUTO,
+    format: Format = ObjectFormatChoice.AUTO,
 ) -> None:
-    """Check key, scopes, project and limits; say what to do about what is wrong."""
+    """Check the API key, scopes, project and rate limits, and say how to fix problems."""
 
     async def work() -> int:
-        from .doctor import examine
+        from .doctor import run_doctor
 
-        return await examine(operations or None, format.value)
+        return await run_doctor(operations or None, format.value)
 
-    run(work)
+    run_async(work)
 
 
 @app.command(
+    # Everything after `emulator`, also --help, is parsed by the emulator's own parser.
     context_settings={
         "allow_extra_args": True,
         "ignore_unknown_options": True,
@@ -383,11 +381,11 @@ def doctor(
     }
 )
 def emulator(context: typer.Context) -> None:
-    """Serve a small PostHog on this machine until Ctrl-C. `emulator --help` lists its options."""
+    """Serve an emulator of PostHog until Ctrl-C. `emulator --help` lists its options."""
 
     def serve() -> int:
         from posthog_emulator.cli import main
 
         return main(context.args, "asyncposthog emulator")
 
-    perform(serve)
+    run_command(serve)

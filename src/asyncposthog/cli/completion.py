@@ -1,4 +1,4 @@
-"""Words for shell completion: resources, operations, parameters, fields, columns.
+"""Shell completion of resources, operations, parameters, fields and columns.
 
 Nothing is sent, and neither the client nor the models are imported.
 """
@@ -38,27 +38,27 @@ EXPORT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "groups": ("index", "key", "created_at", "properties", "properties."),
 }  # fmt: skip
-"""Columns of each `export` command: any HogQL expression is one, and these are the usual ones."""
+"""Common columns of each `export` command. Any other HogQL expression is allowed too."""
 
 
 def complete_resource(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the resources that have the command's method."""
+    """Return the resources that have the method of the command."""
     action = ctx.info_name or ""
     return _starting(incomplete, (op.resource for op in _operations() if op.name == action))
 
 
 def complete_known_resource(incomplete: str) -> list[str]:
-    """Return every resource."""
+    """Return all resources."""
     return _starting(incomplete, (op.resource for op in _operations()))
 
 
 def complete_operation(incomplete: str) -> list[str]:
-    """Return the operations."""
+    """Return all operations."""
     return _starting(incomplete, (op.id for op in _operations()))
 
 
 def complete_operations(incomplete: str) -> list[str]:
-    """Return the operations, and patterns for all of a resource."""
+    """Return all operations, and a pattern for each resource."""
     patterns = {f"{op.resource}.*" for op in _operations()}
     return [*complete_operation(incomplete), *_starting(incomplete, patterns)]
 
@@ -71,16 +71,16 @@ def complete_column(ctx: typer.Context, incomplete: str) -> list[str]:
     if operation is None:
         return []
     before, comma, name = incomplete.rpartition(",")
-    return [f"{before}{comma}{found}" for found in _starting(name, field_names(operation, name))]
+    return [f"{before}{comma}{field}" for field in _starting(name, field_names(operation, name))]
 
 
 def complete_export_column(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the usual columns of the rows that an `export` command exports."""
+    """Return the common columns of an `export` command."""
     return _starting(incomplete, EXPORT_COLUMNS.get(ctx.info_name or "", ()))
 
 
 def complete_parameter(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the query parameters of the operation, each with its equals sign."""
+    """Return the query parameters of the operation, each with an equals sign."""
     operation = _operation(ctx)
     if operation is None:
         return []
@@ -88,7 +88,7 @@ def complete_parameter(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_field(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the fields of the operation's body, each with its equals sign."""
+    """Return the fields of the operation's body, each with an equals sign."""
     operation = _operation(ctx)
     body = None if operation is None else operation.body
     if body is None or not body.flat:
@@ -97,8 +97,8 @@ def complete_field(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _operation(ctx: typer.Context) -> Operation | None:
-    """Return the operation that was typed before; None where there is none."""
-    from .error_messages import UsageProblem
+    """Return the operation that was typed before; None if there is none."""
+    from .error_messages import UsageError
     from .operations import find_operation
 
     # While an option lacks its value, the parser has not yet put the arguments into `params`.
@@ -108,7 +108,7 @@ def _operation(ctx: typer.Context) -> Operation | None:
         resource, _, action = (ctx.params["operation"] or argument).rpartition(".")
     try:
         return find_operation(resource, action)
-    except UsageProblem:
+    except UsageError:
         return None
 
 

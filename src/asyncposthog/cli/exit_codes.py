@@ -1,4 +1,4 @@
-"""What the program's exit statuses mean."""
+"""Exit statuses of the program."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["AUTH", "BROKEN_PIPE", "ERROR", "INTERRUPTED", "OK", "RESUMABLE", "US
 
 OK: Final = 0
 ERROR: Final = 1
-"""The call failed, or something else went wrong."""
+"""A request failed, or another error occurred."""
 USAGE: Final = 2
 """The command line is wrong. Nothing was sent."""
 RESUMABLE: Final = 3
-"""An export stopped part-way. What is written is valid; the same command goes on with it."""
+"""An export was interrupted. What is written is valid; the same command resumes it."""
 AUTH: Final = 4
-"""There is no key, or the server does not let it do this."""
+"""There is no API key, or the key has no permission."""
 INTERRUPTED: Final = 130
-"""Ctrl-C, as shells have it. An export that was interrupted can be resumed."""
+"""Ctrl-C (128 + SIGINT). An export that was interrupted can be resumed."""
 BROKEN_PIPE: Final = 141
-"""Whoever read the output went away, as shells have it."""
+"""EPIPE: the reader closed the pipe (128 + SIGPIPE)."""

@@ -1,4 +1,4 @@
-"""`export`: the common course of its commands, from the options to the report."""
+"""`export`: run an export with the options of a command, and print its report."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from asyncposthog import AsyncPostHog
 from asyncposthog.errors import ExportError
 from asyncposthog.export.checkpoint import default_path
 from asyncposthog.export.encode import csv_header, csv_lines, json_lines
-from asyncposthog.export.targets import Form, Target, form_of_name, read_target
+from asyncposthog.export.targets import FileFormat, Target, format_from_name, parse_target
 
 from . import exit_codes
-from .error_messages import UsageProblem
-from .progress import ProgressForm, duration, watch
+from .error_messages import UsageError
+from .progress import ProgressFormat, duration, show_progress
 from .session import session
-from .terminal import counted, is_tty, note, table, to_text, write
+from .terminal import is_tty, pluralize, print_status, table, to_text, write
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,207 +29,219 @@ if TYPE_CHECKING:
     from asyncposthog.export import Batch, ExportJob, Report
     from asyncposthog.pagination import Cursor
 
-__all__ = ["ExportForm", "ExportOptions", "run_export"]
+__all__ = ["ExportFormat", "ExportOptions", "run_export"]
 
-ExportForm: TypeAlias = Literal["auto", "jsonl", "csv", "parquet"]
+ExportFormat: TypeAlias = Literal["auto", "jsonl", "csv", "parquet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What every export command takes."""
+    """Options of all `export` commands."""
 
-    what: str
-    """For people: `events`."""
+    label: str
+    """What is exported, for messages: `events`."""
     out: str | None = None
-    """As it was typed: a slash at its end means a folder."""
-    format: ExportForm = "auto"
+    """The output as it was typed: a trailing slash means a folder. None: stdout."""
+    format: ExportFormat = "auto"
     checkpoint: Path | None = None
     overwrite: bool = False
     resume: bool = False
     dry_run: bool = False
-    progress: ProgressForm = "auto"
+    progress: ProgressFormat = "auto"
 
     @property
-    def form(self) -> Form:
-        """How rows are written; a folder gets Parquet, and stdout JSON lines.
+    def output_format(self) -> FileFormat:
+        """Format to write; by default Parquet for a folder and JSON lines for stdout.
 
         Raises:
-            UsageProblem: Format and output do not go together, or say nothing.
+            UsageError: Format and output contradict each other, or imply no format.
         """
-        out, form = self.out, self.format
+        out, requested = self.out, self.format
         if out is None:
-            if form == "parquet":
-                raise UsageProblem(
+            if requested == "parquet":
+                raise UsageError(
                     "Parquet cannot be written to stdout.",
-                    "Give --out FILE.parquet or --out FOLDER.",
+                    "Add --out FILE.parquet or --out FOLDER.",
                 )
-            return "jsonl" if form == "auto" else form
-        if form != "auto":
-            return form
-        named = form_of_name(out)
-        if named is None and Path(out).suffix and not out.endswith(("/", os.sep)):
-            _read_target(out, "jsonl")  # it says which formats and compressions are not written
-            raise UsageProblem(
-                f"{out}: the name says no format.", "Give --format, or add a slash for a folder."
+            return "jsonl" if requested == "auto" else requested
+        if requested != "auto":
+            return requested
+        implied = format_from_name(out)
+        if implied is None and Path(out).suffix and not out.endswith(("/", os.sep)):
+            _parse_target(out, "jsonl")  # its errors name the unsupported formats
+            raise UsageError(
+                f"{out}: the name has no known format.",
+                "Add --format, or a slash at the end for a folder.",
             )
-        return named or "parquet"
+        return implied or "parquet"
 
     @property
     def target(self) -> Target | None:
-        """Where it goes; None: to stdout.
+        """The file or folder to write; None: stdout.
 
         Raises:
-            UsageProblem: Format and output do not go together.
+            UsageError: Format and output contradict each other.
         """
-        return None if self.out is None else _read_target(self.out, self.form)
+        return None if self.out is None else _parse_target(self.out, self.output_format)
 
     @property
-    def noted(self) -> Path | None:
-        """Where it is kept how far the export is."""
+    def checkpoint_path(self) -> Path | None:
+        """Path of the checkpoint; None: there is none."""
         target = self.target
         if self.checkpoint is not None or target is None:
             return self.checkpoint
-        return default_path(target.path, "parquet" if target.folder else "jsonl")
+        return default_path(target.path, "parquet" if target.is_folder else "jsonl")
 
     def check(self) -> None:
-        """Refuse what does not go together.
+        """Check that the options are consistent, before anything is sent.
 
         Raises:
-            UsageProblem: Nothing was sent.
+            UsageError: They are not.
         """
-        noted = self.noted
+        checkpoint_path = self.checkpoint_path
         target = self.target
-        files = [] if target is None or target.folder else [("--out", target.path)]
+        files = [] if target is None or target.is_folder else [("--out", target.path)]
         if self.checkpoint is not None:
             files.append(("--checkpoint", self.checkpoint))
         for option, path in files:
             if not path.parent.is_dir():
-                raise UsageProblem(
+                raise UsageError(
                     f"{option} {path}: there is no folder {path.parent}.",
-                    f"Make the folder, or give another {option}.",
+                    f"Create the folder, or use another {option}.",
                 )
         if self.out is None and self.overwrite:
-            raise UsageProblem("--overwrite is for a file or a folder.", "Give --out.")
-        if self.out is None and (noted or self.resume) and not self.dry_run:
-            raise UsageProblem("What goes to stdout cannot be resumed.", "Give --out.")
-        if self.resume and noted is not None and not noted.exists():
-            raise UsageProblem(
-                f"There is nothing to resume: no checkpoint {noted}.",
-                "Leave --resume out to begin, or name the checkpoint with --checkpoint.",
+            raise UsageError("--overwrite is for a file or a folder.", "Add --out.")
+        if self.out is None and (checkpoint_path or self.resume) and not self.dry_run:
+            raise UsageError("Output to stdout cannot be resumed.", "Add --out.")
+        if self.resume and checkpoint_path is not None and not checkpoint_path.exists():
+            raise UsageError(
+                f"There is nothing to resume: no checkpoint {checkpoint_path}.",
+                "Leave --resume out to start, or name the checkpoint with --checkpoint.",
             )
 
 
-def _read_target(out: str, form: Form) -> Target:
+def _parse_target(out: str, output_format: FileFormat) -> Target:
     try:
-        return read_target(out, form)
+        return parse_target(out, output_format)
     except ValueError as error:
-        raise UsageProblem(f"--out {error}.") from None
+        raise UsageError(f"--out {error}.") from None
 
 
 async def run_export(
-    order: ExportOptions,
+    options: ExportOptions,
     make: Callable[[AsyncPostHog], ExportJob],
     cursor: Callable[[AsyncPostHog], Cursor[Any]] | None = None,
 ) -> int:
-    """Export, or tell what an export would cost; return the exit status.
+    """Run an export, or estimate its cost; return the exit status.
 
     Args:
-        order: What is to be done.
+        options: The options of the command.
         make: Makes the export.
-        cursor: Makes the list that is exported, where it is one.
+        cursor: Makes the cursor of the exported list; None: the export is not one of a list.
     """
-    form = order.form
-    order.check()
-    async with session.client() as client:
+    output_format = options.output_format
+    options.check()
+    async with session.make_client() as client:
         job = make(client)
-        if order.dry_run:
+        if options.dry_run:
             await (_estimate(job, client) if cursor is None else _estimate_list(cursor(client)))
             return exit_codes.OK
-        with _resumable(order):
-            report = await _run(order, form, job, client)
-    _print_report(order, report)
+        with _resume_hint(options):
+            report = await _run(options, output_format, job, client)
+    _print_report(options, report)
     return exit_codes.OK
 
 
-async def _run(order: ExportOptions, form: str, job: ExportJob, client: AsyncPostHog) -> Report:
-    noted = order.noted
-    if noted is not None and noted.exists() and sys.stderr.isatty():
-        note(f"Going on from {noted}.")
-    progress = order.progress
-    if progress == "auto" and order.out is None and is_tty():
-        progress = "none"  # the rows are what moves
-    with watch(progress, order.what, lambda: client.rate_limits) as told:
-        on_progress = cast("Any", told)
-        if order.out is None:
-            return await job.to(_Stdout(form), on_progress=on_progress)
-        sink: Callable[..., Awaitable[Report]] = getattr(job, f"to_{form}")
+async def _run(
+    options: ExportOptions, output_format: str, job: ExportJob, client: AsyncPostHog
+) -> Report:
+    checkpoint_path = options.checkpoint_path
+    if checkpoint_path is not None and checkpoint_path.exists() and sys.stderr.isatty():
+        print_status(f"Resuming from {checkpoint_path}.")
+    progress = options.progress
+    if progress == "auto" and options.out is None and is_tty():
+        # A bar would be drawn between the rows, which show the progress themselves.
+        progress = "none"
+    with show_progress(progress, options.label, lambda: client.rate_limits) as display:
+        on_progress = cast("Any", display)
+        if options.out is None:
+            return await job.to_callback(_Stdout(output_format), on_progress=on_progress)
+        sink: Callable[..., Awaitable[Report]] = getattr(job, f"to_{output_format}")
         return await sink(
-            order.out,
-            checkpoint=order.checkpoint,
-            overwrite=order.overwrite,
+            options.out,
+            checkpoint=options.checkpoint,
+            overwrite=options.overwrite,
             on_progress=on_progress,
         )
 
 
 class _Stdout:
-    """Writes batches to stdout."""
+    """Writer of batches to stdout."""
 
-    def __init__(self, form: str) -> None:
-        self._form = form
-        self._headed = False
+    def __init__(self, output_format: str) -> None:
+        self._format = output_format
+        self._has_header = False
 
     def __call__(self, batch: Batch) -> None:
-        if self._form == "jsonl":
+        if self._format == "jsonl":
             write(json_lines(batch))
         else:
-            if not self._headed:
+            if not self._has_header:
                 write(csv_header(batch.columns))
             write(csv_lines(batch))
-        self._headed = True
+        self._has_header = True
 
 
 @contextmanager
-def _resumable(order: ExportOptions) -> Generator[None]:
-    """Have the program say how to go on after an export that broke off."""
-    before = _mtime(order.noted)
+def _resume_hint(options: ExportOptions) -> Generator[None]:
+    """Have the program print how to resume, if the block is interrupted and left a checkpoint."""
+    mtime_before = _mtime(options.checkpoint_path)
     try:
         yield
     except BaseException as error:
-        now = _mtime(order.noted)
-        # An error about the checkpoint itself knows better what to do.
-        if now is not None and (now != before or not isinstance(error, ExportError)):
-            session.resume_hint = ("What was written is safe. To go on:", f"  {_resume_command()}")
+        mtime = _mtime(options.checkpoint_path)
+        # An ExportError that left the checkpoint unchanged is about the checkpoint or the target,
+        # and has a suggestion of its own.
+        if mtime is not None and (mtime != mtime_before or not isinstance(error, ExportError)):
+            session.resume_hint = (
+                "The written rows are saved. To resume:",
+                f"  {_resume_command()}",
+            )
         raise
 
 
-def _mtime(noted: Path | None) -> int | None:
-    return noted.stat().st_mtime_ns if noted is not None and noted.exists() else None
+def _mtime(path: Path | None) -> int | None:
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None
 
 
 def _resume_command() -> str:
-    """Return the command that goes on."""
+    """Return the command that resumes the export."""
     arguments = session.arguments
-    more = () if "--resume" in arguments else ("--resume",)
-    return shlex.join(("asyncposthog", *arguments, *more))
+    extra = () if "--resume" in arguments else ("--resume",)
+    return shlex.join(("asyncposthog", *arguments, *extra))
 
 
-def _print_report(order: ExportOptions, report: Report) -> None:
-    """Tell people in a line, programs in JSON; nobody where the rows themselves went to stdout."""
-    if order.out is not None and not is_tty():
+def _print_report(options: ExportOptions, report: Report) -> None:
+    """Print the report: a line on a terminal, and JSON if stdout is redirected.
+
+    No JSON is printed if stdout has the rows.
+    """
+    if options.out is not None and not is_tty():
         write(to_text(asdict(report)) + "\n")
     if not sys.stderr.isatty():
         return
+    # The duration is that of this run, and the rows include those of earlier ones.
     rate = report.rows / report.duration if report.duration else 0
     speed = "" if report.resumed else f" ({rate:,.0f} rows/s)"
-    told = [f"{counted(report.rows, 'row')} in {duration(report.duration)}{speed}"]
-    if order.out is not None:
-        files = f"{counted(len(report.files), 'file')}, " if len(report.files) != 1 else ""
-        told.append(f"{files}{_size(report.written)}")
-    told.append(counted(report.requests, "request") + (", resumed" if report.resumed else ""))
-    where = "" if order.out is None else f"{Path(order.out)}: "
-    note(f"{where}{'; '.join(told)}.", style="green")
+    parts = [f"{pluralize(report.rows, 'row')} in {duration(report.duration)}{speed}"]
+    if options.out is not None:
+        files = f"{pluralize(len(report.files), 'file')}, " if len(report.files) != 1 else ""
+        parts.append(f"{files}{_size(report.bytes_written)}")
+    parts.append(pluralize(report.requests, "request") + (", resumed" if report.resumed else ""))
+    prefix = "" if options.out is None else f"{Path(options.out)}: "
+    print_status(f"{prefix}{'; '.join(parts)}.", style="green")
     for line in report.notes:
-        note(line)
+        print_status(line)
 
 
 def _size(size: float) -> str:
@@ -241,7 +253,7 @@ def _size(size: float) -> str:
 
 
 async def _estimate_list(cursor: Cursor[Any]) -> None:
-    """Print how many objects a list has, and its cost. It takes one request, for the first page."""
+    """Print the number of objects of a list and the cost. This requests the first page."""
     page = await cursor
     size = len(page.items)
     count = page.count if page.has_next else size
@@ -251,17 +263,17 @@ async def _estimate_list(cursor: Cursor[Any]) -> None:
     if not is_tty():
         write(to_text({"rows": count, "page": size, "requests": requests}) + "\n")
         return
-    rows = "An unknown number of objects" if count is None else counted(count, "object")
-    cost = "an unknown number of requests" if requests is None else counted(requests, "request")
-    note(f"{rows}, {size:,} a page: {cost}.")
-    note("Nothing was exported; the first page was read.")
+    rows = "An unknown number of objects" if count is None else pluralize(count, "object")
+    cost = "an unknown number of requests" if requests is None else pluralize(requests, "request")
+    print_status(f"{rows}, {size:,} per page: {cost}.")
+    print_status("Nothing was exported; the first page was read.")
 
 
 async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
-    """Print the plan of an export and its cost. It takes one query or a few."""
+    """Print the plan of an export and its cost. This sends one query or a few."""
     plan = await job.plan()
     parts: Sequence[Any] = list(plan)
-    cost = {
+    estimate = {
         "rows": plan.rows,
         "windows": len(plan),
         "requests": plan.requests,
@@ -275,10 +287,10 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
         windows = [
             {"from": p.start, "to": p.end, "rows": p.rows, "requests": p.requests} for p in parts
         ]
-        write(to_text({**cost, "plan": windows}) + "\n")
+        write(to_text({**estimate, "plan": windows}) + "\n")
         return
     table(
-        ["from", "to", "rows, about"],
+        ["from", "to", "rows (estimate)"],
         (
             (f"{p.start:%Y-%m-%d %H:%M:%S}", f"{p.end:%Y-%m-%d %H:%M:%S}",
              "" if p.rows is None else f"{p.rows:,}")
@@ -286,10 +298,12 @@ async def _estimate(job: ExportJob, client: AsyncPostHog) -> None:
         ),
     )  # fmt: skip
     rows = "An unknown number of" if plan.rows is None else f"About {plan.rows:,}"
-    windows, requests = counted(len(plan), "window"), counted(plan.requests, "request")
-    note(f"{rows} rows in {windows}: about {requests}.")
+    windows, requests = pluralize(len(plan), "window"), pluralize(plan.requests, "request")
+    print_status(f"{rows} rows in {windows}: about {requests}.")
     for name, bucket in client.rate_limits.buckets.items():
         if bucket.seconds > 0 and bucket.remaining < plan.requests:
             waits = -(-plan.requests // bucket.limit) * bucket.seconds
-            note(f"{name} has {bucket.remaining:,} left: it takes {duration(waits)} at least.")
-    note("Nothing was exported; the rows were only counted.")
+            print_status(
+                f"{name} has {bucket.remaining:,} left: this takes at least {duration(waits)}."
+            )
+    print_status("Nothing was exported; the rows were only counted.")

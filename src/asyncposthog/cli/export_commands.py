@@ -1,20 +1,17 @@
-"""The options of `export`'s commands. What they do is imported when they run."""
+"""The `export` commands and their options. What they do is imported when they run."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from .completion import (
-    complete_column,
-    complete_export_column,
-    complete_parameter,
-    complete_resource,
-)
-from .runner import run
+from .completion import complete_column, complete_export_column
+from .options import Ids, Param, Resource, expand_groups
+from .runner import run_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +28,8 @@ export = typer.Typer(
 )
 
 
-class ExportFormat(StrEnum):
-    """How rows are written."""
+class ExportFormatChoice(StrEnum):
+    """Format of exported rows."""
 
     AUTO = "auto"
     JSONL = "jsonl"
@@ -40,8 +37,8 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
-class ProgressFormat(StrEnum):
-    """How the progress is shown."""
+class ProgressFormatChoice(StrEnum):
+    """Form of the progress display."""
 
     AUTO = "auto"
     BAR = "bar"
@@ -50,295 +47,267 @@ class ProgressFormat(StrEnum):
 
 
 class EngineChoice(StrEnum):
-    """What gets the rows."""
+    """Engine that reads the rows."""
 
     AUTO = "auto"
     QUERY = "query"
     FILES = "files"
 
 
-_MOMENT: Final = "DAY|MOMENT"
+_TIMESTAMP: Final = "DATE|TIMESTAMP"
 From = Annotated[
     str,
-    typer.Option("--from", metavar=_MOMENT, help="The first moment: 2026-01-31, or with a time."),
+    typer.Option("--from", metavar=_TIMESTAMP, help="Start: 2026-01-31, or with a time."),
 ]
-To = Annotated[
-    str, typer.Option("--to", metavar=_MOMENT, help="The first moment that is not exported.")
+To = Annotated[str, typer.Option("--to", metavar=_TIMESTAMP, help="End, exclusive.")]
+OptionalFrom = Annotated[
+    str | None, typer.Option("--from", metavar=_TIMESTAMP, help="Start. Default: the beginning.")
 ]
-MaybeFrom = Annotated[
-    str | None, typer.Option("--from", metavar=_MOMENT, help="Default: the beginning.")
-]
-MaybeTo = Annotated[str | None, typer.Option("--to", metavar=_MOMENT, help="Default: now.")]
-Where = Annotated[
-    str | None, typer.Option("--where", metavar="HOGQL", help="A condition; {name} is a value.")
+OptionalTo = Annotated[
+    str | None, typer.Option("--to", metavar=_TIMESTAMP, help="End, exclusive. Default: now.")
 ]
 Values = Annotated[
     list[str] | None,
-    typer.Option("--value", "-v", metavar="NAME[:TYPE]=VALUE", help="As of `query`."),
-]
-Columns = Annotated[
-    list[str] | None,
     typer.Option(
-        "--column",
-        "-c",
-        metavar="HOGQL",
-        help="Export this; default: the usual ones.",
-        autocompletion=complete_export_column,
+        "--value", "-v", metavar="NAME[:TYPE]=VALUE", help="Value of {NAME}, as in `query`."
     ),
 ]
-Settle = Annotated[
-    float,
-    typer.Option("--settle", metavar="SECONDS", min=0, help="Leave out rows younger than that."),
-]
-Overlap = Annotated[
-    float,
-    typer.Option(
-        "--overlap",
-        metavar="SECONDS",
-        min=0,
-        help="With --checkpoint: a later export with a later --to goes on from there, reads so "
-        "much again, and leaves out what was exported.",
-    ),
-]
-Engine = Annotated[
-    EngineChoice,
-    typer.Option("--engine", help="query, or files: PostHog's own batch exports."),
-]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out",
-        "--output",
-        "-o",
-        metavar="FILE|FOLDER",
-        help="Where to: x.jsonl, x.csv (also with .gz), x.parquet, or a folder. Default: stdout.",
-    ),
-]
-Form = Annotated[
-    ExportFormat,
-    typer.Option("--format", help="auto: by the name; a folder gets Parquet, stdout JSON lines."),
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace what is there, once the export is complete."),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        "--checkpoint", metavar="FILE", help="Keep here how far it is. Default: beside the output."
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that broke off.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost in requests.")]
-Progress = Annotated[
-    ProgressFormat,
-    typer.Option("--progress", help="auto: a bar on a terminal, else nothing; json: on stderr."),
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """Options of the commands that export the rows of a table."""
+
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="HOGQL", help="A condition; {name} is a value."),
+    ] = None
+    value: Values = None
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            "-c",
+            metavar="HOGQL",
+            help="Export this expression; default: the usual columns.",
+            autocompletion=complete_export_column,
+        ),
+    ] = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The options as arguments of a method of `ph.export`."""
+        from .values import parse_values
+
+        return {
+            "where": self.where,
+            "columns": self.column or None,
+            "values": parse_values(self.value or ()),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Options of all `export` commands."""
+
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="Output: x.jsonl, x.csv (also with .gz), x.parquet, or a folder. Default: stdout.",
+        ),
+    ] = None
+    format: Annotated[
+        ExportFormatChoice,
+        typer.Option(
+            "--format", help="auto: by the name; Parquet for a folder, JSON lines for stdout."
+        ),
+    ] = ExportFormatChoice.AUTO
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", metavar="FILE", help="Checkpoint. Default: beside the output."
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace existing output when the export is complete."),
+    ] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and its cost in requests.")
+    ] = False
+    progress: Annotated[
+        ProgressFormatChoice,
+        typer.Option("--progress", help="auto: a bar on a terminal, else none; json: on stderr."),
+    ] = ProgressFormatChoice.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Options of the commands that export a time range of a table."""
+
+    engine: Annotated[
+        EngineChoice,
+        typer.Option("--engine", help="query, or files: PostHog's own batch exports."),
+    ] = EngineChoice.AUTO
+    min_age: Annotated[
+        float,
+        typer.Option(
+            "--min-age", metavar="SECONDS", min=0, help="Leave out rows younger than this."
+        ),
+    ] = 0
+    overlap: Annotated[
+        float,
+        typer.Option(
+            "--overlap",
+            metavar="SECONDS",
+            min=0,
+            help="With --checkpoint: a later export with a later --to continues from there, reads "
+            "this much again, and leaves out what was exported.",
+        ),
+    ] = 0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The options as arguments of a method of `ph.export`."""
+        return {"engine": self.engine.value, "min_age": self.min_age, "overlap": self.overlap}
 
 
 @export.command()
+@expand_groups
 def events(
     start: From,
     end: To,
     event: Annotated[
-        list[str] | None, typer.Option("--event", "-e", metavar="NAME", help="Only these.")
+        list[str] | None,
+        typer.Option("--event", "-e", metavar="NAME", help="Only this event. May be repeated."),
     ] = None,
-    where: Where = None,
-    value: Values = None,
-    column: Columns = None,
-    out: Out = None,
-    format: Form = ExportFormat.AUTO,
-    checkpoint: Checkpoint = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
-    engine: Engine = EngineChoice.AUTO,
-    settle: Settle = 0,
-    overlap: Overlap = 0,
+    *,
+    rows: RowOptions,
+    output: OutputOptions,
+    engine: EngineOptions,
 ) -> None:
     """Export events by their timestamp."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        from .values import parse_timestamp
 
         return client.export.events(
-            moment(start, "--from"),
-            moment(end, "--to"),
+            parse_timestamp(start, "--from"),
+            parse_timestamp(end, "--to"),
             event=event or None,
-            where=where,
-            columns=column or None,
-            values=read_values(value or ()),
-            settle=settle,
-            overlap=overlap,
-            engine=_engine(engine),
+            **rows.arguments,
+            **engine.arguments,
         )
 
-    _export("events", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
+    _export("events", make, output)
 
 
 @export.command()
+@expand_groups
 def persons(
-    start: MaybeFrom = None,
-    end: MaybeTo = None,
-    where: Where = None,
-    value: Values = None,
-    column: Columns = None,
-    out: Out = None,
-    format: Form = ExportFormat.AUTO,
-    checkpoint: Checkpoint = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
-    engine: Engine = EngineChoice.AUTO,
-    settle: Settle = 0,
-    overlap: Overlap = 0,
+    start: OptionalFrom = None,
+    end: OptionalTo = None,
+    *,
+    rows: RowOptions,
+    output: OutputOptions,
+    engine: EngineOptions,
 ) -> None:
-    """Export persons by when they were created."""
+    """Export persons by their creation time."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        return client.export.persons(*_range(start, end), **rows.arguments, **engine.arguments)
 
-        return client.export.persons(
-            None if start is None else moment(start, "--from"),
-            None if end is None else moment(end, "--to"),
-            where=where,
-            columns=column or None,
-            values=read_values(value or ()),
-            settle=settle,
-            overlap=overlap,
-            engine=_engine(engine),
-        )
-
-    _export("persons", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
+    _export("persons", make, output)
 
 
 @export.command()
+@expand_groups
 def sessions(
     start: From,
     end: To,
-    where: Where = None,
-    value: Values = None,
-    column: Columns = None,
-    out: Out = None,
-    format: Form = ExportFormat.AUTO,
-    checkpoint: Checkpoint = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
-    engine: Engine = EngineChoice.AUTO,
-    settle: Settle = 0,
-    overlap: Overlap = 0,
+    *,
+    rows: RowOptions,
+    output: OutputOptions,
+    engine: EngineOptions,
 ) -> None:
-    """Export sessions by when they began."""
+    """Export sessions by their start time."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        from .values import parse_timestamp
 
         return client.export.sessions(
-            moment(start, "--from"),
-            moment(end, "--to"),
-            where=where,
-            columns=column or None,
-            values=read_values(value or ()),
-            settle=settle,
-            overlap=overlap,
-            engine=_engine(engine),
+            parse_timestamp(start, "--from"),
+            parse_timestamp(end, "--to"),
+            **rows.arguments,
+            **engine.arguments,
         )
 
-    _export("sessions", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
+    _export("sessions", make, output)
 
 
 @export.command()
+@expand_groups
 def groups(
-    start: MaybeFrom = None,
-    end: MaybeTo = None,
-    where: Where = None,
-    value: Values = None,
-    column: Columns = None,
-    out: Out = None,
-    format: Form = ExportFormat.AUTO,
-    checkpoint: Checkpoint = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    start: OptionalFrom = None,
+    end: OptionalTo = None,
+    *,
+    rows: RowOptions,
+    output: OutputOptions,
 ) -> None:
-    """Export groups of all types by when they were created."""
+    """Export groups of all types by their creation time."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .values import moment, read_values
+        return client.export.groups(*_range(start, end), **rows.arguments)
 
-        return client.export.groups(
-            None if start is None else moment(start, "--from"),
-            None if end is None else moment(end, "--to"),
-            where=where,
-            columns=column or None,
-            values=read_values(value or ()),
-        )
-
-    _export("groups", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
+    _export("groups", make, output)
 
 
 @export.command()
+@expand_groups
 def hogql(
     sql: Annotated[str, typer.Argument(metavar="SQL|@FILE|-", help="A SELECT without LIMIT.")],
     key: Annotated[
         list[str],
         typer.Option(
-            "--key", "-k", metavar="COLUMN", help="A unique column; or twice: a time, then that."
+            "--key", "-k", metavar="COLUMN", help="A unique column; or twice: a time, then a key."
         ),
     ],
-    start: MaybeFrom = None,
-    end: MaybeTo = None,
+    start: OptionalFrom = None,
+    end: OptionalTo = None,
     value: Values = None,
-    out: Out = None,
-    format: Form = ExportFormat.AUTO,
-    checkpoint: Checkpoint = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    *,
+    output: OutputOptions,
 ) -> None:
     """Export all rows of a HogQL query that has a key."""
 
     def make(client: AsyncPostHog) -> Any:
-        from .query import read_text
-        from .values import moment, read_values
+        from .query import read_query_text
+        from .values import parse_values
 
         pair: Any = key[0] if len(key) == 1 else tuple(key)
+        first, last = _range(start, end)
         return client.export.hogql(
-            read_text(sql),
+            read_query_text(sql),
             key=pair,
-            start=None if start is None else moment(start, "--from"),
-            end=None if end is None else moment(end, "--to"),
-            values=read_values(value or ()),
+            start=first,
+            end=last,
+            values=parse_values(value or ()),
         )
 
-    _export("rows", make, out, format, checkpoint, overwrite, resume, dry_run, progress)
+    _export("rows", make, output)
 
 
 @export.command("list")
+@expand_groups
 def list_(
-    resource: Annotated[
-        str,
-        typer.Argument(
-            help="As in `asyncposthog resources`: cohorts, …", autocompletion=complete_resource
-        ),
-    ],
-    ids: Annotated[list[str] | None, typer.Argument(help="Ids, where the path takes any.")] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            "-p",
-            metavar="NAME=VALUE",
-            help="Query parameter.",
-            autocompletion=complete_parameter,
-        ),
-    ] = None,
+    resource: Resource,
+    ids: Ids = None,
+    param: Param = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -349,22 +318,18 @@ def list_(
             autocompletion=complete_column,
         ),
     ] = None,
-    out: Out = None,
-    format: Form = ExportFormat.AUTO,
-    checkpoint: Checkpoint = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    dry_run: DryRun = False,
-    progress: Progress = ProgressFormat.AUTO,
+    *,
+    output: OutputOptions,
 ) -> None:
     """Export all objects of a resource."""
 
     def cursor(client: AsyncPostHog) -> Any:
-        from .operations import bind, find_operation, method_of, pairs
+        from .operations import bind_arguments, client_method, find_operation, parse_pairs
 
         operation = find_operation(resource, "list")
-        method = method_of(client, operation)
-        path, keywords = bind(operation, method, ids or (), params=pairs(param or (), "--param"))
+        method = client_method(client, operation)
+        params = parse_pairs(param or (), "--param")
+        path, keywords = bind_arguments(operation, method, ids or (), params=params)
         return method(*path, **keywords)
 
     def make(client: AsyncPostHog) -> Any:
@@ -375,38 +340,38 @@ def list_(
         check_columns(find_operation(resource, "list"), columns)
         return client.export.list(cursor(client), columns=columns or None)
 
-    _export(resource, make, out, format, checkpoint, overwrite, resume, dry_run, progress, cursor)
+    _export(resource, make, output, cursor)
 
 
-def _engine(engine: EngineChoice) -> Any:
-    return engine.value
+def _range(start: str | None, end: str | None) -> tuple[Any, Any]:
+    """Return the times that `--from` and `--to` mean; None if they were not given."""
+    from .values import parse_timestamp
+
+    return (
+        None if start is None else parse_timestamp(start, "--from"),
+        None if end is None else parse_timestamp(end, "--to"),
+    )
 
 
 def _export(
-    what: str,
+    label: str,
     make: Callable[[AsyncPostHog], Any],
-    out: str | None,
-    format: ExportFormat,
-    checkpoint: Path | None,
-    overwrite: bool,
-    resume: bool,
-    dry_run: bool,
-    progress: ProgressFormat,
+    output: OutputOptions,
     cursor: Callable[[AsyncPostHog], Any] | None = None,
 ) -> None:
     async def work() -> int:
         from .export import ExportOptions, run_export
 
-        order = ExportOptions(
-            what=what,
-            out=out,
-            format=format.value,
-            checkpoint=checkpoint,
-            overwrite=overwrite,
-            resume=resume,
-            dry_run=dry_run,
-            progress=progress.value,
+        options = ExportOptions(
+            label=label,
+            out=output.out,
+            format=output.format.value,
+            checkpoint=output.checkpoint,
+            overwrite=output.overwrite,
+            resume=output.resume,
+            dry_run=output.dry_run,
+            progress=output.progress.value,
         )
-        return await run_export(order, make, cursor)
+        return await run_export(options, make, cursor)
 
-    run(work)
+    run_async(work)

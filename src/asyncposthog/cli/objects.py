@@ -1,4 +1,4 @@
-"""`resources`, `get`, `list`, `create`, `update`, `delete` and `call`: every operation by name."""
+"""`resources`, `get`, `list`, `create`, `update`, `delete` and `call`: operations by name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from asyncposthog import Cursor
 from asyncposthog.operation import Operation
 
 from .columns import check_columns, split_columns
-from .error_messages import UsageProblem
-from .operations import bind, find_operation, method_of, pairs, resources
-from .output import Format, form_of, show_object, show_objects
+from .error_messages import UsageError
+from .operations import bind_arguments, client_method, find_operation, parse_pairs, resources
+from .output import Format, resolve_format, show_object, show_objects
 from .session import session
-from .terminal import ask, note, print_success, table, write
+from .terminal import confirm, print_status, print_success, table, write
 
-__all__ = ["Request", "call", "remove", "show_resources"]
+__all__ = ["OperationRequest", "call_operation", "delete_object", "show_resources"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a command asks for, as text."""
+class OperationRequest:
+    """Arguments of a command, as text."""
 
     resource: str
     action: str
@@ -39,26 +39,34 @@ class Request:
 
 
 def show_resources(name: str | None, format: Format) -> None:
-    """List the resources with their methods; of one resource, its operations."""
-    known = resources()
+    """Print the resources with their methods, or the operations of one resource."""
+    resources_by_name = resources()
     if name is not None:
-        _show_resource(known, name, format)
+        _show_resource(resources_by_name, name, format)
         return
-    rows = [(name, [op.id.rpartition(".")[2] for op in ops]) for name, ops in known.items()]
-    form = form_of(format, "jsonl")
-    if form == "table":
+    rows = [
+        (name, [op.id.rpartition(".")[2] for op in ops]) for name, ops in resources_by_name.items()
+    ]
+    output_format = resolve_format(format, "jsonl")
+    if output_format == "table":
         table(["resource", "methods"], ((name, ", ".join(methods)) for name, methods in rows))
-        note(f"{len(rows)} resources. `asyncposthog resources NAME` shows one of them.")
+        print_status(f"{len(rows)} resources. `asyncposthog resources NAME` shows one of them.")
         return
     objects = [{"resource": name, "methods": methods} for name, methods in rows]
-    show_object(objects, form)
+    show_object(objects, output_format)
 
 
-def _show_resource(known: dict[str, list[Operation]], name: str, format: Format) -> None:
-    wanted = name.replace("-", "_")
-    chosen = {n: ops for n, ops in known.items() if n == wanted or n.startswith(f"{wanted}.")}
-    if not chosen:
-        find_operation(name, "list")  # it says which names are near
+def _show_resource(
+    resources_by_name: dict[str, list[Operation]], name: str, format: Format
+) -> None:
+    resource = name.replace("-", "_")
+    matching = {
+        n: ops
+        for n, ops in resources_by_name.items()
+        if n == resource or n.startswith(f"{resource}.")
+    }
+    if not matching:
+        find_operation(name, "list")  # raises an error that suggests similar names
     rows = [
         {
             "operation": op.id,
@@ -66,24 +74,25 @@ def _show_resource(known: dict[str, list[Operation]], name: str, format: Format)
             "endpoint": f"{op.method} {op.path}",
             "scopes": ", ".join(op.scopes),
         }
-        for ops in chosen.values()
+        for ops in matching.values()
         for op in ops
     ]
-    show_object(rows, form_of(format, "jsonl"))
+    show_object(rows, resolve_format(format, "jsonl"))
 
 
-async def call(request: Request) -> None:
-    """Perform an operation and show its answer."""
+async def call_operation(request: OperationRequest) -> None:
+    """Perform an operation and print its response."""
     operation = find_operation(request.resource, request.action)
     columns = split_columns(request.columns)
     check_columns(operation, columns)
     data = _data(request.data)
-    params, fields = pairs(request.params, "--param"), pairs(request.fields, "--field")
+    params, fields = parse_pairs(request.params, "--param"), parse_pairs(request.fields, "--field")
     if request.action == "update" and not fields and data is None:
-        raise UsageProblem("Nothing to update.", "Add --field NAME=VALUE or --data JSON.")
-    async with session.client() as client:
-        method = method_of(client, operation)
-        path, keywords = bind(
+        # Most likely an option was forgotten, and an empty request would not show that.
+        raise UsageError("Nothing to update.", "Add --field NAME=VALUE or --data JSON.")
+    async with session.make_client() as client:
+        method = client_method(client, operation)
+        path, keywords = bind_arguments(
             operation, method, request.ids, params=params, fields=fields, data=data
         )
         if request.dry_run:
@@ -93,8 +102,9 @@ async def call(request: Request) -> None:
             items = cast("Cursor[Any]", method(*path, **keywords))
             await show_objects(items, request.format, request.limit, columns)
         else:
-            answer = await client.raw(method, *path, **keywords)
-            _show(operation, answer.content, answer.json, request.format, columns)
+            # The JSON as the server sent it, not a model: a model would add and convert fields.
+            response = await client.raw(method, *path, **keywords)
+            _show(operation, response.content, response.json, request.format, columns)
 
 
 def _show(
@@ -113,39 +123,40 @@ def _show(
 
 
 def _limit_first_page(operation: Operation, limit: int | None, keywords: dict[str, Any]) -> None:
-    """Let the first page be no longer than what is wanted of it."""
+    """Request a first page of no more than `limit` items."""
     if limit is None or operation.pagination is None:
         return
-    usual = operation.pagination.page_size or 100
-    if limit < usual and any(p.python_name == "limit" for p in operation.parameters):
+    default_size = operation.pagination.page_size or 100
+    if limit < default_size and any(p.python_name == "limit" for p in operation.parameters):
+        # setdefault(): --param limit=N is the user's own page size.
         keywords.setdefault("limit", limit)
 
 
-async def remove(request: Request, *, sure: bool) -> None:
-    """Delete an object, once somebody has said yes."""
+async def delete_object(request: OperationRequest, *, assume_yes: bool) -> None:
+    """Delete an object, after confirmation unless `assume_yes` is set."""
     operation = find_operation(request.resource, request.action)
-    params = pairs(request.params, "--param")
-    async with session.client() as client:
-        method = method_of(client, operation)
-        path, keywords = bind(operation, method, request.ids, params=params)
-        if not sure and not request.dry_run:
+    params = parse_pairs(request.params, "--param")
+    async with session.make_client() as client:
+        method = client_method(client, operation)
+        path, keywords = bind_arguments(operation, method, request.ids, params=params)
+        if not assume_yes and not request.dry_run:
             if not sys.stdin.isatty():
-                raise UsageProblem(
-                    "Deleting has to be confirmed, and stdin is no terminal.",
-                    "Add --yes to delete without asking.",
+                raise UsageError(
+                    "Cannot prompt for confirmation: stdin is not a terminal.",
+                    "Add --yes to delete without confirmation.",
                 )
-            if not ask(f"Delete {request.resource} {' '.join(request.ids)}?"):
-                raise UsageProblem("Nothing was deleted.")
+            if not confirm(f"Delete {request.resource} {' '.join(request.ids)}?"):
+                raise UsageError("Nothing was deleted.")
         if request.dry_run:
             await _preview(client.dry_run(method, *path, **keywords))
         else:
-            # Some resources answer with what was deleted: nobody asked for that.
+            # Some resources respond with the deleted object, which is not printed.
             await client.raw(method, *path, **keywords)
             print_success(f"Deleted {request.resource} {' '.join(request.ids)}.")
 
 
-async def _preview(coming: Any) -> None:
-    preview = await coming
+async def _preview(preview_call: Any) -> None:
+    preview = await preview_call
     show_object(
         {
             "method": preview.method,
@@ -155,20 +166,20 @@ async def _preview(coming: Any) -> None:
         },
         "json",
     )
-    note("Nothing was sent.")
+    print_status("Nothing was sent.")
 
 
-def _data(given: str | None) -> Any:
-    """Read the JSON of `--data`: itself, of a file, or of stdin."""
-    if given is None:
+def _data(value: str | None) -> Any:
+    """Return the JSON of `--data`: the value itself, of a file, or of stdin."""
+    if value is None:
         return None
-    if given == "-":
+    if value == "-":
         text = sys.stdin.read()
-    elif given.startswith("@"):
-        text = Path(given[1:]).read_text(encoding="utf-8")
+    elif value.startswith("@"):
+        text = Path(value[1:]).read_text(encoding="utf-8")
     else:
-        text = given
+        text = value
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageProblem(f"--data is no JSON: {error}.", "@FILE reads a file, - stdin.") from None
+        raise UsageError(f"--data is not JSON: {error}.", "@FILE reads a file, - stdin.") from None

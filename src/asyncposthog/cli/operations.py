@@ -1,4 +1,4 @@
-"""Which operation a command means, and its arguments made of text. Pure."""
+"""Find the operation of a command, and convert its arguments from text. Pure."""
 
 from __future__ import annotations
 
@@ -14,86 +14,91 @@ from uuid import UUID
 from asyncposthog import registry
 from asyncposthog.operation import Operation
 
-from .error_messages import UsageProblem
-from .schemas import kinds_of, read_value
+from .error_messages import UsageError
+from .schemas import json_types_of, parse_value
 
-__all__ = ["bind", "find_operation", "method_of", "pairs", "resources", "usage"]
+__all__ = ["bind_arguments", "client_method", "find_operation", "parse_pairs", "resources", "usage"]
 
-_USUAL: Final = frozenset({"get", "list", "create", "update", "delete"})
+_CRUD: Final = frozenset({"get", "list", "create", "update", "delete"})
 _PATH_KINDS: Final = {"integer": frozenset({"integer"})}
 
 
 def resources() -> dict[str, list[Operation]]:
     """Return the operations of every resource."""
-    found: dict[str, list[Operation]] = {}
+    result: dict[str, list[Operation]] = {}
     for operation in registry.operations():
-        found.setdefault(operation.id.rpartition(".")[0], []).append(operation)
-    return dict(sorted(found.items()))
+        result.setdefault(operation.id.rpartition(".")[0], []).append(operation)
+    return dict(sorted(result.items()))
 
 
 def find_operation(resource: str, action: str) -> Operation:
-    """Return an operation by the name of its resource and of its method.
+    """Return an operation by the names of its resource and method.
 
     Raises:
-        UsageProblem: There is none; the message has those of similar names.
+        UsageError: There is none; the message suggests similar names.
     """
-    wanted = resource.strip().replace("-", "_").replace("/", ".").strip(".")
-    if not wanted:
-        raise UsageProblem(
-            f"{action!r} names no operation: that is RESOURCE.METHOD.",
-            f"As {action}.list; `asyncposthog resources {action}` lists those of one resource.",
+    resource_name = resource.strip().replace("-", "_").replace("/", ".").strip(".")
+    if not resource_name:
+        raise UsageError(
+            f"{action!r} is not an operation: use RESOURCE.METHOD.",
+            f"For example {action}.list; `asyncposthog resources {action}` lists its operations.",
         )
     try:
-        return registry.find(f"{wanted}.{action}")
+        return registry.find(f"{resource_name}.{action}")
     except KeyError:
         pass
-    known = resources()
-    below = [name for name in known if name.startswith(f"{wanted}.")]
-    if wanted in known:
-        methods = sorted(op.id.rpartition(".")[2] for op in known[wanted])
-        advice = f"It has: {', '.join(methods)}."
-        if below:
-            advice += f" Below it: {', '.join(below)}."
-        elif not _USUAL.issuperset(methods):
-            advice += " Other than the usual five: `asyncposthog call RESOURCE.METHOD`."
-        raise UsageProblem(f"{wanted} has no {action!r}.", advice)
-    near = below or _suggest(wanted, known)
-    raise UsageProblem(
+    resources_by_name = resources()
+    nested = [name for name in resources_by_name if name.startswith(f"{resource_name}.")]
+    if resource_name in resources_by_name:
+        methods = sorted(op.id.rpartition(".")[2] for op in resources_by_name[resource_name])
+        suggestion = f"It has: {', '.join(methods)}."
+        if nested:
+            suggestion += f" Below it: {', '.join(nested)}."
+        elif not _CRUD.issuperset(methods):
+            suggestion += " Run other methods with `asyncposthog call RESOURCE.METHOD`."
+        raise UsageError(f"{resource_name} has no {action!r}.", suggestion)
+    suggestions = nested or _suggest(resource_name, resources_by_name)
+    raise UsageError(
         f"There is no resource {resource!r}.",
-        f"Did you mean {' or '.join(near[:5])}?" if near else "`asyncposthog resources` lists all.",
+        f"Did you mean {' or '.join(suggestions[:5])}?"
+        if suggestions
+        else "`asyncposthog resources` lists all.",
     )
 
 
-def _suggest(wanted: str, known: Iterable[str]) -> list[str]:
-    names = list(known)
-    inside = [name for name in names if wanted and (wanted in name or name in wanted)]
+def _suggest(resource_name: str, candidates: Iterable[str]) -> list[str]:
+    names = list(candidates)
+    inside = [
+        name for name in names if resource_name and (resource_name in name or name in resource_name)
+    ]
     last = {name: name.rpartition(".")[2] for name in names}
-    close = get_close_matches(wanted, names, n=3, cutoff=0.6)
-    nested = [n for n in names if last[n] == wanted.rpartition(".")[2]]
-    return list(dict.fromkeys([*nested, *close, *inside]))
+    close = get_close_matches(resource_name, names, n=3, cutoff=0.6)
+    same_last_name = [n for n in names if last[n] == resource_name.rpartition(".")[2]]
+    # `versions` most likely means a nested resource of that name, not one that is spelled like it.
+    return list(dict.fromkeys([*same_last_name, *close, *inside]))
 
 
-def method_of(client: object, operation: Operation) -> Callable[..., Any]:
+def client_method(client: object, operation: Operation) -> Callable[..., Any]:
     """Return the generated method of an operation."""
     return cast("Callable[..., Any]", reduce(getattr, operation.id.split("."), client))
 
 
-def pairs(given: Sequence[str], option: str) -> list[tuple[str, str]]:
-    """Split `name=value`.
+def parse_pairs(values: Sequence[str], option: str) -> list[tuple[str, str]]:
+    """Split arguments of the form `name=value`.
 
     Raises:
-        UsageProblem: One has no name or no equals sign.
+        UsageError: An argument has no name or no equals sign.
     """
-    found: list[tuple[str, str]] = []
-    for text in given:
+    result: list[tuple[str, str]] = []
+    for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise UsageProblem(f"{option} takes NAME=VALUE, not {text!r}.")
-        found.append((name.strip(), value))
-    return found
+            raise UsageError(f"{option} takes NAME=VALUE, not {text!r}.")
+        result.append((name.strip(), value))
+    return result
 
 
-def bind(
+def bind_arguments(
     operation: Operation,
     method: Callable[..., Any],
     ids: Sequence[str],
@@ -106,52 +111,52 @@ def bind(
 
     Args:
         operation: The operation.
-        method: Its method, whose signature says what is required.
-        ids: What fills its path.
+        method: Its method, whose signature tells which arguments are required.
+        ids: The values for its path.
         params: Query parameters, as text.
         fields: Fields of the body, as text.
-        data: The body as JSON data; None where there is none.
+        data: The body as JSON data; None: there is none.
 
     Raises:
-        UsageProblem: Something is missing, unknown, or of the wrong type.
+        UsageError: An argument is missing, unknown, or of the wrong type.
     """
     keywords: dict[str, Any] = {}
-    _take_data(operation, data, keywords)
-    _take_fields(operation, fields, keywords)
-    _take_params(operation, params, keywords)
+    _add_data(operation, data, keywords)
+    _add_fields(operation, fields, keywords)
+    _add_params(operation, params, keywords)
     _check_required(operation, method, keywords)
-    return _path(operation, ids), keywords
+    return _path_arguments(operation, ids), keywords
 
 
-def _path(operation: Operation, ids: Sequence[str]) -> tuple[Any, ...]:
-    wanted = operation.path_parameters
-    if len(ids) != len(wanted):
-        raise UsageProblem(
-            f"{operation.id} takes {_number(len(wanted))}, but {_given(len(ids))}.",
+def _path_arguments(operation: Operation, ids: Sequence[str]) -> tuple[Any, ...]:
+    parameters = operation.path_parameters
+    if len(ids) != len(parameters):
+        raise UsageError(
+            f"{operation.id} takes {_id_count(len(parameters))}, but {_given_count(len(ids))}.",
             f"Usage: {usage(operation)}",
         )
     values: list[Any] = []
-    for parameter, text in zip(wanted, ids, strict=True):
+    for parameter, text in zip(parameters, ids, strict=True):
         if parameter.format == "uuid":
             _check_uuid(parameter.python_name, text)
         values.append(
-            read_value(parameter.python_name, text, _PATH_KINDS.get(parameter.type, {"string"}))
+            parse_value(parameter.python_name, text, _PATH_KINDS.get(parameter.type, {"string"}))
         )
     return tuple(values)
 
 
-def _number(count: int) -> str:
+def _id_count(count: int) -> str:
     return {0: "no id", 1: "one id"}.get(count, f"{count} ids")
 
 
-def _given(count: int) -> str:
+def _given_count(count: int) -> str:
     return {0: "none was given", 1: "one was given"}.get(count, f"{count} were given")
 
 
 def usage(operation: Operation) -> str:
     """Return the command that calls an operation: `asyncposthog get cohorts ID`."""
     ids = [p.python_name.upper() for p in operation.path_parameters]
-    if operation.name in _USUAL:
+    if operation.name in _CRUD:
         return " ".join(("asyncposthog", operation.name, operation.resource, *ids))
     return " ".join(("asyncposthog", "call", operation.id, *ids))
 
@@ -160,32 +165,34 @@ def _check_uuid(name: str, text: str) -> None:
     try:
         UUID(text)
     except ValueError:
-        raise UsageProblem(f"{name} must be a UUID, not {text!r}.") from None
+        raise UsageError(f"{name} must be a UUID, not {text!r}.") from None
 
 
-def _take_params(
+def _add_params(
     operation: Operation, params: Sequence[tuple[str, str]], keywords: dict[str, Any]
 ) -> None:
-    known = {
+    parameters_by_name = {
         name: parameter
         for parameter in operation.parameters
         if parameter.location != "path"
         for name in (parameter.name, parameter.python_name)
     }
     for name, text in params:
-        parameter = known.get(name)
+        parameter = parameters_by_name.get(name)
         if parameter is None:
-            _unknown(operation, "parameter", name, {p.name for p in known.values()})
+            _raise_unknown(
+                operation, "parameter", name, {p.name for p in parameters_by_name.values()}
+            )
         python = parameter.python_name
         if parameter.type == "array":
             keywords.setdefault(python, []).append(text)
         elif parameter.type == "any":
-            keywords[python] = read_value(name, text, frozenset())
+            keywords[python] = parse_value(name, text, frozenset())
         else:
-            keywords[python] = read_value(name, text, {parameter.type})
+            keywords[python] = parse_value(name, text, {parameter.type})
 
 
-def _take_fields(
+def _add_fields(
     operation: Operation, fields: Sequence[tuple[str, str]], keywords: dict[str, Any]
 ) -> None:
     if not fields:
@@ -193,42 +200,42 @@ def _take_fields(
     body = operation.body
     if body is None:
         hint = " Use --param for the query." if operation.method == "GET" else ""
-        raise UsageProblem(f"{operation.id} takes no fields.{hint}")
+        raise UsageError(f"{operation.id} takes no fields.{hint}")
     if not body.flat:
-        raise UsageProblem(f"{operation.id} takes its body as a whole: use --data JSON.")
+        raise UsageError(f"{operation.id} takes its body as a whole: use --data JSON.")
     python_of = {name: python for python, wire in body.fields for name in (python, wire)}
     wire_of = dict(body.fields)
     for name, text in fields:
         python = python_of.get(name)
         if python is None:
-            _unknown(operation, "field", name, set(wire_of.values()))
+            _raise_unknown(operation, "field", name, set(wire_of.values()))
         wire = wire_of[python]
         if wire in body.files:
             keywords[python] = _file(name, text)
         else:
-            keywords[python] = read_value(name, text, kinds_of(body.schema, wire))
+            keywords[python] = parse_value(name, text, json_types_of(body.schema, wire))
 
 
 def _file(name: str, text: str) -> Path:
     if not text.startswith("@"):
-        raise UsageProblem(f"{name} is a file: give its path as {name}=@PATH.")
+        raise UsageError(f"{name} is a file: give its path as {name}=@PATH.")
     path = Path(text[1:])
     if not path.is_file():
-        raise UsageProblem(f"{name}: there is no file {text[1:]!r}.")
+        raise UsageError(f"{name}: there is no file {text[1:]!r}.")
     return path
 
 
-def _take_data(operation: Operation, data: Any, keywords: dict[str, Any]) -> None:
+def _add_data(operation: Operation, data: Any, keywords: dict[str, Any]) -> None:
     if data is None:
         return
     body = operation.body
     if body is None:
-        raise UsageProblem(f"{operation.id} takes no body.")
+        raise UsageError(f"{operation.id} takes no body.")
     if not body.flat:
         keywords["body"] = data
         return
     if not isinstance(data, Mapping):
-        raise UsageProblem(f"{operation.id} takes a JSON object, not {json.dumps(data)[:80]}.")
+        raise UsageError(f"{operation.id} takes a JSON object, not {json.dumps(data)[:80]}.")
     python_of = {wire: python for python, wire in body.fields}
     rest: dict[str, Any] = {}
     for name, value in cast("Mapping[str, Any]", data).items():
@@ -253,21 +260,22 @@ def _check_required(
     ]
     if not missing:
         return
+    # Required arguments are read from the signature, which also has the corrections to the schema.
     if missing == ["body"]:
-        raise UsageProblem(
-            f"{operation.id} needs a body.", f"Give it with --data: {usage(operation)} --data JSON"
+        raise UsageError(
+            f"{operation.id} needs a body.", f"Add it with --data: {usage(operation)} --data JSON"
         )
-    queried = {p.python_name for p in operation.parameters}
-    shown = [f"--{'param' if name in queried else 'field'} {name}=…" for name in missing]
-    raise UsageProblem(f"{operation.id} needs {', '.join(missing)}.", f"Add {' '.join(shown)}.")
+    query_names = {p.python_name for p in operation.parameters}
+    options = [f"--{'param' if name in query_names else 'field'} {name}=…" for name in missing]
+    raise UsageError(f"{operation.id} needs {', '.join(missing)}.", f"Add {' '.join(options)}.")
 
 
-def _unknown(operation: Operation, what: str, name: str, known: set[str]) -> NoReturn:
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        advice = f"Did you mean {' or '.join(near)}?"
-    elif known:
-        advice = f"It takes: {', '.join(sorted(known))}."
+def _raise_unknown(operation: Operation, kind: str, name: str, candidates: set[str]) -> NoReturn:
+    suggestions = get_close_matches(name, candidates, n=3, cutoff=0.5)
+    if suggestions:
+        suggestion = f"Did you mean {' or '.join(suggestions)}?"
+    elif candidates:
+        suggestion = f"It takes: {', '.join(sorted(candidates))}."
     else:
-        advice = None
-    raise UsageProblem(f"{operation.id} has no {what} {name!r}.", advice)
+        suggestion = None
+    raise UsageError(f"{operation.id} has no {kind} {name!r}.", suggestion)

@@ -1,4 +1,4 @@
-"""One run of the program: from the arguments to the exit status."""
+"""One run of the program, from the arguments to the exit status."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from . import exit_codes
-from .app import OWN_OPTIONS, app
-from .arguments import check_no_secrets, hoist
-from .error_messages import Failure, UsageProblem
-from .runner import tell
+from .app import COMMAND_OPTIONS, app
+from .arguments import check_no_secrets, move_global_options_first
+from .error_messages import ErrorReport, UsageError
+from .runner import print_error
 from .session import session
 
 __all__ = ["execute"]
@@ -20,11 +20,11 @@ def execute(arguments: Sequence[str]) -> int:
     """Run the program; return the exit status."""
     try:
         check_no_secrets(arguments, os.environ)
-    except UsageProblem as error:
-        return tell(Failure(str(error), error.suggestion, exit_codes.USAGE))
+    except UsageError as error:
+        return print_error(ErrorReport(str(error), error.suggestion, exit_codes.USAGE))
     session.arguments, session.resume_hint = tuple(arguments), ()
     try:
-        app(args=hoist(arguments, OWN_OPTIONS), prog_name="asyncposthog")
+        app(args=move_global_options_first(arguments, COMMAND_OPTIONS), prog_name="asyncposthog")
     except SystemExit as ended:
         code = ended.code
         status = (
@@ -36,11 +36,11 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _flush(status: int) -> int:
-    """Write what is left; a reader that went away is no error to shout about."""
+    """Flush stdout; return the exit status. No error is printed if the reader closed the pipe."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain when it closes stdout itself.
+        # Otherwise Python prints an error when it flushes stdout on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
     return status

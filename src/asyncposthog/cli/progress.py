@@ -1,4 +1,4 @@
-"""How an export is doing: drawn on a terminal, as JSON lines for programs, or not at all."""
+"""Progress of an export: a bar on a terminal, JSON lines for programs, or nothing."""
 
 from __future__ import annotations
 
@@ -9,23 +9,31 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
-from .terminal import counted, plain, stderr_console, to_text
+from .terminal import pluralize, stderr_console, strip_control, to_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from asyncposthog import RateLimits
 
-__all__ = ["Facts", "ProgressDisplay", "ProgressForm", "budget", "duration", "facts", "watch"]
+__all__ = [
+    "ProgressDisplay",
+    "ProgressFormat",
+    "ProgressSnapshot",
+    "budget",
+    "duration",
+    "show_progress",
+    "snapshot",
+]
 
-ProgressForm: TypeAlias = Literal["auto", "bar", "json", "none"]
+ProgressFormat: TypeAlias = Literal["auto", "bar", "json", "none"]
 
-_EVERY: Final = 1.0
+_LINE_SECONDS: Final = 1.0
 _PERIODS: Final = {60: "a minute", 3600: "an hour", 86400: "a day"}
 
 
-class Numbers(Protocol):
-    """What an export tells of itself."""
+class ProgressSource(Protocol):
+    """Progress values of an export, as `asyncposthog.export.Progress` has them."""
 
     @property
     def rows(self) -> int: ...
@@ -46,62 +54,66 @@ class Numbers(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is shown of an export."""
+class ProgressSnapshot:
+    """Progress values that are displayed."""
 
     rows: int
     expected: int | None
     rate: float
-    """Rows a second, of this run."""
+    """Rows per second of this run."""
     windows: int
     windows_total: int
     requests: int
     waits: int
     elapsed: float
-    left: float | None
-    """Seconds, if it goes on like this; None: nobody can tell yet."""
+    remaining_seconds: float | None
+    """Estimated seconds until the end at the present rate; None: unknown."""
     fraction: float | None
-    """The part that is done."""
+    """Completed fraction, from 0 to 1."""
     budget: str | None
-    """What is left of the rate limit that is nearest to its end."""
+    """Remaining requests of the rate limit that is closest to its maximum."""
 
 
-def facts(numbers: Numbers, limits: RateLimits | None, since: float = 0.0) -> Facts:
-    """Work out what is shown.
+def snapshot(
+    source: ProgressSource, limits: RateLimits | None, seconds_since: float = 0.0
+) -> ProgressSnapshot:
+    """Return the values to display.
 
     Args:
-        numbers: What the export told last.
-        limits: What is used of the rate limits.
-        since: Seconds since it told that.
+        source: The last progress of the export.
+        limits: The usage of the rate limits; None: unknown.
+        seconds_since: Seconds since that progress was reported.
     """
-    elapsed = numbers.elapsed + since
-    rate = (numbers.rows - numbers.rows_before) / elapsed if elapsed > 0 else 0.0
-    expected = numbers.expected
+    elapsed = source.elapsed + seconds_since
+    # Rows of earlier runs took none of the elapsed time.
+    rate = (source.rows - source.rows_before) / elapsed if elapsed > 0 else 0.0
+    expected = source.expected
     if expected is not None:
-        expected = max(expected, numbers.rows)
-        fraction = numbers.rows / expected if expected else None
-        left = (expected - numbers.rows) / rate if rate > 0 else None
+        # Rows that arrive after the count can exceed it; the bar must not show more than 100 %.
+        expected = max(expected, source.rows)
+        fraction = source.rows / expected if expected else None
+        remaining_seconds = (expected - source.rows) / rate if rate > 0 else None
     else:
-        total = numbers.windows_total
-        fraction = numbers.windows / total if total else None
-        left = elapsed * (1 - fraction) / fraction if fraction else None
-    return Facts(
-        rows=numbers.rows,
+        total = source.windows_total
+        fraction = source.windows / total if total else None
+        remaining_seconds = elapsed * (1 - fraction) / fraction if fraction else None
+    return ProgressSnapshot(
+        rows=source.rows,
         expected=expected,
         rate=rate,
-        windows=numbers.windows,
-        windows_total=numbers.windows_total,
-        requests=numbers.requests,
-        waits=numbers.waits,
+        windows=source.windows,
+        windows_total=source.windows_total,
+        requests=source.requests,
+        waits=source.waits,
         elapsed=elapsed,
-        left=left,
+        remaining_seconds=remaining_seconds,
         fraction=fraction,
         budget=None if limits is None else budget(limits),
     )
 
 
 def budget(limits: RateLimits) -> str | None:
-    """Say what is left of the rate limit that is nearest to its end; None: none was met."""
+    """Describe the rate limit that is closest to its maximum; None if no limit was used."""
     windows = [bucket for bucket in limits.buckets.values() if bucket.seconds > 0]
     if not windows:
         return None
@@ -111,68 +123,70 @@ def budget(limits: RateLimits) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as 0:07 or 1:02:03."""
+    """Format seconds as 0:07 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressDisplay(Protocol):
-    """Is told how the export is doing."""
+    """Receives the progress of an export."""
 
-    def __call__(self, numbers: Numbers, /) -> None: ...
+    def __call__(self, source: ProgressSource, /) -> None: ...
 
 
-def watch(
-    form: ProgressForm, what: str, limits: Callable[[], RateLimits]
+def show_progress(
+    format: ProgressFormat, label: str, limits: Callable[[], RateLimits]
 ) -> AbstractContextManager[ProgressDisplay | None]:
-    """Return what shows the progress of an export while a block runs.
+    """Return a context manager that displays the progress of an export.
 
     Args:
-        form: How; `auto`: a bar on a terminal, else nothing.
-        what: What is exported.
-        limits: Gives the rate limits of the client.
+        format: The form; `auto` is a bar on a terminal, and nothing otherwise.
+        label: What is exported.
+        limits: Returns the rate limits of the client.
     """
-    if form == "auto":
-        form = "bar" if sys.stderr.isatty() else "none"
-    if form == "none":
+    if format == "auto":
+        return show_progress("bar" if sys.stderr.isatty() else "none", label, limits)
+    if format == "none":
         return nullcontext(None)
-    return _Bar(what, limits) if form == "bar" else _Lines(limits)
+    return _Bar(label, limits) if format == "bar" else _Lines(limits)
 
 
 class _Lines(AbstractContextManager["_Lines"]):
-    """A line of JSON a second, on stderr, and one at the end."""
+    """Writer of a line of JSON per second to stderr, and one at the end."""
 
     def __init__(self, limits: Callable[[], RateLimits]) -> None:
         self._limits = limits
-        self._last: Numbers | None = None
-        self._told = float("-inf")
+        self._last: ProgressSource | None = None
+        self._written_at = float("-inf")
 
-    def __call__(self, numbers: Numbers) -> None:
-        self._last = numbers
-        if time.monotonic() - self._told >= _EVERY:
-            self._tell(numbers)
+    def __call__(self, source: ProgressSource) -> None:
+        self._last = source
+        if time.monotonic() - self._written_at >= _LINE_SECONDS:
+            self._write_line(source)
 
-    def _tell(self, numbers: Numbers) -> None:
-        self._told, self._last = time.monotonic(), None
-        sys.stderr.write(to_text(asdict(facts(numbers, self._limits()))) + "\n")
+    def _write_line(self, source: ProgressSource) -> None:
+        self._written_at, self._last = time.monotonic(), None
+        sys.stderr.write(to_text(asdict(snapshot(source, self._limits()))) + "\n")
         sys.stderr.flush()
 
+    # The last progress may have come within a second of the last line, and was not written.
     def __exit__(self, *_: object) -> None:
+
         if self._last is not None:
-            self._tell(self._last)
+            self._write_line(self._last)
 
 
 class _Bar(AbstractContextManager["_Bar"]):
-    """Two lines at the foot of the terminal, gone at the end."""
+    """Display of two lines at the bottom of the terminal, removed at the end."""
 
-    def __init__(self, what: str, limits: Callable[[], RateLimits]) -> None:
+    def __init__(self, label: str, limits: Callable[[], RateLimits]) -> None:
         from rich.live import Live
 
-        self._what = what
+        self._what = label
         self._limits = limits
-        self._last: tuple[Numbers, float] | None = None
-        self._began = time.monotonic()
+        self._last: tuple[ProgressSource, float] | None = None
+        self._started_at = time.monotonic()
         self._live = Live(
             get_renderable=self._render,
             console=stderr_console(),
@@ -184,8 +198,8 @@ class _Bar(AbstractContextManager["_Bar"]):
         self._live.start()
         return self
 
-    def __call__(self, numbers: Numbers) -> None:
-        self._last = (numbers, time.monotonic())
+    def __call__(self, source: ProgressSource) -> None:
+        self._last = (source, time.monotonic())
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
@@ -194,39 +208,45 @@ class _Bar(AbstractContextManager["_Bar"]):
         from rich.text import Text
 
         if self._last is None:
-            waited = duration(time.monotonic() - self._began)
-            return Text(f"{plain(self._what)}: looking at what there is… {waited}")
-        numbers, told = self._last
-        return drawn(self._what, facts(numbers, self._limits(), time.monotonic() - told))
+            elapsed_text = duration(time.monotonic() - self._started_at)
+            return Text(f"{strip_control(self._what)}: looking at what there is… {elapsed_text}")
+        source, updated_at = self._last
+        return render_bar(
+            self._what, snapshot(source, self._limits(), time.monotonic() - updated_at)
+        )
 
 
-def drawn(what: str, shown: Facts) -> Any:
-    """Draw a bar, and a line of numbers under it."""
+def render_bar(label: str, progress: ProgressSnapshot) -> Any:
+    """Return a progress bar, with a line of numbers below it."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    rows = f"{shown.rows:,} rows"
-    if shown.expected is not None:
-        rows = f"{shown.rows:,} of about {shown.expected:,} rows"
+    rows = f"{progress.rows:,} rows"
+    if progress.expected is not None:
+        rows = f"{progress.rows:,} of about {progress.expected:,} rows"
     head = Table.grid(padding=(0, 1), expand=False)
-    part = shown.fraction
+    fraction = progress.fraction
     head.add_row(
-        Text(plain(what), style="bold"),
-        ProgressBar(total=1, completed=part or 0, width=30, pulse=part is None),
-        Text("" if part is None else f"{part:4.0%}"),
+        Text(strip_control(label), style="bold"),
+        ProgressBar(total=1, completed=fraction or 0, width=30, pulse=fraction is None),
+        Text("" if fraction is None else f"{fraction:4.0%}"),
         Text(rows),
     )
     numbers = [
-        f"{shown.rate:,.0f} rows/s",
-        f"windows {shown.windows:,}/{shown.windows_total:,}",
-        counted(shown.requests, "request")
-        + (f", {counted(shown.waits, 'wait')}" if shown.waits else ""),
+        f"{progress.rate:,.0f} rows/s",
+        f"windows {progress.windows:,}/{progress.windows_total:,}",
+        pluralize(progress.requests, "request")
+        + (f", {pluralize(progress.waits, 'wait')}" if progress.waits else ""),
     ]
-    if shown.budget:
-        numbers.append(f"budget {shown.budget}")
-    clock = duration(shown.elapsed)
-    clock += "" if shown.left is None else f", {duration(shown.left)} to go"
+    if progress.budget:
+        numbers.append(f"budget {progress.budget}")
+    clock = duration(progress.elapsed)
+    clock += (
+        ""
+        if progress.remaining_seconds is None
+        else f", {duration(progress.remaining_seconds)} to go"
+    )
     line = Text(" · ".join([*numbers, clock]), style="dim", overflow="ellipsis", no_wrap=True)
     return Group(head, line)

@@ -1,4 +1,4 @@
-"""A command on its way: from what it does to how the program ends."""
+"""Run a command, and end the program with its exit status or its error."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from typing import Any, cast
 import typer
 
 from . import exit_codes
-from .error_messages import Failure, explain
+from .error_messages import ErrorReport, describe_error
 
-__all__ = ["perform", "run", "tell"]
+__all__ = ["print_error", "run_async", "run_command"]
 
 
-def run(command: Callable[[], Awaitable[Any]]) -> None:
-    """Run the coroutine of a command, and end the program as it went."""
+def run_async(command: Callable[[], Awaitable[Any]]) -> None:
+    """Run the coroutine of a command; see `run_command`."""
     import anyio
 
-    perform(lambda: anyio.run(command))
+    run_command(lambda: anyio.run(command))
 
 
-def perform(command: Callable[[], Any]) -> None:
-    """Run a command; end the program with what it returns as its status, or as it failed.
+def run_command(command: Callable[[], Any]) -> None:
+    """Run a command; end the program with the status it returns, or with an error message.
 
     Raises:
-        typer.Exit: With the status, unless it is 0.
+        typer.Exit: The status is not 0.
     """
     import warnings
 
     from .session import redact, session
-    from .terminal import note
+    from .terminal import print_status
 
     try:
         with warnings.catch_warnings():
             _show_warnings()
             code = command()
+    # Typer's control flow, not errors.
     except (typer.Exit, typer.Abort, SystemExit):
         raise
     except BrokenPipeError:
@@ -44,44 +45,47 @@ def perform(command: Callable[[], Any]) -> None:
     except (Exception, KeyboardInterrupt) as error:
         if session.debug:
             sys.stderr.write(redact("".join(traceback.format_exception(error))))
-        code = tell(explain(error, redact))
+        code = print_error(describe_error(error, redact))
+        # Scripts can tell from the status that running the command again makes sense.
         if session.resume_hint and code != exit_codes.INTERRUPTED:
             code = exit_codes.RESUMABLE
         for line in session.resume_hint:
-            note(line)
+            print_status(line)
         raise typer.Exit(code) from None
     if code:
         raise typer.Exit(cast("int", code))
 
 
 def _show_warnings() -> None:
-    """Print warnings about lists as notes, without the source line Python adds to them."""
+    """Print warnings about lists as messages, without the source line that Python adds."""
     import warnings
 
     from asyncposthog import PaginationWarning, SchemaDrift
 
     from .session import redact
-    from .terminal import note
+    from .terminal import print_status
 
-    plain = warnings.showwarning
+    default_show = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *location: Any, **extra: Any) -> None:
         if issubclass(category, PaginationWarning):
-            note(redact(f"Warning: {message}"))
+            print_status(redact(f"Warning: {message}"))
         else:
-            plain(message, category, *place, **more)
+            default_show(message, category, *location, **extra)
 
     warnings.showwarning = show
     warnings.simplefilter("always", PaginationWarning)
-    # What the server sent is shown as it came: how it departs from the schema is no matter here.
+    # Responses are printed as they are, so differences from the schema do not matter here.
     warnings.simplefilter("ignore", SchemaDrift)
 
 
-def tell(failure: Failure) -> int:
-    """Say what went wrong; return the status to end with."""
-    from .terminal import note
+def print_error(failure: ErrorReport) -> int:
+    """Print an error; return the exit status."""
+    from .terminal import print_status
 
-    note(failure.message, style="bold red" if failure.code != exit_codes.INTERRUPTED else "bold")
+    print_status(
+        failure.message, style="bold red" if failure.code != exit_codes.INTERRUPTED else "bold"
+    )
     if failure.suggestion:
-        note(failure.suggestion)
+        print_status(failure.suggestion)
     return failure.code

@@ -1,4 +1,4 @@
-"""Text of the command line as a JSON value, by what the schema says a field is. Pure."""
+"""Convert text of the command line to JSON values by the schema of a field. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Final, cast
 
 from asyncposthog import registry
 
-from .error_messages import UsageProblem
+from .error_messages import UsageError
 
-__all__ = ["kinds_of", "read_value", "resolved"]
+__all__ = ["json_types_of", "parse_value", "resolve_reference"]
 
 _TYPES: Final[dict[type, str]] = {
     str: "string",
@@ -21,7 +21,7 @@ _TYPES: Final[dict[type, str]] = {
     dict: "object",
     type(None): "null",
 }
-_WORDS: Final = {
+_TYPE_NAMES: Final = {
     "string": "text",
     "boolean": "true or false",
     "integer": "a whole number",
@@ -30,19 +30,19 @@ _WORDS: Final = {
     "object": "a JSON object",
     "null": "null",
 }
-_YES: Final = frozenset({"true", "yes", "on"})
-_NO: Final = frozenset({"false", "no", "off"})
+_TRUE_WORDS: Final = frozenset({"true", "yes", "on"})
+_FALSE_WORDS: Final = frozenset({"false", "no", "off"})
 
 
-def kinds_of(component: str | None, field: str) -> frozenset[str]:
-    """Return the JSON types that a field of a component takes; none where anything goes."""
+def json_types_of(component: str | None, field: str) -> frozenset[str]:
+    """Return the JSON types that a field of a component accepts; an empty set: any."""
     if component is None:
         return frozenset()
-    properties: Mapping[str, Any] = resolved({"$ref": component}).get("properties", {})
-    return _kinds(properties.get(field), 0)
+    properties: Mapping[str, Any] = resolve_reference({"$ref": component}).get("properties", {})
+    return _json_types(properties.get(field), 0)
 
 
-def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolve_reference(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a schema, or the component that it refers to."""
     reference = schema.get("$ref")
     if not isinstance(reference, str):
@@ -50,50 +50,55 @@ def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return registry.schemas().get(reference.rpartition("/")[2], {})
 
 
-def _kinds(schema: Any, depth: int) -> frozenset[str]:
+def _json_types(schema: Any, depth: int) -> frozenset[str]:
+    # Schemas can refer to themselves. An empty set means that any type is accepted.
     if not isinstance(schema, Mapping) or depth > 8:
         return frozenset()
-    found = resolved(cast("Mapping[str, Any]", schema))
-    kind = found.get("type")
-    if isinstance(kind, str):
-        return frozenset({kind})
-    if isinstance(kind, list):
-        return frozenset(cast("list[str]", kind))
-    values = found.get("enum", [found["const"]] if "const" in found else None)
+    schema_ = resolve_reference(cast("Mapping[str, Any]", schema))
+    json_type = schema_.get("type")
+    if isinstance(json_type, str):
+        return frozenset({json_type})
+    if isinstance(json_type, list):
+        return frozenset(cast("list[str]", json_type))
+    values = schema_.get("enum", [schema_["const"]] if "const" in schema_ else None)
     if values is not None:
         return frozenset(_TYPES[type(value)] for value in values)
-    for word in ("anyOf", "oneOf"):
-        branches = [_kinds(branch, depth + 1) for branch in found.get(word, ())]
+    for keyword in ("anyOf", "oneOf"):
+        branches = [_json_types(branch, depth + 1) for branch in schema_.get(keyword, ())]
         if branches:
+            # One alternative that accepts anything makes the whole field accept anything.
             return frozenset[str]().union(*branches) if all(branches) else frozenset()
     return frozenset()
 
 
-def read_value(name: str, text: str, kinds: Set[str]) -> Any:
-    """Return the value that text stands for.
+def parse_value(name: str, text: str, json_types: Set[str]) -> Any:
+    """Return the JSON value of a text.
 
-    Where text is allowed it is taken as it stands, unless only JSON of another allowed type can
-    be meant. Where nothing is known, JSON is read as JSON and all else is text.
+    If the field accepts text, the text is used as it is, unless it can only mean JSON of another
+    accepted type. If the types are unknown, JSON is parsed and anything else is text.
 
     Raises:
-        UsageProblem: It is none of the types.
+        UsageError: The text is of none of the types.
     """
-    value, is_json = _json(text)
-    if not kinds:
+    value, is_json = _parse_json(text)
+    if not json_types:
         return value if is_json else text
-    if "boolean" in kinds and text.lower() in _YES | _NO:
-        return text.lower() in _YES
+    # Also yes, no, on and off: people type them, and none of them is JSON.
+    if "boolean" in json_types and text.lower() in _TRUE_WORDS | _FALSE_WORDS:
+        return text.lower() in _TRUE_WORDS
     if is_json and not isinstance(value, str):
-        kind = _TYPES[type(value)]
-        if kind in kinds or (kind == "integer" and "number" in kinds):
+        json_type = _TYPES[type(value)]
+        if json_type in json_types or (json_type == "integer" and "number" in json_types):
             return value
-    if "string" in kinds:
+    if "string" in json_types:
         return text
-    wanted = " or ".join(_WORDS.get(kind, kind) for kind in sorted(kinds))
-    raise UsageProblem(f"{name} must be {wanted}, not {text[:80]!r}.")
+    expected = " or ".join(
+        _TYPE_NAMES.get(json_type, json_type) for json_type in sorted(json_types)
+    )
+    raise UsageError(f"{name} must be {expected}, not {text[:80]!r}.")
 
 
-def _json(text: str) -> tuple[Any, bool]:
+def _parse_json(text: str) -> tuple[Any, bool]:
     try:
         return json.loads(text), True
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the common options say, and the client that is made of them."""
+"""Global options of a run of the program, and the client that they configure."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .arguments import secrets_of
-from .error_messages import UsageProblem
-from .terminal import note
+from .arguments import find_secrets
+from .error_messages import UsageError
+from .terminal import print_status
 
 if TYPE_CHECKING:
     from asyncposthog import AsyncPostHog, Secret
 
 __all__ = ["Session", "redact", "session"]
 
-_asked: list[str] = []
-"""Keys typed at a prompt, so that nothing shows them."""
+_prompted_keys: list[str] = []
+"""Keys that were typed at a prompt, so that they are redacted."""
 
 
 @dataclass(slots=True)
 class Session:
-    """The common options."""
+    """Global options."""
 
     project: int | None = None
     region: str | None = None
     host: str | None = None
     debug: bool = False
     arguments: tuple[str, ...] = ()
-    """The command line, without the program."""
+    """The command line, without the name of the program."""
     resume_hint: tuple[str, ...] = ()
-    """How to go on after an interruption; empty where there is nothing to go on with."""
+    """Lines that say how to resume after an interruption; empty if nothing can be resumed."""
 
-    def client(self, **changes: Any) -> AsyncPostHog:
-        """Build a client: from the environment, the common options, and a prompt if need be.
+    def make_client(self, **changes: Any) -> AsyncPostHog:
+        """Return a client for the environment, the global options, and a prompted key.
 
         Raises:
-            ConfigurationError: There is no key and nobody to ask, or a setting is wrong.
+            ConfigurationError: There is no key and no terminal to prompt for it, or a setting is
+                invalid.
         """
         from asyncposthog import AsyncPostHog
 
@@ -53,30 +54,33 @@ class Session:
 
 
 session: Final = Session()
-"""Those of this run of the program."""
+"""The global options of this run of the program."""
 
 
 def redact(text: str) -> str:
-    """Mask the keys in use, and whatever looks like one."""
+    """Mask the keys in use, and anything that looks like a key."""
     from asyncposthog.redact import Redactor
 
-    return Redactor([*secrets_of(os.environ), *_asked])(text)
+    return Redactor([*find_secrets(os.environ), *_prompted_keys])(text)
 
 
 def _key() -> str | Secret | None:
-    """Ask for a key where the environment has none and somebody is there to type it."""
+    """Return a key from a prompt if the environment has none and a terminal is attached."""
+    # None: the client reads the environment itself.
     if os.environ.get("POSTHOG_PERSONAL_API_KEY") or os.environ.get("POSTHOG_API_KEY"):
         return None
+    # The prompt is written to stderr. In a script or a pipe nobody could answer it.
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     from getpass import getpass
 
-    note("POSTHOG_PERSONAL_API_KEY is not set.")
+    print_status("POSTHOG_PERSONAL_API_KEY is not set.")
     try:
         key = getpass("Personal API key (phx_…, not shown): ", stream=sys.stderr).strip()
     except EOFError:
         key = ""
     if not key:
-        raise UsageProblem("No key was given.", "Set POSTHOG_PERSONAL_API_KEY.")
-    _asked.append(key)
+        raise UsageError("No API key was entered.", "Set POSTHOG_PERSONAL_API_KEY.")
+    # It is not in the environment, where `redact` finds other keys.
+    _prompted_keys.append(key)
     return key

@@ -1,4 +1,4 @@
-"""Values of a query and moments, read from text. Pure."""
+"""Parse query values and timestamps from text. Pure."""
 
 from __future__ import annotations
 
@@ -9,50 +9,54 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
-from .error_messages import UsageProblem
+from .error_messages import UsageError
 
-__all__ = ["moment", "read_values"]
+__all__ = ["parse_timestamp", "parse_values"]
 
 
-def read_values(given: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` and `name:type=value`.
+def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
+    """Parse arguments of the form `name=value` and `name:type=value`.
 
-    Without a type, JSON numbers, booleans, null and arrays are what they say; all else is text.
+    Without a type, JSON numbers, booleans, null and arrays are parsed; anything else is text.
 
     Raises:
-        UsageProblem: A value is not of its type, or two have one name.
+        UsageError: A value does not have its type, or a name is given twice.
     """
     values: dict[str, Any] = {}
-    for text in given:
+    for text in arguments:
         name, equals, value = text.partition("=")
-        name, _, kind = name.partition(":")
+        name, _, type_name = name.partition(":")
         if not equals or not name.strip():
-            raise UsageProblem(f"--value takes NAME=VALUE or NAME:TYPE=VALUE, not {text!r}.")
+            raise UsageError(f"--value takes NAME=VALUE or NAME:TYPE=VALUE, not {text!r}.")
         if name in values:
-            raise UsageProblem(f"--value gives {name} twice.", 'A list is NAME=["a", "b"].')
-        values[name] = _typed(name, kind, value) if kind else _guessed(value)
+            raise UsageError(f"--value has {name} twice.", 'Pass a list as NAME=["a", "b"].')
+        values[name] = _parse_typed(name, type_name, value) if type_name else _parse_untyped(value)
     return values
 
 
-def _guessed(text: str) -> Any:
+def _parse_untyped(text: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError:
         return text
+    # HogQL has no constant for an object, so a text that looks like one is meant as text.
     return text if isinstance(value, dict) else value
 
 
-def _typed(name: str, kind: str, text: str) -> Any:
-    read = _KINDS.get(kind)
-    if read is None:
-        raise UsageProblem(f"--value {name}: there is no type {kind!r}.", f"Types: {_NAMES}.")
+def _parse_typed(name: str, type_name: str, text: str) -> Any:
+    parser = _PARSERS.get(type_name)
+    if parser is None:
+        raise UsageError(
+            f"--value {name}: there is no type {type_name!r}.", f"Types: {_TYPE_NAMES}."
+        )
     try:
-        return read(text)
+        return parser(text)
     except (ValueError, InvalidOperation):
-        raise UsageProblem(f"--value {name}: {text!r} is no {kind}.") from None
+        raise UsageError(f"--value {name}: {text!r} is not a valid {type_name}.") from None
 
 
 def _boolean(text: str) -> bool:
+    # Python's True and False are accepted too.
     value = json.loads(text.lower())
     if not isinstance(value, bool):
         raise ValueError(text)
@@ -60,10 +64,10 @@ def _boolean(text: str) -> bool:
 
 
 def _datetime(text: str) -> datetime:
-    return moment(text, "a datetime")
+    return parse_timestamp(text, "a datetime")
 
 
-_KINDS: Final[dict[str, Callable[[str], Any]]] = {
+_PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "text": str,
     "int": int,
     "float": float,
@@ -74,26 +78,30 @@ _KINDS: Final[dict[str, Callable[[str], Any]]] = {
     "uuid": UUID,
     "json": json.loads,
 }
-_NAMES: Final = ", ".join(_KINDS)
+_TYPE_NAMES: Final = ", ".join(_PARSERS)
 
 
-def moment(text: str, what: str) -> datetime:
-    """Read a day, which begins at midnight UTC, or a moment with its zone.
+def parse_timestamp(text: str, name: str) -> datetime:
+    """Parse a date, which means midnight UTC, or a date and time with a time zone.
+
+    Args:
+        text: The text.
+        name: The name of the option in error messages.
 
     Raises:
-        UsageProblem: It is neither, or the zone is missing.
+        UsageError: The text is neither, or has no time zone.
     """
     try:
         if len(text) == len("2026-01-01"):
             return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageProblem(
-            f"{what} must be a day or a moment, not {text!r}.",
-            "As 2026-01-31 or 2026-01-31T09:30:00Z.",
+        raise UsageError(
+            f"{name} must be a date or a timestamp, not {text!r}.",
+            "For example 2026-01-31 or 2026-01-31T09:30:00Z.",
         ) from None
-    if found.tzinfo is None:
-        raise UsageProblem(
-            f"{what} has no time zone: {text!r}.", f"Add Z for UTC, or an offset: {text}+02:00."
+    if parsed.tzinfo is None:
+        raise UsageError(
+            f"{name} has no time zone: {text!r}.", f"Add Z for UTC, or an offset: {text}+02:00."
         )
-    return found
+    return parsed

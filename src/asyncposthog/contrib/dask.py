@@ -33,7 +33,7 @@ import anyio
 from asyncposthog.client import AsyncPostHog
 from asyncposthog.errors import ConfigurationError, ExportError, PostHogError
 from asyncposthog.export.atomic_files import sync_folder
-from asyncposthog.export.checksum import MASK, show
+from asyncposthog.export.checksum import MASK, format_checksum
 from asyncposthog.export.job import ExportJob
 from asyncposthog.export.partition import Partition
 from asyncposthog.export.report import FileReport, Report
@@ -148,7 +148,7 @@ async def export_events(
             where=where,
             columns=columns,
             values=values,
-            settle=min_age,
+            min_age=min_age,
             page_size=page_size,
         )
         plan = await job.plan(partitions)
@@ -268,7 +268,7 @@ async def _result(client: Any, future: Any) -> PartResult:
 def _part_error(result: PartResult) -> ExportError:
     part = result.partition
     return ExportError(
-        f"Part {part.number + 1} of {part.of}, from {part.start:%Y-%m-%d %H:%M:%S} to "
+        f"Part {part.number + 1} of {part.total}, from {part.start:%Y-%m-%d %H:%M:%S} to "
         f"{part.end:%Y-%m-%d %H:%M:%S}, failed: {result.message}",
         suggestion=result.suggestion,
     )
@@ -288,12 +288,12 @@ def merge_reports(reports: Sequence[Report], duration: float) -> Report:
         requests=sum(r.requests for r in reports),
         retries=sum(r.retries for r in reports),
         waits=sum(r.waits for r in reports),
-        waited=sum(r.waited for r in reports),
-        duplicates=sum(r.duplicates for r in reports),
-        received=sum(r.received for r in reports),
-        written=sum(r.written for r in reports),
+        waited_seconds=sum(r.waited_seconds for r in reports),
+        duplicates_skipped=sum(r.duplicates_skipped for r in reports),
+        bytes_received=sum(r.bytes_received for r in reports),
+        bytes_written=sum(r.bytes_written for r in reports),
         duration=duration,
-        checksum=show(sum(int(r.checksum, 16) for r in reports) & MASK),
+        checksum=format_checksum(sum(int(r.checksum, 16) for r in reports) & MASK),
         late=sum(r.late for r in reports),
         deleted=sum(r.deleted for r in reports),
         files=tuple(sorted((f for r in reports for f in r.files), key=lambda f: f.path)),

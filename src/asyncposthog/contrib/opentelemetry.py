@@ -93,8 +93,8 @@ def tracing_middleware(
 def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | None = None) -> None:
     """Offer the client's rate limits as metrics, read when metrics are collected.
 
-    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.closed` (seconds).
-    Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.refused` (429s). The
+    Gauges, by `bucket`: `posthog.client.rate_limit.remaining`, `.waiting` and `.blocked_for` (seconds).
+    Counters: `posthog.client.rate_limit.requests`, `.retries`, `.waits` and `.throttled` (429s). The
     client is not kept alive by this.
 
     Args:
@@ -132,10 +132,10 @@ def instrument_rate_limits(client: BaseClient, meter_provider: MeterProvider | N
     counter("requests", "Requests that were let go.")
     counter("retries", "Those of them that were repeats.")
     counter("waits", "Requests that had to wait.")
-    counter("refused", "Requests that the server answered with 429.")
+    counter("throttled", "Requests that the server answered with 429.")
     gauge("remaining", "{request}", "Requests that may go at once.")
     gauge("waiting", "{request}", "Requests that wait.")
-    gauge("closed", "s", "Seconds for which nothing goes, after a 429.")
+    gauge("blocked_for", "s", "Seconds for which no request is sent, after a 429.")
 
 
 def _attributes(request: httpx.Request, call: dict[str, Any]) -> dict[str, str | int]:

@@ -1,4 +1,4 @@
-"""`ph.export`: millions of rows, exactly once, resumable, into files that data tools read."""
+"""`ph.export`: resumable exports of millions of rows, each exactly once, to files and functions."""
 
 from __future__ import annotations
 

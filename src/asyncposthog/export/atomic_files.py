@@ -1,7 +1,7 @@
-"""Files that are whole or not there: written under another name, synced, then renamed.
+"""Files that are complete or absent: written under another name, synced, then renamed.
 
-The names are predictable, and folders may be shared with other users. So no file here is opened
-through a symbolic link: links are followed in the path that the user gave, and nowhere below it.
+The names are predictable, and folders may be shared with other users. Therefore no file is opened
+through a symbolic link: links are followed in the path that the user gave, but not below it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Final
 from asyncposthog.errors import ExportError
 
 __all__ = [
+    "commit",
     "create",
     "make_folder",
     "move",
     "open_or_create",
     "partial_name",
-    "publish",
     "read",
-    "refuse_link",
+    "reject_symlink",
     "remove",
     "reopen",
     "sha256_of",
@@ -36,72 +36,72 @@ __all__ = [
     "write_atomically",
 ]
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK})
-_PRIVATE: Final = 0o600
-_BY_FOLDER: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
-"""Whether names can be looked up in an open folder."""
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SYMLINK_ERRORS: Final = frozenset({errno.ELOOP, errno.EMLINK})
+_PRIVATE_MODE: Final = 0o600
+_HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
+"""Whether names can be looked up relative to an open folder."""
 # Without O_NONBLOCK, opening a named pipe waits for its other end.
-_SAFE: Final = (
+_SAFE_FLAGS: Final = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_umask_guard = Lock()
+_umask_lock = Lock()
 
 
 def partial_name(path: Path) -> Path:
-    """Return the name that a file has until it is complete; in the same folder, and hidden."""
+    """Return the name of a file until it is complete: in the same folder, and hidden."""
     return path.with_name(f".{path.name}.partial")
 
 
-def create(path: Path, below: Path | None = None) -> FileIO:
+def create(path: Path, root: Path | None = None) -> FileIO:
     """Return a new file, open for reading and writing, that only its owner can read.
 
-    A regular file that has the name is removed.
+    An existing regular file is removed.
 
     Args:
         path: The file.
-        below: A folder above it that the user named. No link below it is followed. By default the
-            folder that the file is in.
+        root: A folder above the file that the user named. Links below it are not followed. By
+            default the folder of the file.
 
     Raises:
-        ExportError: Something else has the name, a symbolic link for one.
-        OSError: It cannot be written.
+        ExportError: The path exists and is not a regular file, for example a symbolic link.
+        OSError: The file cannot be written.
     """
-    with _parent(path, below) as (name, folder):
-        found = _state(name, folder)
-        if found is not None and stat.S_ISREG(found.st_mode):
+    with _open_parent(path, root) as (name, folder):
+        existing = _lstat(name, folder)
+        if existing is not None and stat.S_ISREG(existing.st_mode):
             os.unlink(name, dir_fd=folder)
-        elif found is not None:
-            raise _in_the_way(path, found)
+        elif existing is not None:
+            raise _wrong_type_error(path, existing)
         return FileIO(_open(path, name, folder, os.O_RDWR | os.O_CREAT | os.O_EXCL), "r+")
 
 
-def reopen(path: Path, below: Path | None = None) -> FileIO:
-    """Return a file that exists, open for reading and writing.
+def reopen(path: Path, root: Path | None = None) -> FileIO:
+    """Return an existing file, open for reading and writing.
 
     Args:
         path: The file.
-        below: See `create`.
+        root: See `create`.
 
     Raises:
-        ExportError: It is a symbolic link, or no regular file.
-        OSError: It cannot be written.
+        ExportError: The path is a symbolic link, or not a regular file.
+        OSError: The file cannot be written.
     """
-    with _parent(path, below) as (name, folder):
+    with _open_parent(path, root) as (name, folder):
         return FileIO(_open(path, name, folder, os.O_RDWR), "r+")
 
 
 def open_or_create(path: Path) -> int:
-    """Return the descriptor of a file, open for reading and writing; empty if there was none.
+    """Return the descriptor of a file, open for reading and writing; it is created if missing.
 
     Raises:
-        ExportError: It is a symbolic link, or no regular file.
-        OSError: It cannot be written.
+        ExportError: The path is a symbolic link, or not a regular file.
+        OSError: The file cannot be written.
     """
-    with _parent(path, None) as (name, folder):
+    with _open_parent(path, None) as (name, folder):
         return _open(path, name, folder, os.O_RDWR | os.O_CREAT)
 
 
@@ -110,83 +110,83 @@ def read(path: Path, limit: int | None = None) -> bytes:
 
     Args:
         path: The file.
-        limit: Bytes to read at most.
+        limit: The number of bytes to read, at most; None: all.
 
     Raises:
-        ExportError: It is a symbolic link, or no regular file.
-        OSError: It cannot be read.
+        ExportError: The path is a symbolic link, or not a regular file.
+        OSError: The file cannot be read.
     """
-    with _parent(path, None) as (name, folder):
+    with _open_parent(path, None) as (name, folder):
         descriptor = _open(path, name, folder, os.O_RDONLY)
     with open(descriptor, "rb") as file:
         return file.read() if limit is None else file.read(limit)
 
 
-def sha256_of(path: Path, below: Path | None = None) -> str:
-    """Return the SHA-256 of the content of a file.
+def sha256_of(path: Path, root: Path | None = None) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
 
     Args:
         path: The file.
-        below: See `create`.
+        root: See `create`.
 
     Raises:
-        ExportError: It is a symbolic link, or no regular file.
-        OSError: It cannot be read.
+        ExportError: The path is a symbolic link, or not a regular file.
+        OSError: The file cannot be read.
     """
-    with _parent(path, below) as (name, folder):
+    with _open_parent(path, root) as (name, folder):
         descriptor = _open(path, name, folder, os.O_RDONLY)
     with open(descriptor, "rb", buffering=0) as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if there is one.
+    """Remove a file, if it exists.
 
     Raises:
-        ExportError: Something else has the name, a symbolic link for one.
-        OSError: It cannot be removed.
+        ExportError: The path is not a regular file, for example a symbolic link.
+        OSError: The file cannot be removed.
     """
-    with _parent(path, None) as (name, folder):
-        found = _state(name, folder)
-        if found is not None and not stat.S_ISREG(found.st_mode):
-            raise _in_the_way(path, found)
-        if found is not None:
+    with _open_parent(path, None) as (name, folder):
+        existing = _lstat(name, folder)
+        if existing is not None and not stat.S_ISREG(existing.st_mode):
+            raise _wrong_type_error(path, existing)
+        if existing is not None:
             os.unlink(name, dir_fd=folder)
 
 
-def make_folder(path: Path, below: Path | None = None) -> bool:
-    """Make a folder below one that the user named. Return whether it was made.
+def make_folder(path: Path, root: Path | None = None) -> bool:
+    """Create a folder if it is missing; return whether it was created.
 
     Args:
         path: The folder.
-        below: See `create`.
+        root: See `create`.
 
     Raises:
-        ExportError: Something else has the name, a symbolic link for one.
-        OSError: It cannot be made.
+        ExportError: The path is not a folder, for example a symbolic link.
+        OSError: The folder cannot be created.
     """
-    with _parent(path, below) as (name, folder):
-        found = _state(name, folder)
-        if found is not None and not stat.S_ISDIR(found.st_mode):
-            raise _in_the_way(path, found)
-        if found is None:
+    with _open_parent(path, root) as (name, folder):
+        existing = _lstat(name, folder)
+        if existing is not None and not stat.S_ISDIR(existing.st_mode):
+            raise _wrong_type_error(path, existing)
+        if existing is None:
             os.mkdir(name, dir_fd=folder)
             _sync(folder)
-        return found is None
+        return existing is None
 
 
-def refuse_link(path: Path) -> None:
-    """Refuse a path that is a symbolic link.
+def reject_symlink(path: Path) -> None:
+    """Raise if a path is a symbolic link.
 
     Raises:
-        ExportError: It is.
+        ExportError: The path is a symbolic link.
     """
     if path.is_symlink():
-        raise _is_link(path)
+        raise _symlink_error(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what happened to a folder's entries survive a power failure."""
+    """Sync the entries of a folder to disk, so that they survive a power failure."""
     if os.name == "nt":  # pragma: no cover - folders cannot be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -196,52 +196,56 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def publish(partial: Path, path: Path, below: Path | None = None) -> None:
-    """Give a complete, synced file its name.
+def commit(partial: Path, path: Path, root: Path | None = None) -> None:
+    """Give a complete, synced file its final name.
 
-    It gets the permissions of the file that it replaces; where there is none, those that a new
-    file usually has.
+    It gets the permissions of the file that it replaces, or else those of a new file.
 
     Args:
-        partial: The file, which `create` has made.
-        path: Its name, in the same folder.
-        below: See `create`.
+        partial: The file, which `create` made.
+        path: Its final name, in the same folder.
+        root: See `create`.
 
     Raises:
-        ExportError: The name is that of a symbolic link.
-        OSError: It cannot be renamed.
+        ExportError: The final name is that of a symbolic link, or not of a regular file.
+        OSError: The file cannot be renamed.
     """
-    with _parent(path, below) as (name, folder):
+    with _open_parent(path, root) as (name, folder):
         source = partial.name if folder is not None else str(partial)
-        replaced = _state(name, folder)
+        replaced = _lstat(name, folder)
         mode = 0o666 & ~_umask() if replaced is None else replaced.st_mode & 0o777
-        _set_mode(_open(partial, source, folder, os.O_RDONLY), mode)
+        _chmod_and_close(_open(partial, source, folder, os.O_RDONLY), mode)
         _rename(source, path, name, folder)
 
 
-def move(source: Path, path: Path, below: Path) -> None:
-    """Move a complete file to another folder. It gets the permissions of the file it replaces.
+def move(source: Path, path: Path, root: Path) -> None:
+    """Move a complete file to another folder. It gets the permissions of the file that it replaces.
 
     Args:
         source: The file.
-        path: Its new name.
-        below: See `create`; of both.
+        path: Its new path.
+        root: See `create`; of both paths.
 
     Raises:
-        ExportError: The new name is that of a symbolic link, or of no regular file.
-        OSError: It cannot be moved.
+        ExportError: The new path is that of a symbolic link, or not of a regular file.
+        OSError: The file cannot be moved.
     """
-    with _parent(source, below) as (old, origin), _parent(path, below) as (name, folder):
-        replaced = _state(name, folder)
+    with (
+        _open_parent(source, root) as (source_name, source_folder),
+        _open_parent(path, root) as (name, folder),
+    ):
+        replaced = _lstat(name, folder)
         if replaced is not None and not stat.S_ISREG(replaced.st_mode):
-            raise _in_the_way(path, replaced)
+            raise _wrong_type_error(path, replaced)
         if replaced is not None:
-            _set_mode(_open(source, old, origin, os.O_RDONLY), replaced.st_mode & 0o777)
-        os.replace(old, name, src_dir_fd=origin, dst_dir_fd=folder)
+            _chmod_and_close(
+                _open(source, source_name, source_folder, os.O_RDONLY), replaced.st_mode & 0o777
+            )
+        os.replace(source_name, name, src_dir_fd=source_folder, dst_dir_fd=folder)
         _sync(folder)
 
 
-def _set_mode(descriptor: int, mode: int) -> None:
+def _chmod_and_close(descriptor: int, mode: int) -> None:
     """Set the permissions of an open file, and close it."""
     try:
         if hasattr(os, "fchmod"):
@@ -252,13 +256,13 @@ def _set_mode(descriptor: int, mode: int) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by another, so that at any moment there is the old or the new one.
+    """Replace the content of a file; at any time there is either the old or the new content.
 
-    Only its owner can read it.
+    Only the owner can read the file.
 
     Raises:
-        ExportError: It is a symbolic link, or its partial file is.
-        OSError: It cannot be written.
+        ExportError: The path or its partial file is a symbolic link.
+        OSError: The file cannot be written.
     """
     partial = partial_name(path)
     try:
@@ -266,7 +270,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with _parent(path, None) as (name, folder):
+        with _open_parent(path, None) as (name, folder):
             _rename(partial.name if folder is not None else str(partial), path, name, folder)
     except OSError:
         with suppress(OSError):
@@ -275,24 +279,29 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _parent(path: Path, below: Path | None) -> Generator[tuple[str, int | None]]:
-    """Open the folder that a file is in; yield the name that the file has there, and the folder."""
-    if not _BY_FOLDER:
+def _open_parent(path: Path, root: Path | None) -> Generator[tuple[str, int | None]]:
+    """Open the folder of a file; yield the name of the file relative to it, and the descriptor.
+
+    Without support for descriptors of folders, yield the whole path and None.
+    """
+    if not _HAS_DIR_FD:
         for folder in path.parents:
-            if below is None or folder == below:
+            if root is None or folder == root:
                 break
-            refuse_link(folder)
+            reject_symlink(folder)
         yield str(path), None
         return
-    top = path.parent if below is None else below
+    start = path.parent if root is None else root
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    descriptor = os.open(top, flags)
+    descriptor = os.open(start, flags)
     try:
-        for at, part in enumerate(parts := path.parent.relative_to(top).parts):
+        # One component at a time, relative to the open folder above it: nobody can put a link into
+        # a part of the path that was checked already.
+        for depth, part in enumerate(parts := path.parent.relative_to(start).parts):
             try:
                 inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=descriptor)
-            except NotADirectoryError:  # what Linux says of a link, if it has to be a folder
-                raise _is_link(top.joinpath(*parts[: at + 1])) from None
+            except NotADirectoryError:  # Linux's error for a link that has to be a folder
+                raise _symlink_error(start.joinpath(*parts[: depth + 1])) from None
             os.close(descriptor)
             descriptor = inner
         yield path.name, descriptor
@@ -303,21 +312,21 @@ def _parent(path: Path, below: Path | None) -> Generator[tuple[str, int | None]]
 def _open(path: Path, name: str, folder: int | None, flags: int) -> int:
     """Open a regular file without following a link."""
     if not hasattr(os, "O_NOFOLLOW"):
-        refuse_link(path)
+        reject_symlink(path)
     try:
-        descriptor = os.open(name, flags | _SAFE, _PRIVATE, dir_fd=folder)
+        descriptor = os.open(name, flags | _SAFE_FLAGS, _PRIVATE_MODE, dir_fd=folder)
     except OSError as error:
-        if error.errno in _LINK:
-            raise _is_link(path) from None
+        if error.errno in _SYMLINK_ERRORS:
+            raise _symlink_error(path) from None
         raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    existing = os.fstat(descriptor)
+    if not stat.S_ISREG(existing.st_mode):
         os.close(descriptor)
-        raise _in_the_way(path, found)
+        raise _wrong_type_error(path, existing)
     return descriptor
 
 
-def _state(name: str, folder: int | None) -> os.stat_result | None:
+def _lstat(name: str, folder: int | None) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -325,9 +334,9 @@ def _state(name: str, folder: int | None) -> os.stat_result | None:
 
 
 def _rename(source: str, path: Path, name: str, folder: int | None) -> None:
-    found = _state(name, folder)
-    if found is not None and not stat.S_ISREG(found.st_mode):
-        raise _in_the_way(path, found)
+    existing = _lstat(name, folder)
+    if existing is not None and not stat.S_ISREG(existing.st_mode):
+        raise _wrong_type_error(path, existing)
     os.replace(source, name, src_dir_fd=folder, dst_dir_fd=folder)
     _sync(folder)
 
@@ -338,28 +347,29 @@ def _sync(folder: int | None) -> None:
 
 
 def _umask() -> int:
-    """Return the permissions that this process takes from new files."""
+    """Return the permissions that this process removes from new files."""
     with suppress(OSError, ValueError, IndexError):
         status = Path("/proc/self/status").read_bytes()
         return int(status.split(b"\nUmask:", 1)[1].split(None, 1)[0], 8)
-    # There is no way to read it but to set it. The strictest value does no harm meanwhile.
-    with _umask_guard:
+    # The only way to read it is to set it. The strictest value is harmless for files that other
+    # threads create in the meantime.
+    with _umask_lock:
         mask = os.umask(0o077)
         os.umask(mask)
     return mask
 
 
-def _is_link(path: Path) -> ExportError:
+def _symlink_error(path: Path) -> ExportError:
     return ExportError(
-        f"{path} is a symbolic link, and an export writes through none.",
-        suggestion="Remove the link, or give the path that it points to.",
+        f"{path} is a symbolic link, which an export does not follow.",
+        suggestion="Remove the link, or use the path that it points to.",
     )
 
 
-def _in_the_way(path: Path, found: os.stat_result) -> ExportError:
-    if stat.S_ISLNK(found.st_mode):
-        return _is_link(path)
-    kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+def _wrong_type_error(path: Path, existing: os.stat_result) -> ExportError:
+    if stat.S_ISLNK(existing.st_mode):
+        return _symlink_error(path)
+    kind = "a folder" if stat.S_ISDIR(existing.st_mode) else "not a regular file"
     return ExportError(
         f"{path} is {kind}, and the export needs that name for a file.",
         suggestion="Remove it, or choose another target.",
@@ -368,25 +378,24 @@ def _in_the_way(path: Path, found: os.stat_result) -> ExportError:
 
 @contextmanager
 def translate_os_errors(path: Path) -> Generator[None]:
-    """Say what to do about a file that cannot be written.
+    """Convert an OSError to an error that says what to do.
 
     Raises:
-        ExportError: In place of the OSError, which is its cause.
+        ExportError: In place of an OSError, which is its cause.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            what, advice = f"There is no room left to write {path}", "Make room"
+        if error.errno in _DISK_FULL:
+            problem, action = f"Cannot write {path}: the disk is full", "Free some space"
         elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            what, advice = f"{path} cannot be written: {error.strerror}", "Choose another target"
+            problem, action = f"Cannot write {path}: {error.strerror}", "Choose another target"
         elif isinstance(error, FileNotFoundError) and not path.parent.exists():
-            what = f"{path} cannot be written: there is no folder {path.parent}"
-            advice = "Make the folder"
+            problem = f"Cannot write {path}: there is no folder {path.parent}"
+            action = "Create the folder"
         else:
-            what, advice = f"{path} cannot be written: {error}", "See to that"
+            problem, action = f"Cannot write {path}: {error}", "Fix this"
         raise ExportError(
-            f"{what}.",
-            suggestion=f"{advice}, and run the export again; one with a checkpoint goes on where "
-            "it stopped.",
+            f"{problem}.",
+            suggestion=f"{action} and run the export again; with a checkpoint it resumes.",
         ) from error

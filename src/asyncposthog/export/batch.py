@@ -1,4 +1,4 @@
-"""Some rows of an export, as they came."""
+"""A batch of rows of an export, by column, as the server sent them."""
 
 from __future__ import annotations
 
@@ -12,50 +12,52 @@ from asyncposthog.errors import ExportError
 from asyncposthog.query.clickhouse import ColumnType
 from asyncposthog.query.convert import convert_column
 
-__all__ = ["Batch", "json_object"]
+__all__ = ["Batch", "parse_json_object"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Rows of an export, in their order. It is also a sequence of dicts, as iteration gives them.
+    """Rows of an export, in order. A batch is also a sequence of dicts, like those of iteration.
 
     `len(batch)`, `batch.dicts()`, `batch.to_arrow()`.
     """
 
     columns: tuple[str, ...]
-    """The names of the columns."""
+    """Names of the columns."""
     types: tuple[ColumnType, ...]
-    """Their ClickHouse types."""
+    """ClickHouse types of the columns."""
     raw_columns: Sequence[Sequence[Any]]
-    """The values by column as they came in JSON: times are text, and so are `properties`."""
+    """Values by column as they came in JSON: times are text, and so is `properties`."""
     json: frozenset[int] = frozenset()
-    """Which columns hold JSON as text, by their places."""
+    """Indexes of columns that hold JSON as text."""
     keys: Sequence[str] = ()
-    """What tells rows of one time apart, as text; of a list, the ids of its items."""
+    """Key of each row as text: it distinguishes rows of the same time. For a list, the ids of its
+    items."""
     times: Sequence[str] = ()
-    """The time that each row is ordered by, as ClickHouse writes it, in UTC."""
+    """Time that each row is ordered by, in UTC, in the notation of ClickHouse."""
     records: Sequence[Mapping[str, Any]] | None = None
-    """What the rows are made of, where they may have fields that are no columns."""
-    unknown: tuple[str, ...] = ()
-    """Those fields."""
+    """The items that the rows are made of, if they can have fields that are not columns."""
+    extra_fields: tuple[str, ...] = ()
+    """Names of those fields."""
     position: Callable[[int], Any] = field(default=lambda _: None, repr=False)
-    """Where to go on behind the first n rows, as JSON data."""
+    """Returns the position after the first n rows, as JSON data; None if the export cannot resume
+    there."""
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return len(self.raw_columns[0]) if self.raw_columns else 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows as dicts of Python values."""
+        """Iterate over the rows as dicts of Python values."""
         return iter(self.dicts())
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
-        """The rows as they came."""
+        """The rows as tuples of raw values."""
         return list(zip(*self.raw_columns, strict=True))
 
     def column(self, name: str) -> Sequence[Any]:
-        """Return the values of a column, as Python has them.
+        """Return the values of a column as Python values.
 
         Raises:
             KeyError: There is no such column.
@@ -64,28 +66,28 @@ class Batch:
             raise KeyError(f"{name!r}: there are {', '.join(self.columns)}")
         return self._values(self.columns.index(name))
 
-    def _values(self, place: int) -> Sequence[Any]:
-        values = self.raw_columns[place]
-        if place in self.json:
-            return [json_object(value) for value in values]
-        return convert_column(self.types[place], values)
+    def _values(self, index: int) -> Sequence[Any]:
+        values = self.raw_columns[index]
+        if index in self.json:
+            return [parse_json_object(value) for value in values]
+        return convert_column(self.types[index], values)
 
     def dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts: times as datetime, UUIDs as UUID, properties as dict."""
         if self.records is not None:
             return [dict(record) for record in self.records]
         names = self.columns
-        columns = [self._values(place) for place in range(len(names))]
+        columns = [self._values(index) for index in range(len(names))]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def to_arrow(self, *, uuids: bool = False) -> Any:
         """Return the rows as a `pyarrow.Table`, `properties` as JSON text.
 
         Args:
-            uuids: Whether columns of UUIDs have Arrow's own type, rather than being text.
+            uuids: Use Arrow's UUID type for columns of UUIDs, rather than text.
 
         Raises:
-            DecodeError: A value is not of its column's type.
+            DecodeError: A value does not have the type of its column.
             ImportError: pyarrow is not installed: `pip install 'asyncposthog[arrow]'`.
         """
         self.check_columns()
@@ -94,19 +96,19 @@ class Batch:
         return arrow_table(self.columns, self.types, self.raw_columns, uuids=uuids)
 
     def check_columns(self) -> None:
-        """Refuse rows that have more than the columns.
+        """Check that no item has a field that is not a column, whose value would be lost.
 
         Raises:
-            ExportError: They have, so that something would be lost.
+            ExportError: An item has one.
         """
-        if self.unknown:
+        if self.extra_fields:
             raise ExportError(
-                f"Some items have {', '.join(self.unknown)}, which the first page has not.",
+                f"Some items have {', '.join(self.extra_fields)}, which is not on the first page.",
                 suggestion="Name the columns to export, or export to JSONL.",
             )
 
-    def cut(self, start: int, stop: int) -> Batch:
-        """Return some of the rows."""
+    def slice(self, start: int, stop: int) -> Batch:
+        """Return the rows from index `start` up to but not including `stop`."""
         position = self.position
         return Batch(
             columns=self.columns,
@@ -116,17 +118,17 @@ class Batch:
             keys=self.keys[start:stop],
             times=self.times[start:stop],
             records=None if self.records is None else self.records[start:stop],
-            unknown=self.unknown,
+            extra_fields=self.extra_fields,
             position=lambda n: position(start + n),
         )
 
 
-def json_object(value: Any) -> Any:
-    """Return what a JSON text says; what is not the text of an object stays as it is."""
+def parse_json_object(value: Any) -> Any:
+    """Return the object that a JSON text holds. Any other value is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:
-        found = from_json(value, allow_inf_nan=False)
+        parsed = from_json(value, allow_inf_nan=False)
     except ValueError:
         return value
-    return cast("object", found) if isinstance(found, dict) else value
+    return cast("object", parsed) if isinstance(parsed, dict) else value

@@ -1,4 +1,4 @@
-"""A file that says how far an export is: written after what it speaks of is safe."""
+"""Checkpoint files: the progress of an export, written after the data it refers to is on disk."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, Final, Literal, cast
 from pydantic_core import from_json, to_json
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.engines.base import Tally
+from asyncposthog.export.engines.base import ExportStats
 
 from .atomic_files import read, translate_os_errors, write_atomically
-from .checkpoint_schema import Shape, is_object, nothing, optional, record, tally_state
+from .checkpoint_schema import Validator, is_null, is_object, object_of, optional, stats_state
 
 __all__ = [
     "Checkpoint",
-    "check",
-    "damaged",
+    "check_same_export",
+    "damaged_error",
     "default_path",
     "differences",
     "load",
@@ -29,54 +29,55 @@ __all__ = [
     "verify",
 ]
 
-_VERSION: Final = 2
-_LARGEST: Final = 256 * 1024 * 1024
-"""Bytes. A file that is larger is no checkpoint."""
-_FILE: Final = re.compile(
+_VERSION: Final = 3
+_MAX_BYTES: Final = 256 * 1024 * 1024
+"""Maximum size of a checkpoint. A larger file is not one."""
+_FILE_FORMAT: Final = re.compile(
     rb'\{"version":([0-9]{1,9}),"sha256":"([0-9a-f]{64})",\n"checkpoint":(.*)\}\n', re.DOTALL
 )
-_FIELDS: Final = record(
+_FIELDS: Final = object_of(
     {
-        "identity": is_object,
-        "settled": optional(is_object),
+        "fingerprint": is_object,
+        "bounds": optional(is_object),
         "phase": lambda value: value in ("running", "finishing", "done"),
         "position": optional(is_object),
         "sink": optional(is_object),
-        "tally": tally_state,
-        "memory": optional(is_object),
+        "stats": stats_state,
+        "delivered": optional(is_object),
     }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """How far an export is."""
+    """Progress of an export."""
 
-    identity: Mapping[str, Any]
-    """What is exported, and whereto."""
-    settled: Any = None
-    """What was decided when the export began."""
+    fingerprint: Mapping[str, Any]
+    """What is exported, and where to: an export with another fingerprint cannot use the
+    checkpoint."""
+    bounds: Any = None
+    """Time range that was resolved when the export started."""
     phase: Literal["running", "finishing", "done"] = "running"
-    """`finishing`: all is written, and about to get its name."""
+    """`finishing`: all rows are written, and the output is about to get its final name."""
     position: Any = None
-    """Where the engine goes on."""
+    """Position from which the engine continues."""
     sink: Mapping[str, Any] | None = None
-    """Where the sink goes on; None: from the beginning."""
-    tally: Mapping[str, Any] = field(default_factory=lambda: asdict(Tally()))
-    """The counters."""
-    memory: Mapping[str, Any] | None = None
-    """Of an export with an overlap: where it is kept what was delivered."""
+    """State from which the sink continues; None: from the beginning."""
+    stats: Mapping[str, Any] = field(default_factory=lambda: asdict(ExportStats()))
+    """Counters of the export."""
+    delivered: Mapping[str, Any] | None = None
+    """State of the keys of delivered rows, if the export has an overlap."""
 
-    def at(self, **changes: Any) -> Checkpoint:
-        """Return a later one."""
+    def updated(self, **changes: Any) -> Checkpoint:
+        """Return a copy with other values of some fields."""
         return replace(self, **changes)
 
 
 def default_path(output: Path, form: str) -> Path:
-    """Return where the checkpoint of an export is if nobody named another place.
+    """Return the path of the checkpoint of an export if the user named none.
 
     Args:
-        output: The file; for Parquet, the folder.
+        output: The file, or the folder for Parquet.
         form: `jsonl`, `csv` or `parquet`.
     """
     if form == "parquet":
@@ -85,45 +86,49 @@ def default_path(output: Path, form: str) -> Path:
 
 
 def load(path: Path) -> Checkpoint | None:
-    """Return a checkpoint; None where there is none.
+    """Return the checkpoint at a path; None if there is none.
 
     Raises:
-        ExportError: It cannot be read, is damaged, or is of another version.
+        ExportError: It cannot be read, is damaged, or has another version.
     """
     try:
-        content = read(path, _LARGEST + 1)
+        content = read(path, _MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ExportError(
-            f"The checkpoint {path} cannot be read: {error}.",
-            suggestion="Name another file, or remove it.",
+            f"Cannot read the checkpoint {path}: {error}.",
+            suggestion="Use another file, or remove it.",
         ) from error
-    found = _FILE.fullmatch(content) if len(content) <= _LARGEST else None
-    version = _version(content) if found is None else int(found[1])
+    match = _FILE_FORMAT.fullmatch(content) if len(content) <= _MAX_BYTES else None
+    version = _version(content) if match is None else int(match[1])
     if version is not None and version != _VERSION:
         raise ExportError(
             f"The checkpoint {path} was written by another version of asyncposthog.",
-            suggestion="Finish with that version, or remove it, and what the export left of its "
-            "output, to begin anew.",
+            suggestion="Finish the export with that version. To start again, remove the checkpoint "
+            "and the partial output.",
         )
-    if found is None:
+    if match is None:
         if b'"checkpoint":' in content[:200]:
-            raise damaged(path, "it is cut short or changed")
-        raise ExportError(f"{path} is no checkpoint of an export.", suggestion="Name another file.")
-    if sha256(found[3]).hexdigest() != found[2].decode():
-        raise damaged(path, "its checksum is wrong")
+            raise damaged_error(path, "it is cut short or changed")
+        raise ExportError(
+            f"{path} is not the checkpoint of an export.", suggestion="Use another file."
+        )
+    # The SHA-256 covers the bytes, not the parsed data: it finds every change, also to another
+    # valid checkpoint.
+    if sha256(match[3]).hexdigest() != match[2].decode():
+        raise damaged_error(path, "its checksum is wrong")
     try:
-        data: object = from_json(found[3], allow_inf_nan=False)
+        data: object = from_json(match[3], allow_inf_nan=False)
     except ValueError:
-        raise damaged(path, "it is not JSON") from None
+        raise damaged_error(path, "it is not JSON") from None
     if not _FIELDS(data):
-        raise damaged(path, "a field is missing, unknown or of the wrong type")
+        raise damaged_error(path, "a field is missing, unknown or of the wrong type")
     return Checkpoint(**cast("dict[str, Any]", data))
 
 
 def _version(content: bytes) -> int | None:
-    """Return the version of a checkpoint whose form is not today's, if it is one."""
+    """Return the version of a checkpoint in another format than today's; None if it is not one."""
     try:
         data: object = from_json(content)
     except ValueError:
@@ -132,64 +137,68 @@ def _version(content: bytes) -> int | None:
         return None
     fields = cast("dict[str, object]", data)
     version = fields.get("version")
-    return version if type(version) is int and fields.keys() & {"identity", "checkpoint"} else None
+    return (
+        version if type(version) is int and fields.keys() & {"fingerprint", "checkpoint"} else None
+    )
 
 
-def damaged(path: Path, why: str) -> ExportError:
+def damaged_error(path: Path, reason: str) -> ExportError:
     """Return the error for a checkpoint that cannot be trusted."""
     return ExportError(
-        f"The checkpoint {path} is damaged: {why}.",
-        suggestion="To begin anew, remove it and what the export left of its output; or give "
-        "another checkpoint and another output.",
+        f"The checkpoint {path} is damaged: {reason}.",
+        suggestion="To start again, remove it and the partial output, or use another checkpoint "
+        "and another output.",
     )
 
 
 def verify(
     path: Path,
-    found: Checkpoint,
+    stored: Checkpoint,
     *,
-    settled: Shape,
-    position: Shape,
-    sink: Shape,
-    memory: Shape,
+    bounds: Validator,
+    position: Validator,
+    sink: Validator,
+    delivered: Validator,
 ) -> None:
-    """Refuse a checkpoint whose parts are not what the export has written.
+    """Check that the parts of a checkpoint are what an export writes.
 
     Args:
-        path: The checkpoint's.
-        found: What it says, which is of the same export.
-        settled: The shape of what was decided.
-        position: The shape of positions.
-        sink: The shape of the sink's state.
-        memory: The shape of what is remembered of delivered rows.
+        path: The path of the checkpoint.
+        stored: The checkpoint, which has the fingerprint of the export.
+        bounds: Validates the time range.
+        position: Validates a position.
+        sink: Validates the state of the sink.
+        delivered: Validates the state of the delivered keys.
 
     Raises:
-        ExportError: A part is not.
+        ExportError: A part is not valid.
     """
-    running, begun = found.phase == "running", found.sink is not None
-    shapes = {
-        "settled": settled,
-        "sink": sink if begun or not running else nothing,
-        # Only a run that goes on has one: behind the rows that its sink has.
-        "position": position if running and begun else nothing,
-        "memory": memory,
+    running, has_output = stored.phase == "running", stored.sink is not None
+    validators = {
+        "bounds": bounds,
+        "sink": sink if has_output or not running else is_null,
+        # Only a run that resumes has one: the position after the rows that its sink has.
+        "position": position if running and has_output else is_null,
+        "delivered": delivered,
     }
-    for name, shape in shapes.items():
-        if not shape(getattr(found, name)):
-            raise damaged(path, f"{name} is not what an export writes")
-    if found.memory is not None and running:
-        follows = found.memory["until"] is not None
-        if follows != (found.settled["from"] is not None) or (found.memory["base"] and not follows):
-            raise damaged(path, "memory and settled contradict each other")
+    for name, validator in validators.items():
+        if not validator(getattr(stored, name)):
+            raise damaged_error(path, f"{name} is not what an export writes")
+    if stored.delivered is not None and running:
+        continues = stored.delivered["delivered_until"] is not None
+        if continues != (stored.bounds["start"] is not None) or (
+            stored.delivered["previous_records"] and not continues
+        ):
+            raise damaged_error(path, "memory and settled contradict each other")
 
 
-def check(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of something else.
+def check_same_export(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Check that a checkpoint is that of the same export.
 
     Args:
-        path: The checkpoint's.
-        old: What it says was exported.
-        new: What is to be exported.
+        path: The path of the checkpoint.
+        old: The fingerprint in the checkpoint.
+        new: The fingerprint of the export.
 
     Raises:
         ExportError: They differ.
@@ -198,7 +207,7 @@ def check(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     if changed:
         raise ExportError(
             f"The checkpoint {path} is that of another export: {'; '.join(changed)}.",
-            suggestion="Ask for the same again to go on, or name another checkpoint and output.",
+            suggestion="Run the same export to resume it, or use another checkpoint and output.",
         )
 
 
@@ -206,13 +215,13 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Replace a checkpoint."""
     content = render(
         {
-            "identity": checkpoint.identity,
-            "settled": checkpoint.settled,
+            "fingerprint": checkpoint.fingerprint,
+            "bounds": checkpoint.bounds,
             "phase": checkpoint.phase,
             "position": checkpoint.position,
             "sink": checkpoint.sink,
-            "tally": checkpoint.tally,
-            "memory": checkpoint.memory,
+            "stats": checkpoint.stats,
+            "delivered": checkpoint.delivered,
         }
     )
     with translate_os_errors(path):
@@ -220,10 +229,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def render(fields: Mapping[str, Any]) -> bytes:
-    """Return the content of a checkpoint file: JSON, with the SHA-256 of the bytes of its fields.
+    """Return the content of a checkpoint file: JSON, with the SHA-256 of its fields.
 
     Args:
-        fields: Those of the checkpoint.
+        fields: The fields of the checkpoint.
     """
     body = to_json(fields)
     head = f'{{"version":{_VERSION},"sha256":"{sha256(body).hexdigest()}",\n"checkpoint":'
@@ -231,8 +240,9 @@ def render(fields: Mapping[str, Any]) -> bytes:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Yield in words what is not the same."""
+    """Yield a description of each field that differs."""
     for name in sorted({*old, *new}):
-        before, now = (from_json(to_json(side.get(name))) for side in (old, new))
-        if before != now:
-            yield f"{name} was {before!r:.200} and is {now!r:.200}"
+        # Through JSON: a tuple and the list that it became in the file are equal.
+        old_value, new_value = (from_json(to_json(side.get(name))) for side in (old, new))
+        if old_value != new_value:
+            yield f"{name} was {old_value!r:.200} and is {new_value!r:.200}"

@@ -1,4 +1,4 @@
-"""Checksums of an export: what was exported, in whatever order; and what a file holds."""
+"""Checksum of the keys of exported rows, independent of their order."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["MASK", "key_sum", "show"]
+__all__ = ["MASK", "format_checksum", "key_sum"]
 
 MASK: Final = (1 << 64) - 1
 
 
 def key_sum(keys: Sequence[str]) -> int:
-    """Return the sum of the keys' digests, to 64 bits: the same in any order.
+    """Return the sum of the digests of keys, modulo 2**64.
 
-    A row that is lost, doubled or another changes it. A UUID, random as it is, is its own digest.
+    It changes if a row is lost, duplicated or replaced. A UUID is its own digest.
     """
     if not keys:
         return 0
+    # The fast path: keys are usually UUIDs, which are random enough to be summed as they are. All
+    # of them are decoded in one call.
     if set(map(len, keys)) == {36}:
         try:
             halves = bytes.fromhex("".join(keys).replace("-", ""))
@@ -40,6 +42,6 @@ def _digest(key: str) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
-def show(value: int) -> str:
-    """Return a checksum as text."""
+def format_checksum(value: int) -> str:
+    """Return a checksum in hexadecimal."""
     return f"{value:016x}"

@@ -1,4 +1,4 @@
-"""Where scheduled exports go."""
+"""Destinations of batch exports."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, Literal, cast
 
 from asyncposthog.types import JSON
 
-__all__ = ["Destination", "as_destination"]
+__all__ = ["Destination", "parse_destination"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A kind of destination and its settings.
+    """Type of a destination and its settings.
 
-    Credentials live in an integration of the project, made in PostHog; here is only its number.
-    `Destination(type="BigQuery", integration_id=3, config={…})` is any there is, and the methods
-    below make the usual ones.
+    Credentials are stored in an integration of the project, which is made in PostHog; a destination
+    contains only its id. `Destination(type="BigQuery", integration_id=3, config={…})` works for any
+    type, and the methods below return the common ones.
     """
 
     type: str
     """`AwsS3`, `S3Compatible`, `BigQuery`, `Snowflake`, `Postgres`, `Redshift`, `Databricks`,
-    `AzureBlob`, `HTTP`, and what PostHog adds."""
+    `AzureBlob`, `HTTP`, or another type that PostHog adds."""
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Its settings, by PostHog's names."""
+    """Settings by their names in PostHog's API."""
     integration_id: int | None = None
-    """The integration that holds the credentials."""
+    """Id of the integration that holds the credentials."""
 
     @classmethod
     def s3(
@@ -39,20 +39,21 @@ class Destination:
         format: Literal["Parquet", "JSONLines"] = "Parquet",
         compression: str | None = "zstd",
         max_file_size_mb: int | None = None,
-        **more: Any,
+        **extra: Any,
     ) -> Destination:
-        """Return a bucket on Amazon S3.
+        """Return a destination for a bucket on Amazon S3.
 
         Args:
-            bucket: Its name.
-            region: Where it is: `eu-central-1`.
-            prefix: What the names of all objects begin with; may hold PostHog's placeholders:
+            bucket: The name of the bucket.
+            region: Its region: `eu-central-1`.
+            prefix: The prefix of the names of all objects; may contain PostHog's placeholders:
                 `events/{year}/{month}`.
             integration_id: The integration with the credentials.
-            format: Of the files.
-            compression: `zstd`, `gzip`, `brotli`, `lz4`, `snappy`; for JSONLines gzip or brotli.
-            max_file_size_mb: About how large a file may become; None: one a run.
-            more: Other settings, by PostHog's names.
+            format: The format of the files.
+            compression: `zstd`, `gzip`, `brotli`, `lz4` or `snappy`; for JSONLines `gzip` or
+                `brotli`.
+            max_file_size_mb: The approximate maximum size of a file, in MB; None: one file per run.
+            extra: Other settings, by their names in PostHog's API.
         """
         config = {
             "bucket_name": bucket,
@@ -61,22 +62,24 @@ class Destination:
             "file_format": format,
             "compression": compression,
             "max_file_size_mb": max_file_size_mb,
-            **more,
+            **extra,
         }
-        return cls(type="AwsS3", config=_given(config), integration_id=integration_id)
+        return cls(type="AwsS3", config=_without_none(config), integration_id=integration_id)
 
     @classmethod
-    def bigquery(cls, dataset: str, table: str, *, integration_id: int, **more: Any) -> Destination:
-        """Return a table of BigQuery.
+    def bigquery(
+        cls, dataset: str, table: str, *, integration_id: int, **extra: Any
+    ) -> Destination:
+        """Return a destination for a table of BigQuery.
 
         Args:
             dataset: The id of the dataset.
             table: The id of the table.
             integration_id: The integration with the credentials.
-            more: Other settings, by PostHog's names.
+            extra: Other settings, by their names in PostHog's API.
         """
-        config = {"dataset_id": dataset, "table_id": table, **more}
-        return cls(type="BigQuery", config=_given(config), integration_id=integration_id)
+        config = {"dataset_id": dataset, "table_id": table, **extra}
+        return cls(type="BigQuery", config=_without_none(config), integration_id=integration_id)
 
     @classmethod
     def snowflake(
@@ -87,86 +90,87 @@ class Destination:
         *,
         warehouse: str,
         integration_id: int,
-        **more: Any,
+        **extra: Any,
     ) -> Destination:
-        """Return a table of Snowflake.
+        """Return a destination for a table of Snowflake.
 
         Args:
-            database: The database.
-            schema: The schema.
-            table: The table's name.
-            warehouse: What does the work.
+            database: The name of the database.
+            schema: The name of the schema.
+            table: The name of the table.
+            warehouse: The name of the warehouse that loads the data.
             integration_id: The integration with the credentials.
-            more: Other settings, by PostHog's names.
+            extra: Other settings, by their names in PostHog's API.
         """
         config = {
             "database": database,
             "schema": schema,
             "table_name": table,
             "warehouse": warehouse,
-            **more,
+            **extra,
         }
-        return cls(type="Snowflake", config=_given(config), integration_id=integration_id)
+        return cls(type="Snowflake", config=_without_none(config), integration_id=integration_id)
 
     @classmethod
     def postgres(
-        cls, database: str, schema: str, table: str, *, integration_id: int, **more: Any
+        cls, database: str, schema: str, table: str, *, integration_id: int, **extra: Any
     ) -> Destination:
-        """Return a table of PostgreSQL.
+        """Return a destination for a table of PostgreSQL.
 
         Args:
-            database: The database.
-            schema: The schema.
-            table: The table's name.
+            database: The name of the database.
+            schema: The name of the schema.
+            table: The name of the table.
             integration_id: The integration with the credentials.
-            more: Other settings, by PostHog's names.
+            extra: Other settings, by their names in PostHog's API.
         """
-        config = {"database": database, "schema": schema, "table_name": table, **more}
-        return cls(type="Postgres", config=_given(config), integration_id=integration_id)
+        config = {"database": database, "schema": schema, "table_name": table, **extra}
+        return cls(type="Postgres", config=_without_none(config), integration_id=integration_id)
 
-    def body(self, events: list[str] | None, exclude: list[str] | None) -> dict[str, JSON]:
-        """Return it as the API wants it.
+    def to_body(self, events: list[str] | None, exclude: list[str] | None) -> dict[str, JSON]:
+        """Return the destination in the form of the API.
 
         Args:
-            events: The only events to export; None: all.
-            exclude: Events that are not to be exported.
+            events: Names of the only events to export; None: all.
+            exclude: Names of events to leave out.
         """
         config: dict[str, Any] = dict(self.config)
         if events is not None:
             config["include_events"] = events
         if exclude is not None:
             config["exclude_events"] = exclude
-        body: dict[str, JSON] = {"type": self.type, "config": cast("JSON", config)}
+        to_body: dict[str, JSON] = {"type": self.type, "config": cast("JSON", config)}
         if self.integration_id is not None:
-            body["integration_id"] = self.integration_id
-        return body
+            to_body["integration_id"] = self.integration_id
+        return to_body
 
 
-def as_destination(given: object) -> Destination:
-    """Return a destination given by a user.
+def parse_destination(value: object) -> Destination:
+    """Return the destination that a user gave.
 
     Args:
-        given: A `Destination`, or a dict as the API has them: `type`, `config`, `integration_id`.
+        value: A `Destination`, or a dict in the form of the API: `type`, `config`,
+            `integration_id`.
 
     Raises:
-        TypeError: It is neither.
-        ValueError: The dict has no type, or something else in it.
+        TypeError: `value` is neither.
+        ValueError: The dict has no type, or has other fields.
     """
-    if isinstance(given, Destination):
-        return given
-    if not isinstance(given, Mapping):
-        raise TypeError(f"destination must be a Destination or a dict, not {type(given).__name__}")
-    fields = dict(cast("Mapping[str, Any]", given))
+    if isinstance(value, Destination):
+        return value
+    if not isinstance(value, Mapping):
+        raise TypeError(f"destination must be a Destination or a dict, not {type(value).__name__}")
+    fields = dict(cast("Mapping[str, Any]", value))
     integration = fields.pop("integration_id", fields.pop("integration", None))
-    kind, config = fields.pop("type", None), fields.pop("config", None)
-    if not isinstance(kind, str) or not kind:
+    type_name, config = fields.pop("type", None), fields.pop("config", None)
+    if not isinstance(type_name, str) or not type_name:
         raise ValueError("destination needs a type: {'type': 'AwsS3', 'config': {…}}")
     if fields:
         raise ValueError(
-            f"destination has {', '.join(sorted(fields))}, which belongs into its config"
+            f"destination has {', '.join(sorted(fields))}, which belongs in its config"
         )
-    return Destination(type=kind, config=config or {}, integration_id=integration)
+    return Destination(type=type_name, config=config or {}, integration_id=integration)
 
 
-def _given(config: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value is not None}

@@ -1,4 +1,4 @@
-"""`ExportJob`: rows to iterate over, or to write somewhere."""
+"""`ExportJob`: iterate over the rows of an export, or write them to a file or a function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncposthog.core.executor import Executor
-from asyncposthog.export.engines.base import Steps, Tally
-from asyncposthog.export.sinks.callback import FunctionSink, Receive, check_receive
+from asyncposthog.export.engines.base import BatchReader, ExportStats
+from asyncposthog.export.sinks.callback import BatchCallback, CallbackSink, check_callback
 from asyncposthog.export.sinks.text import TextSink
 
 from .batch import Batch
@@ -18,15 +18,15 @@ from .checkpoint import default_path
 from .partition import ExportPlan, make_plan
 from .report import Report
 from .request import QueryRequest, Request
-from .run import Course, OnProgress
-from .targets import read_target
+from .run import ExportRun, OnProgress
+from .targets import parse_target
 
 __all__ = ["Batches", "ExportJob", "Rows"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
-_FILE_ROWS: Final = 500_000
-"""Rows of one file in a folder of Parquet files."""
+_ROWS_PER_FILE: Final = 500_000
+"""Rows of one file in a folder of Parquet files, by default."""
 
 
 class ExportJob:
@@ -38,24 +38,29 @@ class ExportJob:
     report = await ph.export.events(start, end).to_jsonl("events.jsonl")
     ```
 
-    Every iteration and every writing is a run of its own.
+    Every iteration and every `to_…` call is a run of its own.
     """
 
     def __init__(self, executor: Executor, request: Request) -> None:
-        """Keep what is to be exported."""
+        """Store the arguments.
+
+        Args:
+            executor: Performs the calls.
+            request: The rows to export.
+        """
         self._executor = executor
         self._request = request
 
     def __repr__(self) -> str:
-        """Name what is exported."""
+        """Show what is exported."""
         return f"<ExportJob: {self._request.kind}>"
 
     def __aiter__(self) -> Rows:
-        """Go through the rows as dicts: times as datetime, UUIDs as UUID, properties as dict."""
+        """Iterate over the rows as dicts: times as datetime, UUIDs as UUID, properties as dict."""
         return Rows(self.batches())
 
     def batches(self) -> Batches:
-        """Go through the rows in batches of up to a page."""
+        """Iterate over the rows in batches of up to a page."""
         return Batches(self._executor, self._request)
 
     async def to_jsonl(
@@ -66,27 +71,26 @@ class ExportJob:
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Report:
-        """Write the rows to a file, one JSON object a line, `properties` as an object.
+        """Write the rows to a file, one JSON object per line, `properties` as an object.
 
-        The file has its name once it is complete; until then, rows go to `.NAME.partial` beside
-        it. A run that was interrupted, killed for one, is gone on with by asking for the same
-        again, and ends in the same bytes as if it had not been.
+        Rows are written to `.NAME.partial` beside the file, which gets its final name when it is
+        complete. An interrupted run, also one that was killed, resumes when the same export is run
+        again, and produces the same bytes as an uninterrupted one.
 
         Args:
-            path: The file. Its folder has to exist. A name in `.gz` compresses it.
-            checkpoint: Where it is kept how far the export is. By default it is `.NAME.checkpoint`
-                beside the file, and goes away with success; one that is named stays, and makes
-                asking again for what is done return its report. False: none; an interruption
-                leaves nothing behind.
-            overwrite: Whether a file that has the name is replaced. The old one stays as it is
-                until the new one is complete.
-            on_progress: Told after every piece; a function or an async function.
+            path: The file. Its folder has to exist. A name that ends in `.gz` compresses it.
+            checkpoint: Path of the checkpoint, which stores the progress of the export. By default
+                it is `.NAME.checkpoint` beside the file and is removed after success. A given path
+                is kept: running the completed export again then returns its report. False: no
+                checkpoint; an interrupted run leaves nothing behind.
+            overwrite: Replace an existing file. It stays as it is until the new one is complete.
+            on_progress: Called after every batch; a function or an async function.
 
         Raises:
-            FileExistsError: There is such a file already, and `overwrite` is not set.
+            FileExistsError: The file exists, and `overwrite` is not set.
             ValueError: The name is that of another format, such as `x.parquet`.
             ExportError: The file cannot be written, or the checkpoint is that of another export.
-            PostHogError: A query failed for good. What was written so far can be gone on with.
+            PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
         return await self._write("jsonl", path, checkpoint, overwrite, on_progress)
 
@@ -98,7 +102,7 @@ class ExportJob:
         overwrite: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Report:
-        """Write the rows to a file as CSV with a header; null is empty, `properties` are JSON.
+        """Write the rows to a CSV file with a header. Null is empty, `properties` is JSON text.
 
         Args:
             path: The file; see `to_jsonl`.
@@ -107,10 +111,10 @@ class ExportJob:
             on_progress: See `to_jsonl`.
 
         Raises:
-            FileExistsError: There is such a file already, and `overwrite` is not set.
+            FileExistsError: The file exists, and `overwrite` is not set.
             ValueError: The name is that of another format, such as `x.parquet`.
             ExportError: The file cannot be written, or the checkpoint is that of another export.
-            PostHogError: A query failed for good. What was written so far can be gone on with.
+            PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
         return await self._write("csv", path, checkpoint, overwrite, on_progress)
 
@@ -126,37 +130,38 @@ class ExportJob:
     ) -> Report:
         """Write the rows to one Parquet file, or to a folder of files by day.
 
-        `to_parquet("events.parquet")` writes one file: a name that ends in `.parquet` or `.pq`.
-        Any other name is that of a folder, `to_parquet("events/")`, which gets files by day:
+        `to_parquet("events.parquet")` writes one file: the name ends in `.parquet` or `.pq`. Any
+        other name is that of a folder: `to_parquet("events/")` writes one or more files per day,
         `events/date=2026-01-31/part-00000.parquet`. Days are those of the time that the export is
-        ordered by, in UTC; without a time, there are no such folders.
+        ordered by, in UTC; without a time there are no such folders.
 
-        Columns have the Arrow types of their ClickHouse types, `properties` is JSON as text;
-        compression is zstd. Without rows, one file has the columns and no rows. Each file has its
-        name once it is complete. A run that was interrupted goes on behind the last complete file;
-        for one file, behind the last 100,000 rows, which are kept in `.NAME.parts` until then.
+        Columns have the Arrow types of their ClickHouse types, `properties` is JSON text, and
+        compression is zstd. An export without rows writes one file with the columns. Each file gets
+        its final name when it is complete. An interrupted run resumes after the last complete file;
+        if the target is one file, after the last 100,000 rows, which are kept in `.NAME.parts`.
 
         Needs `pip install 'asyncposthog[parquet]'`.
 
         Args:
-            target: The file, whose folder has to exist; or a folder, which is made if need be.
-            rows_per_file: In a folder, after so many rows of a day another file begins; 500,000
-                by default.
-            rows_per_group: Rows of a row group: so many wait in memory to be written.
-            checkpoint: Where it is kept how far the export is, by default `.NAME.checkpoint`
-                beside the file, or `FOLDER/.checkpoint`; see `to_jsonl`.
-            overwrite: Whether a file that has the name is replaced, or the files of an earlier
-                export in the folder. They stay as they are until the export is complete; those of
-                a folder are then replaced one by one.
+            target: The file, whose folder has to exist; or a folder, which is created if missing.
+            rows_per_file: For a folder: the number of rows of a day after which another file
+                starts; 500,000 by default.
+            rows_per_group: Rows of a row group. This many are buffered in memory.
+            checkpoint: Path of the checkpoint, by default `.NAME.checkpoint` beside the file, or
+                `FOLDER/.checkpoint`; see `to_jsonl`.
+            overwrite: Replace an existing file, or the files of an earlier export in the folder.
+                They stay as they are until the export is complete; those of a folder are then
+                replaced one by one.
             on_progress: See `to_jsonl`.
 
         Raises:
-            FileExistsError: There is such a file already, or the folder has Parquet files, and
-                `overwrite` is not set.
-            ValueError: The name is that of another format, or a number is wrong.
+            FileExistsError: The file exists or the folder has Parquet files, and `overwrite` is
+                not set.
+            TypeError: A number is not an int.
+            ValueError: The name is that of another format, or a number is below 1.
             ExportError: A file cannot be written, or the checkpoint is that of another export.
             ImportError: pyarrow is not installed.
-            PostHogError: A query failed for good. What was written so far can be gone on with.
+            PostHogError: A query failed after all retries. What was written so far can be resumed.
         """
         from asyncposthog.export.sinks.parquet import ParquetSink
         from asyncposthog.export.sinks.parquet_targets import (
@@ -171,60 +176,61 @@ class ExportJob:
                 raise TypeError(f"{name} must be an int, not {type(value).__name__}")
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-        found = read_target(target, "parquet")
-        if found.folder:
-            rows = rows_per_file or _FILE_ROWS
-            make = ParquetReplacementSink if overwrite else ParquetSink
-            sink = make(found.path, rows_per_file=rows, rows_per_group=rows_per_group)
+        parsed = parse_target(target, "parquet")
+        if parsed.is_folder:
+            rows = rows_per_file or _ROWS_PER_FILE
+            sink_class = ParquetReplacementSink if overwrite else ParquetSink
+            sink = sink_class(parsed.path, rows_per_file=rows, rows_per_group=rows_per_group)
         elif rows_per_file is not None:
             raise ValueError(
-                f"rows_per_file is for a folder of files, and {str(found.path)!r} is one file: "
-                f"leave it out, or write to '{found.path}/'"
+                f"rows_per_file is for a folder of files, and {str(parsed.path)!r} is one file: "
+                f"leave it out, or write to '{parsed.path}/'"
             )
         else:
-            sink = ParquetFileSink(found.path, rows_per_group=rows_per_group, overwrite=overwrite)
-        where = _checkpoint(found.path, "folder" if found.folder else "file", checkpoint)
-        return await self._course(sink, *where).run(on_progress)
+            sink = ParquetFileSink(parsed.path, rows_per_group=rows_per_group, overwrite=overwrite)
+        kind = "folder" if parsed.is_folder else "file"
+        path, keep_checkpoint = _checkpoint_path(parsed.path, kind, checkpoint)
+        return await self._make_run(sink, path, keep_checkpoint).run(on_progress)
 
-    async def to(
+    async def to_callback(
         self,
-        receive: Receive,
+        callback: BatchCallback,
         *,
         checkpoint: StrPath | None = None,
         on_progress: OnProgress | None = None,
     ) -> Report:
-        """Hand the rows to a function, batch by batch, in order and one at a time.
+        """Pass the rows to a function, batch by batch, in order and one at a time.
 
         Args:
-            receive: Called with each `Batch`; a function or an async function. The next batch
-                waits for it.
-            checkpoint: Where it is kept how far the export is: noted after every batch that was
-                received. Of a run that was killed, the last batch may be given again, and
-                possibly cut elsewhere.
-            on_progress: Told after every batch.
+            callback: Called with each `Batch`; a function or an async function. The next batch
+                waits until it returns.
+            checkpoint: Path of a checkpoint, which is saved after every batch. If a run is killed,
+                its last batch may be passed again, possibly cut at another row.
+            on_progress: Called after every batch.
 
         Raises:
+            TypeError: `callback` is not callable.
             ExportError: The checkpoint is that of another export.
-            PostHogError: A query failed for good.
+            PostHogError: A query failed after all retries.
         """
-        check_receive(receive)
-        name = getattr(receive, "__qualname__", type(receive).__qualname__)
-        sink = FunctionSink(name)
+        check_callback(callback)
+        name = getattr(callback, "__qualname__", type(callback).__qualname__)
+        sink = CallbackSink(name)
         path = None if checkpoint is None else Path(checkpoint)
-        course = self._course(sink, path, named=True, ordered=path is not None)
-        return await course.run(on_progress, receive)
+        run = self._make_run(sink, path, keep_checkpoint=True, ordered=path is not None)
+        return await run.run(on_progress, callback)
 
     async def plan(self, partitions: int | None = None) -> ExportPlan:
-        """Return the parts that the export consists of, each to be run anywhere.
+        """Return the parts of the export, each of which can run in another process.
 
-        It takes one query or a few, which count the rows.
+        This sends one query or a few, which count the rows.
 
         Args:
-            partitions: How many parts at most; by default, about a page of rows each.
+            partitions: The number of parts, at most; by default, about a page of rows each.
 
         Raises:
             ValueError: The export has no time by which it could be divided.
-            PostHogError: The query failed.
+            PostHogError: The query failed after all retries.
         """
         if not isinstance(self._request, QueryRequest):
             raise ValueError(f"an export of {self._request.kind} cannot be divided")
@@ -232,113 +238,128 @@ class ExportJob:
 
     async def _write(
         self,
-        form: Literal["jsonl", "csv"],
+        format: Literal["jsonl", "csv"],
         target: StrPath,
         checkpoint: StrPath | bool | None,
         overwrite: bool,
         on_progress: OnProgress | None,
     ) -> Report:
-        path = read_target(target, form).path
-        sink = TextSink(path, form, overwrite=overwrite)
-        course = self._course(sink, *_checkpoint(path, "file", checkpoint))
-        return await course.run(on_progress)
+        output = parse_target(target, format).path
+        sink = TextSink(output, format, overwrite=overwrite)
+        path, keep_checkpoint = _checkpoint_path(output, "file", checkpoint)
+        return await self._make_run(sink, path, keep_checkpoint).run(on_progress)
 
-    def _course(
-        self, sink: Any, checkpoint: Path | None, named: bool, *, ordered: bool = True
-    ) -> Course:
+    def _make_run(
+        self, sink: Any, checkpoint: Path | None, keep_checkpoint: bool, *, ordered: bool = True
+    ) -> ExportRun:
         request = self._request
-        _check_overlap(request, checkpoint, named)
-        if ordered and isinstance(request, QueryRequest):
-            # Where a file or a checkpoint is cut must not depend on what came first.
-            request = replace(request, ordered=True)
+        _check_overlap(request, checkpoint, keep_checkpoint)
         if isinstance(request, QueryRequest):
-            request = replace(request, resumable=checkpoint is not None)
-        return Course(self._executor, request, sink, checkpoint, named=named)
+            # Files are always written in order: where a file or a checkpoint is cut must not
+            # depend on which query was answered first.
+            request = replace(
+                request,
+                ordered=request.ordered or ordered,
+                resumable=checkpoint is not None,
+            )
+        return ExportRun(self._executor, request, sink, checkpoint, keep_checkpoint=keep_checkpoint)
 
 
-def _checkpoint(
-    output: Path, kind: Literal["file", "folder"], given: StrPath | bool | None
+def _checkpoint_path(
+    output: Path, kind: Literal["file", "folder"], value: StrPath | bool | None
 ) -> tuple[Path | None, bool]:
-    """Return where the checkpoint is, and whether the user named it."""
-    if given is None or given is True:
+    """Return the path of the checkpoint, and whether the user named it."""
+    if value is None or value is True:
         return default_path(output, "parquet" if kind == "folder" else "jsonl"), False
-    return (None, False) if given is False else (Path(given), True)
+    return (None, False) if value is False else (Path(value), True)
 
 
-def _check_overlap(request: Request, checkpoint: Path | None, named: bool) -> None:
-    """Refuse to forget what a later export has to know."""
-    if isinstance(request, QueryRequest) and request.overlap and (checkpoint is None or not named):
+def _check_overlap(request: Request, checkpoint: Path | None, keep_checkpoint: bool) -> None:
+    """Raise ValueError if a later export could not know what this one delivered."""
+    kept = checkpoint is not None and keep_checkpoint
+    if isinstance(request, QueryRequest) and request.overlap and not kept:
         raise ValueError(
-            "overlap= needs checkpoint=PATH as well: there it is kept what was delivered, for the "
-            "next export to leave out"
+            "overlap= needs checkpoint=PATH: the keys of delivered rows are stored beside it, so "
+            "that the next export can leave them out"
         )
 
 
-def _same(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
 class Batches(AsyncIterator[Batch]):
-    """The batches of one run. Breaking out leaves nothing behind.
+    """Iterator over the batches of one run. A loop that is left early leaves nothing running.
 
-    Up to `concurrency` pages are read side by side whenever the last ones were handed out, and
-    nothing runs in between.
+    Up to `concurrency` pages are read concurrently when the last ones were returned, and nothing
+    runs in between.
     """
 
-    # No async generator: one that is left unfinished needs the event loop to clean it up.
+    # Not an async generator: one that is left unfinished needs the event loop to close it.
 
     def __init__(self, executor: Executor, request: Request) -> None:
-        """Ask for nothing yet."""
-        _check_overlap(request, None, named=False)
+        """Store the arguments. Nothing is sent yet."""
+        _check_overlap(request, None, keep_checkpoint=False)
+        if isinstance(request, QueryRequest):
+            # Without a checkpoint no other run can continue, so downloads need not be kept.
+            request = replace(request, resumable=False)
         self._executor = executor
         self._request = request
-        self._steps: Steps[Batch] | None = None
+        self._reader: BatchReader[Batch] | None = None
         self._ready: list[Batch] = []
         self._busy = False
-        self.tally = Tally()
+        self.stats = ExportStats()
 
     def __aiter__(self) -> Batches:
-        """Go on where it stands."""
+        """Return itself: iteration continues with the next batch."""
         return self
 
     async def __anext__(self) -> Batch:
-        """Return the next batch that has rows."""
+        """Return the next batch that has rows.
+
+        Raises:
+            RuntimeError: Another task is waiting for a batch of this iterator.
+            PostHogError: A request failed after all retries. Calling again repeats it.
+        """
         if self._busy:
-            raise RuntimeError("this iteration is awaiting its next batch already, in another task")
+            raise RuntimeError("another task is already awaiting the next batch of this iterator")
         self._busy = True
         try:
             while not self._ready:
-                if self._steps is None:
-                    self._steps = await self._begin()
-                pieces = await self._steps.advance()
-                if not pieces:
+                if self._reader is None:
+                    self._reader = await self._open_reader()
+                prepared = await self._reader.read()
+                if not prepared:
                     raise StopAsyncIteration
-                self._ready = [piece.content for piece in reversed(pieces) if piece.rows]
+                self._ready = [batch.content for batch in reversed(prepared) if batch.rows]
             return self._ready.pop()
         finally:
             self._busy = False
 
-    async def _begin(self) -> Steps[Batch]:
+    async def _open_reader(self) -> BatchReader[Batch]:
         now = int(self._executor.transport.clock.time() * 1_000_000)
-        settled = self._request.settled(now)
-        engine = await self._request.engine(self._executor, settled, self.tally)
-        return engine.steps(None, _same, self.tally)
+        bounds = self._request.resolve_bounds(now)
+        return await self._request.open(self._executor, bounds, None, _unchanged, self.stats)
 
 
 class Rows(AsyncIterator[dict[str, Any]]):
-    """The rows of one run, as dicts."""
+    """Iterator over the rows of one run, as dicts."""
 
     def __init__(self, batches: Batches) -> None:
-        """Ask for nothing yet."""
+        """Store the batches. Nothing is sent yet."""
         self._batches = batches
         self._ready: list[dict[str, Any]] = []
 
     def __aiter__(self) -> Rows:
-        """Go on where it stands."""
+        """Return itself: iteration continues with the next row."""
         return self
 
     async def __anext__(self) -> dict[str, Any]:
-        """Return the next row."""
+        """Return the next row.
+
+        Raises:
+            PostHogError: A request failed after all retries. Calling again repeats it.
+        """
         if not self._ready:
             batch = await self._batches.__anext__()
             self._ready = batch.dicts()

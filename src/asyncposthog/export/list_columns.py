@@ -1,4 +1,4 @@
-"""The columns of a list without items: the fields that its schema names."""
+"""Columns of an empty list: the fields that its schema names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DEPTH: Final = 12
 
 
 def item_columns(operation: Operation) -> tuple[str, ...]:
-    """Return the fields of a list's items, by the server's names, without write-only ones.
+    """Return the fields of a list's items by their names in JSON, without write-only ones.
 
     Returns:
-        The fields in the order of the schema; none where the schema names none.
+        The fields in the order of the schema; none if the schema names none.
     """
     component, paging = operation.result.schema, operation.pagination
     if component is None or paging is None:
@@ -37,15 +37,15 @@ def item_columns(operation: Operation) -> tuple[str, ...]:
 
 
 def _objects(
-    found: list[Any], schemas: Mapping[str, Any], depth: int = 0
+    nodes: list[Any], schemas: Mapping[str, Any], depth: int = 0
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the properties of schemas, or of what they refer to, are combined of, or contain."""
+    """Yield the properties of schemas and of those they refer to, combine or contain."""
     if depth > _DEPTH:
         return
-    for given in found:
-        if not isinstance(given, Mapping):
+    for node in nodes:
+        if not isinstance(node, Mapping):
             continue
-        schema = cast("Mapping[str, Any]", given)
+        schema = cast("Mapping[str, Any]", node)
         reference = schema.get("$ref")
         if isinstance(reference, str):
             schema = schemas.get(reference.rpartition("/")[2], {})

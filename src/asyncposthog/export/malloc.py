@@ -1,4 +1,4 @@
-"""Memory that is free, given back to the system."""
+"""Return free heap memory to the operating system (glibc's `malloc_trim`)."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["give_back", "heap_trimmed"]
+__all__ = ["heap_trimmed", "trim_heap"]
 
 
-def give_back() -> None:
-    """Have the C library return what is free, where it can be asked to.
+def trim_heap() -> None:
+    """Return free heap memory to the system, if the C library can.
 
-    glibc keeps an arena for each thread, and in each what was the most that it ever held: an
-    export that reads pages in turns would hold several of them for ever.
+    glibc keeps an arena per thread, and each keeps the largest amount of memory it ever used. An
+    export parses large pages in changing threads, so several arenas would stay that large.
     """
-    trim = _trim()
+    trim = _malloc_trim()
     if trim is not None:
         trim(0)
 
 
 @contextmanager
 def heap_trimmed() -> Generator[None]:
-    """Give back what is free, before and after."""
-    give_back()
+    """Return free heap memory to the system before and after the block."""
+    trim_heap()
     try:
         yield
     finally:
-        give_back()
+        trim_heap()
 
 
 @cache
-def _trim() -> Callable[[int], Any] | None:
+def _malloc_trim() -> Callable[[int], Any] | None:
     try:
         return ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library

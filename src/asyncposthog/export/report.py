@@ -1,4 +1,4 @@
-"""What an export tells while it runs, and when it has ended."""
+"""Progress of an export while it runs, and its report at the end."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ __all__ = ["FileReport", "Progress", "Report"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an export is. Given to `on_progress` after every piece."""
+    """Progress of an export. Passed to `on_progress` after every batch."""
 
     rows: int
-    """Rows handed on, those of earlier runs included."""
+    """Rows delivered, including those of earlier runs."""
     expected: int | None
-    """Rows that were counted beforehand; None: they were not."""
+    """Rows counted before reading; None: not counted."""
     windows: int
-    """Windows that were read."""
+    """Time windows, or pages of a list, that were read."""
     windows_total: int
-    """Those, and the ones that remain as far as is known."""
+    """Windows that were read, and those known to remain."""
     requests: int
-    """Requests that were sent."""
+    """Requests sent."""
     waits: int
-    """Waits so far: before a repeat, or for a rate limit."""
+    """Waits so far, before a retry or for a rate limit."""
     elapsed: float
-    """Seconds since this run began."""
+    """Seconds since this run started."""
     rows_before: int = 0
-    """Rows that earlier runs had handed on."""
+    """Rows that earlier runs delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,46 +37,47 @@ class FileReport:
     rows: int
     bytes: int
     sha256: str
-    """Of the file's bytes, in hexadecimal: what `sha256sum` prints."""
+    """SHA-256 of the file in hexadecimal, as `sha256sum` prints it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What an export did. Numbers include earlier runs that it went on from."""
+    """Result of an export. Numbers include those of earlier runs that it resumed, unless noted."""
 
     rows: int
-    """Rows that were written or handed on."""
+    """Rows written or passed to the callback."""
     windows: int
-    """Windows that were read."""
+    """Time windows, or pages of a list, that were read."""
     splits: int
-    """Windows that were cut because they were too much for the server."""
+    """Windows that were split because they were too much for the server."""
     requests: int
-    """Requests that were sent, repeats included."""
+    """Requests sent, including retries."""
     retries: int
-    """Those of them that were repeats."""
+    """Requests that were retries."""
     waits: int
-    """Waits before a repeat, and for a rate limit where it took 50 ms or more."""
-    waited: float
-    """Seconds of these waits, added up over requests that wait side by side."""
-    duplicates: int
-    """Rows left out because they were there already."""
-    received: int
-    """Bytes of the answers."""
-    written: int
+    """Waits before a retry, and for a rate limit if it took 50 ms or more."""
+    waited_seconds: float
+    """Duration of these waits in seconds, summed over concurrent requests."""
+    duplicates_skipped: int
+    """Rows left out because an equal one was exported."""
+    bytes_received: int
+    """Bytes of response bodies."""
+    bytes_written: int
     """Bytes of the files."""
     duration: float
-    """Seconds, of this run alone."""
+    """Seconds that this run took, without earlier ones."""
     checksum: str
-    """Of the keys of all rows, whatever their order: exports of the same rows agree."""
+    """Checksum of the keys of all rows, independent of their order: equal for exports of the same
+    rows."""
     files: tuple[FileReport, ...] = ()
+    """The files that were written."""
     resumed: bool = False
-    """Whether an earlier run had been interrupted, and this one went on from it."""
+    """Whether this run resumed an earlier one that was interrupted."""
     late: int = 0
-    """Rows beyond those that were counted beforehand: they arrived between counting and reading."""
+    """Rows beyond those counted before reading: they arrived between counting and reading."""
     deleted: int = 0
-    """Rows that were counted beforehand and were gone when they were read: deleted, or merged.
+    """Rows counted before reading and gone when read, because they were deleted or merged.
 
-    A second count confirmed it: where one does not, the export fails.
-    """
+    A second count confirmed it; without that confirmation the export fails."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing about how it went."""
+    """Remarks about the run, for example why an engine was chosen."""

@@ -1,4 +1,4 @@
-"""The course of one export: engine to sink, checkpoint by checkpoint, to the report."""
+"""One run of an export: read batches, write them to a sink, save checkpoints, report."""
 
 from __future__ import annotations
 
@@ -10,330 +10,382 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeAlias
 
+import anyio
+from anyio.abc import TaskGroup
+
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import ExportError, PostHogError
-from asyncposthog.export.engines.base import PreparedBatch, Tally
-from asyncposthog.export.sinks.base import Mark, Sink
-from asyncposthog.export.sinks.callback import Receive, hand_over
+from asyncposthog.export.engines.base import ExportStats, PreparedBatch
+from asyncposthog.export.sinks.base import SafePoint, Sink
+from asyncposthog.export.sinks.callback import BatchCallback, call_with_batch
 from asyncposthog.threads import call_in_thread, run_in_thread
 
 from .atomic_files import translate_os_errors
-from .checkpoint import Checkpoint, check, load, save, verify
+from .checkpoint import Checkpoint, check_same_export, load, save, verify
 from .checkpoint_schema import (
-    Shape,
+    Validator,
+    delivered_state,
+    is_null,
     list_position,
-    memory_state,
-    nothing,
+    query_bounds,
     query_position,
-    settled_range,
 )
-from .checksum import show
-from .delivered import DedupedBatch, Memory, continuation_checkpoint, goes_on
+from .checksum import format_checksum
+from .delivered import DedupedBatch, DeliveredKeys, continuation_checkpoint, continues_previous
 from .report import FileReport, Progress, Report
 from .request import QueryRequest, Request
-from .target_lock import Claim
+from .target_lock import TargetLock
 from .timestamps import parse_clickhouse
 
-__all__ = ["Course", "OnProgress"]
+__all__ = ["ExportRun", "OnProgress"]
 
 OnProgress: TypeAlias = Callable[[Progress], Awaitable[object] | object]
-"""Told how far an export is; a function or an async function."""
+"""Receives the progress of an export; a function or an async function."""
 
 
 @dataclass
-class Course:
+class ExportRun:
     """One run of an export into a sink."""
 
     executor: Executor
     request: Request
     sink: Sink[Any]
     path: Path | None
-    """Of the checkpoint."""
-    named: bool
-    """Whether the user named the checkpoint, and it stays."""
+    """Path of the checkpoint; None: there is none."""
+    keep_checkpoint: bool
+    """Whether the checkpoint stays after success, because the user named its path."""
 
     def __post_init__(self) -> None:
-        """Begin with nothing found."""
-        self._claim = Claim(self.sink.target, self.path, is_folder=self.sink.is_folder)
-        self._begun = False
+        """Initialize the state of the run."""
+        self._target_lock = TargetLock(self.sink.target, self.path, is_folder=self.sink.is_folder)
+        self._started = False
         """Whether something may have been written."""
-        self._ours = False
-        """Whether an earlier run of the same export has begun, and left a checkpoint."""
-        self._previous: Checkpoint | None = None
-        """Of the finished export that this one continues."""
-        self._memory: Memory | None = None
-        # The next export may end this one, in another thread than the garbage collector does.
-        self._ending = RLock()
+        self._owns_output = False
+        """Whether an earlier run of the same export started, and left a checkpoint."""
+        self._previous_checkpoint: Checkpoint | None = None
+        """Checkpoint of the completed export that this one continues or replaces."""
+        self._delivered: DeliveredKeys | None = None
+        # If the event loop was closed before this run could end, another export or the garbage
+        # collector ends it, each in a thread of its own.
+        self._end_lock = RLock()
         self._ended = False
 
-    async def run(self, on_progress: OnProgress | None, receive: Receive | None = None) -> Report:
+    async def run(
+        self, on_progress: OnProgress | None, callback: BatchCallback | None = None
+    ) -> Report:
         """Export, from where an earlier run stopped, or from the beginning.
 
-        However it ends, either it returns, or the same export can be run again: it resumes with
-        what was written, or nothing was left of it.
+        However the run ends, the same export can be run again: it resumes after what was written,
+        or this run left nothing behind.
 
         Args:
-            on_progress: Told after every piece.
-            receive: Given every batch before the sink is.
+            on_progress: Called after every batch.
+            callback: Called with every batch, before the sink writes it.
 
         Raises:
-            ExportError: Another export writes the same, or it cannot be written.
-            PostHogError: The rows cannot be had.
+            ExportError: Another export writes the same target, or it cannot be written.
+            PostHogError: A request failed after all retries.
         """
         try:
-            await run_in_thread(self._claim.take, self._end)
-            report = await self._run(on_progress, receive)
-            # Not awaited: a cancellation that came meanwhile would be raised although all is done,
-            # and the same export would find its own output in the way.
-            call_in_thread(self._conclude)
+            await run_in_thread(self._target_lock.acquire, self._abort)
+            report = await self._run(on_progress, callback)
+            # Not awaited: a cancellation while it runs would be raised although everything is
+            # complete, and the same export would then fail because its output exists.
+            call_in_thread(self._complete)
             return report
         except GeneratorExit:
-            # The event loop ended without this coroutine, which must not wait again.
-            self._end()
+            # The event loop was closed: this coroutine is finalized and must not await anything.
+            self._abort()
             raise
         except PostHogError as error:
-            if self._begun and self._resumable:
+            if self._started and self._resumable:
                 rows = (self._checkpoint.sink or {}).get("rows", 0)
-                error.add_note(f"{rows:,} rows are safe: ask for the same export again to go on.")
+                error.add_note(f"{rows:,} rows are saved: run the same export again to resume.")
             raise
         finally:
-            # In a thread: signals, and so the exceptions they raise, reach the main thread alone.
+            # In a thread: Python handles signals, and so raises KeyboardInterrupt, in the main
+            # thread only. A second Ctrl-C thus cannot interrupt the clean-up.
             if not self._ended:
-                await run_in_thread(self._end, shield=True)
+                await run_in_thread(self._abort, shield=True)
 
-    async def _run(self, on_progress: OnProgress | None, receive: Receive | None) -> Report:
+    async def _run(self, on_progress: OnProgress | None, callback: BatchCallback | None) -> Report:
         clock = self.executor.transport.clock
-        began = clock.monotonic()
-        identity = await self._identity()
-        settled = self.request.settled(int(clock.time() * 1_000_000))
-        found = await run_in_thread(self._load_checkpoint, identity, settled)
-        self._resumed = found is not None and found.sink is not None
-        self._checkpoint = found or Checkpoint(identity=identity, settled=settled)
-        self._tally = Tally(**self._checkpoint.tally)
-        # Of an earlier run there is only its word for what it has written.
+        started_at = clock.monotonic()
+        fingerprint = await self._build_fingerprint()
+        bounds = self.request.resolve_bounds(int(clock.time() * 1_000_000))
+        stored = await run_in_thread(self._load_checkpoint, fingerprint, bounds)
+        self._resumed = stored is not None and stored.sink is not None
+        self._checkpoint = stored or Checkpoint(fingerprint=fingerprint, bounds=bounds)
+        self._stats = ExportStats(**self._checkpoint.stats)
+        # Files that an earlier run wrote may have changed since, so their checksums are compared.
+        # This run knows its own.
         verify = self._checkpoint.phase != "running"
         if not verify:
-            await run_in_thread(self.sink.check, self._checkpoint.sink, self._ours)
-            await self._export(began, on_progress, receive)
-        files = await run_in_thread(self._publish, verify)
-        return self._report(self._checkpoint.sink, files, clock.monotonic() - began)
+            await run_in_thread(self.sink.check, self._checkpoint.sink, self._owns_output)
+            await self._export(started_at, on_progress, callback)
+        files = await run_in_thread(self._commit, verify)
+        return self._report(self._checkpoint.sink, files, clock.monotonic() - started_at)
 
-    def _load_checkpoint(self, identity: Mapping[str, Any], settled: Any) -> Checkpoint | None:
-        """Return the checkpoint to go on from; None where there is none."""
-        found = None if self.path is None else load(self.path)
-        if found is None or self.path is None:
+    def _load_checkpoint(self, fingerprint: Mapping[str, Any], bounds: Any) -> Checkpoint | None:
+        """Return the checkpoint to start from; None if there is none."""
+        stored = None if self.path is None else load(self.path)
+        if stored is None or self.path is None:
             return None
         request = self.request
-        queried = isinstance(request, QueryRequest)
+        is_query = isinstance(request, QueryRequest)
         overlap = request.overlap if isinstance(request, QueryRequest) else 0
-        memory = memory_state(Memory.stem(self.path)) if overlap else nothing
-        settled_shape = settled_range if queried else nothing
-        open_end = isinstance(request, QueryRequest) and request.until_now
-        if overlap and goes_on(self.path, found, identity, until_now=open_end):
-            self._verify(self.path, found, settled_shape, memory)
-            self._previous = found
-            return continuation_checkpoint(found, identity, settled, overlap)
-        check(self.path, found.identity, identity)
-        self._verify(self.path, found, settled_shape, memory)
-        if found.phase == "done" and self.sink.replaces and found.memory is None:
-            # With an overlap, what was known before that run is gone: it cannot be repeated.
-            self._previous = found
+        delivered = delivered_state(DeliveredKeys.stem(self.path)) if overlap else is_null
+        bounds_validator = query_bounds if is_query else is_null
+        open_ended = isinstance(request, QueryRequest) and request.open_ended
+        if overlap and continues_previous(self.path, stored, fingerprint, open_ended=open_ended):
+            self._verify(self.path, stored, bounds_validator, delivered)
+            self._previous_checkpoint = stored
+            return continuation_checkpoint(stored, fingerprint, bounds, overlap)
+        check_same_export(self.path, stored.fingerprint, fingerprint)
+        self._verify(self.path, stored, bounds_validator, delivered)
+        if stored.phase == "done" and self.sink.replaces and stored.delivered is None:
+            # overwrite=True runs a completed export again. Not with an overlap: the keys that it
+            # started from are gone, so it would export rows that earlier exports delivered.
+            self._previous_checkpoint = stored
             return None
-        self._ours = True
-        return found
+        self._owns_output = True
+        return stored
 
-    def _verify(self, path: Path, found: Checkpoint, settled: Shape, memory: Shape) -> None:
-        queried = isinstance(self.request, QueryRequest)
+    def _verify(
+        self, path: Path, stored: Checkpoint, bounds: Validator, delivered: Validator
+    ) -> None:
+        is_query = isinstance(self.request, QueryRequest)
         verify(
             path,
-            found,
-            settled=settled,
-            position=query_position if queried else list_position,
-            sink=self.sink.shape,
-            memory=memory,
+            stored,
+            bounds=bounds,
+            position=query_position if is_query else list_position,
+            sink=self.sink.state_validator,
+            delivered=delivered,
         )
 
-    def _begin(self) -> None:
-        """Open what is written to."""
-        self._begun = True
+    def _open(self) -> None:
+        """Open the output, and save the first checkpoint."""
+        self._started = True
         checkpoint = self._checkpoint
         self.sink.begin(checkpoint.sink)
         overlap = self.request.overlap if isinstance(self.request, QueryRequest) else 0
         if overlap and self.path is not None:
-            keep_from = parse_clickhouse(checkpoint.settled["end"]) - overlap
-            self._memory = Memory(self.path, checkpoint.memory, keep_from)
-            self._memory.begin()
-            checkpoint = checkpoint.at(memory=self._memory.sync())
-        # Before any output has its name: whose it is must be known from then on.
+            keep_from = parse_clickhouse(checkpoint.bounds["end"]) - overlap
+            self._delivered = DeliveredKeys(self.path, checkpoint.delivered, keep_from)
+            self._delivered.open()
+            checkpoint = checkpoint.updated(delivered=self._delivered.sync())
+        # Saved before any output has its final name: a later run must be able to tell that output
+        # from a file of someone else.
         self._save(checkpoint)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, which is good once that has succeeded."""
+        """Write a checkpoint. It becomes the current one only if that succeeds."""
         if self.path is not None:
             save(self.path, checkpoint)
         self._checkpoint = checkpoint
 
-    async def _identity(self) -> dict[str, Any]:
+    async def _build_fingerprint(self) -> dict[str, Any]:
         project = await self.executor.project_id()
         return {
             "host": self.executor.settings.host,
             "project": project,
-            **self.request.identity,
-            **self.sink.identity,
+            **self.request.fingerprint,
+            **self.sink.fingerprint,
         }
 
     async def _export(
-        self, began: float, on_progress: OnProgress | None, receive: Receive | None
+        self, started_at: float, on_progress: OnProgress | None, callback: BatchCallback | None
     ) -> None:
-        sink, tally, clock = self.sink, self._tally, self.executor.transport.clock
-        before = (self._checkpoint.sink or {}).get("rows", 0)
-        tally.spooled = False
-        await run_in_thread(self._begin)
-        engine = await self.request.engine(self.executor, self._checkpoint.settled, tally)
-
-        async def consume(piece: PreparedBatch[Any]) -> None:
-            if isinstance(piece.content, DedupedBatch):
-                piece = await run_in_thread(self._record_delivered, piece)
-            if receive is not None:
-                await hand_over(receive, piece.content)
-            await run_in_thread(self._write, piece)
-            if on_progress is not None:
-                progress = self._progress(clock.monotonic() - began, before)
-                result = on_progress(progress)
-                if inspect.isawaitable(result):
-                    await result
-
-        memory = self._memory
-        prepare = sink.prepare if memory is None else memory.screened(sink.prepare)
-        await engine.run(self._checkpoint.position, prepare, consume, tally)
+        """Read all batches and write them, reading ahead in the background."""
+        self._stats.has_cached_files = False
+        await run_in_thread(self._open)
+        error: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self._write_all(tasks, started_at, on_progress, callback)
+            except Exception as raised:
+                # Raised outside of the group, which would wrap it in an ExceptionGroup.
+                error = raised
+            tasks.cancel_scope.cancel()
+        if error is not None:
+            raise error
         await run_in_thread(self._finish)
+
+    async def _write_all(
+        self,
+        tasks: TaskGroup,
+        started_at: float,
+        on_progress: OnProgress | None,
+        callback: BatchCallback | None,
+    ) -> None:
+        sink, stats, clock = self.sink, self._stats, self.executor.transport.clock
+        rows_before = (self._checkpoint.sink or {}).get("rows", 0)
+        delivered = self._delivered
+        prepare = sink.prepare if delivered is None else delivered.deduplicating(sink.prepare)
+        reader = await self.request.open(
+            self.executor,
+            self._checkpoint.bounds,
+            self._checkpoint.position,
+            prepare,
+            stats,
+            tasks,
+        )
+        complete = False
+        try:
+            while batches := await reader.read():
+                for batch in batches:
+                    await self._deliver(batch, callback)
+                    if on_progress is not None:
+                        elapsed = clock.monotonic() - started_at
+                        result = on_progress(self._progress(elapsed, rows_before))
+                        if inspect.isawaitable(result):
+                            await result
+            complete = True
+        finally:
+            await reader.close(complete=complete)
+
+    async def _deliver(self, batch: PreparedBatch[Any], callback: BatchCallback | None) -> None:
+        if isinstance(batch.content, DedupedBatch):
+            batch = await run_in_thread(self._record_delivered, batch)
+        # Before the sink, whose checkpoint says that the batch was received: a run that is killed
+        # in between passes the batch again, and loses none.
+        if callback is not None:
+            await call_with_batch(callback, batch.content)
+        await run_in_thread(self._write, batch)
 
     @property
     def _resumable(self) -> bool:
-        """Whether another run can go on with the output."""
+        """Whether another run can continue with the output."""
         return self.path is not None and self._checkpoint.sink is not None
 
-    def _conclude(self) -> None:
-        """Take the checkpoint away, and release the locks. Does nothing the second time."""
-        with self._ending:
+    def _complete(self) -> None:
+        """Remove the checkpoint and release the locks. Does nothing the second time."""
+        with self._end_lock:
             if not self._ended:
                 self._remove_checkpoint()
                 self._ended = True
-                self._claim.release(failed=False, resumed=self._ours)
+                self._target_lock.release(failed=False, resumed=self._owns_output)
 
-    def _end(self) -> None:
-        """Give up, and release the locks. Does nothing once the export has ended."""
-        with self._ending:
+    def _abort(self) -> None:
+        """Clean up and release the locks. Does nothing if the run has ended."""
+        with self._end_lock:
             if self._ended:
                 return
             self._ended = True
             try:
-                self._abort()
+                self._clean_up()
             finally:
-                self._claim.release(failed=True, resumed=self._ours)
+                self._target_lock.release(failed=True, resumed=self._owns_output)
 
-    def _abort(self) -> None:
-        """Close everything; where there is nothing to go on with, leave nothing behind."""
-        if not self._begun:
+    def _clean_up(self) -> None:
+        """Close everything. If no later run can resume, remove what was written."""
+        if not self._started:
             return
         keep = self._resumable
-        if self._memory is not None:
-            self._memory.close()
-        # What ended the export is the error to raise. Where something cannot be removed, the
-        # checkpoint is still there, and the next run removes it.
+        if self._delivered is not None:
+            self._delivered.close()
+        # Suppressed: the error that ended the export is the one to raise. If something cannot be
+        # removed, the checkpoint is still there, and the next run removes it.
         with suppress(OSError, ExportError):
             self.sink.close(keep=keep)
-            if keep or self.path is None or self._tally.spooled:
+            if keep or self.path is None or self._stats.has_cached_files:
                 return
-            # Last of all: if this is killed in between, the next run knows whose output it finds.
-            if self._memory is not None:
-                self._memory.discard()
-            if self._previous is not None:
-                save(self.path, self._previous)
+            # The checkpoint goes last: if the process is killed in between, the next run can tell
+            # from it that the output is its own.
+            if self._delivered is not None:
+                self._delivered.discard()
+            if self._previous_checkpoint is not None:
+                save(self.path, self._previous_checkpoint)
             else:
                 self.path.unlink(missing_ok=True)
 
-    def _record_delivered(self, piece: PreparedBatch[DedupedBatch[Any]]) -> PreparedBatch[Any]:
-        """Note what is about to be delivered, before it is."""
-        screened = piece.content
-        assert self._memory is not None
-        self._memory.append(screened.records)
-        self._tally.duplicates += screened.known
-        return PreparedBatch(screened.content, piece.rows, piece.position)
+    def _record_delivered(self, batch: PreparedBatch[DedupedBatch[Any]]) -> PreparedBatch[Any]:
+        """Record the keys of a batch, before it is delivered."""
+        deduplicated = batch.content
+        assert self._delivered is not None
+        self._delivered.append(deduplicated.records)
+        self._stats.duplicates_skipped += deduplicated.skipped
+        return PreparedBatch(deduplicated.content, batch.rows, batch.position)
 
-    def _write(self, piece: PreparedBatch[Any]) -> None:
-        mark = self.sink.write(piece, durable=self.path is not None)
-        if mark is not None:
-            self._save_checkpoint(mark)
+    def _write(self, batch: PreparedBatch[Any]) -> None:
+        safe_point = self.sink.write(batch, durable=self.path is not None)
+        if safe_point is not None:
+            self._save_checkpoint(safe_point)
 
-    def _save_checkpoint(self, mark: Mark) -> None:
-        memory = None if self._memory is None else self._memory.sync()
+    def _save_checkpoint(self, safe_point: SafePoint) -> None:
+        # Synced first: the checkpoint states how many of the recorded keys are valid.
+        delivered = None if self._delivered is None else self._delivered.sync()
         self._save(
-            self._checkpoint.at(
-                position=mark.position, sink=mark.state, tally=asdict(self._tally), memory=memory
+            self._checkpoint.updated(
+                position=safe_point.position,
+                sink=safe_point.state,
+                stats=asdict(self._stats),
+                delivered=delivered,
             )
         )
 
     def _finish(self) -> None:
         state = self.sink.finish()
-        memory = None if self._memory is None else self._memory.finish()
+        delivered = None if self._delivered is None else self._delivered.finish()
         self._save(
-            self._checkpoint.at(
+            self._checkpoint.updated(
                 phase="finishing",
                 position=None,
                 sink=state,
-                tally=asdict(self._tally),
-                memory=memory,
+                stats=asdict(self._stats),
+                delivered=delivered,
             )
         )
-        if self._memory is not None:
-            self._memory.clean()
+        # After the checkpoint no longer refers to them.
+        if self._delivered is not None:
+            self._delivered.remove_old_files()
 
-    def _publish(self, verify: bool) -> tuple[FileReport, ...]:
-        """Give the output its name, and note that if the checkpoint stays."""
+    def _commit(self, verify: bool) -> tuple[FileReport, ...]:
+        """Give the output its final name, and record that in a checkpoint that stays."""
         state = self._checkpoint.sink
         assert state is not None
-        files = self.sink.publish(state, verify=verify)
-        if self.named:
-            self._save(self._checkpoint.at(phase="done"))
+        files = self.sink.commit(state, verify=verify)
+        if self.keep_checkpoint:
+            self._save(self._checkpoint.updated(phase="done"))
         return files
 
     def _remove_checkpoint(self) -> None:
-        if self.path is not None and not self.named:
+        if self.path is not None and not self.keep_checkpoint:
             with translate_os_errors(self.path):
                 self.path.unlink(missing_ok=True)
 
-    def _progress(self, elapsed: float, before: int) -> Progress:
-        tally = self._tally
+    def _progress(self, elapsed: float, rows_before: int) -> Progress:
+        stats = self._stats
         return Progress(
             rows=self.sink.rows,
-            expected=None if tally.expected is None else tally.expected - tally.duplicates,
-            windows=tally.windows,
-            windows_total=tally.windows_total,
-            requests=tally.requests,
-            waits=tally.waits,
+            expected=None if stats.expected is None else stats.expected - stats.duplicates_skipped,
+            windows=stats.windows,
+            windows_total=stats.windows_total,
+            requests=stats.requests,
+            waits=stats.waits,
             elapsed=elapsed,
-            rows_before=before,
+            rows_before=rows_before,
         )
 
     def _report(self, state: Any, files: tuple[FileReport, ...], duration: float) -> Report:
-        tally = self._tally
+        stats = self._stats
         return Report(
             rows=state["rows"],
-            windows=tally.windows,
-            splits=tally.splits,
-            requests=tally.requests,
-            retries=tally.retries,
-            waits=tally.waits,
-            waited=tally.waited,
-            duplicates=tally.duplicates,
-            received=tally.received,
-            written=sum(file.bytes for file in files),
+            windows=stats.windows,
+            splits=stats.splits,
+            requests=stats.requests,
+            retries=stats.retries,
+            waits=stats.waits,
+            waited_seconds=stats.waited_seconds,
+            duplicates_skipped=stats.duplicates_skipped,
+            bytes_received=stats.bytes_received,
+            bytes_written=sum(file.bytes for file in files),
             duration=duration,
-            checksum=show(state["sum"]),
+            checksum=format_checksum(state["sum"]),
             files=files,
             resumed=self._resumed,
-            late=tally.late,
-            deleted=tally.deleted,
-            notes=tuple(tally.notes),
+            late=stats.late,
+            deleted=stats.deleted,
+            notes=tuple(stats.notes),
         )

@@ -1,15 +1,16 @@
-"""Windows are read side by side, and handed on in order.
+"""Read windows concurrently and deliver their results in order.
 
-At most `concurrency` are in flight, and no more than that wait to be handed on, fewer where they
-are large: a slow consumer stops the reading, and memory does not grow with the export.
+At most `concurrency` windows are read at a time, and at most as many results wait for delivery,
+fewer if they are large: a slow consumer stops the reading, and memory does not grow with the
+export.
 
-An export cannot stand still. Whatever is held waits for the first window in order, so that one may
-always be started, however much is held. After `_start`, therefore, at least one of these is true:
-the first result can be handed on; a window is being read, which ends; reading has failed. Each
-window that is read to its end, continued behind its last row or divided leaves less to read.
+An export cannot deadlock. Buffered results wait for the first window in order, so that window may
+always be started, however much is buffered. After `_start`, therefore, at least one of these holds:
+the first result can be delivered; a window is being read, which ends; reading has failed. Each
+window that is read to its end, continued after its last row or divided leaves less to read.
 Starting the first window does not exceed the bound of twice `concurrency` open windows either: a
-window becomes the first that is not started only when the one before it is handed on, or is
-itself divided or given back, and each of these closes one.
+window becomes the first that is not started only when the one before it is delivered, or is itself
+divided or requeued, and each of these closes one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from asyncposthog.errors import QueryTooLargeError, ResponseTooLargeError
-from asyncposthog.export.engines.base import Consume, PreparedBatch
+from asyncposthog.export.engines.base import PreparedBatch
 
 from .windows import Window, WindowQueue, WindowSlot
 
@@ -30,147 +31,147 @@ __all__ = ["Runner", "WindowResult"]
 
 T = TypeVar("T")
 
-_HELD: Final = 32 * 1024 * 1024
-"""Bytes of answers that may wait to be handed on, beyond as many as are read at a time."""
+_MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of responses that may wait for delivery, in addition to those being read."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowResult(Generic[T]):
-    """What reading a window once brought."""
+    """Result of reading a window once."""
 
-    piece: PreparedBatch[T]
+    batch: PreparedBatch[T]
     rest: Window | None
-    """The window behind the last row of the piece; None: it was read to its end."""
-    size: int = 0
-    """Bytes of the answer."""
+    """The window after the last row of the batch; None: it was read to its end."""
+    response_bytes: int = 0
 
 
 class Runner(Generic[T]):
-    """Reads the windows of a planner."""
+    """Reader of a queue of windows; the `BatchReader` of exports by queries."""
 
     def __init__(
         self,
-        planner: WindowQueue[PreparedBatch[T]],
-        read: Callable[[Window], Awaitable[WindowResult[T]]],
+        queue: WindowQueue[PreparedBatch[T]],
+        read_window: Callable[[Window], Awaitable[WindowResult[T]]],
         *,
         concurrency: int,
         ordered: bool,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
+        tasks: TaskGroup | None = None,
     ) -> None:
-        """Read nothing yet.
+        """Store the arguments. Nothing is read yet.
 
         Args:
-            planner: The windows.
-            read: Reads one once.
-            concurrency: How many are read at a time.
-            ordered: Whether pieces are handed on in order, rather than as they come.
-            changed: Told when windows were read or cut.
+            queue: The windows.
+            read_window: Reads a window once.
+            concurrency: The number of windows read at a time.
+            ordered: Whether results are delivered in order of time, rather than as they arrive.
+            on_change: Called after windows were read or split.
+            tasks: Reads windows in the background, also between calls of `read`. None: windows are
+                read during calls of `read` only.
         """
-        self._planner = planner
-        self._read = read
+        self._queue = queue
+        self._read_window = read_window
         self._concurrency = concurrency
         self._ordered = ordered
-        self._changed = changed
+        self._on_change = on_change
+        self._tasks = tasks
         self._progress_event = anyio.Event()
         self._running = 0
-        self._largest = 1
-        self._failure: Exception | None = None
+        self._largest_response = 1
+        self._error: Exception | None = None
 
-    async def run(self, consume: Consume[T]) -> None:
-        """Read everything, ahead of what consumes it.
+    async def read(self) -> list[PreparedBatch[T]]:
+        """Return the next batches in order; an empty list at the end.
 
         Raises:
-            Exception: What reading a window raised, once all before it was consumed; or what
-                consuming raised.
+            Exception: The error that reading a window raised, after all batches before it were
+                returned.
         """
-        stopped: Exception | None = None
-        async with anyio.create_task_group() as group:
-            try:
-                await self._deliver(group, consume)
-            except Exception as error:
-                stopped = error
-            group.cancel_scope.cancel()
-        if stopped is not None:
-            raise stopped
+        if self._tasks is not None:
+            return await self._read_ahead(self._tasks)
+        return await self._read_now()
 
-    async def _deliver(self, group: TaskGroup, consume: Consume[T]) -> None:
-        while not self._planner.finished:
-            self._start(group, self._max_open_windows)
-            ticket = self._planner.pop(ordered=self._ordered)
-            if ticket is not None:
-                assert ticket.result is not None
-                await consume(ticket.result)
-                continue
-            if self._failure is not None and self._running == 0:
-                raise self._failure
-            assert self._running, "nothing is being read, and nothing can be handed on"
+    async def _read_ahead(self, tasks: TaskGroup) -> list[PreparedBatch[T]]:
+        """Return the next batch; windows after it are read in the background."""
+        while not self._queue.finished:
+            self._start(tasks, self._max_open_windows)
+            slot = self._queue.pop(ordered=self._ordered)
+            if slot is not None:
+                assert slot.result is not None
+                return [slot.result]
+            # Windows that were being read when another failed may still come before it in order.
+            if self._error is not None and self._running == 0:
+                raise self._error
+            assert self._running, "no window is being read, and no result can be delivered"
             self._progress_event = anyio.Event()
             await self._progress_event.wait()
+        return []
+
+    async def _read_now(self) -> list[PreparedBatch[T]]:
+        """Read up to `concurrency` windows; no task is left running when this returns."""
+        batches: list[PreparedBatch[T]] = []
+        while not batches and not self._queue.finished:
+            if self._error is None:
+                async with anyio.create_task_group() as tasks:
+                    self._start(tasks, self._concurrency)
+            while (slot := self._queue.pop(ordered=self._ordered)) is not None:
+                assert slot.result is not None
+                batches.append(slot.result)
+            if not batches and self._error is not None:
+                # Cleared, so that a caller can retry from the window that failed.
+                error, self._error = self._error, None
+                raise error
+        return batches
+
+    async def close(self, *, complete: bool) -> None:
+        """Release nothing: the task group that was passed ends the background reading."""
 
     @property
     def _max_open_windows(self) -> int:
-        """How many windows may be in flight or wait to be handed on; less after a large answer."""
-        return self._concurrency + min(self._concurrency, _HELD // self._largest)
+        """Windows that may be read or wait for delivery; fewer after a large response."""
+        buffered = min(self._concurrency, _MAX_BUFFERED_BYTES // self._largest_response)
+        return self._concurrency + buffered
 
-    async def step(self) -> list[PreparedBatch[T]]:
-        """Read as many windows as may be read at a time, and return what is next in order.
+    def _start(self, tasks: TaskGroup, max_open: int) -> None:
+        """Start reading as many windows as allowed, and the first in order in any case.
 
-        Whatever runs side by side has ended when it returns.
-
-        Raises:
-            Exception: What reading a window raised, once everything before it was returned.
+        `max_open` can drop below the number of open windows after a large response. The buffered
+        results then wait for the first window, which therefore must not wait for a free place.
         """
-        pieces: list[PreparedBatch[T]] = []
-        while not pieces and not self._planner.finished:
-            if self._failure is None:
-                async with anyio.create_task_group() as group:
-                    self._start(group, self._concurrency)
-            while (ticket := self._planner.pop(ordered=self._ordered)) is not None:
-                assert ticket.result is not None
-                pieces.append(ticket.result)
-            if not pieces and self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
-        return pieces
-
-    def _start(self, group: TaskGroup, ahead: int) -> None:
-        """Start reading as many windows as may be read now, the first in order in any case.
-
-        `ahead` can have become smaller than what is held already: what is held then waits for the
-        first window, which must not wait for room in turn.
-        """
-        planner = self._planner
+        queue = self._queue
         while (
-            self._failure is None
+            self._error is None
             and self._running < self._concurrency
-            and (planner.open < ahead or planner.first_waits)
-            and (ticket := planner.take()) is not None
+            and (queue.open_count < max_open or queue.is_head_waiting)
+            and (slot := queue.next_slot()) is not None
         ):
+            # Counted here, not in the task: the task starts later, and this loop would go on.
             self._running += 1
-            group.start_soon(self._read_window, ticket)
+            tasks.start_soon(self._run_slot, slot)
 
-    async def _read_window(self, ticket: WindowSlot[PreparedBatch[T]]) -> None:
-        planner = self._planner
+    async def _run_slot(self, slot: WindowSlot[PreparedBatch[T]]) -> None:
+        queue = self._queue
         try:
-            reading = await self._read(ticket.window)
+            result = await self._read_window(slot.window)
         except (QueryTooLargeError, ResponseTooLargeError) as error:
-            if not planner.split(ticket):
-                self._fail(error)
+            if not queue.split(slot):
+                self._record_error(error)
         except Exception as error:
-            self._fail(error)
+            # Not raised: the task group would cancel windows whose results come before this one.
+            self._record_error(error)
         else:
-            self._largest = max(self._largest, reading.size)
-            if reading.rest is None:
-                planner.finish(ticket, reading.piece.rows, reading.piece)
+            self._largest_response = max(self._largest_response, result.response_bytes)
+            if result.rest is None:
+                queue.finish(slot, result.batch.rows, result.batch)
             else:
-                planner.go_on(ticket, reading.rest, reading.piece.rows, reading.piece)
+                queue.continue_after(slot, result.rest, result.batch.rows, result.batch)
         finally:
             self._running -= 1
-            if ticket.state == "taken":
-                planner.give_back(ticket)
-            self._changed()
+            if slot.state == "reading":  # it failed or was cancelled
+                queue.requeue(slot)
+            self._on_change()
             self._progress_event.set()
 
-    def _fail(self, error: Exception) -> None:
-        """Keep a failure, and start nothing more: what is before it is still handed on."""
-        self._failure = self._failure or error
+    def _record_error(self, error: Exception) -> None:
+        """Store the first error. No window is started any more; earlier ones are delivered."""
+        self._error = self._error or error

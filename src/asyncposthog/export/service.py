@@ -1,4 +1,4 @@
-"""`ph.export`: events, persons, sessions, groups, any HogQL, any list."""
+"""`ph.export`: exports of events, persons, sessions, groups, HogQL queries and lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asyncposthog.core.executor import Executor, PageFetcher
 from asyncposthog.export.engines.listing import ListRequest
 from asyncposthog.pagination import Cursor
 from asyncposthog.pagination.cursor import get_fetch
-from asyncposthog.query.sql_scan import sketch
+from asyncposthog.query.sql_scan import scan_sql
 from asyncposthog.query.values import bind
 from asyncposthog.types import JSON, RequestOptions
 
@@ -63,24 +63,25 @@ _GROUPS: Final = Source(
     table="groups",
     columns=("index", "key", "created_at", "properties"),
     time="groups.created_at",
+    # Keys are unique within a group type only.
     key="concat(toString(groups.index), ':', groups.key)",
     json=frozenset({"properties"}),
 )
-_MOST: Final = 50_000
+_MAX_PAGE_SIZE: Final = 50_000
 
 
 class Export:
-    """Exports of many rows: exactly once, in constant memory, as fast as the limits allow.
+    """Exports of many rows: each exactly once, in constant memory.
 
-    Its methods return an `ExportJob`, and send nothing.
+    Its methods return an `ExportJob` and send nothing, except for `schedule`.
     """
 
     def __init__(self, executor: Executor) -> None:
-        """Bind to what performs the calls."""
+        """Store the executor, which performs the calls."""
         self._executor = executor
 
     def __repr__(self) -> str:
-        """Name the service."""
+        """Show the name of the namespace."""
         return "<Export>"
 
     def events(
@@ -92,7 +93,7 @@ class Export:
         where: str | None = None,
         columns: Sequence[str] | None = None,
         values: Mapping[str, Any] | None = None,
-        settle: timedelta | float = 0,
+        min_age: timedelta | float = 0,
         overlap: timedelta | float = 0,
         ordered: bool = True,
         engine: EngineName = "auto",
@@ -105,44 +106,53 @@ class Export:
         `POST /api/projects/{project_id}/query/`; scope `query:read`.
 
         Args:
-            start: The first moment, with a zone.
-            end: The first moment that is not exported any more.
-            event: A name, or several; all by default.
+            start: Start of the range: a datetime with a time zone.
+            end: End of the range, exclusive: a datetime with a time zone.
+            event: The name of an event, or a list of names; None: all events.
             where: A HogQL condition: `properties.$browser = {browser}`.
             columns: HogQL expressions; by default uuid, event, timestamp, distinct_id, person_id,
                 properties, elements_chain and created_at.
-            values: For the placeholders of `where` and `columns`.
-            settle: Events younger than this, a timedelta or seconds, are left out: some arrive
-                late. The end is moved back to that long ago if need be.
-            overlap: A later export with the same checkpoint, a later end and another output goes
-                on where this one ended, begins so much earlier, a timedelta or seconds, and leaves
-                out, by their keys, what was delivered. The end is now at the latest. Needs
-                `checkpoint=` where rows are written.
-            ordered: Hand rows on in the order of their timestamps; False: as they come, which is
-                a little faster. Files are written in order in any case.
-            engine: What gets the rows: `query`; `files`, PostHog's own file downloads (needs
-                `asyncposthog[parquet]`; no `where`, and no events that arrived more than four days
-                late); or `auto`, which takes files for more than ten million rows.
-            concurrency: Queries in flight; the server runs three of a project at a time.
-            page_size: Rows of one query at most.
-            options: What to do differently from the client.
+            values: Values of the placeholders in `where` and `columns`.
+            min_age: Leave out events younger than this, a timedelta or seconds, because some events
+                arrive late. The end is moved to that long ago if it is later.
+            overlap: A timedelta or seconds. A later export with the same checkpoint, a later end
+                and another output continues where this one ended, reads this much of its end again,
+                and leaves out the rows that were delivered, by their keys. An end in the future is
+                moved to now. Needs `checkpoint=` in the `to_…` call.
+            ordered: Return rows in the order of their timestamps; False: as they arrive, which is a
+                little faster. Files are always written in order.
+            engine: `query`; `files`, PostHog's file downloads (needs `asyncposthog[parquet]`; no
+                `where`, and no events that arrived more than four days late); or `auto`, which
+                downloads files if there are more than ten million rows.
+            concurrency: Queries in flight, 1 to 100; the server runs three of a project at a time.
+            page_size: Rows of a query, 1 to 50,000.
+            options: Options of the requests, in place of the client's settings.
 
         Raises:
-            TypeError, ValueError: An argument is wrong: a datetime without a zone, an end that is
-                not after the start.
+            TypeError, ValueError: An argument is invalid: a datetime without a time zone, or an end
+                that is not after the start.
         """
-        where_, values_ = _conditions(where), dict(values or {})
+        conditions, all_values = _conditions(where), dict(values or {})
         if event is not None:
             names = [event] if isinstance(event, str) else list(event)
             if not names or not all(isinstance(cast("object", name), str) for name in names):
                 raise ValueError("event must be the name of an event, or a list of names")
-            if "export_events" in values_:
+            if "export_events" in all_values:
                 raise ValueError("values has export_events, which the export uses itself")
-            where_ = ("events.event IN {export_events}", *where_)
-            values_["export_events"] = names
-        source = _source(EVENTS, columns, where_, values_)
+            conditions = ("events.event IN {export_events}", *conditions)
+            all_values["export_events"] = names
+        source = _build_source(EVENTS, columns, conditions, all_values)
         return self._job(
-            source, start, end, settle, overlap, ordered, engine, concurrency, page_size, options
+            source,
+            start,
+            end,
+            min_age=min_age,
+            overlap=overlap,
+            ordered=ordered,
+            engine=engine,
+            concurrency=concurrency,
+            page_size=page_size,
+            options=options,
         )
 
     def persons(
@@ -153,7 +163,7 @@ class Export:
         where: str | None = None,
         columns: Sequence[str] | None = None,
         values: Mapping[str, Any] | None = None,
-        settle: timedelta | float = 0,
+        min_age: timedelta | float = 0,
         overlap: timedelta | float = 0,
         ordered: bool = True,
         engine: EngineName = "auto",
@@ -161,17 +171,17 @@ class Export:
         page_size: int = 50_000,
         options: RequestOptions | None = None,
     ) -> ExportJob:
-        """Export persons by when they were created; all of them by default.
+        """Export persons by their creation time; all persons by default.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`.
 
         Args:
-            start: The first moment, with a zone; None: the beginning.
-            end: The first moment that is not exported any more; None: now.
+            start: Start of the range: a datetime with a time zone; None: the beginning.
+            end: End of the range, exclusive; None: now.
             where: A HogQL condition.
             columns: HogQL expressions; by default id, created_at, properties and is_identified.
-            values: For the placeholders of `where` and `columns`.
-            settle: See `events`.
+            values: Values of the placeholders in `where` and `columns`.
+            min_age: See `events`.
             overlap: See `events`.
             ordered: See `events`.
             engine: See `events`.
@@ -180,11 +190,20 @@ class Export:
             options: See `events`.
 
         Raises:
-            TypeError, ValueError: An argument is wrong.
+            TypeError, ValueError: An argument is invalid.
         """
-        source = _source(_PERSONS, columns, _conditions(where), values)
+        source = _build_source(_PERSONS, columns, _conditions(where), values)
         return self._job(
-            source, start, end, settle, overlap, ordered, engine, concurrency, page_size, options
+            source,
+            start,
+            end,
+            min_age=min_age,
+            overlap=overlap,
+            ordered=ordered,
+            engine=engine,
+            concurrency=concurrency,
+            page_size=page_size,
+            options=options,
         )
 
     def sessions(
@@ -195,7 +214,7 @@ class Export:
         where: str | None = None,
         columns: Sequence[str] | None = None,
         values: Mapping[str, Any] | None = None,
-        settle: timedelta | float = 0,
+        min_age: timedelta | float = 0,
         overlap: timedelta | float = 0,
         ordered: bool = True,
         engine: EngineName = "auto",
@@ -203,17 +222,19 @@ class Export:
         page_size: int = 50_000,
         options: RequestOptions | None = None,
     ) -> ExportJob:
-        """Export sessions by when they began, as they are now: one that goes on still changes.
+        """Export sessions by their start time, in their current state: an active one still changes.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`.
 
         Args:
-            start: The first moment, with a zone.
-            end: The first moment that is not exported any more.
+            start: Start of the range: a datetime with a time zone.
+            end: End of the range, exclusive.
             where: A HogQL condition: `$session_duration > 60`.
-            columns: HogQL expressions; by default the usual ones of the sessions table.
-            values: For the placeholders of `where` and `columns`.
-            settle: See `events`.
+            columns: HogQL expressions; by default session_id, distinct_id, $start_timestamp,
+                $end_timestamp, $session_duration, $entry_current_url, $end_current_url,
+                $pageview_count, $autocapture_count and $is_bounce.
+            values: Values of the placeholders in `where` and `columns`.
+            min_age: See `events`.
             overlap: See `events`.
             ordered: See `events`.
             engine: See `events`.
@@ -222,11 +243,20 @@ class Export:
             options: See `events`.
 
         Raises:
-            TypeError, ValueError: An argument is wrong.
+            TypeError, ValueError: An argument is invalid.
         """
-        source = _source(_SESSIONS, columns, _conditions(where), values)
+        source = _build_source(_SESSIONS, columns, _conditions(where), values)
         return self._job(
-            source, start, end, settle, overlap, ordered, engine, concurrency, page_size, options
+            source,
+            start,
+            end,
+            min_age=min_age,
+            overlap=overlap,
+            ordered=ordered,
+            engine=engine,
+            concurrency=concurrency,
+            page_size=page_size,
+            options=options,
         )
 
     def groups(
@@ -242,17 +272,23 @@ class Export:
         page_size: int = 50_000,
         options: RequestOptions | None = None,
     ) -> ExportJob:
-        """Export groups, of all types, by when they were created; all of them by default.
+        """Export groups of all types by their creation time; all groups by default.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`. The arguments are those of
         `persons`.
 
         Raises:
-            TypeError, ValueError: An argument is wrong.
+            TypeError, ValueError: An argument is invalid.
         """
-        source = _source(_GROUPS, columns, _conditions(where), values)
+        source = _build_source(_GROUPS, columns, _conditions(where), values)
         return self._job(
-            source, start, end, 0, 0, ordered, "query", concurrency, page_size, options
+            source,
+            start,
+            end,
+            ordered=ordered,
+            concurrency=concurrency,
+            page_size=page_size,
+            options=options,
         )
 
     def hogql(
@@ -270,107 +306,119 @@ class Export:
     ) -> ExportJob:
         """Export the rows of any HogQL query that has a key.
 
-        The query is wrapped in one that pages by the key, so it must not limit or order itself.
+        The query is wrapped in another one that pages by the key, so it must not have a LIMIT or an
+        ORDER BY of its own.
 
         `POST /api/projects/{project_id}/query/`; scope `query:read`.
 
         Args:
             sql: A SELECT without LIMIT.
-            key: A column of the result that is unique, or a pair of a time and a column that is
-                unique among the rows of one time. Rows that share a key are exported all the
-                same, as long as they fit onto a page.
-            start: The first moment of the time to export; with `end`, it divides the export into
-                windows that are read side by side. They need a pair as key.
-            end: The first moment that is not exported any more.
-            values: For the placeholders of the query.
+            key: A unique column of the result, or a pair of a time column and a column that is
+                unique among the rows of one time. Rows that share a key are exported too, as long
+                as they fit on one page.
+            start: Start of the time range; together with `end` it divides the export into windows
+                that are read concurrently. Needs a pair as `key`.
+            end: End of the time range, exclusive.
+            values: Values of the placeholders in the query.
             ordered: See `events`.
             concurrency: See `events`.
             page_size: See `events`.
             options: See `events`.
 
         Raises:
-            TypeError, ValueError: An argument is wrong.
+            TypeError, ValueError: An argument is invalid.
         """
         if not isinstance(cast("object", sql), str):
             raise TypeError(f"hogql() takes HogQL as a str, not {type(sql).__name__}")
-        inner, sent = bind(sql, values)
-        clauses = sketch(sql).clauses
+        inner, bound_values = bind(sql, values)
+        clauses = scan_sql(sql).clauses
         if clauses:
             raise ValueError(
-                f"hogql() pages by the key, and cannot keep the query's {', '.join(clauses)}: take "
-                "it off, or put the query into a subquery"
+                f"hogql() pages by the key and cannot use the query's {', '.join(clauses)}: remove "
+                "it, or put the query into a subquery"
             )
-        pair = (key,) if isinstance(key, str) else tuple(key)
-        if not 1 <= len(pair) <= 2 or not all(isinstance(cast("object", k), str) for k in pair):
-            raise ValueError("key must be the name of a column, or a pair of a time and a column")
-        timed = start is not None or end is not None
-        if timed and (start is None or end is None or len(pair) == 1):
-            raise ValueError("start and end belong together, with key=(time column, unique column)")
-        names = [f"source.{_quoted(name)}" for name in pair]
+        key_columns = (key,) if isinstance(key, str) else tuple(key)
+        if not 1 <= len(key_columns) <= 2 or not all(
+            isinstance(cast("object", k), str) for k in key_columns
+        ):
+            raise ValueError("key must be a column name, or a pair of a time column and a column")
+        has_time = start is not None or end is not None
+        if has_time and (start is None or end is None or len(key_columns) == 1):
+            raise ValueError("start and end need each other, and key=(time column, unique column)")
+        names = [f"source.{_quote_column(name)}" for name in key_columns]
         source = Source(
             kind="hogql",
             table=f"(\n{inner}\n) AS source",
+            # The wrapped query cannot tell whether its rows are unique, so equal rows are kept.
             columns=("*",),
             unique=False,
-            time=names[0] if timed else None,
+            time=names[0] if has_time else None,
             key=names[-1]
-            if timed or len(pair) == 1
+            if has_time or len(key_columns) == 1
             else f"concat(toString({names[0]}), ' ', toString({names[1]}))",
-            values=sent,
+            values=bound_values,
             json=frozenset({"properties"}),
         )
-        if timed:
+        if has_time:
             return self._job(
-                source, start, end, 0, 0, ordered, "query", concurrency, page_size, options
+                source,
+                start,
+                end,
+                ordered=ordered,
+                concurrency=concurrency,
+                page_size=page_size,
+                options=options,
             )
         _check_counts(concurrency, page_size)
         request = QueryRequest(
             source=source,
             page_size=page_size,
             ordered=ordered,
-            engine_name="query",
+            engine="query",
             options=options,
         )
         return ExportJob(self._executor, request)
 
     def list(self, cursor: Cursor[Any], *, columns: Sequence[str] | None = None) -> ExportJob:
-        """Export what a list method returns: `ph.export.list(ph.cohorts.list())`.
+        """Export the objects of a list method: `ph.export.list(ph.cohorts.list())`.
 
-        Rows hold the server's own names. It goes on after an interruption at the page where it
-        stopped; lists that change meanwhile are exported as they are then.
+        Rows have the server's field names. An interrupted export resumes at the page where it
+        stopped; objects that change in the meantime are exported as they are then.
 
         Args:
-            cursor: What a list method returned.
-            columns: The fields to export; by default all, which in CSV and Parquet means those
-                that the first page has: a field that comes up later is an error there.
+            cursor: The cursor that a list method returned.
+            columns: The fields to export; by default all. CSV and Parquet then have the fields of
+                the first page, and a later object with another field is an error.
 
         Raises:
-            TypeError: It is no list.
+            TypeError: `cursor` is not a cursor.
         """
         if not isinstance(cast("object", cursor), Cursor):
             raise TypeError(
-                f"list() takes what a list method returns, such as ph.cohorts.list(), not "
+                f"list() takes the cursor of a list method, such as ph.cohorts.list(), not "
                 f"{type(cursor).__name__}"
             )
         fetcher = get_fetch(cursor)
         assert isinstance(fetcher, PageFetcher)
-        # Not with our own executor: the list may be that of a client with other settings.
+        # The executor of the cursor, not of this namespace: the cursor may belong to a client with
+        # other settings.
         return ExportJob(fetcher.executor, ListRequest(cursor, fetcher, _columns(columns)))
 
     def run(
         self, partition: Partition, *, ordered: bool | None = None, concurrency: int | None = None
     ) -> ExportJob:
-        """Export one part of a plan, made here or on another machine.
+        """Export one part of a plan, which may have been made on another machine.
 
         `await ph.export.run(partition).to_parquet("events/")`
 
         Args:
-            partition: A part of what `ExportJob.plan()` returned.
-            ordered: As in `events`; None: as the plan has it.
-            concurrency: As in `events`; None: as the plan has it.
+            partition: An element of the plan that `ExportJob.plan()` returned.
+            ordered: As in `events`; None: that of the plan.
+            concurrency: As in `events`; None: that of the plan.
 
         Raises:
-            TypeError: It is no partition.
+            TypeError: `partition` is not a partition.
+            ValueError: `concurrency` is not from 1 to 100.
         """
         if not isinstance(cast("object", partition), Partition):
             raise TypeError(f"run() takes a Partition, not {type(partition).__name__}")
@@ -402,38 +450,38 @@ class Export:
         if_exists: Literal["error", "reuse"] = "error",
         options: RequestOptions | None = None,
     ) -> ScheduledExport:
-        """Let PostHog export by itself, from now on, and what was before if asked to.
+        """Create a batch export, which PostHog runs on a schedule, optionally with a backfill.
 
         `POST /api/projects/{project_id}/batch_exports/`; scope `batch_export:write`.
 
         Args:
-            name: A name of its own.
-            destination: Where to: `Destination.s3(…)` and the like, or a dict as the API has them.
-            interval: How often.
-            model: What: `events`, `persons` or `sessions`.
-            events: The only events to export, by name; None: all.
-            exclude: Events that are not to be exported.
-            filters: Property filters, by PostHog's own names; for events.
-            timezone: Where days and weeks begin: `Europe/Berlin`; UTC by default.
-            offset_hour: The hour days and weeks begin at, 0 to 23.
-            offset_day: The day weeks begin with, 0 (Sunday) to 6.
-            backfill_from: From when on to export what was before: a date for exports by the day or
-                week, for others a datetime with a zone.
-            wait: Wait for the backfill.
-            timeout: Seconds to wait at most; None: as long as it takes.
-            on_progress: Told how far the backfill is; a function or an async function.
-            if_exists: What to do if there is a batch export of that name: `error`, or `reuse`, if
-                it is the same. A backfill from the same moment is not begun a second time then.
-            options: What to do differently from the client.
+            name: The name of the batch export, unique in the project.
+            destination: `Destination.s3(…)` and the like, or a dict in the form of the API.
+            interval: How often it runs.
+            model: What is exported: `events`, `persons` or `sessions`.
+            events: Names of the only events to export; None: all.
+            exclude: Names of events to leave out.
+            filters: Property filters in the form of the API; for events.
+            timezone: Time zone of days and weeks, such as `Europe/Berlin`; UTC by default.
+            offset_hour: Hour at which days and weeks start, 0 to 23.
+            offset_day: Day on which weeks start, 0 (Sunday) to 6.
+            backfill_from: Start of a backfill of earlier data: a date for exports by the day or
+                week, for others a datetime with a time zone.
+            wait: Wait until the backfill is complete.
+            timeout: Seconds to wait, at most; None: no limit.
+            on_progress: Called with the progress of the backfill; a function or an async function.
+            if_exists: What to do if a batch export of that name exists: `error`; or `reuse` it, if
+                its settings are the same. A backfill from the same start is then not repeated.
+            options: Options of the requests, in place of the client's settings.
 
         Returns:
-            A handle to pause it, to see its runs, and to wait for the backfill.
+            A handle to pause the export, list its runs, and wait for the backfill.
 
         Raises:
             ExportError: The name is taken, or the backfill failed.
-            TimeoutError: The backfill is not complete yet.
-            TypeError, ValueError: An argument is wrong.
-            PostHogError: A call failed.
+            TimeoutError: The backfill is not complete after `timeout` seconds.
+            TypeError, ValueError: An argument is invalid.
+            PostHogError: A request failed after all retries.
         """
         from .scheduled import schedule
 
@@ -453,7 +501,7 @@ class Export:
             if_exists=if_exists,
             options=options,
         )
-        if wait and handle.backfilled is not None:
+        if wait and handle.initial_backfill is not None:
             await handle.wait(timeout=timeout, on_progress=on_progress)
         return handle
 
@@ -462,10 +510,11 @@ class Export:
         source: Source,
         start: datetime | None,
         end: datetime | None,
-        settle: timedelta | float,
-        overlap: timedelta | float,
+        *,
+        min_age: timedelta | float = 0,
+        overlap: timedelta | float = 0,
         ordered: bool,
-        engine: EngineName,
+        engine: EngineName = "query",
         concurrency: int,
         page_size: int,
         options: RequestOptions | None,
@@ -474,26 +523,26 @@ class Export:
         if engine not in {"auto", "query", "files"}:
             raise ValueError(f"engine must be 'auto', 'query' or 'files', not {engine!r}")
         if engine == "files":
-            from asyncposthog.export.engines.files.plan import unsupported
+            from asyncposthog.export.engines.files.plan import unsupported_reason
 
-            why = unsupported(source)
-            if why is not None:
-                raise ValueError(f"engine='files' is not for this export: {why}")
-        first = 0 if start is None else to_micros(start, "start")
-        stop = self._now() if end is None else to_micros(end, "end")
-        if stop <= first:
+            reason = unsupported_reason(source)
+            if reason is not None:
+                raise ValueError(f"engine='files' cannot do this export: {reason}")
+        start_micros = 0 if start is None else to_micros(start, "start")
+        end_micros = self._now() if end is None else to_micros(end, "end")
+        if end_micros <= start_micros:
             raise ValueError(f"end must be after start, but {end} is not after {start}")
         request = QueryRequest(
             source=source,
-            start=first,
-            end=stop,
-            until_now=end is None,
-            settle=duration_micros(settle, "settle"),
+            start=start_micros,
+            end=end_micros,
+            open_ended=end is None,
+            min_age=duration_micros(min_age, "min_age"),
             overlap=duration_micros(overlap, "overlap"),
             concurrency=concurrency,
             page_size=page_size,
             ordered=ordered,
-            engine_name=engine,
+            engine=engine,
             options=options,
         )
         return ExportJob(self._executor, request)
@@ -502,31 +551,32 @@ class Export:
         return int(self._executor.transport.clock.time() * 1_000_000)
 
 
-def _source(
+def _build_source(
     base: Source,
     columns: Sequence[str] | None,
     where: tuple[str, ...],
     values: Mapping[str, Any] | None,
 ) -> Source:
-    """Return a source with what the user asked of it."""
-    chosen = _columns(columns) or base.columns
-    given = dict(values or {})
-    bind("\n".join((*chosen, *where)), given)  # for its messages
-    bound = {text: bind(text, _some(given, text)) for text in (*chosen, *where)}
-    sent = {name: value for _, plain in bound.values() for name, value in plain.items()}
+    """Return a source with the columns, conditions and values of the user."""
+    selected = _columns(columns) or base.columns
+    all_values = dict(values or {})
+    # Bound as a whole for the errors: a value that no expression uses, or one that is missing.
+    bind("\n".join((*selected, *where)), all_values)
+    bound = {text: bind(text, _referenced(all_values, text)) for text in (*selected, *where)}
+    bound_values = {name: value for _, plain in bound.values() for name, value in plain.items()}
     return replace(
         base,
-        columns=tuple(bound[text][0] for text in chosen),
+        columns=tuple(bound[text][0] for text in selected),
         where=tuple(bound[text][0] for text in where),
-        values=sent,
+        values=bound_values,
     )
 
 
 def _placeholders(text: str) -> set[str]:
-    return {found.name for found in sketch(text).placeholders if found.name}
+    return {placeholder.name for placeholder in scan_sql(text).placeholders if placeholder.name}
 
 
-def _some(values: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _referenced(values: Mapping[str, Any], text: str) -> dict[str, Any]:
     names = _placeholders(text)
     return {name: value for name, value in values.items() if name in names}
 
@@ -536,13 +586,13 @@ def _columns(columns: object) -> tuple[str, ...] | None:
         return None
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise TypeError("columns must be a list of HogQL expressions")
-    given = tuple(cast("Sequence[object]", columns))
-    if not given or not all(isinstance(column, str) and column.strip() for column in given):
-        raise ValueError("columns must be a list of HogQL expressions, and not an empty one")
-    names = cast("tuple[str, ...]", given)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"columns has {', '.join(twice)} twice")
+    expressions = tuple(cast("Sequence[object]", columns))
+    if not expressions or not all(isinstance(text, str) and text.strip() for text in expressions):
+        raise ValueError("columns must be a non-empty list of HogQL expressions")
+    names = cast("tuple[str, ...]", expressions)
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"columns has {', '.join(duplicates)} twice")
     return names
 
 
@@ -554,16 +604,19 @@ def _conditions(where: str | None) -> tuple[str, ...]:
     return (where,)
 
 
-def _quoted(name: str) -> str:
-    """Return a column's name as HogQL takes it."""
+def _quote_column(name: str) -> str:
+    """Return a column name in the quotes of HogQL."""
     if "`" in name or "\\" in name:
-        raise ValueError(f"{name!r} is no name of a column")
+        raise ValueError(f"{name!r} is not a valid column name")
     return f"`{name}`"
 
 
 def _check_counts(concurrency: object, page_size: object) -> None:
-    for name, value, most in (("concurrency", concurrency, 100), ("page_size", page_size, _MOST)):
+    for name, value, maximum in (
+        ("concurrency", concurrency, 100),
+        ("page_size", page_size, _MAX_PAGE_SIZE),
+    ):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-        if not 1 <= value <= most:
-            raise ValueError(f"{name} must be from 1 to {most:,}, not {value:,}")
+        if not 1 <= value <= maximum:
+            raise ValueError(f"{name} must be from 1 to {maximum:,}, not {value:,}")

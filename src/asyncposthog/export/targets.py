@@ -1,4 +1,4 @@
-"""What the name of an output says: one file or a folder, and of which format. Pure."""
+"""Parse the name of an output: a file or a folder, and its format. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
-__all__ = ["Form", "Target", "form_of_name", "read_target"]
+__all__ = ["FileFormat", "Target", "format_from_name", "parse_target"]
 
-Form: TypeAlias = Literal["jsonl", "csv", "parquet"]
+FileFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
-_FORMS: Final[dict[str, Form]] = {
+_SUFFIX_FORMATS: Final[dict[str, FileFormat]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
@@ -19,91 +19,98 @@ _FORMS: Final[dict[str, Form]] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_WORDS: Final[dict[Form, str]] = {"jsonl": "JSON lines", "csv": "CSV", "parquet": "Parquet"}
-_OTHER: Final = frozenset({".arrow", ".avro", ".feather", ".ipc", ".orc", ".tsv", ".xls", ".xlsx"})
-"""Formats that are not written, so that a file of such a name would be another than it says."""
-_COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".xz", ".zip", ".lz4"})
+_FORMAT_NAMES: Final[dict[FileFormat, str]] = {
+    "jsonl": "JSON lines",
+    "csv": "CSV",
+    "parquet": "Parquet",
+}
+_UNSUPPORTED_SUFFIXES: Final = frozenset(
+    {".arrow", ".avro", ".feather", ".ipc", ".orc", ".tsv", ".xls", ".xlsx"}
+)
+"""Suffixes of formats that cannot be written: a file of such a name would have other content."""
+_COMPRESSION_SUFFIXES: Final = frozenset({".gz", ".zst", ".bz2", ".xz", ".zip", ".lz4"})
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an export is written to."""
+    """File or folder that an export is written to."""
 
     path: Path
-    folder: bool
+    is_folder: bool
     """Whether it is a folder of files."""
 
 
-def form_of_name(given: str | os.PathLike[str]) -> Form | None:
-    """Return the format that a name says; None where it says none, as that of a folder."""
-    return None if _is_folder(given) else _read(Path(given))[0]
+def format_from_name(value: str | os.PathLike[str]) -> FileFormat | None:
+    """Return the format that a name implies; None if it implies none, as that of a folder."""
+    return None if _is_folder(value) else _format_and_compression(Path(value))[0]
 
 
-def read_target(given: str | os.PathLike[str], form: Form) -> Target:
-    """Return where an export is written to.
+def parse_target(value: str | os.PathLike[str], format: FileFormat) -> Target:
+    """Return the file or folder that a name means.
 
-    JSON lines and CSV are one file. Parquet is one file where the name ends in `.parquet` or
-    `.pq`, else a folder; a slash at the end always means a folder.
+    JSONL and CSV are written to one file. Parquet is written to one file if the name ends in
+    `.parquet` or `.pq`, and to a folder otherwise; a trailing slash always means a folder.
 
     Args:
-        given: What the user named.
-        form: The format to write.
+        value: The name that the user gave.
+        format: The format to write.
 
     Raises:
-        TypeError: It is no path of text.
-        ValueError: The name is that of another format, or of a format or a compression that is
-            not written.
+        TypeError: The name is not a str or a path of text.
+        ValueError: The name is empty, that of another format, or that of a format or a compression
+            that cannot be written.
     """
-    if not isinstance(os.fspath(_path_like(given)), str):
-        raise TypeError(f"an output must be a str or a path of text, not {type(given).__name__}")
-    if not os.fspath(given):
-        raise ValueError("the output has no name: name a file or a folder, '.' for this one")
-    path = Path(given)
-    if _is_folder(given) or not path.name:
-        if form != "parquet":
+    if not isinstance(os.fspath(_path_like(value)), str):
+        raise TypeError(f"an output must be a str or a path of text, not {type(value).__name__}")
+    if not os.fspath(value):
+        raise ValueError("the output has an empty name: use '.' for the current folder")
+    path = Path(value)
+    if _is_folder(value) or not path.name:
+        if format != "parquet":
             raise ValueError(
-                f"{os.fspath(given)!r} names a folder, and {_WORDS[form]} is written to one file: "
-                "name that, without a slash at the end"
+                f"{os.fspath(value)!r} is the name of a folder, but {_FORMAT_NAMES[format]} is "
+                "written to one file: use a name without a slash at the end"
             )
-        return Target(path, folder=True)
-    named, compression = _read(path)
-    other = (path.with_suffix("") if compression else path).suffix.lower()
-    if other in _OTHER:
+        return Target(path, is_folder=True)
+    named_format, compression = _format_and_compression(path)
+    suffix = (path.with_suffix("") if compression else path).suffix.lower()
+    if suffix in _UNSUPPORTED_SUFFIXES:
         raise ValueError(
-            f"{str(path)!r} is named as {other}, which is not written: use .jsonl, .csv or .parquet"
+            f"{str(path)!r} has the suffix of a format that is not written: use .jsonl, .csv or "
+            ".parquet"
         )
-    if named is not None and named != form:
-        folder = f", or '{path}/' for a folder" if form == "parquet" else ""
+    if named_format is not None and named_format != format:
+        folder_hint = f", or '{path}/' for a folder" if format == "parquet" else ""
         raise ValueError(
-            f"{str(path)!r} is named as {_WORDS[named]}, but {_WORDS[form]} is to be written: use "
-            f"another name{folder}, or the other format"
+            f"{str(path)!r} has the suffix of {_FORMAT_NAMES[named_format]}, but the format is "
+            f"{_FORMAT_NAMES[format]}: use another name{folder_hint}, or the other format"
         )
-    if compression and form == "parquet":
+    if compression and format == "parquet":
         raise ValueError(
-            f"{str(path)!r} is named as compressed by {compression}, but Parquet is compressed "
-            "inside: use a name that ends in .parquet"
+            f"{str(path)!r} has the suffix {compression}, but Parquet files are compressed "
+            "internally: use a name that ends in .parquet"
         )
     if compression not in {"", ".gz"}:
         raise ValueError(
-            f"{str(path)!r} is named as compressed by {compression}, and only .gz is written: use "
+            f"{str(path)!r} has the suffix {compression}, but the only compression is .gz: use "
             "that, or a name without it"
         )
-    return Target(path, folder=form == "parquet" and named is None)
+    return Target(path, is_folder=format == "parquet" and named_format is None)
 
 
-def _path_like(given: object) -> str | bytes | os.PathLike[str]:
-    if not isinstance(given, str | bytes | os.PathLike):
-        raise TypeError(f"an output must be a str or a path, not {type(given).__name__}")
-    return cast("str | bytes | os.PathLike[str]", given)
+def _path_like(value: object) -> str | bytes | os.PathLike[str]:
+    if not isinstance(value, str | bytes | os.PathLike):
+        raise TypeError(f"an output must be a str or a path, not {type(value).__name__}")
+    return cast("str | bytes | os.PathLike[str]", value)
 
 
-def _is_folder(given: str | os.PathLike[str]) -> bool:
-    return os.fspath(given).endswith(tuple(filter(None, ("/", os.sep, os.altsep))))
+def _is_folder(value: str | os.PathLike[str]) -> bool:
+    return os.fspath(value).endswith(tuple(filter(None, ("/", os.sep, os.altsep))))
 
 
-def _read(path: Path) -> tuple[Form | None, str]:
-    """Return the format that a name says, and its compression."""
+def _format_and_compression(path: Path) -> tuple[FileFormat | None, str]:
+    """Return the format that a name implies, and its compression suffix."""
     suffix = path.suffix.lower()
-    compression = suffix if suffix in _COMPRESSED else ""
+    compression = suffix if suffix in _COMPRESSION_SUFFIXES else ""
     inner = path.with_suffix("").suffix.lower() if compression else suffix
-    return _FORMS.get(inner), compression
+    return _SUFFIX_FORMATS.get(inner), compression

@@ -1,4 +1,4 @@
-"""Moments as whole microseconds since 1970, UTC: what windows are cut by, without rounding."""
+"""Timestamps as whole microseconds since 1970 in UTC, so that windows are cut without rounding."""
 
 from __future__ import annotations
 
@@ -6,82 +6,88 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-__all__ = ["as_text", "duration_micros", "parse_clickhouse", "to_datetime", "to_micros"]
+__all__ = ["duration_micros", "format_clickhouse", "parse_clickhouse", "to_datetime", "to_micros"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_TEXT: Final = re.compile(
+_CLICKHOUSE_TIME: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?",
     re.ASCII,
 )
 
 
-def to_micros(value: object, what: str) -> int:
-    """Return a moment given by a user.
+def to_micros(value: object, name: str) -> int:
+    """Return a datetime in microseconds since 1970.
 
     Args:
-        value: A datetime with a zone.
-        what: How messages name it.
+        value: A datetime with a time zone.
+        name: The name of the argument in error messages.
 
     Raises:
-        TypeError: It is no datetime.
-        ValueError: It has no zone.
+        TypeError: `value` is not a datetime.
+        ValueError: It has no time zone.
     """
     if isinstance(value, date) and not isinstance(value, datetime):
         raise TypeError(
-            f"{what} is a date, which begins at another moment in every time zone; give a "
-            f"datetime: datetime({value.year}, {value.month}, {value.day}, tzinfo=UTC)"
+            f"{name} must be a timezone-aware datetime, not a date: "
+            f"datetime({value.year}, {value.month}, {value.day}, tzinfo=UTC)"
         )
     if not isinstance(value, datetime):
-        raise TypeError(f"{what} must be a datetime, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a datetime, not {type(value).__name__}")
     if value.utcoffset() is None:
         raise ValueError(
-            f"{what} is a datetime without a zone ({value.isoformat()}), and so no moment. Give it "
-            "one: value.replace(tzinfo=UTC), or datetime.now(UTC)"
+            f"{name} is a datetime without a time zone ({value.isoformat()}). Add one: "
+            "value.replace(tzinfo=UTC), or datetime.now(UTC)"
         )
     return (value - _EPOCH) // _MICROSECOND
 
 
-def duration_micros(value: object, what: str) -> int:
-    """Return a length of time, a timedelta or seconds, in microseconds.
+def duration_micros(value: object, name: str) -> int:
+    """Return a duration in microseconds.
+
+    Args:
+        value: A timedelta, or a number of seconds.
+        name: The name of the argument in error messages.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: `value` is neither.
         ValueError: It is negative or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
-        raise TypeError(f"{what} must be a timedelta or seconds, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a timedelta or seconds, not {type(value).__name__}")
     try:
-        span = value if isinstance(value, timedelta) else timedelta(seconds=value)
+        duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
     except (ValueError, OverflowError):
-        raise ValueError(f"{what} is {value}, which is no length of time") from None
-    if span < timedelta(0):
-        raise ValueError(f"{what} must not be negative, but is {value}")
-    return span // _MICROSECOND
+        raise ValueError(f"{name} is {value}, which is not a valid duration") from None
+    if duration < timedelta(0):
+        raise ValueError(f"{name} must not be negative, but is {value}")
+    return duration // _MICROSECOND
 
 
 def to_datetime(micros: int) -> datetime:
-    """Return a moment as a datetime in UTC."""
+    """Return microseconds since 1970 as a datetime in UTC."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def as_text(micros: int) -> str:
-    """Return a moment as ClickHouse writes it in UTC, to the microsecond."""
+def format_clickhouse(micros: int) -> str:
+    """Return microseconds since 1970 in the notation of ClickHouse, in UTC, to the microsecond."""
     return to_datetime(micros).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def parse_clickhouse(text: str) -> int:
-    """Read what ClickHouse writes for a time in UTC.
+    """Return the microseconds since 1970 of a time in UTC in the notation of ClickHouse.
 
     Raises:
-        ValueError: It is something else, or finer than a microsecond.
+        ValueError: The text is not such a time, or is finer than a microsecond.
     """
-    found = _TEXT.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r:.80} is no time as ClickHouse writes it")
-    fraction = (found[7] or "").ljust(9, "0")
+    match = _CLICKHOUSE_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r:.80} is not a time in the notation of ClickHouse")
+    # A DateTime64 can have nine digits. Cutting them off would move a row before another of its own
+    # page.
+    fraction = (match[7] or "").ljust(9, "0")
     if fraction[6:] != "000":
         raise ValueError(f"{text} is finer than a microsecond")
-    year, month, day, hour, minute, second = map(int, found.groups()[:6])
-    moment = datetime(year, month, day, hour, minute, second, int(fraction[:6]), UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    parsed = datetime(year, month, day, hour, minute, second, int(fraction[:6]), UTC)
+    return (parsed - _EPOCH) // _MICROSECOND

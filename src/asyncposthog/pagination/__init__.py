@@ -1,4 +1,4 @@
-"""Lists that come in pages: `Cursor` and `Page`, whatever style the server has for them."""
+"""Paginated lists: `Cursor` and `Page`, for every pagination style of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a list method returns: a page when awaited, every item when iterated."""
+"""The result of list methods: a page when awaited, all items when iterated."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
 from .page import Page
-from .paginator import Fetch, Mark, Paginator, Step
-from .prefetch import gather, plan
-from .state import Call, PageState
+from .paginator import Fetch, FetchedPage, PageSummary, Paginator
+from .prefetch import fetch_concurrently, plan_prefetch
+from .state import ListCall, PageState
 from .strategies import STRATEGIES
 
 __all__ = ["Cursor", "Items", "Pages", "cursor", "get_call", "get_fetch", "with_fetch"]
 
 _TOTAL = "include_total"
-_USE = "await it for a page, or iterate it with `async for`"
+_USAGE = "await it for a page, or iterate it with `async for`"
 
 T = TypeVar("T")
 
 
 class Cursor(Generic[T]):
-    """A list on the server. Nothing is sent until it is awaited or iterated.
+    """A list on the server. Nothing is requested until it is awaited or iterated.
 
     ```python
     page = await client.cohorts.list(limit=20)  # one page
-    async for cohort in client.cohorts.list():  # every item, page after page
+    async for cohort in client.cohorts.list():  # all items, page by page
         ...
     ```
 
-    Each iteration starts over. Breaking out of one leaves nothing behind.
+    Each iteration starts at the beginning. Leaving one early needs no cleanup.
     """
 
     __slots__ = ("_call", "_concurrency", "_fetch", "_start", "_strict")
 
     def __init__(
-        self, call: Call, fetch: Fetch, *, concurrency: int, strict: bool, start: PageState
+        self, call: ListCall, fetch: Fetch, *, concurrency: int, strict: bool, start: PageState
     ) -> None:
         self._call = call
         self._fetch = fetch
@@ -48,12 +48,12 @@ class Cursor(Generic[T]):
 
     @property
     def operation(self) -> Operation:
-        """What it lists."""
+        """The list operation."""
         return self._call.operation
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """The query parameters it was given, by their names on the wire."""
+        """The query parameters of the call, by wire name."""
         return dict(self._call.query or {})
 
     def __await__(self) -> Generator[Any, Any, Page[T]]:
@@ -61,28 +61,30 @@ class Cursor(Generic[T]):
         return self._first_page().__await__()
 
     def __aiter__(self) -> Items[T]:
-        """Go through every item of every page."""
+        """Iterate over the items of all pages."""
         return Items(self.pages())
 
     def pages(self) -> Pages[T]:
-        """Go through the pages."""
-        return Pages(self._walk(), self._start, self._concurrency)
+        """Return an iterator over the pages."""
+        return Pages(self._paginator(), self._start, self._concurrency)
 
     async def collect(self, max: int | None = None) -> list[T]:
         """Return the items as a list.
 
         Args:
-            max: How many at most; None for all. No page is requested that is not needed.
+            max: How many at most; None for all. Only the pages needed for them are requested.
 
         Raises:
+            TypeError: `max` is not an int.
             ValueError: `max` is negative.
+            PostHogError: A request failed, or pagination cannot continue.
         """
         if max is not None:
-            _check_number("max", max, 0)
+            _validate_int("max", max, 0)
         items: list[T] = []
         pages = self.pages()
         while max is None or len(items) < max:
-            pages.wanted = None if max is None else max - len(items)
+            pages.items_needed = None if max is None else max - len(items)
             page = await pages.advance()
             if page is None:
                 break
@@ -90,90 +92,101 @@ class Cursor(Generic[T]):
         return items if max is None else items[:max]
 
     async def first(self) -> T | None:
-        """Return the first item; None if there is none."""
+        """Return the first item; None if the list is empty."""
         page: Page[T] | None = await self
         while page is not None and not page:
             page = await page.next_page()
         return page[0] if page else None
 
     def resume(self, state: Mapping[str, Any]) -> Cursor[T]:
-        """Return the same list, beginning where a page left off.
+        """Return the same list, starting behind an earlier page.
 
         Args:
-            state: What `page.state` gave; it survives being written as JSON.
+            state: The value of `page.state`, which can be stored as JSON.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The value is something else.
         """
-        return self._changed(self._fetch, PageState.from_json(state))
+        return self._replace(self._fetch, PageState.from_json(state))
 
-    def _changed(self, fetch: Fetch, start: PageState) -> Cursor[T]:
+    def _replace(self, fetch: Fetch, start: PageState) -> Cursor[T]:
         return Cursor(
             self._call, fetch, concurrency=self._concurrency, strict=self._strict, start=start
         )
 
     def __repr__(self) -> str:
-        """Name the operation, and say how to get its items."""
-        return f"<Cursor: {self._call.operation.id}; nothing was requested yet: {_USE}>"
+        """Return the operation, and how to get its items."""
+        return f"<Cursor: {self._call.operation.id}; nothing was requested yet: {_USAGE}>"
 
     def _repr_html_(self) -> str:
-        """Say in a notebook how to get the items."""
-        from html import escape  # only notebooks use it
+        """Return how to get the items as HTML, for notebooks."""
+        from html import escape  # Only notebooks need it.
 
-        name, use = escape(self._call.operation.id), escape(_USE)
-        return f"<p><code>{name}</code>: nothing was requested yet. {use[0].upper()}{use[1:]}.</p>"
+        name, usage = escape(self._call.operation.id), escape(_USAGE)
+        return (
+            f"<p><code>{name}</code>: nothing was requested yet. {usage[0].upper()}{usage[1:]}.</p>"
+        )
 
-    def _walk(self) -> Paginator:
+    def _paginator(self) -> Paginator:
         pagination = self._call.operation.pagination
         assert pagination is not None
         return Paginator(self._call, STRATEGIES[pagination.style], self._fetch, self._strict)
 
     async def _first_page(self) -> Page[T]:
-        walk = self._walk()
-        return Page(walk, walk.load(self._start, await walk.request(self._start)))
+        paginator = self._paginator()
+        return Page(
+            paginator, paginator.parse_page(self._start, await paginator.request(self._start))
+        )
 
 
-def get_call(cursor: Cursor[Any]) -> Call:
-    """Return the call that a cursor makes, as the user made it."""
+def get_call(cursor: Cursor[Any]) -> ListCall:
+    """Return the call of a cursor, as the user made it."""
     return cursor._call  # pyright: ignore[reportPrivateUsage]
 
 
 def get_fetch(cursor: Cursor[Any]) -> Fetch:
-    """Return what requests a cursor's pages."""
+    """Return the function that requests the pages of a cursor."""
     return cursor._fetch  # pyright: ignore[reportPrivateUsage]
 
 
 def with_fetch(cursor: Cursor[T], fetch: Fetch) -> Cursor[T]:
-    """Return the same list, its pages requested by something else."""
-    return cursor._changed(fetch, cursor._start)  # pyright: ignore[reportPrivateUsage]
+    """Return the same list with another function that requests its pages."""
+    return cursor._replace(fetch, cursor._start)  # pyright: ignore[reportPrivateUsage]
 
 
 class Pages(AsyncIterator[Page[T]], Generic[T]):
-    """The pages of a list. Whatever runs side by side has ended whenever a page is handed out."""
+    """The pages of a list. No request is running when a page is returned."""
 
-    # No async generator: one that is left unfinished needs the event loop to clean it up.
+    # Not an async generator: one that is left unfinished needs the event loop to clean it up.
 
     __slots__ = (
-        "_before", "_busy", "_concurrency", "_ended", "_fetched", "_states", "_step", "_walk",
-        "wanted",
+        "_busy",
+        "_concurrency",
+        "_current",
+        "_ended",
+        "_paginator",
+        "_prefetched",
+        "_previous",
+        "_requested",
+        "items_needed",
     )  # fmt: skip
 
-    def __init__(self, walk: Paginator, start: PageState, concurrency: int) -> None:
-        self._walk = walk
+    def __init__(self, paginator: Paginator, start: PageState, concurrency: int) -> None:
+        self._paginator = paginator
         self._concurrency = concurrency
-        self._states = [start]
-        """The pages to ask for next."""
-        self._step: Step | None = None
-        """The page handed out last, until it is known where the next one begins."""
-        self._before: Mark | None = None
-        self._fetched: deque[tuple[PageState, bytes | None]] = deque()
+        self._requested = [start]
+        """The pages of the next requests."""
+        self._current: FetchedPage | None = None
+        """The page returned last, until the state of the next page is resolved."""
+        self._previous: PageSummary | None = None
+        self._prefetched: deque[tuple[PageState, bytes | None]] = deque()
         self._busy = False
         self._ended = False
-        self.wanted: int | None = None
-        """How many more items are of use; None for all."""
+        self.items_needed: int | None = None
+        """How many more items the caller needs; None for all."""
 
     def __aiter__(self) -> Pages[T]:
-        """Go on where it stands."""
+        """Return the iterator itself."""
         return self
 
     async def __anext__(self) -> Page[T]:
@@ -184,10 +197,11 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
         return page
 
     async def advance(self) -> Page[T] | None:
-        """Return the next page; None at the end. After an error, the same page is tried again.
+        """Return the next page; None at the end. After an error, the same page is requested again.
 
         Raises:
-            RuntimeError: Another task is waiting for it already.
+            RuntimeError: Another task is already waiting for the next page.
+            PostHogError: A request failed, or pagination cannot continue.
         """
         if self._busy:
             raise RuntimeError("another task is waiting for the next page of this iteration")
@@ -201,48 +215,53 @@ class Pages(AsyncIterator[Page[T]], Generic[T]):
         return page
 
     async def aclose(self) -> None:
-        """End the iteration, and forget what was fetched ahead."""
+        """End the iteration, and drop prefetched pages."""
         self._ended = True
-        self._step = None
-        self._fetched.clear()
+        self._current = None
+        self._prefetched.clear()
 
     async def _next(self) -> Page[T] | None:
-        walk, step = self._walk, self._step
-        if step is not None:
-            state = walk.following(step)
+        paginator, fetched = self._paginator, self._current
+        if fetched is not None:
+            state = paginator.next_state(fetched)
             if state is None:
                 return None
-            self._states = [state] if self._is_ahead(state) else self._plan(step, state)
-            # The page may go before the next one comes: a long list takes the memory of one.
-            self._before, self._step, step = step.mark, None, None
-        state = self._states[0]
-        if not self._is_ahead(state):
-            # Where the server now leads elsewhere than was planned, its word counts.
-            self._fetched.clear()
-            contents = await gather(walk.request, self._states)
-            self._fetched.extend(zip(self._states, contents, strict=True))
-        _, content = self._fetched.popleft()
+            self._requested = (
+                [state] if self._is_prefetched(state) else self._plan_prefetch(fetched, state)
+            )
+            # Drop the page before the next one arrives, so that a long list needs the memory of
+            # one page, not of two.
+            self._previous, self._current, fetched = fetched.summary, None, None
+        state = self._requested[0]
+        if not self._is_prefetched(state):
+            # The server may lead to another page than was prefetched: then follow the server.
+            self._prefetched.clear()
+            contents = await fetch_concurrently(paginator.request, self._requested)
+            self._prefetched.extend(zip(self._requested, contents, strict=True))
+        _, content = self._prefetched.popleft()
         if content is None:
-            if self._before is not None:  # None only where the list was resumed here
-                self._walk.no_page(self._before)
+            if self._previous is not None:  # None if the list was resumed here.
+                self._paginator.warn_missing_page(self._previous)
             return None
-        self._step = walk.load(state, content, self._before)
-        return Page(walk, self._step)
+        self._current = paginator.parse_page(state, content, self._previous)
+        return Page(paginator, self._current)
 
-    def _is_ahead(self, state: PageState) -> bool:
-        """Tell whether the answer for a page was fetched ahead."""
-        key = self._walk.call.key
-        return bool(self._fetched) and key(self._fetched[0][0]) == key(state)
+    def _is_prefetched(self, state: PageState) -> bool:
+        """Return whether the response for a page was prefetched."""
+        key = self._paginator.call.key
+        return bool(self._prefetched) and key(self._prefetched[0][0]) == key(state)
 
-    def _plan(self, step: Step, state: PageState) -> list[PageState]:
-        most, got = self._concurrency, len(step.envelope.items)
-        if self.wanted is not None and got:
-            most = min(most, -(-self.wanted // got))
-        return plan(self._walk.call, step.state, step.envelope, state, most)
+    def _plan_prefetch(self, fetched: FetchedPage, state: PageState) -> list[PageState]:
+        max_pages, received = self._concurrency, len(fetched.envelope.items)
+        if self.items_needed is not None and received:
+            max_pages = min(max_pages, -(-self.items_needed // received))
+        return plan_prefetch(
+            self._paginator.call, fetched.state, fetched.envelope, state, max_pages
+        )
 
 
 class Items(AsyncIterator[T], Generic[T]):
-    """The items of a list, page after page."""
+    """The items of a list, page by page."""
 
     __slots__ = ("_items", "_pages")
 
@@ -251,7 +270,7 @@ class Items(AsyncIterator[T], Generic[T]):
         self._items: Iterator[T] = iter(())
 
     def __aiter__(self) -> Items[T]:
-        """Go on where it stands."""
+        """Return the iterator itself."""
         return self
 
     async def __anext__(self) -> T:
@@ -280,47 +299,47 @@ def cursor(
     concurrency: int = 1,
     strict: bool = False,
 ) -> Cursor[Any]:
-    """Make the cursor of a list call. Nothing is sent.
+    """Return the cursor of a list call. Nothing is requested.
 
     Args:
-        fetch: Requests one page.
-        operation: The call.
-        query: Query parameters by their names on the wire; those that are `OMIT` are left out.
-        body: The body, where the style sends one.
-        path: What stands in the path.
-        concurrency: Pages requested side by side.
-        strict: Whether an answer that departs from the schema is an error.
+        fetch: The function that requests one page.
+        operation: The list operation.
+        query: Query parameters by wire name; those that are `OMIT` are left out.
+        body: The body, if the pagination style sends one.
+        path: The path arguments.
+        concurrency: How many pages may be requested concurrently.
+        strict: Whether a response that does not match the schema is an error.
 
     Raises:
-        TypeError: A number is none.
-        ValueError: A number is out of range, or the pages cannot be fetched side by side.
+        TypeError: A number is not an int.
+        ValueError: A number is out of range, or pages cannot be requested concurrently.
     """
     if operation.pagination is None:
-        raise ValueError(f"{operation.id} is not a list that comes in pages")
-    _check_number("concurrency", concurrency, 1)
-    counted = _counted_on_request(operation)
-    if concurrency > 1 and operation.pagination.style != "offset" and not counted:
+        raise ValueError(f"{operation.id} is not a paginated list")
+    _validate_int("concurrency", concurrency, 1)
+    has_total = _supports_total(operation)
+    if concurrency > 1 and operation.pagination.style != "offset" and not has_total:
         raise ValueError(
-            f"{operation.id} cannot fetch pages side by side: where a page begins stands on the "
-            "page before it. Leave `concurrency` at 1"
+            f"{operation.id} cannot fetch pages concurrently: each page says where the next one "
+            "begins. Leave `concurrency` at 1"
         )
-    own = {name: value for name, value in (query or {}).items() if value is not OMIT}
-    if concurrency > 1 and counted:
-        own.setdefault(_TOTAL, True)
-    for name, least in (("limit", 1), ("page_size", 1), ("page", 1), ("offset", 0)):
-        if name in own and not isinstance(own[name], str):
-            _check_number(name, own[name], least)
-    call = Call(operation, own or None, body, path)
+    parameters = {name: value for name, value in (query or {}).items() if value is not OMIT}
+    if concurrency > 1 and has_total:
+        parameters.setdefault(_TOTAL, True)
+    for name, minimum in (("limit", 1), ("page_size", 1), ("page", 1), ("offset", 0)):
+        if name in parameters and not isinstance(parameters[name], str):
+            _validate_int(name, parameters[name], minimum)
+    call = ListCall(operation, parameters or None, body, path)
     return Cursor(call, fetch, concurrency=concurrency, strict=strict, start=PageState())
 
 
-def _counted_on_request(operation: Operation) -> bool:
-    """Whether a list that gives no count gives one when asked: then its offsets are known."""
+def _supports_total(operation: Operation) -> bool:
+    """Return whether a list gives a count on request, from which offsets can be computed."""
     return any(parameter.name == _TOTAL for parameter in operation.query_parameters)
 
 
-def _check_number(name: str, value: object, least: int) -> None:
+def _validate_int(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be {least} or more, not {value}")
+    if value < minimum:
+        raise ValueError(f"{name} must be {minimum} or more, not {value}")

@@ -1,7 +1,8 @@
-"""Reading a `next` link: its parameters, and nothing else.
+"""Parse a `next` link: use its query parameters, and nothing else.
 
-Host, scheme, path and credentials stay ours. The server builds the link from what a proxy lets it
-see, so it may say `http://`, or name an internal host; and a key must never follow it there.
+Scheme, host, path and credentials of the first request are kept. The server builds the link from
+what a proxy passes on, so the link may have the scheme `http` or an internal host, and the API key
+must not be sent there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pydantic import BaseModel
 from asyncposthog.operation import Operation
 from asyncposthog.redact import mask_target
 
-from .state import Call, PageState, failure
+from .state import ListCall, PageState, pagination_error
 
-__all__ = ["follow"]
+__all__ = ["state_from_link"]
 
 _CREDENTIALS: Final = frozenset(
     {
@@ -32,75 +33,78 @@ _CREDENTIALS: Final = frozenset(
 )
 
 
-def follow(call: Call, state: PageState, link: object) -> PageState:
+def state_from_link(call: ListCall, state: PageState, link: object) -> PageState:
     """Return the state of the page that a `next` link leads to.
 
-    Its parameters win over ours; those that it does not mention stay.
+    Parameters of the link replace those of the call; other parameters of the call are kept.
 
     Raises:
-        PaginationError: It is not a link, or leads to another resource.
+        PaginationError: The value is not a link, or leads to another resource.
     """
     if not isinstance(link, str):
-        raise failure(call.operation, f"`next` is not a link but {_kind(link)}")
+        raise pagination_error(call.operation, f"`next` is not a link but {_with_article(link)}")
     try:
         parts = urlsplit(link)
         pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=1000)
     except ValueError:
-        raise failure(call.operation, "`next` is not a valid link") from None
+        raise pagination_error(call.operation, "`next` is not a valid link") from None
     if not _same_resource(call.operation, parts.path):
-        raise failure(
+        raise pagination_error(
             call.operation,
             f"`next` leads to another resource: {mask_target(parts.path)[:200]}",
             "A proxy may be rewriting links wrongly.",
         )
     parameters: dict[str, str | list[str]] = {}
     for name, value in pairs:
-        before = parameters.get(name)
-        if before is None:
+        earlier = parameters.get(name)
+        if earlier is None:
             parameters[name] = value
         else:
-            parameters[name] = [*before, value] if isinstance(before, list) else [before, value]
-    taken = _taken(call, parameters)
-    return PageState({**state.query, **taken}, state.after)
+            parameters[name] = [*earlier, value] if isinstance(earlier, list) else [earlier, value]
+    accepted = _accepted_parameters(call, parameters)
+    return PageState({**state.query, **accepted}, state.after)
 
 
-def _kind(value: object) -> str:
+def _with_article(value: object) -> str:
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _taken(call: Call, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters to send: not credentials, and not what only we can encode."""
+def _accepted_parameters(call: ListCall, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a link that may be sent."""
     own = call.query or {}
     presence_only = {p.name for p in call.operation.query_parameters if p.presence_only}
     return {
         name: value
         for name, value in parameters.items()
         if name not in presence_only
+        # A credential in a link is never sent on, unless the caller passed that parameter.
         and not (name in _CREDENTIALS and name not in own)
-        # The server only repeats these, in its own encoding.
+        # The link repeats structured values in an encoding of the server's own.
         and not isinstance(own.get(name), list | tuple | set | frozenset | Mapping | BaseModel)
     }
 
 
 def _same_resource(operation: Operation, path: str) -> bool:
-    """Compare the end of a path with the operation's: a proxy may change how it begins."""
-    found = [segment for segment in path.split("/") if segment]
-    if not found:
+    """Return whether the end of a path is that of the operation."""
+    # Only the end: a proxy may serve PostHog below a prefix, which the link may lack or repeat.
+    segments = [segment for segment in path.split("/") if segment]
+    if not segments:
         return True
-    tail = _tail(operation)
+    tail = _path_suffix(operation)
     if any(p.multi_segment for p in operation.path_parameters):
         tail = tail[-1:]
-    if len(found) < len(tail):
+    if len(segments) < len(tail):
         return False
-    ends = found[len(found) - len(tail) :]
+    end = segments[len(segments) - len(tail) :]
     return all(
-        ours.startswith("{") or ours == theirs for ours, theirs in zip(tail, ends, strict=True)
+        expected.startswith("{") or expected == actual
+        for expected, actual in zip(tail, end, strict=True)
     )
 
 
-def _tail(operation: Operation) -> list[str]:
-    """Return the segments of the path after the project or organization."""
+def _path_suffix(operation: Operation) -> list[str]:
+    """Return the segments of an operation's path after the project or organization."""
     segments = [segment for segment in operation.path.split("/") if segment]
     if operation.owner is None:
         return segments[1:] or segments

@@ -1,4 +1,4 @@
-"""One page of a list, and the way from one to the next."""
+"""One page of a list, with access to the pages after it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from asyncposthog.model import Model
 
-from .paginator import Paginator, Step
+from .paginator import FetchedPage, Paginator
 from .state import PageState
 
 __all__ = ["Page"]
@@ -16,38 +16,38 @@ T = TypeVar("T")
 
 
 class Page(Collection[T], Generic[T]):
-    """One page: a sequence of its own items. `async for` continues with the pages after it."""
+    """One page of a list: a sequence of its items. `async for` also covers the pages after it."""
 
-    __slots__ = ("_following", "_looked", "_step", "_walk")
+    __slots__ = ("_cached_next", "_next_resolved", "_page", "_paginator")
 
-    def __init__(self, walk: Paginator, step: Step) -> None:
-        """Stand at a step of a walk."""
-        self._walk = walk
-        self._step = step
-        self._looked = False
-        self._following: PageState | None = None
+    def __init__(self, paginator: Paginator, page: FetchedPage) -> None:
+        """Wrap a fetched page."""
+        self._paginator = paginator
+        self._page = page
+        self._next_resolved = False
+        self._cached_next: PageState | None = None
 
     @property
     def items(self) -> list[T]:
         """The items of this page."""
-        return self._step.envelope.items
+        return self._page.envelope.items
 
     @property
     def count(self) -> int | None:
-        """How many items there are on all pages; None where the server does not say."""
-        return self._step.envelope.count
+        """The server's count of the items on all pages; None if it gives none."""
+        return self._page.envelope.count
 
     @property
     def raw(self) -> Any:
-        """The whole answer, as it was decoded: a model, or JSON data."""
-        return self._step.envelope.data
+        """The whole decoded response: a model, or JSON data."""
+        return self._page.envelope.data
 
     @property
     def has_next(self) -> bool:
-        """Whether another page is to be asked for. It may turn out to be empty.
+        """Whether there is another page to request. It may turn out to be empty.
 
         Raises:
-            PaginationError: The server's word on that leads nowhere.
+            PaginationError: What the server says about the next page cannot be followed.
         """
         return self._next_state() is not None
 
@@ -56,21 +56,27 @@ class Page(Collection[T], Generic[T]):
         """Where the next page begins, as JSON data for `Cursor.resume`; None at the end.
 
         Raises:
-            PaginationError: The server's word on that leads nowhere.
+            PaginationError: What the server says about the next page cannot be followed.
         """
         state = self._next_state()
         return None if state is None else state.to_json()
 
     async def next_page(self) -> Page[T] | None:
-        """Request the next page. None at the end, without a request."""
+        """Request and return the next page. Return None at the end, without a request.
+
+        Raises:
+            PaginationError: What the server says about the next page cannot be followed.
+            PostHogError: The request failed.
+        """
         state = self._next_state()
         if state is None:
             return None
-        content = await self._walk.request(state)
+        summary = self._page.summary
+        content = await self._paginator.request(state)
         if content is None:
-            self._walk.no_page(self._step.mark)
+            self._paginator.warn_missing_page(summary)
             return None
-        return Page(self._walk, self._walk.load(state, content, self._step.mark))
+        return Page(self._paginator, self._paginator.parse_page(state, content, summary))
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -81,36 +87,33 @@ class Page(Collection[T], Generic[T]):
         return self.items[index]
 
     def __len__(self) -> int:
-        """How many items this page has."""
+        """Return the number of items of this page."""
         return len(self.items)
 
     def __iter__(self) -> Iterator[T]:
-        """Go through the items of this page."""
+        """Iterate over the items of this page."""
         return iter(self.items)
 
     def __aiter__(self) -> AsyncIterator[T]:
-        """Go through the items of this page and of every page after it."""
-        return _Onwards(self)
+        """Iterate over the items of this page and of all pages after it."""
+        return _RemainingItems(self)
 
     def __reversed__(self) -> Iterator[T]:
-        """Go through the items of this page from the end."""
+        """Iterate over the items of this page in reverse order."""
         return reversed(self.items)
 
     def __contains__(self, item: object) -> bool:
-        """Whether an item is on this page."""
+        """Return whether an item is on this page."""
         return item in self.items
 
     def __repr__(self) -> str:
-        """Say how many items there are."""
+        """Return the number of items, and the server's count."""
         total = "" if self.count is None else f" of {self.count}"
         return f"<Page: {len(self)}{total} items>"
 
     def _repr_html_(self) -> str:
-        """Show the first items as a table, in a notebook."""
-        from .html_table import (
-            MAX_ROWS,  # only notebooks use it
-            html_table,  # only notebooks use it
-        )
+        """Return the first items as an HTML table, for notebooks."""
+        from .html_table import MAX_ROWS, html_table  # Only notebooks need it.
 
         rows = [_fields(item) for item in self.items[:MAX_ROWS]]
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -118,14 +121,14 @@ class Page(Collection[T], Generic[T]):
         return html_table(repr(self)[1:-1], columns, cells, total=len(self))
 
     def _next_state(self) -> PageState | None:
-        if not self._looked:
-            self._following = self._walk.following(self._step)
-            self._looked = True
-        return self._following
+        if not self._next_resolved:
+            self._cached_next = self._paginator.next_state(self._page)
+            self._next_resolved = True
+        return self._cached_next
 
 
 def _fields(item: object) -> dict[str, Any]:
-    """Return the fields of an item, by name."""
+    """Return the fields of an item by name."""
     if isinstance(item, Model):
         item = item.raw()
     if isinstance(item, dict):
@@ -133,8 +136,10 @@ def _fields(item: object) -> dict[str, Any]:
     return {"value": item}
 
 
-class _Onwards(AsyncIterator[T], Generic[T]):
-    """The items of a page, and of every page after it. After an error, it can be continued."""
+class _RemainingItems(AsyncIterator[T], Generic[T]):
+    """The items of a page and of all pages after it. After an error, it can be continued."""
+
+    # Not an async generator: see `cursor.Pages`.
 
     __slots__ = ("_items", "_page")
 
@@ -142,8 +147,8 @@ class _Onwards(AsyncIterator[T], Generic[T]):
         self._page: Page[T] | None = page
         self._items = iter(page.items)
 
-    def __aiter__(self) -> _Onwards[T]:
-        """Continue where it is."""
+    def __aiter__(self) -> _RemainingItems[T]:
+        """Return the iterator itself."""
         return self
 
     async def __anext__(self) -> T:

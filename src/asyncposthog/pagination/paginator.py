@@ -11,163 +11,183 @@ from asyncposthog.decoding import decode
 from asyncposthog.errors import NotFoundError, PaginationWarning
 
 from . import consistency
-from .state import Call, Envelope, PageState, failure
+from .state import Envelope, ListCall, PageState, pagination_error
 from .strategies import Strategy, content_id, item_ids
 
-__all__ = ["Fetch", "Mark", "Paginator", "Step"]
+__all__ = ["Fetch", "FetchedPage", "PageSummary", "Paginator"]
 
 Fetch: TypeAlias = "Callable[[Mapping[str, Any] | None, Any], Awaitable[bytes]]"
-"""Requests one page, given the query by wire names and the body, and returns the raw answer."""
+"""Requests one page, given the query by wire names and the body; returns the response body."""
 
-_EMPTY_IN_A_ROW: Final = 10
-"""Empty pages that follow each other before the list is taken for endless."""
+_MAX_EMPTY_PAGES: Final = 10
+"""Empty pages in a row, after which the list is treated as endless."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What is remembered of a page once it was handed out: not its items."""
+class PageSummary:
+    """What is remembered of a page after it was returned: everything but its items."""
 
     position: int = 0
     """Counted from 0."""
-    empty: int = 0
+    consecutive_empty: int = 0
     """How many empty pages in a row end with this one."""
     count: int | None = None
-    """How many items there are on all pages, where the server says so."""
+    """The server's count of the items on all pages, if it gives one."""
     ids: frozenset[Any] | None = None
-    """What tells its items apart; None where nothing does."""
-    total: int = 0
+    """The ids of the items; None if they have none."""
+    items_so_far: int = 0
     """How many items came on the pages up to this one."""
-    whole: bool = True
+    from_start: bool = True
     """Whether the first of these pages was the first of the list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One page on the way."""
+class FetchedPage:
+    """A page with its state and its decoded response."""
 
     state: PageState
     envelope: Envelope
-    mark: Mark
+    summary: PageSummary
 
 
 class Paginator:
-    """The pages of one call. It remembers which requests and which items there were."""
+    """Fetches the pages of one call. It remembers earlier requests and items to detect loops."""
 
-    __slots__ = ("_fetch", "_fingerprints", "_noticed", "_requests", "_strategy", "_strict", "call")
+    __slots__ = ("_fetch", "_fingerprints", "_requests", "_strategy", "_strict", "_warned", "call")
 
-    def __init__(self, call: Call, strategy: Strategy, fetch: Fetch, strict: bool) -> None:
+    def __init__(self, call: ListCall, strategy: Strategy, fetch: Fetch, strict: bool) -> None:
         self.call = call
         self._strategy = strategy
         self._fetch = fetch
         self._strict = strict
-        # The position of the page for each request, and for each set of items, seen so far.
+        # Hashes rather than the values: a list may have many thousands of pages. They map to the
+        # position of the page, so that a page that is requested again is no loop.
         self._requests: dict[int, int] = {}
         self._fingerprints: dict[int, int] = {}
-        self._noticed: set[str] = set()
+        self._warned: set[str] = set()
 
     async def request(self, state: PageState) -> bytes | None:
-        """Send the request for a page; None where it was counted and the server has none."""
+        """Request a page. Return None if it is speculative and does not exist."""
         try:
             return await self._fetch(self.call.query_at(state), self.call.body_at(state))
         except NotFoundError:  # "Invalid page."
-            if not state.beyond:
+            if not state.speculative:
                 raise
             return None
 
-    def no_page(self, before: Mark) -> None:
-        """Note that the list ended, although the server counts more items."""
-        if before.whole:
-            self._notice("short", consistency.fewer(before.total, before.count))
+    def warn_missing_page(self, previous: PageSummary) -> None:
+        """Warn that the list ended although the server counts more items."""
+        if previous.from_start:
+            warning = consistency.below_count(previous.items_so_far, previous.count)
+            self._warn_once("short", warning)
 
-    def load(self, state: PageState, content: bytes | None, before: Mark | None = None) -> Step:
-        """Read the response for a page, and check that it advances.
+    def parse_page(
+        self, state: PageState, content: bytes | None, previous: PageSummary | None = None
+    ) -> FetchedPage:
+        """Decode the response for a page, and check that pagination advances.
+
+        Args:
+            state: The state of the page.
+            content: The response body; None: the page does not exist.
+            previous: The summary of the page before it; None: it is the first that is fetched.
 
         Raises:
-            DecodeError: It cannot be read.
-            PaginationError: It has no item that was not there before.
+            DecodeError: The response cannot be decoded.
+            PaginationError: Every item of the page was on an earlier page.
         """
         operation = self.call.operation
         result = operation.result
-        if content is None:  # a list that was resumed beyond its last page
-            paging = operation.pagination
-            data: Any = {paging.items: []} if paging and paging.items else []
+        if content is None:  # A list that was resumed behind its last page.
+            pagination = operation.pagination
+            data: Any = {pagination.items: []} if pagination and pagination.items else []
         else:
             data = decode(
                 result, content, strict=self._strict, operation=operation, media=result.media
             )
         envelope = Envelope(operation, data)
-        _leave_out(envelope, state.skip)
-        if before is None:
+        _drop_overlap(envelope, state.skip)
+        if previous is None:
             self._requests.setdefault(self.call.key(state), 0)
-            ids = self._check_items(envelope, 0, None)
-            whole = consistency.is_whole(self.call, state)
-            envelope.total = len(envelope.items) if whole else None
-            mark = Mark(0, 0, envelope.count, ids, len(envelope.items), whole)
-            return Step(state, envelope, mark)
-        position = before.position + 1
-        ids = self._check_items(envelope, position, before)
-        empty = 0 if envelope.items else before.empty + 1
-        if empty > _EMPTY_IN_A_ROW:
-            raise failure(
+            ids = self._check_progress(envelope, 0, None)
+            from_start = consistency.is_first_page(self.call, state)
+            envelope.items_so_far = len(envelope.items) if from_start else None
+            summary = PageSummary(0, 0, envelope.count, ids, len(envelope.items), from_start)
+            return FetchedPage(state, envelope, summary)
+        position = previous.position + 1
+        ids = self._check_progress(envelope, position, previous)
+        empty = 0 if envelope.items else previous.consecutive_empty + 1
+        if empty > _MAX_EMPTY_PAGES:
+            raise pagination_error(
                 operation, f"Pagination does not advance: {empty} empty pages came in a row"
             )
-        total = before.total + len(envelope.items)
-        envelope.total = total if before.whole else None
-        self._notice("count", consistency.count_changed(before.count, envelope.count))
-        self._notice("repeated", consistency.repeated(before.ids, ids))
-        mark = Mark(position, empty, envelope.count, ids, total, before.whole)
-        return Step(state, envelope, mark)
+        items_so_far = previous.items_so_far + len(envelope.items)
+        envelope.items_so_far = items_so_far if previous.from_start else None
+        self._warn_once("count", consistency.count_changed(previous.count, envelope.count))
+        self._warn_once("repeated", consistency.repeated_items(previous.ids, ids))
+        summary = PageSummary(
+            position, empty, envelope.count, ids, items_so_far, previous.from_start
+        )
+        return FetchedPage(state, envelope, summary)
 
-    def following(self, step: Step) -> PageState | None:
-        """Return where the page after this one begins; None at the end.
+    def next_state(self, page: FetchedPage) -> PageState | None:
+        """Return the state of the next page, or None at the end.
 
         Raises:
-            PaginationError: The server's word on that leads nowhere.
+            PaginationError: What the server says about the next page cannot be followed.
         """
-        call, page, mark = self.call, step.envelope, step.mark
-        state = self._strategy(call, step.state, page)
+        call, envelope, summary = self.call, page.envelope, page.summary
+        state = self._strategy(call, page.state, envelope)
         if state is None:
-            end = consistency.short(call, step.state, page, total=mark.total, whole=mark.whole)
-            self._notice("short", end)
+            warning = consistency.incomplete_list(
+                call,
+                page.state,
+                envelope,
+                items_so_far=summary.items_so_far,
+                from_start=summary.from_start,
+            )
+            self._warn_once("short", warning)
             return None
-        position = step.mark.position + 1
-        found = self._requests.setdefault(self.call.key(state), position)
-        if found < position:
-            here = found == step.mark.position
-            where = "to the page that it is on" if here else "back to an earlier page"
-            raise failure(
+        position = summary.position + 1
+        earlier = self._requests.setdefault(self.call.key(state), position)
+        if earlier < position:
+            target = (
+                "to the page that it is on"
+                if earlier == summary.position
+                else "back to an earlier page"
+            )
+            raise pagination_error(
                 self.call.operation,
-                f"Pagination does not advance: `next` of page {position} leads {where}",
+                f"Pagination does not advance: `next` of page {position} leads {target}",
                 "The items up to here are complete. Narrower filters may help.",
             )
-        self._notice("gap", consistency.gap(call, step.state, page, state))
-        self._notice("unordered", consistency.unordered(call, state))
+        self._warn_once("gap", consistency.offset_gap(call, page.state, envelope, state))
+        self._warn_once("unordered", consistency.unstable_order(call, state))
         return state
 
-    def _notice(self, kind: str, message: str | None) -> None:
-        """Warn at the line of the caller's own code, once for each kind."""
-        if message is None or kind in self._noticed:
+    def _warn_once(self, kind: str, message: str | None) -> None:
+        """Issue a warning at the line of the caller's own code, once for each kind."""
+        if message is None or kind in self._warned:
             return
-        from asyncposthog.decoding.errors import user_stacklevel  # only where something is wrong
+        from asyncposthog.decoding.errors import user_stacklevel  # Needed for warnings only.
 
-        self._noticed.add(kind)
+        self._warned.add(kind)
         warnings.warn(
             PaginationWarning(f"{self.call.operation.id}: {message}"), stacklevel=user_stacklevel()
         )
 
-    def _check_items(
-        self, envelope: Envelope, position: int, before: Mark | None
+    def _check_progress(
+        self, envelope: Envelope, position: int, previous: PageSummary | None
     ) -> frozenset[Any] | None:
-        """Refuse a page that brings nothing new, where its items can be told apart."""
+        """Raise if every item of a page was on an earlier page. Return the ids of the items."""
         ids = item_ids(envelope.items)
         if ids is None:
             return None
         repeated = self._fingerprints.setdefault(hash(ids), position) < position
-        if before is None or envelope.count != before.count:
-            # Something was added meanwhile, and has pushed known items onto this page.
+        if previous is None or envelope.count != previous.count:
+            # Items were added meanwhile, and have pushed items of the page before onto this one.
             return frozenset(ids)
-        if repeated or (before.ids and all(i in before.ids for i in ids)):
-            raise failure(
+        if repeated or (previous.ids and all(i in previous.ids for i in ids)):
+            raise pagination_error(
                 self.call.operation,
                 f"Pagination does not advance: page {position + 1} has only items of earlier pages",
                 "The items up to here are complete.",
@@ -175,15 +195,16 @@ class Paginator:
         return frozenset(ids)
 
 
-def _leave_out(envelope: Envelope, skip: tuple[str, ...]) -> None:
-    """Leave out the items that the page before had, where the page overlaps it on purpose."""
+def _drop_overlap(envelope: Envelope, skip: tuple[str, ...]) -> None:
+    """Remove items that the page before had, if the pages overlap on purpose."""
     if not skip:
         return
     ids = item_ids(envelope.received, unique=False)
     if ids is None:
+        # Items without ids are compared as a whole page only: single items may be equal by chance.
         if skip == (content_id(envelope.received),):
             envelope.items = []
     else:
-        known = frozenset(skip)
+        skipped = frozenset(skip)
         pairs = zip(envelope.received, ids, strict=True)
-        envelope.items = [item for item, identity in pairs if str(identity) not in known]
+        envelope.items = [item for item, item_id in pairs if str(item_id) not in skipped]

@@ -1,45 +1,51 @@
-"""Several pages at a time, where it is known beforehand where they begin."""
+"""Fetch several pages concurrently, where their positions are known in advance."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from .state import Call, Envelope, PageState
+from .state import Envelope, ListCall, PageState
 
-__all__ = ["gather", "plan"]
+__all__ = ["fetch_concurrently", "plan_prefetch"]
 
 T = TypeVar("T")
 
 
-def plan(
-    call: Call, state: PageState, page: Envelope, following: PageState, most: int
+def plan_prefetch(
+    call: ListCall, state: PageState, page: Envelope, next_state: PageState, max_pages: int
 ) -> list[PageState]:
-    """Return the states of the pages to fetch side by side, in order, beginning with `following`.
+    """Return the states of the pages to fetch concurrently, in order, `next_state` first.
 
-    Only as far as the count reaches, and only while pages come as full as the server's own steps
-    are wide: after one that does not, the next page is looked at alone.
+    Args:
+        call: The call.
+        state: The state of the last page.
+        page: Its response.
+        next_state: The state of the next page.
+        max_pages: How many pages to fetch at most.
     """
     count = page.count
-    alone = following.skip or following.beyond
-    if most < 2 or count is None or alone or "offset" not in following.query:
-        return [following]
-    start = call.offset(following)
+    alone = next_state.skip or next_state.speculative
+    if max_pages < 2 or count is None or alone or "offset" not in next_state.query:
+        return [next_state]
+    start = call.offset(next_state)
     step = start - call.offset(state)
+    # Only while pages are as full as the server's own step: after a page that is not, the server
+    # has changed the page size or filtered items, and the offsets computed here may be wrong.
     if step < 1 or step != len(page.received):
-        return [following]
-    offsets = range(start + step, count, step)[: most - 1]
-    further = [PageState({**following.query, "offset": offset}) for offset in offsets]
-    return [following, *further]
+        return [next_state]
+    offsets = range(start + step, count, step)[: max_pages - 1]
+    further = [PageState({**next_state.query, "offset": offset}) for offset in offsets]
+    return [next_state, *further]
 
 
-async def gather(
+async def fetch_concurrently(
     function: Callable[[PageState], Awaitable[T]], states: Sequence[PageState]
 ) -> list[T]:
-    """Run the function on every state side by side, and return the results in order.
+    """Call a function for every state concurrently, and return the results in order.
 
     Raises:
-        Exception: What one of them raised first, itself and not in a group. The others are
+        Exception: The first exception of a call, not wrapped in a group. The other calls are
             cancelled, and all have ended.
     """
     if len(states) == 1:
@@ -47,21 +53,22 @@ async def gather(
     from anyio import create_task_group
 
     results: dict[int, T] = {}
-    failures: list[Exception] = []
+    errors: list[Exception] = []
 
     async def run(index: int) -> None:
         try:
             results[index] = await function(states[index])
-        except Exception as error:  # handed on below, once every task has ended
-            failures.append(error)
+        except Exception as error:  # Raised below, once every task has ended.
+            errors.append(error)
             group.cancel_scope.cancel()
 
     async with create_task_group() as group:
         for index in range(len(states)):
             group.start_soon(run, index)
-    if failures:
+    if errors:
         try:
-            raise failures[0]
+            raise errors[0]
         finally:
-            failures.clear()  # its traceback refers to this frame: no cycle
+            # The traceback refers to this frame, and the frame to the exception: a cycle.
+            errors.clear()
     return [results[index] for index in range(len(states))]

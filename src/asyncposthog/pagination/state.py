@@ -1,4 +1,4 @@
-"""What a request for a page consists of, and what its answer says: plain data."""
+"""The request for a page and its response, as plain data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from asyncposthog.model import Model
 from asyncposthog.operation import Operation
 from asyncposthog.types import OMIT
 
-__all__ = ["Call", "Envelope", "PageState", "failure"]
+__all__ = ["Envelope", "ListCall", "PageState", "pagination_error"]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-def failure(operation: Operation, message: str, suggestion: str | None = None) -> PaginationError:
-    """Make the error for pages that lead nowhere."""
+def pagination_error(
+    operation: Operation, message: str, suggestion: str | None = None
+) -> PaginationError:
+    """Return the error for a response from which pagination cannot continue."""
     return PaginationError(
         message,
         operation=operation.id,
@@ -30,45 +32,45 @@ def failure(operation: Operation, message: str, suggestion: str | None = None) -
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """Where a page begins: what its request says beyond, or in place of, the call's own."""
+    """Where a page begins: what its request adds to the call, or replaces in it."""
 
     query: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Query parameters by their names on the wire: text, numbers, or lists of text."""
+    """Query parameters by wire name: text, numbers, or lists of text."""
     after: str | None = None
-    """The cursor that goes into the body, where the style has it there."""
+    """The cursor to send in the body, if the pagination style has it there."""
     skip: tuple[str, ...] = ()
-    """Ids, as text, of items that the page may repeat: it overlaps the page before it."""
-    beyond: bool = False
-    """Whether the server gave no link to the page, but counts more items than it returned."""
+    """Ids, as text, of items to leave out: the page may overlap the page before it."""
+    speculative: bool = False
+    """Whether the page may not exist: the server gave no link to it, but counts more items."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON data from which `from_json` makes the same state."""
+        """Return JSON data that `from_json` accepts."""
         data: dict[str, Any] = {"query": dict(self.query), "after": self.after}
         if self.skip:
             data["skip"] = list(self.skip)
-        return {**data, "beyond": True} if self.beyond else data
+        return {**data, "speculative": True} if self.speculative else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PageState:
-        """Make a state from what `to_json` gave.
+        """Return the state that `to_json` returned as JSON data.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The data is something else.
         """
         query, after, skip = data.get("query", {}), data.get("after"), data.get("skip", [])
         ids = cast("Sequence[object]", skip) if isinstance(skip, list | tuple) else (None,)
-        beyond = data.get("beyond", False)
+        speculative = data.get("speculative", False)
         valid = isinstance(query, Mapping) and isinstance(after, str | None)
-        valid = valid and isinstance(beyond, bool)
-        if not valid or not all(isinstance(one, str) for one in ids):
+        valid = valid and isinstance(speculative, bool)
+        if not valid or not all(isinstance(item_id, str) for item_id in ids):
             raise ValueError("invalid page state; pass the value of `page.state`")
         names = cast("Mapping[str, Any]", query)
-        return cls(dict(names), after, tuple(map(str, ids)), beyond)
+        return cls(dict(names), after, tuple(map(str, ids)), speculative)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A list call as the user made it."""
+class ListCall:
+    """A list call, as the user made it."""
 
     operation: Operation
     query: Mapping[str, Any] | None = None
@@ -76,9 +78,9 @@ class Call:
     path: tuple[Any, ...] = ()
 
     def parameter(self, name: str, state: PageState) -> Any:
-        """Return a query parameter as the request for a page sends it."""
-        own = self.query or _NOTHING
-        return state.query.get(name, own.get(name))
+        """Return a query parameter as it is sent in the request for a page."""
+        parameters = self.query or _NOTHING
+        return state.query.get(name, parameters.get(name))
 
     def offset(self, state: PageState) -> int:
         """Return the offset of a page."""
@@ -86,10 +88,12 @@ class Call:
         try:
             return int(value or 0)
         except (TypeError, ValueError):
-            raise failure(self.operation, f"The offset {value!r} is not a number") from None
+            raise pagination_error(
+                self.operation, f"The offset {value!r} is not a number"
+            ) from None
 
     def limit(self, state: PageState) -> int | None:
-        """Return the page size that the request for a page asks for; None if it names none."""
+        """Return the page size requested for a page; None if the request has none."""
         try:
             return int(self.parameter("limit", state))
         except (TypeError, ValueError):
@@ -100,7 +104,7 @@ class Call:
         return {**(self.query or _NOTHING), **state.query} if state.query else self.query
 
     def body_at(self, state: PageState) -> Any:
-        """Return the body of the request for a page. The call's own is not changed."""
+        """Return the body of the request for a page. The body of the call is not changed."""
         if state.after is None:
             return self.body
         body = _fields(self.body)
@@ -109,7 +113,7 @@ class Call:
         return {**body, "after": state.after}
 
     def key(self, state: PageState) -> int:
-        """Return a number that two states share only when their requests are the same."""
+        """Return a hash of the request for a page: the same request has the same hash."""
         query = self.query_at(state) or _NOTHING
         return hash((tuple(sorted((name, _text(v)) for name, v in query.items())), state.after))
 
@@ -121,7 +125,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """Write a value so that a number and its text are the same."""
+    """Return a value as text, so that a number equals its text from a link."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
@@ -130,35 +134,35 @@ def _text(value: Any) -> str:
 
 
 class Envelope:
-    """The answer for one page, whatever its form: a model, a dict, or a bare array."""
+    """The response for one page, whatever its form: a model, a dict, or an array."""
 
-    __slots__ = ("_fields", "data", "items", "received", "total")
+    __slots__ = ("_fields", "data", "items", "items_so_far", "received")
 
     def __init__(self, operation: Operation, data: Any) -> None:
-        """Find the items.
+        """Locate the items in decoded data.
 
         Raises:
-            PaginationError: The answer holds none.
+            PaginationError: The data has no list of items.
         """
         self.data: Any = data
         self._fields: Any = data if isinstance(data, Model | dict) else {}
         self.items: list[Any] = _items(operation, data)
         self.received: list[Any] = self.items
-        """The items as they came, with those that are left out because they were known."""
-        self.total: int | None = None
-        """How many items all pages up to this one had; None where the first is not known."""
+        """The items of the response, including those left out of `items` as repeated."""
+        self.items_so_far: int | None = None
+        """How many items came on all pages up to this one; None if the first was not fetched."""
 
     def has(self, name: str) -> bool:
-        """Whether the server sent a field of that name."""
+        """Return whether the response has a field of that name."""
         return name in self._fields
 
     def get(self, name: str) -> Any:
-        """Return a field by its name on the wire; None if it was not sent."""
+        """Return a field by its wire name; None if the response does not have it."""
         return self._fields.get(name)
 
     @property
     def count(self) -> int | None:
-        """How many items there are on all pages, where the server says so."""
+        """The server's count of the items on all pages, if it gives one."""
         for name in ("count", "total_count"):
             count = self.get(name)
             if isinstance(count, int) and not isinstance(count, bool):
@@ -166,8 +170,8 @@ class Envelope:
         return None
 
     @property
-    def more(self) -> bool | None:
-        """Whether the server says outright that there are more; None where it does not say."""
+    def has_more(self) -> bool | None:
+        """The server's flag for more items; None if the response has none."""
         for name in ("has_next", "has_more", "hasMore"):
             value = self.get(name)
             if isinstance(value, bool):
@@ -182,19 +186,19 @@ def _items(operation: Operation, data: Any) -> list[Any]:
         return cast("list[Any]", data)
     name = operation.pagination.items if operation.pagination else None
     if isinstance(data, Model | dict) and name is not None and name in data:
-        found: object = cast("Any", data).get(name)
-        if found is None:
+        items: object = cast("Any", data).get(name)
+        if items is None:
             return []
-        if isinstance(found, list):
-            return cast("list[Any]", found)
-    raise failure(
+        if isinstance(items, list):
+            return cast("list[Any]", items)
+    raise pagination_error(
         operation,
-        f"The response is not a page: it has no list `{name}`, but {_held(data)}",
+        f"The response is not a page: it has no list `{name}`, but {_describe(data)}",
         "`client.request(...)` returns such a response unchanged.",
     )
 
 
-def _held(data: Any) -> str:
+def _describe(data: Any) -> str:
     if isinstance(data, Model):
         data = data.raw()
     if isinstance(data, dict):

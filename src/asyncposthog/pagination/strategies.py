@@ -1,7 +1,8 @@
-"""How each style of pagination gets from one page to the next.
+"""Pagination strategies: how each style of the server gets from one page to the next.
 
-A strategy is a pure function: the call, the state of a page and its response give the state of the
-next page, or None at the end. A short page is never the end.
+A strategy is a pure function of the call, the state of a page and its response. It returns the
+state of the next page, or None at the end. A short page never counts as the end: the server may
+lower the page size, or filter items after it has cut the page.
 """
 
 from __future__ import annotations
@@ -19,43 +20,43 @@ from pydantic_core import to_json
 from asyncposthog.model import Model
 from asyncposthog.operation import PageStyle
 
-from .next_link import follow
-from .state import Call, Envelope, PageState, failure
+from .next_link import state_from_link
+from .state import Envelope, ListCall, PageState, pagination_error
 
 __all__ = ["STRATEGIES", "Strategy", "content_id", "item_ids"]
 
-Strategy: TypeAlias = Callable[[Call, PageState, Envelope], PageState | None]
+Strategy: TypeAlias = Callable[[ListCall, PageState, Envelope], PageState | None]
 
 
-_COMPLETE: Final = "The items up to here are complete."
-_IDENTITIES: Final = tuple((n, attrgetter(n), itemgetter(n)) for n in ("id", "uuid"))
+_ITEMS_SO_FAR_COMPLETE: Final = "The items up to here are complete."
+_ID_FIELDS: Final = tuple((n, attrgetter(n), itemgetter(n)) for n in ("id", "uuid"))
 
 
 def item_ids(items: list[Any], *, unique: bool = True) -> tuple[Any, ...] | None:
-    """Return what tells the items apart: their `id` or `uuid`; None where they have neither.
+    """Return the ids of items: their `id` or `uuid`; None if they have neither.
 
     Args:
         items: The items of one page.
-        unique: Whether ids that items of the page share are no ids.
+        unique: Whether to return None if two items of the page have the same id.
     """
-    for name, of_object, of_dict in _IDENTITIES:
+    for name, of_object, of_dict in _ID_FIELDS:
         if not items or _field(items[0], name) is None:
             continue
         try:
-            found = tuple(map(of_dict if isinstance(items[0], dict) else of_object, items))
-        except (AttributeError, KeyError, TypeError):  # of several kinds, or without it
-            found = tuple(_field(item, name) for item in items)
+            ids = tuple(map(of_dict if isinstance(items[0], dict) else of_object, items))
+        except (AttributeError, KeyError, TypeError):  # Items of several types, or without an id.
+            ids = tuple(_field(item, name) for item in items)
         try:
-            # An `id` that several items share is no identity.
-            enough = len(set(found)) == len(found) or not unique
-            return found if enough and None not in found else None
+            # Some lists have an `id` that several items share: it identifies something else.
+            distinct = len(set(ids)) == len(ids) or not unique
+            return ids if distinct and None not in ids else None
         except TypeError:
             return None
     return None
 
 
 def content_id(items: list[Any]) -> str:
-    """Return an id of a page whose items have none: two pages share it when they are the same."""
+    """Return a digest of a page whose items have no ids: the same page has the same digest."""
     plain = [item.raw() if isinstance(item, Model) else item for item in items]
     return f"sha256:{sha256(to_json(plain)).hexdigest()}"
 
@@ -66,144 +67,164 @@ def _field(item: Any, name: str) -> Any:
     return getattr(item, name, None)
 
 
-def _offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
+def _offset(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
     if not page.has("next"):
         return _next_offset(call, state, page)
     link = page.get("next")
     if not link:
-        return _past_the_end(call, state, page)
-    following = follow(call, state, link)
-    return _to_offset(call, state, page, following) if "offset" in following.query else following
+        return _unlinked_offset(call, state, page)
+    next_state = state_from_link(call, state, link)
+    return (
+        _validate_offset(call, state, page, next_state)
+        if "offset" in next_state.query
+        else next_state
+    )
 
 
-def _to_offset(
-    call: Call, state: PageState, page: Envelope, following: PageState
+def _validate_offset(
+    call: ListCall, state: PageState, page: Envelope, next_state: PageState
 ) -> PageState | None:
-    """Check and correct the offset that a link leads to."""
-    here, target, got = call.offset(state), call.offset(following), len(page.received)
+    """Return the state that a link leads to, with its offset corrected if it skips items.
+
+    Raises:
+        PaginationError: The offset does not advance, or skips more than a page.
+    """
+    here, target, got = call.offset(state), call.offset(next_state), len(page.received)
     if target <= here:
-        raise failure(call.operation, f"`next` goes from offset {here} back to {target}")
+        raise pagination_error(call.operation, f"`next` goes from offset {here} back to {target}")
+    # The server computes the link from the page size that it was asked for, and may then return
+    # fewer items, because it caps the page size or filters items.
     if target - here <= got:
-        return following
-    limit = call.limit(following)
+        return next_state
+    limit = call.limit(next_state)
     if limit is not None and target - here > max(limit, got):
-        raise failure(
+        raise pagination_error(
             call.operation,
             f"`next` skips items: after {got} items from offset {here} it continues at offset "
             f"{target}, further than a page of {limit}",
-            _COMPLETE,
+            _ITEMS_SO_FAR_COMPLETE,
         )
-    return _continued(state, page, {**following.query, "offset": here + got}) or following
+    return _overlapping_state(state, page, {**next_state.query, "offset": here + got}) or next_state
 
 
-def _past_the_end(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    """Request the rest where the server counts more items than it has returned."""
+def _unlinked_offset(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    """Return the state behind a page without `next`, if the server counts more items."""
     if state.query and "offset" not in state.query:
-        return None  # the server leads by something else than offsets
+        return None  # Earlier links had no offsets.
     reached = call.offset(state) + len(page.received)
     if page.count is None or reached >= page.count:
         return None
-    return _unlinked(state, page, {**state.query, "offset": reached})
+    return _speculative_state(state, page, {**state.query, "offset": reached})
 
 
-def _continued(state: PageState, page: Envelope, query: Mapping[str, Any]) -> PageState | None:
-    """Return a state whose page may repeat items of this one; None if this one had nothing new.
-
-    A page that came short was either cut, so that the next one begins where it ended, or filtered
-    by the server, so that it has items from further on. Without the items that are known, both
-    give every item once. Items without an id may be repeated, but none is missing.
-    """
+def _overlapping_state(
+    state: PageState, page: Envelope, query: Mapping[str, Any]
+) -> PageState | None:
+    """Return a state whose page may overlap this one; None if this page had nothing new."""
+    # A short page was either cut, so that the next one begins where it ended, or filtered, so that
+    # it contains items from further on. The response does not say which. Continuing where it ended
+    # and skipping the ids of this page gives every item once in both cases; items without ids may
+    # be repeated, but none is missing.
     if not page.items:
         return None
-    known = item_ids(page.received)
-    return PageState(query, state.after, () if known is None else tuple(map(str, known)))
+    ids = item_ids(page.received)
+    return PageState(query, state.after, () if ids is None else tuple(map(str, ids)))
 
 
-def _unlinked(state: PageState, page: Envelope, query: Mapping[str, Any]) -> PageState | None:
-    """Return the state of a page that the server counts but gives no link to."""
-    following = _continued(state, page, query)
-    if following is None:
+def _speculative_state(
+    state: PageState, page: Envelope, query: Mapping[str, Any]
+) -> PageState | None:
+    """Return the state of a page that the server counts, but gives no link to."""
+    next_state = _overlapping_state(state, page, query)
+    if next_state is None:
         return None
-    # The server may ignore where the page is to begin, and send this one again.
-    skip = following.skip or (content_id(page.received),)
-    return replace(following, skip=skip, beyond=True)
+    # The server may ignore the offset or page number, and return this page again.
+    skip = next_state.skip or (content_id(page.received),)
+    return replace(next_state, skip=skip, speculative=True)
 
 
-def _next_offset(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    """Advance by what has come, never by what was asked for: the server may give less."""
+def _next_offset(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    """Return the state behind a page without a `next` field."""
+    # Advance by the number of received items, not by the requested limit, which may be capped.
     here, got = call.offset(state), len(page.received)
-    more = page.more
+    more = page.has_more
     if more is None:
         more = page.count is not None and here + got < page.count
     if not more:
         return None
     if not got:
-        raise failure(
+        raise pagination_error(
             call.operation,
-            f"The server says that there are more items after offset {here}, and returns none",
+            f"The server says that there are more items after offset {here}, but returns none",
         )
     return PageState({**state.query, "offset": here + got}, state.after)
 
 
-def _persons(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    # A number of persons that the limit divides ends with an empty page.
+def _persons(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    # If the limit divides the number of persons, `next` leads to an empty page, which is the end.
     return _offset(call, state, page) if page.items else None
 
 
-def _next_link(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    # Also where the schema knows no `next`. Some such links have offsets or page numbers.
+def _next_link(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    # Also for lists whose schema has no `next`. Some of these links have offsets or page numbers.
     link = page.get("next")
     if not link:
         return None
-    following = follow(call, state, link)
-    if "cursor" in following.query:
-        return following
-    if "offset" in following.query and call.offset(following) != call.offset(state):
-        return _to_offset(call, state, page, following)
-    if "page" in following.query and _number(call, following) != _number(call, state):
-        return _to_page(call, state, following)
-    return following
+    next_state = state_from_link(call, state, link)
+    if "cursor" in next_state.query:
+        return next_state
+    if "offset" in next_state.query and call.offset(next_state) != call.offset(state):
+        return _validate_offset(call, state, page, next_state)
+    if "page" in next_state.query and _page_number(call, next_state) != _page_number(call, state):
+        return _validate_page_number(call, state, next_state)
+    return next_state
 
 
-def _page(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    here = _number(call, state)
-    if not page.has("next") and page.more:
+def _page(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    here = _page_number(call, state)
+    if not page.has("next") and page.has_more:
         return PageState({**state.query, "page": here + 1})
     link = page.get("next")
     if not link:
-        return _uncounted_end(call, state, page, here)
-    following = follow(call, state, link)
-    return _to_page(call, state, following) if "page" in following.query else following
+        return _unlinked_page(call, state, page, here)
+    next_state = state_from_link(call, state, link)
+    return (
+        _validate_page_number(call, state, next_state) if "page" in next_state.query else next_state
+    )
 
 
-def _to_page(call: Call, state: PageState, following: PageState) -> PageState:
-    """Check the page number that a link leads to."""
-    here, number = _number(call, state), _number(call, following)
+def _validate_page_number(call: ListCall, state: PageState, next_state: PageState) -> PageState:
+    """Return the state that a link leads to.
+
+    Raises:
+        PaginationError: The page number does not advance by one.
+    """
+    here, number = _page_number(call, state), _page_number(call, next_state)
     if number <= here:
-        raise failure(call.operation, f"`next` goes from page {here} back to {number}")
+        raise pagination_error(call.operation, f"`next` goes from page {here} back to {number}")
     if number > here + 1:
-        raise failure(
+        raise pagination_error(
             call.operation,
             f"`next` skips pages: after page {here} it continues at page {number}",
-            _COMPLETE,
+            _ITEMS_SO_FAR_COMPLETE,
         )
-    return following
+    return next_state
 
 
-def _uncounted_end(call: Call, state: PageState, page: Envelope, here: int) -> PageState | None:
-    """Request the next page where the server counts more items than it has returned."""
-    if page.more is False or page.count is None or (state.query and "page" not in state.query):
+def _unlinked_page(call: ListCall, state: PageState, page: Envelope, here: int) -> PageState | None:
+    """Return the state of the next page number, if the server counts more items."""
+    if page.has_more is False or page.count is None or (state.query and "page" not in state.query):
         return None
-    reached = page.total
-    if reached is None:  # the pages before this one are not known: take them to be full
+    reached = page.items_so_far
+    if reached is None:  # Resumed in the middle: assume that the pages before were full.
         size = _page_size(call, state)
         reached = None if size is None else (here - 1) * size + len(page.received)
     if reached is None or reached >= page.count:
         return None
-    return _unlinked(state, page, {**state.query, "page": here + 1})
+    return _speculative_state(state, page, {**state.query, "page": here + 1})
 
 
-def _page_size(call: Call, state: PageState) -> int | None:
+def _page_size(call: ListCall, state: PageState) -> int | None:
     pagination = call.operation.pagination
     usual = None if pagination is None else pagination.page_size
     value = call.parameter("page_size", state) or call.parameter("limit", state) or usual
@@ -213,43 +234,41 @@ def _page_size(call: Call, state: PageState) -> int | None:
         return None
 
 
-def _number(call: Call, state: PageState) -> int:
+def _page_number(call: ListCall, state: PageState) -> int:
     value = call.parameter("page", state)
     try:
         return int(value or 1)
     except (TypeError, ValueError):
-        raise failure(call.operation, f"The page {value!r} is not a number") from None
+        raise pagination_error(call.operation, f"The page {value!r} is not a number") from None
 
 
-def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    """Continue at the last timestamp, that timestamp included.
-
-    The server's own `next` excludes it, and so skips the events that share it. And the server has
-    been seen to say that this is the end while events remain: only a page with nothing new is
-    the end, where one can be requested. A page that one timestamp fills is requested again, twice
-    as large, as long as the server returns more.
-    """
+def _events(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    """Return the state of the next page of events, which includes the last timestamp again."""
+    # The server's `next` excludes the last timestamp, and so skips events that share it. It is
+    # also null now and then while events remain. So each page repeats the last timestamp, known
+    # events are skipped, and only a page with nothing new is the end. If one timestamp fills a
+    # page, the page is requested again with twice the limit, as long as the server returns more.
     if not page.received:
         return None
     link = page.get("next")
-    linked = follow(call, state, link) if link else None
+    linked = state_from_link(call, state, link) if link else None
     direction = _direction(call.parameter("orderBy", state))
     last = _timestamp(page.received[-1])
-    known = item_ids(page.received, unique=False)
-    if direction is None or last is None or known is None:
+    ids = item_ids(page.received, unique=False)
+    if direction is None or last is None or ids is None:
         return linked
-    bound = last + _TICK if direction == "before" else last - _TICK
+    bound = last + _TIMESTAMP_PRECISION if direction == "before" else last - _TIMESTAMP_PRECISION
     query = {**(state.query if linked is None else linked.query), direction: bound.isoformat()}
     if call.parameter(direction, state) == query[direction]:
         # Every event of this page has the timestamp that the page before ended with.
-        limit = call.limit(state) or _EVENTS
+        limit = call.limit(state) or _DEFAULT_EVENTS_LIMIT
         if len(page.received) >= limit:
             query["limit"] = 2 * limit
-            known = {*state.skip, *map(str, known)}
-            return PageState(query, state.after, tuple(sorted(known)))
+            skip = {*state.skip, *map(str, ids)}
+            return PageState(query, state.after, tuple(sorted(skip)))
         if linked is None:
             return None
-        raise failure(
+        raise pagination_error(
             call.operation,
             f"More events share the timestamp {last.isoformat()} than the server returns on a page "
             f"({len(page.received)}): the others cannot be requested",
@@ -257,26 +276,26 @@ def _events(call: Call, state: PageState, page: Envelope) -> PageState | None:
         )
     low, high = sorted((last, bound))
     times = map(_timestamp, page.received)
-    skip = tuple(
-        str(one)
-        for one, time in zip(known, times, strict=True)
+    overlap = tuple(
+        str(event_id)
+        for event_id, time in zip(ids, times, strict=True)
         if time is not None and low <= time <= high
     )
-    return PageState(query, state.after, skip)
+    return PageState(query, state.after, overlap)
 
 
-_TICK: Final = timedelta(microseconds=1)
-"""The precision of the server's timestamps."""
-_EVENTS: Final = 100
-"""Events on a page, where the call does not say."""
+_TIMESTAMP_PRECISION: Final = timedelta(microseconds=1)
+"""The precision of event timestamps: `before` and `after` are exclusive, so this includes them."""
+_DEFAULT_EVENTS_LIMIT: Final = 100
+"""Events on a page if the call has no limit."""
 
 
 def _direction(order: Any) -> str | None:
-    """Return the parameter that bounds the rest; None where the order is not that of time."""
+    """Return the parameter that limits the rest; None if the order is not by timestamp."""
     if isinstance(order, str):
         try:
             order = json.loads(order)
-        except ValueError:  # not JSON, but the name itself
+        except ValueError:  # Not JSON, but the name itself.
             order = [order]
     names = cast("list[Any]", order) if isinstance(order, list) else []
     first: object = names[0] if names else "-timestamp"
@@ -293,26 +312,28 @@ def _timestamp(event: Any) -> datetime | None:
     return value if isinstance(value, datetime) and value.tzinfo is not None else None
 
 
-def _recordings(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    if page.more is False:
+def _recordings(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    if page.has_more is False:
         return None
     cursor = page.get("next_cursor")
     if isinstance(cursor, str) and cursor:
         query = {**state.query, "after": cursor}
         if call.offset(state):
-            query["offset"] = 0  # the cursor counts from the beginning
+            query["offset"] = 0  # The cursor includes it: sent again, it would skip items.
         return PageState(query)
-    return _next_offset(call, state, page) if page.more else _next_link(call, state, page)
+    return _next_offset(call, state, page) if page.has_more else _next_link(call, state, page)
 
 
-def _body_cursor(call: Call, state: PageState, page: Envelope) -> PageState | None:
-    if page.more is False:
+def _body_cursor(call: ListCall, state: PageState, page: Envelope) -> PageState | None:
+    if page.has_more is False:
         return None
     cursor = page.get("nextCursor") or page.get("next_cursor")
     if cursor:
         return PageState(state.query, str(cursor))
-    if page.more:
-        raise failure(call.operation, "The server says that there are more items, without a cursor")
+    if page.has_more:
+        raise pagination_error(
+            call.operation, "The server says that there are more items, but gives no cursor"
+        )
     return None
 
 

@@ -38,7 +38,7 @@ DataType: TypeAlias = Any
 Schema: TypeAlias = Any
 Table: TypeAlias = Any
 
-_PLAIN: Final = {
+_ARROW_TYPES: Final = {
     "Int8": "int8", "Int16": "int16", "Int32": "int32", "Int64": "int64",
     "UInt8": "uint8", "UInt16": "uint16", "UInt32": "uint32", "UInt64": "uint64",
     "Float32": "float32", "Float64": "float64", "BFloat16": "float32",
@@ -46,7 +46,7 @@ _PLAIN: Final = {
     "Date": "date32", "Date32": "date32",
 }  # fmt: skip
 _TIMES: Final = frozenset({"Date", "Date32", "DateTime", "DateTime64"})
-_NIL: Final = str(UUID(int=0))
+_NIL_UUID: Final = str(UUID(int=0))
 
 
 def pyarrow_module(extra: str = "arrow") -> Any:
@@ -67,8 +67,8 @@ def arrow_type(kind: ColumnType) -> DataType:
     """Return the Arrow type (a `pyarrow.DataType`) of a ClickHouse type."""
     pa, kind = pyarrow_module(), kind.base
     name = kind.name
-    if name in _PLAIN:
-        return getattr(pa, _PLAIN[name])()
+    if name in _ARROW_TYPES:
+        return getattr(pa, _ARROW_TYPES[name])()
     if name in {"DateTime", "DateTime64"}:
         return pa.timestamp("ns" if kind.digits > 6 else "us", kind.zone or "UTC")
     if name in {"Int128", "UInt128"}:
@@ -83,7 +83,7 @@ def arrow_type(kind: ColumnType) -> DataType:
     if name == "Map" and len(kind.items) == 2:
         return pa.map_(*(arrow_type(item) for item in kind.items))
     if name == "Tuple" and kind.items:
-        return pa.struct(list(zip(_labels(kind), map(arrow_type, kind.items), strict=True)))
+        return pa.struct(list(zip(_element_names(kind), map(arrow_type, kind.items), strict=True)))
     return pa.string()
 
 
@@ -112,7 +112,7 @@ def arrow_table(
     *,
     uuids: bool = False,
     pool: Any = None,
-    otherwise: str = "use the rows as they came",
+    alternative: str = "use the rows as they came",
 ) -> Table:
     """Return columns, given as they came in JSON, as a `pyarrow.Table`.
 
@@ -135,7 +135,7 @@ def arrow_table(
         except ValueError as error:
             raise DecodeError(
                 f"Column {name}: {error}.",
-                suggestion=f"Cast it in the query (toString(…) takes anything), or {otherwise}.",
+                suggestion=f"Cast it in the query (toString(…) takes anything), or {alternative}.",
             ) from None
     schema = arrow_schema(names, kinds, uuids=uuids)
     return pyarrow_module().Table.from_arrays(arrays, schema=schema)
@@ -163,17 +163,17 @@ def arrow_array(
     array = _passthrough_array(kind, values, pool)
     if array is not None:
         return array
-    prepare = _preparer(kind)
+    prepare = _value_preparer(kind)
     try:
         return pa.array([None if v is None else prepare(v) for v in values], target)
-    except _failures() as error:
+    except _conversion_errors() as error:
         raise ValueError(_conversion_error(kind, values, prepare, str(error))) from None
 
 
 def _uuid_array(values: Sequence[Any]) -> Array:
     """Return a column of UUIDs in Arrow's type for them, from their text."""
     pa = pyarrow_module()
-    texts = [_NIL if value is None else value for value in values]
+    texts = [_NIL_UUID if value is None else value for value in values]
     content = b""
     with suppress(ValueError, TypeError):
         content = bytes.fromhex("".join(texts).replace("-", ""))
@@ -192,9 +192,9 @@ def _uuid_bytes(text: Any) -> bytes:
         raise ValueError(f"{text!r:.200} is no UUID") from None
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    failures = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
-    return (*failures, pyarrow_module().ArrowException)
+def _conversion_errors() -> tuple[type[Exception], ...]:
+    errors = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
+    return (*errors, pyarrow_module().ArrowException)
 
 
 def _passthrough_array(kind: ColumnType, values: Sequence[Any], pool: Any) -> Array:
@@ -206,7 +206,7 @@ def _passthrough_array(kind: ColumnType, values: Sequence[Any], pool: Any) -> Ar
             return pa.array(values, pa.string()).cast(target)
         if kinds <= _accepted_json_types(target):
             return pa.array(values, target, memory_pool=pool)
-    except _failures():
+    except _conversion_errors():
         pass
     return None
 
@@ -223,40 +223,42 @@ def _accepted_json_types(target: DataType) -> set[type]:
     return {bool} if types.is_boolean(target) else set()
 
 
-def _conversion_error(kind: ColumnType, values: Sequence[Any], prepare: Convert, said: str) -> str:
+def _conversion_error(
+    kind: ColumnType, values: Sequence[Any], prepare: Convert, message: str
+) -> str:
     pa, target = pyarrow_module(), arrow_type(kind)
     for value in values:
         try:
             pa.array([None if value is None else prepare(value)], target)
-        except _failures():
+        except _conversion_errors():
             return f"{value!r:.200} is no {kind}"
-    return said
+    return message
 
 
 @lru_cache(maxsize=512)
-def _preparer(kind: ColumnType) -> Convert:
+def _value_preparer(kind: ColumnType) -> Convert:
     """Return what makes of a JSON value, other than None, one that Arrow takes."""
     kind = kind.base
     target = arrow_type(kind)
     types = pyarrow_module().types
     if types.is_string(target):
-        return _text
+        return _to_text
     if types.is_decimal(target) and kind.name.endswith("Int128"):
         return Decimal
     if types.is_list(target):
-        return partial(_list, _preparer(kind.items[0]))
+        return partial(_list, _value_preparer(kind.items[0]))
     if types.is_map(target):
-        return partial(_pairs, *(_preparer(item) for item in kind.items))
+        return partial(_pairs, *(_value_preparer(item) for item in kind.items))
     if types.is_struct(target):
-        return partial(_fields, _labels(kind), tuple(map(_preparer, kind.items)))
-    return value_converter(kind) or _same
+        return partial(_fields, _element_names(kind), tuple(map(_value_preparer, kind.items)))
+    return value_converter(kind) or _identity
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else to_json(value).decode()
 
 
@@ -282,6 +284,6 @@ def _fields(labels: tuple[str, ...], inners: tuple[Convert, ...], value: Any) ->
     return {label: _unless_none(inner, item) for label, inner, item in items}
 
 
-def _labels(kind: ColumnType) -> tuple[str, ...]:
+def _element_names(kind: ColumnType) -> tuple[str, ...]:
     """Return the names of a tuple's elements; ClickHouse counts those without one from 1."""
     return kind.labels or tuple(str(i + 1) for i in range(len(kind.items)))

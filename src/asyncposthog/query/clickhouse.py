@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NoReturn, cast
 
-__all__ = ["ColumnType", "column_types", "parse_type", "read_type"]
+__all__ = ["ColumnType", "column_types", "parse_type", "parse_type_lenient"]
 
 _WRAPPERS: Final = frozenset({"Nullable", "LowCardinality"})
 _GEOMETRY: Final = {
@@ -24,7 +24,7 @@ _GEOMETRY: Final = {
     "MultiPolygon": "Array(Polygon)",
 }
 _DECIMALS: Final = {"Decimal32": 9, "Decimal64": 18, "Decimal128": 38, "Decimal256": 76}
-_DEPTH: Final = 64
+_MAX_DEPTH: Final = 64
 """Types inside types beyond which a name is not read: nobody's columns, and no recursion error."""
 
 
@@ -105,7 +105,7 @@ def column_types(types: object, count: int) -> tuple[ColumnType, ...]:
         count: How many columns there are; those whose type is missing are `Unknown`.
     """
     given = cast("list[object]", types) if isinstance(types, list) else []
-    read = [read_type(_name(entry)) for entry in given[:count]]
+    read = [parse_type_lenient(_name(entry)) for entry in given[:count]]
     return (*read, *(ColumnType("Unknown") for _ in range(count - len(read))))
 
 
@@ -116,7 +116,7 @@ def _name(entry: object) -> object:
     return entry
 
 
-def read_type(text: object) -> ColumnType:
+def parse_type_lenient(text: object) -> ColumnType:
     """Read a type; what cannot be read becomes a type of that name, with nothing inside."""
     if not isinstance(text, str):
         return ColumnType("Unknown")
@@ -163,7 +163,7 @@ class _TypeParser:
     def type(self, depth: int) -> ColumnType:
         """Read a type and what it has in parentheses."""
         kind, name, start = self._next()
-        if kind != "word" or depth > _DEPTH:
+        if kind != "word" or depth > _MAX_DEPTH:
             self._syntax_error(start)
         items: list[ColumnType] = []
         labels: list[str] = []
@@ -172,7 +172,7 @@ class _TypeParser:
             while not self._accept(")"):
                 self._argument(items, labels, parameters, depth + 1)
                 if not self._accept(",") and self._peek() != ("mark", ")"):
-                    self._syntax_error(self._where())
+                    self._syntax_error(self._position())
         if labels and len(labels) != len(items):
             self._syntax_error(start)
         whole = self.text[start : self._end()].strip()
@@ -219,7 +219,7 @@ class _TypeParser:
         self.at += found
         return found
 
-    def _where(self) -> int:
+    def _position(self) -> int:
         return self.tokens[self.at][2] if self.at < len(self.tokens) else len(self.text)
 
     def _end(self) -> int:
@@ -228,7 +228,7 @@ class _TypeParser:
     def end(self) -> None:
         """Refuse what follows."""
         if self.at < len(self.tokens):
-            self._syntax_error(self._where())
+            self._syntax_error(self._position())
 
     def _syntax_error(self, where: int) -> NoReturn:
         raise ValueError(f"{self.text[:200]!r} is no ClickHouse type: see character {where + 1}")

@@ -31,8 +31,8 @@ __all__ = ["convert_column", "value_converter"]
 
 Convert: TypeAlias = Callable[[Any], Any]
 
-_MISFITS: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
-_KINDS: Final[dict[str, frozenset[type]]] = {
+_CONVERSION_ERRORS: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError)
+_NATIVE_JSON_TYPES: Final[dict[str, frozenset[type]]] = {
     "int": frozenset({int, type(None)}),
     "float": frozenset({float, type(None)}),
     "bool": frozenset({bool, type(None)}),
@@ -43,7 +43,7 @@ _KINDS: Final[dict[str, frozenset[type]]] = {
 def convert_column(
     kind: ColumnType,
     values: Sequence[Any],
-    misfit: Callable[[Any], None] | None = None,
+    on_error: Callable[[Any], None] | None = None,
 ) -> Sequence[Any]:
     """Return a column's values as Python has them.
 
@@ -53,7 +53,7 @@ def convert_column(
         misfit: Told of each value that is not what the type promises. It is kept as it came.
     """
     base = kind.base
-    usual = _KINDS.get(_family(base.name))
+    usual = _NATIVE_JSON_TYPES.get(_family(base.name))
     if usual is not None and usual.issuperset(map(type, values)):
         return values
     convert = value_converter(base)
@@ -63,18 +63,18 @@ def convert_column(
         if base.name == "UUID":
             return _uuids(values)
         return [None if value is None else convert(value) for value in values]
-    except _MISFITS:
-        return [_convert_or_report(convert, value, misfit) for value in values]
+    except _CONVERSION_ERRORS:
+        return [_convert_or_report(convert, value, on_error) for value in values]
 
 
-def _convert_or_report(convert: Convert, value: Any, misfit: Callable[[Any], None] | None) -> Any:
+def _convert_or_report(convert: Convert, value: Any, on_error: Callable[[Any], None] | None) -> Any:
     if value is None:
         return None
     try:
         return convert(value)
-    except _MISFITS:
-        if misfit is not None:
-            misfit(value)
+    except _CONVERSION_ERRORS:
+        if on_error is not None:
+            on_error(value)
         return value
 
 
@@ -109,21 +109,21 @@ def value_converter(kind: ColumnType) -> Convert | None:
     if family in _SCALARS:
         return _SCALARS[family]
     if family.startswith("DateTime"):
-        return partial(_moment, zone=_zone(kind.zone))
+        return partial(_datetime, zone=_zone(kind.zone))
     if family.startswith("Decimal"):
         return _decimal
     if family == "Array" and len(kind.items) == 1:
-        inner = _within(kind.items[0])
+        inner = _nullable_converter(kind.items[0])
         return None if inner is None else partial(_list, inner)
     if family == "Tuple":
-        return partial(_tuple, tuple(_within(item) for item in kind.items), kind.labels)
+        return partial(_tuple, tuple(_nullable_converter(item) for item in kind.items), kind.labels)
     if family == "Map" and len(kind.items) == 2:
         key, value = kind.items
-        return partial(_map, value_converter(key), _within(value))
+        return partial(_map, value_converter(key), _nullable_converter(value))
     return None
 
 
-def _within(kind: ColumnType) -> Convert | None:
+def _nullable_converter(kind: ColumnType) -> Convert | None:
     """Return what converts a value inside another, which may be None."""
     convert = value_converter(kind)
     return None if convert is None else partial(_unless_none, convert)
@@ -142,7 +142,7 @@ def _zone(name: str | None) -> tzinfo:
         return UTC
 
 
-def _moment(value: Any, *, zone: tzinfo) -> datetime:
+def _datetime(value: Any, *, zone: tzinfo) -> datetime:
     if type(value) in {int, float}:
         return datetime.fromtimestamp(value, zone)
     found = datetime.fromisoformat(value)

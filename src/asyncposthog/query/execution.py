@@ -35,13 +35,13 @@ from asyncposthog.types import OMIT, RequestOptions
 
 __all__ = [
     "OnProgress",
+    "QueryCall",
+    "QueryExecution",
     "QueryProgress",
-    "Run",
-    "Step",
-    "check_timeout",
+    "expect_object",
     "new_execution",
-    "object_of",
-    "read_progress",
+    "parse_progress",
+    "validate_timeout",
 ]
 
 
@@ -63,7 +63,7 @@ class QueryProgress:
 OnProgress: TypeAlias = Callable[[QueryProgress], "Awaitable[object] | object"]
 
 
-def read_progress(query_id: str, status: Mapping[str, Any], elapsed: float) -> QueryProgress:
+def parse_progress(query_id: str, status: Mapping[str, Any], elapsed: float) -> QueryProgress:
     """Return what the server says of a job.
 
     Args:
@@ -86,16 +86,16 @@ def read_progress(query_id: str, status: Mapping[str, Any], elapsed: float) -> Q
 
 
 _CANCEL_SECONDS: Final = 5.0
-_FIRST_POLL: Final = 0.5
-_GROWTH: Final = 1.5
-_LAST_POLL: Final = 8.0
+_MIN_POLL_SECONDS: Final = 0.5
+_POLL_GROWTH: Final = 1.5
+_MAX_POLL_SECONDS: Final = 8.0
 """Polls are charged like queries: a job of ten minutes takes 80 of them."""
 _ASYNC_RETRY_STATUSES: Final = frozenset({504, 512})
 """What the server cuts short while we wait, and grants more time in the background."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class QueryCall:
     """A call that computes: what it calls, and with what."""
 
     operation: Operation
@@ -104,18 +104,18 @@ class Step:
     body: object = OMIT
     query_id: str | None = None
     """The id we gave the query."""
-    holds: str = "results"
+    result_field: str = "results"
     """Where its answer has the result."""
 
 
-class Run:
+class QueryExecution:
     """One query on its way. It is cancelled on the server when its task is cancelled here."""
 
     def __init__(
         self,
         executor: Executor,
         options: CallOptions,
-        make: Callable[[str, bool], Step],
+        make_call: Callable[[str, bool], QueryCall],
         *,
         timeout: float | None = None,
         on_progress: OnProgress | None = None,
@@ -133,22 +133,22 @@ class Run:
         deadline = options.policy.deadline if timeout is None else timeout
         self._clock = executor.transport.clock
         self._executor = executor
-        self._make = make
+        self._make_call = make_call
         self._options = options
         self._on_progress = on_progress
-        self._began = self._clock.monotonic()
+        self._started_at = self._clock.monotonic()
         self._deadline = deadline
         self._timeout = timeout
-        self._step: Step | None = None
+        self._call: QueryCall | None = None
         self._sent = False
         self.query_id: str | None = None
         """The id of the query on the server."""
 
-    async def look(self, step: Step) -> dict[str, Any]:
+    async def request(self, call: QueryCall) -> dict[str, Any]:
         """Make a call that computes nothing, within the time of the run."""
-        self._step = step
-        response = await self._perform(step.operation, step.path, step.query, step.body)
-        return object_of(step.operation, response)
+        self._call = call
+        response = await self._perform(call.operation, call.path, call.query, call.body)
+        return expect_object(call.operation, response)
 
     def is_fresh(self, moment: datetime | None, seconds: float | None) -> bool:
         """Tell whether a moment is not longer ago than that; None: anything is fresh enough."""
@@ -156,7 +156,7 @@ class Run:
             return True
         return moment is not None and self._clock.time() - moment.timestamp() <= seconds
 
-    async def answer(self, mode: str) -> Any:
+    async def run(self, mode: str) -> Any:
         """Return the answer of the call that computes, as JSON data.
 
         What ran in the background is given as if it had been waited for.
@@ -166,18 +166,18 @@ class Run:
         """
         try:
             if mode == "async":
-                return await self._in_background()
+                return await self._run_in_background()
             if mode == "blocking":
                 self._extend_timeout()
             try:
-                return await self._waiting()
+                return await self._run_blocking()
             except PostHogError as error:
                 if mode == "blocking" or not _should_run_async(error):
                     raise
                 too_slow = error
             if isinstance(too_slow, TimeoutError):
                 await self._cancel()  # it may be running still, in one of three slots
-            return await self._in_background()
+            return await self._run_in_background()
         except PostHogError as error:
             if isinstance(error, TimeoutError):
                 await self._cancel()
@@ -195,28 +195,28 @@ class Run:
             policy = replace(policy, timeout=max(policy.timeout, self._timeout))
             self._options = replace(self._options, policy=policy)
 
-    async def _waiting(self) -> Any:
+    async def _run_blocking(self) -> Any:
         """Ask, and wait for the answer in the same call."""
-        answer = await self._ask(in_background=False)
+        answer = await self._submit(in_background=False)
         return await self._wait_for_result(answer)
 
-    async def _in_background(self) -> Any:
+    async def _run_in_background(self) -> Any:
         """Let the server run it, and ask until it has; twice if the job got lost."""
         try:
-            return await self._wait_for_result(await self._ask(in_background=True))
+            return await self._wait_for_result(await self._submit(in_background=True))
         except NotFoundError as error:
             # A 404 of the first call is about something else.
             if error.operation != registry.GET.id:
                 raise
         try:
-            return await self._wait_for_result(await self._ask(in_background=True))
+            return await self._wait_for_result(await self._submit(in_background=True))
         except NotFoundError as error:
             if error.operation != registry.GET.id:
                 raise
             lost = error
-        raise self._lost(lost)
+        raise self._lost_result_error(lost)
 
-    def _lost(self, error: NotFoundError) -> QueryError:
+    def _lost_result_error(self, error: NotFoundError) -> QueryError:
         return QueryError(
             "The query was run twice in the background, and its result was gone both times.",
             status=error.status,
@@ -227,14 +227,14 @@ class Run:
             suggestion="PostHog keeps results for 20 minutes, and may be under load: try later.",
         )
 
-    async def _ask(self, *, in_background: bool) -> Any:
+    async def _submit(self, *, in_background: bool) -> Any:
         query_id = uuid4().hex
-        step = self._make(query_id, in_background)
-        self._step, self._sent, self.query_id = step, False, step.query_id
+        call = self._make_call(query_id, in_background)
+        self._call, self._sent, self.query_id = call, False, call.query_id
         response = await self._perform(
-            step.operation, step.path, step.query, step.body, on_sent=self._on_sent
+            call.operation, call.path, call.query, call.body, on_sent=self._on_sent
         )
-        return object_of(step.operation, response)
+        return expect_object(call.operation, response)
 
     def _on_sent(self) -> None:
         self._sent = True
@@ -244,39 +244,41 @@ class Run:
         status = answer.get("query_status")
         if not isinstance(status, dict):
             self._sent = False
-            return self._checked(answer)
+            return self._raise_if_failed(answer)
         known = cast("dict[str, Any]", status)
-        self.query_id = _text(known.get("id")) or self.query_id
-        began = self._clock.monotonic()
-        delay = _FIRST_POLL
-        await self._report_progress(known, began)
+        self.query_id = _nonempty_str(known.get("id")) or self.query_id
+        started_at = self._clock.monotonic()
+        delay = _MIN_POLL_SECONDS
+        await self._report_progress(known, started_at)
         if known.get("complete") and not known.get("error") and self._has_result(answer):
             self._sent = False
             return answer
         while not known.get("complete"):
             await self._sleep(delay)
-            delay = min(delay * _GROWTH, _LAST_POLL)
+            delay = min(delay * _POLL_GROWTH, _MAX_POLL_SECONDS)
             known = await self._poll()
-            await self._report_progress(known, began)
+            await self._report_progress(known, started_at)
         if known.get("error"):
-            raise self._failed(known)
+            raise self._query_error(known)
         if not isinstance(known.get("results"), dict):
             # An answer that says complete need not hold the result.
             known = await self._poll()
         self._sent = False
         found = known.get("results")
         if known.get("error") or not isinstance(found, dict):
-            raise self._failed(known)
-        return self._checked({**answer, **cast("dict[str, Any]", found), "query_status": None})
+            raise self._query_error(known)
+        return self._raise_if_failed(
+            {**answer, **cast("dict[str, Any]", found), "query_status": None}
+        )
 
     def _has_result(self, answer: dict[str, Any]) -> bool:
-        return self._step is not None and answer.get(self._step.holds) is not None
+        return self._call is not None and answer.get(self._call.result_field) is not None
 
     async def _poll(self) -> dict[str, Any]:
         # To know how far a query has come, the server asks its database.
         query = {"show_progress": True} if self._on_progress is not None else None
         response = await self._perform(registry.GET, (self.query_id or "",), query, OMIT)
-        status = object_of(registry.GET, response).get("query_status")
+        status = expect_object(registry.GET, response).get("query_status")
         if not isinstance(status, dict):
             raise DecodeError(
                 "The answer about the query's status holds none.",
@@ -285,21 +287,21 @@ class Run:
             )
         return cast("dict[str, Any]", status)
 
-    async def _report_progress(self, status: dict[str, Any], began: float) -> None:
+    async def _report_progress(self, status: dict[str, Any], started_at: float) -> None:
         if self._on_progress is None:
             return
-        elapsed = self._clock.monotonic() - began
-        told = self._on_progress(read_progress(self.query_id or "", status, elapsed))
+        elapsed = self._clock.monotonic() - started_at
+        told = self._on_progress(parse_progress(self.query_id or "", status, elapsed))
         if inspect.isawaitable(told):
             await told
 
     async def _sleep(self, seconds: float) -> None:
         # Programs that began together do not poll together.
         seconds *= 0.75 + 0.5 * self._clock.random()
-        left = self._left()
-        await self._clock.sleep(seconds if left is None else min(seconds, left))
+        remaining = self._remaining()
+        await self._clock.sleep(seconds if remaining is None else min(seconds, remaining))
 
-    def _left(self) -> float | None:
+    def _remaining(self) -> float | None:
         """Return the seconds that are left.
 
         Raises:
@@ -307,12 +309,12 @@ class Run:
         """
         if self._deadline is None:
             return None
-        left = self._began + self._deadline - self._clock.monotonic()
-        if left > 0:
-            return left
+        remaining = self._started_at + self._deadline - self._clock.monotonic()
+        if remaining > 0:
+            return remaining
         error = TimeoutError(
             f"The query took longer than {self._deadline:g} s.",
-            operation=self._step.operation.id if self._step else None,
+            operation=self._call.operation.id if self._call else None,
             suggestion="Give it more time (timeout=…), or ask for less: a shorter time range.",
         )
         error.deadline_exceeded = True
@@ -326,10 +328,10 @@ class Run:
         body: object,
         on_sent: Callable[[], None] | None = None,
     ) -> httpx.Response:
-        step = self._step
-        assert step is not None
+        call = self._call
+        assert call is not None
         policy = replace(
-            self._options.policy, deadline=self._left(), retry_timeouts=on_sent is None
+            self._options.policy, deadline=self._remaining(), retry_timeouts=on_sent is None
         )
         options = replace(self._options, policy=policy)
         if on_sent is None:  # what the caller adds is for the query, not for questions about it
@@ -341,14 +343,14 @@ class Run:
             None,
             body,
             options,
-            on_behalf_of=step.operation,
+            on_behalf_of=call.operation,
             on_sent=on_sent,
         )
 
     async def _cancel(self) -> None:
         """Cancel the query on the server, if it may be running. Takes five seconds at most."""
-        query_id, step = self.query_id, self._step
-        if not self._sent or query_id is None or step is None:
+        query_id, call = self.query_id, self._call
+        if not self._sent or query_id is None or call is None:
             return
         self._sent = False
         policy = replace(
@@ -365,24 +367,26 @@ class Run:
                     None,
                     OMIT,
                     options,
-                    on_behalf_of=step.operation,
+                    on_behalf_of=call.operation,
                 )
 
-    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _raise_if_failed(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Return an answer unless it says that the query failed."""
         message = answer.get("error")
         if message and not answer.get("results"):
-            raise self._failed({"error_message": message})
+            raise self._query_error({"error_message": message})
         return answer
 
-    def _failed(self, status: dict[str, Any]) -> StatusError:
+    def _query_error(self, status: dict[str, Any]) -> StatusError:
         """Return the exception for a query that failed in an answer that did not."""
         # Most queries do not fail.
         from asyncposthog.errors.from_response import error_from_response
         from asyncposthog.errors.suggestions import ErrorContext
 
         settings = self._executor.settings
-        content = to_json({"query_status": {"error_message": _text(status.get("error_message"))}})
+        content = to_json(
+            {"query_status": {"error_message": _nonempty_str(status.get("error_message"))}}
+        )
         return error_from_response(
             registry.GET,
             RequestInfo("GET", registry.GET.path.replace("{id}", self.query_id or "")),
@@ -395,11 +399,11 @@ class Run:
 
 def new_execution(
     service: Resource,
-    make: Callable[[str, bool], Step],
+    make_call: Callable[[str, bool], QueryCall],
     timeout: float | None,
     on_progress: OnProgress | None,
     options: RequestOptions | None,
-) -> Run:
+) -> QueryExecution:
     """Return a run with the settings of a resource's client, and those of one call."""
     executor = get_executor(service)
     chosen = (
@@ -407,10 +411,10 @@ def new_execution(
         if options is None
         else parse_options(options, executor.default_options)
     )
-    return Run(executor, chosen, make, timeout=timeout, on_progress=on_progress)
+    return QueryExecution(executor, chosen, make_call, timeout=timeout, on_progress=on_progress)
 
 
-def check_timeout(timeout: object) -> float | None:
+def validate_timeout(timeout: object) -> float | None:
     """Check the seconds that a query may take.
 
     Raises:
@@ -426,7 +430,7 @@ def check_timeout(timeout: object) -> float | None:
     return timeout
 
 
-def object_of(operation: Operation, response: httpx.Response) -> dict[str, Any]:
+def expect_object(operation: Operation, response: httpx.Response) -> dict[str, Any]:
     """Return an answer that is a JSON object.
 
     Raises:
@@ -442,7 +446,7 @@ def object_of(operation: Operation, response: httpx.Response) -> dict[str, Any]:
     return cast("dict[str, Any]", answer)
 
 
-def _text(value: object) -> str | None:
+def _nonempty_str(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 

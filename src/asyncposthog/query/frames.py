@@ -33,7 +33,7 @@ def to_arrow(
         ImportError: pyarrow is not installed.
     """
     pyarrow_module(extra)
-    return arrow_table(names, kinds, columns, uuids=uuids, otherwise="use .rows")
+    return arrow_table(names, kinds, columns, uuids=uuids, alternative="use .rows")
 
 
 def to_polars(
@@ -60,17 +60,18 @@ def to_pandas(
     except ImportError:
         raise ImportError("This needs pandas: pip install 'asyncposthog[pandas]'.") from None
     table = to_arrow(names, kinds, columns, "pandas")
-    exact = {
-        pyarrow_type: getattr(pandas, f"{name}Dtype")() for name, pyarrow_type in _exact().items()
+    nullable = {
+        pyarrow_type: getattr(pandas, f"{name}Dtype")()
+        for name, pyarrow_type in _nullable_dtypes().items()
     }
     series = {
-        name: column.to_pandas(types_mapper=exact.get if kind.nullable else None)
+        name: column.to_pandas(types_mapper=nullable.get if kind.nullable else None)
         for name, kind, column in zip(names, kinds, table.columns, strict=True)
     }
     return pandas.DataFrame(series)
 
 
-def _exact() -> dict[str, Any]:
+def _nullable_dtypes() -> dict[str, Any]:
     pa = pyarrow_module("pandas")
     widths = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
     return {**{name: getattr(pa, name.lower())() for name in widths}, "Boolean": pa.bool_()}

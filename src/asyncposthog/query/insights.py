@@ -14,8 +14,8 @@ from asyncposthog.registry.families import insights as registry
 from asyncposthog.resources.insights import Insights
 from asyncposthog.types import OMIT, Id, RequestOptions
 
-from .execution import OnProgress, Step, check_timeout, new_execution, object_of
-from .request import Mode, check_refresh, cut_at, plan_of
+from .execution import OnProgress, QueryCall, expect_object, new_execution, validate_timeout
+from .request import Mode, prepare_node, resolve_refresh, truncated_at
 from .result import QueryResult, warn_if_truncated
 
 __all__ = ["InsightsService"]
@@ -60,44 +60,48 @@ class InsightsService(Insights):
             PostHogError: The call failed otherwise.
             TypeError, ValueError: An argument is of the wrong type, or out of range.
         """
-        chosen, _, _ = check_refresh("force_blocking", mode)
-        seconds = _seconds(max_age)
-        check_timeout(timeout)
+        run_mode, _, _ = resolve_refresh("force_blocking", mode)
+        seconds = _max_age_seconds(max_age)
+        validate_timeout(timeout)
         forced = seconds is not None
 
-        def make(query_id: str, in_background: bool) -> Step:
+        def make_call(query_id: str, in_background: bool) -> QueryCall:
             refresh = "async" if in_background else "blocking"
             query = {"refresh": f"force_{refresh}" if forced else refresh}
-            return Step(_INSIGHT, (id,), query, holds="result")
+            return QueryCall(_INSIGHT, (id,), query, result_field="result")
 
-        run = new_execution(self, make, timeout, on_progress, options)
+        execution = new_execution(self, make_call, timeout, on_progress, options)
         if seconds != 0:
-            kept = await run.look(Step(_INSIGHT, (id,), {"refresh": "force_cache"}))
-            result = _insight(kept, None)
-            if result.results is not None and run.is_fresh(result.last_refresh, seconds):
+            cached = await execution.request(QueryCall(_INSIGHT, (id,), {"refresh": "force_cache"}))
+            result = _insight_result(cached, None)
+            if result.results is not None and execution.is_fresh(result.last_refresh, seconds):
                 warn_if_truncated(result)
                 return result
-        result = _insight(await run.answer(chosen), run.query_id)
+        result = _insight_result(await execution.run(run_mode), execution.query_id)
         warn_if_truncated(result)
         return result
 
     def _parse_response(self, operation: Operation, response: httpx.Response, body: Any) -> Any:
         """Read the answer of a call that was made for `ph.raw(ph.insights.result, …)`."""
-        return _insight(object_of(operation, response), None) if operation is _INSIGHT else OMIT
+        return (
+            _insight_result(expect_object(operation, response), None)
+            if operation is _INSIGHT
+            else OMIT
+        )
 
 
-def _insight(answer: dict[str, Any], query_id: str | None) -> QueryResult:
+def _insight_result(answer: dict[str, Any], query_id: str | None) -> QueryResult:
     if "results" not in answer:
         answer = {**answer, "results": answer.get("result")}
     query, results = answer.get("query"), answer["results"]
     cut = None
     if isinstance(query, Mapping) and isinstance(results, list) and answer.get("columns"):
         rows = len(cast("list[Any]", results))
-        cut = cut_at(plan_of(query), rows, answer.get("hasMore"))
-    return QueryResult(answer, query_id=query_id, cut_at=cut)
+        cut = truncated_at(prepare_node(query), rows, answer.get("hasMore"))
+    return QueryResult(answer, query_id=query_id, truncated_at=cut)
 
 
-def _seconds(max_age: object) -> float | None:
+def _max_age_seconds(max_age: object) -> float | None:
     if max_age is None:
         return None
     if isinstance(max_age, timedelta):

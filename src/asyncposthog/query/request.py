@@ -8,10 +8,19 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel
 
-from .sql_scan import DEFAULT_LIMIT, MAX_LIMIT, SqlScan, sketch
+from .sql_scan import DEFAULT_LIMIT, MAX_LIMIT, SqlScan, scan_sql
 from .values import bind
 
-__all__ = ["Mode", "Plan", "Refresh", "check_name", "check_refresh", "cut_at", "plan", "plan_of"]
+__all__ = [
+    "Mode",
+    "PreparedQuery",
+    "Refresh",
+    "prepare",
+    "prepare_node",
+    "resolve_refresh",
+    "truncated_at",
+    "validate_name",
+]
 
 Mode: TypeAlias = Literal["auto", "blocking", "async"]
 Refresh: TypeAlias = Literal[
@@ -28,20 +37,20 @@ _HOGQL = "HogQLQuery"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PreparedQuery:
     """A query, checked."""
 
     node: Any
     """What is sent as `query`: a model or a mapping with a `kind`."""
     kind: str
-    sketch: SqlScan | None = None
+    scan: SqlScan | None = None
     """What was seen of the SQL; None: there is none."""
     values: Mapping[str, object] | None = None
     limit: int | None = None
     """The limit that a query which is no SQL gives."""
 
 
-def plan(query: object, values: Mapping[str, object] | None = None) -> Plan:
+def prepare(query: object, values: Mapping[str, object] | None = None) -> PreparedQuery:
     """Check a query and its values.
 
     Args:
@@ -55,7 +64,7 @@ def plan(query: object, values: Mapping[str, object] | None = None) -> Plan:
     if values is not None and not isinstance(cast("object", values), Mapping):
         raise TypeError(f"values must be a mapping, not {type(values).__name__}")
     if isinstance(query, str):
-        return _hogql({"kind": _HOGQL}, query, values)
+        return _prepare_hogql({"kind": _HOGQL}, query, values)
     if isinstance(query, BaseModel):
         node = cast("Any", query)
     elif isinstance(query, Mapping):
@@ -69,24 +78,26 @@ def plan(query: object, values: Mapping[str, object] | None = None) -> Plan:
     if not isinstance(kind, str) or not kind:
         raise ValueError("a query that is no HogQL needs a 'kind': HogQLQuery, TrendsQuery, …")
     if values is None:
-        return plan_of(node)
+        return prepare_node(node)
     sql = _field(node, "query")
     if kind != _HOGQL or not isinstance(sql, str):
         raise TypeError(f"values go with HogQL, and this is a {kind}")
     if isinstance(node, BaseModel):
         node = node.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return _hogql({**node, "kind": _HOGQL}, sql, values)
+    return _prepare_hogql({**node, "kind": _HOGQL}, sql, values)
 
 
-def _hogql(node: dict[str, Any], sql: str, values: Mapping[str, object] | None) -> Plan:
+def _prepare_hogql(
+    node: dict[str, Any], sql: str, values: Mapping[str, object] | None
+) -> PreparedQuery:
     text, sent = bind(sql, values)
     node["query"] = text
     if sent:
         node["values"] = sent
-    return Plan(node, _HOGQL, sketch(text), values)
+    return PreparedQuery(node, _HOGQL, scan_sql(text), values)
 
 
-def plan_of(node: Any) -> Plan:
+def prepare_node(node: Any) -> PreparedQuery:
     """Return what is known of a node that is sent as it is."""
     kind, limit = str(_field(node, "kind")), _field(node, "limit")
     source = node
@@ -95,8 +106,10 @@ def plan_of(node: Any) -> Plan:
     sql = _field(source, "query")
     if _field(source, "kind") == _HOGQL and isinstance(sql, str):
         values = _field(source, "values")
-        return Plan(node, kind, sketch(sql), values if isinstance(values, Mapping) else None)  # pyright: ignore[reportUnknownArgumentType]
-    return Plan(node, kind, limit=limit if isinstance(limit, int) else None)
+        if not isinstance(values, Mapping):
+            return PreparedQuery(node, kind, scan_sql(sql))
+        return PreparedQuery(node, kind, scan_sql(sql), cast("Mapping[str, object]", values))
+    return PreparedQuery(node, kind, limit=limit if isinstance(limit, int) else None)
 
 
 def _field(node: Any, name: str) -> Any:
@@ -105,7 +118,7 @@ def _field(node: Any, name: str) -> Any:
     return getattr(node, name, None)
 
 
-def cut_at(plan: Plan, rows: int, has_more: object) -> int | None:
+def truncated_at(query: PreparedQuery, rows: int, has_more: object) -> int | None:
     """Return the number of rows at which the server cut a result; None: it is whole.
 
     A result is whole if it has as many rows as a LIMIT asked for. The server cuts where there is
@@ -116,9 +129,9 @@ def cut_at(plan: Plan, rows: int, has_more: object) -> int | None:
         rows: How many rows came.
         has_more: The answer's `hasMore`.
     """
-    if plan.sketch is None:
-        return rows if has_more is True and plan.limit is None else None
-    limits = [_number(limit, plan.values) for limit in plan.sketch.limits]
+    if query.scan is None:
+        return rows if has_more is True and query.limit is None else None
+    limits = [_resolve_limit(limit, query.values) for limit in query.scan.limits]
     if has_more is True:
         return rows
     if None in limits and has_more is None and rows >= DEFAULT_LIMIT:
@@ -129,14 +142,16 @@ def cut_at(plan: Plan, rows: int, has_more: object) -> int | None:
     return rows
 
 
-def _number(limit: int | str | None, values: Mapping[str, object] | None) -> int | str | None:
+def _resolve_limit(
+    limit: int | str | None, values: Mapping[str, object] | None
+) -> int | str | None:
     if isinstance(limit, str):
         value = (values or {}).get(limit)
         return value if isinstance(value, int) else "?"
     return limit
 
 
-def check_refresh(refresh: object, mode: object) -> tuple[Mode, str, str]:
+def resolve_refresh(refresh: object, mode: object) -> tuple[Mode, str, str]:
     """Return the mode, and the `refresh` to send while we wait and in the background.
 
     Raises:
@@ -158,7 +173,7 @@ def check_refresh(refresh: object, mode: object) -> tuple[Mode, str, str]:
     raise ValueError(f"refresh is {', '.join(map(repr, Refresh.__args__))}, not {refresh!r}")
 
 
-def check_name(name: object) -> str | None:
+def validate_name(name: object) -> str | None:
     """Check the name that PostHog's query log shows.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QueryResult", "TruncatedResultWarning", "warn_if_truncated"]
 
-_SHOWN: Final = 20
+_REPR_COLUMNS: Final = 20
 """Columns that `repr` names."""
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class QueryResult(Sequence[Row]):
     """
 
     def __init__(
-        self, raw: dict[str, Any], *, query_id: str | None = None, cut_at: int | None = None
+        self, raw: dict[str, Any], *, query_id: str | None = None, truncated_at: int | None = None
     ) -> None:
         """Keep an answer.
 
@@ -55,7 +55,7 @@ class QueryResult(Sequence[Row]):
         """The whole answer as JSON data."""
         self.query_id: Final = query_id
         """The id it ran under: for `ph.query.log(id)`. None: it is not known."""
-        self.truncated: Final = cut_at is not None
+        self.truncated: Final = truncated_at is not None
         """Whether the server cut it at a number of rows that the query did not ask for."""
 
     @property
@@ -91,7 +91,7 @@ class QueryResult(Sequence[Row]):
         converted: list[Sequence[Any]] = []
         table = zip(self.columns, self.column_types, self._columns(lists), strict=True)
         for name, kind, values in table:
-            converted.append(self._converted(name, kind, values))
+            converted.append(self._convert(name, kind, values))
         return list(zip(*converted, strict=True)) if converted else [() for _ in lists]
 
     @cached_property
@@ -119,12 +119,12 @@ class QueryResult(Sequence[Row]):
             pass
         raise TypeError("rows and columns do not match: use .results")
 
-    def _converted(self, name: str, kind: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
-        misfits: list[Any] = []
-        converted = convert_column(kind, values, misfits.append)
-        if misfits:
+    def _convert(self, name: str, kind: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
+        unconverted: list[Any] = []
+        converted = convert_column(kind, values, unconverted.append)
+        if unconverted:
             warnings.warn(
-                f"column {name}: {len(misfits)} values are no {kind}, {misfits[0]!r:.100} for one; "
+                f"column {name}: {len(unconverted)} values are no {kind}, {unconverted[0]!r:.100} for one; "
                 "they are as they came",
                 SchemaDrift,
                 stacklevel=4,
@@ -155,8 +155,8 @@ class QueryResult(Sequence[Row]):
         """
         if self.columns.count(name) != 1:
             raise KeyError(f"{name!r} names {self.columns.count(name)} of {list(self.columns)}")
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+        position = self.columns.index(name)
+        return [row[position] for row in self.rows]
 
     def dicts(self) -> list[dict[str, Any]]:
         """Return the rows as dicts, by the names of the columns.
@@ -249,32 +249,32 @@ class QueryResult(Sequence[Row]):
     @property
     def has_more(self) -> bool | None:
         """Whether the server has more rows; it tells only of queries without a LIMIT."""
-        return self._of("hasMore", bool)
+        return self._field("hasMore", bool)
 
     @property
     def limit(self) -> int | None:
         """The limit the server applied; told only of queries without a LIMIT."""
-        return self._of("limit", int)
+        return self._field("limit", int)
 
     @property
     def is_cached(self) -> bool:
         """Whether it comes from PostHog's cache."""
-        return self._of("is_cached", bool) or False
+        return self._field("is_cached", bool) or False
 
     @property
     def last_refresh(self) -> datetime | None:
         """When it was computed, if the server says so."""
-        return _moment(self.raw.get("last_refresh"))
+        return _parse_timestamp(self.raw.get("last_refresh"))
 
     @property
     def next_refresh(self) -> datetime | None:
         """From when on the server would compute it anew on request, if it says so."""
-        return _moment(self.raw.get("next_allowed_client_refresh"))
+        return _parse_timestamp(self.raw.get("next_allowed_client_refresh"))
 
     @property
     def hogql(self) -> str | None:
         """The HogQL that ran, as the server writes it."""
-        return self._of("hogql", str)
+        return self._field("hogql", str)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -284,7 +284,7 @@ class QueryResult(Sequence[Row]):
         pairs = [cast("Mapping[str, Any]", e) for e in entries if isinstance(e, Mapping)]
         return {str(p["k"]): p["t"] for p in pairs if "k" in p and "t" in p}
 
-    def _of(self, name: str, kind: type[T]) -> T | None:
+    def _field(self, name: str, kind: type[T]) -> T | None:
         value = self.raw.get(name)
         return value if isinstance(value, kind) else None
 
@@ -294,9 +294,9 @@ class QueryResult(Sequence[Row]):
             count = len(self)
         except TypeError:
             return f"<QueryResult of {type(self.results).__name__}>"
-        named = zip(self.columns[:_SHOWN], self.types, strict=False)
+        named = zip(self.columns[:_REPR_COLUMNS], self.types, strict=False)
         columns = ", ".join(shorten(f"{name} {kind}", 100) for name, kind in named)
-        more = len(self.columns) - _SHOWN
+        more = len(self.columns) - _REPR_COLUMNS
         rest = f", … {more} more" if more > 0 else ""
         cut = ", truncated" if self.truncated else ""
         return f"<QueryResult {count} rows{cut}: {columns}{rest}>"
@@ -322,7 +322,7 @@ def _column_name(name: object) -> str:
     return str(pair[0]) if pair else str(cast("object", name))
 
 
-def _moment(value: object) -> datetime | None:
+def _parse_timestamp(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:

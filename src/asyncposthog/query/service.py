@@ -13,8 +13,17 @@ from asyncposthog.registry.families import query as registry
 from asyncposthog.resources.query import Query
 from asyncposthog.types import OMIT, RequestOptions
 
-from .execution import OnProgress, Step, check_timeout, new_execution, object_of
-from .request import Mode, Plan, Refresh, check_name, check_refresh, cut_at, plan, plan_of
+from .execution import OnProgress, QueryCall, expect_object, new_execution, validate_timeout
+from .request import (
+    Mode,
+    PreparedQuery,
+    Refresh,
+    prepare,
+    prepare_node,
+    resolve_refresh,
+    truncated_at,
+    validate_name,
+)
 from .result import QueryResult, warn_if_truncated
 from .sql_scan import MAX_LIMIT
 
@@ -78,22 +87,22 @@ class QueryService(Query):
             PostHogError: The call failed otherwise.
             TypeError, ValueError: The query or its values cannot be sent. Nothing was.
         """
-        planned = plan(query, values)
-        chosen, waiting, background = check_refresh(refresh, mode)
-        name = check_name(name)
-        check_timeout(timeout)
+        prepared = prepare(query, values)
+        run_mode, waiting, background = resolve_refresh(refresh, mode)
+        name = validate_name(name)
+        validate_timeout(timeout)
 
-        def make(query_id: str, in_background: bool) -> Step:
+        def make_call(query_id: str, in_background: bool) -> QueryCall:
             body = {
-                "query": planned.node,
+                "query": prepared.node,
                 "client_query_id": query_id,
                 "refresh": background if in_background else waiting,
                 "name": OMIT if name is None else name,
             }
-            return Step(_CREATE, body=body, query_id=query_id)
+            return QueryCall(_CREATE, body=body, query_id=query_id)
 
-        run = new_execution(self, make, timeout, on_progress, options)
-        result = _result(await run.answer(chosen), planned, run.query_id)
+        execution = new_execution(self, make_call, timeout, on_progress, options)
+        result = _result(await execution.run(run_mode), prepared, execution.query_id)
         warn_if_truncated(result)
         return result
 
@@ -134,8 +143,8 @@ class QueryService(Query):
             key,
             values=values,
             page_size=page_size,
-            name=check_name(name),
-            timeout=check_timeout(timeout),
+            name=validate_name(name),
+            timeout=validate_timeout(timeout),
             options=options,
         )
 
@@ -144,12 +153,12 @@ class QueryService(Query):
         if operation is not _CREATE:
             return OMIT
         query_id = body["client_query_id"]
-        return _result(object_of(operation, response), plan_of(body["query"]), query_id)
+        return _result(expect_object(operation, response), prepare_node(body["query"]), query_id)
 
 
-def _result(answer: dict[str, Any], planned: Plan, query_id: str | None) -> QueryResult:
+def _result(answer: dict[str, Any], prepared: PreparedQuery, query_id: str | None) -> QueryResult:
     results = answer.get("results")
     rows = len(results) if isinstance(results, list) else 0  # pyright: ignore[reportUnknownArgumentType]
     return QueryResult(
-        answer, query_id=query_id, cut_at=cut_at(planned, rows, answer.get("hasMore"))
+        answer, query_id=query_id, truncated_at=truncated_at(prepared, rows, answer.get("hasMore"))
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "SqlScan", "sketch"]
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Placeholder", "SqlScan", "scan_sql"]
 
 DEFAULT_LIMIT: Final = 100
 """Rows the server gives where a query has no LIMIT."""
@@ -35,7 +35,7 @@ _TOKEN: Final = re.compile(
 )
 _NAME: Final = re.compile(r"\s*([A-Za-z_$][A-Za-z0-9_$]*)(?:\s*\.\s*[A-Za-z_$][A-Za-z0-9_$]*)*\s*")
 _SETS: Final = frozenset({"UNION", "INTERSECT", "EXCEPT"})
-_OPENING: Final = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
+_DEPTH_CHANGE: Final = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 Clause: TypeAlias = Literal["ORDER BY", "LIMIT", "OFFSET"]
 
@@ -58,7 +58,7 @@ class Placeholder:
     """The first name in the braces; empty where they hold an expression."""
     start: int
     end: int
-    parsed: bool
+    is_datetime_argument: bool
     """Whether it is the argument of a function that reads a time."""
 
 
@@ -67,7 +67,7 @@ class SqlScan:
     """What was seen of a query."""
 
     placeholders: tuple[Placeholder, ...] = ()
-    sure: bool = True
+    complete: bool = True
     """Whether `placeholders` is all of them: no templates, expressions or tags hide any."""
     limits: tuple[int | str | None, ...] = (None,)
     """The LIMIT of each SELECT of a UNION: a number, the name of a placeholder, `?`, or None."""
@@ -78,17 +78,17 @@ class SqlScan:
 
 
 @lru_cache(maxsize=256)
-def sketch(sql: str) -> SqlScan:
+def scan_sql(sql: str) -> SqlScan:
     """Look at a query."""
     tokens = [t for t in _tokens(sql) if t.kind not in {"space", "comment"}]
     while tokens and tokens[-1].text == ";":
         tokens.pop()
     placeholders = tuple(_placeholders(sql, tokens))
     opaque = any(t.kind in {"template", "tag"} for t in tokens)
-    limits, clauses = _outermost([t for t in tokens if t.depth == 0], placeholders)
+    limits, clauses = _outer_clauses([t for t in tokens if t.depth == 0], placeholders)
     return SqlScan(
         placeholders=placeholders,
-        sure=not opaque and all(p.name for p in placeholders),
+        complete=not opaque and all(p.name for p in placeholders),
         limits=limits,
         clauses=clauses,
         end=tokens[-1].end if tokens else 0,
@@ -99,23 +99,27 @@ def _tokens(sql: str) -> Iterator[Token]:
     depth = 0
     for found in _TOKEN.finditer(sql):
         kind, text = found.lastgroup or "mark", found[0]
-        turn = _OPENING.get(text, 0) if kind == "mark" else 0
-        depth += min(turn, 0)
+        change = _DEPTH_CHANGE.get(text, 0) if kind == "mark" else 0
+        depth += min(change, 0)
         # A bracket stands at the depth of what is around it.
         yield Token(kind, text, found.start(), found.end(), depth)
-        depth += max(turn, 0)
+        depth += max(change, 0)
 
 
 def _placeholders(sql: str, tokens: list[Token]) -> Iterator[Placeholder]:
-    within = None
-    for at, token in enumerate(tokens):
+    opening_index = None
+    for index, token in enumerate(tokens):
         if token.kind != "mark" or token.text not in "{}":
             continue
-        if within is None and token.text == "{":
-            within = at
-        elif within is not None and token.text == "}" and token.depth == tokens[within].depth:
-            opening, start = tokens[within], within
-            within = None
+        if opening_index is None and token.text == "{":
+            opening_index = index
+        elif (
+            opening_index is not None
+            and token.text == "}"
+            and token.depth == tokens[opening_index].depth
+        ):
+            opening, start = tokens[opening_index], opening_index
+            opening_index = None
             inside = sql[opening.end : token.start]
             if not inside.strip() or tokens[start + 1].kind == "string":
                 continue  # a dict
@@ -129,16 +133,16 @@ def _placeholders(sql: str, tokens: list[Token]) -> Iterator[Placeholder]:
 _TIME_READERS: Final = re.compile(r"toDateTime(64|US)?|to_?Date|parseDateTime.*", re.IGNORECASE)
 
 
-def _is_datetime_placeholder(tokens: list[Token], at: int) -> bool:
+def _is_datetime_placeholder(tokens: list[Token], index: int) -> bool:
     return (
-        at >= 2
-        and tokens[at - 1].text == "("
-        and tokens[at - 2].kind == "word"
-        and _TIME_READERS.fullmatch(tokens[at - 2].text) is not None
+        index >= 2
+        and tokens[index - 1].text == "("
+        and tokens[index - 2].kind == "word"
+        and _TIME_READERS.fullmatch(tokens[index - 2].text) is not None
     )
 
 
-def _outermost(
+def _outer_clauses(
     tokens: list[Token], placeholders: tuple[Placeholder, ...]
 ) -> tuple[tuple[int | str | None, ...], frozenset[Clause]]:
     """Return the LIMITs of the outermost SELECTs, and the clauses they have."""
@@ -146,26 +150,26 @@ def _outermost(
     clauses: set[Clause] = set()
     names = {p.start: p.name for p in placeholders}
     words = [t.text.upper() if t.kind == "word" else t.text for t in tokens]
-    for at, (token, word) in enumerate(zip(tokens, words, strict=True)):
-        if token.kind != "word" or (at and words[at - 1] in {".", "AS"}):
+    for index, (token, word) in enumerate(zip(tokens, words, strict=True)):
+        if token.kind != "word" or (index and words[index - 1] in {".", "AS"}):
             continue  # a column that is called so
-        following = words[at + 1] if at + 1 < len(words) else ""
+        following = words[index + 1] if index + 1 < len(words) else ""
         if word in _SETS and following in {"ALL", "DISTINCT", "SELECT", "("}:
-            if words[at - 1] != "*":  # SELECT * EXCEPT (…)
+            if words[index - 1] != "*":  # SELECT * EXCEPT (…)
                 limits.append(None)
         elif word == "ORDER" and following == "BY":
             clauses.add("ORDER BY")
-        elif word == "OFFSET" and at:
+        elif word == "OFFSET" and index:
             clauses.add("OFFSET")
-        elif word == "LIMIT" and at and following:
-            found = _limit(tokens[at + 1 :], words[at + 1 :], names)
+        elif word == "LIMIT" and index and following:
+            found = _parse_limit(tokens[index + 1 :], words[index + 1 :], names)
             if found is not None:
                 limits[-1] = found
                 clauses.add("LIMIT")
     return tuple(limits), frozenset(clauses)
 
 
-def _limit(tokens: list[Token], words: list[str], names: dict[int, str]) -> int | str | None:
+def _parse_limit(tokens: list[Token], words: list[str], names: dict[int, str]) -> int | str | None:
     """Read what follows a LIMIT; None: it is a LIMIT … BY, which limits groups."""
     stop = next((i for i, w in enumerate(words) if w in _SETS or w == "LIMIT"), len(words))
     if "BY" in words[:stop]:

@@ -12,7 +12,7 @@ from asyncposthog.types import RequestOptions
 
 from .clickhouse import ColumnType
 from .result import QueryResult, Row
-from .sql_scan import MAX_LIMIT, sketch
+from .sql_scan import MAX_LIMIT, scan_sql
 from .values import bind
 
 __all__ = ["QueryStream"]
@@ -20,9 +20,9 @@ __all__ = ["QueryStream"]
 RunQuery: TypeAlias = Callable[..., Awaitable[QueryResult]]
 """Runs one query, as `ph.query(sql, values, …)` does."""
 
-_SMALLEST: Final = 1000
+_MIN_PAGE_SIZE: Final = 1000
 """Rows below which a page that is too much for the server is not made smaller still."""
-_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_PLAIN_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _FRACTION: Final = re.compile(r"[.,]([0-9]+)")
 
 
@@ -52,8 +52,8 @@ class QueryStream:
         if not 2 <= page_size <= MAX_LIMIT:
             raise ValueError(f"page_size is 2 to {MAX_LIMIT:,}, not {page_size}")
         self._query = query
-        self._key = _read_key(key)
-        self._sql, self._values = _checked(sql, values)
+        self._key = _parse_key(key)
+        self._sql, self._values = _validate_query(sql, values)
         self._page_size = page_size
         self._settings: dict[str, Any] = {"name": name, "timeout": timeout, "options": options}
 
@@ -137,10 +137,10 @@ class Pages:
         self._sql = sql
         self._values = values
         self._key = key
-        self._size = page_size
+        self._page_size = page_size
         self._settings = settings
         self._last: tuple[Any, ...] | None = None
-        self._kinds: tuple[ColumnType, ...] = ()
+        self._key_types: tuple[ColumnType, ...] = ()
         self._done = False
 
     def __aiter__(self) -> Self:
@@ -159,11 +159,11 @@ class Pages:
         first = self._last is None
         page = await self._fetch_page()
         rows = cast("list[list[Any]]", page.results)
-        keys = self._keys(page, rows)
+        keys = self._extract_keys(page, rows)
         if keys and keys[0] == self._last:
             keys, rows = keys[1:], rows[1:]
             page.raw["results"] = rows
-        self._check(keys)
+        self._validate_keys(keys)
         # A short page is not the end: a server or a proxy may return fewer rows than it was asked
         # for. The end is a page that has no row behind the last one.
         self._done = not rows
@@ -175,50 +175,50 @@ class Pages:
 
     async def _fetch_page(self) -> QueryResult:
         while True:
-            sql, values = self._page()
+            sql, values = self._build_page()
             try:
                 return await self._query(sql, values, **self._settings)
             except QueryTooLargeError:
-                if self._size < 2 * _SMALLEST:
+                if self._page_size < 2 * _MIN_PAGE_SIZE:
                     raise
-                self._size //= 2
+                self._page_size //= 2
 
-    def _page(self) -> tuple[str, dict[str, object]]:
+    def _build_page(self) -> tuple[str, dict[str, object]]:
         """Return the SQL of the next page, and its values."""
-        names = [_quoted(name) for name in self._key]
+        names = [_quote_identifier(name) for name in self._key]
         where, values = "", dict(self._values)
         if self._last is not None:
-            bounds = [self._key_placeholder(at, values) for at in range(len(names))]
-            nullable = [kind.nullable for kind in self._kinds]
+            bounds = [self._key_placeholder(index, values) for index in range(len(names))]
+            nullable = [kind.nullable for kind in self._key_types]
             where = f"WHERE {_keyset_condition(names, bounds, nullable)} "
         order = ", ".join(names)
         # The query stands on lines of its own: it may end in a comment.
-        tail = f"{where}ORDER BY {order} LIMIT {self._size}"
+        tail = f"{where}ORDER BY {order} LIMIT {self._page_size}"
         return f"SELECT * FROM (\n{self._sql}\n) {tail}", values  # noqa: S608
 
-    def _key_placeholder(self, at: int, values: dict[str, object]) -> str:
+    def _key_placeholder(self, index: int, values: dict[str, object]) -> str:
         """Put the last key's value among the values, and return what stands for it in SQL."""
         assert self._last is not None
-        name = f"_after_{at}"
+        name = f"_after_{index}"
         while name in self._values:
             name = f"_{name}"
-        values[name] = self._last[at]
-        return _typed(self._kinds[at], f"{{{name}}}")
+        values[name] = self._last[index]
+        return _convert_placeholder(self._key_types[index], f"{{{name}}}")
 
-    def _keys(self, page: QueryResult, rows: list[list[Any]]) -> list[tuple[Any, ...]]:
+    def _extract_keys(self, page: QueryResult, rows: list[list[Any]]) -> list[tuple[Any, ...]]:
         missing = [name for name in self._key if page.columns.count(name) != 1]
         if missing:
             raise PaginationError(
                 f"The key {missing[0]!r} is not one of the columns: {', '.join(page.columns)}.",
                 suggestion="Select it under that name, or give key=… another.",
             )
-        places = [page.columns.index(name) for name in self._key]
-        self._kinds = tuple(page.column_types[place] for place in places)
-        for name, kind in zip(self._key, self._kinds, strict=True):
-            _check_kind(name, kind)
-        return [tuple(row[place] for place in places) for row in rows]
+        positions = [page.columns.index(name) for name in self._key]
+        self._key_types = tuple(page.column_types[position] for position in positions)
+        for name, kind in zip(self._key, self._key_types, strict=True):
+            _validate_key_type(name, kind)
+        return [tuple(row[position] for position in positions) for row in rows]
 
-    def _check(self, keys: list[tuple[Any, ...]]) -> None:
+    def _validate_keys(self, keys: list[tuple[Any, ...]]) -> None:
         """Refuse a key that would lose rows."""
         if any(None in key for key in keys):
             raise PaginationError(
@@ -234,14 +234,14 @@ class Pages:
                 f"{twice!r:.200} for one.",
                 suggestion="Add a column to it that tells them apart: key=('timestamp', 'uuid').",
             )
-        for at, value in enumerate(keys[-1] if keys else ()):
-            _check_exact(self._key[at], self._kinds[at], value)
+        for index, value in enumerate(keys[-1] if keys else ()):
+            _validate_precision(self._key[index], self._key_types[index], value)
 
     def _describe_key(self) -> str:
         return self._key[0] if len(self._key) == 1 else f"({', '.join(self._key)})"
 
 
-def _read_key(key: object) -> tuple[str, ...]:
+def _parse_key(key: object) -> tuple[str, ...]:
     names = (key,) if isinstance(key, str) else key
     if not isinstance(names, list | tuple) or not names:
         raise TypeError("key is the name of a column, or several: 'uuid', ('timestamp', 'uuid')")
@@ -256,28 +256,28 @@ def _read_key(key: object) -> tuple[str, ...]:
     return tuple(cast("Sequence[str]", read))
 
 
-def _checked(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
+def _validate_query(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, object]]:
     """Return the query and its values, ready to stand inside another."""
     bind(sql, values)
-    seen = sketch(sql)
-    if "LIMIT" in seen.clauses or "OFFSET" in seen.clauses:
+    scan = scan_sql(sql)
+    if "LIMIT" in scan.clauses or "OFFSET" in scan.clauses:
         raise ValueError(
             "stream() gives its pages a LIMIT of their own: take the query's off, and leave the "
             "loop when there is enough; or put the query with its LIMIT into a subquery"
         )
-    if "ORDER BY" in seen.clauses:
+    if "ORDER BY" in scan.clauses:
         raise ValueError(
             "stream() gives rows in the order of key=…: take the query's ORDER BY off, and make "
             "what it orders by the beginning of the key"
         )
-    return sql[: seen.end], dict(values or {})
+    return sql[: scan.end], dict(values or {})
 
 
-def _quoted(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else f"`{name}`"
+def _quote_identifier(name: str) -> str:
+    return name if _PLAIN_IDENTIFIER.fullmatch(name) else f"`{name}`"
 
 
-def _check_kind(name: str, kind: ColumnType) -> None:
+def _validate_key_type(name: str, kind: ColumnType) -> None:
     base = kind.base
     known = base.name in {"String", "FixedString", "UUID", "Date", "Date32"}
     if known or base.name.startswith(("Int", "UInt")):
@@ -292,7 +292,7 @@ def _check_kind(name: str, kind: ColumnType) -> None:
     )
 
 
-def _check_exact(name: str, kind: ColumnType, value: Any) -> None:
+def _validate_precision(name: str, kind: ColumnType, value: Any) -> None:
     """Refuse a time that the server has shortened: the rows in between would be lost."""
     base = kind.base
     if base.name.startswith("Decimal") and base.precision > 15 and isinstance(value, float):
@@ -312,7 +312,7 @@ def _check_exact(name: str, kind: ColumnType, value: Any) -> None:
     )
 
 
-def _typed(kind: ColumnType, placeholder: str) -> str:
+def _convert_placeholder(kind: ColumnType, placeholder: str) -> str:
     """Return SQL for a value of a type, which came as JSON."""
     base = kind.base
     if base.name == "UUID":

@@ -17,11 +17,11 @@ from enum import Enum
 from typing import Any, Final, cast
 from uuid import UUID
 
-from .sql_scan import Placeholder, SqlScan, sketch
+from .sql_scan import Placeholder, SqlScan, scan_sql
 
 __all__ = ["bind"]
 
-_SERVERS_OWN: Final = frozenset({"filters", "variables"})
+_SERVER_PLACEHOLDERS: Final = frozenset({"filters", "variables"})
 """Placeholders that the server fills in by itself."""
 _DECIMAL_DIGITS: Final = 18
 """What a Decimal64 holds, the only decimal that HogQL makes."""
@@ -40,20 +40,22 @@ def bind(sql: str, values: Mapping[str, object] | None) -> tuple[str, dict[str, 
     """
     if not sql.strip():
         raise ValueError("the query is empty")
-    given = dict(values or {})
-    seen = sketch(sql)
-    _check_names(seen, given)
-    sent = {name: _plain(value, f"values[{name!r}]") for name, value in given.items()}
-    return _typed(sql, seen, given), sent
+    values = dict(values or {})
+    scan = scan_sql(sql)
+    _check_names(scan, values)
+    sent = {name: _to_json(value, f"values[{name!r}]") for name, value in values.items()}
+    return _wrap_placeholders(sql, scan, values), sent
 
 
-def _check_names(seen: SqlScan, given: Mapping[str, object]) -> None:
-    for name in given:
+def _check_names(scan: SqlScan, values: Mapping[str, object]) -> None:
+    for name in values:
         if not isinstance(cast("object", name), str) or not name.isidentifier():
             raise ValueError(f"values: {name!r} is no name for a placeholder")
-    asked = {p.name for p in seen.placeholders if p.name} - (_SERVERS_OWN - given.keys())
-    missing = sorted(asked - given.keys())
-    unused = sorted(given.keys() - asked) if seen.sure else []
+    required = {p.name for p in scan.placeholders if p.name} - (
+        _SERVER_PLACEHOLDERS - values.keys()
+    )
+    missing = sorted(required - values.keys())
+    unused = sorted(values.keys() - required) if scan.complete else []
     if missing:
         text = f"the query has {{{missing[0]}}}, and values has no {missing[0]!r}"
         if guess := difflib.get_close_matches(missing[0], unused, 1):
@@ -66,10 +68,10 @@ def _check_names(seen: SqlScan, given: Mapping[str, object]) -> None:
         )
 
 
-def _plain(value: object, what: str, *, inside: bool = False) -> object:
+def _to_json(value: object, what: str, *, nested: bool = False) -> object:
     """Return a value as JSON that the server reads as the constant it stands for."""
     if isinstance(value, Enum):
-        return _plain(value.value, what, inside=inside)
+        return _to_json(value.value, what, nested=nested)
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -77,20 +79,20 @@ def _plain(value: object, what: str, *, inside: bool = False) -> object:
             raise ValueError(f"{what} is {value}, which JSON cannot hold")
         return value
     if isinstance(value, datetime):
-        if inside:
+        if nested:
             raise TypeError(f"{what}: a datetime inside a list; give each a placeholder of its own")
-        return _moment(value, what)
+        return _format_datetime(value, what)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Decimal):
-        return _decimal(value, what, inside)
+        return _decimal(value, what, nested)
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy's numbers
-        return _plain(cast("Any", value).item(), what, inside=inside)
+        return _to_json(cast("Any", value).item(), what, nested=nested)
     if isinstance(value, list | tuple | set | frozenset):
         items = cast("list[object]", value)
-        return [_plain(v, f"{what}[{i}]", inside=True) for i, v in enumerate(items)]
+        return [_to_json(v, f"{what}[{i}]", nested=True) for i, v in enumerate(items)]
     kind = type(value).__name__
     raise TypeError(f"{what} is a {kind}, which HogQL has no constant for{_type_hint(value)}")
 
@@ -107,7 +109,7 @@ def _type_hint(value: object) -> str:
     return ""
 
 
-def _moment(value: datetime, what: str) -> str:
+def _format_datetime(value: datetime, what: str) -> str:
     if value.utcoffset() is None:
         raise ValueError(
             f"{what} is a datetime without a zone ({value.isoformat()}): the server would take it "
@@ -117,14 +119,14 @@ def _moment(value: datetime, what: str) -> str:
     return f"{moment.isoformat()}Z"
 
 
-def _decimal(value: Decimal, what: str, inside: bool) -> object:
+def _decimal(value: Decimal, what: str, nested: bool) -> object:
     if not value.is_finite():
         raise ValueError(f"{what} is {value}, which JSON cannot hold")
     if value == value.to_integral_value():
         return int(value)
     if Decimal(repr(float(value))) == value:
         return float(value)
-    if inside:
+    if nested:
         raise TypeError(f"{what}: {value} inside a list has more digits than a float holds")
     digits, scale = len(value.as_tuple().digits), _scale(value)
     if max(digits, scale) > _DECIMAL_DIGITS:
@@ -141,22 +143,22 @@ def _scale(value: Decimal) -> int:
     return max(0, -exponent)
 
 
-def _typed(sql: str, seen: SqlScan, given: Mapping[str, object]) -> str:
+def _wrap_placeholders(sql: str, scan: SqlScan, values: Mapping[str, object]) -> str:
     """Return the query with what its placeholders need around them, and without a `;`."""
     pieces: list[str] = []
     place = 0
-    for found in seen.placeholders:
-        pieces += [sql[place : found.start], _wrap_placeholder(sql, found, given)]
+    for found in scan.placeholders:
+        pieces += [sql[place : found.start], _wrap_placeholder(sql, found, values)]
         place = found.end
-    return "".join([*pieces, sql[place : seen.end]])
+    return "".join([*pieces, sql[place : scan.end]])
 
 
-def _wrap_placeholder(sql: str, found: Placeholder, given: Mapping[str, object]) -> str:
+def _wrap_placeholder(sql: str, found: Placeholder, values: Mapping[str, object]) -> str:
     text = sql[found.start : found.end]
-    value = given.get(found.name)
+    value = values.get(found.name)
     while isinstance(value, Enum):
         value = value.value
-    if isinstance(value, datetime) and not found.parsed:
+    if isinstance(value, datetime) and not found.is_datetime_argument:
         return f"toDateTime({text})"
     if isinstance(value, Decimal) and isinstance(_decimal(value, found.name, False), str):
         return f"toDecimal({text}, {_scale(value)})"

@@ -1,6 +1,6 @@
-"""Rate limits: what the server grants, kept to before it has to refuse.
+"""Client-side rate limits: wait before a request that the server would answer with a 429.
 
-`limiter.RateLimiter` is what a client uses. Below it: which budgets a call draws on (`buckets`,
-`routes`), windows (`window`, kept by a `store`), waiting (`queue`), and what a 429 teaches
-(`feedback`).
+`limiter.RateLimiter` is what a client uses. Below it: the limits that a call counts against
+(`limits`, `resolver`), the storage of their windows (`stores`), the queues of waiting calls
+(`scheduler`, `wait_queue`), and the reaction to a 429 (`adaptive`).
 """

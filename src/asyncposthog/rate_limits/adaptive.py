@@ -1,4 +1,7 @@
-"""What a 429 teaches. Pure: no I/O, no clock."""
+"""Adaptive share of a rate limit after a 429: multiplicative decrease, gradual recovery.
+
+Pure functions: no I/O, no clock. `stores/redis/script.lua` repeats the same arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -8,107 +11,122 @@ from typing import Final
 
 from .limits import Limit, Usage
 
-__all__ = ["attribute", "backoff", "bounded", "max_probes", "pace", "seconds_until_share", "share"]
+__all__ = [
+    "allowed_requests",
+    "backoff",
+    "likely_window",
+    "max_probes",
+    "recovery_seconds",
+    "seconds_until_share",
+    "valid_retry_after",
+]
 
-DROP: Final = 0.04
-"""After a 429: the part of what we held that is left free at first."""
-RISE: Final = 0.08
-"""One `pace` past the return to what we held: the part of the limit that is tried on top."""
-LEAST: Final = 20
-"""The part of a limit, as a divisor, that we never let others keep us from asking for."""
-CAUTIOUS: Final = 4
-"""Requests in flight at a time where others use the key and nothing else holds us back."""
-_GRACE: Final = 2.0
-"""Seconds by which `Retry-After` may exceed the truth: it is rounded up, and travels."""
-_DOUBT: Final = 0.05
-"""Parts of a limit that say nothing about which window is full."""
-_BASE: Final = 0.5
-_CAP: Final = 30.0
+BACKOFF_FRACTION: Final = 0.04
+"""Fraction of the observed capacity that is left unused right after a 429."""
+PROBE_FRACTION: Final = 0.08
+"""Fraction of the limit that is tried above the observed capacity, one recovery time later."""
+MIN_SHARE_DIVISOR: Final = 20
+"""The share never falls below the limit divided by this, however much other clients use."""
+MAX_CONTENDED_IN_FLIGHT: Final = 4
+"""Maximum of requests in flight while other clients are known to use the same limit."""
+_RETRY_AFTER_TOLERANCE: Final = 2.0
+"""Seconds by which `Retry-After` may exceed the real wait: it is rounded up, and takes time to
+arrive."""
+_MIN_DIFFERENCE: Final = 0.05
+"""Two windows whose unexplained usage differs by less than this fraction are equally likely."""
+_BACKOFF_BASE: Final = 0.5
+_BACKOFF_MAX: Final = 30.0
 
 
-def pace(seconds: float, cycles: int) -> float:
-    """Return the seconds in which a share returns to what it was before a 429.
-
-    A longer window takes longer, but not in proportion: what counts is how many requests there
-    are to each 429, and a share of an hour's window must not take a day to recover.
+def recovery_seconds(seconds: float, cycles: int) -> float:
+    """Return the seconds in which a share returns to the capacity observed at a 429.
 
     Args:
-        seconds: The length of the window.
-        cycles: How often it has come back and been refused again: the others stay, it seems.
+        seconds: The length of the window in seconds.
+        cycles: How many times the share recovered and was then answered with another 429.
     """
+    # Sublinear in the window: what matters is the number of requests per 429, and a linear
+    # recovery of an hourly window would take a day.
+    # A cycle is a sign that the other clients stay, so the next attempt to grow comes later.
     return 32.0 * max(1.0, seconds / 60.0) ** 0.75 * (1.0 + min(cycles, 4) / 4.0)
 
 
-def share(limit: int, peak: int, elapsed: float, full: float) -> int:
-    """Return how many requests to allow ourselves in a window that others use too.
-
-    A cubic: it starts a little below what we held when the server refused us, comes back to
-    that within one `pace`, stays about there, and then tries for more, faster and faster.
+def allowed_requests(limit: int, capacity: int, elapsed: float, recovery: float) -> int:
+    """Return how many requests to use of a window that other clients use too.
 
     Args:
-        limit: What the server grants.
-        peak: Requests of ours in the window when it was full.
-        elapsed: Seconds since then.
-        full: The `pace`.
+        limit: Requests that the server grants in the window.
+        capacity: Requests of this client in the window when the server answered with a 429.
+        elapsed: Seconds since recovery began.
+        recovery: The result of `recovery_seconds`.
     """
-    past = elapsed / full - 1.0
-    grown = peak + past**3 * (max(1.0, DROP * peak) if past < 0 else max(1.0, RISE * limit))
-    return max(limit // LEAST, 1, min(limit, math.floor(grown)))
+    # The cubic of TCP CUBIC: it starts slightly below the observed capacity, is flat around it
+    # (most of the time is spent where the window is full but not refused), then probes for more
+    # at a growing rate, so that the whole limit is used again once the other clients stop.
+    progress = elapsed / recovery - 1.0
+    scale = (
+        max(1.0, BACKOFF_FRACTION * capacity) if progress < 0 else max(1.0, PROBE_FRACTION * limit)
+    )
+    grown = capacity + progress**3 * scale
+    return max(limit // MIN_SHARE_DIVISOR, 1, min(limit, math.floor(grown)))
 
 
 def max_probes(limit: int) -> int:
-    """Return how many requests may be in flight where a shared window is nearly full.
-
-    Each of them may be refused, and the first refusal comes too late to hold the others back.
-    """
+    """Return how many requests may be in flight while a contended window is nearly full."""
+    # Each of them may be refused, and the first refusal arrives too late to stop the others.
     return max(1, limit // 600)
 
 
-def seconds_until_share(limit: int, peak: int, full: float, wanted: int) -> float:
-    """Return the seconds after a 429 at which `share` reaches `wanted`."""
-    gap = wanted - peak
-    scale = max(1.0, DROP * peak) if gap < 0 else max(1.0, RISE * limit)
-    return full * (1.0 + math.copysign((abs(gap) / scale) ** (1.0 / 3.0), gap))
+def seconds_until_share(limit: int, capacity: int, recovery: float, target: int) -> float:
+    """Return the seconds after a 429 at which `allowed_requests` reaches `target`."""
+    gap = target - capacity
+    scale = max(1.0, BACKOFF_FRACTION * capacity) if gap < 0 else max(1.0, PROBE_FRACTION * limit)
+    return recovery * (1.0 + math.copysign((abs(gap) / scale) ** (1.0 / 3.0), gap))
 
 
-def attribute(rules: Sequence[Limit], usages: Sequence[Usage], retry_after: float) -> int:
-    """Return the index of the window that most likely refused a request.
+def likely_window(limits: Sequence[Limit], usages: Sequence[Usage], retry_after: float) -> int:
+    """Return the index of the window that most likely caused a 429.
 
-    The server says only when the oldest request leaves the full window. A window cannot ask for
-    longer than its own length, nor for longer than our oldest request in it has left. Of those
-    that fit, it is the one of which others have to be supposed to use the smallest part; the
-    shorter one, where there is not much between them.
+    Args:
+        limits: The limits that the request counted against.
+        usages: Their usage, in the same order.
+        retry_after: The seconds of the `Retry-After` header.
     """
-    order = sorted(range(len(rules)), key=lambda index: rules[index].seconds)
-    best, least = order[-1], math.inf
+    # The response does not name the window; it only says when the oldest request leaves it. So
+    # a window that is shorter than the wait, or that our own oldest request leaves earlier, is
+    # ruled out. Of the rest, choose the one for which other clients must be assumed to use the
+    # smallest fraction; if two differ little, the shorter, because blocking it costs less.
+    order = sorted(range(len(limits)), key=lambda index: limits[index].seconds)
+    best, smallest = order[-1], math.inf
     for index in order:
         usage = usages[index]
-        oldest = usage.reset if usage.used else rules[index].seconds
-        if retry_after > oldest + _GRACE:
+        oldest = usage.reset if usage.used else limits[index].seconds
+        if retry_after > oldest + _RETRY_AFTER_TOLERANCE:
             continue
-        supposed = (usage.limit - usage.used) / usage.limit
-        if supposed < least - _DOUBT:
-            best, least = index, supposed
+        unexplained = (usage.limit - usage.used) / usage.limit
+        if unexplained < smallest - _MIN_DIFFERENCE:
+            best, smallest = index, unexplained
     return best
 
 
-def bounded(retry_after: float | None, longest: float) -> float | None:
-    """Return the wait to keep to, or None where the server names none that makes sense.
+def valid_retry_after(retry_after: float | None, max_seconds: float) -> float | None:
+    """Return the wait to apply, or None if the header is missing or not a positive number.
 
     Args:
-        retry_after: What the server asks for.
-        longest: The length of the longest window: no request stays in it for longer.
+        retry_after: The seconds of the `Retry-After` header.
+        max_seconds: The length of the longest window: no request stays in it for longer, so a
+            longer wait cannot come from a rate limit.
     """
     if retry_after is None or not math.isfinite(retry_after) or retry_after <= 0:
         return None
-    return min(retry_after, longest)
+    return min(retry_after, max_seconds)
 
 
-def backoff(failures: int, chance: float) -> float:
-    """Return the seconds to wait after a 429 that names none.
+def backoff(failures: int, jitter: float) -> float:
+    """Return the seconds to wait after a 429 without a usable `Retry-After`.
 
     Args:
-        failures: How many came in a row, 1 or more.
-        chance: A random number from 0 up to 1.
+        failures: How many such responses came in a row, 1 or more.
+        jitter: A random number from 0 up to 1.
     """
-    return min(_CAP, _BASE * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2.0)
+    return min(_BACKOFF_MAX, _BACKOFF_BASE * 2.0 ** min(failures - 1, 16)) * (0.5 + jitter / 2.0)

@@ -1,4 +1,4 @@
-"""The way of one call through the limits: a slot for the call, places for each attempt."""
+"""The rate limiter of a client: admits each attempt of a call, and reacts to 429 responses."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from asyncposthog.rate_limits.stores.memory import MemoryStore
 from asyncposthog.transport.clock import Clock, SystemClock
 from asyncposthog.transport.encoding.request import PreparedRequest, request_info
 
-from .adaptive import attribute, backoff, bounded
+from .adaptive import backoff, likely_window, valid_retry_after
 from .limits import (
+    DEFAULT_QUERY_SLOTS,
     SERVER_QUEUE_TIMEOUT,
-    SLOTS,
     UNENFORCED,
     Bucket,
     Limit,
     Limits,
-    Plans,
+    PlanTracker,
     QueryPlan,
     candidate_windows,
-    read_limits,
-    read_plan,
-    read_slots,
+    parse_limits,
+    validate_query_plan,
+    validate_query_slots,
 )
 from .monotonic import MonotonicClock
-from .resolver import Call, Router
+from .resolver import LimitedCall, LimitResolver
 from .scheduler import AcquireTimeout, Scheduler
-from .status import BucketView, RateLimits, bucket_view, known_limits
+from .status import BucketStatus, RateLimits, all_limits, bucket_status
 from .wait_queue import WaitQueue
 
 __all__ = ["Admission", "KeyLimiter", "RateLimiter"]
@@ -45,133 +45,135 @@ __all__ = ["Admission", "KeyLimiter", "RateLimiter"]
 logger = logging.getLogger("asyncposthog")
 
 _NOT_A_RATE_LIMIT: Final = "too_many_concurrent_"
-"""How codes of 429s begin that say nothing about rates: too many exports run, for example."""
+"""Prefix of error codes of 429 responses that are not about request rates, such as too many
+exports at a time."""
 
 
 class Admission:
-    """Entered for every attempt, left when it is answered or has failed."""
+    """The admission of one call, as a context manager that is entered for each of its attempts.
+
+    Entering waits until the attempt can be sent. Leaving records whether it counted.
+    """
 
     __slots__ = (
-        "_budget",
-        "_open",
+        "_admitted",
+        "_limits",
         "_operation",
         "_priority",
         "_queue",
         "_request",
-        "_slots",
+        "_slot_queue",
         "_ticket",
         "max_block_seconds",
         "timeout",
         "was_sent",
     )  # fmt: skip
 
-    def __init__(self, budget: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
-        """Nothing is taken yet."""
-        self._budget = budget
+    def __init__(self, limits: KeyLimiter, operation: Operation, request: PreparedRequest) -> None:
+        """Create the admission of a call. Nothing is acquired yet."""
+        self._limits = limits
         self._operation = operation
         self._request = request
         self._queue: WaitQueue | None = None
-        self._slots: WaitQueue | None = None
+        self._slot_queue: WaitQueue | None = None
         self._priority: int | None = None
         self._ticket = 0
-        self._open = False
+        self._admitted = False
         self.was_sent = False
-        """Whether the server may have received the attempt. One it has not costs nothing."""
+        """Whether the server may have received the attempt. Otherwise, it does not count."""
         self.timeout: float | None = None
-        """Seconds that the call has left to wait; None: no bound."""
+        """Seconds that the call may still wait; None: no limit."""
         self.max_block_seconds = math.inf
-        """Seconds for which the server may have closed a bucket before the call fails instead."""
+        """Fail instead of waiting if a limit is blocked for longer than these seconds."""
 
     @property
-    def _call(self) -> Call:
-        return Call(self._operation, self._request.target, self._request.content)
+    def _call(self) -> LimitedCall:
+        return LimitedCall(self._operation, self._request.target, self._request.content)
 
     @property
     def buckets(self) -> str:
-        """What the last attempt was charged to, for logs."""
-        rules = () if self._queue is None else self._queue.windows.rules
-        return "+".join(rule.name for rule in rules if rule.limit != UNENFORCED) or "no limit"
+        """The names of the limits that the last attempt counted against, for logs."""
+        limits = () if self._queue is None else self._queue.windows.limits
+        names = (limit.name for limit in limits if limit.requests != UNENFORCED)
+        return "+".join(names) or "no limit"
 
     @property
     def needs_query_slot(self) -> bool:
-        """Whether the call runs a query, and so needs a slot."""
-        self._slots = self._budget.slots(self._call)
-        return self._slots is not None
+        """Whether the call runs a query, and has to be made within `query_slot()`."""
+        return self._limits.slot_limit(self._call) is not None
 
     @property
     def extra_timeout(self) -> float:
-        """Seconds for which the server may keep a query waiting, on top of its own time."""
-        return 0.0 if self._slots is None else SERVER_QUEUE_TIMEOUT
+        """Seconds that the server may add to an attempt, by queueing a query before it runs."""
+        return 0.0 if self._slot_queue is None else SERVER_QUEUE_TIMEOUT
 
     @asynccontextmanager
     async def query_slot(self) -> AsyncGenerator[None]:
-        """Hold a slot for a whole call, its repeats included.
+        """Hold a query slot of the project for a whole call, its retries included.
 
         Raises:
-            RateLimitError: None becomes free in time.
+            RateLimitError: No slot becomes free in time.
         """
-        lane = self._slots
-        assert lane is not None
-        ticket = await self._enter(lane)
+        limit = self._limits.slot_limit(self._call)
+        assert limit is not None
+        queue = self._slot_queue = self._limits.queue_for((limit,))
+        ticket = await self._acquire(queue)
         try:
             yield
         finally:
-            await _shielded(lane, lane.windows.settle(ticket))
-            self._budget.queue.changed(lane)
+            await _complete(queue, ticket)
+            self._limits.scheduler.notify(queue)
 
     async def __aenter__(self) -> Self:
-        """Wait until the attempt may go.
+        """Wait until the attempt can be sent.
 
         Raises:
-            RateLimitError: It cannot in time, or the server has closed a bucket for longer than
-                the call's patience. It is raised as soon as that is known.
+            RateLimitError: It cannot be sent within `timeout`, or a limit is blocked for longer
+                than `max_block_seconds`. Raised as soon as that is certain.
         """
-        budget = self._budget
-        known = budget.fixed.get(id(self._operation))
-        lane = budget.lane(self._call) if known is None else known[1]
-        until = None if self.timeout is None else budget.ticker.now() + self.timeout
-        ticket = budget.queue.try_acquire(lane) or await self._enter(lane)
-        while lane.watched and (other := budget.lane(self._call)) is not lane:
-            # The plan was learned while we waited.
-            await _shielded(lane, lane.windows.release(ticket))
-            budget.queue.changed(lane)
-            if until is not None:
-                self.timeout = max(0.0, until - budget.ticker.now())
-            lane, ticket = other, await self._enter(other)
-        self._queue, self._ticket = lane, ticket
-        self._open, self.was_sent = True, False
-        budget.requests += 1
+        limits = self._limits
+        static = limits.static_queues.get(id(self._operation))
+        queue = limits.queue_of(self._call) if static is None else static[1]
+        deadline = None if self.timeout is None else limits.clock.now() + self.timeout
+        ticket = limits.scheduler.try_acquire(queue) or await self._acquire(queue)
+        while queue.plan_unknown and (current := limits.queue_of(self._call)) is not queue:
+            # The query plan was detected during the wait, so other limits apply now.
+            await _shielded(queue.windows.release(ticket))
+            limits.scheduler.notify(queue)
+            if deadline is not None:
+                self.timeout = max(0.0, deadline - limits.clock.now())
+            queue, ticket = current, await self._acquire(current)
+        self._queue, self._ticket = queue, ticket
+        self._admitted, self.was_sent = True, False
+        limits.requests += 1
         if self._priority is None:
             self._priority = ticket
         else:
-            budget.retries += 1
+            limits.retries += 1
         return self
 
-    async def _enter(self, lane: WaitQueue) -> int:
+    async def _acquire(self, queue: WaitQueue) -> int:
         try:
-            return await self._budget.queue.enter(
-                lane, self.timeout, self._priority, self.max_block_seconds
+            return await self._limits.scheduler.acquire(
+                queue, self.timeout, self._priority, self.max_block_seconds
             )
         except AcquireTimeout as error:
-            raise self._deadline_error(lane.windows.rules[error.index], error) from None
+            raise self._timeout_error(queue.windows.limits[error.index], error) from None
 
-    def _deadline_error(self, rule: Limit, late: AcquireTimeout) -> RateLimitError:
-        span = f" in {rule.seconds:g} s" if rule.seconds else " at a time"
-        limit = f"The rate limit {rule.name} ({rule.limit:,}{span})"
-        seconds = late.seconds
-        if late.closed:
-            message = (
-                f"{limit} was used up when the server was last asked: the call could go in "
-                f"{seconds:,.1f} s."
-            )
+    def _timeout_error(self, limit: Limit, timeout: AcquireTimeout) -> RateLimitError:
+        period = f"per {limit.seconds:g} s" if limit.seconds else "at a time"
+        name = f"Rate limit {limit.name!r} ({limit.requests:,} {period})"
+        seconds = timeout.available_in
+        if timeout.blocked:
+            message = f"{name} is exhausted; retry in {seconds:,.1f} s."
             suggestion = (
-                f"That is longer than max_retry_after ({self.max_block_seconds:g} s): call again "
-                "then, or raise that."
+                f"That is longer than max_retry_after ({self.max_block_seconds:g} s): retry later, "
+                "or raise max_retry_after."
             )
         else:
-            when = f"the call could go in {seconds:,.1f} s" if seconds else "nothing became free"
-            message = f"{limit} leaves no room before the deadline: {when}."
-            suggestion = "Give the call a longer deadline, or call again after that."
+            when = f"retry in {seconds:,.1f} s" if seconds else "all are in use"
+            message = f"{name} has no capacity before the deadline; {when}."
+            suggestion = "Give the call a longer deadline, or retry later."
         error = RateLimitError(
             message,
             operation=self._operation.id,
@@ -182,8 +184,14 @@ class Admission:
         return error
 
     async def on_response(self, status: int) -> None:
-        """Note that an answer began. Its body may take as long as it likes."""
-        if self._open and status != 429:
+        """Record that the attempt counted, once the response headers have arrived.
+
+        Args:
+            status: The HTTP status. A 429 is handled when the context is left.
+        """
+        # The body may stream for minutes. The server counted the request before it responded, so
+        # waiting for the end of the body would keep the capacity for too long.
+        if self._admitted and status != 429:
             await self._record_outcome(None)
 
     async def __aexit__(
@@ -192,101 +200,109 @@ class Admission:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Charge what the server charged, and learn from a 429."""
-        if not self._open:
+        """Record whether the attempt counted, and react to a 429."""
+        if not self._admitted:
             return
-        lane = self._queue
-        assert lane is not None
+        queue = self._queue
+        assert queue is not None
         if not self.was_sent:
-            self._open = False
-            await _shielded(lane, lane.windows.release(self._ticket))
-            self._budget.queue.changed(lane)
+            self._admitted = False
+            await _shielded(queue.windows.release(self._ticket))
+            self._limits.scheduler.notify(queue)
         elif isinstance(exc, RateLimitError):
-            await _shielded(lane, self._refused(lane, exc))
+            await _shielded(self._on_429(queue, exc))
         else:
+            # Also after a cancellation or a connection error: the server may have counted it.
             await self._record_outcome(None)
 
-    async def _record_outcome(self, uncharged: int | None) -> None:
-        lane = self._queue
-        assert lane is not None
-        self._open = False
-        lane.failures = 0
-        if self._slots is not None:
-            self._slots.failures = 0
-        if lane.memory_windows is not None and uncharged is None:
-            lane.memory_windows.land(self._ticket)
-        else:
-            await _shielded(lane, lane.windows.settle(self._ticket, uncharged=uncharged))
-        if lane.watched and uncharged is None:
-            self._detect_plan(lane)
-        self._budget.queue.changed(lane)
+    async def _record_outcome(self, refused_by: int | None) -> None:
+        queue = self._queue
+        assert queue is not None
+        self._admitted = False
+        queue.failures = 0
+        if self._slot_queue is not None:
+            self._slot_queue.failures = 0
+        await _complete(queue, self._ticket, refused_by)
+        if queue.plan_unknown and refused_by is None:
+            self._detect_current_plan(queue)
+        self._limits.scheduler.notify(queue)
 
-    def _detect_plan(self, lane: WaitQueue) -> None:
-        """Find out that a project is not on the legacy plan: it was let do more than that."""
-        budget = self._budget
-        used = lane.windows.peek()[-1].used
-        if used > budget.legacy.requests:
-            budget.plans.learn(budget.project(self._call), "current")
+    def _detect_current_plan(self, queue: WaitQueue) -> None:
+        # The legacy limit is counted but not enforced while the plan is unknown. More accepted
+        # requests than it allows are a proof that the project is not on the legacy plan.
+        limits = self._limits
+        used = queue.windows.snapshot()[-1].used
+        if used > limits.legacy_bucket.requests:
+            limits.plans.set(limits.project(self._call), "current")
 
-    async def _refused(self, lane: WaitQueue, error: RateLimitError) -> None:
-        """Learn from a 429: which window is full, for how long, and what others take of it."""
-        budget, rules = self._budget, lane.windows.rules
-        budget.refused += 1
-        if not rules or (error.code or "").startswith(_NOT_A_RATE_LIMIT):
+    async def _on_429(self, queue: WaitQueue, error: RateLimitError) -> None:
+        """Block the window that probably caused a 429, and adapt its share."""
+        key_limits, limits = self._limits, queue.windows.limits
+        key_limits.throttled += 1
+        if not limits or (error.code or "").startswith(_NOT_A_RATE_LIMIT):
             await self._record_outcome(None)
             return
-        usages = await lane.windows.usage()
-        suspected = candidate_windows(rules, usages, budget.legacy)
-        seconds = bounded(error.retry_after, max(rule.seconds for rule in rules))
+        usages = await queue.windows.usage()
+        candidates = candidate_windows(limits, usages, key_limits.legacy_bucket)
+        seconds = valid_retry_after(error.retry_after, max(limit.seconds for limit in limits))
         if seconds is None:
-            await self._back_off(lane, attribute(*suspected, 0.0))
+            await self._back_off(queue, likely_window(*candidates, 0.0))
             return
-        index = attribute(*suspected, seconds)
+        index = likely_window(*candidates, seconds)
         await self._record_outcome(index)
-        watched = rules[index].limit == UNENFORCED
-        if watched:
-            budget.plans.learn(budget.project(self._call), "legacy")
-            budget.lane(self._call)  # it takes over what was counted
-            logger.info("the project is on the legacy plan for queries, it seems")
-        await lane.windows.close(index, seconds, learn=not watched)
-        logger.info("429: nothing goes for %.0f s through %s", seconds, rules[index].name)
-        budget.queue.changed(lane)
+        is_legacy = limits[index].requests == UNENFORCED
+        if is_legacy:
+            project = key_limits.project(self._call)
+            key_limits.plans.set(project, "legacy")
+            # Create the enforced queue before the block below: it shares the window by its key,
+            # and so takes over the requests that were counted without being enforced.
+            key_limits.queue_of(self._call)
+            logger.info("%s: detected legacy query rate limit", project)
+        await queue.windows.block(index, seconds, adapt=not is_legacy)
+        _log_block(limits[index], seconds)
+        key_limits.scheduler.notify(queue)
 
-    async def _back_off(self, lane: WaitQueue, index: int) -> None:
-        """Slow down after a 429 that says nothing of time."""
-        learn = self._slots is not None
-        if self._slots is not None:
-            # All slots of the project are taken: the rate is not to blame.
-            lane, index = self._slots, 0
-        failures = lane.failures
+    async def _back_off(self, queue: WaitQueue, index: int) -> None:
+        """Block a window with exponential backoff, after a 429 without a usable `Retry-After`."""
+        adapt = self._slot_queue is not None
+        if self._slot_queue is not None:
+            # PostHog's throttles always send the header; its check of concurrent queries does
+            # not. So other clients use the query slots, and the rate limit is not the cause.
+            queue, index = self._slot_queue, 0
+        failures = queue.failures
         await self._record_outcome(None)
-        lane.failures = failures + 1
-        seconds = backoff(lane.failures, self._budget.ticker.random())
-        await lane.windows.close(index, seconds, learn=learn)
-        logger.info(
-            "429: nothing goes for %.1f s through %s", seconds, lane.windows.rules[index].name
-        )
-        self._budget.queue.changed(lane)
+        queue.failures = failures + 1
+        seconds = backoff(queue.failures, self._limits.clock.random())
+        await queue.windows.block(index, seconds, adapt=adapt)
+        _log_block(queue.windows.limits[index], seconds)
+        self._limits.scheduler.notify(queue)
 
 
-async def _shielded(lane: WaitQueue, step: Awaitable[None]) -> None:
-    """Take a step that must not be cancelled half-way."""
-    if lane.memory_windows is not None:
-        await step
-        return
+def _log_block(limit: Limit, seconds: float) -> None:
+    logger.info("rate limit %s: blocked for %.1f s after HTTP 429", limit.name, seconds)
+
+
+async def _complete(queue: WaitQueue, ticket: int, refused_by: int | None = None) -> None:
+    # Nearly every request takes the first way, which saves a cancel scope and a coroutine.
+    if refused_by is not None or not queue.windows.complete_nowait(ticket):
+        await _shielded(queue.windows.complete(ticket, refused_by=refused_by))
+
+
+async def _shielded(step: Awaitable[None]) -> None:
+    # A step that is cancelled half-way would leave a request in flight for ever.
     with anyio.CancelScope(shield=True):
         await step
 
 
-_LANES: Final = 256
-"""Lanes beyond which those that hold nothing are dropped."""
+_MAX_QUEUES: Final = 256
+"""Number of wait queues from which on idle ones are dropped."""
 
 
 class RateLimiter:
-    """The limits of every key that a family of clients uses.
+    """The rate limits of every API key that a family of clients uses.
 
-    Clients of one event loop may share one: `AsyncPostHog(limiter=limiter)`. They do not close it;
-    `async with RateLimiter(…) as limiter:` does.
+    Clients of one event loop may share a limiter: `AsyncPostHog(limiter=limiter)`. They do not
+    close it; `async with RateLimiter(…) as limiter:` does.
     """
 
     def __init__(
@@ -294,71 +310,75 @@ class RateLimiter:
         *,
         limits: Limits | None = None,
         query_plan: QueryPlan = "auto",
-        query_slots: int = SLOTS,
+        query_slots: int = DEFAULT_QUERY_SLOTS,
         clock: Clock | None = None,
         store: Store | None = None,
     ) -> None:
-        """Keep the settings.
+        """Create a limiter. Nothing is connected yet.
 
         Args:
-            limits: Other limits than PostHog's usual ones: `{"burst": (960, 60)}`.
-            query_plan: Which limits hold for `/query/`: `current`, `legacy`, or `auto`.
-            query_slots: Queries of one project in flight at a time.
-            clock: Time and chance.
-            store: Where the windows are kept; None: in this process.
+            limits: Limits that replace PostHog's defaults, as requests and seconds by bucket:
+                `{"burst": (960, 60)}`.
+            query_plan: The rate limits of `/query/`: `current`, `legacy`, or `auto` to detect them.
+            query_slots: Queries of one project that may run at a time.
+            clock: Clock and random source, replaceable in tests.
+            store: Where the windows are stored; None: in this process.
 
         Raises:
-            ConfigurationError: A setting cannot be.
+            ConfigurationError: A setting is out of range.
             TypeError: A setting is of the wrong type.
         """
-        self._buckets = read_limits(limits)
-        self._plan: QueryPlan = read_plan(query_plan)
-        self._slots = read_slots(query_slots)
-        self.known = known_limits(self._buckets, self._slots)
-        self.ticker = MonotonicClock(clock or SystemClock())
-        self.store: Store = MemoryStore(self.ticker) if store is None else store
-        self.queue = Scheduler(self.ticker)
-        self.lanes: dict[tuple[Limit, ...], WaitQueue] = {}
-        self._most = _LANES
-        self._keys: dict[tuple[str, str], KeyLimiter] = {}
+        self._buckets = parse_limits(limits)
+        self._query_plan: QueryPlan = validate_query_plan(query_plan)
+        self._query_slots = validate_query_slots(query_slots)
+        self.available = all_limits(self._buckets, self._query_slots)
+        self.clock = MonotonicClock(clock or SystemClock())
+        self.store: Store = MemoryStore(self.clock) if store is None else store
+        self.scheduler = Scheduler(self.clock)
+        self.queues: dict[tuple[Limit, ...], WaitQueue] = {}
+        self._max_queues = _MAX_QUEUES
+        self._key_limiters: dict[tuple[str, str], KeyLimiter] = {}
 
     def for_key(self, base_url: str, api_key: str) -> KeyLimiter:
-        """Return the budget of a key.
+        """Return the limits of an API key.
 
         Args:
-            base_url: The base URL that it is used with.
-            api_key: The API key. Only a digest of it is kept.
+            base_url: The base URL that the key is used with.
+            api_key: The API key. Only a digest of it is stored.
         """
         digest = hashlib.sha256(api_key.encode()).hexdigest()[:16]
         host = base_url.partition("://")[2].rstrip("/").replace("/", " ")
-        known = self._keys.get((host, digest))
-        if known is None:
-            plans = Plans(self._plan)
-            router = Router(host, digest, self._buckets, plans, self._slots)
-            known = KeyLimiter(self, router, plans, self._buckets["query"])
-            self._keys[host, digest] = known
-        return known
+        key_limiter = self._key_limiters.get((host, digest))
+        if key_limiter is None:
+            plans = PlanTracker(self._query_plan)
+            resolver = LimitResolver(host, digest, self._buckets, plans, self._query_slots)
+            key_limiter = KeyLimiter(self, resolver, plans, self._buckets["query"])
+            self._key_limiters[host, digest] = key_limiter
+        return key_limiter
 
-    def lane(self, rules: tuple[Limit, ...]) -> WaitQueue:
-        """Return where those wait that draw on some budgets."""
-        lane = self.lanes.get(rules)
-        if lane is None:
-            if len(self.lanes) >= self._most:
-                self._prune()
-            lane = self.lanes[rules] = WaitQueue(self.store.windows(rules))
-        return lane
+    def queue_for(self, limits: tuple[Limit, ...]) -> WaitQueue:
+        """Return the wait queue of some limits."""
+        queue = self.queues.get(limits)
+        if queue is None:
+            if len(self.queues) >= self._max_queues:
+                self._drop_idle_queues()
+            queue = self.queues[limits] = WaitQueue(self.store.windows(limits))
+        return queue
 
-    def _prune(self) -> None:
-        """Drop lanes that hold nothing: budgets of single objects come and go."""
-        for rules, lane in tuple(self.lanes.items()):
-            if not len(lane) and lane.windows.idle() and any(" " in key for key in lane.keys):
-                del self.lanes[rules]
-                for budget in self._keys.values():
-                    budget.forget(lane)
-        self._most = max(_LANES, 2 * len(self.lanes))
+    def _drop_idle_queues(self) -> None:
+        # Only queues with a limit that keys share (see `LimitResolver.display_name`): those of
+        # projects and single objects are without number. The queues of a key are few, and
+        # `KeyLimiter.static_queues` refers to them.
+        for limits, queue in tuple(self.queues.items()):
+            if not len(queue) and queue.windows.is_idle() and any(" " in key for key in queue.keys):
+                del self.queues[limits]
+                for key_limiter in self._key_limiters.values():
+                    key_limiter.retire(queue)
+        # Doubled, so that a client which really needs that many does not scan them on each call.
+        self._max_queues = max(_MAX_QUEUES, 2 * len(self.queues))
 
     async def aclose(self) -> None:
-        """Give back what the store holds open."""
+        """Close the store."""
         await self.store.aclose()
 
     async def __aenter__(self) -> Self:
@@ -371,79 +391,90 @@ class RateLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the store. Clients that use the limiter have to be closed before."""
+        """Close the store. Close the clients that use the limiter first."""
         await self.aclose()
 
 
 class KeyLimiter:
-    """The budget of one API key on one host."""
+    """The rate limits of one API key on one host."""
 
-    def __init__(self, limiter: RateLimiter, router: Router, plans: Plans, legacy: Bucket) -> None:
-        """Share queue, lanes and store with the other keys."""
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        resolver: LimitResolver,
+        plans: PlanTracker,
+        legacy_bucket: Bucket,
+    ) -> None:
+        """Share the scheduler, the queues and the store of a limiter with its other keys."""
         self._limiter = limiter
-        self._router = router
-        self.fixed: dict[int, tuple[Operation, WaitQueue]] = {}
-        """The lanes of operations that always take the same, by the operation's identity."""
+        self._resolver = resolver
+        # By identity: hashing an operation, a large dataclass, costs more than the rest of an
+        # admission. The entry refers to the operation, so that its id is not used again.
+        self.static_queues: dict[int, tuple[Operation, WaitQueue]] = {}
+        """The queues of operations whose calls all count against the same limits, by `id()`."""
         self.plans = plans
-        self.legacy = legacy
-        self.queue = limiter.queue
-        self.ticker = limiter.ticker
+        self.legacy_bucket = legacy_bucket
+        self.scheduler = limiter.scheduler
+        self.clock = limiter.clock
         self.requests = 0
         self.retries = 0
-        self.refused = 0
-        self._waits = 0
-        """Waits in lanes that were dropped."""
+        self.throttled = 0
+        self._retired_waits = 0
+        """Waits in queues that were dropped."""
 
     def admission(self, operation: Operation, request: PreparedRequest) -> Admission:
-        """Return the way of one call through the limits.
+        """Return the admission of one call.
 
         Args:
-            operation: What is called.
-            request: What is sent: its path and body may decide what it is charged to.
+            operation: The called operation.
+            request: The request: its path and body may decide which limits it counts against.
         """
         return Admission(self, operation, request)
 
-    def lane(self, call: Call) -> WaitQueue:
-        """Return where a call waits."""
+    def queue_of(self, call: LimitedCall) -> WaitQueue:
+        """Return the wait queue of a call."""
         operation = call.operation
-        lane = self._limiter.lane(self._router.rules(call))
-        if self._router.fixed(operation):
-            self.fixed[id(operation)] = operation, lane
-        return lane
+        queue = self._limiter.queue_for(self._resolver.limits_for(call))
+        if self._resolver.is_static(operation):
+            self.static_queues[id(operation)] = operation, queue
+        return queue
 
-    def slots(self, call: Call) -> WaitQueue | None:
-        """Return where a call waits for a slot, if it runs a query."""
-        rule = self._router.slot(call)
-        return None if rule is None else self._limiter.lane((rule,))
+    def queue_for(self, limits: tuple[Limit, ...]) -> WaitQueue:
+        """Return the wait queue of some limits."""
+        return self._limiter.queue_for(limits)
 
-    def project(self, call: Call) -> str:
-        """Return what stands for the project of a call."""
-        return self._router.project(call)
+    def slot_limit(self, call: LimitedCall) -> Limit | None:
+        """Return the query slots of the project, or None if the call runs no query."""
+        return self._resolver.slot_limit(call)
 
-    def forget(self, lane: WaitQueue) -> None:
-        """Note that a lane is dropped: how many had to wait in it still counts."""
-        if any(self._router.label(key) is not None for key in lane.keys):
-            self._waits += lane.waits
+    def project(self, call: LimitedCall) -> str:
+        """Return a name for the project of a call."""
+        return self._resolver.project(call)
 
-    def view(self) -> RateLimits:
-        """Return how much of each limit is used, as far as is known here."""
-        buckets: dict[str, BucketView] = {}
-        waits = self._waits
-        for lane in self._limiter.lanes.values():
-            labels = [self._router.label(key) for key in lane.keys]
-            if any(label is not None for label in labels):
-                waits += lane.waits
-            rows = zip(labels, lane.windows.rules, lane.windows.peek(), strict=True)
-            for label, rule, usage in rows:
-                if label is not None and rule.limit != UNENFORCED:
-                    before = buckets.get(label)
-                    waiting = len(lane) + (before.waiting if before else 0)
-                    buckets[label] = bucket_view(rule, usage, waiting)
+    def retire(self, queue: WaitQueue) -> None:
+        """Keep the number of waits in a queue that is dropped."""
+        if any(self._resolver.display_name(key) is not None for key in queue.keys):
+            self._retired_waits += queue.wait_count
+
+    def status(self) -> RateLimits:
+        """Return the usage of each limit, as far as this process knows."""
+        buckets: dict[str, BucketStatus] = {}
+        waits = self._retired_waits
+        for queue in self._limiter.queues.values():
+            names = [self._resolver.display_name(key) for key in queue.keys]
+            if any(name is not None for name in names):
+                waits += queue.wait_count
+            rows = zip(names, queue.windows.limits, queue.windows.snapshot(), strict=True)
+            for name, limit, usage in rows:
+                if name is not None and limit.requests != UNENFORCED:
+                    previous = buckets.get(name)
+                    waiting = len(queue) + (previous.waiting if previous else 0)
+                    buckets[name] = bucket_status(limit, usage, waiting)
         return RateLimits(
             buckets=dict(sorted(buckets.items())),
             requests=self.requests,
             retries=self.retries,
             waits=waits,
-            refused=self.refused,
-            known=self._limiter.known,
+            throttled=self.throttled,
+            available=self._limiter.available,
         )

@@ -1,4 +1,4 @@
-"""The vocabulary between limiter and store: a window to keep, and how full it is."""
+"""Rate limits of the server: buckets, limits, query slots, and the query plan of a project."""
 
 from __future__ import annotations
 
@@ -15,90 +15,93 @@ from asyncposthog.operation import Operation
 from asyncposthog.registry import BUCKETS
 
 __all__ = [
+    "DEFAULT_QUERY_SLOTS",
     "SERVER_QUEUE_TIMEOUT",
-    "SLOTS",
     "UNENFORCED",
     "Bucket",
     "Limit",
     "Limits",
     "Per",
-    "Plans",
+    "PlanTracker",
     "QueryPlan",
     "Usage",
-    "buckets_of",
+    "buckets_for",
     "candidate_windows",
+    "default_buckets",
     "depends_on_plan",
-    "needs_slot",
-    "read_limits",
-    "read_plan",
-    "read_slots",
-    "runs_hogql",
-    "slot_rule",
-    "table",
+    "is_hogql_query",
+    "needs_query_slot",
+    "parse_limits",
+    "query_slot_limit",
+    "validate_query_plan",
+    "validate_query_slots",
 ]
 
 UNENFORCED: Final = 1 << 60
-"""A limit that holds nobody back, not even while the window is closed: requests are counted for
-those to whom another one applies."""
+"""The `requests` of a limit that is counted and not enforced, not even while its window is blocked.
+
+A window can be shared by calls with different limits; this is the limit of calls that the server
+may not count against it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One budget: so many requests in any span of so many seconds."""
+    """A maximum of requests in any period of so many seconds, for one owner."""
 
     key: str
-    """Names the budget wherever it is kept: host, owner (a digest of the key, or a project) and
-    bucket. Rules with one key are one budget. It holds no secret."""
+    """Identifies the window in every store: host, owner (a digest of the API key, or a project)
+    and bucket. Limits with the same key share one window. It contains no secret."""
     name: str
-    """The bucket: `burst`. What people are told."""
-    limit: int
-    """Requests in a window, 1 or more."""
+    """The bucket name, such as `burst`. Shown in logs, errors and `rate_limits`."""
+    requests: int
+    """Requests allowed in the window, 1 or more."""
     seconds: float
-    """The length of the window. 0: a slot, which counts only while its request is in flight."""
+    """The length of the window in seconds. 0: a slot, held only while its request is in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a window is."""
+    """The state of a window."""
 
     limit: int
-    """What the server grants."""
+    """Requests that the server grants."""
     share: int
-    """What we allow ourselves of it: less than `limit` when others use the same key."""
+    """Requests that this client uses: fewer than `limit` while other clients use the same key."""
     used: int
-    """Requests answered within the window: the server surely counted them."""
-    flying: int
+    """Requests answered within the window: the server has counted them."""
+    in_flight: int
     """Requests in flight: the server may have counted them already."""
     reset: float
-    """Seconds until the oldest of `used` leaves the window; 0 where there is none."""
-    closed: float
-    """Seconds for which nothing is let through, because the server said so; 0 when open."""
+    """Seconds until the oldest request of `used` leaves the window; 0 if there is none."""
+    blocked_for: float
+    """Seconds for which no request is sent, after a 429; 0 if the window is not blocked."""
 
     @property
     def remaining(self) -> int:
-        """Requests that may go now."""
-        return 0 if self.closed else max(0, self.share - self.used - self.flying)
+        """Requests that can be sent now."""
+        return 0 if self.blocked_for else max(0, self.share - self.used - self.in_flight)
 
 
 Per: TypeAlias = Literal["key", "team", "user", "organization", "item"]
-"""What a count is kept for: an API key, a project, the key's user, an organization, an object."""
+"""What a limit counts by: API key, project (`team`), user, organization, or object (`item`)."""
 
 QueryPlan: TypeAlias = Literal["current", "legacy", "auto"]
-"""Which limits hold for `/query/`. It is a property of the project; `auto` finds out."""
+"""Which limits the server applies to `/query/` of a project; `auto` detects it from responses."""
 
 Limits: TypeAlias = Mapping[str, tuple[int, float]]
-"""Other limits than the usual ones: `{"burst": (960, 60)}`, requests and seconds by bucket."""
+"""Limits that replace the defaults: requests and seconds by bucket, `{"burst": (960, 60)}`."""
 
-_CURRENT: Final = ("api_queries_burst", "api_queries_sustained")
-_QUERY: Final = "/api/projects/{project_id}/query/"
-# Where a rate is not published, the usual one is the most it can be.
-_LONGEST: Final = 366 * 86400.0
-_SUPPOSED: Final = {60: 480, 3600: 4800}
+_CURRENT_PLAN_BUCKETS: Final = ("api_queries_burst", "api_queries_sustained")
+_QUERY_PATH: Final = "/api/projects/{project_id}/query/"
+_MAX_WINDOW_SECONDS: Final = 366 * 86400.0
+# The rate of some buckets is not published. The default of the same period is the most that it can
+# be; if it is lower, a 429 reduces the share.
+_ASSUMED_REQUESTS: Final = {60: 480, 3600: 4800}
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A rate limit of the server: so many requests in any span of so many seconds."""
+    """A rate limit of the server: so many requests in any period of so many seconds."""
 
     name: str
     requests: int
@@ -107,32 +110,32 @@ class Bucket:
 
 
 @cache
-def table() -> Mapping[str, Bucket]:
-    """Return every bucket of the server, by name."""
+def default_buckets() -> Mapping[str, Bucket]:
+    """Return the rate limits of the server by bucket name."""
     return MappingProxyType({name: _bucket(name, row) for name, row in BUCKETS.items()})
 
 
 def _bucket(name: str, row: Mapping[str, Any]) -> Bucket:
-    requests = row["requests"] or _SUPPOSED.get(row["seconds"], 4800)
+    requests = row["requests"] or _ASSUMED_REQUESTS.get(row["seconds"], 4800)
     return Bucket(name, requests, float(row["seconds"]), row["per"])
 
 
-def buckets_of(
+def buckets_for(
     operation: Operation,
     plan: QueryPlan = "current",
     *,
     hogql: bool = True,
     buckets: Mapping[str, Bucket] | None = None,
 ) -> tuple[Bucket, ...]:
-    """Return the buckets that one call of an operation is charged to.
+    """Return the buckets that one call of an operation counts against.
 
     Args:
-        operation: What is called. Paths outside `/api/` are not limited.
-        plan: Which limits hold for `/query/`; `auto` stands for `current` here.
-        hogql: Whether the body is a `HogQLQuery`. The legacy plan counts those apart.
-        buckets: The table to look names up in.
+        operation: The called operation. Paths outside `/api/` are not limited.
+        plan: The query plan of the project; `auto` means `current` here.
+        hogql: Whether the body is a `HogQLQuery`. The legacy plan counts those separately.
+        buckets: The buckets by name; None: the defaults of the server.
     """
-    known = table() if buckets is None else buckets
+    available = default_buckets() if buckets is None else buckets
     if not operation.path.startswith("/api/"):
         return ()
     names = operation.buckets
@@ -141,65 +144,66 @@ def buckets_of(
             names = ("query",)
         else:
             names = ("clickhouse_burst", "clickhouse_sustained")
-    return tuple(known[name] for name in names)
+    return tuple(available[name] for name in names)
 
 
 def depends_on_plan(operation: Operation) -> bool:
-    """Tell whether the project's plan decides which buckets an operation is charged to."""
-    return operation.buckets == _CURRENT and operation.path.startswith(_QUERY)
+    """Return whether the buckets of an operation depend on the query plan of the project."""
+    return operation.buckets == _CURRENT_PLAN_BUCKETS and operation.path.startswith(_QUERY_PATH)
 
 
-def read_plan(value: object) -> QueryPlan:
-    """Check a `query_plan`.
+def validate_query_plan(value: object) -> QueryPlan:
+    """Return a valid `query_plan`.
 
     Raises:
-        ConfigurationError: There is no such plan.
+        ConfigurationError: It is not `current`, `legacy` or `auto`.
     """
     if value not in get_args(QueryPlan):
         raise ConfigurationError(
             f"query_plan must be 'current', 'legacy' or 'auto', not {value!r}.",
-            suggestion="'auto' finds out from the server's answers.",
+            suggestion="'auto' detects the plan from the responses of the server.",
         )
     return cast("QueryPlan", value)
 
 
-def read_limits(value: object) -> Mapping[str, Bucket]:
-    """Put limits given by a user over the server's usual ones.
+def parse_limits(value: object) -> Mapping[str, Bucket]:
+    """Return the default buckets, with those that a user configured replaced.
 
     Args:
         value: A mapping of bucket names to (requests, seconds), or None.
 
     Raises:
-        ConfigurationError: A bucket is not known, or a number cannot be a limit.
-        TypeError: It is no such mapping.
+        ConfigurationError: A bucket does not exist, or a number is out of range.
+        TypeError: The value is not such a mapping.
     """
     if value is None:
-        return table()
+        return default_buckets()
     if not isinstance(value, Mapping):
         raise TypeError(
             f"limits must be a mapping such as {{'burst': (480, 60)}}, not {type(value).__name__}"
         )
-    known = dict(table())
+    buckets = dict(default_buckets())
     for name, pair in cast("Mapping[object, object]", value).items():
-        if not isinstance(name, str) or name not in known:
-            raise _unknown(name, known)
-        known[name] = Bucket(name, *_pair(name, pair), known[name].per)
-    return MappingProxyType(known)
+        if not isinstance(name, str) or name not in buckets:
+            raise _unknown_bucket_error(name, buckets)
+        buckets[name] = Bucket(name, *_parse_limit(name, pair), buckets[name].per)
+    return MappingProxyType(buckets)
 
 
-def _unknown(name: object, known: Mapping[str, Bucket]) -> ConfigurationError:
+def _unknown_bucket_error(name: object, buckets: Mapping[str, Bucket]) -> ConfigurationError:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=3) if isinstance(name, str) else []
+    similar = get_close_matches(name, buckets, n=3) if isinstance(name, str) else []
+    common = ", ".join(map(repr, ("burst", "sustained", *_CURRENT_PLAN_BUCKETS)))
     return ConfigurationError(
         f"limits: there is no bucket {name!r}.",
-        suggestion=f"Did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"The most used ones are 'burst', 'sustained', {', '.join(map(repr, _CURRENT))}.",
+        suggestion=f"Did you mean {' or '.join(map(repr, similar))}?"
+        if similar
+        else f"The most used ones are {common}.",
     )
 
 
-def _pair(name: str, value: object) -> tuple[int, float]:
+def _parse_limit(name: str, value: object) -> tuple[int, float]:
     pair = tuple(cast("tuple[object, ...]", value)) if isinstance(value, tuple | list) else ()
     if len(pair) != 2:
         raise TypeError(f"limits[{name!r}] must be (requests, seconds), such as (480, 60)")
@@ -210,83 +214,83 @@ def _pair(name: str, value: object) -> tuple[int, float]:
         raise TypeError(f"limits[{name!r}]: seconds must be a number, not {seconds!r}")
     if requests < 1:
         raise ConfigurationError(
-            f"limits[{name!r}]: {requests} requests would let nothing through, ever.",
-            suggestion="Give 1 or more. To switch operations off, use allow= or read_only=.",
+            f"limits[{name!r}]: {requests} requests would block every call.",
+            suggestion="Give 1 or more. To forbid operations, use allow= or read_only=.",
         )
-    if not 0 < seconds <= _LONGEST:  # nor NaN
+    if not 0 < seconds <= _MAX_WINDOW_SECONDS:  # also rejects NaN
         raise ConfigurationError(
             f"limits[{name!r}]: the window must be more than 0 seconds long, and at most a year, "
             f"not {seconds}.",
-            suggestion="(480, 60) stands for 480 requests a minute.",
+            suggestion="(480, 60) means 480 requests per minute.",
         )
     return requests, float(seconds)
 
 
-SLOTS: Final = 3
+DEFAULT_QUERY_SLOTS: Final = 3
 """Queries of one project that the server runs at a time."""
 SERVER_QUEUE_TIMEOUT: Final = 30.0
-"""Seconds for which the server keeps one more waiting, before it refuses it."""
+"""Seconds for which the server queues a query without a free slot before it answers 429."""
 
-_BUCKET: Final = "api_queries_burst"
-# POSTs charged as queries that do not run one.
+_QUERY_BUCKET: Final = "api_queries_burst"
+# POST actions that count against the query limits and run no query.
 _NON_QUERY_ACTIONS: Final = ("endpoints", "upgrade", "check_auth_for_async", "last_execution_times",
                 "materialization_preview")  # fmt: skip
 
 
-def needs_slot(operation: Operation) -> bool:
-    """Tell whether an operation runs a query while its caller waits."""
+def needs_query_slot(operation: Operation) -> bool:
+    """Return whether an operation runs a query while the caller waits."""
     return (
         operation.method == "POST"
-        and _BUCKET in operation.buckets
+        and _QUERY_BUCKET in operation.buckets
         and operation.path.rstrip("/").rpartition("/")[2] not in _NON_QUERY_ACTIONS
     )
 
 
-def slot_rule(owner: str, slots: int) -> Limit:
-    """Return the budget that queries of one project hold while they run."""
+def query_slot_limit(owner: str, slots: int) -> Limit:
+    """Return the limit on queries of one project that run at a time."""
     return Limit(f"{owner}/slots", "slots", slots, 0.0)
 
 
-def read_slots(value: object) -> int:
-    """Check how many queries may run at a time.
+def validate_query_slots(value: object) -> int:
+    """Return a valid `query_slots`: how many queries of a project may run at a time.
 
     Raises:
         ConfigurationError: It is less than 1.
-        TypeError: It is no int.
+        TypeError: It is not an int.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"query_slots must be an int, not {type(value).__name__}")
     if value < 1:
         raise ConfigurationError(
-            f"query_slots must be 1 or more, not {value}: no query could ever run.",
+            f"query_slots must be 1 or more, not {value}: no query could run.",
             suggestion="PostHog runs 3 queries of a project at a time.",
         )
     return value
 
 
-_SURE: Final = 0.9
-"""The part of the legacy limit that has to be used before a 429 is taken for it."""
+_LEGACY_FILL_FRACTION: Final = 0.9
+"""Fraction of the legacy limit that must be used before a 429 is attributed to it."""
 
 
-class Plans:
-    """What is known of each project."""
+class PlanTracker:
+    """The query plan of each project: as configured, or as detected from responses."""
 
     def __init__(self, plan: QueryPlan) -> None:
-        """Begin with what the user says."""
+        """Start with the configured plan for every project."""
         self._plan: QueryPlan = plan
-        self._learned: dict[str, QueryPlan] = {}
+        self._detected: dict[str, QueryPlan] = {}
 
-    def of(self, project: str) -> QueryPlan:
-        """Return the plan of a project; `auto` as long as it is not known."""
-        return self._learned.get(project, self._plan)
+    def get(self, project: str) -> QueryPlan:
+        """Return the plan of a project; `auto` until it is detected."""
+        return self._detected.get(project, self._plan)
 
-    def learn(self, project: str, plan: QueryPlan) -> None:
-        """Note what the server's answers say."""
-        self._learned[project] = plan
+    def set(self, project: str, plan: QueryPlan) -> None:
+        """Record the detected plan of a project."""
+        self._detected[project] = plan
 
 
-def runs_hogql(content: bytes | None) -> bool:
-    """Tell whether a body is a `HogQLQuery`, which the legacy plan counts apart."""
+def is_hogql_query(content: bytes | None) -> bool:
+    """Return whether a body is a `HogQLQuery`, which the legacy plan counts separately."""
     if not content:
         return False
     try:
@@ -297,18 +301,23 @@ def runs_hogql(content: bytes | None) -> bool:
 
 
 def candidate_windows(
-    rules: Sequence[Limit], usages: Sequence[Usage], legacy: Bucket
+    limits: Sequence[Limit], usages: Sequence[Usage], legacy: Bucket
 ) -> tuple[list[Limit], list[Usage]]:
-    """Return the windows that may have refused a query, the legacy one among them.
+    """Return the windows that may have caused a 429, with the legacy limit put in if it fits.
 
-    While the plan is not known, the legacy window is counted without being kept to. It is
-    suspected only when it is about as full as the legacy plan lets it be.
+    Args:
+        limits: The limits that the request counted against.
+        usages: Their usage, in the same order.
+        legacy: The bucket that the legacy plan counts HogQL queries against.
     """
-    checked, full = list(rules), list(usages)
-    for index, rule in enumerate(rules):
-        if rule.name == legacy.name and rule.limit == UNENFORCED:
+    candidates, candidate_usages = list(limits), list(usages)
+    for index, limit in enumerate(limits):
+        if limit.name == legacy.name and limit.requests == UNENFORCED:
+            # The plan is unknown. With few queries in the hour, the legacy limit cannot be the
+            # cause; left unenforced, it looks nearly empty and is not chosen.
             used = usages[index].used
-            limit = legacy.requests if used >= _SURE * legacy.requests else UNENFORCED
-            checked[index] = replace(rule, limit=limit)
-            full[index] = replace(usages[index], limit=limit, share=limit)
-    return checked, full
+            nearly_full = used >= _LEGACY_FILL_FRACTION * legacy.requests
+            requests = legacy.requests if nearly_full else UNENFORCED
+            candidates[index] = replace(limit, requests=requests)
+            candidate_usages[index] = replace(usages[index], limit=requests, share=requests)
+    return candidates, candidate_usages

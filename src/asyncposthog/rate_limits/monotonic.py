@@ -1,4 +1,4 @@
-"""Time that never runs backwards, whatever the clock does."""
+"""A clock that never runs backwards and that every sleep moves forward."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ from asyncposthog.transport.clock import Clock
 
 __all__ = ["MonotonicClock"]
 
-_EARLY: Final = 0.005
-"""Seconds by which a sleep may end too early: that much is waited again, no more."""
+_SLEEP_TOLERANCE: Final = 0.005
+"""Seconds by which a sleep may end early and still count as a real sleep."""
 
 
 class MonotonicClock:
-    """A clock as the limiter needs it: it never goes back, and sleeping moves it forward."""
+    """Wraps a `Clock` with the guarantees that the rate limiter needs."""
 
-    __slots__ = ("_clock", "_last", "_monotonic", "_shift")
+    __slots__ = ("_clock", "_last", "_monotonic", "_offset")
 
     def __init__(self, clock: Clock) -> None:
-        """Wrap a clock."""
+        """Wrap a clock, which may be a test double."""
         self._clock = clock
         self._monotonic = clock.monotonic
         self._last = -math.inf
-        self._shift = 0.0
+        self._offset = 0.0
 
     def now(self) -> float:
-        """Return seconds."""
+        """Return the current time in seconds, from an arbitrary start."""
         raw = self._monotonic()
         if raw < self._last:
-            # It was set back: no time has passed.
-            self._shift += self._last - raw
+            # The clock was set back. Windows hold timestamps: without the offset, every request
+            # in them would count for longer by that jump.
+            self._offset += self._last - raw
         self._last = raw
-        return raw + self._shift
+        return raw + self._offset
 
     def random(self) -> float:
-        """Return a number from 0 up to 1."""
+        """Return a random number from 0 up to 1."""
         return self._clock.random()
 
-    async def sleep_until(self, moment: float) -> None:
-        """Wait, for ever if the moment is infinite."""
-        if moment == math.inf:
+    async def sleep_until(self, timestamp: float) -> None:
+        """Sleep until `now()` reaches a timestamp; without end if it is infinite."""
+        if timestamp == math.inf:
             await anyio.sleep_forever()
-        await self._clock.sleep(max(0.0, moment - self.now()))
-        late = moment - self.now()
-        if late > _EARLY:
-            # The clock's sleep is none, as in `testing()`: what it was told to wait is over.
-            self._shift += late
+        await self._clock.sleep(max(0.0, timestamp - self.now()))
+        missing = timestamp - self.now()
+        if missing > _SLEEP_TOLERANCE:
+            # The clock's sleep returns without waiting, as in `testing()`. Count the sleep as
+            # done: the scheduler would otherwise sleep for the rest, again and again.
+            self._offset += missing

@@ -1,7 +1,8 @@
-"""Waiting for room, first come, first served.
+"""Admit waiting requests in order of arrival (FIFO), without a background task.
 
-There is no background task and no timer for each waiter. One of those who wait is the leader: it
-sleeps until somebody may go, lets everybody go who may, and hands over when it goes itself.
+One of the waiting tasks is the leader: it sleeps until the next request can be admitted, admits
+every request that fits, and hands the role to another waiter when it stops waiting itself. So
+there is one timer for all waiters, and nothing to start or stop with the client.
 """
 
 from __future__ import annotations
@@ -23,275 +24,325 @@ __all__ = ["AcquireTimeout", "Scheduler"]
 
 logger = logging.getLogger("asyncposthog")
 
-_LONG: Final = 90.0
-"""Seconds of waiting that are worth a line in the log: longer than a minute's limit takes."""
+_LONG_WAIT_SECONDS: Final = 90.0
+"""Waits from here on are logged: longer than a full limit per minute takes."""
 
 
 class AcquireTimeout(Exception):
-    """A deadline cannot be met, or the server has closed a window for too long."""
+    """A request cannot be admitted before its deadline, or a window is blocked for too long."""
 
-    def __init__(self, seconds: float, index: int, closed: bool = False) -> None:
-        """Keep in how many seconds it could go, which window is in the way, and which it is."""
-        super().__init__(seconds, index, closed)
-        self.seconds = seconds
+    def __init__(self, available_in: float, index: int, blocked: bool = False) -> None:
+        """Store the reason.
+
+        Args:
+            available_in: Seconds until the request could be admitted; 0 if that is unknown.
+            index: The index of the window that has no capacity.
+            blocked: Whether the window is blocked after a 429, rather than full.
+        """
+        super().__init__(available_in, index, blocked)
+        self.available_in = available_in
         self.index = index
-        self.closed = closed
+        self.blocked = blocked
 
 
 class Scheduler:
-    """Everybody who waits, in lanes: one for each set of windows.
+    """Admits the requests of all wait queues.
 
-    Lanes do not block each other. Where two wait for a window they share, the one that came first
-    goes first.
+    There is one queue for each set of windows, and queues do not block each other. Where two
+    queues wait for a window that they share, the request that came first is admitted first.
     """
 
-    def __init__(self, ticker: MonotonicClock) -> None:
-        """Begin empty."""
-        self._ticker = ticker
-        self._numbers = count(1)
-        self._lanes: dict[WaitQueue, None] = {}
-        """Those where somebody waits."""
-        self._sharing: dict[str, dict[WaitQueue, None]] = {}
-        """Those of them that draw on a window, by its key."""
-        self._marked: dict[WaitQueue, None] = {}
-        """Those for which something happened that may let somebody go earlier than was planned."""
-        self._planned: list[tuple[float, int, WaitQueue]] = []
-        """When to look at which; an entry that is not the lane's `due` is out of date."""
+    def __init__(self, clock: MonotonicClock) -> None:
+        """Create a scheduler without waiters."""
+        self._clock = clock
+        self._last_ticket = 0
+        self._sequence = count()
+        """Breaks ties between heap entries: queues have no order."""
+        self._queues: dict[WaitQueue, None] = {}
+        """Queues with waiters."""
+        self._queues_by_key: dict[str, dict[WaitQueue, None]] = {}
+        """The same queues by the keys of their windows."""
+        self._ready_queues: dict[WaitQueue, None] = {}
+        """Queues to check now, because capacity may have become free earlier than planned."""
+        self._scheduled_checks: list[tuple[float, int, WaitQueue]] = []
+        """A heap of planned checks. An entry that differs from `next_check_at` is out of date."""
         self._leader: Waiter | None = None
-        self._alarm: anyio.CancelScope | None = None
-        self._wake = math.inf
-        """Until when the leader sleeps."""
+        self._sleep_scope: anyio.CancelScope | None = None
+        self._wake_at = math.inf
+        """The end of the leader's sleep."""
 
-    def try_acquire(self, lane: WaitQueue) -> int:
-        """Return the ticket of a request that may go without waiting; 0 if it may have to."""
-        if lane.memory_windows is None or (self._lanes and self._is_contended(lane)):
+    def try_acquire(self, queue: WaitQueue) -> int:
+        """Return the ticket of a request that can be sent now, or 0 if it has to call `acquire`.
+
+        It is the path of most requests: no coroutine, no waiter.
+        """
+        if self._queues and self._is_contended(queue):
             return 0
-        ticket = next(self._numbers)
-        return 0 if lane.memory_windows.take(ticket) else ticket
+        ticket = self._last_ticket + 1
+        if not queue.windows.try_acquire_nowait(ticket):
+            return 0
+        self._last_ticket = ticket
+        return ticket
 
-    async def enter(
+    async def acquire(
         self,
-        lane: WaitQueue,
-        within: float | None = None,
-        place: int | None = None,
-        patience: float = math.inf,
+        queue: WaitQueue,
+        timeout: float | None = None,  # noqa: ASYNC109
+        priority: int | None = None,
+        max_block_seconds: float = math.inf,
     ) -> int:
-        """Wait until a request may go, and return its ticket.
+        """Wait until a request can be sent, and return its ticket.
 
         Args:
-            lane: What it draws on.
-            within: Seconds it may wait; None: any time.
-            place: The ticket of its earlier attempt, which keeps its place in the order.
-            patience: Seconds for which the server may have closed a window.
+            queue: The queue of the windows that it counts against.
+            timeout: Seconds it may wait; None: no limit.
+            priority: The ticket of its earlier attempt, whose rank it keeps; None: a first attempt.
+            max_block_seconds: Seconds for which a window may be blocked after a 429.
 
         Raises:
-            LateError: It cannot go within that time, or a window is closed for longer than that.
-                It is raised as soon as that is known.
+            AcquireTimeout: It cannot be admitted within `timeout`, or a window is blocked for
+                longer than `max_block_seconds`. Raised as soon as that is certain.
         """
-        ticket = next(self._numbers)
-        if not self._lanes or not self._is_contended(lane):
+        ticket = self._next_ticket()
+        if not self._queues or not self._is_contended(queue):
             try:
-                wait = await lane.windows.acquire(ticket)
+                wait = await queue.windows.acquire(ticket)
             except BaseException:
-                await self._release(lane, ticket)
+                # A cancelled call may have reached the store all the same.
+                await self._release(queue, ticket)
                 raise
             if not wait:
                 return ticket
-        await self._wait(lane, ticket, within, place, patience)
+        await self._wait(queue, ticket, timeout, priority, max_block_seconds)
         return ticket
 
-    def changed(self, lane: WaitQueue) -> None:
-        """Look whether others may go, after something was given back or logged."""
-        if self._lanes:
-            for key in lane.keys:
-                self._schedule_now(self._sharing.get(key, ()))
+    def notify(self, queue: WaitQueue) -> None:
+        """Check for waiters to admit, after capacity in the queue's windows may have changed."""
+        if self._queues:
+            for key in queue.keys:
+                self._check_now(self._queues_by_key.get(key, ()))
 
-    def _is_contended(self, lane: WaitQueue) -> bool:
-        sharing = self._sharing
-        return any(key in sharing for key in lane.keys)
+    def _next_ticket(self) -> int:
+        self._last_ticket += 1
+        return self._last_ticket
 
-    def _schedule_now(self, lanes: Iterable[WaitQueue]) -> None:
-        """Have lanes looked at, whatever was planned."""
-        self._marked.update(dict.fromkeys(lanes))
-        if self._marked and self._alarm is not None:
-            self._alarm.cancel()
+    def _is_contended(self, queue: WaitQueue) -> bool:
+        # A new request must not overtake the waiters of any queue that shares a window with it.
+        by_key = self._queues_by_key
+        return any(key in by_key for key in queue.keys)
+
+    def _check_now(self, queues: Iterable[WaitQueue]) -> None:
+        self._ready_queues.update(dict.fromkeys(queues))
+        if self._ready_queues and self._sleep_scope is not None:
+            self._sleep_scope.cancel()
 
     async def _wait(
-        self, lane: WaitQueue, ticket: int, within: float | None, place: int | None, patience: float
+        self,
+        queue: WaitQueue,
+        ticket: int,
+        timeout: float | None,  # noqa: ASYNC109
+        priority: int | None,
+        max_block_seconds: float,
     ) -> None:
-        deadline = math.inf if within is None else self._ticker.now() + within
-        again = place is not None
-        waiter = Waiter(ticket, place or ticket, deadline, again=again, patience=patience)
+        deadline = math.inf if timeout is None else self._clock.now() + timeout
+        is_retry = priority is not None
+        waiter = Waiter(
+            ticket,
+            priority or ticket,
+            deadline,
+            is_retry=is_retry,
+            max_block_seconds=max_block_seconds,
+        )
         try:
-            seconds, index = lane.closed()
-            if seconds > patience:
-                raise AcquireTimeout(seconds, index, closed=True)
-            if within is not None:
-                seconds, index = await lane.windows.forecast(0 if again else len(lane))
-                if seconds > within:
+            seconds, index = queue.current_block()
+            if seconds > max_block_seconds:
+                raise AcquireTimeout(seconds, index, blocked=True)
+            if timeout is not None:
+                seconds, index = await queue.windows.estimate_wait(0 if is_retry else len(queue))
+                if seconds > timeout:
                     raise AcquireTimeout(seconds, index)
-            self._join(lane, waiter)
+            self._add(queue, waiter)
             while not waiter.granted:
                 if self._leader is None or self._leader is waiter:
                     await self._lead(waiter)
                 else:
                     await waiter.event.wait()
-                if waiter.late is not None:
-                    raise AcquireTimeout(*waiter.late)
+                if waiter.rejection is not None:
+                    raise AcquireTimeout(*waiter.rejection)
         except BaseException:
-            self._leave(lane, waiter)
-            waiter.gone = True
-            if not waiter.asking:
-                await self._release(lane, ticket)
+            self._remove(queue, waiter)
+            waiter.cancelled = True
+            # While the leader is acquiring for this waiter, only the leader knows whether the
+            # store has granted the ticket: it releases the ticket then (see `_try_admit`).
+            if not waiter.acquiring:
+                await self._release(queue, ticket)
             raise
         finally:
             if self._leader is waiter:
                 self._elect_leader()
 
-    def _join(self, lane: WaitQueue, waiter: Waiter) -> None:
-        if not len(lane):
-            self._lanes[lane] = None
-            for key in lane.keys:
-                self._sharing.setdefault(key, {})[lane] = None
-            lane.wake = 0.0
-            self._schedule_now((lane,))
-        elif waiter.deadline < self._wake:
-            self._schedule_now((lane,))
-        lane.join(waiter)
-        self._plan(lane, min(lane.due, waiter.deadline))
+    def _add(self, queue: WaitQueue, waiter: Waiter) -> None:
+        if not len(queue):
+            self._queues[queue] = None
+            for key in queue.keys:
+                self._queues_by_key.setdefault(key, {})[queue] = None
+            queue.next_attempt_at = 0.0
+            self._check_now((queue,))
+        elif waiter.deadline < self._wake_at:
+            # The leader would sleep past this deadline.
+            self._check_now((queue,))
+        queue.add(waiter)
+        self._schedule_check(queue, min(queue.next_check_at, waiter.deadline))
 
-    def _plan(self, lane: WaitQueue, due: float) -> None:
-        """Note when to look at a lane again."""
-        if due == lane.due:
+    def _schedule_check(self, queue: WaitQueue, timestamp: float) -> None:
+        if timestamp == queue.next_check_at:
             return
-        lane.due = due
-        if due < math.inf:
-            heappush(self._planned, (due, next(self._numbers), lane))
-        if len(self._planned) > 64 + 2 * len(self._lanes):
-            # Most of these are out of date.
-            dues = ((lane.due, next(self._numbers), lane) for lane in self._lanes)
-            self._planned = [entry for entry in dues if entry[0] < math.inf]
-            heapify(self._planned)
+        queue.next_check_at = timestamp
+        if timestamp < math.inf:
+            heappush(self._scheduled_checks, (timestamp, next(self._sequence), queue))
+        if len(self._scheduled_checks) > 64 + 2 * len(self._queues):
+            # Most entries are out of date: rebuild the heap, so that it does not grow for ever.
+            checks = ((queue.next_check_at, next(self._sequence), queue) for queue in self._queues)
+            self._scheduled_checks = [entry for entry in checks if entry[0] < math.inf]
+            heapify(self._scheduled_checks)
 
-    def _leave(self, lane: WaitQueue, waiter: Waiter) -> None:
-        lane.leave(waiter)
-        if not len(lane) and lane in self._lanes:
-            del self._lanes[lane]
-            self._marked.pop(lane, None)
-            lane.due = math.inf
-            for key in lane.keys:
-                sharing = self._sharing[key]
-                sharing.pop(lane, None)
+    def _remove(self, queue: WaitQueue, waiter: Waiter) -> None:
+        queue.remove(waiter)
+        if not len(queue) and queue in self._queues:
+            del self._queues[queue]
+            self._ready_queues.pop(queue, None)
+            queue.next_check_at = math.inf
+            for key in queue.keys:
+                sharing = self._queues_by_key[key]
+                sharing.pop(queue, None)
                 if not sharing:
-                    del self._sharing[key]
+                    del self._queues_by_key[key]
 
-    async def _release(self, lane: WaitQueue, ticket: int) -> None:
+    async def _release(self, queue: WaitQueue, ticket: int) -> None:
         with anyio.CancelScope(shield=True):
-            await lane.windows.release(ticket)
-        self.changed(lane)
+            await queue.windows.release(ticket)
+        self.notify(queue)
 
     def _elect_leader(self) -> None:
-        """Make somebody else the leader: one who is likely to stay for long."""
-        lane = next(iter(self._lanes), None)
-        self._leader = None if lane is None else lane.last()
+        # The tail of a queue waits longest, so the role changes hands least often.
+        queue = next(iter(self._queues), None)
+        self._leader = None if queue is None else queue.tail()
         if self._leader is not None:
             self._leader.event.set()
 
     async def _lead(self, leader: Waiter) -> None:
         self._leader = leader
         while True:
-            self._wake = math.inf  # who comes meanwhile may have been passed over
+            # Infinite during the dispatch, so that `_add` marks the queue of any waiter with a
+            # deadline that comes meanwhile: the dispatch may have passed that queue already.
+            self._wake_at = math.inf
+            # Shielded: a dispatch that stops half-way would leave queues without a planned check.
             with anyio.CancelScope(shield=True):
-                self._wake = await self._dispatch()
-            if leader.granted or leader.late is not None:
+                self._wake_at = await self._dispatch()
+            if leader.granted or leader.rejection is not None:
                 return
-            with anyio.CancelScope() as self._alarm:
-                if not self._marked:
-                    await self._ticker.sleep_until(self._wake)
-            self._alarm = None
+            with anyio.CancelScope() as self._sleep_scope:
+                if not self._ready_queues:
+                    await self._clock.sleep_until(self._wake_at)
+            self._sleep_scope = None
+            # Lets other tasks run, and this one be cancelled, when there was nothing to sleep for.
             await checkpoint()
 
     async def _dispatch(self) -> float:
-        """Let everybody go who may, in order of arrival; return when to look again."""
-        now = self._ticker.now()
-        looked_at = self._due_queues(now)
-        firsts = ((lane.first(), lane) for lane in looked_at)
-        heads = [(first.place, first.ticket, lane) for first, lane in firsts if first is not None]
+        """Admit waiters that fit, in FIFO order. Return the time of the next check."""
+        now = self._clock.now()
+        queues = self._due_queues(now)
+        heads = [
+            (head.priority, head.ticket, queue)
+            for queue in queues
+            if (head := queue.head()) is not None
+        ]
         heapify(heads)
         while heads:
-            _, ticket, lane = heads[0]
-            waiter = lane.first()
+            _, ticket, queue = heads[0]
+            waiter = queue.head()
             if waiter is None:
                 heappop(heads)
             elif waiter.ticket != ticket:
-                heapreplace(heads, (waiter.place, waiter.ticket, lane))
-            elif wait := await self._try_admit(lane, waiter):
-                lane.wake = self._ticker.now() + wait
+                # The entry's waiter was admitted, or has left: go on with the one behind it.
+                heapreplace(heads, (waiter.priority, waiter.ticket, queue))
+            elif wait := await self._try_admit(queue, waiter):
+                # The head does not fit, so nobody behind it is tried: that is what keeps FIFO.
+                queue.next_attempt_at = self._clock.now() + wait
                 heappop(heads)
-                if _LONG <= wait < math.inf and lane.told < lane.wake - _LONG:
-                    lane.told = lane.wake
-                    names = ", ".join(rule.name for rule in lane.windows.rules)
-                    logger.warning("rate limits (%s): calls wait for %.0f s", names, wait)
-        for lane in looked_at:
-            if lane.wake > now:
-                self._reject_blocked(lane)
-            await self._reject_expired(lane)
-            if lane in self._lanes:
-                hurried = lane.hurried()
-                self._plan(lane, lane.wake if hurried is None else min(lane.wake, hurried.deadline))
+                self._warn_of_long_wait(queue, wait)
+        for queue in queues:
+            if queue.next_attempt_at > now:
+                self._reject_blocked(queue)
+            await self._reject_expired(queue)
+            if queue in self._queues:
+                urgent = queue.earliest_deadline()
+                next_check = queue.next_attempt_at
+                if urgent is not None:
+                    next_check = min(next_check, urgent.deadline)
+                self._schedule_check(queue, next_check)
         return self._next_check()
 
+    def _warn_of_long_wait(self, queue: WaitQueue, wait: float) -> None:
+        # Once for each long wait, and not again for every waiter or check within it.
+        until = queue.next_attempt_at
+        if (
+            _LONG_WAIT_SECONDS <= wait < math.inf
+            and queue.last_warned_until < until - _LONG_WAIT_SECONDS
+        ):
+            queue.last_warned_until = until
+            names = ", ".join(limit.name for limit in queue.windows.limits)
+            logger.warning("rate limits (%s): calls wait for %.0f s", names, wait)
+
     def _due_queues(self, now: float) -> list[WaitQueue]:
-        """Take those lanes where something happened, or was planned for now."""
-        marked, self._marked = self._marked, {}
-        while self._planned and self._planned[0][0] <= now:
-            due, _, lane = heappop(self._planned)
-            if due == lane.due:
-                lane.due = math.inf
-                marked[lane] = None
-        return [lane for lane in marked if lane in self._lanes]
+        """Remove and return the queues to check now: ready ones, and those whose time has come."""
+        due, self._ready_queues = self._ready_queues, {}
+        while self._scheduled_checks and self._scheduled_checks[0][0] <= now:
+            timestamp, _, queue = heappop(self._scheduled_checks)
+            if timestamp == queue.next_check_at:
+                queue.next_check_at = math.inf
+                due[queue] = None
+        return [queue for queue in due if queue in self._queues]
 
     def _next_check(self) -> float:
-        """Return when a lane is due, leaving out what is no longer planned."""
-        while self._planned and self._planned[0][0] != self._planned[0][2].due:
-            heappop(self._planned)
-        return self._planned[0][0] if self._planned else math.inf
+        """Return the time of the next planned check, dropping entries that are out of date."""
+        checks = self._scheduled_checks
+        while checks and checks[0][0] != checks[0][2].next_check_at:
+            heappop(checks)
+        return checks[0][0] if checks else math.inf
 
-    async def _try_admit(self, lane: WaitQueue, waiter: Waiter) -> float:
-        """Ask the store for the first of a lane, and let it go if there is room."""
-        waiter.asking = True
+    async def _try_admit(self, queue: WaitQueue, waiter: Waiter) -> float:
+        """Admit the head of a queue if its windows have capacity; return the seconds to wait."""
+        waiter.acquiring = True
         try:
-            wait = await lane.windows.acquire(waiter.ticket)
+            wait = await queue.windows.acquire(waiter.ticket)
         finally:
-            waiter.asking = False
-        if waiter.gone:  # while the store was thinking
-            await lane.windows.release(waiter.ticket)
-            self.changed(lane)
+            waiter.acquiring = False
+        if waiter.cancelled:  # It stopped waiting during the call.
+            await queue.windows.release(waiter.ticket)
+            self.notify(queue)
         elif not wait:
-            self._leave(lane, waiter)
+            self._remove(queue, waiter)
             waiter.granted = True
             waiter.event.set()
         return wait
 
-    def _reject_blocked(self, lane: WaitQueue) -> None:
-        """Fail those who do not wait for as long as the server has closed a window."""
-        seconds, index = lane.closed()
-        for waiter in lane.impatient(seconds):
-            self._leave(lane, waiter)
-            waiter.late = seconds, index, True
+    def _reject_blocked(self, queue: WaitQueue) -> None:
+        """Reject waiters whose `max_block_seconds` is below the current block."""
+        seconds, index = queue.current_block()
+        for waiter in queue.waiters_exceeding(seconds):
+            self._remove(queue, waiter)
+            waiter.rejection = seconds, index, True
             waiter.event.set()
 
-    async def _reject_expired(self, lane: WaitQueue) -> None:
-        """Fail those whose deadline is over, or comes before the first may go."""
-        while (waiter := lane.hurried()) is not None:
-            now = self._ticker.now()
-            if waiter.deadline > now and not waiter.deadline < lane.wake < math.inf:
+    async def _reject_expired(self, queue: WaitQueue) -> None:
+        """Reject waiters whose deadline has passed, or comes before the next attempt."""
+        while (waiter := queue.earliest_deadline()) is not None:
+            now = self._clock.now()
+            if waiter.deadline > now and not waiter.deadline < queue.next_attempt_at < math.inf:
                 return
-            seconds, index = await lane.windows.forecast(0)
-            self._leave(lane, waiter)
-            waiter.late = (
-                max(seconds, lane.wake - now if lane.wake < math.inf else 0.0),
-                index,
-                False,
-            )
+            seconds, index = await queue.windows.estimate_wait(0)
+            self._remove(queue, waiter)
+            until_attempt = queue.next_attempt_at - now if queue.next_attempt_at < math.inf else 0.0
+            waiter.rejection = max(seconds, until_attempt), index, False
             waiter.event.set()

@@ -1,4 +1,4 @@
-"""Those who wait for the same windows, in their order."""
+"""Queue of the requests that wait for the same rate-limit windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from heapq import heappop, heappush
 import anyio
 
 from asyncposthog.rate_limits.stores.base import Windows
-from asyncposthog.rate_limits.stores.memory import MemoryWindows
 
 from .limits import UNENFORCED
 
@@ -17,137 +16,143 @@ __all__ = ["WaitQueue", "Waiter"]
 
 
 class Waiter:
-    """A request that may not go yet."""
+    """A request that waits for capacity."""
 
     __slots__ = (
-        "again",
-        "asking",
+        "acquiring",
+        "cancelled",
         "deadline",
         "event",
-        "gone",
         "granted",
-        "late",
-        "patience",
-        "place",
+        "is_retry",
+        "max_block_seconds",
+        "priority",
+        "rejection",
         "ticket",
     )
 
     def __init__(
-        self, ticket: int, place: int, deadline: float, *, again: bool, patience: float = math.inf
+        self,
+        ticket: int,
+        priority: int,
+        deadline: float,
+        *,
+        is_retry: bool,
+        max_block_seconds: float = math.inf,
     ) -> None:
-        """Wait from now on.
+        """Describe a request that starts to wait.
 
         Args:
-            ticket: What it takes places with.
-            place: Its place in the order of arrival, over all lanes.
-            deadline: When waiting has to end.
-            again: Whether it had gone before, and was refused by the server.
-            patience: Seconds for which a window may be closed before waiting for it has to end.
+            ticket: The number under which it acquires windows.
+            priority: Its rank over all queues: lower numbers go first.
+            deadline: The time of the limiter's clock at which waiting has to end.
+            is_retry: Whether an earlier attempt was admitted and answered with an error.
+            max_block_seconds: Fail instead of waiting if a window is blocked for longer than this.
         """
         self.ticket = ticket
-        self.place = place
+        self.priority = priority
         self.deadline = deadline
-        self.again = again
-        self.patience = patience
+        self.is_retry = is_retry
+        self.max_block_seconds = max_block_seconds
         self.event = anyio.Event()
-        self.asking = False
-        """Whether the store is being asked for it at this moment."""
+        """Set when the request is granted or rejected, or when it becomes the leader."""
+        self.acquiring = False
+        """Whether a call of `Windows.acquire` for it is running."""
         self.granted = False
-        self.late: tuple[float, int, bool] | None = None
-        """Once it is known to fail: when it could have gone, which window is in the way, and
-        whether that is because the server has closed it."""
-        self.gone = False
-        """Whether nobody waits for it any more."""
+        self.rejection: tuple[float, int, bool] | None = None
+        """Why it fails: the arguments of `AcquireTimeout`."""
+        self.cancelled = False
+        """Whether its task has stopped waiting."""
 
 
 class WaitQueue:
-    """First come, first served; those refused by the server before all others."""
+    """Requests that wait for the same windows, in order of arrival; retries go first."""
 
     __slots__ = (
         "_deadlines",
-        "_least",
-        "_queue",
-        "_refused",
-        "due",
+        "_first_attempts",
+        "_min_block_seconds",
+        "_retries",
         "failures",
         "keys",
-        "memory_windows",
-        "told",
-        "waits",
-        "wake",
-        "watched",
+        "last_warned_until",
+        "next_attempt_at",
+        "next_check_at",
+        "plan_unknown",
+        "wait_count",
         "windows",
     )  # fmt: skip
 
     def __init__(self, windows: Windows) -> None:
-        """Begin empty."""
+        """Create an empty queue for some windows."""
         self.windows = windows
-        self.keys = tuple(rule.key for rule in windows.rules)
-        self.memory_windows = windows if isinstance(windows, MemoryWindows) else None
-        """The windows, if their store never makes anybody wait for it."""
-        self.watched = any(rule.limit == UNENFORCED for rule in windows.rules)
-        """Whether what is drawn on may change, because the plan is not known yet."""
-        self.wake = 0.0
-        """When asking for the first one makes sense again."""
-        self.due = math.inf
-        """When the queue looks at it again, if nothing happens before."""
-        self.told = -math.inf
-        """Until when the log says that calls wait."""
+        self.keys = tuple(limit.key for limit in windows.limits)
+        self.plan_unknown = any(limit.requests == UNENFORCED for limit in windows.limits)
+        """Whether the limits of its calls change once the query plan is detected."""
+        self.next_attempt_at = 0.0
+        """When trying to acquire for the head makes sense again."""
+        self.next_check_at = math.inf
+        """When the scheduler looks at the queue again if nothing happens before."""
+        self.last_warned_until = -math.inf
+        """The end of the wait that the last warning in the log announced."""
         self.failures = 0
-        """429s without a `Retry-After` in a row."""
-        self.waits = 0
-        """How many had to wait, ever."""
-        self._queue: OrderedDict[int, Waiter] = OrderedDict()
-        self._refused: OrderedDict[int, Waiter] = OrderedDict()
+        """429 responses without a usable `Retry-After` in a row."""
+        self.wait_count = 0
+        """How many requests had to wait since the queue was created."""
+        # Retries are kept apart and go first: they were admitted once already, so requests that
+        # came after them must not get ahead.
+        self._retries: OrderedDict[int, Waiter] = OrderedDict()
+        self._first_attempts: OrderedDict[int, Waiter] = OrderedDict()
         self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._least = math.inf
-        """At most the least patience of those who wait."""
+        self._min_block_seconds = math.inf
+        """A lower bound of `max_block_seconds` of all waiters."""
 
     def __len__(self) -> int:
-        """Count who waits."""
-        return len(self._queue) + len(self._refused)
+        """Return the number of waiters."""
+        return len(self._first_attempts) + len(self._retries)
 
-    def join(self, waiter: Waiter) -> None:
-        """Add one at its end of the lane."""
-        self.waits += 1
-        (self._refused if waiter.again else self._queue)[waiter.ticket] = waiter
-        self._least = min(self._least, waiter.patience)
+    def add(self, waiter: Waiter) -> None:
+        """Append a waiter."""
+        self.wait_count += 1
+        self._of(waiter)[waiter.ticket] = waiter
+        self._min_block_seconds = min(self._min_block_seconds, waiter.max_block_seconds)
         if waiter.deadline < math.inf:
             heappush(self._deadlines, (waiter.deadline, waiter.ticket, waiter))
+            # Removing from the middle of a heap is slow, so entries of waiters that left stay
+            # until they reach the top. Rebuild the heap when most entries are of that kind.
             if len(self._deadlines) > 64 + 2 * len(self):
-                # Most of these no longer wait.
-                alive = [entry for entry in self._deadlines if self._has(entry[2])]
-                self._deadlines = sorted(alive, key=lambda entry: entry[:2])
+                current = [entry for entry in self._deadlines if self._has(entry[2])]
+                self._deadlines = sorted(current, key=lambda entry: entry[:2])
 
-    def leave(self, waiter: Waiter) -> None:
-        """Take one out, wherever it stands."""
-        (self._refused if waiter.again else self._queue).pop(waiter.ticket, None)
+    def remove(self, waiter: Waiter) -> None:
+        """Remove a waiter from any position; do nothing if it is not in the queue."""
+        self._of(waiter).pop(waiter.ticket, None)
 
-    def first(self) -> Waiter | None:
-        """Return who is next."""
-        return next(iter((self._refused or self._queue).values()), None)
+    def head(self) -> Waiter | None:
+        """Return the waiter that is admitted next."""
+        return next(iter((self._retries or self._first_attempts).values()), None)
 
-    def last(self) -> Waiter | None:
-        """Return who waits longest from now, as far as is known."""
-        return next(reversed((self._queue or self._refused).values()), None)
+    def tail(self) -> Waiter | None:
+        """Return the waiter that is admitted last."""
+        return next(reversed((self._first_attempts or self._retries).values()), None)
 
-    def closed(self) -> tuple[float, int]:
-        """Return for how long the server has closed a window, as far as is known, and which."""
-        seconds = [usage.closed for usage in self.windows.peek()]
+    def current_block(self) -> tuple[float, int]:
+        """Return for how many seconds a window is blocked, and its index; (0.0, 0) if none is."""
+        seconds = [usage.blocked_for for usage in self.windows.snapshot()]
         longest = max(seconds, default=0.0)
         return longest, seconds.index(longest) if seconds else 0
 
-    def impatient(self, seconds: float) -> list[Waiter]:
-        """Return who does not wait for so long a closure."""
-        if seconds <= self._least:
+    def waiters_exceeding(self, seconds: float) -> list[Waiter]:
+        """Return the waiters whose `max_block_seconds` is below `seconds`."""
+        if seconds <= self._min_block_seconds:
             return []
-        everybody = [*self._refused.values(), *self._queue.values()]
-        staying = (waiter.patience for waiter in everybody if waiter.patience >= seconds)
-        self._least = min(staying, default=math.inf)
-        return [waiter for waiter in everybody if waiter.patience < seconds]
+        waiters = [*self._retries.values(), *self._first_attempts.values()]
+        remaining = (w.max_block_seconds for w in waiters if w.max_block_seconds >= seconds)
+        self._min_block_seconds = min(remaining, default=math.inf)
+        return [waiter for waiter in waiters if waiter.max_block_seconds < seconds]
 
-    def hurried(self) -> Waiter | None:
-        """Return who has the earliest deadline."""
+    def earliest_deadline(self) -> Waiter | None:
+        """Return the waiter with the earliest deadline, or None if no waiter has one."""
         while self._deadlines:
             waiter = self._deadlines[0][2]
             if self._has(waiter):
@@ -155,5 +160,8 @@ class WaitQueue:
             heappop(self._deadlines)
         return None
 
+    def _of(self, waiter: Waiter) -> OrderedDict[int, Waiter]:
+        return self._retries if waiter.is_retry else self._first_attempts
+
     def _has(self, waiter: Waiter) -> bool:
-        return waiter.ticket in (self._refused if waiter.again else self._queue)
+        return waiter.ticket in self._of(waiter)

@@ -57,7 +57,7 @@ class KeyRateLimits(Protocol):
         """Return the way of one call through them."""
         ...
 
-    def view(self) -> Any:
+    def status(self) -> Any:
         """Return how much of them is used."""
         ...
 

@@ -1,4 +1,4 @@
-"""Who may look behind the scenes: programs on this machine."""
+"""The emulator's own pages, for programs on this machine: status page and control API."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from posthog_emulator.http.errors import ApiError, permission_denied
-from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.http.messages import Request, Response
 
 if TYPE_CHECKING:
     from posthog_emulator.core import EmulatorCore
 
-__all__ = ["BackstageHandler", "find", "local"]
+__all__ = ["AdminHandler", "find_page", "localhost_only"]
 
-BackstageHandler: TypeAlias = "Callable[[EmulatorCore, Request], Answer]"
+AdminHandler: TypeAlias = "Callable[[EmulatorCore, Request], Response]"
 
-_NAMES = frozenset({"localhost", "emulator", "testclient", "testserver"})
-"""Hosts that stand for this machine: in process, there is no address."""
+_LOCAL_NAMES = frozenset({"localhost", "emulator", "testclient", "testserver"})
+"""Client names besides addresses: test clients that run in process put one of these there."""
 
 
-def local(handler: BackstageHandler) -> BackstageHandler:
-    """Let a handler answer this machine alone, and no page of another site in its browser."""
+def localhost_only(handler: AdminHandler) -> AdminHandler:
+    """Return a handler that rejects (403) other machines, and other sites in a local browser."""
 
     @wraps(handler)
-    def guarded(emulator: EmulatorCore, request: Request) -> Answer:
+    def checked(emulator: EmulatorCore, request: Request) -> Response:
         try:
             if request.client and not _is_local(request.client):
-                raise permission_denied("The emulator's own pages are for this machine alone.")
+                raise permission_denied("The emulator's own pages are for this machine only.")
+            # A page of another site can send requests to localhost. Its browser adds the origin.
             origin = request.headers.get("origin")
             if origin is not None and not _is_local(urlsplit(origin).hostname or ""):
                 raise permission_denied("The emulator's own pages are not for other sites.")
             return handler(emulator, request)
-        except ApiError as problem:
-            return problem.answer()
+        except ApiError as error:
+            return error.to_response()
 
-    return guarded
+    return checked
 
 
 def _is_local(host: str) -> bool:
-    if host in _NAMES or host.endswith(".localhost"):
+    if host in _LOCAL_NAMES or host.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback
@@ -49,27 +50,27 @@ def _is_local(host: str) -> bool:
         return False
 
 
-_CONTROLS = "/_emulator"
+_CONTROL_ROOT = "/_emulator"
 
 
-def find(path: str) -> BackstageHandler | None:
-    """Return what answers a path; None: it belongs to PostHog."""
+def find_page(path: str) -> AdminHandler | None:
+    """Return the handler of a path; None if it is not one of the emulator's own pages."""
     if path == "/":
-        return _page
-    if path == _CONTROLS or path.startswith(f"{_CONTROLS}/"):
-        return _controls
+        return _dashboard
+    if path == _CONTROL_ROOT or path.startswith(f"{_CONTROL_ROOT}/"):
+        return _control_api
     return None
 
 
-@local
-def _page(emulator: EmulatorCore, request: Request) -> Answer:
-    from .dashboard import page
+@localhost_only
+def _dashboard(emulator: EmulatorCore, request: Request) -> Response:
+    from .dashboard import dashboard_page
 
-    return page(emulator, request)
+    return dashboard_page(emulator, request)
 
 
-@local
-def _controls(emulator: EmulatorCore, request: Request) -> Answer:
-    from .control_api import control
+@localhost_only
+def _control_api(emulator: EmulatorCore, request: Request) -> Response:
+    from .control_api import handle_control
 
-    return control(emulator, request)
+    return handle_control(emulator, request)

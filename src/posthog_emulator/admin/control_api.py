@@ -1,4 +1,4 @@
-"""What can be told to an emulator over HTTP, and what each command takes."""
+"""The control API of an emulator: commands and views below `/_emulator/`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from posthog_emulator.http.errors import (
@@ -15,111 +16,116 @@ from posthog_emulator.http.errors import (
     parse_error,
     required,
 )
-from posthog_emulator.http.messages import Answer, Request, json_answer
+from posthog_emulator.http.messages import Request, Response, json_response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.recorder import RecordedRequest
 
 if TYPE_CHECKING:
     from posthog_emulator.core import EmulatorCore
 
-__all__ = ["COMMANDS", "Command", "control"]
+__all__ = ["COMMANDS", "Command", "handle_control"]
 
-_NUMBER: Final = (int, float)
-_NULLS: Final = frozenset({"export_error", "next_host", "times"})
-"""Fields in which null is a value of its own."""
-_TESTS: Final[Mapping[str, Callable[[Any], bool]]] = {
+_ROOT: Final = "/_emulator"
+_NULLABLE: Final = frozenset({"export_error", "next_host", "times"})
+"""Fields in which null is a value. In all others it is the same as leaving the field out."""
+
+
+def _is_integer(value: Any) -> bool:
+    # bool is a subclass of int.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_TYPE_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "any": lambda _: True,
     "array": is_array,
     "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda value: isinstance(value, _NUMBER) and not isinstance(value, bool),
-    "number or string": lambda value: (
-        isinstance(value, str | int | float) and not isinstance(value, bool)
-    ),
+    "integer": _is_integer,
+    "number": _is_number,
+    "number or string": lambda value: _is_number(value) or _is_string(value),
     "object": is_object,
-    "object of numbers": lambda value: (
-        is_object(value) and all(_TESTS["number"](number) for number in value.values())
-    ),
-    "object of strings": lambda value: (
-        is_object(value) and all(isinstance(text, str) for text in value.values())
-    ),
-    "string": lambda value: isinstance(value, str),
-    "strings": lambda value: is_array(value) and all(isinstance(text, str) for text in value),
+    "object of numbers": lambda value: is_object(value) and all(map(_is_number, value.values())),
+    "object of strings": lambda value: is_object(value) and all(map(_is_string, value.values())),
+    "string": _is_string,
+    "strings": lambda value: is_array(value) and all(map(_is_string, value)),
 }
-
-_WHICH: Final = {"times": "integer", "path": "string", "method": "string"}
-_CHANCE: Final = {"rate": "number", "seed": "integer"}
-_KINDS: Final = {"kinds": "strings"}
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One thing to do."""
+    """A command of the control API."""
 
-    does: Callable[..., Any]
-    """Gets the emulator and the fields; what it returns is answered."""
+    action: Callable[..., Any]
+    """Called with the emulator and the fields; its result is the response."""
     fields: Mapping[str, str]
-    """The type of each field; `!` after it: it is required. Null is as good as left out, but in
-    `times`: without end."""
+    """The type of each field; one that ends with `!` is required."""
 
-    def run(self, emulator: EmulatorCore, given: Mapping[str, Any]) -> Any:
-        """Do it.
+    def run(self, emulator: EmulatorCore, values: Mapping[str, Any]) -> Any:
+        """Validate the fields, run the command and return its result.
 
         Raises:
-            Problem: 400, a field is missing, unknown or of another type, or its value is refused.
+            ApiError: 400, a field is missing, unknown or of another type, or has an invalid value.
         """
-        for name in given:
+        for name in values:
             if name not in self.fields:
-                known = ", ".join(self.fields) or "none"
-                raise invalid(f"There is no such field; there are: {known}.", name)
-        for name, kind in self.fields.items():
-            wanted = kind.removesuffix("!")
-            value = given.get(name)
+                names = ", ".join(self.fields) or "none"
+                raise invalid(f"There is no such field; the fields are: {names}.", name)
+        for name, declared in self.fields.items():
+            type_name = declared.removesuffix("!")
+            value = values.get(name)
             if value is None:
-                if kind.endswith("!"):
+                if declared.endswith("!"):
                     raise required(name)
-            elif not _TESTS[wanted](value):
-                raise invalid(f"This must be: {wanted}.", name)
-        told = {name: v for name, v in given.items() if v is not None or name in _NULLS}
+            elif not _TYPE_CHECKS[type_name](value):
+                raise invalid(f"This must be: {type_name}.", name)
+        arguments = {
+            name: value for name, value in values.items() if value is not None or name in _NULLABLE
+        }
         try:
-            return self.does(emulator, **told)
+            return self.action(emulator, **arguments)
         except (KeyError, ValueError) as error:
+            # str() of a KeyError is the repr of its message.
             raise invalid(str(error.args[0]) if error.args else str(error)) from None
 
 
-def _method(name: str, fields: Mapping[str, str]) -> Command:
-    """A command that is a method of the emulator, and answers nothing."""
+def _method(name: str, fields: Mapping[str, str], *, returns: bool = False) -> Command:
+    """Return a command that calls a method of the emulator, such as `faults.drop`.
 
-    def does(emulator: EmulatorCore, **given: Any) -> None:
-        kinds = given.pop("kinds", None) or ()
-        getattr(emulator, name)(*kinds, **given)
+    Args:
+        name: The name of the method, with dots.
+        fields: The types of its arguments. `kinds` are positional arguments.
+        returns: Whether the result of the method is the response.
+    """
+    method_of = attrgetter(name)
 
-    return Command(does, fields)
+    def action(emulator: EmulatorCore, **arguments: Any) -> Any:
+        kinds = arguments.pop("kinds", None) or ()
+        result = method_of(emulator)(*kinds, **arguments)
+        return result if returns else None
 
-
-def _misbehave(emulator: EmulatorCore, kinds: list[Any] | None = None, **given: Any) -> None:
-    chosen = {} if kinds is None else {"kinds": kinds}
-    emulator.misbehave(**chosen, **given)
-
-
-def _error_rates(emulator: EmulatorCore, rates: Mapping[str, float], **given: Any) -> None:
-    emulator.error_rates({int(status): rate for status, rate in rates.items()}, **given)
-
-
-def _add(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
-    return emulator.add(**given)
+    return Command(action, fields)
 
 
-def _project(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
-    return emulator.add_project(**given)
+def _randomize(emulator: EmulatorCore, kinds: list[Any] | None = None, **arguments: Any) -> None:
+    if kinds is not None:
+        arguments["kinds"] = kinds
+    emulator.faults.randomize(**arguments)
 
 
-def _flag(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
-    return emulator.flag(**given)
+def _error_rates(emulator: EmulatorCore, rates: Mapping[str, float], **arguments: Any) -> None:
+    # The keys of JSON objects are strings.
+    emulator.faults.error_rates({int(status): rate for status, rate in rates.items()}, **arguments)
 
 
-def _travel(emulator: EmulatorCore, seconds: float) -> dict[str, str]:
-    return {"now": emulator.travel(seconds).isoformat()}
+def _advance(emulator: EmulatorCore, seconds: float) -> dict[str, str]:
+    return {"now": emulator.advance(seconds).isoformat()}
 
 
 def _freeze(emulator: EmulatorCore, at: str | None = None) -> dict[str, str]:
@@ -127,47 +133,61 @@ def _freeze(emulator: EmulatorCore, at: str | None = None) -> dict[str, str]:
 
 
 def _seed(
-    emulator: EmulatorCore, resource: str, count: int, fields: Any = None, **more: Any
+    emulator: EmulatorCore, resource: str, count: int, fields: Any = None, **arguments: Any
 ) -> dict[str, int]:
     if count < 0:
-        raise ValueError(f"count must not be negative, and is {count}")
-    return {"added": len(emulator.seed(resource, count, fields, **more))}
+        raise ValueError(f"count must not be negative, but is {count}")
+    return {"added": len(emulator.seed(resource, count, fields, **arguments))}
 
 
-def _settings(emulator: EmulatorCore, **given: Any) -> dict[str, Any]:
-    for name, value in given.items():
-        setattr(emulator.settings, name, set(value) if name == "quota_limited" else value)
-    now = {name: getattr(emulator.settings, name) for name in _SETTINGS}
-    return {**now, "quota_limited": sorted(now["quota_limited"])}
+def _change_settings(emulator: EmulatorCore, **values: Any) -> dict[str, Any]:
+    """Change settings and return all that this command can change."""
+    for name, value in values.items():
+        setattr(emulator.settings, name, set(value) if name == "exhausted_quotas" else value)
+    current = {name: getattr(emulator.settings, name) for name in _SETTINGS}
+    return {**current, "exhausted_quotas": sorted(current["exhausted_quotas"])}
 
 
-_PLACE: Final = {"project_id": "integer", "parents": "array"}
+_SELECTION: Final = {"times": "integer", "path": "string", "method": "string"}
+_CHANCE: Final = {"rate": "number", "seed": "integer"}
+_KINDS: Final = {"kinds": "strings"}
+_OWNER: Final = {"project_id": "integer", "parents": "array"}
 _SETTINGS: Final = {
-    "environments_redirect": "boolean",
+    "allow_hogql_exports": "boolean",
+    "allow_offset": "boolean",
+    "capture_retries": "integer",
+    "exhausted_quotas": "strings",
     "export_error": "string",
     "export_seconds": "number",
-    "hogql_exports": "boolean",
     "html_errors": "boolean",
-    "losing": "integer",
     "next_host": "string",
-    "offset_allowed": "boolean",
-    "person_lag": "integer",
     "query_plan": "string",
     "query_seconds": "number",
-    "quota_limited": "strings",
     "rate_limits": "boolean",
-    "stall": "number",
+    "redirect_environments": "boolean",
+    "stale_person_reads": "integer",
+    "stall_seconds": "number",
     "strict": "boolean",
 }
 
 COMMANDS: Final[Mapping[str, Command]] = {
-    "add": Command(
-        _add,
-        {"resource": "string!", "fields": "object", **_PLACE},
+    "add": _method("add", {"resource": "string!", "fields": "object", **_OWNER}, returns=True),
+    "add_key": _method(
+        "add_key",
+        {"value": "string!", "scopes": "strings", "projects": "array", "organizations": "strings"},
     ),
-    "behave": _method("behave", {}),
-    "bursts": _method(
-        "bursts",
+    "add_project": _method(
+        "add_project",
+        {"project_id": "integer!", "name": "string", "member": "boolean"},
+        returns=True,
+    ),
+    "advance": Command(_advance, {"seconds": "number!"}),
+    "apply_pending_changes": _method("apply_pending_changes", {}),
+    "faults/clear": _method("faults.clear", {}),
+    "faults/corrupt_json": _method("faults.corrupt_json", {**_SELECTION, **_CHANCE}),
+    "faults/drop": _method("faults.drop", {**_SELECTION, "reset": "boolean", "after": "boolean"}),
+    "faults/error_bursts": _method(
+        "faults.error_bursts",
         {
             "size": "integer!",
             "every": "integer!",
@@ -177,9 +197,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
             "method": "string",
         },
     ),
-    "drift": _method("drift", {**_KINDS, "fields": "strings", **_WHICH, **_CHANCE}),
-    "drop": _method("drop", {**_WHICH, "reset": "boolean", "after": "boolean"}),
-    "error_rates": Command(
+    "faults/error_rates": Command(
         _error_rates,
         {
             "rates": "object of numbers!",
@@ -189,12 +207,12 @@ COMMANDS: Final[Mapping[str, Command]] = {
             "method": "string",
         },
     ),
-    "fail": _method(
-        "fail",
+    "faults/fail": _method(
+        "faults.fail",
         {
             "status": "integer!",
             "retry_after": "number",
-            **_WHICH,
+            **_SELECTION,
             "code": "string",
             "detail": "string",
             "attr": "string",
@@ -202,8 +220,30 @@ COMMANDS: Final[Mapping[str, Command]] = {
             "headers": "object of strings",
         },
     ),
-    "flag": Command(
-        _flag,
+    "faults/html_error": _method("faults.html_error", {"status": "integer", **_SELECTION}),
+    "faults/latency": _method(
+        "faults.latency", {"seconds": "number or string!", **_SELECTION, **_CHANCE}
+    ),
+    "faults/mutate_fields": _method(
+        "faults.mutate_fields", {**_KINDS, "fields": "strings", **_SELECTION, **_CHANCE}
+    ),
+    "faults/mutate_links": _method(
+        "faults.mutate_links",
+        {**_KINDS, "host": "string", "times": "integer", "path": "string", **_CHANCE},
+    ),
+    "faults/mutate_pages": _method(
+        "faults.mutate_pages", {**_KINDS, "times": "integer", "path": "string", **_CHANCE}
+    ),
+    "faults/randomize": Command(_randomize, {**_KINDS, **_CHANCE}),
+    "faults/truncate": _method("faults.truncate", {**_SELECTION, "cut": "boolean"}),
+    "freeze": Command(_freeze, {"at": "string"}),
+    "reset": _method("reset", {}),
+    "save": _method("save", {}),
+    "seed": Command(
+        _seed, {"resource": "string!", "count": "integer!", "fields": "object", **_OWNER}
+    ),
+    "set_flag": _method(
+        "set_flag",
         {
             "key": "string!",
             "variant": "string",
@@ -212,64 +252,39 @@ COMMANDS: Final[Mapping[str, Command]] = {
             "distinct_id": "string",
             "project_id": "integer",
         },
+        returns=True,
     ),
-    "freeze": Command(_freeze, {"at": "string"}),
-    "garble": _method("garble", {**_WHICH, **_CHANCE}),
-    "html": _method("html", {"status": "integer", **_WHICH}),
-    "key": _method(
-        "add_key",
-        {"value": "string!", "scopes": "strings", "projects": "array", "organizations": "strings"},
-    ),
-    "latency": _method("latency", {"seconds": "number or string!", **_WHICH, **_CHANCE}),
-    "links": _method(
-        "links", {**_KINDS, "host": "string", "times": "integer", "path": "string", **_CHANCE}
-    ),
-    "misbehave": Command(_misbehave, {**_KINDS, **_CHANCE}),
-    "pages": _method("pages", {**_KINDS, "times": "integer", "path": "string", **_CHANCE}),
-    "project": Command(
-        _project,
-        {"project_id": "integer!", "name": "string", "member": "boolean"},
-    ),
-    "reset": _method("reset", {}),
-    "save": _method("save", {}),
-    "seed": Command(
-        _seed, {"resource": "string!", "count": "integer!", "fields": "object", **_PLACE}
-    ),
-    "settings": Command(_settings, _SETTINGS),
-    "settle": _method("settle", {}),
-    "thaw": _method("thaw", {}),
-    "travel": Command(_travel, {"seconds": "number!"}),
-    "truncate": _method("truncate", {**_WHICH, "cut": "boolean"}),
+    "settings": Command(_change_settings, _SETTINGS),
+    "unfreeze": _method("unfreeze", {}),
 }
+"""The commands by their path below `/_emulator/`."""
 
 
-ROOT: Final = "/_emulator"
-
-
-def control(emulator: EmulatorCore, request: Request) -> Answer:
-    """Answer a request below `/_emulator/`.
+def handle_control(emulator: EmulatorCore, request: Request) -> Response:
+    """Return the response to a request below `/_emulator/`.
 
     Raises:
-        Problem: It is not understood.
+        ApiError: 404, there is no such path; 405, not with this method; 400, a field is invalid.
     """
-    name = request.path.removeprefix(ROOT).strip("/")
+    name = request.path.removeprefix(_ROOT).strip("/")
     command, view = COMMANDS.get(name), _VIEWS.get(name)
     if view is not None:
-        if request.method == "DELETE" and name in _EMPTIED:
-            _EMPTIED[name](emulator).clear()
-            return json_answer(200, {"ok": True})
+        if request.method == "DELETE" and name in _CLEARABLE:
+            _CLEARABLE[name](emulator).clear()
+            return json_response(200, {"ok": True})
         if request.method != "GET":
-            raise method_not_allowed(request.method, ["GET", *["DELETE"] * (name in _EMPTIED)])
-        return json_answer(200, view(emulator, request))
+            allowed = ["GET", "DELETE"] if name in _CLEARABLE else ["GET"]
+            raise method_not_allowed(request.method, allowed)
+        return json_response(200, view(emulator, request))
     if command is None:
-        raise not_found(f"The emulator has no control {name!r}; GET {ROOT}/ lists them.")
+        raise not_found(f"The control API has no command {name!r}; GET {_ROOT}/ lists them.")
     if request.method != "POST":
         raise method_not_allowed(request.method, ["POST"])
-    told = command.run(emulator, _fields(request))
-    return json_answer(200, {"ok": True} if told is None else told)
+    result = command.run(emulator, _parse_fields(request))
+    return json_response(200, {"ok": True} if result is None else result)
 
 
-def _fields(request: Request) -> dict[str, Any]:
+def _parse_fields(request: Request) -> dict[str, Any]:
     if not request.content:
         return {}
     try:
@@ -286,27 +301,27 @@ def _overview(emulator: EmulatorCore, _: Request) -> dict[str, Any]:
         "project_id": emulator.project_id,
         "organization_id": emulator.organization_id,
         "personal_api_key": emulator.key,
-        "project_api_key": emulator.world.accounts.account.project_token,
+        "project_api_key": emulator.state.accounts.account.project_token,
         "now": emulator.now.isoformat(),
-        "get": [f"{ROOT}/{name}" for name in sorted(_VIEWS) if name],
-        "post": {f"{ROOT}/{name}": dict(command.fields) for name, command in COMMANDS.items()},
+        "get": [f"{_ROOT}/{name}" for name in sorted(_VIEWS) if name],
+        "post": {f"{_ROOT}/{name}": dict(command.fields) for name, command in COMMANDS.items()},
     }
 
 
 def _requests(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
-    status = request.value("status")
+    status = request.query_value("status")
     if status is not None and not (status.isascii() and status.isdigit()):
         raise invalid("A valid integer is required.", "status")
-    found = emulator.requests.matching(
-        method=request.value("method"),
-        path=request.value("path"),
-        operation=request.value("operation"),
+    records = emulator.requests.matching(
+        method=request.query_value("method"),
+        path=request.query_value("path"),
+        operation=request.query_value("operation"),
         status=None if status is None else int(status),
     )
-    return {"count": len(found), "results": [_shown(record) for record in found]}
+    return {"count": len(records), "results": [_serialize_record(record) for record in records]}
 
 
-def _shown(record: RecordedRequest) -> dict[str, Any]:
+def _serialize_record(record: RecordedRequest) -> dict[str, Any]:
     return {
         "method": record.method,
         "path": record.path,
@@ -321,35 +336,39 @@ def _shown(record: RecordedRequest) -> dict[str, Any]:
     }
 
 
-def _captured(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
-    found = emulator.captured(request.value("event"), request.value("distinct_id"))
-    shown = [{**event, "timestamp": event["timestamp"].isoformat()} for event in found]
-    return {"count": len(shown), "results": shown}
+def _captured_events(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
+    events = emulator.captured_events(
+        request.query_value("event"), request.query_value("distinct_id")
+    )
+    results = [{**event, "timestamp": event["timestamp"].isoformat()} for event in events]
+    return {"count": len(results), "results": results}
 
 
 def _items(emulator: EmulatorCore, request: Request) -> dict[str, Any]:
-    resource = request.value("resource")
+    resource = request.query_value("resource")
     if resource is None:
         raise required("resource")
     try:
-        found = emulator.items(resource, parents=request.values("parent"))
+        items = emulator.items(resource, parents=request.query_values("parent"))
     except (KeyError, ValueError) as error:
         raise invalid(str(error.args[0]), "resource") from None
-    return {"count": len(found), "results": found}
+    return {"count": len(items), "results": items}
 
 
-def _complaints(emulator: EmulatorCore, _: Request) -> dict[str, Any]:
-    return {"count": len(emulator.complaints), "results": emulator.complaints}
+def _warnings(emulator: EmulatorCore, _: Request) -> dict[str, Any]:
+    return {"count": len(emulator.warnings), "results": emulator.warnings}
 
 
 _VIEWS: Final[Mapping[str, Callable[[EmulatorCore, Request], Any]]] = {
     "": _overview,
-    "captured": _captured,
-    "complaints": _complaints,
+    "captured_events": _captured_events,
     "items": _items,
     "requests": _requests,
+    "warnings": _warnings,
 }
-_EMPTIED: Final[Mapping[str, Callable[[EmulatorCore], list[Any]]]] = {
-    "complaints": lambda emulator: emulator.complaints,
+"""What GET returns, by path below `/_emulator/`."""
+_CLEARABLE: Final[Mapping[str, Callable[[EmulatorCore], list[Any]]]] = {
     "requests": lambda emulator: emulator.requests,
+    "warnings": lambda emulator: emulator.warnings,
 }
+"""The lists that DELETE empties."""

@@ -1,4 +1,4 @@
-"""What the status page shows, as plain data."""
+"""The status page: collect its data and render it as HTML."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from posthog_emulator.http.errors import method_not_allowed
-from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.http.messages import Request, Response, text_response
 from posthog_emulator.recorder import RecordedRequest
 from posthog_emulator.state import EmulatorState
 
 if TYPE_CHECKING:
     from posthog_emulator.core import EmulatorCore
 
-__all__ = ["Bucket", "DashboardData", "EventsPerMinute", "Resource", "look", "page", "rendered"]
+__all__ = [
+    "BucketUsage",
+    "DashboardData",
+    "EventsPerMinute",
+    "ResourceCount",
+    "collect",
+    "dashboard_page",
+    "render",
+]
 
 MINUTES: Final = 60
-_REQUESTS: Final = 40
+_MAX_REQUESTS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
-    """How many objects a resource has, over all parents."""
+class ResourceCount:
+    """The number of objects of a resource, over all parents."""
 
     name: str
     live: int
@@ -34,91 +42,92 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class EventsPerMinute:
-    """Events by the minute in which they came."""
+    """The number of events by the minute of their arrival."""
 
     until: datetime
     """The end of the last minute."""
     counts: tuple[int, ...]
-    """The oldest first."""
+    """One per minute, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """What is used of a rate limit."""
+class BucketUsage:
+    """The usage of a rate limit."""
 
     name: str
-    whose: str
+    owner: str
     used: int
     limit: int
     reset: float
-    """Seconds until it is one less."""
+    """Seconds until the oldest request leaves the window."""
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardData:
-    """Everything there is to see."""
+    """The data of the status page."""
 
     now: datetime
     project: str
-    resources: tuple[Resource, ...]
+    resources: tuple[ResourceCount, ...]
     requests: tuple[RecordedRequest, ...]
-    """The latest, the newest first."""
-    seen: int
-    """How many requests are remembered."""
+    """The latest requests, the newest first."""
+    request_count: int
+    """The number of requests in the log."""
     events: int
     persons: int
     minutes: EventsPerMinute
-    limited: bool
-    """Whether rate limits are on."""
-    buckets: tuple[Bucket, ...]
-    running: int
-    slots: int
+    rate_limits: bool
+    """Whether rate limits are applied."""
+    buckets: tuple[BucketUsage, ...]
+    running_queries: int
+    query_slots: int
 
 
-def look(emulator: EmulatorCore) -> DashboardData:
-    """Take everything in, at one moment."""
-    world, now = emulator.world, emulator.now
-    events, persons, minutes = _events(world, now)
+def collect(emulator: EmulatorCore) -> DashboardData:
+    """Return the current data of the status page."""
+    state, now = emulator.state, emulator.now
+    events, persons, minutes = _events(state, now)
     project = emulator.project_id
     return DashboardData(
         now=now,
-        project=f"{world.accounts.account.project_name} ({project})",
-        resources=tuple(_resource_counts(world)),
-        requests=tuple(reversed(emulator.requests[-_REQUESTS:])),
-        seen=len(emulator.requests),
+        project=f"{state.accounts.account.project_name} ({project})",
+        resources=tuple(_resource_counts(state)),
+        requests=tuple(reversed(emulator.requests[-_MAX_REQUESTS:])),
+        request_count=len(emulator.requests),
         events=events,
         persons=persons,
         minutes=minutes,
-        limited=emulator.settings.rate_limits,
+        rate_limits=emulator.settings.rate_limits,
         buckets=tuple(_buckets(emulator)),
-        running=emulator.slots.running(project),
-        slots=emulator.slots.limit(project),
+        running_queries=emulator.query_slots.running(project),
+        query_slots=emulator.query_slots.limit(project),
     )
 
 
-def _resource_counts(world: EmulatorState) -> Iterable[Resource]:
+def _resource_counts(state: EmulatorState) -> Iterable[ResourceCount]:
     live, deleted = Counter[str](), Counter[str]()
-    for address, bucket in world.store.buckets.items():
-        name = _name(world, address)
-        live[name] += sum(not row.deleted for row in bucket)
-        deleted[name] += sum(row.deleted for row in bucket)
+    for path, collection in state.store.collections.items():
+        name = _resource_name(state, path)
+        live[name] += sum(not row.deleted for row in collection)
+        deleted[name] += sum(row.deleted for row in collection)
     for name in sorted(live, key=lambda name: (-live[name], name)):
         if live[name] or deleted[name]:
-            yield Resource(name, live[name], deleted[name])
+            yield ResourceCount(name, live[name], deleted[name])
 
 
-def _name(world: EmulatorState, address: str) -> str:
-    """The resource whose objects are at an address, as the client calls it."""
-    match = world.router.find(address)
+def _resource_name(state: EmulatorState, path: str) -> str:
+    """Return the name of the resource at a path, as the client calls it."""
+    match = state.router.find(path)
     if match is None:
-        return address
+        return path
     return next(iter(match.methods.values()))[0].resource
 
 
-def _events(world: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMinute]:
+def _events(state: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMinute]:
     end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     try:
-        store = world.events
+        store = state.events
+    # DuckDB is optional: without it nothing can have been captured.
     except ImportError:
         return 0, 0, EventsPerMinute(end, (0,) * MINUTES)
     ((events, latest),) = store.read("SELECT count(*), max(created_at) FROM events")
@@ -126,7 +135,7 @@ def _events(world: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMin
     if latest is not None:
         latest = latest.replace(tzinfo=UTC)
         if not now - timedelta(minutes=MINUTES) < latest <= now:
-            # All is long ago, as demo data is: show the last hour there was.
+            # Demo data ends in the past: show the last hour with events, not an empty one.
             end = latest.replace(second=0, microsecond=0) + timedelta(minutes=1)
     start = end - timedelta(minutes=MINUTES)
     counts = [0] * MINUTES
@@ -139,45 +148,47 @@ def _events(world: EmulatorState, now: datetime) -> tuple[int, int, EventsPerMin
     return events, persons, EventsPerMinute(end, tuple(counts))
 
 
-def _buckets(emulator: EmulatorCore) -> Iterable[Bucket]:
-    account = emulator.world.accounts.account
-    subjects = [(key, f"key {_masked(key)}") for key in emulator.world.accounts.keys]
-    subjects += [
+def _buckets(emulator: EmulatorCore) -> Iterable[BucketUsage]:
+    account = emulator.state.accounts.account
+    scopes = [(key, f"key {_masked(key)}") for key in emulator.state.accounts.keys]
+    scopes += [
         (str(account.project_id), f"project {account.project_id}"),
         (account.organization_id, "organization"),
     ]
-    for subject, whose in subjects:
-        for name, usage in sorted(emulator.throttles.usage(subject).items()):
-            yield Bucket(name, whose, usage.used, usage.limit, usage.reset)
+    for scope_key, owner in scopes:
+        for name, usage in sorted(emulator.rate_limits.usage(scope_key).items()):
+            yield BucketUsage(name, owner, usage.used, usage.limit, usage.reset)
 
 
 def _masked(key: str) -> str:
     return f"{key[:4]}…{key[-3:]}" if len(key) > 10 else "…"
 
 
-_WIDTH, _HEIGHT = 720, 120
-_INNER = ' class="inner"'
+_CHART_WIDTH, _CHART_HEIGHT = 720, 120
+_INNER_LABEL = ' class="inner"'
+"""Marks the labels that narrow screens hide."""
 
 
-def page(emulator: EmulatorCore, request: Request) -> Answer:
-    """Answer with the page.
+def dashboard_page(emulator: EmulatorCore, request: Request) -> Response:
+    """Return the status page.
 
     Raises:
-        Problem: 405, it can only be got.
+        ApiError: 405, the method is not GET.
     """
     if request.method not in {"GET", "HEAD"}:
         raise method_not_allowed(request.method, ["GET", "HEAD"])
-    answer = text_answer(200, rendered(look(emulator)), "text/html; charset=utf-8")
-    answer.headers += [
+    response = text_response(200, render(collect(emulator)), "text/html; charset=utf-8")
+    response.headers += [
         ("Cache-Control", "no-store"),
+        # The page has no scripts. Should escaping ever fail, none are executed.
         ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
         ("X-Content-Type-Options", "nosniff"),
     ]
-    return answer
+    return response
 
 
-def rendered(sight: DashboardData) -> str:
-    """The page as HTML; everything in it that came from outside is escaped."""
+def render(data: DashboardData) -> str:
+    """Return the page as HTML. All text from requests and fixtures is escaped."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -191,19 +202,19 @@ def rendered(sight: DashboardData) -> str:
 <body>
 <header>
 <h1>PostHog in a box</h1>
-<p>{escape(sight.project)} · {sight.now:%Y-%m-%d %H:%M:%S} UTC · refreshes every 5 s</p>
+<p>{escape(data.project)} · {data.now:%Y-%m-%d %H:%M:%S} UTC · refreshes every 5 s</p>
 </header>
 <main>
 <dl class="figures">
-{_figure("Events", sight.events)}
-{_figure("Persons", sight.persons)}
-{_figure("Objects", sum(resource.live for resource in sight.resources))}
-{_figure("Requests", sight.seen)}
+{_figure("Events", data.events)}
+{_figure("Persons", data.persons)}
+{_figure("Objects", sum(resource.live for resource in data.resources))}
+{_figure("Requests", data.request_count)}
 </dl>
-<section class="wide"><h2>Events per minute</h2>{_chart(sight.minutes)}</section>
-<section class="wide"><h2>Last requests</h2>{_requests(sight.requests)}</section>
-<section><h2>Resources</h2>{_resources(sight.resources)}</section>
-<section><h2>Rate limits</h2>{_limits(sight)}</section>
+<section class="wide"><h2>Events per minute</h2>{_chart(data.minutes)}</section>
+<section class="wide"><h2>Last requests</h2>{_requests(data.requests)}</section>
+<section><h2>Resources</h2>{_resources(data.resources)}</section>
+<section><h2>Rate limits</h2>{_limits(data)}</section>
 </main>
 </body>
 </html>
@@ -215,35 +226,36 @@ def _figure(name: str, value: int) -> str:
 
 
 def _chart(minutes: EventsPerMinute) -> str:
-    most = max(minutes.counts)
-    step = _WIDTH / MINUTES
+    highest = max(minutes.counts)
+    step = _CHART_WIDTH / MINUTES
     bars: list[str] = []
-    for place, count in enumerate(minutes.counts):
+    for index, count in enumerate(minutes.counts):
         if not count:
             continue
-        high = max(1.5, count / most * _HEIGHT)
-        left = MINUTES - place
+        # At least 1.5 pixels, or a single event beside thousands would not be visible.
+        height = max(1.5, count / highest * _CHART_HEIGHT)
+        left = MINUTES - index
         ago = "in the last minute" if left == 1 else f"{left} minutes before the end"
         bars.append(
-            f'<rect x="{place * step + 1:.1f}" y="{_HEIGHT - high:.1f}" '
-            f'width="{step - 2:.1f}" height="{high:.1f}" rx="1.5">'
+            f'<rect x="{index * step + 1:.1f}" y="{_CHART_HEIGHT - height:.1f}" '
+            f'width="{step - 2:.1f}" height="{height:.1f}" rx="1.5">'
             f"<title>{count:,} events {ago}</title></rect>"
         )
-    marks = "".join(
-        f'<text x="{_WIDTH * part / 4:.0f}" y="{_HEIGHT + 18}" text-anchor="{anchor}"'
-        f"{_INNER if part % 2 else ''}>"
-        f"{_clock(minutes, part)}</text>"
+    labels = "".join(
+        f'<text x="{_CHART_WIDTH * part / 4:.0f}" y="{_CHART_HEIGHT + 18}" text-anchor="{anchor}"'
+        f"{_INNER_LABEL if part % 2 else ''}>"
+        f"{_time_label(minutes, part)}</text>"
         for part, anchor in ((0, "start"), (1, "middle"), (2, "middle"), (3, "middle"), (4, "end"))
     )
     return (
-        f'<svg viewBox="0 -14 {_WIDTH} {_HEIGHT + 38}" role="img" '
+        f'<svg viewBox="0 -14 {_CHART_WIDTH} {_CHART_HEIGHT + 38}" role="img" '
         f'aria-label="{sum(minutes.counts):,} events in {MINUTES} minutes">'
-        f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}"/>'
-        f'<text x="0" y="-3">{most:,} at most</text>{"".join(bars)}{marks}</svg>'
+        f'<line x1="0" x2="{_CHART_WIDTH}" y1="{_CHART_HEIGHT}" y2="{_CHART_HEIGHT}"/>'
+        f'<text x="0" y="-3">{highest:,} at most</text>{"".join(bars)}{labels}</svg>'
     )
 
 
-def _clock(minutes: EventsPerMinute, part: int) -> str:
+def _time_label(minutes: EventsPerMinute, part: int) -> str:
     return f"{minutes.until - timedelta(minutes=MINUTES * (4 - part) / 4):%H:%M}"
 
 
@@ -253,7 +265,7 @@ def _requests(requests: tuple[RecordedRequest, ...]) -> str:
     rows = "".join(
         f"<tr><td>{request.at:%H:%M:%S}</td><td>{escape(request.method)}</td>"
         f'<td><b class="{_status_class(request.status)}">{request.status or "dropped"}</b></td>'
-        f'<td class="path">{escape(request.path)}{_below(request.operation)}</td>'
+        f'<td class="path">{escape(request.path)}{_small_text(request.operation)}</td>'
         f'<td class="number">{request.seconds * 1000:,.1f} ms</td></tr>'
         for request in requests
     )
@@ -264,7 +276,7 @@ def _requests(requests: tuple[RecordedRequest, ...]) -> str:
     )
 
 
-def _below(text: str | None) -> str:
+def _small_text(text: str | None) -> str:
     return f"<small>{escape(text)}</small>" if text else ""
 
 
@@ -274,7 +286,7 @@ def _status_class(status: int) -> str:
     return "poor" if status >= 400 else "good"
 
 
-def _resources(resources: tuple[Resource, ...]) -> str:
+def _resources(resources: tuple[ResourceCount, ...]) -> str:
     rows = "".join(
         f'<tr><td class="path">{escape(resource.name)}</td>'
         f'<td class="number">{resource.live:,}</td>'
@@ -287,22 +299,22 @@ def _resources(resources: tuple[Resource, ...]) -> str:
     )
 
 
-def _limits(sight: DashboardData) -> str:
-    if not sight.limited:
+def _limits(data: DashboardData) -> str:
+    if not data.rate_limits:
         return "<p>Off. <code>Emulator(rate_limits=True)</code> switches them on.</p>"
-    rows = "".join(_limit(bucket) for bucket in sight.buckets)
+    rows = "".join(_limit(bucket) for bucket in data.buckets)
     return (
-        f"<p>{sight.running} of {sight.slots} queries running.</p>"
+        f"<p>{data.running_queries} of {data.query_slots} queries running.</p>"
         '<div class="scroll"><table><thead><tr><th>Bucket</th><th>Used</th>'
         f'<th class="number">Resets in</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
-def _limit(bucket: Bucket) -> str:
-    full = "bad" if bucket.used >= bucket.limit else "good"
+def _limit(bucket: BucketUsage) -> str:
+    css_class = "bad" if bucket.used >= bucket.limit else "good"
     return (
-        f'<tr><td class="path">{escape(bucket.name)}{_below(bucket.whose)}</td>'
-        f'<td><b class="{full}">{bucket.used:,} / {bucket.limit:,}</b>'
+        f'<tr><td class="path">{escape(bucket.name)}{_small_text(bucket.owner)}</td>'
+        f'<td><b class="{css_class}">{bucket.used:,} / {bucket.limit:,}</b>'
         f'<meter max="{bucket.limit}" value="{bucket.used}"></meter></td>'
         f'<td class="number">{bucket.reset:,.0f} s</td></tr>'
     )

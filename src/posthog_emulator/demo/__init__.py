@@ -1,1 +1,1 @@
-"""A believable product's events, made up from a seed."""
+"""Demo data: the events of a fictional product, generated from a seed, and objects for them."""

@@ -1,7 +1,7 @@
-"""The words of the demo's world: where visitors come from, what they use, what they do.
+"""The values that demo data is composed of: channels, devices, places, names, event names.
 
-The texts are fragments of JSON objects, put together by SQL. Something twice in a list is twice
-as likely.
+The texts are fragments of JSON objects, which SQL concatenates: it generates events many times
+faster than Python could. A value that is twice in a list is twice as likely.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["LISTS", "PLACES"]
 
 
-def _fragment(fields: Mapping[str, Any]) -> str:
+def _json_fragment(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, separators=(",", ":"))[1:-1]
 
 
@@ -40,13 +40,13 @@ _SOURCES: Sequence[tuple[int, dict[str, Any]]] = (
     (1, _channel("https://github.com/", "github", "referral", "readme")),
     (1, _channel("https://chatgpt.com/", "chatgpt.com", "referral", "answers")),
 )
-_CHANNELS = [_fragment(fields) for weight, fields in _SOURCES for _ in range(weight)]
+_CHANNELS = [_json_fragment(fields) for weight, fields in _SOURCES for _ in range(weight)]
 _INITIAL = [
-    _fragment({f"$initial_{name.removeprefix('$')}": value for name, value in fields.items()})
+    _json_fragment({f"$initial_{name.removeprefix('$')}": value for name, value in fields.items()})
     for weight, fields in _SOURCES
     for _ in range(weight)
 ]
-"""What persons remember of the channel in the same place of `_CHANNELS`."""
+"""The initial properties of persons, for the channel at the same index of `_CHANNELS`."""
 
 
 def _device(
@@ -63,7 +63,7 @@ def _device(
 
 
 _DEVICES = [
-    _fragment(fields)
+    _json_fragment(fields)
     for weight, fields in (
         (8, _device("Chrome", 138, "Windows", "Desktop", 1920, 1080)),
         (6, _device("Chrome", 138, "Mac OS X", "Desktop", 1728, 1117)),
@@ -79,7 +79,7 @@ _DEVICES = [
 
 
 def _place(code: str, country: str, city: str, zone: str) -> str:
-    return _fragment(
+    return _json_fragment(
         {
             "$geoip_country_code": code,
             "$geoip_country_name": country,
@@ -108,7 +108,7 @@ PLACES: list[tuple[int, str]] = [
     )
     for _ in range(weight)
 ]
-"""Hours from UTC, and the place."""
+"""The offset from UTC in hours, and the place."""
 
 _FIRST_NAMES = (
     "Ada", "Bela", "Chidi", "Dora", "Emil", "Farah", "Goran", "Hana", "Ivo", "June", "Kofi", "Lena",
@@ -124,7 +124,7 @@ _COMPANIES = (
 def _error(kind: str, text: str, function: str, file: str, line: int) -> str:
     frame = {"function": function, "filename": file, "lineno": line, "in_app": True}
     stack = {"type": "resolved", "frames": [frame]}
-    return _fragment(
+    return _json_fragment(
         {
             "$exception_types": [kind],
             "$exception_values": [text],
@@ -143,7 +143,7 @@ _ERRORS = [
     _error("NetworkError", "Failed to fetch", "saveDraft", "sync.js", 129),
     _error("RangeError", "Maximum call stack size exceeded", "renderTree", "tree.js", 57),
 ]
-"""The first twice: a bad release, seen by many."""
+"""The first one twice: an error of a bad release that many users have."""
 
 _SIGNUP = (
     "$pageview", "$pageview", "$pageview", "signup started", "$feature_flag_called", "signed up",
@@ -175,4 +175,7 @@ LISTS: Mapping[str, Sequence[str]] = {
         "/home", "/home", "/documents", "/documents/recent", "/search", "/settings", "/billing",
     ),
 }  # fmt: skip
-"""Everything the SQL picks from; what is done in turn, or at random, in a session among it."""
+"""The lists that SQL picks from, by their name in the templates.
+
+`signup`, `activation` and `purchase` are the events of a session in order. Those of the other
+sessions are picked at random from `work` and `looks`."""

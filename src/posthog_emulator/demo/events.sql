@@ -1,10 +1,10 @@
--- The events of those sessions.
+-- The events of the sessions in demo_sessions.
 INSERT INTO events
 WITH numbered AS (
     SELECT *, unnest(range(length)) AS j FROM demo_sessions
 ), tied AS (
-    SELECT *, hash(draw, j) AS luck, chance(draw, j) AS fate,
-        CASE WHEN j % 2 = 1 AND chance(draw, j + 1000) < @ties@ THEN j - 1 ELSE j END AS beat
+    SELECT *, hash(draw, j) AS luck, chance(draw, j) AS roll,
+        CASE WHEN j % 2 = 1 AND chance(draw, j + 1000) < @duplicate_timestamps@ THEN j - 1 ELSE j END AS beat
     FROM numbered
 ), named AS (
     SELECT *, begins + beat * gap + (hash(draw, beat, 't') % gap)::BIGINT AS happened,
@@ -14,8 +14,8 @@ WITH numbered AS (
             WHEN kind = 1 AND j < @n_activation@ THEN @activation@[j + 1]
             WHEN kind = 2 AND j < @n_purchase@ THEN @purchase@[j + 1]
             WHEN j = 0 THEN '$pageview'
-            WHEN j = length - 1 AND fate < 0.6 THEN '$pageleave'
-            WHEN fate > CASE WHEN abs(day - @days@ * 4 // 5) < 2 THEN 0.95 ELSE 0.992 END
+            WHEN j = length - 1 AND roll < 0.6 THEN '$pageleave'
+            WHEN roll > CASE WHEN abs(day - @days@ * 4 // 5) < 2 THEN 0.95 ELSE 0.992 END
                 THEN '$exception'
             WHEN NOT signs_up THEN @looks@[1 + (luck % @n_looks@)::INTEGER]
             WHEN hash(visitor, 'adopts') % 100 < 60 * day // @days@ AND luck % 7 = 0
@@ -66,11 +66,11 @@ SELECT @team@, moment_uuid(happened, luck, j), name,
     || '.paperboat.example","$pathname":"' || path || '",'
     || CASE WHEN kind = 0 THEN came_by || ',' ELSE '' END
     || CASE WHEN identified AND company <> ''
-        THEN '"$groups":{"company":"' || company || '"},"$group_@index@":"' || company || '",' ELSE '' END
+        THEN '"$groups":{"company":"' || company || '"},"$group_@group_index@":"' || company || '",' ELSE '' END
     || '"$session_id":"' || session_id || '","$window_id":"' || window_id
     || '","$feature/new-onboarding":"' || CASE WHEN test THEN 'test' ELSE 'control' END
     || '","$lib":"web","$lib_version":"1.256.0",' || context || '}',
     CASE WHEN name = '$autocapture' THEN 'button.primary:attr__class="primary"nth-child="1"' ELSE '' END,
-    session_id, window_id, @groups@
+    session_id, window_id, @group_columns@
 FROM named
 ORDER BY happened, luck, j

@@ -1,4 +1,4 @@
-"""What people make of a product's events: flags, cohorts, insights, a dashboard."""
+"""Demo feature flags, cohorts, insights and a dashboard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS: Sequence[dict[str, Any]] = (
     },
     {
         "key": "team-reports",
-        "name": "Reports, for those who pay",
+        "name": "Reports for paying users",
         "filters": {
             "groups": [
                 {
@@ -43,14 +43,14 @@ _FLAGS: Sequence[dict[str, Any]] = (
 )
 
 
-def _person(key: str, value: Any, operator: str = "exact") -> dict[str, Any]:
-    one = {"key": key, "type": "person", "value": value, "operator": operator}
-    return {"properties": {"type": "OR", "values": [{"type": "AND", "values": [one]}]}}
+def _person_filter(key: str, value: Any, operator: str = "exact") -> dict[str, Any]:
+    condition = {"key": key, "type": "person", "value": value, "operator": operator}
+    return {"properties": {"type": "OR", "values": [{"type": "AND", "values": [condition]}]}}
 
 
 _COHORTS: Sequence[dict[str, Any]] = (
-    {"name": "Paying", "filters": _person("plan", "team")},
-    {"name": "On a phone", "filters": _person("$device_type", "Mobile")},
+    {"name": "Paying", "filters": _person_filter("plan", "team")},
+    {"name": "On a phone", "filters": _person_filter("$device_type", "Mobile")},
 )
 
 
@@ -84,7 +84,12 @@ _INSIGHTS: Mapping[str, dict[str, Any]] = {
 
 
 def create_demo_objects(add: Callable[..., dict[str, Any]], project_id: int | None = None) -> None:
-    """Put the flags, cohorts, insights and the dashboard of the demo into a project."""
+    """Create the flags, cohorts, insights and the dashboard of the demo.
+
+    Args:
+        add: `Emulator.add`.
+        project_id: The project; the account's by default.
+    """
     for fields in _FLAGS:
         add("feature_flags", {**fields, "active": True}, project_id=project_id)
     for fields in _COHORTS:

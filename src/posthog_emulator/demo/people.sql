@@ -1,4 +1,4 @@
--- What persons and groups are, once all is said and done. Whoever signed up has an email.
+-- Persons and groups, with the properties they have after all events. Users who signed up have an email.
 INSERT INTO persons
 SELECT @team@, person_id, make_timestamp(first_start),
     '{' || CASE WHEN signs_up THEN format('"email":"{}.{}@example.com","name":"{}","plan":"{}",',
@@ -9,7 +9,7 @@ SELECT @team@, person_id, make_timestamp(first_start),
 FROM demo_visitors ORDER BY id;
 
 INSERT INTO person_records
-SELECT @team@, person_id, @number@ + id + 1, NULL, date_trunc('hour', seen)
+SELECT @team@, person_id, @last_person_id@ + id + 1, NULL, date_trunc('hour', seen)
 FROM demo_visitors LEFT JOIN (
     SELECT person_id, max(timestamp) AS seen FROM events WHERE team_id = @team@ GROUP BY person_id
 ) USING (person_id) ORDER BY id;
@@ -21,7 +21,7 @@ SELECT @team@, distinct_id, person_id FROM (
 ) ORDER BY id, nr;
 
 INSERT INTO groups
-SELECT @team@, @index@, company, make_timestamp(min(first_start)),
+SELECT @team@, @group_index@, company, make_timestamp(min(first_start)),
     format('{{"name":"{} {}","industry":"{}","employees":{},"plan":"{}"}}',
         pick(@company_names@, company, 'name'),
         pick(['Labs', 'Works', 'Press', 'Studio', 'Logistics'], company, 'kind'),

@@ -1,7 +1,7 @@
--- Visitors: when they came, how, with what, and what becomes of them.
+-- Visitors: the time, channel and device of their first visit, and whether they sign up and pay.
 CREATE OR REPLACE TEMP TABLE demo_visitors AS
 WITH born AS (
-    SELECT unnest(range(first_user, first_user + fresh)) AS id, number AS first_day, start
+    SELECT unnest(range(first_visitor, first_visitor + new_visitors)) AS id, number AS first_day, start
     FROM demo_days
 ), likely AS (
     SELECT *,

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from posthog_emulator.event_store.groups import GroupStore
 from posthog_emulator.event_store.persons import Person, PersonStore
 from posthog_emulator.json_types import as_object, is_array, is_object
-from posthog_emulator.timestamps import micros, parsed
+from posthog_emulator.timestamps import parse_micros, to_micros
 
 from .property_types import PropertyTypes, Scope
 from .tables import MAX_GROUP_TYPES
@@ -66,9 +66,9 @@ def parse_event(fields: Mapping[str, Any], default_uuid: str, default_timestamp:
     timestamp = (
         default_timestamp
         if at is None
-        else micros(at)
+        else to_micros(at)
         if isinstance(at, datetime)
-        else parsed(str(at))
+        else parse_micros(str(at))
     )
     if timestamp is None:
         raise ValueError(f"the timestamp of {name!r} must be ISO 8601, not {at!r}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from posthog_emulator.retention import MIB, BoundedLog
-from posthog_emulator.timestamps import micros
+from posthog_emulator.timestamps import to_micros
 
 from . import bulk
 from .ingest import Event, NewDefinition, ProjectEvents, parse_event
@@ -118,7 +118,7 @@ class EventStore:
 
     def now(self) -> int:
         """The moment, in microseconds since 1970."""
-        return micros(self._clock())
+        return to_micros(self._clock())
 
     def new_uuid(self) -> str:
         """A new UUID of version 7, as the server gives to an event that has none."""

@@ -1,1 +1,1 @@
-"""What is to go wrong, and how a caller asks for it."""
+"""Injected faults: errors, latency, lost connections and wrong responses."""

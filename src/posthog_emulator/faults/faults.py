@@ -1,4 +1,4 @@
-"""How long an answer takes: fixed, or drawn from a distribution."""
+"""Faults of single requests: what they are, how random ones are chosen, how they are applied."""
 
 from __future__ import annotations
 
@@ -11,79 +11,89 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from posthog_emulator.http.errors import ApiError, error_by_code
 from posthog_emulator.http.messages import (
-    Answer,
     ConnectionDropped,
     Headers,
-    json_answer,
-    text_answer,
+    Request,
+    Response,
+    json_response,
+    text_response,
 )
+from posthog_emulator.schema.catalogue import Catalogue
+
+from .mutations import MutatePages, ResponseMutation
 
 __all__ = [
-    "MISBEHAVIOURS",
+    "RANDOM_FAULT_KINDS",
+    "Distribution",
     "Fault",
     "FaultKind",
+    "FaultPhase",
     "Latency",
-    "Law",
-    "Misbehaviour",
-    "Plan",
+    "RandomFaultKind",
+    "RandomFaults",
+    "RequestFaults",
     "apply_fault",
     "html_page",
 ]
 
-Law: TypeAlias = Literal["fixed", "uniform", "normal", "lognormal"]
-_FORMS = "`0.5`, `uniform LOW HIGH`, `normal MEAN DEVIATION` or `lognormal MEDIAN SIGMA`"
+Distribution: TypeAlias = Literal["fixed", "uniform", "normal", "lognormal"]
+_LATENCY_FORMS = "`0.5`, `uniform LOW HIGH`, `normal MEAN DEVIATION` or `lognormal MEDIAN SIGMA`"
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A distribution of seconds; what is drawn below zero counts as zero."""
+    """A distribution of delays in seconds. Negative values are replaced by zero.
 
-    law: Law
+    Raises:
+        ValueError: The distribution does not exist, or a number is out of range.
+    """
+
+    distribution: Distribution
     first: float
-    """Seconds: the value, the low end, the mean or the median."""
+    """Seconds: the value, the lower bound, the mean or the median."""
     second: float = 0.0
-    """The high end or the deviation in seconds; of `lognormal`, that of the logarithm."""
+    """The upper bound or the deviation in seconds; for `lognormal`, that of the logarithm."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no distribution of waits."""
-        if self.law not in get_args(Law):
-            raise ValueError(f"a latency is {_FORMS}, not {self.law!r}")
+        """Validate the distribution and its numbers."""
+        if self.distribution not in get_args(Distribution):
+            raise ValueError(f"a latency is {_LATENCY_FORMS}, not {self.distribution!r}")
         if not all(math.isfinite(n) and n >= 0 for n in (self.first, self.second)):
-            raise ValueError("the seconds of a latency must be finite and not below 0")
-        if self.law == "uniform" and self.second < self.first:
-            raise ValueError(f"uniform from {self.first} to {self.second}: the ends are swapped")
-        if self.law == "lognormal" and self.first == 0:
+            raise ValueError("the numbers of a latency must be finite and not negative")
+        if self.distribution == "uniform" and self.second < self.first:
+            raise ValueError(f"uniform from {self.first} to {self.second}: the bounds are swapped")
+        if self.distribution == "lognormal" and self.first == 0:
             raise ValueError("the median of a lognormal latency must be above 0")
 
     @classmethod
-    def of(cls, given: Latency | float | str) -> Latency:
-        """Read seconds, or a text such as `uniform 0.1 0.5`.
+    def parse(cls, value: Latency | float | str) -> Latency:
+        """Return the latency of a number of seconds, or of a text such as `uniform 0.1 0.5`.
 
         Raises:
-            ValueError: It is none of them.
+            ValueError: The text cannot be parsed.
         """
-        if isinstance(given, Latency):
-            return given
-        if not isinstance(given, str):
-            return cls("fixed", float(given))
-        words = given.replace(",", " ").split()
+        if isinstance(value, Latency):
+            return value
+        if not isinstance(value, str):
+            return cls("fixed", float(value))
+        words = value.replace(",", " ").split()
         try:
-            law, numbers = ("fixed", words) if _is_number(words[0]) else (words[0], words[1:])
+            name, numbers = ("fixed", words) if _is_number(words[0]) else (words[0], words[1:])
             values = [float(number) for number in numbers]
         except (IndexError, ValueError):
-            raise ValueError(f"a latency is {_FORMS}, not {given!r}") from None
-        if len(values) != (1 if law == "fixed" else 2):
-            raise ValueError(f"a latency is {_FORMS}, not {given!r}")
-        return cls(law, *values)  # type: ignore[arg-type]  # the law is checked there
+            raise ValueError(f"a latency is {_LATENCY_FORMS}, not {value!r}") from None
+        if len(values) != (1 if name == "fixed" else 2):
+            raise ValueError(f"a latency is {_LATENCY_FORMS}, not {value!r}")
+        return cls(name, *values)  # type: ignore[arg-type]  # validated in __post_init__
 
-    def draw(self, chance: Random) -> float:
-        """Seconds for one answer."""
-        if self.law == "uniform":
-            return chance.uniform(self.first, self.second)
-        if self.law == "normal":
-            return max(0.0, chance.gauss(self.first, self.second))
-        if self.law == "lognormal":
-            return chance.lognormvariate(math.log(self.first), self.second)
+    def draw(self, rng: Random) -> float:
+        """Return the seconds of one delay."""
+        if self.distribution == "uniform":
+            return rng.uniform(self.first, self.second)
+        if self.distribution == "normal":
+            return max(0.0, rng.gauss(self.first, self.second))
+        if self.distribution == "lognormal":
+            return rng.lognormvariate(math.log(self.first), self.second)
         return self.first
 
 
@@ -96,144 +106,179 @@ def _is_number(text: str) -> bool:
 
 
 FaultKind: TypeAlias = Literal["answer", "drop", "truncate", "cut", "stall"]
-Moment: TypeAlias = Literal["before", "after", "within"]
-Misbehaviour: TypeAlias = Literal[
+"""How a request fails: another response, a lost connection, half of the response as if it were
+all of it, half of the response and then a lost connection, or a pause."""
+FaultPhase: TypeAlias = Literal["before", "after", "within"]
+"""When a fault occurs: before the request is handled, after that, or within the response."""
+RandomFaultKind: TypeAlias = Literal[
     "429", "500", "502", "503", "504", "html", "reset", "drop", "truncate", "stall"
 ]
-MISBEHAVIOURS: Final[tuple[Misbehaviour, ...]] = get_args(Misbehaviour)
-_UNDONE: Final = frozenset({"429", "503"})
-"""Kinds by which the server says that it did nothing. A page is a proxy's, which does not know."""
+RANDOM_FAULT_KINDS: Final[tuple[RandomFaultKind, ...]] = get_args(RandomFaultKind)
+_NOT_EXECUTED: Final = frozenset({"429", "503"})
+"""Statuses by which the server says that it did nothing. They never occur after the handler: a
+client may repeat the request."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """One way in which a request goes wrong."""
+    """One way in which a request fails."""
 
     kind: FaultKind
     status: int = 500
     code: str | None = None
-    """The `code` of the envelope; that of the status by default."""
+    """The `code` of the error envelope; the usual one of the status by default."""
     detail: str | None = None
     attr: str | None = None
     body: Any = None
+    """The body: text, bytes or JSON; the error envelope by default."""
     headers: Headers = field(default_factory=list[tuple[str, str]])
-    moment: Moment = "before"
-    """Whether it strikes before the request is carried out, after that, or within the answer."""
+    phase: FaultPhase = "before"
     reset: bool = False
-    """Whether a dropped connection is reset."""
+    """Whether a dropped connection is reset (RST) instead of closed (FIN)."""
 
-    def answer(self) -> Answer:
-        """What is answered instead of the truth."""
-        return self._said().mark("fault")
+    def to_response(self) -> Response:
+        """Return the response of a fault of the kind `answer`."""
+        return self._response().set_fidelity("fault")
 
-    def _said(self) -> Answer:
+    def _response(self) -> Response:
         if self.body is None:
-            detail = self.detail
-            if self.code is not None:
-                return error_by_code(
-                    self.status, self.code, detail, self.attr, self.headers
-                ).answer()
-            after = dict(self.headers).get("Retry-After")
-            if self.status == 429 and after is not None and detail is None:
-                unit = "second" if after == "1" else "seconds"
-                detail = f"Request was throttled. Expected available in {after} {unit}."
-            return ApiError(
-                self.status, detail=detail, attr=self.attr, headers=self.headers
-            ).answer()
+            return self._error().to_response()
         if isinstance(self.body, bytes):
-            return Answer(self.status, self.body, "application/octet-stream", list(self.headers))
+            return Response(self.status, self.body, "application/octet-stream", list(self.headers))
         if isinstance(self.body, str):
             media = "text/html" if self.body.lstrip().startswith("<") else "text/plain"
-            answer = text_answer(self.status, self.body, f"{media}; charset=utf-8")
-            answer.headers = list(self.headers)
-            return answer
-        return json_answer(self.status, self.body, self.headers)
+            response = text_response(self.status, self.body, f"{media}; charset=utf-8")
+            response.headers = list(self.headers)
+            return response
+        return json_response(self.status, self.body, self.headers)
+
+    def _error(self) -> ApiError:
+        detail = self.detail
+        if self.code is not None:
+            return error_by_code(self.status, self.code, detail, self.attr, self.headers)
+        retry_after = dict(self.headers).get("Retry-After")
+        if self.status == 429 and retry_after is not None and detail is None:
+            unit = "second" if retry_after == "1" else "seconds"
+            detail = f"Request was throttled. Expected available in {retry_after} {unit}."
+        return ApiError(self.status, detail=detail, attr=self.attr, headers=self.headers)
 
 
-class Plan:
-    """Misbehaviour by chance, and always the same: the n-th request fares as the seed has it.
+class RandomFaults:
+    """Seeded random faults: request n always gets the same fault.
 
     Args:
-        rate: The part of the requests that goes wrong, from 0 to 1.
-        kinds: What may happen to them, all equally likely.
-        seed: Makes another series.
+        rate: The probability of a fault, from 0 to 1.
+        kinds: The kinds of faults, all equally likely.
+        seed: The seed.
 
     Raises:
-        ValueError: The rate is out of range, or there is no such kind.
+        ValueError: The rate is out of range, or a kind does not exist.
     """
 
-    def __init__(self, rate: float, kinds: Iterable[Misbehaviour], seed: int) -> None:
+    def __init__(self, rate: float, kinds: Iterable[RandomFaultKind], seed: int) -> None:
         self._rate = rate
         self._kinds = tuple(kinds)
-        unknown = sorted(set(self._kinds) - set(MISBEHAVIOURS))
+        unknown = sorted(set(self._kinds) - set(RANDOM_FAULT_KINDS))
         if unknown or not self._kinds:
-            raise ValueError(f"kinds are some of {MISBEHAVIOURS}, not {unknown or 'none'}")
+            raise ValueError(f"kinds are some of {RANDOM_FAULT_KINDS}, not {unknown or 'none'}")
         if not 0 <= rate <= 1:
             raise ValueError(f"rate must be from 0 to 1, not {rate}")
         self._random = Random(seed)  # noqa: S311
-        self.counts: Counter[Misbehaviour] = Counter()
-        """How often each kind was used."""
+        self.counts: Counter[RandomFaultKind] = Counter()
+        """How often each kind occurred."""
 
     def draw(self) -> Fault | None:
-        """What happens to the next request."""
-        chance = self._random
-        lucky, kind = chance.random() >= self._rate, chance.choice(self._kinds)
-        coin, moment = chance.random() < 0.5, chance.choice(("before", "after", "within"))
-        status = chance.choice((500, 502, 503, 504))
-        if lucky:
+        """Return the fault of the next request; None for no fault."""
+        # Every request draws all five numbers, used or not, so that request n gets the same fault
+        # at any rate, and with any outcome of the requests before it.
+        rng = self._random
+        no_fault, kind = rng.random() >= self._rate, rng.choice(self._kinds)
+        coin, phase = rng.random() < 0.5, rng.choice(("before", "after", "within"))
+        status = rng.choice((500, 502, 503, 504))
+        if no_fault:
             return None
         self.counts[kind] += 1
-        outside: Moment = "after" if moment == "after" else "before"
+        around_handler: FaultPhase = "after" if phase == "after" else "before"
         if kind == "stall":
-            return Fault("stall", moment=moment)
+            return Fault("stall", phase=phase)
         if kind == "truncate":
             return Fault("cut" if coin else "truncate")
         if kind in {"reset", "drop"}:
-            return Fault("drop", moment=outside, reset=kind == "reset")
+            return Fault("drop", phase=around_handler, reset=kind == "reset")
         headers = [("Retry-After", "1")] if coin else []
         status = status if kind == "html" else int(kind)
         body = html_page(status).content.decode() if kind == "html" else None
-        done: Moment = "before" if kind in _UNDONE else outside
-        return Fault("answer", status=status, body=body, headers=headers, moment=done)
+        # An HTML page of 503 is a proxy's, which does not know what the server did.
+        error_phase: FaultPhase = "before" if kind in _NOT_EXECUTED else around_handler
+        return Fault("answer", status=status, body=body, headers=headers, phase=error_phase)
+
+
+@dataclass(slots=True)
+class RequestFaults:
+    """All faults of one request."""
+
+    delay: float = 0.0
+    """Seconds to wait before the request is handled."""
+    fault: Fault | None = None
+    mutations: list[ResponseMutation] = field(default_factory=list[ResponseMutation])
+    shuffle: int | None = None
+    """The value of `Request.shuffle`."""
+
+    def add_mutation(self, mutation: ResponseMutation) -> None:
+        """Add a mutation of the response."""
+        if isinstance(mutation, MutatePages) and "reorder" in mutation.kinds:
+            self.shuffle = mutation.matcher.rng.randrange(1 << 30)
+        self.mutations.append(mutation)
+
+    def apply_to_response(
+        self, response: Response, request: Request, catalogue: Catalogue | None
+    ) -> None:
+        """Apply all mutations to a response, and mark it if they changed it."""
+        before = response.content
+        for mutation in self.mutations:
+            mutation.apply(response, request, catalogue)
+        is_list = response.operation is not None and response.operation.pagination is not None
+        if response.content != before or (self.shuffle is not None and is_list):
+            response.set_fidelity("fault")
 
 
 async def apply_fault(
     fault: Fault,
-    truth: Callable[[], Awaitable[Answer]],
+    respond: Callable[[], Awaitable[Response]],
     stall: Callable[[], Awaitable[object]],
-) -> Answer:
-    """Answer a request as a fault has it.
+) -> Response:
+    """Return the response to a request with a fault.
 
     Args:
         fault: The fault.
-        truth: Carries the request out.
-        stall: Lets time pass.
+        respond: Handles the request and returns its response.
+        stall: Waits, for the kind `stall`.
 
     Raises:
-        ConnectionDropped: There is to be no answer.
+        ConnectionDropped: The connection is to be closed without a response.
     """
-    if fault.kind == "stall" and fault.moment == "before":
+    if fault.kind == "stall" and fault.phase == "before":
         await stall()
-    if fault.kind == "answer" and fault.moment == "before":
-        return fault.answer()
-    if fault.kind == "drop" and fault.moment == "before":
+    if fault.kind == "answer" and fault.phase == "before":
+        return fault.to_response()
+    if fault.kind == "drop" and fault.phase == "before":
         raise ConnectionDropped(reset=fault.reset)
-    answer = await truth()
+    response = await respond()
     if fault.kind == "answer":
-        return fault.answer()
+        return fault.to_response()
     if fault.kind == "drop":
         raise ConnectionDropped(reset=fault.reset)
     if fault.kind == "stall":
-        if fault.moment == "after":
+        if fault.phase == "after":
             await stall()
-        if fault.moment != "within":
-            return answer
-        answer.breaks = "stall"
+        if fault.phase != "within":
+            return response
+        response.transport_fault = "stall"
     elif fault.kind == "cut":
-        answer.breaks = "cut"
+        response.transport_fault = "cut"
     else:
-        answer.content = answer.content[: len(answer.content) // 2]
-    return answer.mark("fault")
+        response.content = response.content[: len(response.content) // 2]
+    return response.set_fidelity("fault")
 
 
 _REASONS: Mapping[int, str] = {
@@ -244,11 +289,11 @@ _REASONS: Mapping[int, str] = {
 }
 
 
-def html_page(status: int) -> Answer:
-    """The page a proxy in front of the server would answer with."""
+def html_page(status: int) -> Response:
+    """Return an error page of nginx, as a proxy in front of the server sends it."""
     reason = _REASONS.get(status, "Error")
     page = (
         f"<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n"
         f"<center><h1>{status} {reason}</h1></center>\r\n</body>\r\n</html>\r\n"
     )
-    return text_answer(status, page, "text/html")
+    return text_response(status, page, "text/html")

@@ -1,4 +1,4 @@
-"""Misbehaviour that a request asks for itself, by header."""
+"""Faults that a request asks for itself, by `X-Emulator-…` headers."""
 
 from __future__ import annotations
 
@@ -9,155 +9,170 @@ from typing import Any, Final
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.http.messages import Request
 
-from .faults import Fault, Latency, html_page
+from .faults import Fault, Latency, RequestFaults, html_page
 from .matcher import RequestMatcher
 from .mutations import (
-    DRIFTS,
-    LINKS,
-    PAGES,
+    FIELD_MUTATIONS,
+    LINK_MUTATIONS,
+    PAGE_MUTATIONS,
     CorruptJson,
-    Links,
-    Pages,
+    MutateFields,
+    MutateLinks,
+    MutatePages,
     ResponseMutation,
-    drifting,
-    known,
+    validate_kinds,
 )
-from .request_faults import RequestFaults
 
-__all__ = ["HEADERS", "HeaderFaults", "fault_header_key", "parse_fault_headers"]
+__all__ = ["FAULT_HEADERS", "HeaderFaults", "fault_header_key", "parse_fault_headers"]
 
-HEADERS: Final = (
+FAULT_HEADERS: Final = (
     "x-emulator-fail",
     "x-emulator-latency",
     "x-emulator-break",
-    "x-emulator-drift",
+    "x-emulator-fields",
     "x-emulator-links",
     "x-emulator-pages",
     "x-emulator-seed",
 )
-"""What a request may say."""
+"""The headers by which a request asks for faults."""
 
 _BREAKS: Final[Mapping[str, Fault]] = {
     "drop": Fault("drop"),
     "reset": Fault("drop", reset=True),
-    "drop-after": Fault("drop", moment="after"),
-    "reset-after": Fault("drop", moment="after", reset=True),
+    "drop-after": Fault("drop", phase="after"),
+    "reset-after": Fault("drop", phase="after", reset=True),
     "truncate": Fault("truncate"),
     "cut": Fault("cut"),
-    "stall": Fault("stall", moment="within"),
+    "stall": Fault("stall", phase="within"),
     "html": Fault("answer", status=502, body=html_page(502).content.decode()),
 }
-_GARBLED: Final = "garble"
-_OPTIONS: Final = "retry-after=SECONDS, code=CODE, rate=PART, burst=SIZE/EVERY, html and after"
+_CORRUPT_JSON: Final = "corrupt-json"
+_OPTIONS: Final = (
+    "retry-after=SECONDS, code=CODE, rate=PROBABILITY, burst=SIZE/EVERY, html and after"
+)
 
 
 @dataclass(slots=True)
 class HeaderFaults:
-    """What some requests ask for; kept, so that pages can be told from those before."""
+    """The faults of all requests with the same fault headers.
 
-    when: RequestMatcher
+    They are kept between requests, because rates, bursts and repeated pages depend on the
+    requests before.
+    """
+
+    matcher: RequestMatcher
     latency: Latency | None = None
-    failures: list[tuple[RequestMatcher, Fault]] = field(
+    errors: list[tuple[RequestMatcher, Fault]] = field(
         default_factory=list[tuple[RequestMatcher, Fault]]
     )
-    """Tried one after the other; the first that strikes is it."""
+    """Errors, tried in this order: the first that matches occurs."""
     fault: Fault | None = None
-    """What happens if none of them does."""
-    distortions: list[ResponseMutation] = field(default_factory=list[ResponseMutation])
+    """The fault that occurs if none of the errors does."""
+    mutations: list[ResponseMutation] = field(default_factory=list[ResponseMutation])
 
-    def join(self, fate: RequestFaults, request: Request) -> None:
-        """Make it part of a request's fate."""
-        if not self.when.matches(request):
+    def apply(self, faults: RequestFaults, request: Request) -> None:
+        """Add these faults to those of a request."""
+        if not self.matcher.matches(request):
             return
         if self.latency is not None:
-            fate.delay += self.latency.draw(self.when.chance)
-        for when, failure in self.failures:
-            if fate.fault is None and when.matches(request):
-                fate.fault = failure
-        fate.fault = fate.fault or self.fault
-        for distortion in self.distortions:
-            fate.add(distortion)
+            faults.delay += self.latency.draw(self.matcher.rng)
+        for matcher, error in self.errors:
+            if faults.fault is None and matcher.matches(request):
+                faults.fault = error
+        faults.fault = faults.fault or self.fault
+        for mutation in self.mutations:
+            faults.add_mutation(mutation)
 
 
 def fault_header_key(request: Request) -> str | None:
-    """Everything a request wishes for, as one text; None: nothing."""
+    """Return the fault headers of a request as one text; None if it has none."""
     headers = request.headers
-    said = [f"{name}: {headers[name]}" for name in HEADERS if name in headers]
-    return "\n".join(said) if said else None
+    lines = [f"{name}: {headers[name]}" for name in FAULT_HEADERS if name in headers]
+    return "\n".join(lines) if lines else None
 
 
 def parse_fault_headers(request: Request) -> HeaderFaults:
-    """Understand what a request wishes for.
+    """Return the faults that a request asks for.
 
     Raises:
-        Problem: 400, there is no such misbehaviour.
+        ApiError: 400, a header cannot be parsed.
     """
     headers = request.headers
-    seed = _read(headers, "x-emulator-seed", _seed) or 0
-    wish = HeaderFaults(RequestMatcher(seed=seed))
-    wish.latency = _read(headers, "x-emulator-latency", Latency.of)
-    broken = _read(headers, "x-emulator-break", _break)
-    wish.failures = _read(headers, "x-emulator-fail", lambda t: _failures(t, seed)) or []
-    wish.fault = broken if isinstance(broken, Fault) else None
-    if "x-emulator-drift" in headers:
-        wish.distortions.append(
-            _read(headers, "x-emulator-drift", lambda t: drifting(wish.when, _names(t, DRIFTS)))
-        )
-    if "x-emulator-links" in headers:
-        kinds = _read(headers, "x-emulator-links", lambda t: known(_names(t, LINKS), LINKS))
-        wish.distortions.append(Links(wish.when, kinds))
-    if "x-emulator-pages" in headers:
-        kinds = _read(headers, "x-emulator-pages", lambda t: known(_names(t, PAGES), PAGES))
-        wish.distortions.append(Pages(wish.when, kinds))
-    if broken == _GARBLED:
-        wish.distortions.append(CorruptJson(wish.when))
-    return wish
+    seed = _parse(headers, "x-emulator-seed", _parse_seed) or 0
+    matcher = RequestMatcher(seed=seed)
+    faults = HeaderFaults(matcher)
+    faults.latency = _parse(headers, "x-emulator-latency", Latency.parse)
+    broken = _parse(headers, "x-emulator-break", _parse_break)
+    faults.errors = _parse(headers, "x-emulator-fail", lambda t: _parse_errors(t, seed)) or []
+    faults.fault = broken if isinstance(broken, Fault) else None
+    mutations = [
+        _parse(
+            headers,
+            "x-emulator-fields",
+            lambda text: MutateFields(matcher, tuple(_parse_kinds(text, FIELD_MUTATIONS))),
+        ),
+        _parse(
+            headers,
+            "x-emulator-links",
+            lambda text: MutateLinks(matcher, _parse_kinds(text, LINK_MUTATIONS)),
+        ),
+        _parse(
+            headers,
+            "x-emulator-pages",
+            lambda text: MutatePages(matcher, _parse_kinds(text, PAGE_MUTATIONS)),
+        ),
+        # Last, because a body that is no JSON cannot be mutated further.
+        CorruptJson(matcher) if broken == _CORRUPT_JSON else None,
+    ]
+    faults.mutations = [mutation for mutation in mutations if mutation is not None]
+    return faults
 
 
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"it is a whole number, not {text!r}") from None
-
-
-def _read(headers: Mapping[str, str], name: str, reader: Callable[[str], Any]) -> Any:
+def _parse(headers: Mapping[str, str], name: str, parser: Callable[[str], Any]) -> Any:
+    """Return the parsed value of a header; None if it is absent."""
     text = headers.get(name)
     if text is None:
         return None
     try:
-        return reader(text.strip())
+        return parser(text.strip())
     except ValueError as error:
-        raise invalid(
-            f"The emulator does not understand the header {name}: {error}", name
-        ) from None
+        raise invalid(f"The emulator cannot parse the header {name}: {error}", name) from None
 
 
-def _names(text: str, everything: tuple[str, ...]) -> list[str]:
+def _parse_seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"it must be an integer, not {text!r}") from None
+
+
+def _parse_kinds(text: str, all_kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     if text == "all":
-        return list(everything)
-    return [word for word in text.lower().replace(",", " ").split() if word]
+        return all_kinds
+    words = [word for word in text.lower().replace(",", " ").split() if word]
+    return validate_kinds(words, all_kinds)
 
 
-def _break(text: str) -> Fault | str:
-    if text == _GARBLED:
+def _parse_break(text: str) -> Fault | str:
+    if text == _CORRUPT_JSON:
         return text
     if text not in _BREAKS:
-        raise ValueError(f"it is one of {(*_BREAKS, _GARBLED)}, not {text!r}")
+        raise ValueError(f"it must be one of {(*_BREAKS, _CORRUPT_JSON)}, not {text!r}")
     return _BREAKS[text]
 
 
-def _failures(text: str, seed: int) -> list[tuple[RequestMatcher, Fault]]:
-    """Read one failure or several: `500; rate=0.02, 503; rate=0.01`."""
-    return [_failure(part.strip(), seed + place) for place, part in enumerate(text.split(","))]
+def _parse_errors(text: str, seed: int) -> list[tuple[RequestMatcher, Fault]]:
+    """Parse one error or several: `500; rate=0.02, 503; rate=0.01`."""
+    # Different seeds, or errors with equal rates would always occur together.
+    return [_parse_error(part.strip(), seed + index) for index, part in enumerate(text.split(","))]
 
 
-def _failure(text: str, seed: int) -> tuple[RequestMatcher, Fault]:
-    """Read `503`, `429; retry-after=2`, `429; burst=5/50`, `402; code=payment_required`."""
+def _parse_error(text: str, seed: int) -> tuple[RequestMatcher, Fault]:
+    """Parse `503`, `429; retry-after=2`, `429; burst=5/50` or `402; code=payment_required`."""
     status, *options = [part.strip() for part in text.split(";")]
     if not (status.isascii() and status.isdigit() and 200 <= int(status) <= 599):
-        raise ValueError(f"it is a status from 200 to 599, not {status!r}")
-    when, fault = RequestMatcher(seed=seed), Fault("answer", status=int(status))
+        raise ValueError(f"it must be a status from 200 to 599, not {status!r}")
+    matcher, fault = RequestMatcher(seed=seed), Fault("answer", status=int(status))
     for option in options:
         name, _, value = (word.strip() for word in option.partition("="))
         match name.lower():
@@ -166,14 +181,14 @@ def _failure(text: str, seed: int) -> tuple[RequestMatcher, Fault]:
             case "code" if value:
                 fault.code = value
             case "rate":
-                when = replace(when, rate=float(value))
+                matcher = replace(matcher, rate=float(value))
             case "burst":
                 size, _, every = value.partition("/")
-                when = replace(when, burst=(int(size), int(every)))
+                matcher = replace(matcher, burst=(int(size), int(every)))
             case "html" if not value:
                 fault.body = html_page(int(status)).content.decode()
             case "after" if not value:
-                fault.moment = "after"
+                fault.phase = "after"
             case _:
                 raise ValueError(f"the options are {_OPTIONS}, not {option!r}")
-    return when, fault
+    return matcher, fault

@@ -1,4 +1,4 @@
-"""The ways of telling an emulator to misbehave."""
+"""Inject faults: the methods of `Emulator.faults`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,52 @@ from typing import Any
 from posthog_emulator.http.messages import Headers
 from posthog_emulator.state import Settings
 
-from .faults import MISBEHAVIOURS, Fault, FaultKind, Latency, Misbehaviour, Moment, Plan, html_page
+from .faults import (
+    RANDOM_FAULT_KINDS,
+    Fault,
+    FaultKind,
+    FaultPhase,
+    Latency,
+    RandomFaultKind,
+    RandomFaults,
+    html_page,
+)
 from .matcher import RequestMatcher
 from .mutations import (
-    DRIFTS,
-    LINKS,
-    PAGES,
+    FIELD_MUTATIONS,
+    LINK_MUTATIONS,
+    PAGE_MUTATIONS,
     CorruptJson,
-    Drift,
-    Link,
-    Links,
-    Page,
-    Pages,
+    FieldMutation,
+    LinkMutation,
+    MutateFields,
+    MutateLinks,
+    MutatePages,
+    PageMutation,
     ResponseMutation,
-    drifting,
-    known,
+    validate_kinds,
 )
-from .registry import FaultRegistry, Rates
+from .registry import ErrorRates, FaultRegistry
 
 __all__ = ["FaultInjector"]
 
 
 class FaultInjector:
-    """What goes wrong on purpose; a part of `Emulator`."""
+    """Injects faults into the responses of an emulator; `Emulator.faults`.
 
-    settings: Settings
+    Faults apply to requests of the private API and of public routes, but not to the emulator's own
+    pages. Several may be active; see `FaultRegistry` for their order.
 
-    def __init__(self, lock: RLock, faults: FaultRegistry) -> None:
+    Args:
+        lock: The lock of the emulator.
+        settings: The settings of the emulator, of which `clear` resets two.
+    """
+
+    def __init__(self, lock: RLock, settings: Settings) -> None:
         self._lock = lock
-        self._faults = faults
+        self._settings = settings
+        self.registry = FaultRegistry()
+        """The active faults."""
 
     def fail(
         self,
@@ -53,31 +70,35 @@ class FaultInjector:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Answer the next requests with an error, without looking at them.
+        """Return an error for the next requests, without handling them.
 
         Args:
-            status: The status to answer with.
-            code: The envelope's `code`, as `payment_required`; `type` and `detail` follow from it.
-            detail: The envelope's `detail`; the server's own sentence by default.
-            attr: The envelope's `attr`.
-            retry_after: Seconds for a `Retry-After` header; none by default.
-            times: How many requests; None until `behave`.
-            path: A shell-style pattern the path has to match: `*/cohorts/*`.
-            method: The method it is for.
-            body: The body: text, bytes, or anything JSON; the envelope by default.
-            headers: More headers.
+            status: The HTTP status.
+            code: The `code` of the error envelope, such as `payment_required`; `type` and `detail`
+                follow from it.
+            detail: The `detail` of the envelope; the server's own text by default.
+            attr: The `attr` of the envelope.
+            retry_after: Seconds for a `Retry-After` header; no header by default.
+            times: The number of requests; None for all until `clear`.
+            path: A shell-style pattern of the path: `*/cohorts/*`; any path by default.
+            method: The HTTP method; any by default.
+            body: The body: text, bytes or JSON; the envelope by default.
+            headers: Further headers.
 
         Raises:
-            ValueError: Both a body and parts of the envelope.
+            ValueError: `times` is less than 1, or both a body and parts of the envelope are given.
         """
         if body is not None and not (code is None and detail is None and attr is None):
-            raise ValueError("`code`, `detail` and `attr` are the envelope's; a body replaces it")
+            raise ValueError(
+                "a body replaces the error envelope: give either `body`, "
+                "or some of `code`, `detail` and `attr`"
+            )
         self._fault(
             "answer", times, path, method, status=status, code=code, detail=detail, attr=attr,
             body=body, headers=_headers(retry_after, headers),
         )  # fmt: skip
 
-    def html(
+    def html_error(
         self,
         status: int = 502,
         *,
@@ -85,11 +106,18 @@ class FaultInjector:
         path: str | None = None,
         method: str | None = None,
     ) -> None:
-        """Answer the next requests with a proxy's HTML page, of any status, 200 included."""
+        """Return a proxy's HTML page for the next requests, without handling them.
+
+        Args:
+            status: The HTTP status; 200 is possible as well.
+            times: See `fail`.
+            path: See `fail`.
+            method: See `fail`.
+        """
         page = html_page(status).content.decode()
         self._fault("answer", times, path, method, status=status, body=page)
 
-    def bursts(
+    def error_bursts(
         self,
         size: int,
         every: int,
@@ -99,24 +127,24 @@ class FaultInjector:
         path: str | None = None,
         method: str | None = None,
     ) -> None:
-        """Refuse some requests in a row, over and over, until `behave`.
+        """Return errors for several requests in a row, again and again, until `clear`.
 
         Args:
-            size: How many in a row.
-            every: Out of how many: after `every - size` good ones the burst comes.
-            status: What they are answered with.
-            retry_after: As for `fail`.
-            path: As for `fail`.
-            method: As for `fail`.
+            size: The number of errors in a row.
+            every: The number of requests from burst to burst: `every - size` requests succeed
+                before each burst.
+            status: The HTTP status.
+            retry_after: See `fail`.
+            path: See `fail`.
+            method: See `fail`.
 
         Raises:
             ValueError: The size is less than 1 or more than `every`.
         """
-        when = RequestMatcher(None, path, method, burst=(size, every))
+        matcher = RequestMatcher(None, path, method, burst=(size, every))
+        fault = Fault("answer", status=status, headers=_headers(retry_after, None))
         with self._lock:
-            self._faults.add(
-                when, Fault("answer", status=status, headers=_headers(retry_after, None))
-            )
+            self.registry.add_fault(matcher, fault)
 
     def error_rates(
         self,
@@ -127,22 +155,22 @@ class FaultInjector:
         path: str | None = None,
         method: str | None = None,
     ) -> None:
-        """Answer with errors by chance, the same ones for the same seed, until `behave`.
+        """Return errors at random until `clear`.
 
         Args:
-            rates: The part of the requests, from 0 to 1, by status: `{500: 0.02, 429: 0.1}`.
-            seed: Makes another series.
-            retry_after: As for `fail`.
-            path: As for `fail`.
-            method: As for `fail`.
+            rates: The probability of each status, from 0 to 1: `{500: 0.02, 429: 0.1}`.
+            seed: The seed: the same seed gives the same errors.
+            retry_after: See `fail`.
+            path: See `fail`.
+            method: See `fail`.
 
         Raises:
-            ValueError: A rate is out of range, or all of them together are more than 1.
+            ValueError: A rate is out of range, or their sum is above 1.
         """
-        when = RequestMatcher(None, path, method, seed=seed)
-        found = Rates(when, dict(rates), _headers(retry_after, None))
+        matcher = RequestMatcher(None, path, method, seed=seed)
+        error_rates = ErrorRates(matcher, dict(rates), _headers(retry_after, None))
         with self._lock:
-            self._faults.add_rates(found)
+            self.registry.add_error_rates(error_rates)
 
     def latency(
         self,
@@ -154,24 +182,24 @@ class FaultInjector:
         rate: float = 1.0,
         seed: int = 1,
     ) -> None:
-        """Take time before each answer, until `behave`. Several of these add up.
+        """Delay requests until `clear`. Several delays add up.
 
         Args:
             seconds: Seconds, or a distribution: `"uniform 0.1 0.5"` (low, high), `"normal 0.2
                 0.05"` (mean, deviation), `"lognormal 0.2 0.6"` (median, sigma), or a `Latency`.
-            times: How many requests; None until `behave`.
-            path: As for `fail`.
-            method: As for `fail`.
-            rate: The part of these requests, from 0 to 1.
-            seed: Makes another series.
+            times: The number of requests; None for all until `clear`.
+            path: See `fail`.
+            method: See `fail`.
+            rate: The probability with which a request is selected, from 0 to 1.
+            seed: The seed: the same seed selects the same requests.
 
         Raises:
-            ValueError: There is no such distribution, or a number is out of range.
+            ValueError: The distribution does not exist, or a number is out of range.
         """
-        law = Latency.of(seconds)
-        when = RequestMatcher(times, path, method, rate, seed)
+        parsed = Latency.parse(seconds)
+        matcher = RequestMatcher(times, path, method, rate, seed)
         with self._lock:
-            self._faults.delay(when, law)
+            self.registry.add_latency(matcher, parsed)
 
     def drop(
         self,
@@ -182,17 +210,17 @@ class FaultInjector:
         reset: bool = False,
         after: bool = False,
     ) -> None:
-        """Lose the connection in place of the next answers.
+        """Close the connection in place of the next responses.
 
         Args:
-            times: As for `fail`.
-            path: As for `fail`.
-            method: As for `fail`.
-            reset: By a reset (RST), rather than closed in good order.
-            after: After the request has been carried out.
+            times: See `fail`.
+            path: See `fail`.
+            method: See `fail`.
+            reset: Reset the connection (RST) instead of closing it (FIN).
+            after: Close it after the request has been handled, not before.
         """
-        moment: Moment = "after" if after else "before"
-        self._fault("drop", times, path, method, reset=reset, moment=moment)
+        phase: FaultPhase = "after" if after else "before"
+        self._fault("drop", times, path, method, reset=reset, phase=phase)
 
     def truncate(
         self,
@@ -202,17 +230,17 @@ class FaultInjector:
         method: str | None = None,
         cut: bool = False,
     ) -> None:
-        """Send half of the next answers as if that were all.
+        """Send the first half of the next responses as if it were all.
 
         Args:
-            times: As for `fail`.
-            path: As for `fail`.
-            method: As for `fail`.
-            cut: Promise the whole length, and lose the connection half way.
+            times: See `fail`.
+            path: See `fail`.
+            method: See `fail`.
+            cut: Announce the whole length, and close the connection after the first half.
         """
         self._fault("cut" if cut else "truncate", times, path, method)
 
-    def garble(
+    def corrupt_json(
         self,
         *,
         times: int | None = 1,
@@ -221,12 +249,12 @@ class FaultInjector:
         rate: float = 1.0,
         seed: int = 1,
     ) -> None:
-        """Send bodies that arrive whole and are no JSON; see `latency` for the arguments."""
-        self._distort(CorruptJson(RequestMatcher(times, path, method, rate, seed)))
+        """Send complete bodies that are invalid JSON; see `latency` for the arguments."""
+        self._add_mutation(CorruptJson(RequestMatcher(times, path, method, rate, seed)))
 
-    def drift(
+    def mutate_fields(
         self,
-        *kinds: Drift,
+        *kinds: FieldMutation,
         fields: Iterable[str] | None = None,
         times: int | None = None,
         path: str | None = None,
@@ -234,120 +262,123 @@ class FaultInjector:
         rate: float = 1.0,
         seed: int = 1,
     ) -> None:
-        """Let good answers differ from the schema, as those of another version would.
+        """Change fields in successful responses, as a server of another version would.
 
-        Each object in such an answer is changed once in each of the ways. Envelopes of lists stay
-        as they are, and so do ids, unless they are named in `fields`.
+        Each object in a response is changed once by each of the kinds. Envelopes of lists are not
+        changed, and neither are ids, unless they are in `fields`.
 
         Args:
-            kinds: `missing` (a field is), `extra` (a new one), `null` (a field is), `mistyped` (a
-                field of another type), `enum` (a value the schema does not know); all of them by
-                default.
-            fields: The only fields to change.
-            times: As for `latency`.
-            path: As for `latency`.
-            method: As for `latency`.
-            rate: As for `latency`.
-            seed: As for `latency`.
+            kinds: `missing` (a field is removed), `extra` (a field is added), `null` (a field is
+                set to null), `mistyped` (a field gets another type), `enum` (a field gets a value
+                that is not in its enum); all by default.
+            fields: The names of the only fields to change.
+            times: See `latency`.
+            path: See `latency`.
+            method: See `latency`.
+            rate: See `latency`.
+            seed: See `latency`.
 
         Raises:
-            ValueError: There is no such kind, or a number is out of range.
+            ValueError: A kind does not exist, or a number is out of range.
         """
-        when = RequestMatcher(times, path, method, rate, seed)
-        self._distort(drifting(when, kinds or DRIFTS, fields))
+        matcher = RequestMatcher(times, path, method, rate, seed)
+        only = None if fields is None else frozenset(fields)
+        self._add_mutation(MutateFields(matcher, kinds or FIELD_MUTATIONS, only))
 
-    def links(
+    def mutate_links(
         self,
-        *kinds: Link,
+        *kinds: LinkMutation,
         host: str = "https://posthog.invalid",
         times: int | None = None,
         path: str | None = None,
         rate: float = 1.0,
         seed: int = 1,
     ) -> None:
-        """Let `next` and `previous` lead astray.
+        """Change the links `next` and `previous` in pages.
 
         Args:
-            kinds: `http` (whatever the scheme was), `foreign` (to `host`), `previous` (to the page
-                itself), `loop` (`next` does); all of them by default.
+            kinds: `http` (the scheme becomes http), `foreign` (the host becomes `host`),
+                `previous` (`previous` links to the page itself), `loop` (`next` links to the page
+                itself); all by default.
             host: Scheme and host for `foreign`.
-            times: As for `latency`.
-            path: As for `latency`.
-            rate: As for `latency`.
-            seed: As for `latency`.
+            times: See `latency`.
+            path: See `latency`.
+            rate: See `latency`.
+            seed: See `latency`.
 
         Raises:
-            ValueError: There is no such kind, or a number is out of range.
+            ValueError: A kind does not exist, or a number is out of range.
         """
-        when = RequestMatcher(times, path, None, rate, seed)
-        self._distort(Links(when, known(kinds or LINKS, LINKS), host))
+        matcher = RequestMatcher(times, path, None, rate, seed)
+        validated = validate_kinds(kinds or LINK_MUTATIONS, LINK_MUTATIONS)
+        self._add_mutation(MutateLinks(matcher, validated, host))
 
-    def pages(
+    def mutate_pages(
         self,
-        *kinds: Page,
+        *kinds: PageMutation,
         times: int | None = None,
         path: str | None = None,
         rate: float = 1.0,
         seed: int = 1,
     ) -> None:
-        """Let pages show rows twice, or in another order.
+        """Repeat or reorder the rows of pages.
 
         Args:
-            kinds: `duplicate` (a page shows the rows of the one before), `overlap` (it begins with
-                the last of them), `shuffle` (its rows are in disorder), `reorder` (the whole list
-                is, differently for each page, so that rows are lost and come twice); all of them
-                by default.
-            times: As for `latency`.
-            path: As for `latency`.
-            rate: As for `latency`.
-            seed: As for `latency`.
+            kinds: `duplicate` (a page has the rows of the page before), `overlap` (a page begins
+                with the last row of the page before), `shuffle` (the rows of a page are shuffled),
+                `reorder` (the whole list is shuffled anew for each page, so that rows are missing
+                and repeated); all by default.
+            times: See `latency`.
+            path: See `latency`.
+            rate: See `latency`.
+            seed: See `latency`.
 
         Raises:
-            ValueError: There is no such kind, or a number is out of range.
+            ValueError: A kind does not exist, or a number is out of range.
         """
-        when = RequestMatcher(times, path, None, rate, seed)
-        self._distort(Pages(when, known(kinds or PAGES, PAGES)))
+        matcher = RequestMatcher(times, path, None, rate, seed)
+        validated = validate_kinds(kinds or PAGE_MUTATIONS, PAGE_MUTATIONS)
+        self._add_mutation(MutatePages(matcher, validated))
 
-    def misbehave(
+    def randomize(
         self,
         rate: float = 0.2,
-        kinds: Iterable[Misbehaviour] = MISBEHAVIOURS,
+        kinds: Iterable[RandomFaultKind] = RANDOM_FAULT_KINDS,
         seed: int = 1,
-    ) -> Plan:
-        """Let requests go wrong by chance, the same ones for the same seed, until `behave`.
+    ) -> RandomFaults:
+        """Inject random faults until `clear`.
 
-        The server's own answers of 429 and 503 mean that nothing was done. With the others, a page
-        (`html`) of 503 among them, and when a connection is lost or hangs (for `settings.stall`
-        seconds), the request may have been carried out. `reset` and `drop` lose the connection,
-        `truncate` part of the answer.
+        A request with the fault `429` or `503` is not handled. With any other fault, an `html` page
+        of status 503 among them, it may have been handled.
 
         Args:
-            rate: The part of the requests, from 0 to 1.
-            kinds: What may happen: a status, `html` (an error page), `reset`, `drop`,
-                `truncate`, `stall`.
-            seed: Makes another series.
+            rate: The probability of a fault, from 0 to 1.
+            kinds: The kinds of faults: a status, `html` (a proxy's error page), `reset` and `drop`
+                (the connection is reset or closed), `truncate` (half of the response is sent),
+                `stall` (a pause of `settings.stall_seconds`); all by default.
+            seed: The seed: the same seed gives the same faults.
 
         Returns:
-            The plan; its `counts` tell how often each kind was used.
+            The faults. Their `counts` say how often each kind has occurred.
 
         Raises:
-            ValueError: The rate is out of range, or there is no such kind.
+            ValueError: The rate is out of range, or a kind does not exist.
         """
-        plan = Plan(rate, kinds, seed)
+        random_faults = RandomFaults(rate, kinds, seed)
         with self._lock:
-            self._faults.follow(plan)
-        return plan
+            self.registry.set_random_faults(random_faults)
+        return random_faults
 
-    def behave(self) -> None:
-        """Turn all misbehaviour off."""
+    def clear(self) -> None:
+        """Remove all faults, and turn `settings.html_errors` and `settings.next_host` off."""
         with self._lock:
-            self._faults.clear()
-            self.settings.html_errors = False
-            self.settings.next_host = None
+            self.registry.clear()
+            self._settings.html_errors = False
+            self._settings.next_host = None
 
-    def _distort(self, distortion: ResponseMutation) -> None:
+    def _add_mutation(self, mutation: ResponseMutation) -> None:
         with self._lock:
-            self._faults.distort(distortion)
+            self.registry.add_mutation(mutation)
 
     def _fault(
         self,
@@ -355,15 +386,16 @@ class FaultInjector:
         times: int | None,
         path: str | None,
         method: str | None,
-        **more: Any,
+        **fields: Any,
     ) -> None:
         with self._lock:
-            self._faults.add(RequestMatcher(times, path, method), Fault(kind, **more))
+            self.registry.add_fault(RequestMatcher(times, path, method), Fault(kind, **fields))
 
 
-def _headers(retry_after: float | None, more: Mapping[str, str] | None) -> Headers:
-    sent: Headers = list((more or {}).items())
+def _headers(retry_after: float | None, further: Mapping[str, str] | None) -> Headers:
+    headers: Headers = list((further or {}).items())
     if retry_after is not None:
+        # Without a decimal point where possible: HTTP allows whole seconds only.
         whole = float(retry_after).is_integer()
-        sent.append(("Retry-After", str(int(retry_after) if whole else retry_after)))
-    return sent
+        headers.append(("Retry-After", str(int(retry_after) if whole else retry_after)))
+    return headers

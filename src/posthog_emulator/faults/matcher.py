@@ -1,4 +1,4 @@
-"""When something that was asked for on purpose happens."""
+"""Select the requests that a fault applies to."""
 
 from __future__ import annotations
 
@@ -13,56 +13,57 @@ __all__ = ["RequestMatcher"]
 
 @dataclass(slots=True)
 class RequestMatcher:
-    """Which requests are meant, and how many of them.
+    """Selects requests by path, method, number and chance.
 
     Raises:
         ValueError: A number is out of range.
     """
 
     times: int | None = None
-    """How many more requests; None until `behave`."""
+    """The number of requests still to select; None selects until the fault is removed."""
     path: str | None = None
-    """A shell-style pattern the path has to match."""
+    """A shell-style pattern of the path; None for any path."""
     method: str | None = None
+    """The HTTP method; None for any method."""
     rate: float = 1.0
-    """The part of the fitting requests that is meant, by chance."""
+    """The probability with which a request is selected."""
     seed: int = 1
-    """Makes another series."""
+    """The seed of `rng`: the same seed selects the same requests."""
     burst: tuple[int, int] | None = None
-    """(a, b): the last a of every b fitting requests."""
-    chance: Random = field(init=False, repr=False, compare=False)
-    """What else has to be chosen by chance."""
+    """(size, every): select the last `size` of every `every` requests."""
+    rng: Random = field(init=False, repr=False, compare=False)
+    """The random numbers of this fault. Faults do not share them, so that adding one does not
+    change what another does."""
     _seen: int = field(init=False, default=0, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what can never happen."""
+        """Validate the numbers, and seed the random numbers."""
         if self.times is not None and self.times < 1:
             raise ValueError(f"times must be at least 1, not {self.times}")
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be from 0 to 1, not {self.rate}")
         if self.burst is not None and not 1 <= self.burst[0] <= self.burst[1]:
-            raise ValueError("a burst must be of at least 1 request, and of no more than `every`")
-        self.chance = Random(self.seed)  # noqa: S311
-
-    def fits(self, request: Request) -> bool:
-        """Whether it is still on and meant for requests like this one."""
-        if self.times is not None and self.times <= 0:
-            return False
-        if self.method is not None and self.method.upper() != request.method:
-            return False
-        return self.path is None or fnmatchcase(request.path, self.path)
+            raise ValueError("the size of a burst must be at least 1 and at most `every`")
+        self.rng = Random(self.seed)  # noqa: S311
 
     def matches(self, request: Request) -> bool:
-        """Whether this request is meant; it is counted if it is."""
-        if not self.fits(request):
+        """Return whether a request is selected, and count it."""
+        if not self._selects(request):
             return False
         self._seen += 1
         if self.burst is not None:
             size, every = self.burst
             if (self._seen - 1) % every < every - size:
                 return False
-        if self.rate < 1 and self.chance.random() >= self.rate:
+        if self.rate < 1 and self.rng.random() >= self.rate:
             return False
         if self.times is not None:
             self.times -= 1
         return True
+
+    def _selects(self, request: Request) -> bool:
+        if self.times is not None and self.times <= 0:
+            return False
+        if self.method is not None and self.method.upper() != request.method:
+            return False
+        return self.path is None or fnmatchcase(request.path, self.path)

@@ -1,4 +1,4 @@
-"""Objects as another version of the server might send them."""
+"""Mutations of successful JSON responses: fields, links, pages, and JSON syntax."""
 
 from __future__ import annotations
 
@@ -9,81 +9,178 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit, urlunsplit
 
-from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.schema.catalogue import Catalogue, Schema
 
 from .matcher import RequestMatcher
 
 __all__ = [
-    "DRIFTS",
-    "LINKS",
+    "FIELD_MUTATIONS",
+    "LINK_MUTATIONS",
     "NEW_FIELD",
     "NEW_VALUE",
-    "PAGES",
+    "PAGE_MUTATIONS",
     "CorruptJson",
-    "Drift",
-    "Link",
-    "Links",
-    "Page",
-    "Pages",
+    "FieldMutation",
+    "LinkMutation",
+    "MutateFields",
+    "MutateLinks",
+    "MutatePages",
+    "PageMutation",
     "ResponseMutation",
-    "drifted",
-    "drifting",
-    "known",
+    "mutate_object",
+    "validate_kinds",
 ]
 
-Drift: TypeAlias = Literal["missing", "extra", "null", "mistyped", "enum"]
-DRIFTS: Final[tuple[Drift, ...]] = get_args(Drift)
+FieldMutation: TypeAlias = Literal["missing", "extra", "null", "mistyped", "enum"]
+LinkMutation: TypeAlias = Literal["http", "foreign", "previous", "loop"]
+PageMutation: TypeAlias = Literal["duplicate", "overlap", "shuffle", "reorder"]
+FIELD_MUTATIONS: Final[tuple[FieldMutation, ...]] = get_args(FieldMutation)
+LINK_MUTATIONS: Final[tuple[LinkMutation, ...]] = get_args(LinkMutation)
+PAGE_MUTATIONS: Final[tuple[PageMutation, ...]] = get_args(PageMutation)
 NEW_FIELD: Final = "emulator_new_field"
+"""The name of the field that the mutation `extra` adds."""
 NEW_VALUE: Final = "emulator_new_value"
+"""The value that the mutation `enum` sets."""
 _IDENTITY: Final = frozenset({"id", "uuid", "short_id", "key", "distinct_ids"})
-"""Fields that stay as they are unless they are asked for: without them there is no telling what
-an object is."""
+"""Fields that are mutated only on request: without them an object cannot be identified."""
+_FOREIGN_HOST: Final = "https://posthog.invalid"
 
 
-def drifted(
-    thing: dict[str, Any],
-    kinds: tuple[Drift, ...],
-    chance: Random,
+def validate_kinds(kinds: Iterable[Any], all_kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the kinds as a tuple.
+
+    Raises:
+        ValueError: A kind does not exist, or there are none.
+    """
+    # A string would be iterated by characters.
+    given: tuple[Any, ...] = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    unknown = [kind for kind in given if kind not in all_kinds]
+    if unknown or not given:
+        raise ValueError(f"kinds are some of {all_kinds}, not {unknown or 'none'}")
+    return given
+
+
+@dataclass(slots=True)
+class ResponseMutation:
+    """The base class of mutations, which changes nothing itself."""
+
+    matcher: RequestMatcher
+
+    def apply(self, response: Response, request: Request, catalogue: Catalogue | None) -> None:
+        """Mutate a response in place, if it is successful and JSON."""
+        if not 200 <= response.status < 300 or response.media != "application/json":
+            return
+        try:
+            value = json.loads(response.content)
+        except ValueError:
+            # Another mutation has corrupted it already.
+            return
+        mutated = self.mutate_value(value, response, request, catalogue)
+        content = json.dumps(mutated, ensure_ascii=False, separators=(",", ":")).encode()
+        response.content = self.mutate_bytes(content)
+
+    def mutate_value(
+        self, value: Any, response: Response, request: Request, catalogue: Catalogue | None
+    ) -> Any:
+        """Return the mutated JSON value."""
+        del response, request, catalogue
+        return value
+
+    def mutate_bytes(self, content: bytes) -> bytes:
+        """Return the mutated body."""
+        return content
+
+
+@dataclass(slots=True)
+class CorruptJson(ResponseMutation):
+    """Makes the body invalid JSON, although it arrives completely."""
+
+    def mutate_bytes(self, content: bytes) -> bytes:
+        """Return the body with one of five syntax errors."""
+        errors: tuple[Callable[[bytes], bytes], ...] = (
+            lambda text: text[:-1] + b"," + text[-1:],
+            lambda text: text.replace(b'"', b"'") if b'"' in text else b"'" + text + b"'",
+            lambda text: text + text,
+            lambda text: b"Warning: deprecated option\n" + text,
+            lambda text: text[:1] + b"\xff\xfe" + text[1:],
+        )
+        return self.matcher.rng.choice(errors)(content)
+
+
+@dataclass(slots=True)
+class MutateFields(ResponseMutation):
+    """Changes fields of objects, as a server of another version would.
+
+    Raises:
+        ValueError: A kind does not exist, or there are none.
+    """
+
+    kinds: tuple[FieldMutation, ...] = FIELD_MUTATIONS
+    fields: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Validate the kinds."""
+        self.kinds = validate_kinds(self.kinds, FIELD_MUTATIONS)
+
+    def mutate_value(
+        self, value: Any, response: Response, request: Request, catalogue: Catalogue | None
+    ) -> Any:
+        """Change each object of a response, but not the envelope of a list."""
+        operation = response.operation
+        schema = None
+        if operation is not None and catalogue is not None:
+            schema = catalogue.item_schema(operation)
+        for item in _objects_in(value, _items_field(response)):
+            mutate_object(item, self.kinds, self.matcher.rng, self.fields, schema, catalogue)
+        return value
+
+
+def mutate_object(
+    item: dict[str, Any],
+    kinds: tuple[FieldMutation, ...],
+    rng: Random,
     fields: frozenset[str] | None = None,
     schema: Schema | None = None,
     catalogue: Catalogue | None = None,
 ) -> None:
-    """Change one field of an object in each of the ways.
+    """Change one field of an object by each of the kinds, in place.
 
     Args:
-        thing: The object, changed in place.
-        kinds: The ways, in this order: an enum is changed only where the schema has one.
-        chance: Chooses the fields.
-        fields: Those that may be changed; all that are not the object's identity by default.
+        item: The object.
+        kinds: The kinds, applied in the order of `FIELD_MUTATIONS`. `enum` changes only fields
+            whose schema has an enum.
+        rng: Selects the fields.
+        fields: The only fields to change; by default all but those that identify the object.
         schema: The object's schema, for its enums.
         catalogue: Resolves the schema's references.
     """
-    for kind in (kind for kind in DRIFTS if kind in kinds):
+    for kind in (kind for kind in FIELD_MUTATIONS if kind in kinds):
         if kind == "extra":
-            thing[NEW_FIELD] = {"since": "a newer server"}
+            item[NEW_FIELD] = {"since": "a newer server"}
         elif kind == "enum":
-            _new_value(thing, chance, fields, schema, catalogue)
+            _set_unknown_enum_value(item, rng, fields, schema, catalogue)
         else:
+            # Sorted, so that the choice depends on the seed only, not on the order of the fields.
             names = sorted(
                 name
-                for name, value in thing.items()
+                for name, value in item.items()
                 if (name not in _IDENTITY if fields is None else name in fields)
                 and name != NEW_FIELD
                 and value is not None
             )
             if not names:
                 continue
-            name = chance.choice(names)
+            name = rng.choice(names)
             if kind == "missing":
-                del thing[name]
+                del item[name]
             else:
-                thing[name] = None if kind == "null" else _mistyped(thing[name])
+                item[name] = None if kind == "null" else _mistyped(item[name])
 
 
 def _mistyped(value: Any) -> Any:
-    """A value of another type."""
+    """Return a value of another JSON type, which a lenient parser cannot convert back."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -93,150 +190,68 @@ def _mistyped(value: Any) -> Any:
     return "[]" if is_array(value) else []
 
 
-def _new_value(
-    thing: dict[str, Any],
-    chance: Random,
+def _set_unknown_enum_value(
+    item: dict[str, Any],
+    rng: Random,
     fields: frozenset[str] | None,
     schema: Schema | None,
     catalogue: Catalogue | None,
 ) -> None:
     if schema is None or catalogue is None:
         return
-    places = [
-        (holder, name)
-        for holder, name in _enums(thing, schema, catalogue, 4)
+    enum_fields = [
+        (owner, name)
+        for owner, name in _enum_fields(item, schema, catalogue, 4)
         if fields is None or name in fields
     ]
-    if places:
-        holder, name = chance.choice(places)
-        holder[name] = NEW_VALUE
+    if enum_fields:
+        owner, name = rng.choice(enum_fields)
+        owner[name] = NEW_VALUE
 
 
-def _enums(
-    thing: dict[str, Any], schema: Schema, catalogue: Catalogue, depth: int
+def _enum_fields(
+    item: dict[str, Any], schema: Schema, catalogue: Catalogue, depth: int
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where an object holds one of a closed set of texts."""
+    """Yield the objects and field names with a value of an enum, nested objects included."""
     for name, sub in catalogue.properties(schema).items():
-        value = thing.get(name)
-        if isinstance(value, str) and _closed(sub, catalogue):
-            yield thing, name
+        value = item.get(name)
+        if isinstance(value, str) and _is_enum(sub, catalogue):
+            yield item, name
         elif is_object(value) and depth:
-            yield from _enums(value, sub, catalogue, depth - 1)
+            yield from _enum_fields(value, sub, catalogue, depth - 1)
 
 
-def _closed(schema: Schema, catalogue: Catalogue) -> bool:
+def _is_enum(schema: Schema, catalogue: Catalogue) -> bool:
     flat = catalogue.resolve(schema)
     branches = flat.get("anyOf") or flat.get("oneOf") or ()
     return "enum" in flat or any("enum" in catalogue.resolve(branch) for branch in branches)
 
 
-Link: TypeAlias = Literal["http", "foreign", "previous", "loop"]
-Page: TypeAlias = Literal["duplicate", "overlap", "shuffle", "reorder"]
-LINKS: Final[tuple[Link, ...]] = get_args(Link)
-PAGES: Final[tuple[Page, ...]] = get_args(Page)
-_FOREIGN: Final = "https://posthog.invalid"
-
-
 @dataclass(slots=True)
-class ResponseMutation:
-    """Something done to the JSON of good answers."""
+class MutateLinks(ResponseMutation):
+    """Changes the links between pages."""
 
-    when: RequestMatcher
+    kinds: tuple[LinkMutation, ...] = LINK_MUTATIONS
+    host: str = _FOREIGN_HOST
 
-    def apply(self, answer: Answer, request: Request, catalogue: Catalogue | None) -> None:
-        """Change an answer, if it is a good one of JSON."""
-        if not 200 <= answer.status < 300 or answer.media != "application/json":
-            return
-        try:
-            value = json.loads(answer.content)
-        except ValueError:
-            return
-        changed = self.changed(value, answer, request, catalogue)
-        content = json.dumps(changed, ensure_ascii=False, separators=(",", ":")).encode()
-        answer.content = self.written(content)
-
-    def changed(
-        self, value: Any, answer: Answer, request: Request, catalogue: Catalogue | None
-    ) -> Any:
-        """Change the value."""
-        del answer, request, catalogue
-        return value
-
-    def written(self, content: bytes) -> bytes:
-        """Change how it is written."""
-        return content
-
-
-@dataclass(slots=True)
-class CorruptJson(ResponseMutation):
-    """The whole body arrives, and is no JSON."""
-
-    def written(self, content: bytes) -> bytes:
-        """Write it as some careless program would."""
-        ways: tuple[Callable[[bytes], bytes], ...] = (
-            lambda text: text[:-1] + b"," + text[-1:],
-            lambda text: text.replace(b'"', b"'") if b'"' in text else b"'" + text + b"'",
-            lambda text: text + text,
-            lambda text: b"Warning: deprecated option\n" + text,
-            lambda text: text[:1] + b"\xff\xfe" + text[1:],
-        )
-        return self.when.chance.choice(ways)(content)
-
-
-def drifting(
-    when: RequestMatcher, kinds: Iterable[str] = DRIFTS, fields: Iterable[str] | None = None
-) -> ResponseMutation:
-    """Answers of a newer, or older, server than the schema's; see `Trouble.drift`.
-
-    Raises:
-        ValueError: There is no such kind.
-    """
-    return _Drifting(when, known(kinds, DRIFTS), None if fields is None else frozenset(fields))
-
-
-@dataclass(slots=True)
-class _Drifting(ResponseMutation):
-    kinds: tuple[Drift, ...]
-    fields: frozenset[str] | None
-
-    def changed(
-        self, value: Any, answer: Answer, request: Request, catalogue: Catalogue | None
-    ) -> Any:
-        operation = answer.operation
-        schema = None
-        if operation is not None and catalogue is not None:
-            schema = catalogue.item(operation)
-        things = _things(value, _items_field(answer))
-        for thing in things:
-            drifted(thing, self.kinds, self.when.chance, self.fields, schema, catalogue)
-        return value
-
-
-@dataclass(slots=True)
-class Links(ResponseMutation):
-    """Links between pages that lead elsewhere."""
-
-    kinds: tuple[Link, ...] = LINKS
-    host: str = _FOREIGN
-
-    def changed(
-        self, value: Any, answer: Answer, request: Request, catalogue: Catalogue | None
+    def mutate_value(
+        self, value: Any, response: Response, request: Request, catalogue: Catalogue | None
     ) -> Any:
         """Change `next` and `previous`."""
         if not is_object(value):
             return value
-        own = request.link(None, {})
+        own_link = request.link(None, {})
         if "previous" in self.kinds and "previous" in value:
-            value["previous"] = own
+            value["previous"] = own_link
         if "loop" in self.kinds and value.get("next"):
-            value["next"] = own
+            value["next"] = own_link
         for name in ("next", "previous"):
             link = value.get(name)
             if isinstance(link, str):
-                value[name] = self._elsewhere(link)
+                value[name] = self._mutate_url(link)
         return value
 
-    def _elsewhere(self, link: str) -> str:
+    def _mutate_url(self, link: str) -> str:
         parts = urlsplit(link)
         if "foreign" in self.kinds:
             foreign = urlsplit(self.host)
@@ -247,51 +262,43 @@ class Links(ResponseMutation):
 
 
 @dataclass(slots=True)
-class Pages(ResponseMutation):
-    """Pages that show rows twice, or in another order. (`reorder` is done before the answer.)"""
+class MutatePages(ResponseMutation):
+    """Repeats or reorders rows of pages.
 
-    kinds: tuple[Page, ...] = PAGES
-    _last: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    The kind `reorder` is not applied here but before paging, by `Request.shuffle`: it changes
+    which rows are on a page.
+    """
 
-    def changed(
-        self, value: Any, answer: Answer, request: Request, catalogue: Catalogue | None
+    kinds: tuple[PageMutation, ...] = PAGE_MUTATIONS
+    _previous_rows: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    """The unchanged rows of the last page, by path."""
+
+    def mutate_value(
+        self, value: Any, response: Response, request: Request, catalogue: Catalogue | None
     ) -> Any:
-        """Change the rows of a page, by what the page before it showed."""
-        name = _items_field(answer)
+        """Change the rows of a page, with those of the page before it."""
+        name = _items_field(response)
         rows = value if name is None else value.get(name) if is_object(value) else None
         if not is_array(rows) or not rows:
             return value
-        before = self._last.get(request.path, []) if _goes_on(request) else []
-        self._last[request.path] = list(rows)
-        if before and "duplicate" in self.kinds:
-            rows[:] = before
-        if before and "overlap" in self.kinds:
-            rows[:] = [before[-1], *rows]
+        previous = self._previous_rows.get(request.path, []) if _is_later_page(request) else []
+        self._previous_rows[request.path] = list(rows)
+        if previous and "duplicate" in self.kinds:
+            rows[:] = previous
+        if previous and "overlap" in self.kinds:
+            rows[:] = [previous[-1], *rows]
         if "shuffle" in self.kinds:
-            self.when.chance.shuffle(rows)
+            self.matcher.rng.shuffle(rows)
         return value
 
 
-def known(kinds: Iterable[Any], all_kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Check names against those there are.
-
-    Raises:
-        ValueError: There is no such kind, or there are none at all.
-    """
-    given: tuple[Any, ...] = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    unknown = [kind for kind in given if kind not in all_kinds]
-    if unknown or not given:
-        raise ValueError(f"kinds are some of {all_kinds}, not {unknown or 'none'}")
-    return given
-
-
-def _items_field(answer: Answer) -> str | None:
-    pagination = answer.operation.pagination if answer.operation is not None else None
+def _items_field(response: Response) -> str | None:
+    pagination = response.operation.pagination if response.operation is not None else None
     return None if pagination is None else pagination.items
 
 
-def _goes_on(request: Request) -> bool:
-    """Whether a page is asked for that is not the first."""
+def _is_later_page(request: Request) -> bool:
+    """Return whether a request is for another page than the first."""
     return any(
         value not in {"", "0"} and (name, value) != ("page", "1")
         for name, value in request.query
@@ -299,10 +306,10 @@ def _goes_on(request: Request) -> bool:
     )
 
 
-def _things(value: Any, items: str | None) -> list[dict[str, Any]]:
-    """The objects an answer is about, without the envelope they came in."""
+def _objects_in(value: Any, items: str | None) -> list[dict[str, Any]]:
+    """Return the objects of a response, those of the rows in the envelope of a list."""
     if is_object(value) and items is not None and is_array(value.get(items)):
         value = value[items]
     if is_array(value):
-        return [thing for thing in value if is_object(thing)]
+        return [item for item in value if is_object(item)]
     return [value] if is_object(value) else []

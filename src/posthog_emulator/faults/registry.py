@@ -1,4 +1,4 @@
-"""The misbehaviour that is on."""
+"""The faults that are active."""
 
 from __future__ import annotations
 
@@ -7,116 +7,128 @@ from dataclasses import dataclass, field
 
 from posthog_emulator.http.messages import Headers, Request
 
-from .faults import Fault, Latency, Plan
-from .headers import HeaderFaults, fault_header_key, parse_fault_headers
+from .faults import Fault, Latency, RandomFaults, RequestFaults
+from .headers import FAULT_HEADERS, HeaderFaults, fault_header_key, parse_fault_headers
 from .matcher import RequestMatcher
 from .mutations import ResponseMutation
-from .request_faults import RequestFaults
 
-__all__ = ["FaultRegistry", "Rates"]
+__all__ = ["ErrorRates", "FaultRegistry"]
 
-_REMEMBERED = 1000
-"""Different wishes by header that keep their state."""
+_MAX_HEADER_FAULTS = 1000
+"""Different combinations of fault headers whose state is kept."""
 
 
 @dataclass(slots=True)
-class Rates:
-    """Errors by chance, one draw for each request."""
+class ErrorRates:
+    """Random errors, of which a request gets at most one.
 
-    when: RequestMatcher
+    Raises:
+        ValueError: A rate is out of range, or their sum is above 1.
+    """
+
+    matcher: RequestMatcher
     rates: Mapping[int, float]
-    """The part of the requests that is answered with a status."""
+    """The probability of each status."""
     headers: Headers = field(default_factory=list[tuple[str, str]])
 
     def __post_init__(self) -> None:
-        """Refuse rates that are none."""
-        wrong = [rate for rate in self.rates.values() if not 0 <= rate <= 1]
-        if wrong or not self.rates or sum(self.rates.values()) > 1 + 1e-9:
-            raise ValueError(f"rates must be from 0 to 1, and 1 in all at most, not {self.rates}")
+        """Validate the rates."""
+        invalid = [rate for rate in self.rates.values() if not 0 <= rate <= 1]
+        # Rates such as ten times 0.1 add up to slightly more than 1.
+        if invalid or not self.rates or sum(self.rates.values()) > 1 + 1e-9:
+            raise ValueError(
+                f"rates must be from 0 to 1, with a sum of at most 1, not {self.rates}"
+            )
 
     def draw(self, request: Request) -> Fault | None:
-        """What happens to a request."""
-        if not self.when.matches(request):
+        """Return the error of a request; None for no error."""
+        if not self.matcher.matches(request):
             return None
-        lot = self.when.chance.random()
+        # One draw for all statuses: with one each, the rates would not be those of the requests.
+        value = self.matcher.rng.random()
         for status, rate in self.rates.items():
-            if lot < rate:
+            if value < rate:
                 return Fault("answer", status=status, headers=self.headers)
-            lot -= rate
+            value -= rate
         return None
 
 
 class FaultRegistry:
-    """The misbehaviour that is on.
+    """The active faults of an emulator.
 
-    Delays add up; of the faults the first that fits is used; distortions follow one another.
+    Delays add up. Of the faults and error rates, the first that matches occurs; random faults
+    occur only if none does. Mutations are applied in the order in which they were added.
     """
 
     def __init__(self) -> None:
-        self._delays: list[tuple[RequestMatcher, Latency]] = []
-        self._rules: list[tuple[RequestMatcher, Fault] | Rates] = []
-        self._distortions: list[ResponseMutation] = []
-        self._plan: Plan | None = None
-        self._asked: dict[str, HeaderFaults] = {}
+        self._latencies: list[tuple[RequestMatcher, Latency]] = []
+        self._rules: list[tuple[RequestMatcher, Fault] | ErrorRates] = []
+        self._mutations: list[ResponseMutation] = []
+        self._random_faults: RandomFaults | None = None
+        self._header_faults: dict[str, HeaderFaults] = {}
 
-    def follow(self, plan: Plan) -> None:
-        """Misbehave by a plan, wherever no fault was asked for."""
-        self._plan = plan
+    def set_random_faults(self, random_faults: RandomFaults) -> None:
+        """Set the random faults, which replace earlier ones."""
+        self._random_faults = random_faults
 
-    def delay(self, when: RequestMatcher, latency: Latency) -> None:
-        """Let requests wait."""
-        self._delays.append((when, latency))
+    def add_latency(self, matcher: RequestMatcher, latency: Latency) -> None:
+        """Add a delay."""
+        self._latencies.append((matcher, latency))
 
-    def add(self, when: RequestMatcher, fault: Fault) -> None:
-        """Turn a fault on, after those that are on."""
-        self._rules.append((when, fault))
+    def add_fault(self, matcher: RequestMatcher, fault: Fault) -> None:
+        """Add a fault, after those that are active."""
+        self._rules.append((matcher, fault))
 
-    def add_rates(self, rates: Rates) -> None:
-        """Turn errors by chance on, after the faults that are on."""
+    def add_error_rates(self, rates: ErrorRates) -> None:
+        """Add random errors, after the faults that are active."""
         self._rules.append(rates)
 
-    def distort(self, distortion: ResponseMutation) -> None:
-        """Turn a distortion on, after those that are on."""
-        self._distortions.append(distortion)
+    def add_mutation(self, mutation: ResponseMutation) -> None:
+        """Add a mutation, after those that are active."""
+        self._mutations.append(mutation)
 
     def clear(self) -> None:
-        """Behave again."""
-        self._delays.clear()
+        """Remove all faults."""
+        self._latencies.clear()
         self._rules.clear()
-        self._distortions.clear()
-        self._asked.clear()
-        self._plan = None
+        self._mutations.clear()
+        self._header_faults.clear()
+        self._random_faults = None
 
-    def take(self, request: Request) -> RequestFaults:
-        """The fate of a request, counted as used.
+    def faults_for(self, request: Request) -> RequestFaults:
+        """Return the faults of a request, and count them as used.
 
         Raises:
-            Problem: 400, it asks for misbehaviour there is not.
+            ApiError: 400, a fault header cannot be parsed.
         """
-        fate = RequestFaults()
-        wish = fault_header_key(request)
-        if wish is not None:
-            if len(self._asked) > _REMEMBERED:
-                self._asked.clear()
-            if wish not in self._asked:
-                self._asked[wish] = parse_fault_headers(request)
-            self._asked[wish].join(fate, request)
-        for when, latency in self._delays:
-            if when.matches(request):
-                fate.delay += latency.draw(when.chance)
-        if fate.fault is None:
-            fate.fault = self._fault(request)
-        for distortion in self._distortions:
-            if distortion.when.matches(request):
-                fate.add(distortion)
-        return fate
+        faults = RequestFaults()
+        if not request.headers.keys().isdisjoint(FAULT_HEADERS):
+            self._from_headers(request).apply(faults, request)
+        for matcher, latency in self._latencies:
+            if matcher.matches(request):
+                faults.delay += latency.draw(matcher.rng)
+        if faults.fault is None:
+            faults.fault = self._first_fault(request)
+        for mutation in self._mutations:
+            if mutation.matcher.matches(request):
+                faults.add_mutation(mutation)
+        return faults
 
-    def _fault(self, request: Request) -> Fault | None:
-        for source in self._rules:
-            if isinstance(source, Rates):
-                fault = source.draw(request)
+    def _from_headers(self, request: Request) -> HeaderFaults:
+        key = fault_header_key(request) or ""
+        if len(self._header_faults) > _MAX_HEADER_FAULTS:
+            self._header_faults.clear()
+        faults = self._header_faults.get(key)
+        if faults is None:
+            faults = self._header_faults[key] = parse_fault_headers(request)
+        return faults
+
+    def _first_fault(self, request: Request) -> Fault | None:
+        for rule in self._rules:
+            if isinstance(rule, ErrorRates):
+                fault = rule.draw(request)
                 if fault is not None:
                     return fault
-            elif source[0].matches(request):
-                return source[1]
-        return None if self._plan is None else self._plan.draw()
+            elif rule[0].matches(request):
+                return rule[1]
+        return None if self._random_faults is None else self._random_faults.draw()

@@ -7,29 +7,32 @@ from collections.abc import Mapping
 from posthog_emulator.event_store.groups import Group
 from posthog_emulator.features.events.handlers import most_common_values
 from posthog_emulator.http.errors import invalid, not_found
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.state import Call
+from posthog_emulator.state import ApiCall
 
 __all__ = ["OPERATION_HANDLERS"]
 
 
-def _requested_group(call: Call) -> Group:
-    call.locate()
-    index, key = call.request.value("group_type_index") or "", call.request.value("group_key")
-    groups = call.world.events.project(int(call.values[0])).groups
+def _requested_group(call: ApiCall) -> Group:
+    call.resolve_parents()
+    index, key = (
+        call.request.query_value("group_type_index") or "",
+        call.request.query_value("group_key"),
+    )
+    groups = call.state.events.project(int(call.path_values[0])).groups
     found = groups.find(int(index), key) if index.isdigit() and key is not None else None
     if found is None:
         raise not_found()
     return found
 
 
-def _find(call: Call) -> Answer:
+def _find(call: ApiCall) -> Response:
     return _group_response(call, _requested_group(call))
 
 
-def _update_property(call: Call) -> Answer:
+def _update_property(call: ApiCall) -> Response:
     group, body = _requested_group(call), as_object(call.body)
     key = body.get("key")
     if not isinstance(key, str):
@@ -38,7 +41,7 @@ def _update_property(call: Call) -> Answer:
     return _group_response(call, group)
 
 
-def _delete_property(call: Call) -> Answer:
+def _delete_property(call: ApiCall) -> Response:
     group, name = _requested_group(call), as_object(call.body).get("$unset")
     if not isinstance(name, str):
         raise invalid("This field is required.", "$unset", "required")
@@ -47,11 +50,11 @@ def _delete_property(call: Call) -> Answer:
 
 
 def _update_properties(
-    call: Call, group: Group, given: Mapping[str, object], unset: str | None
+    call: ApiCall, group: Group, given: Mapping[str, object], unset: str | None
 ) -> None:
-    store = call.world.events
+    store = call.state.events
     with store.lock:
-        project = store.project(int(call.values[0]))
+        project = store.project(int(call.path_values[0]))
         group.properties.update(given)
         if unset is not None:
             group.properties.pop(unset, None)
@@ -59,24 +62,24 @@ def _update_properties(
         project.property_types.record("group", given)
 
 
-def _property_values(call: Call) -> Answer:
-    call.locate()
-    index = call.request.value("group_type_index") or "0"
+def _property_values(call: ApiCall) -> Response:
+    call.resolve_parents()
+    index = call.request.query_value("group_type_index") or "0"
     found = most_common_values(
         call,
         "groups",
-        call.request.value("key") or "",
-        call.request.value("value"),
+        call.request.query_value("key") or "",
+        call.request.query_value("value"),
         ["group_type_index = ?"],
         [int(index)],
     )
-    return json_answer(200, {"results": found, "refreshing": False})
+    return json_response(200, {"results": found, "refreshing": False})
 
 
-def _group_response(call: Call, group: Group) -> Answer:
+def _group_response(call: ApiCall, group: Group) -> Response:
     from posthog_emulator.features.persons.serializers import group_row
 
-    return json_answer(call.operation.result.status, group_row(group, 0).data)
+    return json_response(call.operation.result.status, group_row(group, 0).data)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -6,46 +6,51 @@ import re
 from collections.abc import Mapping
 
 from posthog_emulator.http.errors import ApiError
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import is_object
 from posthog_emulator.operation_handler import OperationHandler, validate_body
-from posthog_emulator.rest.handlers import HANDLERS, created, item_answer, schema_answer
-from posthog_emulator.state import Call
+from posthog_emulator.rest.handlers import (
+    DEFAULT_HANDLERS,
+    create_object,
+    object_response,
+    sample_response,
+)
+from posthog_emulator.state import ApiCall
 
 __all__ = ["OPERATION_HANDLERS"]
 
 
-def _get_current_key(call: Call) -> Answer:
-    schema = call.answer_schema
+def _get_current_key(call: ApiCall) -> Response:
+    schema = call.response_schema
     if schema is None:
-        return schema_answer(call)
-    key, world = call.key, call.world
-    made = world.shapes.made(schema)
+        return sample_response(call)
+    key, state = call.key, call.state
+    made = state.object_schemas.sample(schema)
     about = {
         "id": "emulated-key",
         "label": "Emulated key",
-        "user_id": world.accounts.account.user_id,
+        "user_id": state.accounts.account.user_id,
         "scopes": sorted(key.scopes),
         "scoped_teams": None if key.projects is None else sorted(key.projects),
         "scoped_organizations": None if key.organizations is None else sorted(key.organizations),
         "mask_value": f"{key.value[:4]}...{key.value[-4:]}",
     }
-    return json_answer(call.operation.result.status, {**made, **about})
+    return json_response(call.operation.result.status, {**made, **about})
 
 
-def _query_logs(call: Call) -> Answer:
+def _query_logs(call: ApiCall) -> Response:
     if not is_object(call.body) or "query" not in call.body:
         raise ApiError(400, body={"error": "No query provided"})
     validate_body(call, call.body)
-    return HANDLERS[call.plan.kind](call)
+    return DEFAULT_HANDLERS[call.plan.kind](call)
 
 
-def _create_insight_variable(call: Call) -> Answer:
-    call.locate()
-    row = created(call)
+def _create_insight_variable(call: ApiCall) -> Response:
+    call.resolve_parents()
+    row = create_object(call)
     plain = re.sub(r"[^a-zA-Z0-9\s_]", "", str(row.data.get("name") or ""))
     row.data["code_name"] = plain.lower().replace(" ", "_")
-    return item_answer(call, row)
+    return object_response(call, row)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -1,1 +1,1 @@
-"""From bytes to an answer: routing, reading, authorising, recording, and the ways in."""
+"""HTTP: requests and responses, the error envelope, the ASGI application and its servers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from .messages import Answer, ConnectionDropped, Request
+from .messages import ConnectionDropped, Request, Response
 
 __all__ = ["IN_PROCESS", "App", "Receive", "Scope", "Send"]
 
@@ -14,27 +14,29 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 IN_PROCESS = "posthog_emulator.in_process"
-"""The ASGI extension by which our own transport says that an exception reaches its caller."""
+"""The ASGI extension that the in-process transport sets: exceptions may propagate to it."""
 
 
 class App:
-    """Reads a request, hands it over, sends the answer.
+    """An ASGI application that reads a request, calls a handler and sends its response.
 
     Args:
-        answer: Gives the answer to a request.
-        stall: Lets time pass, in the middle of an answer that hangs.
+        handle: Returns the response to a request.
+        stall: Waits in the middle of a response body, for the fault `stall`.
     """
 
     def __init__(
         self,
-        answer: Callable[[Request], Awaitable[Answer]],
+        handle: Callable[[Request], Awaitable[Response]],
         stall: Callable[[], Awaitable[object]],
     ) -> None:
-        self._answer = answer
-        self._hang = stall
+        self._handle = handle
+        self._stall = stall
         self.connections: dict[tuple[str, int], Callable[[bool], None]] = {}
-        """What ends a connection, by a reset if told so, by the client's address; our own server
-        fills it in."""
+        """Closes a connection, by the client's address and port; True as argument resets it.
+
+        Filled by the protocol class of `make_server`, because ASGI has no message for it.
+        """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -42,30 +44,30 @@ class App:
             await _lifespan(receive, send)
             return
         if scope["type"] != "http":
-            raise ValueError(f"the emulator speaks http, not {scope['type']}")
-        content = await _read(receive)
+            raise ValueError(f"the emulator serves http only, not {scope['type']}")
+        content = await _read_body(receive)
         if content is None:
             return
-        inside = IN_PROCESS in (scope.get("extensions") or {})
+        in_process = IN_PROCESS in (scope.get("extensions") or {})
         try:
-            answer = await self._answer(Request.from_scope(scope, content))
+            response = await self._handle(Request.from_scope(scope, content))
         except ConnectionDropped as dropped:
-            if inside:
+            if in_process:
                 raise
             await self._drop(dropped, scope, receive, send)
             return
-        content = b"" if scope["method"] == "HEAD" else answer.content
-        if answer.breaks is None:
-            await send(_start(answer.status, answer.raw_headers()))
+        content = b"" if scope["method"] == "HEAD" else response.content
+        if response.transport_fault is None:
+            await send(_start(response.status, response.raw_headers()))
             await send(_body(content))
-        elif answer.breaks == "stall":
-            await send(_start(answer.status, answer.raw_headers()))
+        elif response.transport_fault == "stall":
+            await send(_start(response.status, response.raw_headers()))
             await self._send_with_stall(content, send)
-        elif inside:
-            raise ConnectionDropped(begun=True)
+        elif in_process:
+            raise ConnectionDropped(response_started=True)
         elif content:
-            # The server closes a connection when an answer stays shorter than it promised.
-            await send(_start(answer.status, answer.raw_headers()))
+            # uvicorn closes the connection when a response ends before its content-length.
+            await send(_start(response.status, response.raw_headers()))
             await send(_body(content[: len(content) // 2], more=True))
         else:
             await self._drop(ConnectionDropped(), scope, receive, send)
@@ -73,21 +75,24 @@ class App:
     async def _drop(
         self, dropped: ConnectionDropped, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Lose the connection without an answer."""
+        """Close the connection without a response."""
         client = scope.get("client")
-        hang_up = self.connections.get((client[0], client[1])) if client else None
-        if hang_up is None:
-            # Under another server than ours, the nearest to it is an answer without its body.
+        close = self.connections.get((client[0], client[1])) if client else None
+        if close is None:
+            # Other ASGI servers give no access to the connection. A response whose body is
+            # shorter than its content-length is the closest thing they let an application do.
             await send(_start(200, [(b"content-length", b"1")]))
             return
-        hang_up(dropped.reset)
+        close(dropped.reset)
+        # uvicorn sends a 500 if the application returns without a response while the
+        # connection is open, so wait until it has noticed that the connection is closed.
         while (await receive())["type"] != "http.disconnect":
             pass
 
     async def _send_with_stall(self, content: bytes, send: Send) -> None:
         half = len(content) // 2
         await send(_body(content[:half], more=True))
-        await self._hang()
+        await self._stall()
         await send(_body(content[half:]))
 
 
@@ -99,8 +104,8 @@ def _body(content: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None when the client has gone."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """Return the whole body; None if the client disconnected before its end."""
     chunks: list[bytes] = []
     while True:
         message = await receive()

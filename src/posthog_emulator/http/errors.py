@@ -1,27 +1,27 @@
-"""The error envelope, and the wordings the server uses."""
+"""Errors of the API: the JSON envelope, and the wording that PostHog uses for each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .messages import Answer, Headers, json_answer
+from .messages import Headers, Response, json_response
 
 __all__ = [
     "ApiError",
     "error_by_code",
+    "error_type",
     "invalid",
     "method_not_allowed",
     "not_found",
     "parse_error",
     "permission_denied",
     "required",
-    "type_of",
     "unauthenticated",
     "unsupported_media",
 ]
 
-_TYPES = {
+_TYPE_BY_STATUS = {
     400: "validation_error",
     401: "authentication_error",
     403: "authentication_error",
@@ -31,7 +31,7 @@ _TYPES = {
     415: "invalid_request",
     429: "throttled_error",
 }
-_CODES = {
+_CODE_AND_DETAIL_BY_STATUS = {
     400: ("invalid_input", "Invalid input."),
     401: ("authentication_failed", "Incorrect authentication credentials."),
     402: ("quota_limit_exceeded", "You have exceeded your quota."),
@@ -51,14 +51,14 @@ _CODES = {
     ),
 }
 
-_TYPES_OF_CODES: Final[Mapping[str, str]] = {
+_TYPE_BY_CODE: Final[Mapping[str, str]] = {
     "parse_error": "invalid_request",
     "protected_error": "invalid_request",
     "too_many_concurrent_backfills": "server_error",
     "too_many_concurrent_file_downloads": "server_error",
 }
-"""Codes whose `type` is not that of their status."""
-_DETAILS: Final[Mapping[str, str]] = {
+"""The `type` of codes for which it does not follow from the status."""
+_DETAIL_BY_CODE: Final[Mapping[str, str]] = {
     "api_queries_quota_exceeded": "You have used up this month's allowance of API queries.",
     "database_unavailable": "The database is unavailable for the moment. Try again soon.",
     "not_authenticated": "Authentication credentials were not provided.",
@@ -73,12 +73,12 @@ _DETAILS: Final[Mapping[str, str]] = {
         "Too many concurrent file download batch exports for this team."
     ),
 }
-_HEADERS: Final[Mapping[str, Headers]] = {"database_unavailable": [("Retry-After", "1")]}
+_HEADERS_BY_CODE: Final[Mapping[str, Headers]] = {"database_unavailable": [("Retry-After", "1")]}
 
 
-def type_of(status: int, code: str | None = None) -> str:
-    """The envelope's `type`: every one that is not listed is a `server_error`."""
-    return _TYPES_OF_CODES.get(code or "", _TYPES.get(status, "server_error"))
+def error_type(status: int, code: str | None = None) -> str:
+    """Return the `type` of the envelope; `server_error` for codes and statuses not listed."""
+    return _TYPE_BY_CODE.get(code or "", _TYPE_BY_STATUS.get(status, "server_error"))
 
 
 def error_by_code(
@@ -88,16 +88,36 @@ def error_by_code(
     attr: str | None = None,
     headers: Headers | None = None,
 ) -> ApiError:
-    """The problem that has a code of its own, in the server's words where none are given."""
-    sent = list(headers or ())
-    told = {name.lower() for name, _ in sent}
-    sent += [(n, text) for n, text in _HEADERS.get(code, ()) if n.lower() not in told]
-    known = _DETAILS.get(code) if detail is None else detail
-    return ApiError(status, code=code, detail=known, attr=attr, headers=sent)
+    """Return the error with a code, with PostHog's own detail and headers as defaults.
+
+    Args:
+        status: The HTTP status.
+        code: The `code` of the envelope.
+        detail: The `detail` of the envelope; the one PostHog uses for the code by default.
+        attr: The `attr` of the envelope.
+        headers: Headers of the response. They win over the headers PostHog sends with the code.
+    """
+    merged = list(headers or ())
+    present = {name.lower() for name, _ in merged}
+    defaults = _HEADERS_BY_CODE.get(code, ())
+    merged += [(name, text) for name, text in defaults if name.lower() not in present]
+    if detail is None:
+        detail = _DETAIL_BY_CODE.get(code)
+    return ApiError(status, code=code, detail=detail, attr=attr, headers=merged)
 
 
 class ApiError(Exception):
-    """A refusal, raised anywhere and answered as the envelope."""
+    """An error response, raised by handlers and sent as PostHog's error envelope.
+
+    Args:
+        status: The HTTP status.
+        code: The `code` of the envelope; the usual one of the status by default.
+        detail: The `detail` of the envelope; the usual one of the status by default.
+        attr: The `attr` of the envelope: the field or parameter in question.
+        type: The `type` of the envelope; it follows from code and status by default.
+        headers: Headers of the response.
+        body: A body in place of the envelope: JSON, or bytes that are sent unchanged.
+    """
 
     def __init__(
         self,
@@ -110,48 +130,49 @@ class ApiError(Exception):
         headers: Headers | None = None,
         body: Any = None,
     ) -> None:
-        default_code, default_detail = _CODES.get(status, ("error", "A server error occurred."))
+        default_code, default_detail = _CODE_AND_DETAIL_BY_STATUS.get(
+            status, ("error", "A server error occurred.")
+        )
         self.status = status
         self.code = code or default_code
         self.detail = detail if detail is not None else default_detail
         self.attr = attr
-        self.type = type or type_of(status, code)
+        self.type = type or error_type(status, code)
         self.headers: Headers = list(headers or ())
         self.body = body
-        """A body to answer with in place of the envelope: JSON, or bytes as they are."""
         super().__init__(f"{status} {self.code}: {self.detail}")
 
-    def answer(self) -> Answer:
-        """The answer that tells of it."""
+    def to_response(self) -> Response:
+        """Return the error as a response."""
         envelope = {"type": self.type, "code": self.code, "detail": self.detail, "attr": self.attr}
         body = envelope if self.body is None else self.body
         if isinstance(body, bytes):
-            return Answer(self.status, body, headers=list(self.headers))
-        return json_answer(self.status, body, self.headers)
+            return Response(self.status, body, headers=list(self.headers))
+        return json_response(self.status, body, self.headers)
 
 
 def invalid(detail: str, attr: str | None = None, code: str = "invalid_input") -> ApiError:
-    """A field, or the request as a whole, is not acceptable."""
+    """Return a 400: a field, or the request as a whole, is invalid."""
     return ApiError(400, code=code, detail=detail, attr=attr)
 
 
 def required(attr: str) -> ApiError:
-    """A required field is missing."""
+    """Return a 400: a required field is missing."""
     return invalid("This field is required.", attr, "required")
 
 
 def parse_error(detail: str) -> ApiError:
-    """The body cannot be read."""
+    """Return a 400: the body cannot be parsed."""
     return ApiError(400, code="parse_error", detail=detail)
 
 
 def not_found(detail: str = "Not found.") -> ApiError:
-    """There is no such path or object."""
+    """Return a 404: the path or the object does not exist."""
     return ApiError(404, detail=detail)
 
 
 def method_not_allowed(method: str, allowed: list[str]) -> ApiError:
-    """The path exists, the method does not."""
+    """Return a 405: the path exists, but not with this method."""
     return ApiError(
         405,
         code="method_not_allowed",
@@ -161,23 +182,26 @@ def method_not_allowed(method: str, allowed: list[str]) -> ApiError:
 
 
 def permission_denied(detail: str) -> ApiError:
-    """The key may not do this. Its `type` is `authentication_error`, as the server has it."""
+    """Return a 403: the key may not do this.
+
+    Its `type` is `authentication_error`, the same as that of a 401: so it is on the server.
+    """
     return ApiError(403, detail=detail)
 
 
 def unauthenticated(code: str, detail: str, site: str) -> ApiError:
-    """There is no usable key.
+    """Return a 401: there is no API key, or it is not valid.
 
     Args:
         code: `not_authenticated` or `authentication_failed`.
-        detail: The server's sentence.
-        site: Scheme and host, for the challenge header.
+        detail: The `detail` of the envelope.
+        site: Scheme and host of the server, for the `WWW-Authenticate` header.
     """
     challenge = f'Bearer resource_metadata="{site}/.well-known/oauth-protected-resource"'
     return ApiError(401, code=code, detail=detail, headers=[("WWW-Authenticate", challenge)])
 
 
 def unsupported_media(media: str) -> ApiError:
-    """The body's media type is not one the operation takes."""
+    """Return a 415: the operation does not accept this media type."""
     detail = f'Unsupported media type "{media}" in request.'
     return ApiError(415, code="unsupported_media_type", detail=detail)

@@ -1,4 +1,4 @@
-"""Requests and answers as plain values, and the way between them and ASGI."""
+"""HTTP requests and responses as plain values, and their conversion from and to ASGI."""
 
 from __future__ import annotations
 
@@ -11,45 +11,49 @@ from urllib.parse import parse_qsl, quote, urlencode
 from asyncposthog.operation import Operation
 
 __all__ = [
-    "FIDELITY",
-    "Answer",
+    "FIDELITY_HEADER",
     "ConnectionDropped",
+    "DeferredBody",
     "Headers",
-    "Later",
     "Request",
-    "json_answer",
-    "text_answer",
+    "Response",
+    "json_response",
+    "text_response",
 ]
 
 Headers = list[tuple[str, str]]
 
-FIDELITY: Final = "X-Emulator-Fidelity"
-"""The header by which an answer of the private API says what it is worth: `stateful` (from what is
-held), `schema` (right by the schema, made up otherwise), `refused` (an error the server would
-answer with) or `fault` (misbehaviour that was asked for)."""
+FIDELITY_HEADER: Final = "X-Emulator-Fidelity"
+"""The response header that says where a response of the private API comes from.
+
+- `stateful`: from the objects that the emulator stores;
+- `schema`: a sample that is valid by the schema, but has nothing to do with stored objects;
+- `refused`: an error that the server would return as well;
+- `fault`: an injected fault.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, its body fully read."""
+    """An HTTP request whose body has been read completely."""
 
     method: str
     scheme: str
     host: str
     path: str
-    """The path, percent-decoded, as the server's own framework sees it."""
+    """The path, percent-decoded, as Django sees it."""
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """Header values by lower-case name; repeated headers are joined by commas."""
     content: bytes = b""
     client: str = "127.0.0.1"
-    """The address it came from."""
+    """The IP address of the client; empty if the ASGI server does not report it."""
     shuffle: int | None = None
-    """Show a list's rows in the order this number gives, whatever order is asked for."""
+    """The seed by which the rows of a list are shuffled before paging; None leaves their order."""
 
     @classmethod
     def from_scope(cls, scope: MutableMapping[str, Any], content: bytes) -> Request:
-        """Read an ASGI connection scope."""
+        """Return the request of an ASGI connection scope."""
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             key = name.decode("latin-1").lower()
@@ -68,64 +72,65 @@ class Request:
             client=client[0] if client else "",
         )
 
-    def value(self, name: str) -> str | None:
-        """The last value of a query parameter, as Django takes it."""
-        found = [value for key, value in self.query if key == name]
-        return found[-1] if found else None
+    def query_value(self, name: str) -> str | None:
+        """Return the value of a query parameter; None if it is absent."""
+        values = self.query_values(name)
+        # Django's QueryDict returns the last value of a repeated parameter.
+        return values[-1] if values else None
 
-    def values(self, name: str) -> list[str]:
-        """Every value of a query parameter."""
+    def query_values(self, name: str) -> list[str]:
+        """Return every value of a query parameter, in order."""
         return [value for key, value in self.query if key == name]
 
     def link(self, base: str | None, changes: Mapping[str, str | int | None]) -> str:
-        """This request's URL with some query parameters set, or dropped where None.
+        """Return the URL of this request with changed query parameters.
 
         Args:
-            base: Scheme and host to claim; those of the request when None.
-            changes: The parameters to set.
+            base: Scheme and host of the URL; those of the request when None.
+            changes: The parameters to set; None removes a parameter.
         """
-        kept = [(key, value) for key, value in self.query if key not in changes]
-        kept += [(key, str(value)) for key, value in changes.items() if value is not None]
+        pairs = [(key, value) for key, value in self.query if key not in changes]
+        pairs += [(key, str(value)) for key, value in changes.items() if value is not None]
         root = base.rstrip("/") if base is not None else f"{self.scheme}://{self.host}"
-        query = f"?{urlencode(kept)}" if kept else ""
+        query = f"?{urlencode(pairs)}" if pairs else ""
         return f"{root}{quote(self.path, safe='/@:')}{query}"
 
 
-class Later(Protocol):
-    """The rest of an answer, which takes its time."""
+class DeferredBody(Protocol):
+    """The part of a response that takes long to compute."""
 
     def run(self) -> tuple[int, bytes]:
-        """Make status and body."""
+        """Return the status and the body. Called in a worker thread."""
         ...
 
     def interrupt(self) -> None:
-        """Give up; `run` raises soon."""
+        """Make a running `run` raise soon. Called from another thread."""
         ...
 
 
 @dataclass(slots=True)
-class Answer:
-    """One HTTP answer."""
+class Response:
+    """An HTTP response."""
 
     status: int
     content: bytes = b""
     media: str | None = "application/json"
     headers: Headers = field(default_factory=list[tuple[str, str]])
-    later: Later | None = None
-    """What makes status and body; run in a thread, outside of the emulator's lock."""
-    breaks: Literal["cut", "stall"] | None = None
-    """Whether it breaks off, or hangs, in the middle of the body."""
+    deferred: DeferredBody | None = None
+    """Computes status and body, in a thread and without the emulator's lock."""
+    transport_fault: Literal["cut", "stall"] | None = None
+    """Whether the connection is closed, or pauses, in the middle of the body."""
     operation: Operation | None = None
-    """What was carried out, if it was an operation of the private API."""
+    """The operation of the private API that was called, if any."""
 
-    def mark(self, fidelity: str) -> Answer:
-        """Let it say what it is worth, whatever it said before."""
-        self.headers = [(name, text) for name, text in self.headers if name != FIDELITY]
-        self.headers.append((FIDELITY, fidelity))
+    def set_fidelity(self, fidelity: str) -> Response:
+        """Set the fidelity header, replacing an earlier value; return this response."""
+        self.headers = [(name, text) for name, text in self.headers if name != FIDELITY_HEADER]
+        self.headers.append((FIDELITY_HEADER, fidelity))
         return self
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers as ASGI wants them, length and type included."""
+        """Return the headers in the form of ASGI, with `content-length` and `content-type`."""
         pairs = [("content-length", str(len(self.content)))]
         if self.media is not None and self.content:
             pairs.append(("content-type", self.media))
@@ -133,23 +138,23 @@ class Answer:
         return [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in pairs]
 
 
-def json_answer(status: int, data: Any, headers: Headers | None = None) -> Answer:
-    """An answer whose body is JSON."""
+def json_response(status: int, data: Any, headers: Headers | None = None) -> Response:
+    """Return a response with a JSON body."""
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-    return Answer(status, content, headers=list(headers or ()))
+    return Response(status, content, headers=list(headers or ()))
 
 
-def text_answer(status: int, text: str, media: str = "text/plain; charset=utf-8") -> Answer:
-    """An answer whose body is text."""
-    return Answer(status, text.encode(), media)
+def text_response(status: int, text: str, media: str = "text/plain; charset=utf-8") -> Response:
+    """Return a response with a text body."""
+    return Response(status, text.encode(), media)
 
 
 class ConnectionDropped(Exception):
-    """The connection is to be lost before the answer is complete."""
+    """Raised to close the connection before the response is complete."""
 
-    def __init__(self, *, reset: bool = False, begun: bool = False) -> None:
+    def __init__(self, *, reset: bool = False, response_started: bool = False) -> None:
         super().__init__()
         self.reset = reset
-        """Whether by a reset (RST), rather than closed in good order."""
-        self.begun = begun
-        """Whether part of the answer has been sent."""
+        """Whether the connection is reset (RST) instead of closed (FIN)."""
+        self.response_started = response_started
+        """Whether part of the response has been sent."""

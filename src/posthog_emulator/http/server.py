@@ -1,4 +1,4 @@
-"""Ways in: a transport in this process, a real socket, or neither end knowing."""
+"""Serve the ASGI application: in process through httpx, or on a socket with uvicorn."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ if TYPE_CHECKING:
     import httpx
 
 
-__all__ = ["Served", "in_process", "listen", "make_server", "serve", "served"]
+__all__ = ["ServerThread", "in_process", "listen", "make_server", "serve", "serve_sync"]
 
 
 class Servable(Protocol):
-    """What can be served: it has an ASGI application."""
+    """An object with an ASGI application, such as `Emulator`."""
 
-    app: App
+    @property
+    def app(self) -> App:
+        """The ASGI application."""
+        ...
 
 
 def in_process(app: App) -> httpx.AsyncBaseTransport:
-    """A transport that calls the application directly, on whatever event loop runs."""
+    """Return an httpx transport that calls the application on the running event loop."""
     import httpx
 
-    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "extensions": {IN_PROCESS: {}}}, receive, send)
 
     class _Transport(httpx.AsyncBaseTransport):
         def __init__(self) -> None:
-            self._inner = httpx.ASGITransport(marked)
+            self._inner = httpx.ASGITransport(application)
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             try:
                 return await self._inner.handle_async_request(request)
             except ConnectionDropped as dropped:
+                # The exceptions and messages are those that httpx raises for a real connection.
                 if dropped.reset:
                     raise httpx.ReadError("Connection reset by peer", request=request) from None
                 message = "Server disconnected without sending a response."
-                if dropped.begun:
+                if dropped.response_started:
                     message = "peer closed connection without sending complete message body"
                 raise httpx.RemoteProtocolError(message, request=request) from None
 
@@ -56,17 +60,18 @@ def in_process(app: App) -> httpx.AsyncBaseTransport:
 
 
 def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Args:
-        port: The port; 0 for any that is free.
+        port: The port; 0 for any free port.
         host: The address to listen on.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use, or the address is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle off only for sockets that name their protocol.
+    # asyncio sets TCP_NODELAY only on sockets created with an explicit IPPROTO_TCP. With Nagle's
+    # algorithm on, each small response waits for the delayed ACK of the client (40 ms).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -74,15 +79,15 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        message = f"the emulator cannot listen on {host}:{port}: {error.strerror}"
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
         if error.errno == errno.EADDRINUSE:
-            message += "; choose another port, or 0 for any free one"
+            message += "; choose another port, or 0 for any free port"
         raise OSError(message) from error
     return listener
 
 
 def make_server(app: App) -> Any:
-    """A uvicorn server for the application, silent and without signal handling of its own.
+    """Return a uvicorn server for the application that does not log.
 
     Raises:
         ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
@@ -102,7 +107,8 @@ def make_server(app: App) -> Any:
         log_level="critical",
         access_log=False,
         server_header=False,
-        # As long as proxies keep them: a client that pauses must not meet the end of a connection.
+        # nginx's default. With uvicorn's default of 5 s, a client that pauses between requests
+        # would find its pooled connections closed.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
@@ -110,7 +116,7 @@ def make_server(app: App) -> Any:
 
 
 def _protocol(base: Any, app: App) -> Any:
-    """Uvicorn's HTTP protocol, with a way for the application to hang up on a client."""
+    """Return a subclass of uvicorn's protocol that registers each connection with the app."""
 
     class Protocol(base):
         def connection_made(self, transport: Any) -> None:
@@ -129,32 +135,33 @@ def _close_connection(transport: Any, reset: bool) -> None:
     if not reset:
         transport.close()
         return
-    # With no time to linger, closing throws away what is unsent and resets the connection.
+    # SO_LINGER with a timeout of 0 makes close() discard unsent data and send RST, not FIN.
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     transport.abort()
 
 
-class Served:
-    """An emulator on a socket; its server lives in a thread.
+class ServerThread:
+    """A uvicorn server that runs in a thread of its own, started at once.
 
     Args:
-        emulator: What to serve.
-        port: The port; 0 for any that is free.
+        emulator: The emulator to serve.
+        port: The port; 0 for any free port.
         host: The address to listen on.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use, or the address is not one of this machine.
         ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
     """
 
     def __init__(self, emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> None:
         self._server = make_server(emulator.app)
         self._listener = listen(port, host)
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._listener.getsockname()[1]}"
-        """The base URL, as `http://127.0.0.1:41234`."""
-        # The socket listens already, so a request before the server is up waits its turn.
+        url_host = f"[{host}]" if ":" in host else host
+        self.url = f"http://{url_host}:{self._listener.getsockname()[1]}"
+        """The base URL, for example `http://127.0.0.1:41234`."""
+        # The socket already listens: connections made before uvicorn is up wait in its backlog,
+        # so there is no need to wait for the thread.
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._listener]},
@@ -164,19 +171,19 @@ class Served:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the server, and wait until it has."""
+        """Stop the server and wait for its thread."""
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
 
 
 @contextmanager
-def served(emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> Generator[str]:
-    """Serve an emulator on a socket while the block runs, outside of any event loop.
+def serve_sync(emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> Generator[str]:
+    """Serve an emulator on a socket while the `with` block runs, for synchronous code.
 
-    Arguments, result and errors are those of `serve`.
+    See `serve` for arguments, result and errors.
     """
-    server = Served(emulator, port, host)
+    server = ServerThread(emulator, port, host)
     try:
         yield server.url
     finally:
@@ -185,22 +192,23 @@ def served(emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> Genera
 
 @asynccontextmanager
 async def serve(emulator: Servable, port: int = 0, host: str = "127.0.0.1") -> AsyncGenerator[str]:
-    """Serve an emulator on a socket while the block runs; its server lives in a thread.
+    """Serve an emulator on a socket while the `async with` block runs, in a thread.
 
     Args:
-        emulator: What to serve.
-        port: The port; 0 for any that is free.
+        emulator: The emulator to serve.
+        port: The port; 0 for any free port.
         host: The address to listen on; loopback by default.
 
     Yields:
-        The base URL, as `http://127.0.0.1:41234`.
+        The base URL, for example `http://127.0.0.1:41234`.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use, or the address is not one of this machine.
         ImportError: uvicorn is missing; install `asyncposthog[emulator]`.
     """
-    server = Served(emulator, port, host)
+    server = ServerThread(emulator, port, host)
     try:
         yield server.url
     finally:
+        # Shielded: a cancelled caller must not leave the thread and its socket behind.
         await run_in_thread(server.stop, shield=True)

@@ -1,1 +1,1 @@
-"""Objects that operations act on: their paths, collections, fields and identifiers."""
+"""The objects that operations act on: paths, collections, schemas and storage."""

@@ -1,4 +1,4 @@
-"""Fields that are only written: what an object keeps, and no answer shows."""
+"""The schema of a collection's objects: create, update and serialize them as the server does."""
 
 from __future__ import annotations
 
@@ -9,102 +9,110 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from posthog_emulator.json_types import as_object, is_array, is_mapping, is_object
-from posthog_emulator.objects.plans import Collection, Plans
+from posthog_emulator.objects.plans import CollectionSpec, OperationPlans
 from posthog_emulator.schema.catalogue import Catalogue, Schema, ref_name
 from posthog_emulator.schema.sampling import SampleGenerator, Unsatisfiable
 from posthog_emulator.schema.validation import Validators
 
-__all__ = ["DEFAULTS", "ObjectSchemas", "Server", "Shape", "WriteOnlyFields"]
+__all__ = ["DEFAULTS", "ObjectSchema", "ObjectSchemas", "ServerValues", "WriteOnlyFields"]
 
-Hidden: TypeAlias = "dict[str, Hidden | None]"
-"""Fields to leave out (None), and those to look into."""
+_FieldTree: TypeAlias = "dict[str, _FieldTree | None]"
+"""Fields to remove (None), and objects in which to remove fields."""
 
-_DEPTH = 4
+_MAX_DEPTH = 4
 
 
 class WriteOnlyFields:
-    """Knows what the schemas of a catalogue keep to themselves."""
+    """Removes the write-only fields of a schema from values, at any depth up to four objects.
+
+    Args:
+        catalogue: The component schemas.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._known: dict[str, Hidden] = {}
+        self._trees: dict[str, _FieldTree] = {}
 
-    def without(self, value: Any, schema: Schema) -> Any:
-        """A value as an answer may show it; the value itself where there is nothing to hide."""
+    def strip(self, value: Any, schema: Schema) -> Any:
+        """Return a value without write-only fields; the value itself if there are none."""
         key = ref_name(schema) or json.dumps(schema, sort_keys=True)
-        hidden = self._known.get(key)
-        if hidden is None:
-            hidden = self._known[key] = self._hidden(schema, _DEPTH, ())
-        return _without(value, hidden) if hidden else value
+        tree = self._trees.get(key)
+        if tree is None:
+            tree = self._trees[key] = self._tree(schema, _MAX_DEPTH, ())
+        return _strip(value, tree) if tree else value
 
-    def _hidden(self, schema: Any, depth: int, above: tuple[str, ...]) -> Hidden:
+    def _tree(self, schema: Any, depth: int, ancestors: tuple[str, ...]) -> _FieldTree:
         flat = self._catalogue.resolve(schema)
         name = ref_name(schema) if is_mapping(schema) else None
-        if name in above or not depth:
+        # Schemas recurse: a dashboard has tiles, which have insights, which have dashboards.
+        if name in ancestors or not depth:
             return {}
-        above = above if name is None else (*above, name)
+        ancestors = ancestors if name is None else (*ancestors, name)
         items = flat.get("items")
         if items is not None:
-            return self._hidden(items, depth, above)
-        hidden: Hidden = {}
+            return self._tree(items, depth, ancestors)
+        tree: _FieldTree = {}
         properties: Mapping[str, Schema] = self._catalogue.properties(flat)
         for field, sub in properties.items():
             if sub.get("writeOnly"):
-                hidden[field] = None
+                tree[field] = None
             else:
-                inner = self._hidden(sub, depth - 1, above)
-                if inner:
-                    hidden[field] = inner
-        return hidden
+                subtree = self._tree(sub, depth - 1, ancestors)
+                if subtree:
+                    tree[field] = subtree
+        return tree
 
 
-def _without(value: Any, hidden: Hidden) -> Any:
+def _strip(value: Any, tree: _FieldTree) -> Any:
     if is_array(value):
-        return [_without(item, hidden) for item in value]
+        return [_strip(item, tree) for item in value]
     if not is_object(value):
         return value
-    shown: dict[str, Any] = {}
+    stripped: dict[str, Any] = {}
     for name, item in value.items():
-        if name not in hidden:
-            shown[name] = item
+        if name not in tree:
+            stripped[name] = item
             continue
-        inner = hidden[name]
-        if inner is not None:
-            shown[name] = _without(item, inner)
-    return shown
+        subtree = tree[name]
+        if subtree is not None:
+            stripped[name] = _strip(item, subtree)
+    return stripped
 
 
-_NOW = frozenset({"created_at", "updated_at", "last_updated_at", "last_modified_at", "modified_at"})
-_TOUCHED = _NOW - {"created_at"}
-_PEOPLE = frozenset({"created_by", "last_modified_by", "modified_by", "updated_by"})
+_TIMESTAMPS = frozenset(
+    {"created_at", "updated_at", "last_updated_at", "last_modified_at", "modified_at"}
+)
+_UPDATE_TIMESTAMPS = _TIMESTAMPS - {"created_at"}
+_USERS = frozenset({"created_by", "last_modified_by", "modified_by", "updated_by"})
+_UPDATE_USERS = _USERS - {"created_by"}
 _PROJECTS = frozenset({"team", "team_id", "project", "project_id"})
 _ORGANIZATIONS = frozenset({"organization", "organization_id"})
-_NOTES = frozenset({"readOnly", "writeOnly", "default", "deprecated", "description", "title"})
-_NOTHING: Schema = {}
+_ANNOTATIONS = frozenset({"readOnly", "writeOnly", "default", "deprecated", "description", "title"})
+_EMPTY: Schema = {}
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "/api/projects/{}/feature_flags/": {"active": True, "can_edit": True},
 }
-"""What the server sets where nothing was said and the schema has no default."""
+"""Values that the server sets for absent fields, where the schema declares no default."""
 
 
-class Server(Protocol):
-    """What a shape asks of the emulator to fill the fields a server fills."""
+class ServerValues(Protocol):
+    """The values that the server assigns to the fields of an object."""
 
     def now(self) -> str:
-        """The moment, as ISO 8601 text."""
+        """Return the current time as ISO 8601 text."""
         ...
 
-    def number(self, template: str) -> int:
-        """The next number of a collection."""
+    def next_id(self, template: str) -> int:
+        """Return the next integer id of the collections with a path template."""
         ...
 
     def uuid(self) -> str:
-        """A new UUID."""
+        """Return a new UUID."""
         ...
 
-    def person(self) -> Mapping[str, Any]:
-        """The user, by field name."""
+    def current_user(self) -> Mapping[str, Any]:
+        """Return the fields of the user."""
         ...
 
     @property
@@ -115,140 +123,152 @@ class Server(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """How a full object is shown by one schema."""
+    """How one response schema shows a stored object."""
 
     names: frozenset[str]
-    """Fields it shows; empty when it shows whatever there is."""
-    made: Mapping[str, Any]
-    """Fields it needs that the object does not have."""
+    """The fields it shows; empty if it shows all fields."""
+    samples: Mapping[str, Any]
+    """Values of the fields that the stored object may lack."""
     checks: Mapping[str, tuple[Callable[[Any], bool], Any]]
-    """Fields that mean something else here: a test, and a value for when it fails."""
+    """Fields of another type in this schema: a validator, and the value to use if it fails."""
 
 
-class Shape:
-    """One collection's objects."""
+class ObjectSchema:
+    """The schema of one collection's objects, merged from all response schemas of its items.
 
-    def __init__(self, collection: Collection, schemas: list[Schema], tools: ObjectSchemas) -> None:
+    Args:
+        collection: The description of the collection.
+        schemas: The response schemas of an item, the most complete first.
+        registry: The schemas of all collections.
+    """
+
+    def __init__(
+        self, collection: CollectionSpec, schemas: list[Schema], registry: ObjectSchemas
+    ) -> None:
         self._collection = collection
-        self._tools = tools
+        self._registry = registry
         self.schemas = schemas
         self.properties: dict[str, Schema] = {}
         template: dict[str, Any] = {}
+        # The most complete schema comes last, so that its properties and samples win.
         for schema in reversed(schemas):
-            made = tools.made(schema)
-            template.update(as_object(made))
-            self.properties.update(tools.catalogue.properties(schema))
-        self.open = not self.properties
+            template.update(as_object(registry.sample(schema)))
+            self.properties.update(registry.catalogue.properties(schema))
+        self.accepts_any_field = not self.properties
+        # As text, because a copy by json.loads is several times faster than copy.deepcopy.
         self._template = json.dumps(template)
         self._views: dict[str, _View] = {}
-        self._tests: dict[tuple[str, int], Callable[[Any], bool] | None] = {}
-        self._types = {name: tools.catalogue.types(sub) for name, sub in self.properties.items()}
+        self._field_checks: dict[tuple[str, int], Callable[[Any], bool] | None] = {}
+        self._types = {name: registry.catalogue.types(sub) for name, sub in self.properties.items()}
 
-    def new(
-        self, server: Server, given: Mapping[str, Any], project_id: int | None
+    def create(
+        self, server: ServerValues, fields: Mapping[str, Any], project_id: int | None
     ) -> dict[str, Any]:
-        """A new object: what the server sets, then what was given."""
+        """Return a new object: sample values, then values of the server, then the given fields."""
         data: dict[str, Any] = json.loads(self._template)
         self._fill_server_fields(data, server, project_id)
-        data.update(DEFAULTS.get(self._collection.template, _NOTHING))
-        data.update(given)
-        if "deleted" in data and "deleted" not in given:
+        data.update(DEFAULTS.get(self._collection.template, _EMPTY))
+        data.update(fields)
+        if "deleted" in data and "deleted" not in fields:
             data["deleted"] = False
         return data
 
-    def key(self, data: Mapping[str, Any], server: Server) -> str:
-        """What stands for an object in a path."""
+    def key_of(self, data: Mapping[str, Any], server: ServerValues) -> str:
+        """Return the path segment that identifies an object; a new UUID if it has none."""
         value: Any = data
         for part in self._collection.key_field.split("__"):
             value = value.get(part) if is_mapping(value) else None
         return str(value) if value not in (None, "") else server.uuid()
 
-    def accepted(self, request: Schema | None, sent: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a request body ends up in the object.
+    def writable_fields(self, request: Schema | None, sent: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a request body that are stored in the object.
 
-        Read-only and write-only fields do not, nor fields the server does not know, nor values
-        that mean something else in the request than in the answer.
+        Left out are read-only and write-only fields, fields that no response has, and values that
+        are valid in the request but not in the response, such as an id in place of an object.
         """
-        asked = self._tools.catalogue.properties(request) if request is not None else {}
-        kept: dict[str, Any] = {}
+        declared = self._registry.catalogue.properties(request) if request is not None else {}
+        fields: dict[str, Any] = {}
         for name, value in sent.items():
-            ours = asked.get(name, _NOTHING)
-            theirs = self.properties.get(name)
-            if ours.get("readOnly") or ours.get("writeOnly"):
+            request_schema = declared.get(name, _EMPTY)
+            response_schema = self.properties.get(name)
+            if request_schema.get("readOnly") or request_schema.get("writeOnly"):
                 continue
-            if theirs is None:
-                if self.open:
-                    kept[name] = value
+            if response_schema is None:
+                if self.accepts_any_field:
+                    fields[name] = value
                 continue
-            whole = self._tools.completed(theirs, value)
-            if self._fits(name, ours, theirs, whole):
-                kept[name] = whole
-        return kept
+            complete = self._registry.complete_nested(response_schema, value)
+            if self._is_valid(name, request_schema, response_schema, complete):
+                fields[name] = complete
+        return fields
 
-    def _fits(self, name: str, ours: Schema, theirs: Schema, value: Any) -> bool:
-        key = (name, id(ours))
-        if key not in self._tests:
-            same = _meaning(ours) == _meaning(theirs)
-            self._tests[key] = None if same else self._tools.checker(theirs)
-        test = self._tests[key]
-        return test is None or test(value)
+    def _is_valid(
+        self, name: str, request_schema: Schema, response_schema: Schema, value: Any
+    ) -> bool:
+        key = (name, id(request_schema))
+        if key not in self._field_checks:
+            # The body was validated by the request's schema: an equal one need not be checked.
+            same = _constraints(request_schema) == _constraints(response_schema)
+            self._field_checks[key] = None if same else self._registry.checker(response_schema)
+        check = self._field_checks[key]
+        return check is None or check(value)
 
-    def touch(self, data: dict[str, Any], server: Server) -> None:
-        """Record that an object has changed: its times, its version, who did it."""
-        for name in _TOUCHED & data.keys():
+    def mark_updated(self, data: dict[str, Any], server: ServerValues) -> None:
+        """Set the timestamps, the user and the version that the server changes on an update."""
+        for name in _UPDATE_TIMESTAMPS & data.keys():
             data[name] = server.now()
         version = data.get("version")
         if isinstance(version, int) and not isinstance(version, bool):
             data["version"] = version + 1
-        for name in {"last_modified_by", "modified_by", "updated_by"} & data.keys():
-            self._set(data, name, dict(server.person()))
+        for name in _UPDATE_USERS & data.keys():
+            self._set(data, name, dict(server.current_user()))
 
-    def shown(self, data: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
-        """An object as one schema shows it, without what is only written."""
+    def serialize(self, data: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
+        """Return an object as a response schema shows it, without write-only fields."""
         if schema is None:
             return data
-        return self._tools.concealment.without(self._fitted(data, schema), schema)
+        return self._registry.write_only.strip(self._apply_view(data, schema), schema)
 
-    def _fitted(self, data: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    def _apply_view(self, data: dict[str, Any], schema: Schema) -> dict[str, Any]:
         if self.schemas and schema == self.schemas[0]:
             return data
         view = self._view(schema)
         if not view.names:
             return data
-        out = {name: value for name, value in data.items() if name in view.names}
-        for name, value in view.made.items():
-            out.setdefault(name, value)
-        for name, (test, value) in view.checks.items():
-            if name in out and not test(out[name]):
-                out[name] = value
-        return out
+        shown = {name: value for name, value in data.items() if name in view.names}
+        for name, value in view.samples.items():
+            shown.setdefault(name, value)
+        for name, (check, value) in view.checks.items():
+            if name in shown and not check(shown[name]):
+                shown[name] = value
+        return shown
 
     def _view(self, schema: Schema) -> _View:
         key = ref_name(schema) or json.dumps(schema, sort_keys=True)
         view = self._views.get(key)
         if view is None:
-            properties = self._tools.catalogue.properties(schema)
-            made = self._tools.made(schema)
-            made = as_object(made)
+            properties = self._registry.catalogue.properties(schema)
+            samples = as_object(self._registry.sample(schema))
             checks = {
-                name: (self._tools.checker(sub), made.get(name))
+                name: (self._registry.checker(sub), samples.get(name))
                 for name, sub in properties.items()
-                if name in self.properties and _meaning(sub) != _meaning(self.properties[name])
+                if name in self.properties
+                and _constraints(sub) != _constraints(self.properties[name])
             }
-            view = self._views[key] = _View(frozenset(properties), made, checks)
+            view = self._views[key] = _View(frozenset(properties), samples, checks)
         return view
 
     def _fill_server_fields(
-        self, data: dict[str, Any], server: Server, project_id: int | None
+        self, data: dict[str, Any], server: ServerValues, project_id: int | None
     ) -> None:
         now = server.now()
         for name, schema in self.properties.items():
             if name not in data:
                 continue
-            if name in _NOW:
+            if name in _TIMESTAMPS:
                 self._set(data, name, now)
-            elif name in _PEOPLE:
-                self._set(data, name, dict(server.person()))
+            elif name in _USERS:
+                self._set(data, name, dict(server.current_user()))
             elif name in _PROJECTS and project_id is not None:
                 self._set(data, name, project_id)
             elif name in _ORGANIZATIONS:
@@ -259,29 +279,29 @@ class Shape:
                 self._set(data, name, server.uuid())
             elif name == "short_id":
                 self._set(data, name, server.uuid().replace("-", "")[-8:])
-        field = self._collection.key_field
-        if field in {"id", "uuid"} or self.properties.get(field, _NOTHING).get("readOnly"):
-            self._identify(data, field, server)
-        if field != "id" and "id" in self.properties:
-            self._identify(data, "id", server)
-        outer, nested, inner = field.partition("__")
+        key_field = self._collection.key_field
+        if key_field in {"id", "uuid"} or self.properties.get(key_field, _EMPTY).get("readOnly"):
+            self._assign_id(data, key_field, server)
+        if key_field != "id" and "id" in self.properties:
+            self._assign_id(data, "id", server)
+        outer, nested, inner = key_field.partition("__")
         if nested and isinstance(data.get(outer), dict):
             data[outer][inner] = server.uuid()
 
-    def _identify(self, data: dict[str, Any], name: str, server: Server) -> None:
+    def _assign_id(self, data: dict[str, Any], name: str, server: ServerValues) -> None:
         types = self._types.get(name, set())
         if not types or types & {"integer", "number"}:
-            data[name] = server.number(self._collection.template)
+            data[name] = server.next_id(self._collection.template)
         elif name not in {"short_id", "uuid"}:
             data[name] = server.uuid()
 
     def _set(self, data: dict[str, Any], name: str, value: Any) -> None:
-        """Set a field as far as its schema allows such a value."""
+        """Set a field in the form that its schema allows; leave it if there is none."""
         types = self._types[name]
         if is_object(value):
+            # A user: as an object, or by id, or by UUID, depending on the schema.
             if "object" in types:
-                user = value
-                data[name] = self._tools.person(self.properties[name], user)
+                data[name] = self._registry.fit(self.properties[name], value)
             elif "integer" in types:
                 data[name] = value["id"]
             elif "string" in types:
@@ -294,76 +314,89 @@ class Shape:
 
 
 class ObjectSchemas:
-    """The shapes of all collections, each made when first needed."""
+    """The object schemas of all collections, each built on first use.
+
+    Args:
+        plans: The plans of the operations.
+        catalogue: The component schemas.
+        samples: Generates the values of fields that are not given.
+        validators: The validators of the component schemas.
+    """
 
     def __init__(
-        self, plans: Plans, catalogue: Catalogue, plain: SampleGenerator, validators: Validators
+        self,
+        plans: OperationPlans,
+        catalogue: Catalogue,
+        samples: SampleGenerator,
+        validators: Validators,
     ) -> None:
         self.catalogue = catalogue
         self._plans = plans
-        self._plain = plain
+        self._samples = samples
         self._validators = validators
-        self._made: dict[str, Shape] = {}
-        self.concealment = WriteOnlyFields(catalogue)
+        self._schemas: dict[str, ObjectSchema] = {}
+        self.write_only = WriteOnlyFields(catalogue)
 
-    def of(self, collection: Collection) -> Shape:
-        """The shape of a collection."""
-        shape = self._made.get(collection.template)
-        if shape is None:
-            shape = Shape(collection, self._plans.item_schemas(collection), self)
-            self._made[collection.template] = shape
-        return shape
+    def get(self, collection: CollectionSpec) -> ObjectSchema:
+        """Return the object schema of a collection."""
+        schema = self._schemas.get(collection.template)
+        if schema is None:
+            schema = ObjectSchema(collection, self._plans.item_schemas(collection), self)
+            self._schemas[collection.template] = schema
+        return schema
 
-    def made(self, schema: Schema) -> Any:
-        """A plain value of a schema; None when it has none."""
+    def sample(self, schema: Schema) -> Any:
+        """Return a plain sample value of a schema; None if none can be generated."""
         name = ref_name(schema)
         try:
-            return self._plain.component(name) if name else self._plain.value(schema)
+            return self._samples.component(name) if name else self._samples.value(schema)
         except Unsatisfiable:
             return None
 
-    def completed(self, schema: Any, value: Any) -> Any:
-        """A value as sent, with what the server adds inside it: ids of nested objects and such."""
+    def complete_nested(self, schema: Any, value: Any) -> Any:
+        """Return a value with the required fields that the server adds to nested objects."""
         flat = self.catalogue.resolve(schema)
         branches: Any = flat.get("anyOf") or flat.get("oneOf")
         if branches and (is_object(value) or is_array(value)):
             for branch in branches:
-                whole = self.completed(branch, value)
-                if self.checker(branch)(whole):
-                    return whole
+                complete = self.complete_nested(branch, value)
+                if self.checker(branch)(complete):
+                    return complete
             return value
         if is_array(value):
-            return [self.completed(flat.get("items"), item) for item in value]
+            return [self.complete_nested(flat.get("items"), item) for item in value]
         if not is_object(value):
             return value
         properties: Mapping[str, Any] = flat.get("properties", {})
-        out = {
-            name: self.completed(properties[name], inner) if name in properties else inner
+        complete = {
+            name: self.complete_nested(properties[name], inner) if name in properties else inner
             for name, inner in value.items()
         }
         for name in flat.get("required", ()):
             sub = properties.get(name)
-            if name not in out and is_mapping(sub) and not sub.get("writeOnly"):
-                out[name] = self.made(sub)
-        return out
+            if name not in complete and is_mapping(sub) and not sub.get("writeOnly"):
+                complete[name] = self.sample(sub)
+        return complete
 
     def checker(self, schema: Schema) -> Callable[[Any], bool]:
-        """A test for values of an answer's schema."""
+        """Return a function that validates a value by a response schema."""
         return self._validators.checker(schema, "response")
 
-    def person(self, schema: Schema, user: Mapping[str, Any]) -> dict[str, Any]:
-        """The user in the form a schema wants."""
-        made = self.made(self.catalogue.object_branch(schema))
-        known = self.catalogue.properties(schema)
-        filled = as_object(made)
-        return {**filled, **{name: user[name] for name in user if not known or name in known}}
+    def fit(self, schema: Schema, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an object of a schema: the fields it declares, and samples for the others."""
+        sample = as_object(self.sample(self.catalogue.object_branch(schema)))
+        declared = self.catalogue.properties(schema)
+        return {
+            **sample,
+            **{name: fields[name] for name in fields if not declared or name in declared},
+        }
 
 
-def _meaning(schema: Schema) -> dict[str, Any]:
-    """A schema without what does not bear on which values it admits."""
-    return {key: value for key, value in schema.items() if key not in _NOTES}
+def _constraints(schema: Schema) -> dict[str, Any]:
+    """Return a schema without the keywords that do not affect which values are valid."""
+    return {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
 
 
 def seeded_uuid(seed: int, number: int) -> str:
-    """The n-th UUID of a seed."""
+    """Return the n-th UUID of a seed."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{seed}/{number}"))

@@ -1,4 +1,4 @@
-"""What each operation does to which collection, read off methods and paths."""
+"""The plan of each operation: what it does to which collection, derived from method and path."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from posthog_emulator.schema.catalogue import Catalogue, Schema
 
 from .router import canonical_path
 
-__all__ = ["ALIASES", "Collection", "Kind", "Plan", "Plans", "Step"]
+__all__ = [
+    "ALIASES",
+    "CollectionSpec",
+    "Kind",
+    "OperationPlan",
+    "OperationPlans",
+    "PathPlaceholder",
+]
 
 Kind: TypeAlias = Literal[
     "list", "create", "get", "update", "replace", "delete", "soft_delete", "restore",
-    "read_one", "write_one", "delete_one", "action",
+    "read_singleton", "write_singleton", "delete_singleton", "action",
 ]  # fmt: skip
-"""The `…_one` kinds are about the single object that lives at a path of its own."""
+"""What an operation does. The `…_singleton` kinds act on the only object at a path."""
 
 ALIASES: Mapping[str, tuple[str, str | None]] = {
     "/api/organizations/{}/projects/": ("/api/projects/", None),
     "/api/projects/{}/llm_prompts/name/": ("/api/projects/{}/llm_prompts/", "name"),
     "/api/projects/{}/llm_skills/name/": ("/api/projects/{}/llm_skills/", "name"),
 }
-"""Paths at which a collection is reached a second time, perhaps by another key."""
+"""Second paths of collections: the main path, and the field that identifies an item there."""
 
 SOFT_DELETED = frozenset(
     f"/api/projects/{{}}/{name}/"
@@ -50,9 +57,9 @@ SOFT_DELETED = frozenset(
         "subscriptions",
     )
 )
-"""Collections whose objects are deleted by setting `deleted`, whatever the registry says."""
+"""Collections that delete by setting `deleted`. The schema does not say so for all of them."""
 
-NOT_DELETED = frozenset(
+DELETE_FORBIDDEN = frozenset(
     f"/api/projects/{{}}/{name}/"
     for name in (
         "error_tracking/fingerprints",
@@ -61,10 +68,10 @@ NOT_DELETED = frozenset(
         "llm_analytics/evaluation_reports",
     )
 )
-"""Collections whose objects are not deleted at all."""
+"""Collections whose objects cannot be deleted by DELETE, and that do not soft-delete either."""
 
-NO_COLLECTIONS = frozenset({"/api/projects/{}/query/"})
-"""Paths that look like collections and hold nothing: queries run, they are not kept."""
+NOT_COLLECTIONS = frozenset({"/api/projects/{}/query/"})
+"""Paths with the operations of a collection that store nothing: queries are only run."""
 
 _ITEM_KINDS: Mapping[str, Kind] = {
     "GET": "get",
@@ -72,103 +79,114 @@ _ITEM_KINDS: Mapping[str, Kind] = {
     "PUT": "replace",
     "DELETE": "delete",
 }
-_ONE_KINDS: Mapping[str, Kind] = {
-    "GET": "read_one",
-    "PATCH": "write_one",
-    "PUT": "write_one",
-    "POST": "write_one",
-    "DELETE": "delete_one",
+_SINGLETON_KINDS: Mapping[str, Kind] = {
+    "GET": "read_singleton",
+    "PATCH": "write_singleton",
+    "PUT": "write_singleton",
+    "POST": "write_singleton",
+    "DELETE": "delete_singleton",
 }
 
 
 @dataclass(slots=True)
-class Collection:
-    """Objects of one kind, below one parent."""
+class CollectionSpec:
+    """The description of a collection: its path, and how its items are identified and deleted."""
 
     template: str
-    """The path of its list, placeholders unnamed: `/api/projects/{}/cohorts/`."""
+    """The path, with unnamed placeholders: `/api/projects/{}/cohorts/`."""
     key_field: str = "id"
-    """The field that stands in the path of an item."""
+    """The field that identifies an item in a path; `a__b` is the field `b` of the object `a`."""
     operations: list[tuple[Kind, Operation]] = field(default_factory=list[tuple[Kind, Operation]])
-    soft: bool = False
-    """Whether deleting sets `deleted`."""
-    refuses_delete: bool = False
-    """Whether the DELETE method is answered with 405 and no body."""
+    soft_delete: bool = False
+    """Whether items are deleted by setting `deleted`."""
+    forbids_delete: bool = False
+    """Whether the response to DELETE is a 405 without a body."""
 
     def find(self, *kinds: Kind) -> Operation | None:
-        """The first operation of the given kinds, in their order."""
+        """Return the first operation of the kinds, in their order; None if there is none."""
         for kind in kinds:
-            for own, operation in self.operations:
-                if own == kind:
+            for operation_kind, operation in self.operations:
+                if operation_kind == kind:
                     return operation
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One placeholder of a path, and the collection it picks an item of."""
+class PathPlaceholder:
+    """A placeholder of a path, with the collection whose item it identifies."""
 
     template: str
-    """Where the collection is."""
+    """The template of the collection."""
     literal: str | None = None
-    """What stands there always: `@current`, `@me`."""
+    """The fixed value in place of the placeholder: `@current` or `@me`."""
     key_field: str | None = None
-    """The field to look for, when it is not the collection's own."""
+    """The field that identifies the item; None for the `key_field` of the collection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One operation, understood."""
+class OperationPlan:
+    """What an operation does to which objects."""
 
     operation: Operation
     kind: Kind
     template: str
-    """The modern path, placeholders unnamed."""
-    steps: tuple[Step, ...]
-    """Every placeholder, in order."""
-    collection: Collection | None = None
-    """For operations on collections and their items."""
+    """The path below `/api/projects/`, with unnamed placeholders."""
+    placeholders: tuple[PathPlaceholder, ...]
+    """All placeholders of the path, in order."""
+    collection: CollectionSpec | None = None
+    """The collection of the operation; None for singletons and other paths."""
 
 
-class Plans:
-    """The plans of a set of operations."""
+class OperationPlans:
+    """The plans of a set of operations.
+
+    Args:
+        operations: The operations.
+        catalogue: The schemas, to find the key field of each collection.
+    """
 
     def __init__(self, operations: Iterable[Operation], catalogue: Catalogue) -> None:
-        self.collections: dict[str, Collection] = {}
-        self._plans: dict[int, Plan] = {}
+        self.collections: dict[str, CollectionSpec] = {}
+        self._plans: dict[int, OperationPlan] = {}
         self._catalogue = catalogue
         self._methods: dict[str, dict[str, Operation]] = defaultdict(dict)
-        known = list(operations)
-        for operation in known:
+        operations = list(operations)
+        for operation in operations:
             self._methods[_template(operation.path)].setdefault(operation.method, operation)
         self._find_collections()
-        for operation in known:
+        for operation in operations:
             plan = self._plan(operation)
             self._plans[id(operation)] = plan
             if plan.collection is not None:
                 plan.collection.operations.append((plan.kind, operation))
         self._names = _names(self._plans.values())
 
-    def of(self, operation: Operation) -> Plan:
-        """The plan of one of the operations this was made from."""
+    def get(self, operation: Operation) -> OperationPlan:
+        """Return the plan of one of the operations."""
         return self._plans[id(operation)]
 
-    def named(self, name: str) -> Collection | None:
-        """The collection of a resource (`cohorts`) or of a listing (`cohorts.persons`)."""
+    def find_collection(self, name: str) -> CollectionSpec | None:
+        """Return the collection of a resource (`cohorts`) or list operation (`cohorts.persons`)."""
         return self._names.get(name)
 
     def _find_collections(self) -> None:
         for template, methods in self._methods.items():
             if template.endswith("{}/"):
                 continue
-            listing = any(_is_list(operation) for operation in methods.values())
-            item = self._methods.get(template + "{}/", {})
-            creates = "POST" in methods and "GET" not in methods and bool(item.keys() - {"POST"})
-            if (listing or creates) and template not in NO_COLLECTIONS:
-                home, _ = ALIASES.get(template, (template, None))
-                soft = home in SOFT_DELETED
-                refuses = soft or home in NOT_DELETED
-                self.collections[home] = Collection(home, soft=soft, refuses_delete=refuses)
+            has_list = any(_is_list(operation) for operation in methods.values())
+            item_methods = self._methods.get(template + "{}/", {})
+            # Some collections can be created in and read from, but not listed.
+            creates_only = (
+                "POST" in methods and "GET" not in methods and bool(item_methods.keys() - {"POST"})
+            )
+            if (has_list or creates_only) and template not in NOT_COLLECTIONS:
+                main, _ = ALIASES.get(template, (template, None))
+                soft_delete = main in SOFT_DELETED
+                self.collections[main] = CollectionSpec(
+                    main,
+                    soft_delete=soft_delete,
+                    forbids_delete=soft_delete or main in DELETE_FORBIDDEN,
+                )
         for operation in (o for methods in self._methods.values() for o in methods.values()):
             template = _template(operation.path)
             collection = self.collections.get(template.removesuffix("{}/"))
@@ -178,57 +196,63 @@ class Plans:
                     collection.key_field = self._key_field(name[1:-1], operation)
 
     def _key_field(self, name: str, operation: Operation) -> str:
-        item = self._catalogue.item(operation)
+        item = self._catalogue.item_schema(operation)
         fields = self._catalogue.properties(item) if item is not None else {}
         if name in fields or "__" in name:
             return name
         return "id"
 
-    def _plan(self, operation: Operation) -> Plan:
+    def _plan(self, operation: Operation) -> OperationPlan:
         template = _template(operation.path)
-        steps = _steps(operation.path)
-        kind, home = self._kind(operation, template)
-        collection = self.collections.get(home) if home is not None else None
+        placeholders = _placeholders(operation.path)
+        kind, collection_template = self._kind(operation, template)
+        collection = self.collections.get(collection_template or "")
         if collection is not None and kind == "soft_delete":
-            collection.soft = collection.refuses_delete = True
-        return Plan(operation, kind, template, steps, collection)
+            collection.soft_delete = collection.forbids_delete = True
+        return OperationPlan(operation, kind, template, placeholders, collection)
 
     def _kind(self, operation: Operation, template: str) -> tuple[Kind, str | None]:
         if template.endswith("{}/"):
             parent = template.removesuffix("{}/")
-            home, _ = ALIASES.get(parent, (parent, None))
-            if home in self.collections:
-                return _item_kind(operation), home
+            main, _ = ALIASES.get(parent, (parent, None))
+            if main in self.collections:
+                return _item_kind(operation), main
             if "GET" in self._methods[template] and operation.method in _ITEM_KINDS:
-                return _ONE_KINDS[operation.method], None
+                return _SINGLETON_KINDS[operation.method], None
             return "action", None
+        main, _ = ALIASES.get(template, (template, None))
         if _is_list(operation):
-            return "list", ALIASES.get(template, (template, None))[0]
-        home, _ = ALIASES.get(template, (template, None))
-        if operation.method == "POST" and home in self.collections and self._creates(operation):
-            return "create", home
-        reading = self._methods[template].get("GET")
-        if reading is None or _is_list(reading) or len(self._methods[template]) == 1:
+            return "list", main
+        if operation.method == "POST" and main in self.collections and self._creates(operation):
+            return "create", main
+        # What is left is a singleton if it can be read, written, and has one schema for both.
+        read = self._methods[template].get("GET")
+        if read is None or _is_list(read) or len(self._methods[template]) == 1:
             return "action", None
-        if operation.method == "POST" and operation.result.schema != reading.result.schema:
+        if operation.method == "POST" and operation.result.schema != read.result.schema:
             return "action", None
-        return _ONE_KINDS[operation.method], None
+        return _SINGLETON_KINDS[operation.method], None
 
     def _creates(self, operation: Operation) -> bool:
+        # A POST that returns the envelope of the list is a search with a body, and creates nothing.
         listing = self._methods[_template(operation.path)].get("GET")
-        same = listing is not None and listing.result.schema == operation.result.schema
-        envelope = same and listing is not None and not listing.result.array
-        return not (envelope and operation.result.schema is not None)
+        schema = operation.result.schema
+        return (
+            schema is None
+            or listing is None
+            or listing.result.array
+            or listing.result.schema != schema
+        )
 
-    def item_schemas(self, collection: Collection) -> list[Schema]:
-        """The schemas an item is answered with, the fullest first, each once."""
-        found: list[Schema] = []
+    def item_schemas(self, collection: CollectionSpec) -> list[Schema]:
+        """Return the schemas of an item in responses, the most complete first, each once."""
+        schemas: list[Schema] = []
         for kind in ("get", "create", "update", "replace", "list"):
-            for own, operation in collection.operations:
-                schema = self._catalogue.item(operation) if own == kind else None
-                if schema is not None and schema not in found:
-                    found.append(schema)
-        return found
+            for operation_kind, operation in collection.operations:
+                schema = self._catalogue.item_schema(operation) if operation_kind == kind else None
+                if schema is not None and schema not in schemas:
+                    schemas.append(schema)
+        return schemas
 
 
 def _is_list(operation: Operation) -> bool:
@@ -238,9 +262,10 @@ def _is_list(operation: Operation) -> bool:
 
 
 def _item_kind(operation: Operation) -> Kind:
-    fixed = operation.fixed_body
-    if fixed is not None and "deleted" in fixed:
-        return "soft_delete" if fixed["deleted"] else "restore"
+    # Soft deletion is a PATCH of `deleted`, which the registry has as an operation of its own.
+    body = operation.fixed_body
+    if body is not None and "deleted" in body:
+        return "soft_delete" if body["deleted"] else "restore"
     return _ITEM_KINDS.get(operation.method, "action")
 
 
@@ -253,23 +278,24 @@ def _template(path: str) -> str:
 
 
 @cache
-def _steps(path: str) -> tuple[Step, ...]:
-    steps: list[Step] = []
+def _placeholders(path: str) -> tuple[PathPlaceholder, ...]:
+    placeholders: list[PathPlaceholder] = []
     prefix: list[str] = []
     for segment in canonical_path(path).split("/"):
         if segment[:1] in ("{", "@"):
             parent = "/".join([*prefix, ""])
-            home, key_field = ALIASES.get(parent, (parent, None))
+            main, key_field = ALIASES.get(parent, (parent, None))
             literal = segment if segment.startswith("@") else None
-            steps.append(Step(home, literal, key_field))
+            placeholders.append(PathPlaceholder(main, literal, key_field))
             prefix.append("{}")
         else:
             prefix.append(segment)
-    return tuple(steps)
+    return tuple(placeholders)
 
 
-def _names(plans: Iterable[Plan]) -> dict[str, Collection]:
-    names: dict[str, Collection] = {}
+def _names(plans: Iterable[OperationPlan]) -> dict[str, CollectionSpec]:
+    """Return the collections by resource and by id of list operation."""
+    names: dict[str, CollectionSpec] = {}
     ordered = sorted(
         (plan for plan in plans if plan.collection is not None),
         key=lambda plan: (

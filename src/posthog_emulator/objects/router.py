@@ -1,4 +1,4 @@
-"""From a path to the operations that live there: a trie over path segments."""
+"""Find the operations of a path, in a trie over path segments."""
 
 from __future__ import annotations
 
@@ -7,41 +7,47 @@ from dataclasses import dataclass, field
 
 from asyncposthog.operation import Operation
 
-__all__ = ["Match", "Router", "canonical_path"]
+__all__ = ["RouteMatch", "Router", "canonical_path"]
 
-_OLD_ROOT = "/api/environments/"
-_NEW_ROOT = "/api/projects/"
+_DEPRECATED_ROOT = "/api/environments/"
+_ROOT = "/api/projects/"
 
 
 def canonical_path(path: str) -> str:
-    """The path below `/api/projects/` of one below the deprecated `/api/environments/`."""
-    return _NEW_ROOT + path[len(_OLD_ROOT) :] if path.startswith(_OLD_ROOT) else path
+    """Return the path below `/api/projects/` for one below the deprecated `/api/environments/`."""
+    if path.startswith(_DEPRECATED_ROOT):
+        return _ROOT + path[len(_DEPRECATED_ROOT) :]
+    return path
 
 
 @dataclass(slots=True)
 class _Node:
     static: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
     parameter: _Node | None = None
-    rest: _Node | None = None
-    """After a parameter that may contain slashes."""
+    multi_segment: _Node | None = None
+    """The node after a parameter that may contain slashes."""
     methods: dict[str, list[Operation]] = field(default_factory=dict[str, list[Operation]])
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """Where a path leads."""
+class RouteMatch:
+    """The operations of a path, and the values of its placeholders."""
 
     methods: dict[str, list[Operation]]
     values: tuple[str, ...]
-    """What stands at each placeholder, `@current` and `@me` included, in order."""
+    """The value of each placeholder, `@current` and `@me` unresolved, in order."""
     deprecated: bool
-    """Whether the request used `/api/environments/`."""
+    """Whether the path begins with `/api/environments/`."""
 
 
 class Router:
     """Finds the operations of a path. Static segments win over placeholders.
 
-    `@current` and `@me` are values of a placeholder, also where a template spells them out.
+    `@current` and `@me` are values of a placeholder, even if an operation's path has them
+    literally.
+
+    Args:
+        operations: The operations to register.
     """
 
     def __init__(self, operations: Iterable[Operation] = ()) -> None:
@@ -50,58 +56,61 @@ class Router:
             self.add(operation)
 
     def add(self, operation: Operation) -> None:
-        """Register an operation under its path template."""
-        long = {p.name for p in operation.parameters if p.location == "path" and p.multi_segment}
+        """Register an operation under its path."""
+        multi_segment = {
+            p.name for p in operation.parameters if p.location == "path" and p.multi_segment
+        }
         node = self._root
         for segment in canonical_path(operation.path).split("/"):
             if segment[:1] not in ("{", "@"):
                 node = node.static.setdefault(segment, _Node())
-            elif segment[1:-1] in long:
-                node.rest = node.rest or _Node()
-                node = node.rest
+            elif segment[1:-1] in multi_segment:
+                node.multi_segment = node.multi_segment or _Node()
+                node = node.multi_segment
             else:
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
-        present = node.methods.setdefault(operation.method, [])
-        # A twin below /api/environments/ adds nothing to the operation that is already there.
-        if all(_kind(other) != _kind(operation) for other in present):
-            present.append(operation)
+        registered = node.methods.setdefault(operation.method, [])
+        # The schema has many operations twice: below /api/projects/ and /api/environments/.
+        if all(_variant(other) != _variant(operation) for other in registered):
+            registered.append(operation)
 
-    def find(self, path: str) -> Match | None:
-        """The operations at a path; None when there are none.
+    def find(self, path: str) -> RouteMatch | None:
+        """Return the operations of a path; None if there are none.
 
-        The slash at the end may be left out, as on the server, whose routes take both.
+        The trailing slash may be missing: the routes of the server accept both.
         """
-        whole = path if path.endswith("/") else f"{path}/"
-        found = _walk(self._root, canonical_path(whole).split("/"), 0)
-        if found is None:
+        complete = path if path.endswith("/") else f"{path}/"
+        match = _find(self._root, canonical_path(complete).split("/"), 0)
+        if match is None:
             return None
-        node, values = found
-        return Match(node.methods, values, path.startswith(_OLD_ROOT))
+        node, values = match
+        return RouteMatch(node.methods, values, path.startswith(_DEPRECATED_ROOT))
 
 
-def _kind(operation: Operation) -> tuple[object, list[str]]:
-    """What tells operations of one method and path apart: a fixed body, `@current`, `@me`."""
+def _variant(operation: Operation) -> tuple[object, list[str]]:
+    """Return what distinguishes operations of the same method and path."""
     literals = [segment for segment in operation.path.split("/") if segment.startswith("@")]
     return operation.fixed_body, literals
 
 
-def _walk(node: _Node, segments: list[str], at: int) -> tuple[_Node, tuple[str, ...]] | None:
-    if at == len(segments):
+def _find(node: _Node, segments: list[str], index: int) -> tuple[_Node, tuple[str, ...]] | None:
+    if index == len(segments):
         return (node, ()) if node.methods else None
-    segment = segments[at]
+    segment = segments[index]
     child = node.static.get(segment)
     if child is not None:
-        found = _walk(child, segments, at + 1)
-        if found is not None:
-            return found
+        match = _find(child, segments, index + 1)
+        if match is not None:
+            return match
+    # Empty segments never match a placeholder: `/cohorts//` is not the cohort with an empty id.
     if node.parameter is not None and segment:
-        found = _walk(node.parameter, segments, at + 1)
-        if found is not None:
-            return found[0], (segment, *found[1])
-    if node.rest is not None and segment:
-        for end in range(at + 1, len(segments) + 1):
-            found = _walk(node.rest, segments, end)
-            if found is not None:
-                return found[0], ("/".join(segments[at:end]), *found[1])
+        match = _find(node.parameter, segments, index + 1)
+        if match is not None:
+            return match[0], (segment, *match[1])
+    if node.multi_segment is not None and segment:
+        for end in range(index + 1, len(segments) + 1):
+            match = _find(node.multi_segment, segments, end)
+            if match is not None:
+                return match[0], ("/".join(segments[index:end]), *match[1])
     return None

@@ -1,1 +1,1 @@
-"""The server's rate limits and its slots for queries."""
+"""The server's rate limits, and its limit of concurrent queries."""

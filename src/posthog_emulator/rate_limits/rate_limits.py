@@ -1,7 +1,7 @@
-"""The server's rate limits: a log of moments for each bucket and caller.
+"""The server's rate limits: sliding windows, as a log of timestamps per bucket and caller.
 
-Nothing here waits. `RateLimits` is told of requests and says which are refused; what time it is,
-the given clock says.
+`RateLimits` decides which requests are throttled. It does not wait, and takes the time from a clock
+that is passed in.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = [
     "QueryPlan",
     "Rate",
     "RateLimits",
-    "Refusal",
-    "Subject",
+    "RateScope",
+    "Throttled",
     "Usage",
     "charged_buckets",
     "costs",
 ]
 
 QueryPlan: TypeAlias = Literal["current", "legacy"]
-Subject: TypeAlias = Literal["key", "team", "user", "organization", "item"]
+RateScope: TypeAlias = Literal["key", "team", "user", "organization", "item"]
 
 _QUERIES: Final = "/api/projects/{project_id}/query/"
 _INVITES: Final = frozenset({"organization_invite_burst", "organization_invite_sustained"})
@@ -39,30 +39,34 @@ _INVITES: Final = frozenset({"organization_invite_burst", "organization_invite_s
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many requests fit into a window."""
+    """The limit of a bucket: requests per time window."""
 
     requests: int | None
-    """None: not known, and therefore not limited here."""
+    """The number of requests; None if it is unknown, and so not limited here."""
     seconds: float
-    per: Subject = "key"
-    """What the count is kept for; `item` is one resource of one project."""
+    """The length of the window."""
+    per: RateScope = "key"
+    """What requests are counted by; `item` is one resource of one project."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request counts for."""
+    """The key, user and project that a request is counted for."""
 
     key: str = field(repr=False)
-    """The API key itself; only its hash is kept."""
+    """The API key; only its hash is stored."""
     user: str = "1"
     team: str | None = None
-    """The project's number; None outside of projects."""
+    """The project's id; None for requests outside of projects."""
     organization: str | None = None
     item: str | None = None
-    """The id of the resource in question, if the path names one."""
+    """The id of the resource in the path, if there is one."""
 
-    def subject(self, per: Subject) -> str:
-        """What stands for the caller in a bucket of that kind."""
+    def scope_key(self, per: RateScope) -> str:
+        """Return the key under which the caller is counted in a bucket of a scope.
+
+        The fallbacks are the server's: outside of projects, a bucket per project counts by user.
+        """
         if per == "team":
             return self.user if self.team is None else self.team
         if per == "item" and self.team is not None and self.item is not None:
@@ -75,50 +79,50 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is answered with 429."""
+class Throttled:
+    """The reason of a 429."""
 
     buckets: tuple[str, ...]
-    """Those that refused; the others were charged."""
+    """The exhausted buckets. The others were charged."""
     wait: int | None
-    """Whole seconds for `Retry-After`; None when none of them can tell."""
+    """Whole seconds for `Retry-After`; None if the server would send none."""
 
     @property
     def detail(self) -> str:
-        """The server's sentence."""
-        said = "Request was throttled."
+        """The `detail` of the error envelope."""
+        text = "Request was throttled."
         if self.wait is None:
-            return said
-        return f"{said} Expected available in {self.wait} second{'' if self.wait == 1 else 's'}."
+            return text
+        return f"{text} Expected available in {self.wait} second{'' if self.wait == 1 else 's'}."
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The state of one bucket for one subject."""
+    """The usage of one bucket by one key, project, user or organization."""
 
     limit: int
     used: int
     remaining: int
     reset: float
-    """Seconds until the oldest request counts no more; 0 when there is none."""
+    """Seconds until the oldest request leaves the window; 0 if there is none."""
 
 
 @dataclass(slots=True)
 class _Log:
-    """The requests of one subject in one bucket, the oldest first."""
+    """The timestamps of the requests in one bucket, the oldest first."""
 
     rate: Rate
     times: deque[float] = field(default_factory=deque[float])
 
-    def forget(self, now: float) -> None:
-        """Drop what is older than the window."""
-        times, edge = self.times, now - self.rate.seconds
-        while times and times[0] <= edge:
+    def evict(self, now: float) -> None:
+        """Drop the timestamps that have left the window."""
+        times, start = self.times, now - self.rate.seconds
+        while times and times[0] <= start:
             times.popleft()
 
     def usage(self, now: float) -> Usage:
-        """Tell what is used of the rate."""
-        self.forget(now)
+        """Return the usage of the rate."""
+        self.evict(now)
         limit, used = self.rate.requests or 0, len(self.times)
         reset = self.times[0] + self.rate.seconds - now if self.times else 0.0
         return Usage(limit, used, max(0, limit - used), reset)
@@ -126,207 +130,219 @@ class _Log:
 
 @dataclass(slots=True)
 class _BackgroundTraffic:
-    """Somebody else with the same key, who makes a request every so often."""
+    """Another client that sends a request at a fixed interval."""
 
     buckets: tuple[str, ...]
     caller: Caller
     start: float
     interval: float
-    made: int = 0
+    sent: int = 0
 
     @property
-    def next(self) -> float:
-        return self.start + self.made * self.interval
+    def next_at(self) -> float:
+        """The time of its next request. A product, not a sum, so that errors do not add up."""
+        return self.start + self.sent * self.interval
 
 
 class RateLimits:
-    """Every bucket of a server.
+    """The rate limits of a server.
 
     Args:
-        clock: Gives the moment, in seconds.
-        rates: The buckets by name; those of the generated registry by default.
+        clock: Returns the current time in seconds.
+        rates: The rate of each bucket by name; those of the generated registry by default.
     """
 
     def __init__(self, clock: Callable[[], float], rates: Mapping[str, Rate] | None = None) -> None:
         self._clock = clock
-        self._given = rates
-        self._known: Mapping[str, Rate] | None = None
+        self._rates = None if rates is None else dict(rates)
         self._overrides: dict[tuple[str, str], Rate] = {}
         self._logs: dict[tuple[str, str], _Log] = {}
-        self._strangers: list[_BackgroundTraffic] = []
+        self._other_clients: list[_BackgroundTraffic] = []
         self._lock = Lock()
 
     @property
     def rates(self) -> Mapping[str, Rate]:
-        """The buckets by name."""
-        if self._known is None:
-            self._known = _registered() if self._given is None else dict(self._given)
-        return self._known
+        """The rate of each bucket by name."""
+        # Loaded on first use: most emulators run without rate limits.
+        if self._rates is None:
+            self._rates = _registry_rates()
+        return self._rates
 
     def clear(self) -> None:
-        """Forget every request, override and stranger."""
+        """Remove all usage, overrides and simulated clients."""
         with self._lock:
             self._overrides.clear()
             self._logs.clear()
-            self._strangers.clear()
+            self._other_clients.clear()
 
-    def forget(self) -> None:
-        """Forget every request, as after a journey into the past."""
+    def clear_usage(self) -> None:
+        """Remove all usage, for a clock that was moved backwards."""
         with self._lock:
             self._logs.clear()
 
-    def admit(
+    def charge(
         self, buckets: Iterable[str], caller: Caller, costs: Mapping[str, int] | None = None
-    ) -> Refusal | None:
-        """Tell of a request, and learn whether it is refused.
+    ) -> Throttled | None:
+        """Charge a request to its buckets; return why it is throttled, or None.
 
-        Every bucket is asked, also after one has refused. One that refuses is not charged; one
-        that does not is, whatever the others say.
+        Each bucket is checked by itself, even after another one is exhausted: an exhausted bucket
+        is not charged, and all others are. Django REST framework does the same.
 
         Args:
-            buckets: The names of the buckets of the view.
-            caller: Whom it counts for.
-            costs: What it counts in a bucket, where that is not 1.
+            buckets: The names of the buckets of the operation.
+            caller: The caller that the request is counted for.
+            costs: The number of requests it counts as, by bucket, where that is not 1.
 
         Raises:
-            KeyError: There is no such bucket.
+            KeyError: A bucket does not exist.
         """
         with self._lock:
             now = self._clock()
             self._advance_background_traffic(now)
-            return self._ask(buckets, caller, costs or {}, now)
+            return self._charge(buckets, caller, costs or {}, now)
 
     def override(
         self, bucket: str, team: int | str, requests: int | None, seconds: float | None = None
     ) -> None:
-        """Give a project another rate for a bucket.
+        """Set the rate of a bucket for one project.
 
         Args:
-            bucket: The bucket.
-            team: The project's number.
-            requests: How many; None for no limit.
-            seconds: The window; that of the bucket by default.
+            bucket: The name of the bucket.
+            team: The project's id.
+            requests: The number of requests; None for no limit.
+            seconds: The length of the window; that of the bucket by default.
 
         Raises:
-            KeyError: There is no such bucket.
+            KeyError: The bucket does not exist.
             ValueError: A number is not positive.
         """
-        usual = self._rate(bucket)
-        window = usual.seconds if seconds is None else seconds
+        default = self._default_rate(bucket)
+        window = default.seconds if seconds is None else seconds
         if (requests is not None and requests < 1) or not window > 0:
             raise ValueError(f"a rate must be positive, not {requests} in {window} s")
-        self._overrides[bucket, str(team)] = Rate(requests, window, usual.per)
+        self._overrides[bucket, str(team)] = Rate(requests, window, default.per)
 
-    def use_elsewhere(self, buckets: Iterable[str], caller: Caller, share: float) -> None:
-        """Let a stranger use a share of what a caller has, evenly, from now on.
+    def simulate_other_client(self, buckets: Iterable[str], caller: Caller, share: float) -> None:
+        """Simulate another client that uses a share of a caller's limits at a steady rate.
 
-        The stranger's requests are charged, and refused, like any others. Of several buckets,
-        the tightest gives the pace, and all are charged. Calling it again for the same buckets
-        replaces the stranger.
+        Its requests are charged and throttled like any others. All buckets are charged, and the
+        lowest limit of them gives the rate. Another call with the same buckets and caller
+        replaces the client.
 
         Args:
-            buckets: The buckets of the stranger's requests.
-            caller: Whom they count for.
-            share: The part of the limit they would use, if none were refused; 0 for none.
+            buckets: The names of the buckets that its requests are charged to.
+            caller: The caller that its requests are counted for.
+            share: The share of the limit that it uses while it is not throttled; 0 stops it.
 
         Raises:
-            KeyError: There is no such bucket.
-            ValueError: The share is negative, or no bucket has a limit.
+            KeyError: A bucket does not exist.
+            ValueError: The share is negative, or none of the buckets has a limit.
         """
         names = tuple(buckets)
         rates = [self._rate_for(name, caller) for name in names]
-        paces = [rate.requests / rate.seconds for rate in rates if rate.requests is not None]
-        if not share >= 0 or not paces:
-            raise ValueError(f"there is no share of {share:g} in {names}")
+        per_second = [rate.requests / rate.seconds for rate in rates if rate.requests is not None]
+        if not share >= 0 or not per_second:
+            raise ValueError(
+                f"cannot simulate a share of {share:g} of {names}: the share must not be negative, "
+                "and one of the buckets must have a limit"
+            )
         with self._lock:
             now = self._clock()
             self._advance_background_traffic(now)
-            kept = [s for s in self._strangers if (s.buckets, s.caller) != (names, caller)]
+            clients = [
+                client
+                for client in self._other_clients
+                if (client.buckets, client.caller) != (names, caller)
+            ]
             if share > 0:
-                interval = 1 / (min(paces) * share)
-                kept.append(_BackgroundTraffic(names, caller, now, interval))
-            self._strangers = kept
+                interval = 1 / (min(per_second) * share)
+                clients.append(_BackgroundTraffic(names, caller, now, interval))
+            self._other_clients = clients
 
-    def usage(self, subject: str | int) -> dict[str, Usage]:
-        """Tell what is used, by bucket.
+    def usage(self, scope_key: str | int) -> dict[str, Usage]:
+        """Return the usage by bucket.
 
         Args:
-            subject: An API key, the number of a project, the id of a user or an organization.
+            scope_key: An API key, or the id of a project, a user or an organization.
         """
-        digest = _digest(str(subject))
+        digest = _digest(str(scope_key))
         with self._lock:
             now = self._clock()
             self._advance_background_traffic(now)
             return {
                 bucket: log.usage(now)
-                for (bucket, whose), log in self._logs.items()
-                if whose == digest and log.rate.requests is not None
+                for (bucket, log_digest), log in self._logs.items()
+                if log_digest == digest and log.rate.requests is not None
             }
 
-    def _rate(self, bucket: str) -> Rate:
+    def _default_rate(self, bucket: str) -> Rate:
         try:
             return self.rates[bucket]
         except KeyError:
-            raise KeyError(f"the server has no bucket {bucket!r}") from None
+            raise KeyError(f"there is no rate limit bucket {bucket!r}") from None
 
     def _rate_for(self, bucket: str, caller: Caller) -> Rate:
-        usual = self._rate(bucket)
+        default = self._default_rate(bucket)
         if not self._overrides or caller.team is None:
-            return usual
-        return self._overrides.get((bucket, caller.team), usual)
+            return default
+        return self._overrides.get((bucket, caller.team), default)
 
-    def _ask(
+    def _charge(
         self, buckets: Iterable[str], caller: Caller, costs: Mapping[str, int], now: float
-    ) -> Refusal | None:
-        refused: list[str] = []
+    ) -> Throttled | None:
+        exhausted: list[str] = []
         longest: float | None = None
-        digests: dict[Subject, str] = {}
+        # One digest per scope, not per bucket: most buckets of an operation share the scope.
+        digests: dict[RateScope, str] = {}
         for bucket in buckets:
             rate = self._rate_for(bucket, caller)
             if rate.requests is None:
                 continue
             digest = digests.get(rate.per)
             if digest is None:
-                digest = digests[rate.per] = _digest(caller.subject(rate.per))
+                digest = digests[rate.per] = _digest(caller.scope_key(rate.per))
             log = self._logs.get((bucket, digest))
             if log is None:
                 log = self._logs[bucket, digest] = _Log(rate)
             log.rate = rate
-            log.forget(now)
+            log.evict(now)
             cost = costs.get(bucket, 1)
             if len(log.times) + cost <= rate.requests:
                 log.times.extend([now] * cost)
                 continue
-            refused.append(bucket)
-            wait = _wait(log, rate.requests, now)
+            exhausted.append(bucket)
+            wait = _retry_after(log, rate.requests, now)
             if wait is not None and (longest is None or wait > longest):
                 longest = wait
-        if not refused:
+        if not exhausted:
             return None
-        # A wait of less than a second, or one lost in rounding, is said to be one second.
+        # At least 1: a wait of 0 would invite a retry within the same window.
         whole = None if longest is None else max(1, math.ceil(longest))
-        return Refusal(tuple(refused), whole)
+        return Throttled(tuple(exhausted), whole)
 
     def _advance_background_traffic(self, now: float) -> None:
-        """Make the requests that strangers have made up to now, in their order."""
-        while self._strangers:
-            stranger = min(self._strangers, key=_next)
-            moment = stranger.next
-            if moment > now:
+        """Charge the requests that simulated clients would have sent until now, in order of time.
+
+        On demand, and not by a task, so that it works with any clock.
+        """
+        while self._other_clients:
+            client = min(self._other_clients, key=_next_at)
+            at = client.next_at
+            if at > now:
                 return
-            self._ask(stranger.buckets, stranger.caller, {}, moment)
-            stranger.made += 1
+            self._charge(client.buckets, client.caller, {}, at)
+            client.sent += 1
 
 
-def _next(stranger: _BackgroundTraffic) -> float:
-    return stranger.next
+def _next_at(client: _BackgroundTraffic) -> float:
+    return client.next_at
 
 
-def _wait(log: _Log, limit: int, now: float) -> float | None:
-    """Seconds a bucket that refused asks for; None when it holds more than it should.
+def _retry_after(log: _Log, limit: int, now: float) -> float | None:
+    """Return the seconds that an exhausted bucket asks to wait; None if it is over its limit.
 
-    A full bucket says when its oldest entry leaves. One with room, but not for all that was asked
-    of it, divides that; so does Django REST framework.
+    The formula of Django REST framework: a full bucket asks to wait until its oldest request
+    leaves the window. One with room, but not for the whole cost, divides that by the room.
     """
     room = limit - len(log.times) + 1
     if room <= 0:
@@ -335,21 +351,21 @@ def _wait(log: _Log, limit: int, now: float) -> float | None:
     return (log.rate.seconds - (now - oldest)) / room
 
 
-def _digest(subject: str) -> str:
-    return sha256(subject.encode()).hexdigest()
+def _digest(scope_key: str) -> str:
+    return sha256(scope_key.encode()).hexdigest()
 
 
-def _registered() -> dict[str, Rate]:
+def _registry_rates() -> dict[str, Rate]:
     registry = importlib.import_module("asyncposthog.registry")
     buckets = cast("Mapping[str, Mapping[str, Any]]", registry.BUCKETS)
     return {name: Rate(b["requests"], b["seconds"], b["per"]) for name, b in buckets.items()}
 
 
 def charged_buckets(operation: Operation, body: Any, plan: QueryPlan) -> tuple[str, ...]:
-    """The buckets of a request.
+    """Return the buckets that a request is charged to.
 
     On the legacy plan a HogQL query has a bucket of its own, and everything else below `/query/`
-    counts as a view that reads from ClickHouse.
+    is charged to the buckets of views that read from ClickHouse.
     """
     if plan == "current" or not operation.path.startswith(_QUERIES):
         return operation.buckets
@@ -362,7 +378,7 @@ def charged_buckets(operation: Operation, body: Any, plan: QueryPlan) -> tuple[s
 
 
 def costs(buckets: Iterable[str], body: Any) -> dict[str, int]:
-    """What a request counts, where that is not 1: invitations are counted one by one."""
+    """Return the cost of a request by bucket, where it is not 1: each invitation counts."""
     if not isinstance(body, list):
         return {}
     invites = max(1, len(cast("list[Any]", body)))

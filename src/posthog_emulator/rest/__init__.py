@@ -1,1 +1,1 @@
-"""The collections: where objects are kept, and what each operation does to them."""
+"""Default behaviour of REST operations: CRUD handlers, filters and pagination."""

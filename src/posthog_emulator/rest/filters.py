@@ -1,4 +1,4 @@
-"""What the filters of lists mean that are not simply a field's name."""
+"""Filter, search and sort the rows of a list."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ from typing import Any, Final, TypeAlias, cast
 
 from posthog_emulator.http.errors import invalid
 from posthog_emulator.json_types import as_object, is_array, is_object
-from posthog_emulator.objects.store import Row
-from posthog_emulator.relative_dates import moment
-from posthog_emulator.schema.parameters import EVERYWHERE, PAGING
-from posthog_emulator.state import Call
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.relative_dates import parse_date
+from posthog_emulator.schema.parameters import PAGING_PARAMETERS, UNIVERSAL_PARAMETERS
+from posthog_emulator.state import ApiCall
 
-__all__ = ["RowFilter", "SortKey", "chosen", "filter_for", "sort_key", "sort_keys"]
+__all__ = [
+    "RowFilter",
+    "RowTest",
+    "SortKey",
+    "filter_for",
+    "select_rows",
+    "sort_fields",
+    "sort_key",
+]
 
-RowFilter: TypeAlias = Callable[[Call, str], Callable[[Row], bool]]
-"""Given the call and the parameter's name, the test that a row has to pass."""
+RowTest: TypeAlias = Callable[[StoredObject], bool]
+RowFilter: TypeAlias = Callable[[ApiCall, str], RowTest]
+"""Returns the test that rows have to pass, given the call and the name of the parameter."""
 
-_KINDS: Final[Mapping[str, str]] = {
+_QUERY_KINDS: Final[Mapping[str, str]] = {
     "FUNNELS": "FunnelsQuery",
     "LIFECYCLE": "LifecycleQuery",
     "PATHS": "PathsQuery",
@@ -28,139 +37,154 @@ _KINDS: Final[Mapping[str, str]] = {
     "STICKINESS": "StickinessQuery",
     "TRENDS": "TrendsQuery",
 }
+"""The query kind of each value of the parameter `insight`."""
 
 
-def filter_for(call: Call, name: str) -> RowFilter | None:
-    """What a filter means; None where a field of its name, or nothing, is all there is."""
-    return _MEANINGS.get((call.operation.id, name))
+def filter_for(call: ApiCall, name: str) -> RowFilter | None:
+    """Return the filter of a parameter; None if it compares the field of its name, or is unknown.
+
+    To add a filter to a list, enter it in `_FILTERS`.
+    """
+    return _FILTERS.get((call.operation.id, name))
 
 
-def _wanted(call: Call, name: str) -> list[str]:
-    """The values asked for: repeated, joined by commas or as a list of JSON."""
-    wanted: list[str] = []
+def _requested_values(call: ApiCall, name: str) -> list[str]:
+    """Return the values of a parameter: repeated, joined by commas, or as a JSON list."""
+    requested: list[str] = []
     for value in call.query(name):
         if value.startswith("["):
             try:
-                wanted += map(str, json.loads(value))
+                requested += map(str, json.loads(value))
             except ValueError:
                 raise invalid("Must be a list of JSON.", name) from None
         else:
-            wanted += [part.strip() for part in value.split(",") if part.strip()]
-    return wanted
+            requested += [part.strip() for part in value.split(",") if part.strip()]
+    return requested
 
 
-def _held(row: Row, path: str) -> list[str]:
-    """What a row holds at a path through objects and lists, as texts."""
-    found: list[Any] = [row.data]
+def _values_at(row: StoredObject, path: str) -> list[str]:
+    """Return the values at a dotted path through objects and lists, as text, without nulls."""
+    values: list[Any] = [row.data]
     for name in path.split("."):
-        deeper = [as_object(one).get(name) for one in found]
-        found = [item for one in deeper for item in (one if is_array(one) else [one])]
-    return [str(one) for one in found if one is not None]
+        nested = [as_object(value).get(name) for value in values]
+        values = [item for value in nested for item in (value if is_array(value) else [value])]
+    return [str(value) for value in values if value is not None]
 
 
-def _one_of(*paths: str) -> RowFilter:
-    def within(call: Call, name: str) -> Callable[[Row], bool]:
-        wanted = set(_wanted(call, name))
-        return lambda row: not wanted.isdisjoint(v for path in paths for v in _held(row, path))
+def _any_of(*paths: str) -> RowFilter:
+    """Return a filter for rows with one of the requested values at one of the paths."""
 
-    return within
+    def row_filter(call: ApiCall, name: str) -> RowTest:
+        requested = set(_requested_values(call, name))
+        return lambda row: (
+            not requested.isdisjoint(value for path in paths for value in _values_at(row, path))
+        )
+
+    return row_filter
 
 
 def _none_of(path: str) -> RowFilter:
-    def without(call: Call, name: str) -> Callable[[Row], bool]:
-        unwanted = set(_wanted(call, name))
-        return lambda row: unwanted.isdisjoint(_held(row, path))
+    """Return a filter for rows without any of the requested values at a path."""
 
-    return without
+    def row_filter(call: ApiCall, name: str) -> RowTest:
+        excluded = set(_requested_values(call, name))
+        return lambda row: excluded.isdisjoint(_values_at(row, path))
 
-
-def _when(path: str, fits: Callable[[datetime, datetime], bool]) -> RowFilter:
-    def at(call: Call, name: str) -> Callable[[Row], bool]:
-        text = call.request.value(name) or ""
-        bound = moment(text, call.world.settings.clock().astimezone(UTC))
-        if bound is None:
-            raise invalid(f"{text!r} is no date the emulator reads.", name)
-        limit = bound if bound.tzinfo else bound.replace(tzinfo=UTC)
-        return lambda row: any(fits(_timestamp(one), limit) for one in _held(row, path))
-
-    return at
+    return row_filter
 
 
-def _timestamp(text: str) -> datetime:
-    read = datetime.fromisoformat(text)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+def _compare_date(path: str, compare: Callable[[datetime, datetime], bool]) -> RowFilter:
+    """Return a filter that compares the date at a path with the requested one."""
+
+    def row_filter(call: ApiCall, name: str) -> RowTest:
+        text = call.request.query_value(name) or ""
+        date = parse_date(text, call.state.settings.clock().astimezone(UTC))
+        if date is None:
+            raise invalid(f"The emulator cannot parse the date {text!r}.", name)
+        bound = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return lambda row: any(
+            compare(_parse_timestamp(value), bound) for value in _values_at(row, path)
+        )
+
+    return row_filter
 
 
-def _since(path: str) -> RowFilter:
-    return _when(path, lambda held, bound: held >= bound)
+def _parse_timestamp(text: str) -> datetime:
+    timestamp = datetime.fromisoformat(text)
+    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
-def _until(path: str) -> RowFilter:
-    return _when(path, lambda held, bound: held <= bound)
+def _at_or_after(path: str) -> RowFilter:
+    return _compare_date(path, lambda value, bound: value >= bound)
 
 
-def _is(test: Callable[[Row, str], bool]) -> RowFilter:
-    """A filter that compares each row with the one value that was given."""
+def _at_or_before(path: str) -> RowFilter:
+    return _compare_date(path, lambda value, bound: value <= bound)
 
-    def such(call: Call, name: str) -> Callable[[Row], bool]:
-        value = call.request.value(name) or ""
+
+def _by_value(test: Callable[[StoredObject, str], bool]) -> RowFilter:
+    """Return a filter by a function of the row and the single requested value."""
+
+    def row_filter(call: ApiCall, name: str) -> RowTest:
+        value = call.request.query_value(name) or ""
         return lambda row: test(row, value)
 
-    return such
+    return row_filter
 
 
-def _if(test: Callable[[Row], bool]) -> RowFilter:
-    """A filter that is either on or off."""
+def _if_true(test: RowTest) -> RowFilter:
+    """Return a filter that applies only if the parameter is true."""
 
-    def switched(call: Call, name: str) -> Callable[[Row], bool]:
-        on = (call.request.value(name) or "").lower() in {"true", "1"}
-        return test if on else lambda _: True
+    def row_filter(call: ApiCall, name: str) -> RowTest:
+        enabled = (call.request.query_value(name) or "").lower() in {"true", "1"}
+        return test if enabled else lambda _: True
 
-    return switched
-
-
-def _created_by_me(call: Call, _: str) -> Callable[[Row], bool]:
-    own = str(call.world.accounts.account.user_id)
-    return lambda row: own in _held(row, "created_by.id")
+    return row_filter
 
 
-def _no_filter(_: Call, __: str) -> Callable[[Row], bool]:
-    """It says how the rows are shown, or is heeded where the list is answered."""
+def _created_by_me(call: ApiCall, _: str) -> RowTest:
+    user_id = str(call.state.accounts.account.user_id)
+    return lambda row: user_id in _values_at(row, "created_by.id")
+
+
+def _no_filter(_: ApiCall, __: str) -> RowTest:
+    """Accept all rows: the parameter selects no rows, or the handler of the list evaluates it."""
     return lambda _: True
 
 
-def _active(call: Call, name: str) -> Callable[[Row], bool]:
-    wanted = call.request.value(name) or ""
-    if wanted == "STALE":
+def _flag_active(call: ApiCall, name: str) -> RowTest:
+    value = call.request.query_value(name) or ""
+    if value == "STALE":
         raise invalid("The emulator does not know which flags are stale.", name)
-    return lambda row: str(row.data.get("active")).lower() == wanted
+    return lambda row: str(row.data.get("active")).lower() == value
 
 
-def _flag_type(row: Row, wanted: str) -> bool:
+def _flag_type(row: StoredObject, flag_type: str) -> bool:
     variants = as_object(as_object(row.data.get("filters")).get("multivariate")).get("variants")
-    if wanted == "experiment":
+    if flag_type == "experiment":
         return bool(row.data.get("experiment_set"))
-    if wanted == "remote_config":
+    if flag_type == "remote_config":
         return bool(row.data.get("is_remote_configuration"))
-    return bool(variants) is (wanted == "multivariant")
+    return bool(variants) is (flag_type == "multivariant")
 
 
-def _insight(row: Row, wanted: str) -> bool:
+def _insight_type(row: StoredObject, insight_type: str) -> bool:
     query = as_object(row.data.get("query"))
+    # Saved insights wrap their query in a node that says how to draw it.
     kind = as_object(query.get("source")).get("kind") or query.get("kind")
-    if wanted == "JSON":
-        return bool(query) and kind not in _KINDS.values()
-    return kind == _KINDS[wanted]
+    if insight_type == "JSON":
+        return bool(query) and kind not in _QUERY_KINDS.values()
+    return kind == _QUERY_KINDS[insight_type]
 
 
-def _below(row: Row, parent: str) -> bool:
-    return str(row.data.get("path") or "").startswith(f"{parent}/")
+def _in_folder(row: StoredObject, folder: str) -> bool:
+    return str(row.data.get("path") or "").startswith(f"{folder}/")
 
 
-def _for_parameters(meant: RowFilter, *names: str) -> dict[tuple[str, str], RowFilter]:
-    """The same meaning for several parameters, each written `operation.id:parameter`."""
-    pairs = (one.partition(":") for one in names)
-    return {(operation, name): meant for operation, _, name in pairs}
+def _for_parameters(row_filter: RowFilter, *names: str) -> dict[tuple[str, str], RowFilter]:
+    """Return one filter for several parameters, each given as `operation.id:parameter`."""
+    pairs = (name.partition(":") for name in names)
+    return {(operation, parameter): row_filter for operation, _, parameter in pairs}
 
 
 _LOGS = (
@@ -170,7 +194,7 @@ _LOGS = (
     "organizations.batch_exports.logs",
 )
 
-_MEANINGS: Final[Mapping[tuple[str, str], RowFilter]] = {
+_FILTERS: Final[Mapping[tuple[str, str], RowFilter]] = {
     **_for_parameters(
         _no_filter,
         "batch_exports.runs.list:after",
@@ -187,63 +211,69 @@ _MEANINGS: Final[Mapping[tuple[str, str], RowFilter]] = {
         "property_definitions.list:type",
         "session_recordings.list:order_direction",
     ),
-    **_for_parameters(_since("timestamp"), *(f"{name}:after" for name in _LOGS)),
-    **_for_parameters(_until("timestamp"), *(f"{name}:before" for name in _LOGS)),
-    ("activity_log.list", "scopes"): _one_of("scope"),
-    ("advanced_activity_logs.list", "activities"): _one_of("activity"),
-    ("advanced_activity_logs.list", "clients"): _one_of("client"),
-    ("advanced_activity_logs.list", "end_date"): _until("created_at"),
-    ("advanced_activity_logs.list", "item_ids"): _one_of("item_id"),
-    ("advanced_activity_logs.list", "scopes"): _one_of("scope"),
-    ("advanced_activity_logs.list", "start_date"): _since("created_at"),
-    ("advanced_activity_logs.list", "users"): _one_of("user.id", "user.uuid"),
-    ("change_requests.list", "requester"): _one_of("created_by.id"),
-    ("conversations.tickets.list", "channel_source"): _one_of("channel_source"),
-    ("conversations.tickets.list", "distinct_ids"): _one_of("distinct_id"),
-    ("conversations.tickets.list", "priority"): _one_of("priority"),
-    ("conversations.tickets.list", "status"): _one_of("status"),
-    ("conversations.tickets.list", "tags"): _one_of("tags"),
-    ("feature_flags.list", "active"): _active,
+    **_for_parameters(_at_or_after("timestamp"), *(f"{name}:after" for name in _LOGS)),
+    **_for_parameters(_at_or_before("timestamp"), *(f"{name}:before" for name in _LOGS)),
+    ("activity_log.list", "scopes"): _any_of("scope"),
+    ("advanced_activity_logs.list", "activities"): _any_of("activity"),
+    ("advanced_activity_logs.list", "clients"): _any_of("client"),
+    ("advanced_activity_logs.list", "end_date"): _at_or_before("created_at"),
+    ("advanced_activity_logs.list", "item_ids"): _any_of("item_id"),
+    ("advanced_activity_logs.list", "scopes"): _any_of("scope"),
+    ("advanced_activity_logs.list", "start_date"): _at_or_after("created_at"),
+    ("advanced_activity_logs.list", "users"): _any_of("user.id", "user.uuid"),
+    ("change_requests.list", "requester"): _any_of("created_by.id"),
+    ("conversations.tickets.list", "channel_source"): _any_of("channel_source"),
+    ("conversations.tickets.list", "distinct_ids"): _any_of("distinct_id"),
+    ("conversations.tickets.list", "priority"): _any_of("priority"),
+    ("conversations.tickets.list", "status"): _any_of("status"),
+    ("conversations.tickets.list", "tags"): _any_of("tags"),
+    ("feature_flags.list", "active"): _flag_active,
     ("feature_flags.list", "excluded_properties"): _none_of("key"),
-    ("feature_flags.list", "type"): _is(_flag_type),
-    ("file_system.list", "created_at__gt"): _when("created_at", lambda held, bound: held > bound),
-    ("file_system.list", "created_at__lt"): _when("created_at", lambda held, bound: held < bound),
-    ("file_system.list", "not_type"): _is(lambda row, value: row.data.get("type") != value),
-    ("file_system.list", "parent"): _is(_below),
-    ("file_system.list", "type__startswith"): _is(
+    ("feature_flags.list", "type"): _by_value(_flag_type),
+    ("file_system.list", "created_at__gt"): _compare_date(
+        "created_at", lambda value, bound: value > bound
+    ),
+    ("file_system.list", "created_at__lt"): _compare_date(
+        "created_at", lambda value, bound: value < bound
+    ),
+    ("file_system.list", "not_type"): _by_value(lambda row, value: row.data.get("type") != value),
+    ("file_system.list", "parent"): _by_value(_in_folder),
+    ("file_system.list", "type__startswith"): _by_value(
         lambda row, value: str(row.data.get("type") or "").startswith(value)
     ),
-    ("hog_function_templates.list", "template_id"): _one_of("id"),
-    ("hog_function_templates.list", "types"): _one_of("type"),
-    ("insights.list", "created_date_from"): _since("created_at"),
-    ("insights.list", "created_date_to"): _until("created_at"),
-    ("insights.list", "date_from"): _since("last_modified_at"),
-    ("insights.list", "date_to"): _until("last_modified_at"),
-    ("insights.list", "insight"): _is(_insight),
-    ("insights.list", "last_viewed_date_from"): _since("last_viewed_at"),
-    ("insights.list", "last_viewed_date_to"): _until("last_viewed_at"),
+    ("hog_function_templates.list", "template_id"): _any_of("id"),
+    ("hog_function_templates.list", "types"): _any_of("type"),
+    ("insights.list", "created_date_from"): _at_or_after("created_at"),
+    ("insights.list", "created_date_to"): _at_or_before("created_at"),
+    ("insights.list", "date_from"): _at_or_after("last_modified_at"),
+    ("insights.list", "date_to"): _at_or_before("last_modified_at"),
+    ("insights.list", "insight"): _by_value(_insight_type),
+    ("insights.list", "last_viewed_date_from"): _at_or_after("last_viewed_at"),
+    ("insights.list", "last_viewed_date_to"): _at_or_before("last_viewed_at"),
     ("insights.list", "user"): _created_by_me,
-    ("llm_analytics.trace_reviews.list", "definition_id"): _one_of("scores.definition_id"),
-    ("llm_analytics.trace_reviews.list", "definition_id__in"): _one_of("scores.definition_id"),
-    ("notebooks.list", "date_from"): _since("last_modified_at"),
-    ("notebooks.list", "date_to"): _until("last_modified_at"),
+    ("llm_analytics.trace_reviews.list", "definition_id"): _any_of("scores.definition_id"),
+    ("llm_analytics.trace_reviews.list", "definition_id__in"): _any_of("scores.definition_id"),
+    ("notebooks.list", "date_from"): _at_or_after("last_modified_at"),
+    ("notebooks.list", "date_to"): _at_or_before("last_modified_at"),
     ("notebooks.list", "user"): _created_by_me,
-    ("persons.deletion_status", "status"): _is(
+    ("persons.deletion_status", "status"): _by_value(
         lambda row, value: value in {"all", row.data.get("status")}
     ),
-    ("property_definitions.list", "exclude_hidden"): _if(lambda row: not row.data.get("hidden")),
+    ("property_definitions.list", "exclude_hidden"): _if_true(
+        lambda row: not row.data.get("hidden")
+    ),
     ("property_definitions.list", "excluded_properties"): _none_of("name"),
-    ("property_definitions.list", "is_feature_flag"): _is(
+    ("property_definitions.list", "is_feature_flag"): _by_value(
         lambda row, value: (
             str(row.data.get("name")).startswith("$feature/") is (value.lower() in {"true", "1"})
         )
     ),
-    ("session_recordings.list", "date_from"): _since("start_time"),
-    ("session_recordings.list", "date_to"): _until("start_time"),
-    ("session_recordings.list", "distinct_ids"): _one_of("distinct_id"),
-    ("session_recordings.list", "person_uuid"): _one_of("person.uuid"),
-    ("session_recordings.list", "session_ids"): _one_of("id"),
-    ("subscriptions.list", "resource_type"): _is(
+    ("session_recordings.list", "date_from"): _at_or_after("start_time"),
+    ("session_recordings.list", "date_to"): _at_or_before("start_time"),
+    ("session_recordings.list", "distinct_ids"): _any_of("distinct_id"),
+    ("session_recordings.list", "person_uuid"): _any_of("person.uuid"),
+    ("session_recordings.list", "session_ids"): _any_of("id"),
+    ("subscriptions.list", "resource_type"): _by_value(
         lambda row, value: row.data.get(value) is not None
     ),
 }
@@ -251,45 +281,46 @@ _MEANINGS: Final[Mapping[tuple[str, str], RowFilter]] = {
 
 SortKey: TypeAlias = tuple[int, Any]
 
-_SEARCHED = ("name", "key", "title", "description", "email", "distinct_ids", "group_key")
-_ORDERINGS = ("ordering", "order_by", "order")
-_NO_FILTERS = frozenset(
-    {"search", "deleted", "limit", "offset", "page", "page_size", "id", *_ORDERINGS}
+_SEARCHED_FIELDS = ("name", "key", "title", "description", "email", "distinct_ids", "group_key")
+_SORT_PARAMETERS = ("ordering", "order_by", "order")
+_NOT_FILTERS = frozenset(
+    {"search", "deleted", "limit", "offset", "page", "page_size", "id", *_SORT_PARAMETERS}
 )
 
 
-def chosen(call: Call) -> list[Row]:
-    """The rows a list operation asks for, ordered, before paging."""
-    deleted = (call.request.value("deleted") or "").lower() in {"true", "1"}
-    rows = [row for row in call.bucket if row.deleted == deleted]
-    search = call.request.value("search")
+def select_rows(call: ApiCall) -> list[StoredObject]:
+    """Return the rows of a list operation, filtered and sorted, before paging."""
+    deleted = (call.request.query_value("deleted") or "").lower() in {"true", "1"}
+    rows = [row for row in call.objects if row.deleted == deleted]
+    search = call.request.query_value("search")
     if search:
-        rows = [row for row in rows if _mentions(row, search.casefold())]
-    for name, values in _field_filters(call):
-        test = _test(call, name, values)
+        rows = [row for row in rows if _contains_text(row, search.casefold())]
+    for name, values in _filter_parameters(call):
+        test = _row_test(call, name, values)
         rows = [row for row in rows if test(row)]
-    for field, descending in reversed(sort_keys(call)):
+    # Sorting is stable: the last key first, so that the first key decides.
+    for field, descending in reversed(sort_fields(call)):
         rows.sort(key=lambda row: sort_key(row, field), reverse=descending)
     return rows
 
 
-def sort_keys(call: Call) -> list[tuple[str, bool]]:
-    """The fields a list is to be ordered by, and whether from the highest down."""
-    keys: list[tuple[str, bool]] = []
-    # Recordings have the way beside the field, and it is down.
-    ways = any(p.name == "order_direction" for p in call.operation.query_parameters)
-    down = ways and call.request.value("order_direction") != "ASC"
-    for name in _ORDERINGS:
+def sort_fields(call: ApiCall) -> list[tuple[str, bool]]:
+    """Return the fields that a list is sorted by, each with whether it is descending."""
+    fields: list[tuple[str, bool]] = []
+    # Session recordings have the direction in a parameter of its own, descending by default.
+    has_direction = any(p.name == "order_direction" for p in call.operation.query_parameters)
+    descending = has_direction and call.request.query_value("order_direction") != "ASC"
+    for name in _SORT_PARAMETERS:
         for value in call.query(name):
             for part in value.split(","):
                 field = part.strip()
                 if field.lstrip("-"):
-                    keys.append((field.lstrip("-"), down or field.startswith("-")))
-    return keys
+                    fields.append((field.lstrip("-"), descending or field.startswith("-")))
+    return fields
 
 
-def sort_key(row: Row, field: str) -> SortKey:
-    """A value to order by, whatever types the rows hold: nulls last, then by type."""
+def sort_key(row: StoredObject, field: str) -> SortKey:
+    """Return the sort key of a field of any type: numbers, strings, other values, nulls last."""
     value = row.data.get(field)
     if isinstance(value, bool | int | float):
         return 0, value
@@ -298,8 +329,8 @@ def sort_key(row: Row, field: str) -> SortKey:
     return (3, 0) if value is None else (2, json.dumps(value, sort_keys=True))
 
 
-def _mentions(row: Row, text: str) -> bool:
-    for name in _SEARCHED:
+def _contains_text(row: StoredObject, text: str) -> bool:
+    for name in _SEARCHED_FIELDS:
         value = row.data.get(name)
         parts = value if is_array(value) else [value]
         if any(isinstance(part, str) and text in part.casefold() for part in parts):
@@ -307,9 +338,9 @@ def _mentions(row: Row, text: str) -> bool:
     return False
 
 
-def _field_filters(call: Call) -> Iterable[tuple[str, list[str]]]:
+def _filter_parameters(call: ApiCall) -> Iterable[tuple[str, list[str]]]:
     style = call.operation.pagination.style if call.operation.pagination else "single"
-    skipped = PAGING[style] | EVERYWHERE | _NO_FILTERS
+    skipped = PAGING_PARAMETERS[style] | UNIVERSAL_PARAMETERS | _NOT_FILTERS
     for parameter in call.operation.query_parameters:
         if parameter.name in skipped:
             continue
@@ -318,52 +349,58 @@ def _field_filters(call: Call) -> Iterable[tuple[str, list[str]]]:
             yield parameter.name, values
 
 
-def _test(call: Call, name: str, values: list[str]) -> Callable[[Row], bool]:
-    """The test a filter puts rows to."""
-    meant = filter_for(call, name)
-    if meant is not None:
-        return meant(call, name)
+def _row_test(call: ApiCall, name: str, values: list[str]) -> RowTest:
+    row_filter = filter_for(call, name)
+    if row_filter is not None:
+        return row_filter(call, name)
     field = name.removesuffix("__in")
-    if not call.shape.properties.keys() & {field, field.removesuffix("_id")}:
-        return lambda _: _unknown(call, name)
-    wanted = _flat(values, split=name.endswith("__in"))
-    return lambda row: _matches(row, field, wanted)
+    if not call.object_schema.properties.keys() & {field, field.removesuffix("_id")}:
+        # Not rejected here but with the first row: an empty list is right whatever the filter
+        # means.
+        return lambda _: _unknown_filter(call, name)
+    requested = _comparable_values(values, split=name.endswith("__in"))
+    return lambda row: _has_value(row, field, requested)
 
 
-def _unknown(call: Call, name: str) -> bool:
-    """Reached when there is something to filter: an empty list is right whatever it means."""
-    needed = any(p.required for p in call.operation.query_parameters if p.name == name)
-    if call.world.settings.strict and not needed:
+def _unknown_filter(call: ApiCall, name: str) -> bool:
+    """Accept a row although the filter is not implemented.
+
+    Raises:
+        ApiError: 400 in strict mode, unless the parameter is required.
+    """
+    required = any(p.required for p in call.operation.query_parameters if p.name == name)
+    if call.state.settings.strict and not required:
         raise invalid(
-            f"The emulator does not know what '{name}' filters. "
-            "Emulator(strict=False) overlooks it.",
+            f"The emulator does not implement the filter '{name}'. "
+            "Use Emulator(strict=False) to ignore it.",
             name,
         )
     call.fidelity = "schema"
     return True
 
 
-def _matches(row: Row, field: str, wanted: set[str]) -> bool:
-    held = row.data.get(field)
-    if field not in row.data or is_object(held):
-        inner = cast("Any", row.data.get(field.removesuffix("_id")))
-        held = inner.get("id") if is_object(inner) else None
-    parts = held if is_array(held) else [held]
-    return any(_text(part) in wanted for part in parts)
+def _has_value(row: StoredObject, field: str, requested: set[str]) -> bool:
+    value = row.data.get(field)
+    if field not in row.data or is_object(value):
+        # `dashboard_id=3` and `dashboard=3` compare the id of a nested object `dashboard`.
+        nested = cast("Any", row.data.get(field.removesuffix("_id")))
+        value = nested.get("id") if is_object(nested) else None
+    parts = value if is_array(value) else [value]
+    return any(_comparable(part) in requested for part in parts)
 
 
-def _flat(values: list[str], *, split: bool) -> set[str]:
-    flat: set[str] = set()
+def _comparable_values(values: list[str], *, split: bool) -> set[str]:
+    comparable: set[str] = set()
     for value in values:
         if value.startswith("["):
             try:
-                flat |= {_text(item) for item in json.loads(value)}
+                comparable |= {_comparable(item) for item in json.loads(value)}
                 continue
             except ValueError:
                 pass
-        flat |= set(value.split(",")) if split else {value}
-    return flat
+        comparable |= set(value.split(",")) if split else {value}
+    return comparable
 
 
-def _text(value: Any) -> str:
+def _comparable(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""What every kind of operation does, unless a special handler knows better."""
+"""Default handlers by kind of operation, used where a feature registers no handler."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from posthog_emulator.http.errors import invalid, not_found
-from posthog_emulator.http.messages import Answer, json_answer, text_answer
+from posthog_emulator.http.messages import Response, json_response, text_response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.objects.plans import Kind
-from posthog_emulator.objects.store import Row
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.schema.catalogue import Schema
 from posthog_emulator.schema.sampling import Unsatisfiable
-from posthog_emulator.state import Call, Handler, fill
+from posthog_emulator.state import ApiCall, Handler, fill_path
 
-from .pagination import paged
+from .pagination import paginate
 
-__all__ = ["HANDLERS", "UNIQUE", "created", "item_answer", "schema_answer"]
+__all__ = ["DEFAULT_HANDLERS", "UNIQUE", "create_object", "object_response", "sample_response"]
 
 UNIQUE: Mapping[str, tuple[str, str]] = {
     "/api/projects/{}/feature_flags/": (
@@ -24,259 +24,278 @@ UNIQUE: Mapping[str, tuple[str, str]] = {
         "There is already a feature flag with this key.",
     ),
 }
-"""Fields no two live objects of a collection may share, and what is said when they would."""
+"""The field that must be unique among the live objects of a collection, and the error message."""
 
 
-def item_answer(call: Call, row: Row) -> Answer:
-    """Answer with one object."""
+def object_response(call: ApiCall, row: StoredObject) -> Response:
+    """Return a response with one object."""
     result = call.operation.result
     if result.kind == "none":
-        return Answer(result.status)
-    return json_answer(result.status, call.shape.shown(row.data, call.answer_schema))
+        return Response(result.status)
+    return json_response(
+        result.status, call.object_schema.serialize(row.data, call.response_schema)
+    )
 
 
-def schema_answer(call: Call) -> Answer:
-    """Answer with a body that is only made up from the schema."""
+def sample_response(call: ApiCall) -> Response:
+    """Return a response with a sample body of the operation's schema."""
     call.fidelity = "schema"
     result = call.operation.result
     if result.kind == "none" or result.status == 204:
-        return Answer(result.status)
+        return Response(result.status)
     if result.kind == "text":
-        return text_answer(result.status, "text", result.media)
+        return text_response(result.status, "text", result.media)
     if result.kind == "bytes":
-        return Answer(result.status, b"bytes", result.media)
-    schema = call.world.catalogue.answer(call.operation)
-    return json_answer(result.status, {} if schema is None else _sample_body(call, schema))
+        return Response(result.status, b"bytes", result.media)
+    schema = call.state.catalogue.response_schema(call.operation)
+    return json_response(result.status, {} if schema is None else _sample_body(call, schema))
 
 
-def _sample_body(call: Call, schema: Schema) -> Any:
-    world = call.world
+def _sample_body(call: ApiCall, schema: Schema) -> Any:
+    state = call.state
     name = call.operation.result.schema
     try:
         if name is not None and not call.operation.result.array:
-            return world.rich.component(name)
-        return world.rich.value(schema)
+            return state.rich_samples.component(name)
+        return state.rich_samples.value(schema)
     except Unsatisfiable:
-        # The server deviates from a schema nothing can meet; so do we.
+        # No value meets such a schema, so the server violates it, too.
         return {}
 
 
-def created(call: Call, given: Mapping[str, Any] | None = None) -> Row:
-    """Make a new object from the body of a call."""
-    sent = _sent(call) if given is None else given
+def create_object(call: ApiCall, fields: Mapping[str, Any] | None = None) -> StoredObject:
+    """Create an object from the body of a call and store it.
+
+    Args:
+        call: The call; its parents have been resolved.
+        fields: The fields to use in place of the body.
+
+    Raises:
+        ApiError: 400, the value of a unique field is taken.
+    """
+    sent = _body_fields(call) if fields is None else fields
     _check_unique(call, sent, None)
-    shape = call.shape
-    kept = {**_from_path(call), **shape.accepted(_request_schema(call), sent)}
-    return call.world.insert(call.collection, call.address, kept, call.project_id)
+    writable = call.object_schema.writable_fields(_request_schema(call), sent)
+    values = {**_parent_fields(call), **writable}
+    return call.state.insert(call.collection, call.collection_path, values, call.project_id)
 
 
-def _from_path(call: Call) -> dict[str, Any]:
-    """Fields of a nested object that name its parents, as `dashboard_id`."""
-    named: dict[str, Any] = {}
+def _parent_fields(call: ApiCall) -> dict[str, Any]:
+    """Return the fields of a nested object that identify its parents, such as `dashboard_id`."""
+    fields: dict[str, Any] = {}
     parameters = [p.name for p in call.operation.path_parameters]
+    # From the end, because the path parameters may lack the project, which is a parent as well.
     for name, value in zip(reversed(parameters), reversed(call.parents), strict=False):
-        types = call.world.catalogue.types(call.shape.properties.get(name, {}))
+        types = call.state.catalogue.types(call.object_schema.properties.get(name, {}))
         if name == call.collection.key_field:
             continue
         if "integer" in types and value.isdigit():
-            named[name] = int(value)
+            fields[name] = int(value)
         elif "string" in types:
-            named[name] = value
-    return named
+            fields[name] = value
+    return fields
 
 
-def _list(call: Call) -> Answer:
-    call.locate()
-    return paged(call)
+def _list(call: ApiCall) -> Response:
+    call.resolve_parents()
+    return paginate(call)
 
 
-def _create(call: Call) -> Answer:
-    call.locate()
-    return item_answer(call, created(call))
+def _create(call: ApiCall) -> Response:
+    call.resolve_parents()
+    return object_response(call, create_object(call))
 
 
-def _get(call: Call) -> Answer:
-    return item_answer(call, call.row())
+def _get(call: ApiCall) -> Response:
+    return object_response(call, call.get_object())
 
 
-def _update(call: Call) -> Answer:
-    row = call.row()
-    sent = _sent(call)
+def _update(call: ApiCall) -> Response:
+    row = call.get_object()
+    sent = _body_fields(call)
     _check_unique(call, sent, row)
-    row.data.update(call.shape.accepted(_request_schema(call), sent))
-    _mark_deleted(call, row, sent)
-    call.shape.touch(row.data, call.world)
-    return item_answer(call, row)
+    row.data.update(call.object_schema.writable_fields(_request_schema(call), sent))
+    _set_deleted(call, row, sent)
+    call.object_schema.mark_updated(row.data, call.state)
+    return object_response(call, row)
 
 
-def _replace(call: Call) -> Answer:
-    row = call.row()
-    sent = _sent(call)
+def _replace(call: ApiCall) -> Response:
+    row = call.get_object()
+    sent = _body_fields(call)
     _check_unique(call, sent, row)
-    shape = call.shape
-    fresh = shape.new(call.world, {}, call.project_id)
-    kept = {
+    schema = call.object_schema
+    defaults = schema.create(call.state, {}, call.project_id)
+    # PUT resets writable fields that are absent, but identity and read-only fields stay.
+    retained = {
         name: value
         for name, value in row.data.items()
         if name in {"id", "uuid", "short_id", call.collection.key_field}
-        or shape.properties.get(name, {}).get("readOnly")
-        or name not in fresh
+        or schema.properties.get(name, {}).get("readOnly")
+        or name not in defaults
     }
+    writable = schema.writable_fields(_request_schema(call), sent)
+    # In place: callers of `Emulator.add` hold this dict.
     row.data.clear()
-    row.data.update({**fresh, **kept, **shape.accepted(_request_schema(call), sent)})
-    _mark_deleted(call, row, sent)
-    shape.touch(row.data, call.world)
-    return item_answer(call, row)
+    row.data.update({**defaults, **retained, **writable})
+    _set_deleted(call, row, sent)
+    schema.mark_updated(row.data, call.state)
+    return object_response(call, row)
 
 
-def _mark_deleted(call: Call, row: Row, sent: Mapping[str, Any]) -> None:
-    if call.collection.soft and isinstance(sent.get("deleted"), bool):
+def _set_deleted(call: ApiCall, row: StoredObject, sent: Mapping[str, Any]) -> None:
+    if call.collection.soft_delete and isinstance(sent.get("deleted"), bool):
         row.deleted = row.data["deleted"] = sent["deleted"]
 
 
-def _soft_delete(call: Call) -> Answer:
-    row = call.row()
+def _soft_delete_or_restore(call: ApiCall) -> Response:
+    row = call.get_object()
     row.deleted = row.data["deleted"] = call.plan.kind == "soft_delete"
-    call.shape.touch(row.data, call.world)
-    return item_answer(call, row)
+    call.object_schema.mark_updated(row.data, call.state)
+    return object_response(call, row)
 
 
-def _delete(call: Call) -> Answer:
-    row = call.row()
-    call.bucket.remove(row.key)
-    below = f"{call.address}{row.key}/"
-    store = call.world.store
-    for address in [a for a in store.buckets if a.startswith(below)]:
-        del store.buckets[address]
+def _delete(call: ApiCall) -> Response:
+    row = call.get_object()
+    call.objects.remove(row.key)
+    # Nested objects are deleted as well. Ids are not reused, but keys chosen by clients may be.
+    prefix = f"{call.collection_path}{row.key}/"
+    store = call.state.store
+    for path in [path for path in store.collections if path.startswith(prefix)]:
+        del store.collections[path]
     if call.operation.result.kind in {"none", "json"}:
-        return Answer(call.operation.result.status)
-    return item_answer(call, row)
+        return Response(call.operation.result.status)
+    return object_response(call, row)
 
 
-def _one(call: Call) -> dict[str, Any]:
-    call.locate(len(call.plan.steps) - call.plan.template.endswith("{}/"))
+def _singleton(call: ApiCall) -> dict[str, Any]:
+    """Return the object at the path of the call. It is created on first use."""
+    call.resolve_parents(len(call.plan.placeholders) - call.plan.template.endswith("{}/"))
     if call.plan.template.endswith("{}/"):
-        call.parents = (*call.parents, call.values[-1])
-    held = call.world.store.singletons.get(call.singleton_path)
-    if held is not None:
-        return held
-    schema = call.answer_schema
-    made = call.world.shapes.made(schema) if schema is not None else None
-    fresh = as_object(made)
+        call.parents = (*call.parents, call.path_values[-1])
+    stored = call.state.store.singletons.get(call.singleton_path)
+    if stored is not None:
+        return stored
+    schema = call.response_schema
+    created = as_object(call.state.object_schemas.sample(schema) if schema is not None else None)
     if call.plan.template.endswith("{}/") and call.operation.path_parameters:
         name = call.operation.path_parameters[-1].name
-        if name in fresh and isinstance(fresh[name], str):
-            fresh[name] = call.values[-1]
-    call.world.store.singletons[call.singleton_path] = fresh
-    return fresh
+        if name in created and isinstance(created[name], str):
+            created[name] = call.path_values[-1]
+    call.state.store.singletons[call.singleton_path] = created
+    return created
 
 
-def _read_one(call: Call) -> Answer:
-    held = _one(call)
-    return _one_answer(call, held)
+def _read_singleton(call: ApiCall) -> Response:
+    return _singleton_response(call, _singleton(call))
 
 
-def _one_answer(call: Call, held: dict[str, Any]) -> Answer:
+def _singleton_response(call: ApiCall, stored: dict[str, Any]) -> Response:
     result = call.operation.result
     if result.kind == "none":
-        return Answer(result.status)
-    if result.kind == "model" and not held:
-        return schema_answer(call)
-    known = call.world.catalogue.properties(call.answer_schema)
-    shown = {name: value for name, value in held.items() if not known or name in known}
-    missing = known.keys() - shown.keys()
+        return Response(result.status)
+    if result.kind == "model" and not stored:
+        return sample_response(call)
+    declared = call.state.catalogue.properties(call.response_schema)
+    shown = {name: value for name, value in stored.items() if not declared or name in declared}
+    # Operations on one path may have different schemas: fill in what this one has in addition.
+    missing = declared.keys() - shown.keys()
     if missing and call.operation.result.schema is not None:
-        made = call.world.plain.component(call.operation.result.schema)
-        shown |= {name: made[name] for name in missing if name in made}
-    return json_answer(result.status, shown)
+        sample = call.state.plain_samples.component(call.operation.result.schema)
+        shown |= {name: sample[name] for name in missing if name in sample}
+    return json_response(result.status, shown)
 
 
-def _write_one(call: Call) -> Answer:
-    held = _one(call)
-    catalogue = call.world.catalogue
-    asked = catalogue.properties(_request_schema(call) or {})
-    known = catalogue.properties(call.answer_schema)
-    for name, value in _sent(call).items():
-        ours = asked.get(name, {})
-        if ours.get("readOnly") or ours.get("writeOnly") or (known and name not in known):
+def _write_singleton(call: ApiCall) -> Response:
+    stored = _singleton(call)
+    catalogue = call.state.catalogue
+    request_fields = catalogue.properties(_request_schema(call) or {})
+    response_fields = catalogue.properties(call.response_schema)
+    for name, value in _body_fields(call).items():
+        field = request_fields.get(name, {})
+        if field.get("readOnly") or field.get("writeOnly"):
             continue
-        if name not in known or call.world.shapes.checker(known[name])(value):
-            held[name] = value
-    return _one_answer(call, held)
+        if response_fields and name not in response_fields:
+            continue
+        checker = call.state.object_schemas.checker
+        if name not in response_fields or checker(response_fields[name])(value):
+            stored[name] = value
+    return _singleton_response(call, stored)
 
 
-def _delete_one(call: Call) -> Answer:
-    _one(call)
-    del call.world.store.singletons[call.singleton_path]
+def _delete_singleton(call: ApiCall) -> Response:
+    _singleton(call)
+    del call.state.store.singletons[call.singleton_path]
     if call.operation.result.status == 204 or call.operation.result.kind == "none":
-        return Answer(call.operation.result.status)
-    return schema_answer(call)
+        return Response(call.operation.result.status)
+    return sample_response(call)
 
 
-def _action(call: Call) -> Answer:
-    steps = call.plan.steps
+def _action(call: ApiCall) -> Response:
+    placeholders = call.plan.placeholders
     # An action at an item's own path (POST …/{id}/) may be about one that does not exist yet.
-    call.locate(len(steps) - call.plan.template.endswith("{}/"))
-    if steps and not call.plan.template.endswith("{}/"):
-        answer = _answer_with_item(call)
-        if answer is not None:
-            return answer
-    return schema_answer(call)
+    call.resolve_parents(len(placeholders) - call.plan.template.endswith("{}/"))
+    if placeholders and not call.plan.template.endswith("{}/"):
+        response = _item_of_action(call)
+        if response is not None:
+            return response
+    return sample_response(call)
 
 
-def _answer_with_item(call: Call) -> Answer | None:
-    """Answer an action on an item with that item, if that is what its schema promises."""
-    schema = call.answer_schema
-    step = call.plan.steps[-1]
-    collection = call.world.plans.collections.get(step.template)
+def _item_of_action(call: ApiCall) -> Response | None:
+    """Return a response with the item that an action is about, if the schema is that item's."""
+    schema = call.response_schema
+    placeholder = call.plan.placeholders[-1]
+    collection = call.state.plans.collections.get(placeholder.template)
     if schema is None or collection is None or call.operation.result.array:
         return None
-    shape = call.world.shapes.of(collection)
-    if not shape.schemas or schema != shape.schemas[0]:
+    object_schema = call.state.object_schemas.get(collection)
+    if not object_schema.schemas or schema != object_schema.schemas[0]:
         return None
-    above = fill(step.template, call.parents)
-    row = call.world.store.bucket(above).find(call.parents[-1])
+    path = fill_path(placeholder.template, call.parents)
+    row = call.state.store.collection(path).find(call.parents[-1])
     if row is None:
         raise not_found()
+    # The item is the stored one, but what the action does to it is unknown.
     call.fidelity = "schema"
-    return json_answer(call.operation.result.status, shape.shown(row.data, schema))
+    return json_response(call.operation.result.status, object_schema.serialize(row.data, schema))
 
 
-def _sent(call: Call) -> dict[str, Any]:
+def _body_fields(call: ApiCall) -> dict[str, Any]:
     body: Any = {} if call.body is None else call.body
     if not is_object(body):
         raise invalid(f"Invalid data. Expected a dictionary, but got {type(body).__name__}.")
     return {name: value for name, value in body.items() if name != "personal_api_key"}
 
 
-def _request_schema(call: Call) -> Schema | None:
+def _request_schema(call: ApiCall) -> Schema | None:
     body = call.operation.body
-    if body is None or body.schema is None or body.schema not in call.world.catalogue:
+    if body is None or body.schema is None or body.schema not in call.state.catalogue:
         return None
     return {"$ref": f"#/components/schemas/{body.schema}"}
 
 
-def _check_unique(call: Call, sent: Mapping[str, Any], own: Row | None) -> None:
+def _check_unique(call: ApiCall, sent: Mapping[str, Any], updated: StoredObject | None) -> None:
     field, detail = UNIQUE.get(call.collection.template, ("", ""))
     value = sent.get(field)
     if value is None:
         return
-    for row in call.bucket:
-        if row is not own and not row.deleted and row.data.get(field) == value:
+    for row in call.objects:
+        if row is not updated and not row.deleted and row.data.get(field) == value:
             raise invalid(detail, field, "unique")
 
 
-HANDLERS: Mapping[Kind, Handler] = {
+DEFAULT_HANDLERS: Mapping[Kind, Handler] = {
     "list": _list,
     "create": _create,
     "get": _get,
     "update": _update,
     "replace": _replace,
     "delete": _delete,
-    "soft_delete": _soft_delete,
-    "restore": _soft_delete,
-    "read_one": _read_one,
-    "write_one": _write_one,
-    "delete_one": _delete_one,
+    "soft_delete": _soft_delete_or_restore,
+    "restore": _soft_delete_or_restore,
+    "read_singleton": _read_singleton,
+    "write_singleton": _write_singleton,
+    "delete_singleton": _delete_singleton,
     "action": _action,
 }

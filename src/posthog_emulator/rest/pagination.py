@@ -1,4 +1,4 @@
-"""Pages, in every style the API has, oddities included."""
+"""Paginate lists in each of the API's styles, with the quirks of the server."""
 
 from __future__ import annotations
 
@@ -13,174 +13,192 @@ from typing import Any
 
 from asyncposthog.operation import PageStyle
 from posthog_emulator.http.errors import invalid, not_found
-from posthog_emulator.http.messages import Answer, Headers, json_answer
+from posthog_emulator.http.messages import Headers, Response, json_response
 from posthog_emulator.json_types import as_object
-from posthog_emulator.objects.store import Row
-from posthog_emulator.state import Call
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.state import ApiCall
 
-from .filters import SortKey, chosen, sort_key, sort_keys
+from .filters import SortKey, select_rows, sort_fields, sort_key
 
-__all__ = ["DEFAULT_PAGE", "EventsPageParams", "events_asked", "paged"]
+__all__ = ["DEFAULT_PAGE", "EventsPageParams", "paginate", "parse_events_page"]
 
 DEFAULT_PAGE = 100
-_LOGS_PAGE, _LOGS_MOST = 1000, 2000
+_DEFAULT_LOGS_PAGE, _MAX_LOGS_PAGE = 1000, 2000
+_MAX_PAGE = 1000
+"""The largest page that may be requested by page number or by cursor."""
 
 
-def paged(call: Call, rows: Sequence[Row] | None = None) -> Answer:
-    """Answer a list operation.
+def paginate(call: ApiCall, rows: Sequence[StoredObject] | None = None) -> Response:
+    """Return the page of a list operation that a call asks for.
 
     Args:
-        call: The call; its parents have been located.
-        rows: The rows to page through, in order; those the call asks for when None.
+        call: The call; its parents have been resolved.
+        rows: The rows of the whole list, in order; by default those that match the call's filters.
     """
     pagination = call.operation.pagination
     style: PageStyle = pagination.style if pagination is not None else "single"
-    if style == "cursor" and call.request.value("page") is not None:
+    # These lists take page numbers as well; the cursor is only the default.
+    if style == "cursor" and call.request.query_value("page") is not None:
         style = "page"
-    rows = chosen(call) if rows is None else rows
+    rows = select_rows(call) if rows is None else rows
     if call.request.shuffle is not None:
         rows = list(rows)
         Random(call.request.shuffle).shuffle(rows)  # noqa: S311
     return _STYLES[style](call, rows)
 
 
-def _size(call: Call) -> int:
+def _default_size(call: ApiCall) -> int:
     default = call.operation.pagination.page_size if call.operation.pagination else None
     return default or DEFAULT_PAGE
 
 
-def _positive_int(call: Call, name: str, default: int) -> int:
-    """A number from the query; like the server, the default for what is none."""
-    text = call.request.value(name) or ""
+def _positive_int(call: ApiCall, name: str, default: int) -> int:
+    """Return a query parameter as a number; the default if it is none, as on the server."""
+    text = call.request.query_value(name) or ""
     value = int(text) if text.isascii() and text.isdigit() else 0
     return value or default
 
 
-def _link(call: Call, **changes: str | int | None) -> str:
-    return call.request.link(call.world.settings.next_host, changes)
+def _link(call: ApiCall, **changes: str | int | None) -> str:
+    return call.request.link(call.state.settings.next_host, changes)
 
 
-def _serialize_rows(call: Call, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    schema = call.answer_schema
-    return [call.shape.shown(row.data, schema) for row in rows]
+def _serialize_rows(call: ApiCall, rows: Sequence[StoredObject]) -> list[dict[str, Any]]:
+    schema = call.response_schema
+    return [call.object_schema.serialize(row.data, schema) for row in rows]
 
 
-def _declared(call: Call) -> Mapping[str, Any]:
-    """The fields of the envelope, as the schema has them."""
-    return call.world.catalogue.properties(call.world.catalogue.answer(call.operation))
+def _envelope_fields(call: ApiCall) -> Mapping[str, Any]:
+    """Return the schemas of the envelope's fields."""
+    return call.state.catalogue.properties(call.state.catalogue.response_schema(call.operation))
 
 
-def _answer(
-    call: Call, envelope: dict[str, Any], rows: Sequence[Row], headers: Headers | None = None
-) -> Answer:
+def _page_response(
+    call: ApiCall,
+    envelope: dict[str, Any],
+    rows: Sequence[StoredObject],
+    headers: Headers | None = None,
+) -> Response:
     field = call.operation.pagination.items if call.operation.pagination else None
     envelope[field or "results"] = _serialize_rows(call, rows)
-    whole = call.world.catalogue.answer(call.operation)
-    for name in call.world.catalogue.object_branch(whole).get("required", ()):
-        # What else the schema wants in the envelope, beyond what the style is known to have.
+    schema = call.state.catalogue.response_schema(call.operation)
+    for name in call.state.catalogue.object_branch(schema).get("required", ()):
+        # Some lists have further fields in their envelope. `count` and the links are left out on
+        # purpose in some styles, whatever the schema says.
         if name not in envelope and name not in {"count", "next", "previous"}:
-            sub = call.world.catalogue.properties(whole)[name]
-            envelope[name] = call.world.plain.value(sub, name)
-    return json_answer(call.operation.result.status, envelope, headers)
+            sub = call.state.catalogue.properties(schema)[name]
+            envelope[name] = call.state.plain_samples.value(sub, name)
+    return json_response(call.operation.result.status, envelope, headers)
 
 
-def _offset(call: Call, rows: Sequence[Row]) -> Answer:
-    limit = _positive_int(call, "limit", _size(call))
+def _offset(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    limit = _positive_int(call, "limit", _default_size(call))
     offset = _positive_int(call, "offset", 0)
-    following, preceding = offset + limit, offset - limit
-    previous = _link(call, limit=limit, offset=preceding if preceding > 0 else None)
-    envelope = {
-        "count": len(rows),
-        "next": _link(call, limit=limit, offset=following) if following < len(rows) else None,
-        "previous": previous if offset > 0 else None,
-    }
-    return _answer(call, envelope, rows[offset:following])
+    next_offset, previous_offset = offset + limit, offset - limit
+    next_link = _link(call, limit=limit, offset=next_offset) if next_offset < len(rows) else None
+    previous_link = None
+    if offset > 0:
+        # The link to the first page has no offset: Django REST framework removes a zero.
+        previous_link = _link(
+            call, limit=limit, offset=previous_offset if previous_offset > 0 else None
+        )
+    envelope = {"count": len(rows), "next": next_link, "previous": previous_link}
+    return _page_response(call, envelope, rows[offset:next_offset])
 
 
-def _persons(call: Call, rows: Sequence[Row]) -> Answer:
-    limit = _positive_int(call, "limit", _size(call))
+def _persons(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    limit = _positive_int(call, "limit", _default_size(call))
     offset = _positive_int(call, "offset", 0)
     page = rows[offset : offset + limit]
     previous: str | None = None
     if offset - limit > 0:
         previous = _link(call, limit=limit, offset=offset - limit)
     elif offset - limit == 0:
-        # The server's URL helper ignores a zero, so the link leads back to this very page.
+        # The server's URL helper ignores a zero and keeps the request's own offset, so that the
+        # link to the first page leads to this page.
         previous = _link(call, limit=limit)
+    # Without a total the server does not know whether a full page is the last one.
     envelope: dict[str, Any] = {
         "next": _link(call, limit=limit, offset=offset + limit) if len(page) >= limit else None,
         "previous": previous,
     }
-    if call.request.value("include_total") is not None:
+    if call.request.query_value("include_total") is not None:
         envelope["count"] = len(rows)
-    return _answer(call, envelope, page)
+    return _page_response(call, envelope, page)
 
 
-def _page(call: Call, rows: Sequence[Row]) -> Answer:
-    size = min(_positive_int(call, "page_size", _positive_int(call, "limit", _size(call))), 1000)
-    text = call.request.value("page") or "1"
+def _page(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    size = min(
+        _positive_int(call, "page_size", _positive_int(call, "limit", _default_size(call))),
+        _MAX_PAGE,
+    )
+    text = call.request.query_value("page") or "1"
     number = int(text) if text.isascii() and text.isdigit() else 0
     last = max(1, -(-len(rows) // size))
     if not 1 <= number <= last:
         raise not_found("Invalid page.")
-    following = _link(call, page=number + 1) if number < last else None
-    preceding = _link(call, page=number - 1 if number > 2 else None) if number > 1 else None
-    count = "total_count" if "total_count" in _declared(call) else "count"
-    envelope = {count: len(rows), "next": following, "previous": preceding}
-    return _answer(call, envelope, rows[(number - 1) * size : number * size])
+    next_link = _link(call, page=number + 1) if number < last else None
+    previous_link = _link(call, page=number - 1 if number > 2 else None) if number > 1 else None
+    count = "total_count" if "total_count" in _envelope_fields(call) else "count"
+    envelope = {count: len(rows), "next": next_link, "previous": previous_link}
+    return _page_response(call, envelope, rows[(number - 1) * size : number * size])
 
 
-def _cursor(call: Call, rows: Sequence[Row]) -> Answer:
-    """Pages by position: rows that come or go elsewhere do not shift them."""
-    size = _size(call)
-    if call.request.value("page_size"):
-        size = min(_positive_int(call, "page_size", size), 1000)
-    orders = sort_keys(call)
-    field, descending = orders[0] if orders else ("", True)
+def _cursor(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    """Return a page after a position: rows added or deleted before it do not shift the page."""
+    size = _default_size(call)
+    if call.request.query_value("page_size"):
+        size = min(_positive_int(call, "page_size", size), _MAX_PAGE)
+    fields = sort_fields(call)
+    field, descending = fields[0] if fields else ("", True)
 
-    def place(row: Row) -> tuple[SortKey, int]:
+    def position_of(row: StoredObject) -> tuple[SortKey, int]:
         return (sort_key(row, field) if field else (0, 0), row.sequence)
 
-    rows = sorted(rows, key=place, reverse=descending)
-    places = [place(row) for row in rows]
+    rows = sorted(rows, key=position_of, reverse=descending)
+    positions = [position_of(row) for row in rows]
     start, end = 0, size
-    token = call.request.value("cursor")
+    token = call.request.query_value("cursor")
     if token:
-        backward, mark = _read_cursor(token)
-        beyond = [p < mark if descending else p > mark for p in places]
-        start = beyond.index(True) if True in beyond else len(rows)
+        backward, cursor = _decode_cursor(token)
+        after = [p < cursor if descending else p > cursor for p in positions]
+        start = after.index(True) if True in after else len(rows)
         end = start + size
         if backward:
-            behind = [p > mark if descending else p < mark for p in places]
-            end = behind.count(True)
+            before = [p > cursor if descending else p < cursor for p in positions]
+            end = before.count(True)
             start = max(0, end - size)
     page = rows[start:end]
     envelope = {
-        "next": _link(call, cursor=_write_cursor(places[end - 1])) if end < len(rows) else None,
-        "previous": _link(call, cursor=_write_cursor(places[start], backward=True))
-        if page and start > 0
-        else None,
+        "next": (
+            _link(call, cursor=_encode_cursor(positions[end - 1])) if end < len(rows) else None
+        ),
+        "previous": (
+            _link(call, cursor=_encode_cursor(positions[start], backward=True))
+            if page and start > 0
+            else None
+        ),
     }
-    return _answer(call, envelope, page)
+    return _page_response(call, envelope, page)
 
 
-def _write_cursor(place: tuple[SortKey, int], *, backward: bool = False) -> str:
-    text = json.dumps([backward, list(place[0]), place[1]])
+def _encode_cursor(position: tuple[SortKey, int], *, backward: bool = False) -> str:
+    text = json.dumps([backward, list(position[0]), position[1]])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _read_cursor(token: str) -> tuple[bool, tuple[SortKey, int]]:
+def _decode_cursor(token: str) -> tuple[bool, tuple[SortKey, int]]:
     try:
         backward, (rank, value), sequence = json.loads(base64.urlsafe_b64decode(token))
-        mark = (int(rank), value), int(sequence)
+        position = (int(rank), value), int(sequence)
     except (ValueError, TypeError, binascii.Error):
         raise not_found("Invalid cursor") from None
-    return bool(backward), mark
+    return bool(backward), position
 
 
 @dataclass(frozen=True, slots=True)
 class EventsPageParams:
-    """Which page of events a request asks for."""
+    """The paging parameters of a list of events."""
 
     limit: int
     offset: int
@@ -189,104 +207,112 @@ class EventsPageParams:
     after: datetime | None
 
 
-def events_asked(call: Call) -> EventsPageParams:
-    """Read the paging parameters of a list of events."""
-    most = call.world.settings.events_limit
-    limit = _positive_int(call, "limit", _size(call))
-    order = (call.request.value("orderBy") or "").replace(" ", "").lower()
+def parse_events_page(call: ApiCall) -> EventsPageParams:
+    """Return the paging parameters of a call that lists events."""
+    max_limit = call.state.settings.max_events_per_page
+    limit = _positive_int(call, "limit", _default_size(call))
+    order = (call.request.query_value("orderBy") or "").replace(" ", "").lower()
     return EventsPageParams(
-        limit if most is None else min(limit, most),
+        limit if max_limit is None else min(limit, max_limit),
         _positive_int(call, "offset", 0),
+        # Only these two texts mean ascending; any other order is the default, descending.
         order in {'["timestamp"]', '["timestampasc"]'},
-        _bound(call, "before"),
-        _bound(call, "after"),
+        _query_timestamp(call, "before"),
+        _query_timestamp(call, "after"),
     )
 
 
-def _events(call: Call, rows: Sequence[Row]) -> Answer:
-    """Pages by timestamp, strictly: rows that share the last one's timestamp are skipped.
+def _events(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    """Return a page by timestamp. The rows are those of the page, and one more if there is one.
 
-    The rows are those of the page, and one more if there is one.
+    The link to the next page excludes the timestamp of the last row, as on the server: rows that
+    share it and did not fit on the page are on no page.
     """
-    asked = events_asked(call)
-    page = rows[: asked.limit]
-    following: str | None = None
-    if len(rows) > asked.limit:
-        edge = _moment(page[-1]).isoformat()
-        following = _link(call, after=edge) if asked.ascending else _link(call, before=edge)
-    return _answer(call, {"next": following}, page)
+    params = parse_events_page(call)
+    page = rows[: params.limit]
+    next_link: str | None = None
+    if len(rows) > params.limit:
+        last = _row_timestamp(page[-1]).isoformat()
+        next_link = _link(call, after=last) if params.ascending else _link(call, before=last)
+    return _page_response(call, {"next": next_link}, page)
 
 
-def _moment(row: Row) -> datetime:
-    return _instant(str(row.data.get("timestamp"))) or datetime.min.replace(tzinfo=UTC)
+def _row_timestamp(row: StoredObject) -> datetime:
+    return _parse_timestamp(str(row.data.get("timestamp"))) or datetime.min.replace(tzinfo=UTC)
 
 
-def _instant(text: str) -> datetime | None:
+def _parse_timestamp(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text)
+        timestamp = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
-def _bound(call: Call, name: str) -> datetime | None:
-    text = call.request.value(name)
-    return None if text is None else _instant(text)
+def _query_timestamp(call: ApiCall, name: str) -> datetime | None:
+    text = call.request.query_value(name)
+    return None if text is None else _parse_timestamp(text)
 
 
-def _recordings(call: Call, rows: Sequence[Row]) -> Answer:
-    limit = _positive_int(call, "limit", _size(call))
+def _recordings(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
+    limit = _positive_int(call, "limit", _default_size(call))
     offset = _positive_int(call, "offset", 0)
     envelope = {"has_next": len(rows) > offset + limit, "version": 4}
     timing = [("Server-Timing", "list;dur=1.0")]
-    return _answer(call, envelope, rows[offset : offset + limit], timing)
+    return _page_response(call, envelope, rows[offset : offset + limit], timing)
 
 
-def _body_cursor(call: Call, rows: Sequence[Row]) -> Answer:
+def _body_cursor(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
     body: Mapping[str, Any] = as_object(call.body)
-    given: Any = body.get("query", body)
-    query = as_object(given)
-    limit = query.get("limit") or _LOGS_PAGE
-    if limit > _LOGS_MOST:
-        raise invalid(f"Ensure this value is less than or equal to {_LOGS_MOST}.", "query__limit")
+    query = as_object(body.get("query", body))
+    limit = query.get("limit") or _DEFAULT_LOGS_PAGE
+    if limit > _MAX_LOGS_PAGE:
+        detail = f"Ensure this value is less than or equal to {_MAX_LOGS_PAGE}."
+        raise invalid(detail, "query__limit")
     latest = query.get("orderBy", "latest") != "earliest"
 
-    def place(row: Row) -> tuple[str, str]:
-        return _moment(row).isoformat(), row.key
+    def position_of(row: StoredObject) -> tuple[str, str]:
+        return _row_timestamp(row).isoformat(), row.key
 
-    rows = sorted(rows, key=place, reverse=latest)
-    after = query.get("after")
-    if after:
-        mark = _read_log_cursor(after)
-        rows = [row for row in rows if (place(row) < mark if latest else place(row) > mark)]
+    rows = sorted(rows, key=position_of, reverse=latest)
+    token = query.get("after")
+    if token:
+        cursor = _decode_log_cursor(token)
+        rows = [
+            row
+            for row in rows
+            if (position_of(row) < cursor if latest else position_of(row) > cursor)
+        ]
     page = rows[:limit]
-    more = len(rows) > limit
-    envelope: dict[str, Any] = {"query": query, "hasMore": more, "nextCursor": None}
-    if more:
-        timestamp, key = place(page[-1])
+    has_more = len(rows) > limit
+    envelope: dict[str, Any] = {"query": query, "hasMore": has_more, "nextCursor": None}
+    if has_more:
+        timestamp, key = position_of(page[-1])
         text = json.dumps({"timestamp": timestamp, "uuid": key})
         envelope["nextCursor"] = base64.b64encode(text.encode()).decode()
-    return _answer(call, envelope, page)
+    return _page_response(call, envelope, page)
 
 
-def _read_log_cursor(token: Any) -> tuple[str, str]:
+def _decode_log_cursor(token: Any) -> tuple[str, str]:
     try:
-        held = json.loads(base64.b64decode(token))
-        return str(held["timestamp"]), str(held["uuid"])
+        cursor = json.loads(base64.b64decode(token))
+        return str(cursor["timestamp"]), str(cursor["uuid"])
     except (ValueError, TypeError, KeyError):
         raise invalid("Invalid cursor", "query__after") from None
 
 
-def _single(call: Call, rows: Sequence[Row]) -> Answer:
+def _single(call: ApiCall, rows: Sequence[StoredObject]) -> Response:
     pagination = call.operation.pagination
     if pagination is not None and pagination.items is not None:
-        whole: dict[str, Any] = {"count": len(rows), "next": None, "previous": None}
-        declared = _declared(call)
-        return _answer(call, {name: whole[name] for name in whole if name in declared}, rows)
-    return json_answer(call.operation.result.status, _serialize_rows(call, rows))
+        envelope: dict[str, Any] = {"count": len(rows), "next": None, "previous": None}
+        declared = _envelope_fields(call)
+        return _page_response(
+            call, {name: value for name, value in envelope.items() if name in declared}, rows
+        )
+    return json_response(call.operation.result.status, _serialize_rows(call, rows))
 
 
-_STYLES: dict[PageStyle, Callable[[Call, Sequence[Row]], Answer]] = {
+_STYLES: dict[PageStyle, Callable[[ApiCall, Sequence[StoredObject]], Response]] = {
     "offset": _offset,
     "persons": _persons,
     "cursor": _cursor,

@@ -1,1 +1,1 @@
-"""What the schema says of bodies, objects and parameters: looked up, checked, and made up."""
+"""What the OpenAPI schema says: component lookup, validation, parameters, sample values."""

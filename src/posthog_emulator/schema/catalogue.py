@@ -1,4 +1,4 @@
-"""The component schemas, and the few questions the emulator asks of them."""
+"""The component schemas of the API, and lookups in them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from typing import Any, Literal, TypeAlias, cast
 from asyncposthog.operation import Operation
 from posthog_emulator.json_types import is_array, is_mapping
 
-__all__ = ["Catalogue", "Direction", "Schema", "ref_name", "stripped"]
+__all__ = ["Catalogue", "Direction", "Schema", "ref_name", "schema_for"]
 
 Schema: TypeAlias = Mapping[str, Any]
 Direction: TypeAlias = Literal["request", "response"]
 
 _PREFIX = "#/components/schemas/"
 _HIDDEN: dict[Direction, str] = {"request": "readOnly", "response": "writeOnly"}
-_DATA = frozenset({"default", "enum", "const", "example", "examples"})
+_DATA_KEYWORDS = frozenset({"default", "enum", "const", "example", "examples"})
+"""Keywords whose values are data, not schemas: a key named `properties` in them means nothing."""
 
 
 def ref_name(schema: Schema) -> str | None:
-    """The component a schema refers to, if it is a reference."""
+    """Return the name of the component that a schema refers to; None if it is no reference."""
     ref = schema.get("$ref")
     return ref[len(_PREFIX) :] if isinstance(ref, str) and ref.startswith(_PREFIX) else None
 
 
 class Catalogue(Mapping[str, Schema]):
-    """Component schemas by name."""
+    """Component schemas by name.
+
+    Args:
+        schemas: The components, or an OpenAPI document that contains them.
+    """
 
     def __init__(self, schemas: Mapping[str, Any]) -> None:
         components = schemas.get("components")
@@ -33,19 +38,23 @@ class Catalogue(Mapping[str, Schema]):
         self._schemas = schemas if inner is None else inner
 
     def __getitem__(self, name: str) -> Schema:
-        """The component of that name."""
+        """Return the component with a name."""
         return self._schemas[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
+        """Iterate over the names."""
         return iter(self._schemas)
 
     def __len__(self) -> int:
-        """How many components there are."""
+        """Return the number of components."""
         return len(self._schemas)
 
     def resolve(self, schema: Any) -> dict[str, Any]:
-        """Follow references and wrappers of one; what stands beside a reference wins."""
+        """Return a schema with references followed and `allOf` merged at its top level.
+
+        Keywords beside a reference win over those of its target. A circular reference resolves to
+        an empty schema.
+        """
         seen: set[str] = set()
         current: dict[str, Any] = dict(schema) if is_mapping(schema) else {}
         while True:
@@ -54,8 +63,8 @@ class Catalogue(Mapping[str, Schema]):
                 if name in seen or name not in self:
                     return {}
                 seen.add(name)
-                beside = {key: value for key, value in current.items() if key != "$ref"}
-                current = {**self[name], **beside}
+                siblings = {key: value for key, value in current.items() if key != "$ref"}
+                current = {**self[name], **siblings}
                 continue
             parts = current.get("allOf")
             if is_array(parts) and parts:
@@ -66,27 +75,27 @@ class Catalogue(Mapping[str, Schema]):
     def _merge(self, schema: Schema, parts: list[Any], seen: set[str]) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         properties: dict[str, Any] = {}
-        needed: list[str] = []
-        beside = {key: value for key, value in schema.items() if key != "allOf"}
+        required: list[str] = []
+        siblings = {key: value for key, value in schema.items() if key != "allOf"}
         names = {ref_name(part) for part in parts if is_mapping(part)}
         if names & seen:
-            return beside
-        for part in [*(self.resolve(part) for part in parts), beside]:
+            return siblings
+        for part in [*(self.resolve(part) for part in parts), siblings]:
             properties |= part.get("properties", {})
-            needed += part.get("required", ())
+            required += part.get("required", ())
             merged |= part
         if properties:
             merged["properties"] = properties
-        if needed:
-            merged["required"] = sorted(set(needed))
+        if required:
+            merged["required"] = sorted(set(required))
         return merged
 
     def properties(self, schema: Any) -> dict[str, Schema]:
-        """The properties of an object, or of the object branch of a union."""
+        """Return the properties of an object schema, or of the object branch of a union."""
         return self.object_branch(schema).get("properties", {})
 
     def object_branch(self, schema: Any) -> dict[str, Any]:
-        """The first branch of a union that is an object; the schema itself when it is none."""
+        """Return an object schema itself, or the first object branch of a union; else `{}`."""
         flat = self.resolve(schema)
         if "properties" in flat or flat.get("type") == "object":
             return flat
@@ -97,47 +106,47 @@ class Catalogue(Mapping[str, Schema]):
         return {}
 
     def types(self, schema: Any) -> set[str]:
-        """Every JSON type a schema admits, as far as it says."""
+        """Return the JSON types that a schema declares, those of all branches for a union."""
         flat = self.resolve(schema)
         declared = flat.get("type")
         if isinstance(declared, str):
             return {declared}
         if is_array(declared):
             return set(cast("list[str]", declared))
-        found: set[str] = set()
+        types: set[str] = set()
         for branch in flat.get("anyOf", flat.get("oneOf", ())):
-            found |= self.types(branch)
-        return found
+            types |= self.types(branch)
+        return types
 
-    def answer(self, operation: Operation) -> Schema | None:
-        """The schema of an operation's whole successful answer."""
+    def response_schema(self, operation: Operation) -> Schema | None:
+        """Return the schema of an operation's successful response; None if there is none."""
         name = operation.result.schema
         if name is None or name not in self:
             return None
         ref: dict[str, Any] = {"$ref": _PREFIX + name}
         return {"type": "array", "items": ref} if operation.result.array else ref
 
-    def item(self, operation: Operation) -> Schema | None:
-        """The schema of the one thing an operation answers with, or lists."""
-        whole = self.answer(operation)
-        if whole is None or operation.pagination is None:
-            return whole
+    def item_schema(self, operation: Operation) -> Schema | None:
+        """Return the schema of the object that an operation returns, or of the items it lists."""
+        response = self.response_schema(operation)
+        if response is None or operation.pagination is None:
+            return response
         field = operation.pagination.items
-        listed = whole if field is None else self.properties(whole).get(field)
-        items = self.resolve(listed).get("items") if listed is not None else None
+        rows = response if field is None else self.properties(response).get(field)
+        items = self.resolve(rows).get("items") if rows is not None else None
         return items if is_mapping(items) else None
 
-    def form(self, name: str, direction: Direction) -> Schema:
-        """A component as it binds one direction.
+    def for_direction(self, name: str, direction: Direction) -> Schema:
+        """Return a component as it applies to requests or to responses.
 
-        `required` speaks of answers, and the same component is reused for requests: there,
-        read-only properties are neither required nor looked at (and write-only ones in answers).
+        One component describes both, and its `required` is meant for responses. In a request,
+        read-only properties are neither required nor validated; in a response, write-only ones.
         """
-        return stripped(self[name], direction)
+        return schema_for(self[name], direction)
 
 
-def stripped(schema: Any, direction: Direction) -> Any:
-    """A schema in which the properties hidden from a direction are not looked at."""
+def schema_for(schema: Any, direction: Direction) -> Any:
+    """Return a schema that does not validate the properties of the other direction."""
     return _strip(schema, _HIDDEN[direction])
 
 
@@ -146,18 +155,18 @@ def _strip(schema: Any, flag: str) -> Any:
         return [_strip(part, flag) for part in schema]
     if not is_mapping(schema):
         return schema
-    out: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, value in schema.items():
         if key in {"properties", "patternProperties", "$defs"} and is_mapping(value):
-            inner = value
-            out[key] = {
+            # True is the schema that every value meets.
+            result[key] = {
                 name: True if is_mapping(sub) and sub.get(flag) else _strip(sub, flag)
-                for name, sub in inner.items()
+                for name, sub in value.items()
             }
         else:
-            out[key] = value if key in _DATA else _strip(value, flag)
+            result[key] = value if key in _DATA_KEYWORDS else _strip(value, flag)
     properties = schema.get("properties")
-    if is_mapping(properties) and "required" in out:
+    if is_mapping(properties) and "required" in result:
         hidden = {name for name, sub in properties.items() if is_mapping(sub) and sub.get(flag)}
-        out["required"] = [name for name in out["required"] if name not in hidden]
-    return out
+        result["required"] = [name for name in result["required"] if name not in hidden]
+    return result

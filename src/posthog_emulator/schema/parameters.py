@@ -1,4 +1,4 @@
-"""Query and header parameters: which are known, and whether their values fit."""
+"""Validate query and header parameters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from asyncposthog.operation import Operation, PageStyle, Parameter
 from posthog_emulator.http.errors import ApiError, invalid, required
 from posthog_emulator.http.messages import Request
 
-from .validation import fits, sentence
+from .validation import format_error, matches_format
 
-__all__ = ["EVERYWHERE", "PAGING", "header_problems", "split", "unknown_query", "value_problems"]
+__all__ = [
+    "PAGING_PARAMETERS",
+    "UNIVERSAL_PARAMETERS",
+    "header_errors",
+    "query_errors",
+    "split_array",
+    "unknown_query_parameters",
+]
 
-PAGING: dict[PageStyle, frozenset[str]] = {
+PAGING_PARAMETERS: dict[PageStyle, frozenset[str]] = {
     "offset": frozenset({"limit", "offset"}),
     "persons": frozenset({"limit", "offset", "include_total"}),
     "cursor": frozenset({"cursor"}),
@@ -22,68 +29,70 @@ PAGING: dict[PageStyle, frozenset[str]] = {
     "body_cursor": frozenset(),
     "single": frozenset(),
 }
-"""Parameters a style of paging takes whether or not the schema declares them."""
+"""The parameters of each pagination style, whether or not the schema declares them."""
 
-EVERYWHERE = frozenset({"format", "personal_api_key", "token"})
-"""Parameters every operation takes."""
+UNIVERSAL_PARAMETERS = frozenset({"format", "personal_api_key", "token"})
+"""Parameters that every operation accepts."""
 
-_PRESENT = frozenset({"include_total"})
-"""Parameters that only have to be there, whatever the registry says of their values."""
+_PRESENCE_ONLY = frozenset({"include_total"})
+"""Parameters that take effect by being present with any value, which the schema does not say."""
 
-_BOOLEANS = frozenset({"true", "false", "1", "0"})
+_BOOLEAN_TEXTS = frozenset({"true", "false", "1", "0"})
 _UNSIGNED = frozenset({"limit", "offset", "page", "page_size"})
 
 
-def unknown_query(operation: Operation, request: Request) -> list[str]:
-    """Names in the query string that the operation does not know."""
-    known = {p.name for p in operation.query_parameters} | EVERYWHERE
+def unknown_query_parameters(operation: Operation, request: Request) -> list[str]:
+    """Return the names in the query string that the operation does not accept."""
+    accepted = {p.name for p in operation.query_parameters} | UNIVERSAL_PARAMETERS
     if operation.pagination is not None:
-        known |= PAGING[operation.pagination.style]
-        known.add("deleted")
-    return [name for name in dict.fromkeys(key for key, _ in request.query) if name not in known]
+        accepted |= PAGING_PARAMETERS[operation.pagination.style]
+        accepted.add("deleted")
+    sent = dict.fromkeys(key for key, _ in request.query)
+    return [name for name in sent if name not in accepted]
 
 
-def split(parameter: Parameter, values: list[str]) -> list[str]:
-    """The items of an array parameter, repeated or joined by commas."""
+def split_array(parameter: Parameter, values: list[str]) -> list[str]:
+    """Return the items of an array parameter, whether it is repeated or joined by commas."""
     if parameter.type != "array" or parameter.explode:
         return values
     return [item for value in values for item in value.split(",")]
 
 
-def value_problems(operation: Operation, request: Request) -> Iterator[ApiError]:
-    """What is wrong with the values in the query string."""
+def query_errors(operation: Operation, request: Request) -> Iterator[ApiError]:
+    """Yield an error for each missing or invalid value in the query string."""
     declared = {p.name: p for p in operation.query_parameters}
     for parameter in declared.values():
-        values = request.values(parameter.name)
+        values = request.query_values(parameter.name)
         if not values:
             if parameter.required:
                 yield required(parameter.name)
-        elif not parameter.presence_only and parameter.name not in _PRESENT:
-            for value in split(parameter, values):
-                yield from _value(parameter, value)
+        elif not parameter.presence_only and parameter.name not in _PRESENCE_ONLY:
+            for value in split_array(parameter, values):
+                yield from _value_errors(parameter, value)
             if parameter.type != "array" and len(values) > 1:
                 yield invalid("This parameter was given more than once.", parameter.name)
     if operation.pagination is None:
         return
-    for name in sorted(PAGING[operation.pagination.style] & _UNSIGNED - declared.keys()):
-        for value in request.values(name):
-            yield from _value(
+    # The schema does not declare these on every operation, but the server reads them.
+    for name in sorted(PAGING_PARAMETERS[operation.pagination.style] & _UNSIGNED - declared.keys()):
+        for value in request.query_values(name):
+            yield from _value_errors(
                 Parameter(name=name, python_name=name, location="query", type="integer"), value
             )
 
 
-def header_problems(operation: Operation, request: Request) -> Iterator[ApiError]:
-    """What is wrong with the header parameters."""
+def header_errors(operation: Operation, request: Request) -> Iterator[ApiError]:
+    """Yield an error for each missing or invalid header parameter."""
     for parameter in operation.header_parameters:
         value = request.headers.get(parameter.name.lower())
         if value is None:
             if parameter.required:
                 yield required(parameter.name)
         else:
-            yield from _value(parameter, value)
+            yield from _value_errors(parameter, value)
 
 
-def _value(parameter: Parameter, value: str) -> Iterator[ApiError]:
+def _value_errors(parameter: Parameter, value: str) -> Iterator[ApiError]:
     name = parameter.name
     if parameter.enum and value not in {_text(choice) for choice in parameter.enum}:
         detail = f"Select a valid choice. {value} is not one of the available choices."
@@ -92,13 +101,17 @@ def _value(parameter: Parameter, value: str) -> Iterator[ApiError]:
         yield invalid("A valid integer is required.", name)
     elif parameter.type == "number" and not _is_number(value):
         yield invalid("A valid number is required.", name)
-    elif parameter.type == "boolean" and value.lower() not in _BOOLEANS:
+    elif parameter.type == "boolean" and value.lower() not in _BOOLEAN_TEXTS:
         yield invalid("Must be a valid boolean.", name)
     elif parameter.type == "string" and parameter.format in {"uuid", "date-time", "date"}:
-        # The server reads relative dates such as -7d wherever it reads a date.
+        # The server accepts relative dates such as -7d in every date parameter.
         relative = parameter.format != "uuid" and (value[:1] in "-+" or not value[:1].isdigit())
-        if not relative and not fits(parameter.format, value) and not fits("date", value):
-            yield invalid(sentence(parameter.format), name)
+        if (
+            not relative
+            and not matches_format(parameter.format, value)
+            and not matches_format("date", value)
+        ):
+            yield invalid(format_error(parameter.format), name)
 
 
 def _text(choice: object) -> str:
@@ -106,12 +119,14 @@ def _text(choice: object) -> str:
 
 
 def _is_integer(value: str, *, unsigned: bool) -> bool:
+    # Not int(): it accepts spaces, underscores and digits of other scripts.
     digits = value if unsigned else value.removeprefix("-")
     return digits.isascii() and digits.isdigit()
 
 
 def _is_number(value: str) -> bool:
     try:
+        # NaN is the only float that differs from itself.
         return float(value) == float(value)
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""String formats: what the server refuses, in its own sentences."""
+"""Validate values by schemas and formats, with the error messages of the server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from uuid import UUID
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import is_array, is_mapping
 
-from .catalogue import Catalogue, Direction, Schema, stripped
+from .catalogue import Catalogue, Direction, Schema, schema_for
 
-__all__ = ["FORMATS", "Validators", "fits", "require_jsonschema", "sentence"]
+__all__ = ["FORMATS", "Validators", "format_error", "matches_format", "require_jsonschema"]
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -28,6 +28,7 @@ def _uuid(text: str) -> bool:
 
 def _datetime(text: str) -> bool:
     datetime.fromisoformat(text)
+    # `fromisoformat` also accepts a date without a time.
     return len(text) > len("2026-01-01")
 
 
@@ -68,34 +69,34 @@ FORMATS: dict[str, tuple[Callable[[str], bool], str]] = {
     "uri": (_uri, "Enter a valid URL."),
     "email": (_email, "Enter a valid email address."),
 }
-"""By format: whether a text has it, and what is said when it has not."""
+"""The validator of each format, and the message for a text that does not match it."""
 
 
-def fits(format: str | None, text: str) -> bool:
-    """Whether a text has a format; True for formats nobody checks."""
-    known = FORMATS.get(format or "")
-    if known is None:
+def matches_format(format: str | None, text: str) -> bool:
+    """Return whether a text matches a format; True for formats that are not in `FORMATS`."""
+    entry = FORMATS.get(format or "")
+    if entry is None:
         return True
     try:
-        return known[0](text)
+        return entry[0](text)
     except ValueError:
         return False
 
 
-def sentence(format: str | None) -> str:
-    """What the server says of a text that lacks a format."""
-    known = FORMATS.get(format or "")
-    return "Not a valid value." if known is None else known[1]
+def format_error(format: str | None) -> str:
+    """Return the server's message for a text that does not match a format."""
+    entry = FORMATS.get(format or "")
+    return "Not a valid value." if entry is None else entry[1]
 
 
 _URI = "urn:asyncposthog:"
-_TYPE_SENTENCES = {
+_TYPE_ERRORS = {
     "integer": "A valid integer is required.",
     "number": "A valid number is required.",
     "boolean": "Must be a valid boolean.",
     "string": "Not a valid string.",
 }
-_NAMES: Mapping[type[object], str] = {
+_TYPE_NAMES: Mapping[type[object], str] = {
     bool: "bool",
     int: "int",
     float: "float",
@@ -106,7 +107,7 @@ _NAMES: Mapping[type[object], str] = {
 
 
 def require_jsonschema() -> None:
-    """Make sure that there is `jsonschema`, which takes its time to load, without loading it.
+    """Check that `jsonschema` is installed, without importing it, which is slow.
 
     Raises:
         ImportError: It is not installed.
@@ -115,19 +116,20 @@ def require_jsonschema() -> None:
         raise ImportError("the emulator needs jsonschema: pip install 'asyncposthog[emulator]'")
 
 
-class _Forms(Mapping[str, Schema]):
-    """Components in the form of one direction, made when first looked at."""
+class _DirectedComponents(Mapping[str, Schema]):
+    """The components as they apply to one direction, each derived on first use."""
 
     def __init__(self, catalogue: Catalogue, direction: Direction) -> None:
         self._catalogue = catalogue
         self._direction: Direction = direction
-        self._made: dict[str, Schema] = {}
+        self._schemas: dict[str, Schema] = {}
 
     def __getitem__(self, name: str) -> Schema:
-        made = self._made.get(name)
-        if made is None:
-            made = self._made[name] = self._catalogue.form(name, self._direction)
-        return made
+        schema = self._schemas.get(name)
+        if schema is None:
+            schema = self._catalogue.for_direction(name, self._direction)
+            self._schemas[name] = schema
+        return schema
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._catalogue)
@@ -137,26 +139,30 @@ class _Forms(Mapping[str, Schema]):
 
 
 class Validators:
-    """One validator a component and direction, kept."""
+    """Validators of the component schemas, one per component and direction, cached.
+
+    Args:
+        catalogue: The component schemas.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._roots: dict[Direction, Any] = {}
-        self._made: dict[tuple[Direction, str], Any] = {}
+        self._validators: dict[tuple[Direction, str], Any] = {}
 
-    def problem(self, component: str, instance: Any, direction: Direction) -> ApiError | None:
-        """What is wrong with an instance of a component; None when nothing is."""
-        validator = self._made.get((direction, component))
+    def first_error(self, component: str, instance: Any, direction: Direction) -> ApiError | None:
+        """Return the first error of a value by the name of its field; None if it is valid."""
+        validator = self._validators.get((direction, component))
         if validator is None:
             schema = {"$ref": f"{_URI}{direction}#/components/schemas/{component}"}
             validator = self._root(direction).evolve(schema=schema)
-            self._made[direction, component] = validator
+            self._validators[direction, component] = validator
         errors = sorted(validator.iter_errors(instance), key=_attr)
-        return _problem(errors[0]) if errors else None
+        return _api_error(errors[0]) if errors else None
 
     def checker(self, schema: Any, direction: Direction) -> Callable[[Any], bool]:
-        """A test for instances of any schema, its references into the components."""
-        absolute = _absolute(stripped(schema, direction), f"{_URI}{direction}")
+        """Return a function that validates values by any schema that may refer to components."""
+        absolute = _absolute(schema_for(schema, direction), f"{_URI}{direction}")
         validator = self._root(direction).evolve(schema=absolute)
         return lambda instance: bool(validator.is_valid(instance))
 
@@ -165,7 +171,7 @@ class Validators:
         if root is None:
             jsonschema = importlib.import_module("jsonschema")
             registry = importlib.import_module("referencing").Registry()
-            document = {"components": {"schemas": _Forms(self._catalogue, direction)}}
+            document = {"components": {"schemas": _DirectedComponents(self._catalogue, direction)}}
             registry = registry.with_resource(f"{_URI}{direction}", _resource(document))
             checker = jsonschema.FormatChecker(formats=())
             for name in FORMATS:
@@ -183,7 +189,7 @@ def _resource(contents: Any) -> Any:
 
 
 def _absolute(schema: Any, base: str) -> Any:
-    """The schema with its references made to point into the components, wherever it stands."""
+    """Return a schema whose references are absolute, so that it may stand outside the document."""
     if is_array(schema):
         return [_absolute(part, base) for part in schema]
     if not is_mapping(schema):
@@ -196,7 +202,7 @@ def _absolute(schema: Any, base: str) -> Any:
 
 def _checker(name: str) -> Any:
     def check(value: object) -> bool:
-        return not isinstance(value, str) or fits(name, value)
+        return not isinstance(value, str) or matches_format(name, value)
 
     return check
 
@@ -215,37 +221,41 @@ def _missing(error: Any) -> str:
 
 
 def _unexpected(error: Any) -> str:
-    known = error.schema.get("properties", {})
-    return next((name for name in error.instance if name not in known), "")
+    declared = error.schema.get("properties", {})
+    return next((name for name in error.instance if name not in declared), "")
 
 
 def _attr(error: Any) -> str:
     return "__".join(_path(error))
 
 
-def _problem(error: Any) -> ApiError:
+def _api_error(error: Any) -> ApiError:
     leaf = _leaf(error)
     code, detail = _wording(leaf)
     return invalid(detail, _attr(leaf) or None, code)
 
 
 def _leaf(error: Any) -> Any:
-    """The error a person would name: inside the branch of a union that was meant."""
+    """Return the most specific error: for a union, one inside the branch that was intended.
+
+    jsonschema reports only that no branch matches, while the server names the field.
+    """
     while error.validator in {"anyOf", "oneOf"} and error.context:
         branches: dict[int, list[Any]] = {}
         for inner in error.context:
             branches.setdefault(inner.schema_path[0], []).append(inner)
-        meant = _meant(error, branches)
-        if meant is None:
+        intended = _intended_branch(error, branches)
+        if intended is None:
             break
-        error = min(meant, key=_attr)
+        error = min(intended, key=_attr)
     return error
 
 
-def _meant(error: Any, branches: dict[int, list[Any]]) -> list[Any] | None:
+def _intended_branch(error: Any, branches: dict[int, list[Any]]) -> list[Any] | None:
     depth = len(error.absolute_path)
-    # A branch that refuses the very type, or the constant that tells branches apart, was not meant.
-    close = [
+    # A branch that rejects the type of the value itself, or the constant that tells the branches
+    # apart (such as `kind`), was not intended.
+    candidates = [
         errors
         for errors in branches.values()
         if not any(
@@ -253,8 +263,8 @@ def _meant(error: Any, branches: dict[int, list[Any]]) -> list[Any] | None:
             for e in errors
         )
     ]
-    if close:
-        return min(close, key=len)
+    if candidates:
+        return min(candidates, key=len)
     typed = [
         errors
         for errors in branches.values()
@@ -289,7 +299,7 @@ def _wording(error: Any) -> tuple[str, str]:
         case "pattern":
             return "invalid_input", "This value does not match the required pattern."
         case "format":
-            return "invalid_input", sentence(limit)
+            return "invalid_input", format_error(limit)
         case "additionalProperties":
             return "invalid_input", f"Unexpected field '{_unexpected(error)}'."
         case _:
@@ -299,10 +309,10 @@ def _wording(error: Any) -> tuple[str, str]:
 def _wrong_type(value: Any, expected: Any) -> tuple[str, str]:
     if value is None:
         return "null", "This field may not be null."
-    kind = _NAMES.get(cast("type[object]", type(value)), "str")
-    wanted = expected if isinstance(expected, str) else "any"
-    if wanted == "array":
+    kind = _TYPE_NAMES.get(cast("type[object]", type(value)), "str")
+    expected = expected if isinstance(expected, str) else "any"
+    if expected == "array":
         return "not_a_list", f'Expected a list of items but got type "{kind}".'
-    if wanted == "object":
+    if expected == "object":
         return "invalid_input", f"Invalid data. Expected a dictionary, but got {kind}."
-    return "invalid_input", _TYPE_SENTENCES.get(wanted, "Not a valid value.")
+    return "invalid_input", _TYPE_ERRORS.get(expected, "Not a valid value.")

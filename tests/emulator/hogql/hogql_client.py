@@ -62,7 +62,7 @@ class Asker:
 
     def __init__(self) -> None:
         self.store = store()
-        self.offset_allowed = True
+        self.allow_offset = True
 
     def whole(self, sql: str, values: Mapping[str, Any] | None = None) -> Result:
         """The answer to a query."""
@@ -72,7 +72,7 @@ class Asker:
             store=lambda: self.store,
             cohorts={7: "vip"},
             stubs=[],
-            allow_offset=self.offset_allowed,
+            allow_offset=self.allow_offset,
         )
         return run_hogql(session, sql, values or {})
 

@@ -188,7 +188,7 @@ def test_a_total(ask: Asker, expression: str, value: Any, kind: str) -> None:
 
 @pytest.mark.parametrize("expression", REFUSED)
 def test_a_function_that_is_refused(ask: Asker, expression: str) -> None:
-    assert "on_query" in ask.refusal(f"SELECT {expression}").detail
+    assert "stub_query" in ask.refusal(f"SELECT {expression}").detail
 
 
 def test_every_function_is_tried() -> None:

@@ -24,7 +24,7 @@ def emulator() -> Emulator:
     time = VirtualTime()
     made = Emulator(clock=time.clock, sleep=time.sleep)
     time.now += 7 * 86400 + 12 * 3600  # 2026-01-08T12:00:00Z
-    made.world.events.append(1, EVENTS)
+    made.state.events.append(1, EVENTS)
     return made
 
 
@@ -148,7 +148,7 @@ async def test_filters(client: Client, filters: Any, count: int) -> None:
 
 
 async def test_filters_of_internal_users(client: Client, emulator: Emulator) -> None:
-    row = emulator.world.store.bucket("/api/projects/").find("1")
+    row = emulator.state.store.collection("/api/projects/").find("1")
     assert row is not None
     row.data["test_account_filters"] = [
         {"key": "email", "type": "person", "value": "a.io", "operator": "not_icontains"}

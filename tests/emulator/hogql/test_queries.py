@@ -191,7 +191,7 @@ def test_refusals(ask: Asker, sql: str, code: str, told: str) -> None:
 
 def test_offset_is_refused_wherever_it_stands() -> None:
     ask = Asker()
-    ask.offset_allowed = False
+    ask.allow_offset = False
     for sql in (
         "SELECT 1 LIMIT 1 OFFSET 1",
         "SELECT 1 LIMIT 1, 2",

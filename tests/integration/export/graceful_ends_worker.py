@@ -1,7 +1,7 @@
 """An export in a process of its own, to be interrupted: HOW URL FORM TARGET CHECKPOINT.
 
-It ends with 130 after Ctrl-C, with 3 where it was cancelled or timed out, with 4 and a message
-where it was refused, and otherwise with 0.
+It ends with 130 after Ctrl-C, with 3 after a cancellation or a timeout, with 4 and a message after
+an ExportError, and otherwise with 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from asyncposthog import AsyncPostHog, ExportError
-from tests.unit.export.fake_query_api import START, micros, moment
+from tests.unit.export.fake_query_api import START, to_datetime, to_micros
 
 DAY = 86_400_000_000
 
@@ -26,7 +26,7 @@ async def export(url: str, form: str, target: str, checkpoint: str) -> None:
             job = ph.export.list(ph.cohorts.list(limit=30))
             await job.to_parquet(target, rows_per_file=7, checkpoint=given)
             return
-        end = moment(micros(START) + 3 * DAY)
+        end = to_datetime(to_micros(START) + 3 * DAY)
         job = ph.export.events(START, end, page_size=30, concurrency=1, engine="query")
         if form == "parquet":
             await job.to_parquet(target, rows_per_file=10, checkpoint=given)
@@ -35,7 +35,7 @@ async def export(url: str, form: str, target: str, checkpoint: str) -> None:
 
 
 async def ended_by(how: str, arguments: list[str]) -> int:
-    """Export until a line arrives on standard input, and then end it natively."""
+    """Export until a line arrives on stdin, then end the export as asyncio or trio does."""
     loop = asyncio.get_running_loop()
     told = loop.create_task(asyncio.to_thread(sys.stdin.readline))
     if how == "timeout":

@@ -1,4 +1,4 @@
-"""A server on loopback that holds back one response until it is released, and processes to run."""
+"""A server on loopback that holds one response until it is released, and processes that export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from urllib.parse import parse_qs, urlsplit
 
-from tests.unit.export.fake_query_api import Ask, Server, events
+from tests.unit.export.fake_query_api import ReceivedQuery, Server, events
 
 from .graceful_ends_worker import DAY
 
@@ -22,7 +22,7 @@ ITEMS = [{"id": number, "name": f"cohort {number}"} for number in range(90)]
 
 
 class HoldingServer:
-    """Answers queries for events, and lists 90 cohorts. Holds the response to one request."""
+    """Server of events and of 90 cohorts, which holds the response to one request."""
 
     def __init__(self) -> None:
         self.model = Server(events(90, spread=3 * DAY))
@@ -52,10 +52,10 @@ class HoldingServer:
             self.released.wait(60)
         if body:
             data = json.loads(body)
-            query = data["query"]
+            node = data["query"]
             with self._lock:
-                ask = Ask(self.requests, query["query"], query["values"], data)
-                return self.model.answer(ask).content
+                query = ReceivedQuery(self.requests, node["query"], node["values"], data)
+                return self.model.answer(query).content
         offset = int(parse_qs(urlsplit(path).query).get("offset", ["0"])[0])
         items = ITEMS[offset : offset + 30]
         behind = f"{self.url}/api/projects/1/cohorts/?limit=30&offset={offset + 30}"
@@ -129,7 +129,7 @@ def process(*arguments: str) -> Generator[subprocess.Popen[str]]:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """Return all files below a folder, hidden ones included."""
+    """Return the content of all files below a folder, including hidden ones."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")

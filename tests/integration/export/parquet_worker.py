@@ -1,6 +1,6 @@
 """An export to Parquet in a process that kills itself: `TARGET NUMBER`.
 
-The number is that of the step that changes a file at which SIGKILL comes.
+The number is that of the step that changes a file at which SIGKILL is sent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.unit.export.fake_query_api import START, Server, client, events
 
 
 def die_at(number: int) -> None:
-    """Let the process be killed at the nth step."""
+    """Kill the process at the nth step."""
     left = number
 
     def deadly(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,7 +38,7 @@ def die_at(number: int) -> None:
 
 
 async def export(target: str) -> Report:
-    """Export three days to a file or a folder that exists or does not."""
+    """Export three days to a file or a folder, which may exist."""
     server = Server(events(1_200, ties=3, spread=3 * 86_400_000_000))
     async with client(server) as ph:
         job = ph.export.events(START, START + timedelta(days=3), page_size=101)

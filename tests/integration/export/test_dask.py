@@ -1,4 +1,4 @@
-"""Exports from the emulator on a real Dask cluster of two processes, their limits in Redis."""
+"""Exports from the emulator on a Dask cluster of two processes, with rate limits in Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.cli.helpers import served
 
 __all__ = ["redis_server"]
 
-# Distributed warns of a machine that is slow, which is no failure.
+# Distributed warns if the machine is slow.
 pytestmark = pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning")
 
 COUNT = 3_000
@@ -40,14 +40,14 @@ KEY = "phx_emulator"
 def emulator() -> Emulator:
     emulator = Emulator()
     assert emulator.key == KEY
-    emulator.demo(events=COUNT, days=3, until=END, ties=0.3)
+    emulator.add_demo_events(events=COUNT, days=3, until=END, duplicate_timestamps=0.3)
     return emulator
 
 
 @pytest.fixture(scope="module")
 def stored(emulator: Emulator) -> list[str]:
-    """Every event's UUID, in the order of an export."""
-    rows = emulator.world.events.read(
+    """Return the UUIDs of all events in the order of an export."""
+    rows = emulator.state.events.read(
         "SELECT CAST(uuid AS VARCHAR) FROM events ORDER BY timestamp, CAST(uuid AS VARCHAR)"
     )
     return [row[0] for row in rows]
@@ -55,7 +55,7 @@ def stored(emulator: Emulator) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cluster(emulator: Emulator, redis_server: RedisServer) -> Iterator[LocalCluster]:
-    """Two workers whose environment says where everything is."""
+    """Two workers with the environment of the emulator and of Redis."""
     with pytest.MonkeyPatch.context() as patch, served(emulator) as url:
         for name in ("POSTHOG_API_KEY", "POSTHOG_API_URL"):
             patch.delenv(name, raising=False)
@@ -74,7 +74,7 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def test_the_parts_are_all_rows_once(
+def test_parts_cover_all_rows_once(
     cluster: LocalCluster, stored: list[str], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     told: list[tuple[int, int]] = []
@@ -108,14 +108,14 @@ def test_the_parts_are_all_rows_once(
     names = [f"part-{n:05}.jsonl" for n in range(count)]
     assert sorted(os.listdir(tmp_path / "parts")) == names
     assert [Path(file.path).name for file in parted.files] == names
-    assert parted.written == sum(path.stat().st_size for path in (tmp_path / "parts").iterdir())
+    assert parted.bytes_written == sum(
+        path.stat().st_size for path in (tmp_path / "parts").iterdir()
+    )
     with redis_server.client() as shared:
         assert any("asyncposthog" in str(key) for key in shared.scan_iter())
 
 
-def test_an_asynchronous_client_and_columns_of_choice(
-    cluster: LocalCluster, tmp_path: Path
-) -> None:
+def test_asynchronous_client_and_columns(cluster: LocalCluster, tmp_path: Path) -> None:
     async def export() -> Report:
         async with Client(cluster.scheduler_address, asynchronous=True) as client:
             return await export_events(
@@ -131,7 +131,7 @@ def test_an_asynchronous_client_and_columns_of_choice(
     assert all(line.endswith(",$pageview") for part in lines for line in part[1:])
 
 
-def test_a_worker_that_is_killed_costs_no_row_and_doubles_none(
+def test_a_killed_worker_loses_no_rows(
     cluster: LocalCluster, emulator: Emulator, stored: list[str], tmp_path: Path
 ) -> None:
     killed: list[str] = []
@@ -167,11 +167,11 @@ def test_a_worker_that_is_killed_costs_no_row_and_doubles_none(
     assert sorted(os.listdir(tmp_path / "parts")) == sorted({f.split("/")[-2] for f in found})
 
 
-def test_a_part_that_fails_says_which_and_leaves_no_half_file(
+def test_a_failed_part_is_named_and_leaves_no_file(
     cluster: LocalCluster, emulator: Emulator, tmp_path: Path
 ) -> None:
     def use_up(done: int, of: int, part: Report) -> None:
-        emulator.fail(402, detail="Used up.", times=None, path="*/query/")
+        emulator.faults.fail(402, detail="Used up.", times=None, path="*/query/")
 
     try:
         with Client(cluster) as client, pytest.raises(ExportError) as raised:
@@ -182,7 +182,7 @@ def test_a_part_that_fails_says_which_and_leaves_no_half_file(
                 )
             )  # fmt: skip
     finally:
-        emulator.behave()
+        emulator.faults.clear()
     assert "Part " in str(raised.value)
     assert "Used up." in str(raised.value)
     assert KEY not in str(raised.value)
@@ -196,7 +196,7 @@ def _no_cluster(arguments: dict[str, Any]) -> Callable[[], Any]:
     return partial(export_events, nobody, START, END, **arguments)
 
 
-def test_what_would_carry_the_key_is_refused(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_connect_functions_with_a_key_are_rejected(cluster: LocalCluster, tmp_path: Path) -> None:
     careless = partial(AsyncPostHog, KEY, limits=False)
     with pytest.raises(ConfigurationError, match="in clear") as raised:
         anyio.run(_no_cluster({"out": tmp_path / "parts", "connect": careless}))
@@ -214,9 +214,7 @@ class _Unpicklable:
         raise TypeError("this cannot be pickled")
 
 
-def test_nothing_is_written_over_and_the_limits_must_be_shared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_existing_output_and_missing_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(FileExistsError, match="no empty folder"):

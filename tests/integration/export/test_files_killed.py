@@ -1,4 +1,4 @@
-"""An export by files whose process is killed, and asked for again."""
+"""Exports by files whose process is killed, and that are run again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 async def export(url: str, target: Path, kill_at: int | None = None) -> int:
-    """Run a process to its end, or until it has told of so many rows. Returns its exit code."""
+    """Run a process to its end, or until it has printed so many rows; return its exit code."""
     arguments = [url, str(target), START.isoformat(), END.isoformat()]
     environment = {
         **os.environ,
@@ -41,8 +41,8 @@ async def export(url: str, target: Path, kill_at: int | None = None) -> int:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_killed_export_ends_in_the_same_bytes(emulator: Emulator, tmp_path: Path) -> None:
-    emulator.thaw()
+async def test_killed_downloads_end_in_the_same_bytes(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.unfreeze()
     emulator.settings.export_seconds = 0
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Exports that end gracefully: the same call can be repeated, or nothing is left of them."""
+"""Interrupted exports: the same call can be repeated, or nothing is left."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from asyncposthog import ExportError, QuotaError
 from asyncposthog.export import Report
 from tests.unit.export.fake_query_api import (
     START,
-    Ask,
+    ReceivedQuery,
     Server,
     client,
     events,
-    micros,
-    moment,
     refusal,
+    to_datetime,
+    to_micros,
 )
 
 from . import graceful_ends_worker as ends_worker
@@ -48,7 +48,7 @@ def server() -> Generator[HoldingServer]:
         ("group", "jsonl", "default"),
     ],
 )
-def test_interrupted_while_a_page_is_awaited(
+def test_interruption_while_waiting_for_a_page(
     server: HoldingServer, how: str, form: str, checkpoint: str, tmp_path: Path
 ) -> None:
     whole, target = tmp_path / "whole", tmp_path / "broken" / TARGETS[form]
@@ -68,7 +68,7 @@ def test_interrupted_while_a_page_is_awaited(
             assert exporting.returncode == 3
     server.released.set()
     if checkpoint == "none" or form == "list":
-        # No page of the list ended where a file did: there was no point to go on from.
+        # No page of the list ended where a file did, so there was no safe point.
         assert os.listdir(target.parent) == []
     asyncio.run(ends_worker.export(server.url, form, str(target), checkpoint))
     assert everything(target.parent) == everything(whole)
@@ -77,8 +77,8 @@ def test_interrupted_while_a_page_is_awaited(
 COUNT = 90
 
 
-class Steps:
-    """Calls something at the nth system call by which files change, or at the nth request."""
+class StepCounter:
+    """Calls a function at the nth system call that changes files, or at the nth request."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at: int | None = None
@@ -103,14 +103,16 @@ class Steps:
         return call
 
 
-async def export(form: str, target: Path, checkpoint: Any, steps: Steps | None = None) -> Report:
-    def fault(ask: Ask) -> None:
+async def export(
+    form: str, target: Path, checkpoint: Any, steps: StepCounter | None = None
+) -> Report:
+    def fault(query: ReceivedQuery) -> None:
         if steps is not None:
             steps.step()
 
     server = Server(events(COUNT, spread=2 * 86_400_000_000), fault=fault)
     async with client(server) as ph:
-        end = moment(micros(START) + 2 * 86_400_000_000)
+        end = to_datetime(to_micros(START) + 2 * 86_400_000_000)
         job = ph.export.events(START, end, page_size=50, engine="query")
         if form == "parquet":
             return await job.to_parquet(target, rows_per_file=50, checkpoint=checkpoint)
@@ -122,7 +124,7 @@ async def export(form: str, target: Path, checkpoint: Any, steps: Steps | None =
 def test_cancelled_at_every_step(
     form: str, checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = Steps(monkeypatch)
+    steps = StepCounter(monkeypatch)
 
     async def run(folder: Path, at: int | None) -> bool:
         """Export, with the task cancelled at a step. Returns whether that ended it."""
@@ -159,14 +161,14 @@ def test_cancelled_at_every_step(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-async def test_a_scope_cancelled_at_every_request(
+async def test_anyio_cancellation_at_every_request(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for at in (1, 2, 3, 4):
         asked = 0
         scope = anyio.CancelScope()
 
-        def fault(ask: Ask, at: int = at, scope: anyio.CancelScope = scope) -> None:
+        def fault(query: ReceivedQuery, at: int = at, scope: anyio.CancelScope = scope) -> None:
             nonlocal asked
             asked += 1
             if asked == at:
@@ -176,7 +178,7 @@ async def test_a_scope_cancelled_at_every_request(
         folder.mkdir()
         server = Server(events(COUNT, spread=3 * 86_400_000_000), fault=fault)
         async with client(server) as ph:
-            end = moment(micros(START) + 3 * 86_400_000_000)
+            end = to_datetime(to_micros(START) + 3 * 86_400_000_000)
             job = ph.export.events(START, end, page_size=20, concurrency=1, engine="query")
             write = job.to_parquet if form == "parquet" else job.to_jsonl
             with scope:
@@ -188,15 +190,15 @@ async def test_a_scope_cancelled_at_every_request(
 
 
 @pytest.mark.anyio
-async def test_files_finished_before_a_safe_point_do_not_stay(tmp_path: Path) -> None:
-    """An error in the page that has completed files, and not only an interruption."""
+async def test_files_after_the_last_safe_point_are_removed(tmp_path: Path) -> None:
+    """An error, and not only an interruption, on the page that completed the files."""
     quota = "api_queries_quota_exceeded"
     server = Server(
         events(COUNT, spread=3 * 86_400_000_000),
-        fault=lambda ask: refusal(402, quota) if ask.number > 1 else None,
+        fault=lambda query: refusal(402, quota) if query.number > 1 else None,
     )
     async with client(server) as ph:
-        end = moment(micros(START) + 3 * 86_400_000_000)
+        end = to_datetime(to_micros(START) + 3 * 86_400_000_000)
         job = ph.export.events(START, end, page_size=30, concurrency=1, engine="query")
         folder = tmp_path / "mine"
         folder.mkdir()
@@ -210,7 +212,7 @@ async def test_files_finished_before_a_safe_point_do_not_stay(tmp_path: Path) ->
 
 
 @pytest.mark.anyio
-async def test_a_checkpoint_that_cannot_be_written_is_no_safe_point(
+async def test_an_unwritable_checkpoint_is_not_a_safe_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from asyncposthog.export import run as course
@@ -222,11 +224,11 @@ async def test_a_checkpoint_that_cannot_be_written_is_no_safe_point(
         nonlocal saved
         saved += 1
         if saved == 2:
-            raise ExportError("There is no room left.")
+            raise ExportError("The disk is full.")
         usual(path, checkpoint)
 
     monkeypatch.setattr(course, "save", save)
-    with pytest.raises(ExportError, match="no room") as caught:
+    with pytest.raises(ExportError, match="disk is full") as caught:
         await export("jsonl", tmp_path / "e.jsonl", None)
     assert not getattr(caught.value, "__notes__", []), "nothing is safe"
     assert os.listdir(tmp_path) == []
@@ -234,15 +236,15 @@ async def test_a_checkpoint_that_cannot_be_written_is_no_safe_point(
 
 
 @pytest.mark.anyio
-async def test_the_next_of_overlapping_exports_does_not_remove_files_of_the_last(
+async def test_overlapping_exports_keep_each_others_files(
     tmp_path: Path,
 ) -> None:
     server = Server(events(COUNT, spread=3 * 86_400_000_000))
     async with client(server) as ph:
-        ends = [moment(micros(START) + days * 86_400_000_000) for days in (1, 2)]
+        ends = [to_datetime(to_micros(START) + days * 86_400_000_000) for days in (1, 2)]
         first, second = (ph.export.events(START, end, overlap=60, engine="query") for end in ends)
         await first.to_parquet(tmp_path / "events", checkpoint=tmp_path / "state")
         before = everything(tmp_path)
-        with pytest.raises(FileExistsError, match="Parquet files already"):
+        with pytest.raises(FileExistsError, match="already has Parquet files"):
             await second.to_parquet(tmp_path / "events", checkpoint=tmp_path / "state")
     assert everything(tmp_path) == before

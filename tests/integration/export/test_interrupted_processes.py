@@ -1,4 +1,4 @@
-"""Programs that are interrupted by signals and by asyncio, at random moments, against a server."""
+"""Programs that are interrupted by signals and by asyncio at random times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmarks import interruptions
 FORMS = ["parquet", "jsonl", "csv"]
 
 
-def test_an_interrupted_export_does_not_crash_and_ends_in_the_same_bytes() -> None:
+def test_random_interruptions_end_in_the_same_bytes() -> None:
     runs = len(FORMS) * len(interruptions.WAYS)
     found = interruptions.interrupt_exports(runs, seed=1, processes=1, forms=FORMS)
     assert found.crashed == []

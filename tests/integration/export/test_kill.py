@@ -1,4 +1,4 @@
-"""A process that is killed at any instant leaves what the next one goes on with, byte for byte."""
+"""After a process is killed at any time, the next run ends in the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import worker
 ROOT = Path(__file__).parents[3]
 
 
-def killed(form: str, target: Path, moment: str, seed: int) -> bool:
+def killed(form: str, target: Path, step: str, seed: int) -> bool:
     done = subprocess.run(
         [
             sys.executable,
@@ -26,7 +26,7 @@ def killed(form: str, target: Path, moment: str, seed: int) -> bool:
             "tests.integration.export.worker",
             form,
             str(target),
-            moment,
+            step,
             str(seed),
         ],
         cwd=ROOT,
@@ -40,7 +40,7 @@ def killed(form: str, target: Path, moment: str, seed: int) -> bool:
 
 
 def digest(target: Path) -> dict[str, str]:
-    """Return everything that an export left, by name."""
+    """Return the content of everything that an export left, by name."""
     paths = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
     return {
         str(p.relative_to(target.parent)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
@@ -58,7 +58,7 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_killed_again_and_again(form: str, tmp_path: Path) -> None:
+def test_repeated_kills(form: str, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
     anyio.run(worker.export, form, str(whole / FORMS[form]), 0)
@@ -66,8 +66,8 @@ def test_killed_again_and_again(form: str, tmp_path: Path) -> None:
     broken.mkdir()
     target = broken / FORMS[form]
     deaths = 0
-    for seed, moment in enumerate(MOMENTS[form]):
-        if not killed(form, target, moment, seed + 1):
+    for seed, step in enumerate(MOMENTS[form]):
+        if not killed(form, target, step, seed + 1):
             break
         deaths += 1
     else:
@@ -78,12 +78,12 @@ def test_killed_again_and_again(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "moment"),
+    ("form", "step"),
     [("jsonl", "replace:last"), ("jsonl", "replace:last:after"), ("parquet", "replace:last:after")],
 )
-def test_killed_around_the_end(form: str, moment: str, tmp_path: Path) -> None:
+def test_kills_around_the_end(form: str, step: str, tmp_path: Path) -> None:
     target = tmp_path / FORMS[form]
-    assert killed(form, target, moment, 0)
+    assert killed(form, target, step, 0)
     anyio.run(worker.export, form, str(target), 1)
     assert os.listdir(tmp_path) == [FORMS[form]]
     rows = (

@@ -1,4 +1,4 @@
-"""Two exports to one target, or with one checkpoint: one gets an error at once, nothing is lost."""
+"""Two exports with one target or one checkpoint: one gets an error at once, and no row is lost."""
 
 from __future__ import annotations
 
@@ -22,14 +22,22 @@ import pytest
 from asyncposthog import ExportError
 from asyncposthog.export import ExportJob, Report, locks
 from asyncposthog.export.locks import FileLock
-from tests.unit.export.fake_query_api import START, Ask, Server, client, events, micros, moment
+from tests.unit.export.fake_query_api import (
+    START,
+    ReceivedQuery,
+    Server,
+    client,
+    events,
+    to_datetime,
+    to_micros,
+)
 
 from . import graceful_ends_worker as ends_worker
 from .holding_server import HoldingServer, everything, holding_server, process
 from .test_graceful_ends import TARGETS
 
 COUNT = 60
-END = moment(micros(START) + 86_400_000_000)
+END = to_datetime(to_micros(START) + 86_400_000_000)
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ Write: TypeAlias = Callable[[ExportJob], Awaitable[Report]]
 
 
 class Pair:
-    """Two exports in one event loop: the second begins while the first awaits its rows."""
+    """Two exports in one event loop: the second starts while the first waits for its rows."""
 
     def __init__(self) -> None:
         self.held = anyio.Event()
@@ -57,7 +65,7 @@ class Pair:
         return answer
 
     async def run(self, first: Write, second: Write) -> tuple[Report, ExportError | None]:
-        """Return the report of the first, and what the second was refused with."""
+        """Return the report of the first, and the error of the second."""
         reports: list[Report] = []
         error: ExportError | None = None
         async with client(self) as ph:
@@ -96,11 +104,11 @@ async def test_two_exports_to_one_target(
         pair = Pair()
         report, error = await pair.run(write, partial(write, path=spelling))
         assert error is not None
-        assert "another export that is running (process" in error.message
-        assert "Wait until that has ended" in str(error)
+        assert "another running export (process" in error.message
+        assert "Wait until it has ended" in str(error)
         assert report.rows == COUNT
-        # Two counts and a page: what one export alone asks for.
-        assert len(pair.model.asks) == 3, "the second has asked for nothing"
+        # Two counts and a page: the queries of a single export.
+        assert len(pair.model.queries) == 3, "the second has asked for nothing"
         found = everything(target.parent)
         assert len(found) == 1, found.keys()
         for path in target.parent.rglob("*.*"):
@@ -117,12 +125,12 @@ async def test_one_checkpoint_for_two_targets(tmp_path: Path) -> None:
     )
     assert first.rows == COUNT
     assert error is not None
-    assert f"The checkpoint {state} is used by another export" in error.message
+    assert f"The checkpoint {state} is used by another running export" in error.message
     assert sorted(os.listdir(tmp_path)) == ["a.jsonl", "state"]
-    # Also where the checkpoint is the default one of the other, and where rows go to functions.
+    # Also if the checkpoint is the default one of the other, or rows go to a callback.
     _, error = await Pair().run(
         lambda job: job.to_jsonl(tmp_path / "c.jsonl"),
-        lambda job: job.to(print, checkpoint=tmp_path / ".c.jsonl.checkpoint"),
+        lambda job: job.to_callback(print, checkpoint=tmp_path / ".c.jsonl.checkpoint"),
     )
     assert error is not None
     async with client(Server(events(COUNT))) as ph:
@@ -132,9 +140,7 @@ async def test_one_checkpoint_for_two_targets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", ["default", "none"])
-def test_two_processes_and_one_that_was_killed(
-    server: HoldingServer, checkpoint: str, tmp_path: Path
-) -> None:
+def test_locks_between_processes(server: HoldingServer, checkpoint: str, tmp_path: Path) -> None:
     target = tmp_path / "e.jsonl"
     arguments = (server.url, "jsonl", str(target), checkpoint)
     server.hold(2)
@@ -159,8 +165,8 @@ def test_two_processes_and_one_that_was_killed(
 
 
 @pytest.mark.anyio
-async def test_the_lock_is_released_however_an_export_ends(tmp_path: Path) -> None:
-    def fault(ask: Ask) -> None:
+async def test_locks_are_always_released(tmp_path: Path) -> None:
+    def fault(query: ReceivedQuery) -> None:
         raise KeyError
 
     async with client(Server(events(COUNT), fault=fault)) as ph:
@@ -176,17 +182,17 @@ async def test_the_lock_is_released_however_an_export_ends(tmp_path: Path) -> No
         job = ph.export.events(START, END)
         with pytest.raises(FileExistsError):
             await job.to_jsonl(tmp_path / "e")
-        with pytest.raises(FileExistsError, match="is no folder"):
+        with pytest.raises(FileExistsError, match="is not a folder"):
             await job.to_parquet(tmp_path / "e")
     assert everything(tmp_path) == {"e": b"mine"}
 
 
-def test_a_lock_is_of_one_at_a_time_while_its_file_comes_and_goes(tmp_path: Path) -> None:
+def test_locks_are_exclusive_while_files_are_recreated(tmp_path: Path) -> None:
     path, inside, failures, taken = tmp_path / ".lock", [0], list[int](), [0]
 
     def work() -> None:
         for _ in range(300):
-            lock = FileLock.take(path)
+            lock = FileLock.acquire(path)
             if lock is None:
                 continue
             inside[0] += 1
@@ -207,10 +213,8 @@ def test_a_lock_is_of_one_at_a_time_while_its_file_comes_and_goes(tmp_path: Path
     assert not path.exists()
 
 
-def test_a_lock_file_that_was_removed_in_between_locks_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, usual, removed = tmp_path / ".lock", locks._lock, list[int]()
+def test_a_removed_lock_file_does_not_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, usual, removed = tmp_path / ".lock", locks._try_lock, list[int]()
 
     def lock(descriptor: int) -> bool:
         """Lock the file, which its holder has removed since it was opened, and another has made."""
@@ -220,11 +224,11 @@ def test_a_lock_file_that_was_removed_in_between_locks_nothing(
             path.touch()
         return usual(descriptor)
 
-    monkeypatch.setattr(locks, "_lock", lock)
-    taken = FileLock.take(path)
+    monkeypatch.setattr(locks, "_try_lock", lock)
+    taken = FileLock.acquire(path)
     assert taken is not None
     assert path.read_text().startswith(f"process {os.getpid()} on ")
-    assert FileLock.take(path) is None
+    assert FileLock.acquire(path) is None
     taken.release()
     assert not path.exists()
 
@@ -235,10 +239,10 @@ def test_a_lock_file_that_was_removed_in_between_locks_nothing(
     [("e.jsonl", ".e.jsonl.lock"), ("e/", "e/.asyncposthog.lock"), ("e.jsonl", ".state.lock")],
 )
 @pytest.mark.parametrize("content", ["precious", "process 1 on a\nprecious", "hard link", "empty"])
-async def test_a_file_of_another_program_at_the_name_of_a_lock_is_left_alone(
+async def test_other_files_at_the_lock_path_are_kept(
     target: str, name: str, content: str, tmp_path: Path
 ) -> None:
-    """An empty file may be a lock file: that of a process that was killed at once."""
+    """An empty file may be a lock file, if its process was killed before it wrote to it."""
     text = "" if content == "empty" else content
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
@@ -254,15 +258,15 @@ async def test_a_file_of_another_program_at_the_name_of_a_lock_is_left_alone(
             await export
             assert not (tmp_path / name).exists()
             return
-        with pytest.raises(ExportError, match="lock is in the way: the export keeps its lock"):
+        with pytest.raises(ExportError, match="as the lock file of the export"):
             await export
-    assert server.asks == []
+    assert server.queries == []
     assert (tmp_path / name).read_text() == ("" if content == "hard link" else text)
 
 
 @pytest.mark.parametrize("target", ["e.jsonl", "e.parquet", "e"])
-def test_an_export_whose_event_loop_was_closed_holds_no_lock(target: str, tmp_path: Path) -> None:
-    """As where Ctrl-C was pressed three times at a Python prompt, which lives on."""
+def test_a_closed_event_loop_releases_locks(target: str, tmp_path: Path) -> None:
+    """This happens after Ctrl-C is pressed three times at a Python prompt."""
     written, go_on = ThreadEvent(), ThreadEvent()
 
     def fsync(descriptor: int, usual: Callable[[int], None] = os.fsync) -> None:
@@ -294,7 +298,7 @@ def test_an_export_whose_event_loop_was_closed_holds_no_lock(target: str, tmp_pa
         opening.join()
     found = everything(tmp_path)
     assert len(found) == 1, found.keys()
-    # The first one is collected later, and touches nothing.
+    # The first export is garbage-collected later, and changes nothing.
     coroutine = task.get_coro()
     assert coroutine is not None
     task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -303,11 +307,11 @@ def test_an_export_whose_event_loop_was_closed_holds_no_lock(target: str, tmp_pa
     del task, coroutine
     gc.collect()
     assert everything(tmp_path) == found
-    assert not locks._held
+    assert not locks._locks
 
 
-def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
-    """The second Ctrl-C is raised wherever the main thread is, so this must be another one."""
+def test_ctrl_c_during_lock_release(tmp_path: Path) -> None:
+    """A second Ctrl-C is raised in the main thread, so the release must run in another one."""
     released: list[bool] = []
 
     def release(self: FileLock, usual: Callable[[FileLock], None] = FileLock.release) -> None:
@@ -320,10 +324,10 @@ def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
         async with client(Server(events(COUNT), fault=fault)) as ph:
             await ph.export.events(START, END).to_jsonl(tmp_path / "e.jsonl")
 
-    def fault(ask: Ask) -> None:
+    def fault(query: ReceivedQuery) -> None:
         raise KeyError
 
-    def none(ask: Ask) -> None:
+    def none(query: ReceivedQuery) -> None:
         return None
 
     for fails in (True, False):
@@ -332,7 +336,7 @@ def test_ctrl_c_while_the_locks_are_released(tmp_path: Path) -> None:
             with pytest.raises(KeyboardInterrupt):
                 asyncio.run(export(fault if fails else none))
         assert os.listdir(tmp_path) == ([] if fails else ["e.jsonl"])
-        assert not locks._held
+        assert not locks._locks
     assert released == [False] * 4
 
 
@@ -340,16 +344,16 @@ FORKED = """
 import os, sys, pathlib
 from asyncposthog.export.locks import FileLock
 path = pathlib.Path(sys.argv[1])
-lock = FileLock.take(path)
+lock = FileLock.acquire(path)
 read, write = os.pipe()
 if os.fork() == 0:
     os.close(write)
     lock.release()  # it is not the child's
-    assert path.exists() and FileLock.take(path) is None
+    assert path.exists() and FileLock.acquire(path) is None
     os.write(1, b"forked ")
     os.read(read, 1)  # until the parent dies
     os.read(0, 1)  # until it has closed its files
-    again = FileLock.take(path)
+    again = FileLock.acquire(path)
     os.write(1, b"free" if again else b"taken")
     os._exit(0)
 os.close(read)
@@ -357,7 +361,7 @@ os._exit(int(os.read(os.dup(0), 1) == b"?"))
 """
 
 
-def test_a_forked_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
+def test_forked_processes_do_not_keep_locks(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FORKED, str(tmp_path / ".lock")],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What an export keeps in memory does not grow with it, and large pages leave no trace in files."""
+"""The memory of an export does not grow with its rows, and page sizes do not show in files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.unit.export.fake_query_api import START, Event, Server, client, micros, moment
+from tests.unit.export.fake_query_api import START, Event, Server, client, to_datetime, to_micros
 
 WIDE = 4_000
 """Characters of a row's properties."""
@@ -20,23 +20,23 @@ PAGE = 50
 
 
 def wide_events(count: int) -> list[Event]:
-    """Events of which none resembles another, two at each moment."""
-    dice = random.Random(5)
+    """Return events that do not compress, two at each timestamp."""
+    rng = random.Random(5)
     return [
         Event(
-            micros(START) + number // 2 * 1_000,
+            to_micros(START) + number // 2 * 1_000,
             f"00000000-0000-7000-8000-{number:012x}",
-            properties=json.dumps({"n": number, "noise": dice.randbytes(WIDE // 2).hex()}),
+            properties=json.dumps({"n": number, "noise": rng.randbytes(WIDE // 2).hex()}),
         )
         for number in range(count)
     ]
 
 
 async def export(pages: int, form: str, folder: Path, *, traced: bool = False) -> float:
-    """Return how many pages of text an export had in memory at most, beyond what there was."""
+    """Return the maximum memory of an export in pages of text, beyond that at its start."""
     server, most = Server(wide_events(pages * PAGE)), 0
     async with client(server) as ph:
-        job = ph.export.events(START, moment(server.rows[-1].time + 1), page_size=PAGE)
+        job = ph.export.events(START, to_datetime(server.rows[-1].time + 1), page_size=PAGE)
         target = folder / f"{pages}-{traced}"
         gc.collect()
         if traced:
@@ -57,21 +57,23 @@ async def export(pages: int, form: str, folder: Path, *, traced: bool = False) -
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_rows(form: str, tmp_path: Path) -> None:
-    anyio.run(export, 2, form, tmp_path)  # what is loaded once, and kept
+    anyio.run(export, 2, form, tmp_path)  # loads modules, which stay in memory
     traced = partial(export, form=form, folder=tmp_path, traced=True)
-    # In so many pages, chance has filled all that may be in memory at once.
-    few, many = anyio.run(traced, 20), anyio.run(traced, 40)
-    assert many < 1.5 * few
+    # With so many pages, all buffers were full at some time.
+    low_threshold, many = anyio.run(traced, 20), anyio.run(traced, 40)
+    assert many < 1.5 * low_threshold
     assert many < 15
 
 
-def test_large_row_groups_do_not_show_how_pages_were_cut(tmp_path: Path) -> None:
+def test_row_groups_do_not_depend_on_pages(tmp_path: Path) -> None:
     server = Server(wide_events(1_500))
     found = set[tuple[str | None, ...]]()
 
     async def write(page_size: int) -> None:
         async with client(server) as ph:
-            job = ph.export.events(START, moment(server.rows[-1].time + 1), page_size=page_size)
+            job = ph.export.events(
+                START, to_datetime(server.rows[-1].time + 1), page_size=page_size
+            )
             report = await job.to_parquet(
                 tmp_path / str(page_size), rows_per_file=1_100, rows_per_group=550
             )

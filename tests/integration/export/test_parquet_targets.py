@@ -1,4 +1,4 @@
-"""One Parquet file, folders that are replaced, and names that say another format."""
+"""One Parquet file, folders that are replaced, and names that imply another format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyarrow import parquet
 from asyncposthog import AsyncPostHog, ExportError
 from asyncposthog.export import Progress
 from asyncposthog.export.sinks import parquet_targets
-from asyncposthog.export.targets import form_of_name, read_target
+from asyncposthog.export.targets import format_from_name, parse_target
 from posthog_emulator import Emulator
 from tests.unit.export.fake_query_api import START, Server, client, events
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few thousand rows are to be several parts, as millions are."""
+    """Use small parts, so that a few thousand rows fill several."""
     monkeypatch.setattr(parquet_targets, "_PART_ROWS", 300)
 
 
@@ -56,7 +56,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-async def test_one_file_has_the_rows_of_a_folder(tmp_path: Path) -> None:
+async def test_one_file_equals_a_folder(tmp_path: Path) -> None:
     server = Server(events(1_000, spread=SPREAD))
     async with client(server) as ph:
         job = ph.export.events(START, END, page_size=170)
@@ -72,11 +72,11 @@ async def test_one_file_has_the_rows_of_a_folder(tmp_path: Path) -> None:
     assert {meta.row_group(n).num_rows for n in range(meta.num_row_groups)} == {100}
     (file,) = whole.files
     assert (file.path, file.rows) == (str(tmp_path / "events.parquet"), 1_000)
-    assert file.bytes == whole.written == (tmp_path / "events.parquet").stat().st_size
+    assert file.bytes == whole.bytes_written == (tmp_path / "events.parquet").stat().st_size
 
 
 @pytest.mark.parametrize("name", ["e.parquet", "e/"])
-async def test_without_rows_there_is_a_file_with_the_columns(name: str, tmp_path: Path) -> None:
+async def test_empty_exports_have_columns(name: str, tmp_path: Path) -> None:
     async with client(Server([])) as ph:
         report = await ph.export.events(START, END).to_parquet(f"{tmp_path}/{name}")
     assert report.rows == 0
@@ -89,7 +89,7 @@ async def test_without_rows_there_is_a_file_with_the_columns(name: str, tmp_path
     assert [path for path in tree(tmp_path) if not path.endswith(".parquet")] == []
 
 
-async def test_without_rows_files_have_the_columns_too(tmp_path: Path) -> None:
+async def test_empty_downloads_have_columns(tmp_path: Path) -> None:
     async with AsyncPostHog.emulated(Emulator()) as ph:
         for engine in ("files", "query"):
             job = ph.export.events(START, END, engine=engine)
@@ -102,19 +102,19 @@ async def test_without_rows_files_have_the_columns_too(tmp_path: Path) -> None:
 
 
 class CrashError(BaseException):
-    """Nothing can be done any more."""
+    """Raised by all file operations after a simulated crash."""
 
 
 @contextmanager
 def crash_at(number: int) -> Generator[list[str]]:
-    """Let the process do nothing to files from the nth step on, as if it had been killed."""
+    """Ignore all file operations from the nth on, as if the process had been killed."""
     steps: list[str] = []
     usual: list[tuple[Any, str, Any]] = []
 
     def deadly(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if str(args[0]).endswith("lock"):
-                return step(*args, **kwargs)  # the locks of a process go with it
+                return step(*args, **kwargs)  # a killed process releases its locks
             steps.append(name)
             if len(steps) >= number:
                 raise CrashError
@@ -143,10 +143,10 @@ async def export(target: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(("name", "old"), [("e.parquet", False), ("e.parquet", True), ("e/", True)])
-# A process that was killed closes no file either.
+# A killed process does not close its files.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_killed_at_any_step(name: str, old: bool, tmp_path: Path) -> None:
+async def test_simulated_kills_at_every_step(name: str, old: bool, tmp_path: Path) -> None:
     expected = tmp_path / "expected"
     expected.mkdir()
     before: dict[str, bytes] = {}
@@ -183,20 +183,20 @@ async def test_killed_at_any_step(name: str, old: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["e.parquet", "e"])
-def test_killed_for_real(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_kills(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_targets, "_PART_ROWS", 200)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
     anyio.run(parquet_worker.export, str(whole / name))
-    for moment in (14, 25):
+    for to_datetime in (14, 25):
         done = subprocess.run(
             [
                 sys.executable,
                 "-m",
                 "tests.integration.export.parquet_worker",
                 str(broken / name),
-                str(moment),
+                str(to_datetime),
             ],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
@@ -210,7 +210,7 @@ def test_killed_for_real(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert tree(broken) == tree(whole)
 
 
-async def test_an_interrupted_file_goes_on_behind_its_last_part(tmp_path: Path) -> None:
+async def test_a_file_resumes_after_its_last_part(tmp_path: Path) -> None:
     server = Server(events(1_000, spread=SPREAD))
     path = tmp_path / "e.parquet"
 
@@ -239,7 +239,7 @@ async def test_a_file_is_replaced_only_when_the_new_one_is_complete(
     name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
-    form = form_of_name(path)
+    form = format_from_name(path)
     seen: list[bytes] = []
 
     def stop(progress: Progress) -> None:
@@ -304,22 +304,22 @@ async def test_a_folder_is_replaced_only_when_the_new_files_are_complete(tmp_pat
     assert {file.path for file in report.files} == {str(p) for p in folder.rglob("*.parquet")}
 
 
-async def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+async def test_completed_exports_are_not_repeated(tmp_path: Path) -> None:
     path, state = tmp_path / "e.parquet", tmp_path / "state"
     server = Server(events(1_000, spread=SPREAD))
     async with client(server) as ph:
         job = ph.export.events(START, END, page_size=170)
         first = await job.to_parquet(path, checkpoint=state, rows_per_group=100)
-        asked = len(server.asks)
+        asked = len(server.queries)
         again = await job.to_parquet(path, checkpoint=state, rows_per_group=100)
-        assert len(server.asks) == asked
+        assert len(server.queries) == asked
         assert (again.files, again.rows) == (first.files, 1_000)
         path.unlink()
         with pytest.raises(ExportError, match="is gone"):
             await job.to_parquet(path, checkpoint=state, rows_per_group=100)
 
 
-async def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
+async def test_files_at_the_staging_path_are_kept(tmp_path: Path) -> None:
     server = Server(events(10))
     (tmp_path / "e.parquet").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -330,31 +330,31 @@ async def test_what_is_in_the_way_is_left_alone(tmp_path: Path) -> None:
         for overwrite in (False, True):
             with pytest.raises(FileExistsError, match="is a folder"):
                 await job.to_parquet(tmp_path / "e.parquet", overwrite=overwrite)
-            with pytest.raises(FileExistsError, match="exists already"):
+            with pytest.raises(FileExistsError, match="already exists"):
                 await job.to_jsonl(tmp_path / "e.parquet" / "..", overwrite=overwrite)
-        with pytest.raises(ExportError, match="is in the way"):
+        with pytest.raises(ExportError, match="not a folder of this user"):
             await job.to_parquet(tmp_path / "f.parquet")
         with pytest.raises(ExportError, match="there is no folder"):
             await job.to_parquet(tmp_path / "no" / "e.parquet")
-    assert server.asks == []
+    assert server.queries == []
     assert (tmp_path / "elsewhere" / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("method", "name", "words"),
     [
-        ("to_csv", "x.parquet", "'x.parquet' is named as Parquet, but CSV is to be written"),
-        ("to_csv", "x.jsonl.gz", "named as JSON lines, but CSV"),
-        ("to_csv", "x.CSV.zst", "only .gz is written"),
-        ("to_csv", "x/", "names a folder, and CSV is written to one file"),
-        ("to_jsonl", "x.csv", "named as CSV, but JSON lines"),
-        ("to_jsonl", "x.parquet", "named as Parquet, but JSON lines"),
+        ("to_csv", "x.parquet", "'x.parquet' has the suffix of Parquet, but the format is CSV"),
+        ("to_csv", "x.jsonl.gz", "suffix of JSON lines, but the format is CSV"),
+        ("to_csv", "x.CSV.zst", "only compression is .gz"),
+        ("to_csv", "x/", "name of a folder, but CSV is written to one file"),
+        ("to_jsonl", "x.csv", "suffix of CSV, but the format is JSON lines"),
+        ("to_jsonl", "x.parquet", "suffix of Parquet, but the format is JSON lines"),
         ("to_parquet", "x.csv", "or 'x.csv/' for a folder"),
-        ("to_parquet", "x.jsonl.gz", "named as JSON lines, but Parquet"),
-        ("to_parquet", "x.parquet.gz", "Parquet is compressed inside"),
+        ("to_parquet", "x.jsonl.gz", "suffix of JSON lines, but the format is Parquet"),
+        ("to_parquet", "x.parquet.gz", "Parquet files are compressed"),
     ],
 )
-async def test_names_of_other_formats_are_refused(
+async def test_names_of_other_formats_are_errors(
     method: str, name: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -362,26 +362,26 @@ async def test_names_of_other_formats_are_refused(
     async with client(server) as ph:
         with pytest.raises(ValueError, match=words):
             await getattr(ph.export.events(START, END), method)(name)
-    assert server.asks == []
+    assert server.queries == []
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("", ValueError, "has no name"),
-        (".", ValueError, "names a folder"),
+        ("", ValueError, "has an empty name"),
+        (".", ValueError, "name of a folder"),
         (b"x.csv", TypeError, "must be a str or a path of text, not bytes"),
         (None, TypeError, "must be a str or a path, not NoneType"),
     ],
 )
-async def test_what_is_no_name_is_refused(name: Any, error: type[Exception], words: str) -> None:
+async def test_invalid_names(name: Any, error: type[Exception], words: str) -> None:
     async with client(Server([])) as ph:
         with pytest.raises(error, match=words):
             await ph.export.events(START, END).to_csv(name)
 
 
-async def test_rows_are_counted_in_whole_numbers() -> None:
+async def test_row_numbers_must_be_integers() -> None:
     async with client(Server([])) as ph:
         rows: Any = 1.5
         with pytest.raises(TypeError, match="rows_per_group must be an int, not float"):
@@ -407,5 +407,5 @@ async def test_rows_per_file_is_for_folders() -> None:
         (Path("events.parquet"), False),
     ],
 )
-def test_a_name_says_whether_it_is_a_folder(name: Any, folder: bool) -> None:
-    assert read_target(name, "parquet").folder is folder
+def test_folder_or_file_by_name(name: Any, folder: bool) -> None:
+    assert parse_target(name, "parquet").is_folder is folder

@@ -1,7 +1,7 @@
-"""An export in a process of its own, which kills itself at a chosen moment.
+"""An export in a process of its own, which kills itself at a chosen step.
 
-`python worker.py FORMAT TARGET MOMENT…`: it ends with SIGKILL at the moment, and otherwise with 0.
-The moment is a number of calls of one of the steps at which a file changes, as `fsync:3`.
+`python worker.py FORMAT TARGET STEP…`: it ends with SIGKILL at the step, and otherwise with 0. A
+step is the number of a call of a function that changes a file, such as `fsync:3`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import httpx
 from asyncposthog.export.sinks import text
 from tests.unit.export.fake_query_api import (
     START,
-    Ask,
+    ReceivedQuery,
     Server,
     client,
     events,
-    micros,
-    moment,
     refusal,
+    to_datetime,
+    to_micros,
 )
 
 COUNT = 1_200
@@ -34,10 +34,10 @@ COUNT = 1_200
 def make_server(seed: int) -> Server:
     """Answer with other windows in every run: splits come where the seed has them."""
 
-    def fault(ask: Ask) -> httpx.Response | None:
-        return refusal(504) if (ask.number * 7 + seed) % 5 == 0 and ask.counts else None
+    def fault(query: ReceivedQuery) -> httpx.Response | None:
+        return refusal(504) if (query.number * 7 + seed) % 5 == 0 and query.counts else None
 
-    # Three days, so that days and files are cut in the middle of pages.
+    # Three days, so that days and files end inside of pages.
     return Server(events(COUNT, ties=7, spread=3 * 86_400_000_000), fault=fault)
 
 
@@ -59,7 +59,7 @@ def die_when_published(when: str) -> None:
 
 
 def die_at(moment_: str) -> None:
-    """Let the process be killed at the nth call of a step, before or after it."""
+    """Kill the process before or after the nth call of a function."""
     if moment_ == "never":
         return
     name, _, rest = moment_.partition(":")
@@ -90,7 +90,7 @@ def die_at(moment_: str) -> None:
 
 
 async def export(form: str, target: str, seed: int) -> None:
-    end = moment(micros(START) + 3 * 86_400_000_000)
+    end = to_datetime(to_micros(START) + 3 * 86_400_000_000)
     page = 41 + seed
     async with client(make_server(seed)) as ph:
         job = ph.export.events(START, end, page_size=page)
@@ -109,18 +109,18 @@ LATE = sorted(events(600, spread=3 * 3_600_000_000))
 
 
 async def export_late(target: str, seed: int) -> None:
-    """Export until the hour that the file's name tells."""
+    """Export until the hour in the name of the file."""
     hour = int(Path(target).stem)
-    end = micros(START) + hour * 3_600_000_000
+    end = to_micros(START) + hour * 3_600_000_000
     there = [row for n, row in enumerate(LATE) if row.time < end - n % 4 // 3 * 3_600_000_000]
     server = Server(there if hour < 3 else LATE)
     async with client(server) as ph:
-        job = ph.export.events(START, moment(end), overlap=3_600, page_size=29 + seed)
+        job = ph.export.events(START, to_datetime(end), overlap=3_600, page_size=29 + seed)
         await job.to_jsonl(target, checkpoint=Path(target).with_name("state"))
 
 
-# A few thousand rows are to be several members of a gzip file, as millions are.
-text._MEMBER = 150
+# Small gzip members, so that a few thousand rows fill several.
+text._MEMBER_ROWS = 150
 
 if __name__ == "__main__":
     die_at(sys.argv[3])

@@ -42,16 +42,16 @@ class Fleet:
         options.setdefault("timeout", 30.0)
         store = RedisStore(self.server.url, prefix=self.prefix, **options)
         # The script as it is, except that it asks a key for the time, and not the machine.
-        link = store._terms.link
-        assert link._script.count(_TIME) == 1
-        link._script = link._script.replace(_TIME, _HAND)
-        link._sha = sha1(link._script.encode(), usedforsecurity=False).hexdigest()
+        connection = store._settings.connection
+        assert connection._script.count(_TIME) == 1
+        connection._script = connection._script.replace(_TIME, _HAND)
+        connection._sha = sha1(connection._script.encode(), usedforsecurity=False).hexdigest()
         self.stores.append(store)
         return store
 
-    def windows(self, *rules: Limit, **options: Any) -> RedisWindows:
+    def windows(self, *limits: Limit, **options: Any) -> RedisWindows:
         """Let another process draw on some budgets."""
-        return self.store(**options).windows(rules)
+        return self.store(**options).windows(limits)
 
     def pass_time(self, seconds: float) -> None:
         """Move the clock of the server."""
@@ -63,7 +63,7 @@ class Fleet:
 
     def now(self) -> float:
         """Return the time that the script saw last."""
-        values = cast("list[str]", self.admin.hmget(self._clock, ["last", "shift"]))
+        values = cast("list[str]", self.admin.hmget(self._clock, ["last", "offset"]))
         return sum(map(float, values))
 
     def names(self) -> Iterator[str]:
@@ -97,4 +97,4 @@ async def fill(windows: RedisWindows, *tickets: int) -> None:
     """Make requests that are answered at once."""
     await fly(windows, *tickets)
     for ticket in tickets:
-        await windows.settle(ticket)
+        await windows.complete(ticket)

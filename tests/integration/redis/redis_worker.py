@@ -33,7 +33,7 @@ class Job:
     name: str
     url: str
     prefix: str
-    rules: Sequence[tuple[str, int, float]]
+    limits: Sequence[tuple[str, int, float]]
     tasks: int = 4
     requests: int | None = None
     """After how many it ends; None: it goes on until it is killed."""
@@ -41,7 +41,7 @@ class Job:
     skew: float = 0.0
     """Seconds by which its clock is wrong."""
     lag: float = 0.0
-    """Seconds that it is away from Redis."""
+    """Seconds that it is unavailable from Redis."""
     patience: float | None = None
     """At most how many seconds it waits before it gives up, and tries again a little longer."""
     hang: bool = False
@@ -74,32 +74,38 @@ class Far:
     def __init__(self, near: Windows, lag: float) -> None:
         self._near = near
         self._lag = lag
-        self.rules = near.rules
+        self.limits = near.limits
+
+    def try_acquire_nowait(self, ticket: int) -> bool:
+        return False
 
     async def acquire(self, ticket: int) -> float:
         await anyio.sleep(self._lag)
         return await self._near.acquire(ticket)
 
-    async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
-        await self._near.settle(ticket, uncharged=uncharged)
+    def complete_nowait(self, ticket: int) -> bool:
+        return False
+
+    async def complete(self, ticket: int, *, refused_by: int | None = None) -> None:
+        await self._near.complete(ticket, refused_by=refused_by)
 
     async def release(self, ticket: int) -> None:
         await self._near.release(ticket)
 
-    async def close(self, index: int, seconds: float, *, learn: bool) -> None:
-        await self._near.close(index, seconds, learn=learn)
+    async def block(self, index: int, seconds: float, *, adapt: bool) -> None:
+        await self._near.block(index, seconds, adapt=adapt)
 
     async def usage(self) -> tuple[Usage, ...]:
         return await self._near.usage()
 
-    def peek(self) -> tuple[Usage, ...]:
-        return self._near.peek()
+    def snapshot(self) -> tuple[Usage, ...]:
+        return self._near.snapshot()
 
-    def idle(self) -> bool:
-        return self._near.idle()
+    def is_idle(self) -> bool:
+        return self._near.is_idle()
 
-    async def forecast(self, ahead: int) -> tuple[float, int]:
-        return await self._near.forecast(ahead)
+    async def estimate_wait(self, ahead: int) -> tuple[float, int]:
+        return await self._near.estimate_wait(ahead)
 
 
 class FarStore:
@@ -109,8 +115,8 @@ class FarStore:
         self._near = near
         self._lag = lag
 
-    def windows(self, rules: Sequence[Limit]) -> Windows:
-        return Far(self._near.windows(rules), self._lag)
+    def windows(self, limits: Sequence[Limit]) -> Windows:
+        return Far(self._near.windows(limits), self._lag)
 
     async def aclose(self) -> None:
         await self._near.aclose()
@@ -127,29 +133,31 @@ class Worker:
         self._left = float("inf") if job.requests is None else job.requests
 
     async def run(self) -> None:
-        rules = tuple(Limit(f"host/key/{n}", n, limit, secs) for n, limit, secs in self._job.rules)
-        lane = self._limiter.lane(rules)
-        await lane.windows.usage()
+        limits = tuple(
+            Limit(f"host/key/{n}", n, limit, secs) for n, limit, secs in self._job.limits
+        )
+        queue = self._limiter.queue_for(limits)
+        await queue.windows.usage()
         os.write(1, b"ready\n")
         await anyio.to_thread.run_sync(sys.stdin.readline)
         async with anyio.create_task_group() as group:
             for _ in range(self._job.tasks):
-                group.start_soon(self._work, lane)
+                group.start_soon(self._work, queue)
         await self._limiter.aclose()
         os.write(1, b"done\n")
 
-    async def _work(self, lane: WaitQueue) -> None:
+    async def _work(self, queue: WaitQueue) -> None:
         patience = self._job.patience
         while self._left > 0:
             delay = None if patience is None else random.random() * patience
             with anyio.move_on_after(delay) as scope:
-                await self._request(lane)
+                await self._request(queue)
             if patience is not None and scope.cancelled_caught:
                 patience *= 1.05  # else a machine may be too slow for it, for ever
 
-    async def _request(self, lane: WaitQueue) -> None:
-        queue = self._limiter.queue
-        ticket = await queue.enter(lane)
+    async def _request(self, queue: WaitQueue) -> None:
+        scheduler = self._limiter.scheduler
+        ticket = await scheduler.acquire(queue)
         try:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(random.random() * 0.004)
@@ -160,8 +168,8 @@ class Worker:
                     await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
-                await lane.windows.settle(ticket)
-            queue.changed(lane)
+                await queue.windows.complete(ticket)
+            scheduler.notify(queue)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from asyncposthog.rate_limits.adaptive import pace, share
+from asyncposthog.rate_limits.adaptive import allowed_requests, recovery_seconds
 from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 
 async def used(windows: RedisWindows) -> list[tuple[int, int]]:
-    return [(usage.used, usage.flying) for usage in await windows.usage()]
+    return [(usage.used, usage.in_flight) for usage in await windows.usage()]
 
 
 async def test_a_window_is_shared_by_all_processes(redis_server: Server) -> None:
@@ -40,7 +40,7 @@ async def test_a_window_is_shared_by_all_processes(redis_server: Server) -> None
         assert await second.acquire(2) == 0.0
 
 
-async def test_all_windows_or_none(redis_server: Server) -> None:
+async def test_windows_are_acquired_together_or_not_at_all(redis_server: Server) -> None:
     hour = Limit("host/key/sustained", "sustained", 2, 3600.0)
     async with fleet(redis_server) as them:
         both, minute = them.windows(WINDOW, hour), them.windows(WINDOW)
@@ -51,10 +51,10 @@ async def test_all_windows_or_none(redis_server: Server) -> None:
         assert await used(both) == [(4, 0), (2, 0)]
 
 
-async def test_the_wait_ends_when_a_place_comes_free(redis_server: Server) -> None:
-    rule = Limit("host/key/short", "short", 2, 3.0)
+async def test_the_wait_ends_when_capacity_becomes_free(redis_server: Server) -> None:
+    limit = Limit("host/key/short", "short", 2, 3.0)
     async with fleet(redis_server) as them:
-        one, other = them.windows(rule), them.windows(rule)
+        one, other = them.windows(limit), them.windows(limit)
         await fill(one, 1)
         them.pass_time(1.0)
         await fill(other, 1)
@@ -67,13 +67,13 @@ async def test_the_wait_ends_when_a_place_comes_free(redis_server: Server) -> No
         assert await one.acquire(2) == 0.0
 
 
-async def test_who_waits_for_long_asks_now_and_then(redis_server: Server) -> None:
+async def test_a_long_wait_is_bounded(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(WINDOW), them.windows(WINDOW)
         await fly(one, 1, 2, 3, 4)
         assert 0 < await other.acquire(1) <= 0.25
         for ticket in (1, 2, 3, 4):
-            await one.settle(ticket)
+            await one.complete(ticket)
         assert await other.acquire(1) == 5.0
 
 
@@ -82,8 +82,8 @@ async def test_a_refused_request_is_not_counted_where_it_was_refused(redis_serve
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW, hour)
         await fly(windows, 1, 2)
-        await windows.settle(1, uncharged=0)
-        await windows.settle(2, uncharged=1)
+        await windows.complete(1, refused_by=0)
+        await windows.complete(2, refused_by=1)
         assert await used(windows) == [(1, 0), (1, 0)]
 
 
@@ -93,12 +93,12 @@ async def test_slots_count_what_is_in_flight(redis_server: Server) -> None:
         await fly(one, 1, 2)
         await fly(other, 1)
         assert 0 < await one.acquire(3) <= 0.25
-        await other.settle(1)
+        await other.complete(1)
         assert await used(one) == [(0, 2)]
         assert await one.acquire(3) == 0.0
 
 
-async def test_rules_with_one_key_may_name_different_limits(redis_server: Server) -> None:
+async def test_one_window_may_have_different_limits(redis_server: Server) -> None:
     watched = Limit(WINDOW.key, WINDOW.name, 10**9, WINDOW.seconds)
     async with fleet(redis_server) as them:
         strict, lax = them.windows(WINDOW), them.windows(watched)
@@ -108,139 +108,139 @@ async def test_rules_with_one_key_may_name_different_limits(redis_server: Server
         assert (await strict.usage())[0].limit == 4
 
 
-async def test_without_rules_everything_goes_and_nothing_is_asked(redis_server: Server) -> None:
+async def test_without_limits_nothing_is_sent(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows()
         await fill(windows, *range(50))
         await windows.release(99)
         assert await windows.usage() == ()
-        assert await windows.forecast(10) == (0.0, 0)
+        assert await windows.estimate_wait(10) == (0.0, 0)
         assert list(them.names()) == []
 
 
-async def test_a_closed_window_is_closed_for_everybody(redis_server: Server) -> None:
+async def test_a_block_applies_to_all_processes(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(WINDOW), them.windows(WINDOW)
-        await one.close(0, 3.0, learn=False)
-        await one.close(0, 1.0, learn=False)
+        await one.block(0, 3.0, adapt=False)
+        await one.block(0, 1.0, adapt=False)
         wait = await other.acquire(1)
         assert 2.5 < wait <= 3.0
         them.pass_time(3.0)
         assert await other.acquire(1) == 0.0
-        assert (await one.usage())[0].share == WINDOW.limit
+        assert (await one.usage())[0].share == WINDOW.requests
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, float("nan")])
-async def test_a_closure_of_no_time_closes_nothing(redis_server: Server, seconds: float) -> None:
+async def test_a_block_without_duration_is_ignored(redis_server: Server, seconds: float) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
-        await windows.close(0, seconds, learn=True)
+        await windows.block(0, seconds, adapt=True)
         assert await windows.acquire(1) == 0.0
 
 
-async def test_an_endless_closure_ends_after_a_day(redis_server: Server) -> None:
+async def test_an_infinite_block_ends_after_a_day(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
-        await windows.close(0, float("inf"), learn=False)
-        assert (await windows.usage())[0].closed == pytest.approx(86400, abs=5)
+        await windows.block(0, float("inf"), adapt=False)
+        assert (await windows.usage())[0].blocked_for == pytest.approx(86400, abs=5)
         them.pass_time(86400)
         assert await windows.acquire(1) == 0.0
 
 
-async def test_what_one_process_learned_holds_for_all(redis_server: Server) -> None:
-    rule = Limit("host/key/shared", "shared", 100, 60.0)
+async def test_a_reduced_share_applies_to_all_processes(redis_server: Server) -> None:
+    limit = Limit("host/key/shared", "shared", 100, 60.0)
     async with fleet(redis_server) as them:
-        one, other = them.windows(rule), them.windows(rule)
+        one, other = them.windows(limit), them.windows(limit)
         await fill(one, *range(30))
         await fill(other, *range(20))
-        await one.close(0, 2.0, learn=True)
+        await one.block(0, 2.0, adapt=True)
         share = (await other.usage())[0].share
         assert 40 < share < 50
         them.pass_time(5.0)
         assert 0 < await other.acquire(20) <= 5.0
 
 
-async def test_shares_grow_as_they_do_in_memory(redis_server: Server) -> None:
-    rule = Limit("host/key/shared", "shared", 480, 60.0)
+async def test_shares_recover_as_in_memory(redis_server: Server) -> None:
+    limit = Limit("host/key/shared", "shared", 480, 60.0)
     async with fleet(redis_server) as them:
-        windows = them.windows(rule, lease=80000.0)
+        windows = them.windows(limit, lease=80000.0)
         await fill(windows, *range(120))
         await fly(windows, *range(200, 300))  # it is made use of all the time
-        await windows.close(0, 2.0, learn=True)
-        since, full = them.now() + 2.0, pace(rule.seconds, 0)
+        await windows.block(0, 2.0, adapt=True)
+        since, full = them.now() + 2.0, recovery_seconds(limit.seconds, 0)
         them.pass_time(2.0)
         shares: list[int] = []
         for _ in range(20):
             them.pass_time(full / 7.0)
             shares.append((await windows.usage())[0].share)
-            assert shares[-1] == share(480, 120, them.now() - since, full)
+            assert shares[-1] == allowed_requests(480, 120, them.now() - since, full)
         assert shares == sorted(shares)
         assert shares[0] < 120 < shares[-1]
 
 
-async def test_forecast(redis_server: Server) -> None:
-    rule = Limit("host/key/forecast", "forecast", 2, 10.0)
+async def test_estimate_wait(redis_server: Server) -> None:
+    limit = Limit("host/key/forecast", "forecast", 2, 10.0)
     async with fleet(redis_server) as them:
-        one, other = them.windows(rule), them.windows(rule)
-        assert await one.forecast(0) == (0.0, 0)
+        one, other = them.windows(limit), them.windows(limit)
+        assert await one.estimate_wait(0) == (0.0, 0)
         await fill(one, 1)
         them.pass_time(4.0)
         await fill(other, 1)
-        stay = rule.seconds + CLOCK_SKEW
-        assert await one.forecast(0) == (pytest.approx(stay - 4.0, abs=1), 0)
-        assert await one.forecast(1) == (pytest.approx(stay, abs=1), 0)
-        assert await one.forecast(2) == (pytest.approx(2 * stay - 4.0, abs=1), 0)
+        stay = limit.seconds + CLOCK_SKEW
+        assert await one.estimate_wait(0) == (pytest.approx(stay - 4.0, abs=1), 0)
+        assert await one.estimate_wait(1) == (pytest.approx(stay, abs=1), 0)
+        assert await one.estimate_wait(2) == (pytest.approx(2 * stay - 4.0, abs=1), 0)
         # Others that wait go first.
         assert await one.acquire(3) > 0
-        assert await other.forecast(0) == (pytest.approx(stay, abs=1), 0)
-        assert await one.forecast(0) == (pytest.approx(stay - 4.0, abs=1), 0)
+        assert await other.estimate_wait(0) == (pytest.approx(stay, abs=1), 0)
+        assert await one.estimate_wait(0) == (pytest.approx(stay - 4.0, abs=1), 0)
 
 
-async def test_forecast_names_the_window_that_makes_it_wait(redis_server: Server) -> None:
+async def test_estimate_wait_returns_the_window_that_causes_the_wait(redis_server: Server) -> None:
     hour = Limit("host/key/sustained", "sustained", 2, 3600.0)
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW, hour)
         await fill(windows, 1, 2)
-        assert await windows.forecast(0) == (pytest.approx(3600, abs=2), 1)
+        assert await windows.estimate_wait(0) == (pytest.approx(3600, abs=2), 1)
 
 
-async def test_peek_is_what_redis_said_last(redis_server: Server) -> None:
+async def test_snapshot_is_the_last_reported_usage(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(WINDOW), them.windows(WINDOW)
-        assert one.peek() == (Usage(4, 4, 0, 0, 0.0, 0.0),)
+        assert one.snapshot() == (Usage(4, 4, 0, 0, 0.0, 0.0),)
         await fill(one, 1)
         await fill(other, 1, 2)
-        assert one.peek()[0].used == 1
+        assert one.snapshot()[0].used == 1
         await one.usage()
-        assert one.peek()[0].used == 3
-        assert one.peek()[0].reset <= STAY
+        assert one.snapshot()[0].used == 3
+        assert one.snapshot()[0].reset <= STAY
 
 
-async def test_idle_means_nothing_held_and_nobody_waiting(redis_server: Server) -> None:
+async def test_is_idle(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
-        assert windows.idle()
+        assert windows.is_idle()
         await fly(windows, 1, 2, 3, 4)
-        assert not windows.idle()
+        assert not windows.is_idle()
         for ticket in (1, 2, 3, 4):
-            await windows.settle(ticket)
-        assert windows.idle()
+            await windows.complete(ticket)
+        assert windows.is_idle()
         assert await windows.acquire(5) > 0
-        assert not windows.idle()
+        assert not windows.is_idle()
         await windows.release(5)
-        assert windows.idle()
+        assert windows.is_idle()
 
 
-async def test_a_ticket_is_settled_once_and_release_takes_any(redis_server: Server) -> None:
+async def test_a_ticket_is_completed_once_and_release_accepts_any(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
         await fly(windows, 1, 2)
         await windows.release(1)
         await windows.release(1)
-        await windows.settle(1)
+        await windows.complete(1)
         await windows.release(77)
-        await windows.settle(2)
-        await windows.settle(2)
+        await windows.complete(2)
+        await windows.complete(2)
         await windows.release(2)
         assert await used(windows) == [(1, 0)]
 
@@ -264,11 +264,11 @@ async def test_a_cancelled_acquire_leaves_nothing(redis_server: Server, steps: i
             group.cancel_scope.cancel()
         await windows.release(1)
         assert await used(other) == [(0, 0)], f"{done=}"
-        assert windows.idle()
+        assert windows.is_idle()
         await fly(other, 1, 2, 3, 4)
 
 
-async def test_an_acquire_that_comes_after_its_release_takes_nothing(redis_server: Server) -> None:
+async def test_an_acquire_that_arrives_after_its_release_is_ignored(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
         await windows.usage()
@@ -284,7 +284,7 @@ async def test_an_acquire_that_comes_after_its_release_takes_nothing(redis_serve
         assert await used(windows) == [(0, 0)]
 
 
-async def test_an_acquire_whose_answer_was_lost_takes_one_place(redis_server: Server) -> None:
+async def test_an_acquire_whose_response_was_lost_counts_once(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         windows = them.windows(WINDOW)
         await fly(windows, 1, 2, 3, 4)
@@ -323,8 +323,8 @@ async def test_memory_is_bounded_and_everything_expires(redis_server: Server) ->
             for _ in range(3):
                 ticket += 1
                 assert await windows.acquire(ticket) == 0.0
-                await windows.settle(ticket)
-            await windows.close(0, 1.0, learn=True)
+                await windows.complete(ticket)
+            await windows.block(0, 1.0, adapt=True)
             ticket += 1
             assert await windows.acquire(ticket) > 0
             await windows.release(ticket)
@@ -338,24 +338,24 @@ async def test_memory_is_bounded_and_everything_expires(redis_server: Server) ->
         assert max(sizes) <= 6
 
 
-async def test_one_prefix_is_one_budget(redis_server: Server) -> None:
+async def test_prefixes_separate_limits(redis_server: Server) -> None:
     async with fleet(redis_server) as them, fleet(redis_server) as strangers:
         await fill(them.windows(WINDOW), 1, 2, 3, 4)
         assert await strangers.windows(WINDOW).acquire(1) == 0.0
 
 
-async def test_a_watched_window_counts_and_holds_nobody_back(redis_server: Server) -> None:
+async def test_an_unenforced_limit_counts_and_delays_no_request(redis_server: Server) -> None:
     watched = Limit(WINDOW.key, WINDOW.name, UNENFORCED, WINDOW.seconds)
     async with fleet(redis_server) as them:
         one, other = them.windows(watched), them.windows(WINDOW)
         await fill(one, 1, 2, 3, 4, 5)
         assert await used(other) == [(5, 0)]
-        await one.close(0, 50.0, learn=False)
+        await one.block(0, 50.0, adapt=False)
         assert await other.acquire(1) == pytest.approx(5.0)  # at most until it asks again
-        assert (await other.forecast(0))[0] == pytest.approx(STAY, abs=0.1)
+        assert (await other.estimate_wait(0))[0] == pytest.approx(STAY, abs=0.1)
         await fill(one, 6)
-        assert (await one.forecast(0))[0] == 0.0
-        assert [usage.closed for usage in await one.usage()] == [0.0]
+        assert (await one.estimate_wait(0))[0] == 0.0
+        assert [usage.blocked_for for usage in await one.usage()] == [0.0]
 
 
 async def test_a_slot_is_held_while_its_query_waits_for_something_else(
@@ -377,7 +377,7 @@ async def test_a_slot_is_held_while_its_query_waits_for_something_else(
         assert await used(other) == [(0, 3)]
         assert await other.acquire(1) > 0
         for ticket in (1, 2, 3):
-            await slots.settle(ticket)
+            await slots.complete(ticket)
         await fly(other, 1, 2, 3)
         await minute.acquire(16)
         # What it gave back, it does not ask for again.

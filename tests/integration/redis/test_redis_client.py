@@ -48,7 +48,7 @@ def client(them: Fleet, api: Api, **settings: Any) -> AsyncPostHog:
     )  # fmt: skip
 
 
-async def test_two_clients_have_one_budget(redis_server: Server) -> None:
+async def test_two_clients_share_the_limits(redis_server: Server) -> None:
     api = Api()
     async with fleet(redis_server) as them, client(them, api) as one, client(them, api) as two:
         for _ in range(3):
@@ -66,7 +66,7 @@ async def test_two_clients_have_one_budget(redis_server: Server) -> None:
         await one.feature_flags.list()
 
 
-async def test_what_the_server_refuses_to_one_the_others_do_not_ask(redis_server: Server) -> None:
+async def test_a_429_delays_the_other_clients(redis_server: Server) -> None:
     api = Api()
     async with fleet(redis_server) as them, client(them, api) as one, client(them, api) as two:
         await two.feature_flags.list()
@@ -83,7 +83,7 @@ async def test_what_the_server_refuses_to_one_the_others_do_not_ask(redis_server
         await two.feature_flags.list()
 
 
-async def test_a_closure_that_is_too_long_for_one_is_for_the_others(redis_server: Server) -> None:
+async def test_a_block_longer_than_max_retry_after_fails_both_clients(redis_server: Server) -> None:
     api = Api()
     settings: dict[str, Any] = {"deadline": None, "max_retry_after": 10.0}
     async with (

@@ -48,7 +48,7 @@ async def run(them: Fleet, processes: dict[str, RedisWindows], requests: int) ->
         them.pass_time(max(0.0, wake[name] - them.now()))
         wait = await windows.acquire(waiting[name])
         if not wait:
-            await windows.settle(waiting[name])
+            await windows.complete(waiting[name])
             order.append(name)
             waiting[name] = next(tickets)
         wake[name] = them.now() + wait
@@ -56,9 +56,9 @@ async def run(them: Fleet, processes: dict[str, RedisWindows], requests: int) ->
 
 
 async def test_processes_take_turns(redis_server: Server) -> None:
-    rule = Limit("host/key/three", "three", 3, 60.0)
+    limit = Limit("host/key/three", "three", 3, 60.0)
     async with fleet(redis_server) as them:
-        one, two, three = (them.windows(rule) for _ in range(3))
+        one, two, three = (them.windows(limit) for _ in range(3))
         for windows in (one, two, three):
             await fill(windows, 1)
             them.pass_time(10.0)
@@ -67,14 +67,14 @@ async def test_processes_take_turns(redis_server: Server) -> None:
             assert sorted(order[turn : turn + 3]) == ["one", "three", "two"]
 
 
-async def test_those_who_wait_go_in_the_order_they_came(redis_server: Server) -> None:
+async def test_waiting_processes_go_in_order_of_arrival(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         holder, *others = (them.windows(SLOT) for _ in range(4))
         await fly(holder, 1, 2, 3)
         for windows in others:
             assert await windows.acquire(1) > 0
         for ticket, first in enumerate(others, 1):
-            await holder.settle(ticket)
+            await holder.complete(ticket)
             assert await holder.acquire(10 + ticket) > 0
             for windows in reversed(others[ticket:]):
                 assert await windows.acquire(1) > 0
@@ -82,7 +82,7 @@ async def test_those_who_wait_go_in_the_order_they_came(redis_server: Server) ->
         assert await holder.acquire(11) > 0
 
 
-async def test_a_process_far_away_gets_its_even_part(redis_server: Server) -> None:
+async def test_a_distant_process_gets_its_equal_share(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         near, far = them.windows(DOZEN), them.windows(DOZEN)
         await fill(near, *range(12))
@@ -100,10 +100,10 @@ async def test_a_process_far_away_gets_its_even_part(redis_server: Server) -> No
         assert await grab(far, 0) == 6
 
 
-async def test_nothing_is_kept_for_those_who_sleep(redis_server: Server) -> None:
-    rule = Limit("host/key/three", "three", 3, 60.0)
+async def test_nothing_is_reserved_for_sleeping_processes(redis_server: Server) -> None:
+    limit = Limit("host/key/three", "three", 3, 60.0)
     async with fleet(redis_server) as them:
-        one, two, three = (them.windows(rule) for _ in range(3))
+        one, two, three = (them.windows(limit) for _ in range(3))
         for windows in (one, two, three):
             await fill(windows, 1)
             them.pass_time(10.0)
@@ -116,7 +116,7 @@ async def test_nothing_is_kept_for_those_who_sleep(redis_server: Server) -> None
         assert await two.acquire(2) == 0.0
 
 
-async def test_a_process_that_waits_twice_has_one_part(redis_server: Server) -> None:
+async def test_a_process_with_two_queues_has_one_share(redis_server: Server) -> None:
     plenty = Limit("host/key/plenty", "plenty", 100, 3600.0)
     async with fleet(redis_server) as them:
         near, store, idle = them.windows(DOZEN), them.store(), them.windows(DOZEN)
@@ -135,7 +135,7 @@ async def test_a_process_that_waits_twice_has_one_part(redis_server: Server) -> 
         assert await grab(near, 100) == 6
 
 
-async def test_a_part_that_nobody_asks_for_is_not_kept(redis_server: Server) -> None:
+async def test_an_unused_share_is_not_reserved(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         near, far = them.windows(DOZEN), them.windows(DOZEN)
         await fill(near, *range(12))
@@ -149,37 +149,37 @@ async def test_a_part_that_nobody_asks_for_is_not_kept(redis_server: Server) -> 
         assert await grab(near, 200) == 5
 
 
-async def test_a_window_that_nobody_else_waits_for_is_used_by_one(redis_server: Server) -> None:
+async def test_a_window_without_other_waiters_is_used_by_one_process(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         near, far = them.windows(DOZEN), them.windows(DOZEN)
         await fill(far, 0)
         assert await grab(near, 0) == 11
 
 
-async def test_who_waits_and_dies_loses_its_place(redis_server: Server) -> None:
+async def test_a_dead_waiter_loses_its_position(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         alive, dead = them.windows(SLOT), them.windows(SLOT)
         await fly(alive, 1, 2, 3)
         assert await dead.acquire(1) <= 0.25
-        await alive.settle(1)
+        await alive.complete(1)
         assert await alive.acquire(4) > 0
         them.pass_time(1.25)
         assert await alive.acquire(4) == 0.0
 
 
-async def test_who_gives_up_frees_its_place_soon(redis_server: Server) -> None:
+async def test_a_released_waiter_loses_its_position_soon(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         one, other = them.windows(SLOT), them.windows(SLOT)
         await fly(one, 1, 2, 3)
         assert await other.acquire(1) > 0
-        await one.settle(1)
+        await one.complete(1)
         assert await one.acquire(4) > 0
         await other.release(1)
         them.pass_time(0.1)
         assert await one.acquire(4) == 0.0
 
 
-async def test_who_gives_up_leaves_its_place_to_the_next_of_its_process(
+async def test_a_released_waiter_passes_its_position_on(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
@@ -189,12 +189,12 @@ async def test_who_gives_up_leaves_its_place_to_the_next_of_its_process(
         assert await three.acquire(1) > 0
         await two.release(1)
         assert await two.acquire(2) > 0
-        await one.settle(1)
+        await one.complete(1)
         assert await three.acquire(1) > 0
         assert await two.acquire(2) == 0.0
 
 
-async def test_who_gives_up_while_others_of_its_process_wait_changes_nothing(
+async def test_a_position_stays_while_other_tasks_of_the_process_wait(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
@@ -204,22 +204,22 @@ async def test_who_gives_up_while_others_of_its_process_wait_changes_nothing(
         assert await two.acquire(2) > 0
         assert await three.acquire(1) > 0
         await two.release(1)
-        await one.settle(1)
+        await one.complete(1)
         them.pass_time(0.2)
         assert await three.acquire(1) > 0
         assert await two.acquire(2) == 0.0
 
 
-async def test_what_waits_for_another_window_is_not_in_the_way(redis_server: Server) -> None:
+async def test_a_waiter_for_another_window_reserves_nothing(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         both, minute = them.windows(WINDOW, HOUR), them.windows(WINDOW)
         await fill(both, 1, 2)
         them.pass_time(STAY)
         assert await both.acquire(3) > 0  # the hour is full
-        assert await grab(minute, 1) == WINDOW.limit
+        assert await grab(minute, 1) == WINDOW.requests
 
 
-async def test_what_waited_here_and_now_waits_elsewhere_keeps_one_place(
+async def test_a_waiter_that_moved_to_another_window_reserves_one_request(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
@@ -234,15 +234,15 @@ async def test_what_waited_here_and_now_waits_elsewhere_keeps_one_place(
         assert await grab(minute, 100) == 11
 
 
-async def test_the_dead_do_not_keep_places_in_flight(redis_server: Server) -> None:
+async def test_a_lease_ends_requests_of_a_dead_process(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         dead, alive = them.windows(WINDOW, lease=30.0), them.windows(WINDOW)
         await fly(dead, 1, 2, 3)
         them.pass_time(29.0)
-        assert (await alive.usage())[0].flying == 3
+        assert (await alive.usage())[0].in_flight == 3
         them.pass_time(1.0)
         usage = (await alive.usage())[0]
-        assert (usage.used, usage.flying) == (3, 0)
+        assert (usage.used, usage.in_flight) == (3, 0)
         # They count from the end of the lease.
         assert usage.reset == pytest.approx(STAY, abs=1)
         them.pass_time(STAY)
@@ -250,7 +250,7 @@ async def test_the_dead_do_not_keep_places_in_flight(redis_server: Server) -> No
         assert await grab(alive, 1) == 4
 
 
-async def test_the_end_of_a_lease_is_when_it_was_and_not_when_it_is_noticed(
+async def test_a_lease_ends_at_its_time_not_when_noticed(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
@@ -260,7 +260,7 @@ async def test_the_end_of_a_lease_is_when_it_was_and_not_when_it_is_noticed(
         assert (await alive.usage())[0].reset == pytest.approx(STAY - 40.0, abs=1)
 
 
-async def test_the_dead_do_not_keep_slots(redis_server: Server) -> None:
+async def test_a_lease_ends_slots_of_a_dead_process(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         dead, alive = them.windows(SLOT, slot_lease=40.0), them.windows(SLOT)
         await fly(dead, 1, 2, 3)
@@ -270,7 +270,7 @@ async def test_the_dead_do_not_keep_slots(redis_server: Server) -> None:
         assert await grab(alive, 1) == 3
 
 
-async def test_an_answer_after_the_lease_counts_once_from_when_it_came(
+async def test_a_completion_after_the_lease_counts_once(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
@@ -278,14 +278,14 @@ async def test_an_answer_after_the_lease_counts_once_from_when_it_came(
         await fly(slow, 1, 2)
         them.pass_time(50.0)
         assert (await slow.usage())[0].used == 2
-        await slow.settle(1)
+        await slow.complete(1)
         await slow.release(2)
         usage = (await slow.usage())[0]
-        assert (usage.used, usage.flying) == (1, 0)
+        assert (usage.used, usage.in_flight) == (1, 0)
         assert usage.reset == pytest.approx(STAY, abs=1)
 
 
-async def test_even_parts_are_of_processes_and_not_of_what_they_wait_for(
+async def test_shares_are_per_process_not_per_queue(
     redis_server: Server,
 ) -> None:
     async with fleet(redis_server) as them:
@@ -302,7 +302,7 @@ async def test_even_parts_are_of_processes_and_not_of_what_they_wait_for(
         assert await grab(other, 1) == 6
 
 
-async def test_no_place_stays_free_while_somebody_waits(redis_server: Server) -> None:
+async def test_no_capacity_stays_unused_while_a_process_waits(redis_server: Server) -> None:
     async with fleet(redis_server) as them:
         processes = {name: them.windows(DOZEN) for name in ("one", "two", "three", "four")}
         await run(them, processes, 12)

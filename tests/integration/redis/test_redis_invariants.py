@@ -45,7 +45,7 @@ class Books:
     def __init__(self, them: Fleet) -> None:
         self._them = them
         stores = [them.store(lease=LEASE) for _ in range(3)]
-        self._lanes = [store.windows(rules) for store in stores for rules in LANES]
+        self._queues = [store.windows(limits) for store in stores for limits in LANES]
         self._held: list[tuple[RedisWindows, int]] = []
         self._waiting: dict[RedisWindows, int] = {}
         self._ticket = 0
@@ -53,39 +53,39 @@ class Books:
     async def act(self, step: Step) -> None:
         what, number, seconds = step
         if what == "acquire":
-            lane = self._lanes[number]
+            queue = self._queues[number]
             self._ticket += 1
-            ticket = self._waiting.pop(lane, self._ticket)
-            if await lane.acquire(ticket):
-                self._waiting[lane] = ticket
+            ticket = self._waiting.pop(queue, self._ticket)
+            if await queue.acquire(ticket):
+                self._waiting[queue] = ticket
             else:
-                self._held.append((lane, ticket))
+                self._held.append((queue, ticket))
         elif what == "pass":
             self._them.pass_time(seconds)
         elif what == "gone" and self._waiting:
-            lane = list(self._waiting)[number % len(self._waiting)]
-            await lane.release(self._waiting.pop(lane))
+            queue = list(self._waiting)[number % len(self._waiting)]
+            await queue.release(self._waiting.pop(queue))
         elif what != "gone" and self._held:
-            lane, ticket = self._held.pop(number % len(self._held))
+            queue, ticket = self._held.pop(number % len(self._held))
             if what == "settle":
-                await lane.settle(ticket)
+                await queue.complete(ticket)
             elif what == "refused":
-                await lane.settle(ticket, uncharged=0)
+                await queue.complete(ticket, refused_by=0)
             elif what == "release":
-                await lane.release(ticket)
+                await queue.release(ticket)
 
     async def check(self) -> None:
         admin, prefix = self._them.admin, f"{{{self._them.prefix}}}"
-        usages = await self._lanes[0].usage()
-        for rule, usage in zip(RULES, usages, strict=True):
-            assert usage.used + usage.flying <= rule.limit
+        usages = await self._queues[0].usage()
+        for limit, usage in zip(RULES, usages, strict=True):
+            assert usage.used + usage.in_flight <= limit.requests
             listed = [
                 member
-                for part in ("log", "flights")
-                for member in admin.zrange(f"{prefix}:{rule.key}:{part}", 0, -1)
+                for part in ("completed", "in_flight")
+                for member in admin.zrange(f"{prefix}:{limit.key}:{part}", 0, -1)
             ]
-            assert len(listed) == len(set(listed)) == usage.used + usage.flying
-            counted = admin.hgetall(f"{prefix}:{rule.key}:holders")
+            assert len(listed) == len(set(listed)) == usage.used + usage.in_flight
+            counted = admin.hgetall(f"{prefix}:{limit.key}:processes")
             processes = Counter(str(member).partition(".")[0] for member in listed)
             assert {name: int(count) for name, count in counted.items()} == dict(processes)
         for key in self._them.names():

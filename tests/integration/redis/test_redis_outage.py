@@ -85,8 +85,8 @@ class Client:
         self.store = RedisStore(url, clock=self.clock, **options)
         self._log = log
 
-    def windows(self, *rules: Limit) -> RedisWindows:
-        return self.store.windows(rules)
+    def windows(self, *limits: Limit) -> RedisWindows:
+        return self.store.windows(limits)
 
     @property
     def lines(self) -> list[str]:
@@ -113,7 +113,7 @@ async def grab(windows: RedisWindows, first: int) -> int:
     return taken
 
 
-async def test_open_each_process_keeps_to_its_part(
+async def test_fail_open_each_process_uses_its_share(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -125,14 +125,14 @@ async def test_open_each_process_keeps_to_its_part(
         private_redis.kill()
         # Two processes were seen: each takes a third, as if there were one more.
         assert await grab(first, 10) == 1  # three of four were taken before
-        assert first.peek()[0].limit == 4
+        assert first.snapshot()[0].limit == 4
         await second.usage()
         assert await grab(second, 10) == 3
-        assert len([line for line in one.lines if "away" in line]) == 2  # one each
-        assert "its part of each limit" in one.lines[0]
+        assert len([line for line in one.lines if "unavailable" in line]) == 2  # one each
+        assert "its share of each limit" in one.lines[0]
 
 
-async def test_open_a_known_number_of_processes(
+async def test_fail_open_with_a_configured_number_of_processes(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with process(private_redis, caplog, processes=2) as one:
@@ -140,30 +140,30 @@ async def test_open_a_known_number_of_processes(
         assert await grab(windows, 1) == 6
 
 
-async def test_open_a_redis_that_never_was(
+async def test_fail_open_with_a_redis_that_never_answered(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with process(private_redis, caplog) as one:
         windows, slots = one.windows(RULE), one.windows(SLOT)
         assert await grab(windows, 1) == 3
         assert await grab(slots, 1) == 1
-        assert [line for line in one.lines if "away" in line] == one.lines[:1]
+        assert [line for line in one.lines if "unavailable" in line] == one.lines[:1]
         assert len(one.lines) == 1
 
 
-async def test_open_waits_end_with_the_window_or_with_a_look_at_redis(
+async def test_fail_open_waits_end_with_the_window_or_the_next_retry(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with process(private_redis, caplog) as one:
         windows = one.windows(RULE)
         await fill(windows, 1, 2, 3)
         assert 0 < await windows.acquire(4) <= 5.0
-        assert await windows.forecast(0) == (pytest.approx(60, abs=0.1), 0)
+        assert await windows.estimate_wait(0) == (pytest.approx(60, abs=0.1), 0)
         one.clock.now += 60.1
         assert await windows.acquire(4) == 0.0
 
 
-async def test_what_was_done_meanwhile_is_told_when_redis_is_back(
+async def test_updates_of_an_outage_are_sent_after_it(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -174,31 +174,31 @@ async def test_what_was_done_meanwhile_is_told_when_redis_is_back(
         windows = one.windows(HOURS, Limit("host/key/day", "day", 100, 86400.0))
         await fly(windows, 1, 2)
         private_redis.kill()
-        await windows.settle(1)
+        await windows.complete(1)
         await fly(windows, 3, 4, 5)
-        await windows.settle(3)
+        await windows.complete(3)
         await windows.release(4)
-        await windows.close(0, 3600.0, learn=False)
-        assert not windows.idle()
+        await windows.block(0, 3600.0, adapt=False)
+        assert not windows.is_idle()
         one.clock.now += 1800.0
         private_redis.start()
         # 2 and 5 are still in flight; this Redis had never heard of either.
         assert await windows.acquire(6) > 0
-        assert any("is back, after 1800.0 s" in line for line in one.lines)
+        assert any("is available again after 1800.0 s" in line for line in one.lines)
         usage = (await two.windows(HOURS).usage())[0]
-        assert (usage.used, usage.flying) == (2, 2)
+        assert (usage.used, usage.in_flight) == (2, 2)
         assert usage.reset == pytest.approx(5400, abs=60)
-        assert usage.closed == pytest.approx(1800, abs=60)
-        await windows.settle(5)
-        await windows.settle(2)
+        assert usage.blocked_for == pytest.approx(1800, abs=60)
+        await windows.complete(5)
+        await windows.complete(2)
         usage = (await two.windows(HOURS).usage())[0]
-        assert (usage.used, usage.flying) == (4, 0)
+        assert (usage.used, usage.in_flight) == (4, 0)
         assert len(one.lines) == 2
         await windows.release(6)
-        assert windows.idle()
+        assert windows.is_idle()
 
 
-async def test_what_was_let_go_meanwhile_has_a_lease_from_then_on(
+async def test_a_request_of_an_outage_has_a_lease_from_its_departure(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with process(private_redis, caplog, lease=1000.0) as one:
@@ -206,13 +206,13 @@ async def test_what_was_let_go_meanwhile_has_a_lease_from_then_on(
         await fly(windows, 1)
         one.clock.now += 400.0
         private_redis.start()
-        assert (await windows.usage())[0].flying == 1
+        assert (await windows.usage())[0].in_flight == 1
         with private_redis.client() as admin:
-            admin.hincrbyfloat("{asyncposthog}:clock", "shift", 600.0)
+            admin.hincrbyfloat("{asyncposthog}:clock", "offset", 600.0)
         assert (await windows.usage())[0].used == 1
 
 
-async def test_back_again_each_keeps_to_its_part_until_all_have_noticed(
+async def test_after_an_outage_each_process_uses_its_share_until_all_have_noticed(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -232,7 +232,7 @@ async def test_back_again_each_keeps_to_its_part_until_all_have_noticed(
         assert await grab(first, 20) == 8
 
 
-async def test_a_redis_that_forgot_everything_is_told_again(
+async def test_all_updates_are_sent_again_to_a_redis_that_restarted_empty(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -241,24 +241,24 @@ async def test_a_redis_that_forgot_everything_is_told_again(
         await fly(slots, 1, 2)
         await fill(windows, 1, 2, 3)
         await fly(windows, 4, 5, 6)
-        await windows.settle(5, uncharged=0)
+        await windows.complete(5, refused_by=0)
         await windows.release(6)
         one.clock.now += 1800.0
         with private_redis.client() as admin:
             admin.flushall()
         await windows.usage()
         usage = (await windows.usage())[0]
-        assert (usage.used, usage.flying) == (3, 1)
+        assert (usage.used, usage.in_flight) == (3, 1)
         assert usage.reset == pytest.approx(5400, abs=60)
-        assert (await slots.usage())[0].flying == 2
-        await slots.settle(1)
-        await windows.settle(4)
-        assert (await slots.usage())[0].flying == 1
+        assert (await slots.usage())[0].in_flight == 2
+        await slots.complete(1)
+        await windows.complete(4)
+        assert (await slots.usage())[0].in_flight == 1
         assert (await windows.usage())[0].used == 4
         assert one.lines == []
 
 
-async def test_a_slot_given_back_meanwhile_is_free_when_redis_is_back(
+async def test_a_slot_released_during_an_outage_is_free_after_it(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -266,15 +266,15 @@ async def test_a_slot_given_back_meanwhile_is_free_when_redis_is_back(
         slots = one.windows(SLOT)
         await fly(slots, 1, 2, 3)
         private_redis.freeze()
-        await in_vain(slots.settle(1))
+        await in_vain(slots.complete(1))
         await slots.release(2)
         private_redis.thaw()
         one.clock.now += 10.0
         await slots.usage()
-        assert (await two.windows(SLOT).usage())[0].flying == 1
+        assert (await two.windows(SLOT).usage())[0].in_flight == 1
 
 
-async def test_a_frozen_redis_is_away(
+async def test_a_frozen_redis_is_unavailable(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -289,10 +289,10 @@ async def test_a_frozen_redis_is_away(
         private_redis.thaw()
         one.clock.now += 10.0
         await windows.usage()
-        assert "is back" in one.lines[1]
+        assert "is available again" in one.lines[1]
 
 
-async def test_closed_nothing_goes_until_it_is_back(
+async def test_fail_closed_requests_wait_until_redis_is_available(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -300,21 +300,21 @@ async def test_closed_nothing_goes_until_it_is_back(
         windows = one.windows(WINDOW)
         await fly(windows, 1)
         private_redis.kill()
-        await windows.settle(1)
+        await windows.complete(1)
         for _ in range(20):
             assert 0 < await windows.acquire(2) <= 5.0
             one.clock.now += 1.0
-        assert await windows.forecast(0) == (0.0, 0)
+        assert await windows.estimate_wait(0) == (0.0, 0)
         assert "requests wait" in one.lines[0]
         private_redis.start()
         one.clock.now += 10.0
         assert await windows.acquire(2) == 0.0
         usage = (await windows.usage())[0]
-        assert (usage.used, usage.flying) == (1, 1)
+        assert (usage.used, usage.in_flight) == (1, 1)
         assert len(one.lines) == 2
 
 
-async def test_an_acquire_that_was_given_up_while_redis_was_frozen_takes_nothing(
+async def test_an_acquire_abandoned_during_an_outage_is_ignored(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -327,13 +327,11 @@ async def test_an_acquire_that_was_given_up_while_redis_was_frozen_takes_nothing
         await windows.release(1)
         private_redis.thaw()  # it runs the command now
         one.clock.now += 10.0
-        assert (await windows.usage())[0].flying == 0
-        assert windows.idle()
+        assert (await windows.usage())[0].in_flight == 0
+        assert windows.is_idle()
 
 
-async def test_it_is_looked_for_less_and_less_often(
-    private_redis: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_retries_back_off(private_redis: Server, caplog: pytest.LogCaptureFixture) -> None:
     async with process(private_redis, caplog, on_failure="closed") as one:
         windows = one.windows(WINDOW)
         pauses: list[float] = []
@@ -344,7 +342,7 @@ async def test_it_is_looked_for_less_and_less_often(
         assert 2.5 <= pauses[-1] <= 5.0
 
 
-async def test_something_that_accepts_and_never_answers(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_accepts_and_never_responds(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         async with process(url, caplog) as one:
@@ -355,7 +353,7 @@ async def test_something_that_accepts_and_never_answers(caplog: pytest.LogCaptur
 async def test_a_host_that_does_not_exist(caplog: pytest.LogCaptureFixture) -> None:
     async with process("redis://user:hunter2@host.invalid", caplog) as one:
         assert await one.windows(WINDOW).acquire(1) == 0.0
-        assert one.lines[0].startswith("Redis at redis://host.invalid:6379 is away")
+        assert one.lines[0].startswith("Redis at redis://host.invalid:6379 is unavailable")
     assert "hunter2" not in caplog.text
 
 
@@ -373,7 +371,7 @@ async def test_connections_that_the_server_closed_are_replaced_silently(
         assert one.lines == []
 
 
-async def test_a_read_only_replica_is_away(
+async def test_a_read_only_replica_is_unavailable(
     private_redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     private_redis.start()
@@ -383,10 +381,10 @@ async def test_a_read_only_replica_is_away(
         with private_redis.client() as admin:
             admin.replicaof("127.0.0.1", "1")
             assert await windows.acquire(2) == 0.0
-            assert "is away" in one.lines[0]
+            assert "is unavailable" in one.lines[0]
             admin.replicaof("NO", "ONE")
         one.clock.now += 10.0
-        assert (await windows.usage())[0].flying == 1
+        assert (await windows.usage())[0].in_flight == 1
         assert len(one.lines) == 2
 
 

@@ -63,13 +63,13 @@ class Hands:
 class Both:
     """The same done to both, at the same time; they must agree."""
 
-    def __init__(self, them: Fleet, hands: Hands, rules: Sequence[Limit]) -> None:
+    def __init__(self, them: Fleet, hands: Hands, limits: Sequence[Limit]) -> None:
         self._them = them
         self._hands = hands
-        self._memory: MemoryWindows = MemoryStore(MonotonicClock(hands)).windows(rules)
-        self._redis: RedisWindows = them.windows(*rules, lease=80000.0, slot_lease=80000.0)
-        self._rules = rules
-        self._flying: list[int] = []
+        self._memory: MemoryWindows = MemoryStore(MonotonicClock(hands)).windows(limits)
+        self._redis: RedisWindows = them.windows(*limits, lease=80000.0, slot_lease=80000.0)
+        self._limits = limits
+        self._in_flight: list[int] = []
         self._ticket = 0
         self._learned = False
 
@@ -81,18 +81,20 @@ class Both:
         elif what == "pass":
             self._them.pass_time(seconds)
         elif what == "forecast":
-            theirs = await self._redis.forecast(number)
+            theirs = await self._redis.estimate_wait(number)
             self._synchronise()
-            assert theirs[0] == pytest.approx((await self._memory.forecast(number))[0], abs=1e-4)
+            assert theirs[0] == pytest.approx(
+                (await self._memory.estimate_wait(number))[0], abs=1e-4
+            )
         elif what in ("close", "learn"):
-            index = number % len(self._rules)
+            index = number % len(self._limits)
             self._learned = self._learned or what == "learn"
-            await self._redis.close(index, seconds, learn=what == "learn")
+            await self._redis.block(index, seconds, adapt=what == "learn")
             self._synchronise()
-            await self._memory.close(index, seconds, learn=what == "learn")
+            await self._memory.block(index, seconds, adapt=what == "learn")
         else:
-            refused = number % len(self._rules) if what == "refused" else None
-            for ticket in self._flying[: 1 if what == "refused" else number]:
+            refused = number % len(self._limits) if what == "refused" else None
+            for ticket in self._in_flight[: 1 if what == "refused" else number]:
                 await self._finish(ticket, refused, free=what == "release")
         await self._compare()
 
@@ -103,7 +105,7 @@ class Both:
         ours = await self._memory.acquire(self._ticket)
         assert bool(theirs) == bool(ours), (theirs, ours)
         if not ours:
-            self._flying.append(self._ticket)
+            self._in_flight.append(self._ticket)
             return
         await self._redis.release(self._ticket)
         assert theirs <= min(ours, 5.0) + 1e-4
@@ -111,15 +113,15 @@ class Both:
             assert theirs == pytest.approx(min(ours, 5.0), abs=1e-4)
 
     async def _finish(self, ticket: int, refused: int | None, *, free: bool) -> None:
-        self._flying.remove(ticket)
+        self._in_flight.remove(ticket)
         if free:
             await self._redis.release(ticket)
             self._synchronise()
             await self._memory.release(ticket)
         else:
-            await self._redis.settle(ticket, uncharged=refused)
+            await self._redis.complete(ticket, refused_by=refused)
             self._synchronise()
-            await self._memory.settle(ticket, uncharged=refused)
+            await self._memory.complete(ticket, refused_by=refused)
 
     async def _compare(self) -> None:
         theirs = await self._redis.usage()
@@ -128,28 +130,28 @@ class Both:
         assert [_whole(usage) for usage in theirs] == [_whole(usage) for usage in ours]
         for one, other in zip(theirs, ours, strict=True):
             assert one.reset == pytest.approx(other.reset, abs=1e-4)
-            assert one.closed == pytest.approx(other.closed, abs=1e-4)
+            assert one.blocked_for == pytest.approx(other.blocked_for, abs=1e-4)
 
     def _synchronise(self) -> None:
         self._hands.now = self._them.now()
 
 
 def _whole(usage: Usage) -> tuple[int, int, int, int]:
-    return usage.limit, usage.share, usage.used, usage.flying
+    return usage.limit, usage.share, usage.used, usage.in_flight
 
 
-@pytest.mark.parametrize("rules", [(MINUTE,), (MINUTE, HOUR), (SLOTS,), (HOUR, SLOTS)])
-def test_redis_and_memory_agree(redis_server: Server, rules: tuple[Limit, ...]) -> None:
+@pytest.mark.parametrize("limits", [(MINUTE,), (MINUTE, HOUR), (SLOTS,), (HOUR, SLOTS)])
+def test_redis_and_memory_agree(redis_server: Server, limits: tuple[Limit, ...]) -> None:
     @settings(max_examples=25)
     @given(steps)
     def agree(story: list[Step]) -> None:
-        anyio.run(_live, redis_server, rules, story)
+        anyio.run(_live, redis_server, limits, story)
 
     agree()
 
 
-async def _live(server: Server, rules: tuple[Limit, ...], story: list[Step]) -> None:
+async def _live(server: Server, limits: tuple[Limit, ...], story: list[Step]) -> None:
     async with fleet(server) as them:
-        both = Both(them, Hands(), rules)
+        both = Both(them, Hands(), limits)
         for step in story:
             await both.act(step)

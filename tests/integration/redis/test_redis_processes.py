@@ -88,10 +88,10 @@ def workers(folder: Path, *jobs: Job, begin: bool = True) -> Generator[list[Proc
         yield processes
 
 
-def refusals(rules: Sequence[tuple[str, int, float]], times: Sequence[float]) -> int:
+def refusals(limits: Sequence[tuple[str, int, float]], times: Sequence[float]) -> int:
     """Count the requests that the server would have refused."""
     now = [0.0]
-    rates = {name: Rate(limit, seconds) for name, limit, seconds in rules}
+    rates = {name: Rate(limit, seconds) for name, limit, seconds in limits}
     server = RateLimits(lambda: now[0], rates)
     refused = 0
     for now[0] in sorted(times):
@@ -111,7 +111,7 @@ def every(processes: Sequence[Process]) -> list[float]:
     return [moment for process in processes for moment in process.times]
 
 
-def test_four_processes_with_wrong_clocks_keep_to_one_budget(
+def test_four_processes_with_wrong_clocks_share_one_limit(
     redis_server: Server, tmp_path: Path
 ) -> None:
     jobs = [Job(f"w{i}", redis_server.url, "budget", PAIR, tasks=8, skew=i * 1e5) for i in range(4)]
@@ -123,10 +123,10 @@ def test_four_processes_with_wrong_clocks_keep_to_one_budget(
         assert process.log == ""
 
 
-def test_a_process_far_from_redis_gets_its_part(redis_server: Server, tmp_path: Path) -> None:
-    rules = (("burst", 40, 0.5),)
+def test_a_process_far_from_redis_gets_its_share(redis_server: Server, tmp_path: Path) -> None:
+    limits = (("burst", 40, 0.5),)
     jobs = [
-        Job(f"w{i}", redis_server.url, "far", rules, tasks=8, lag=0.0 if i else 0.006)
+        Job(f"w{i}", redis_server.url, "far", limits, tasks=8, lag=0.0 if i else 0.006)
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
@@ -135,37 +135,37 @@ def test_a_process_far_from_redis_gets_its_part(redis_server: Server, tmp_path: 
             lambda: total(processes) >= 200 and least(processes) >= 0.5 * total(processes) / 3,
             processes,
         )
-    assert refusals(rules, every(processes)) == 0
+    assert refusals(limits, every(processes)) == 0
 
 
-def test_waiters_that_give_up_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
-    rules = (("burst", 30, 0.5),)
+def test_cancelled_waiters_leave_nothing_behind(redis_server: Server, tmp_path: Path) -> None:
+    limits = (("burst", 30, 0.5),)
     jobs = [
-        Job(f"w{i}", redis_server.url, "cancelled", rules, tasks=10, requests=30, patience=0.05)
+        Job(f"w{i}", redis_server.url, "cancelled", limits, tasks=10, requests=30, patience=0.05)
         for i in range(3)
     ]
     with workers(tmp_path, *jobs) as processes:
         wait_until(lambda: all("done" in p.lines for p in processes), processes)
-    assert refusals(rules, every(processes)) == 0
-    rule = Limit("host/key/burst", "burst", 30, 0.5)
+    assert refusals(limits, every(processes)) == 0
+    limit = Limit("host/key/burst", "burst", 30, 0.5)
 
     async def look() -> None:
         async with fleet(redis_server) as them:
             them.prefix = "cancelled"
-            windows = them.windows(rule)
-            assert (await windows.usage())[0].flying == 0
+            windows = them.windows(limit)
+            assert (await windows.usage())[0].in_flight == 0
             them.pass_time(1.0)
             assert [await windows.acquire(ticket) for ticket in range(30)] == [0.0] * 30
 
     anyio.run(look)
 
 
-def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path: Path) -> None:
-    rules = (("slots", 3, 0.0),)
+def test_slots_of_a_killed_process_are_released(redis_server: Server, tmp_path: Path) -> None:
+    limits = (("slots", 3, 0.0),)
 
     def job(name: str, *, hang: bool) -> Job:
         options: dict[str, object] = {"slot_lease": 1000.0, "timeout": 30.0}
-        return Job(name, redis_server.url, "killed", rules, 3, hang=hang, options=options)
+        return Job(name, redis_server.url, "killed", limits, 3, hang=hang, options=options)
 
     jobs = job("holder", hang=True), job("waiter", hang=True), job("last", hang=False)
     with workers(tmp_path, *jobs, begin=False) as (holder, waiter, last):
@@ -181,38 +181,38 @@ def test_a_killed_process_gives_back_what_it_held(redis_server: Server, tmp_path
             assert total([waiter, last]) == 0
             for process in (waiter, holder):
                 process.kill()
-            admin.hincrbyfloat("{killed}:clock", "shift", 1000.0)
+            admin.hincrbyfloat("{killed}:clock", "offset", 1000.0)
             wait_until(lambda: total([last]) >= 20, [last])
 
 
-def test_redis_is_killed_and_comes_back(private_redis: Server, tmp_path: Path) -> None:
-    rules = (("burst", 60, 0.6),)
+def test_redis_is_killed_and_restarted(private_redis: Server, tmp_path: Path) -> None:
+    limits = (("burst", 60, 0.6),)
     private_redis.start()
 
     def job(name: str, on_failure: str) -> Job:
         options: dict[str, object] = {"on_failure": on_failure, "timeout": 30.0}
-        return Job(name, private_redis.url, on_failure, rules, tasks=8, options=options)
+        return Job(name, private_redis.url, on_failure, limits, tasks=8, options=options)
 
     jobs = [job("open1", "open"), job("open2", "open"), job("shut1", "closed")]
     with workers(tmp_path, *jobs) as processes:
         opened, closed = processes[:2], processes[2:]
         wait_until(lambda: total(opened) >= 90 and total(closed) >= 90, processes)
         private_redis.kill()
-        wait_until(lambda: all("is away (" in p.log for p in processes), processes)
+        wait_until(lambda: all("is unavailable (" in p.log for p in processes), processes)
         during, held = total(opened), total(closed)
         wait_until(lambda: total(opened) >= during + 90, processes)  # more than two windows
         assert total(closed) - held <= 8  # what was let go before
         private_redis.start()
-        wait_until(lambda: all("is back, after" in p.log for p in processes), processes)
+        wait_until(lambda: all("is available again after" in p.log for p in processes), processes)
         after, again = total(opened), total(closed)
         wait_until(lambda: total(opened) >= after + 90 and total(closed) >= again + 90, processes)
     # Right after the failure, those who had done little come on top of those who had done much;
     # right after the return, each may take a place before the others have told what they did, and
     # all that is left if one of them does not get to run for so long.
-    assert refusals(rules, every(opened)) <= len(opened) + 2 * (rules[0][1] // 3)
-    assert refusals(rules, every(closed)) <= len(closed)
+    assert refusals(limits, every(opened)) <= len(opened) + 2 * (limits[0][1] // 3)
+    assert refusals(limits, every(closed)) <= len(closed)
     for process in processes:
         assert len(process.times) >= 20
         away, back = process.log.splitlines()
-        assert "is away (ConnectionError)" in away
-        assert "is back, after" in back
+        assert "is unavailable (ConnectionError)" in away
+        assert "is available again after" in back

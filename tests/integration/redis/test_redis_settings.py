@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from asyncposthog.errors import ConfigurationError
 from asyncposthog.rate_limits.stores.redis import RedisStore
-from asyncposthog.rate_limits.stores.redis.address import read_url
+from asyncposthog.rate_limits.stores.redis.address import parse_url
 
 from .helpers import WINDOW, fill, fleet
 from .redis_server import Server, running, server_program
@@ -39,10 +39,10 @@ def anyio_backend() -> str:
         ("redis://", "names no host"),
         ("redis:///0", "names no host"),
         ("redis://:hunter2@/0", "names no host"),
-        ("redis://host:port", "has a port that is no number up to 65535"),
+        ("redis://host:port", "has a port that is not a number up to 65535"),
         ("redis://host:0", "has port 0"),
-        ("redis://host:99999", "has a port that is no number up to 65535"),
-        ("redis://[::1/0", "brackets that do not match"),
+        ("redis://host:99999", "has a port that is not a number up to 65535"),
+        ("redis://[::1/0", "unbalanced brackets"),
         ("redis://host/zero", "number of a database"),
         ("redis://host/0/1", "number of a database"),
         ("redis://:hun#ter2@host/0", "has a part after #"),
@@ -51,11 +51,11 @@ def anyio_backend() -> str:
         ("redis://hö:hunter2@host", "outside ASCII"),
         ("unix://", "names no socket"),
         ("unix:///", "names no socket"),
-        ("redis://:hunter2@host?speed=high", "options after ? that redis-py does not take"),
-        ("redis://:hunter2@host?db=hunter2", "options after ? that redis-py does not take"),
+        ("redis://:hunter2@host?speed=high", "options after ? that redis-py does not accept"),
+        ("redis://:hunter2@host?db=hunter2", "options after ? that redis-py does not accept"),
     ],
 )
-def test_a_url_that_is_none(url: str, said: str) -> None:
+def test_invalid_urls(url: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         RedisStore(url)
     assert said in str(caught.value)
@@ -76,18 +76,18 @@ def test_a_url_that_is_none(url: str, said: str) -> None:
 def test_nothing_secret_is_shown(url: str, shown: str) -> None:
     store = RedisStore(url)
     assert repr(store) == f"RedisStore({shown!r}, on_failure='open')"
-    assert read_url(url).shown == shown
+    assert parse_url(url).display == shown
     assert "hunter2" not in repr(vars(store))
 
 
 @given(st.text(max_size=40) | st.from_regex(r"rediss?://[!-~]{0,20}@?[!-~]{0,20}", fullmatch=True))
-def test_any_text_is_a_url_or_is_refused_as_one(url: str) -> None:
+def test_any_text_is_accepted_or_rejected_as_a_url(url: str) -> None:
     try:
-        address = read_url(url)
+        address = parse_url(url)
     except ConfigurationError:
         return
-    assert address.shown.startswith(("redis://", "rediss://", "unix://"))
-    assert "@" not in address.shown or url.startswith("unix://")
+    assert address.display.startswith(("redis://", "rediss://", "unix://"))
+    assert "@" not in address.display or url.startswith("unix://")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_trio_is_refused_at_once() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("on_failure", ["open", "closed"])
-async def test_a_wrong_password_is_no_outage(
+async def test_a_wrong_password_is_a_configuration_error(
     private_redis: Server, caplog: pytest.LogCaptureFixture, on_failure: Any
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -161,7 +161,7 @@ async def test_a_wrong_password_is_no_outage(
 
 
 @pytest.mark.anyio
-async def test_a_password_that_is_missing_is_no_outage(private_redis: Server) -> None:
+async def test_a_missing_password_is_a_configuration_error(private_redis: Server) -> None:
     private_redis.start()
     with private_redis.client() as admin:
         admin.config_set("requirepass", "secret")
@@ -173,9 +173,9 @@ async def test_a_password_that_is_missing_is_no_outage(private_redis: Server) ->
 
 
 @pytest.mark.anyio
-async def test_a_database_that_there_is_not(redis_server: Server) -> None:
+async def test_a_database_that_does_not_exist(redis_server: Server) -> None:
     store = RedisStore(f"{redis_server.url}99", timeout=30.0)
-    with pytest.raises(ConfigurationError, match="refuses to serve"):
+    with pytest.raises(ConfigurationError, match="cannot be used with these settings"):
         await store.windows((WINDOW,)).acquire(1)
     await store.aclose()
 
@@ -188,7 +188,7 @@ async def test_a_fork_is_another_process(
         windows = them.windows(WINDOW)
         await fill(windows, 1)
         parent = os.getpid()
-        client = windows._terms.link._client  # pyright: ignore[reportPrivateUsage]
+        client = windows._settings.connection._client  # pyright: ignore[reportPrivateUsage]
         assert client is not None
         monkeypatch.setattr(os, "getpid", lambda: parent + 1)
         await fill(windows, 1)
@@ -218,9 +218,9 @@ async def test_a_cluster() -> None:
 
 
 @pytest.mark.anyio
-async def test_no_cluster_where_one_was_promised(redis_server: Server) -> None:
+async def test_a_server_that_is_not_a_cluster(redis_server: Server) -> None:
     store = RedisStore(redis_server.url, timeout=30.0, cluster=True)
-    with pytest.raises(ConfigurationError, match="refuses to serve"):
+    with pytest.raises(ConfigurationError, match="cannot be used with these settings"):
         await store.windows((WINDOW,)).acquire(1)
     await store.aclose()
 

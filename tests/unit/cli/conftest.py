@@ -1,4 +1,4 @@
-"""The program against a served emulator, one for each module."""
+"""The program against a served emulator, one per module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def url(emulator: Emulator) -> Iterator[str]:
 
 @pytest.fixture
 def pointed(url: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that points at the emulator."""
+    """Environment variables for the emulator."""
     for name in ("POSTHOG_API_KEY", "POSTHOG_API_URL", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POSTHOG_HOST", url)
@@ -38,7 +38,7 @@ Program = Callable[..., CompletedCommand]
 
 @pytest.fixture
 def program(pointed: None, capsys: pytest.CaptureFixture[str]) -> Program:
-    """Run the program in this process."""
+    """Return a function that runs the program in this process."""
 
     def run(*arguments: str) -> CompletedCommand:
         capsys.readouterr()

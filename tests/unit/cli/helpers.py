@@ -1,4 +1,4 @@
-"""Runs the program: in this process for speed, as a process of its own where that matters."""
+"""Run the program: in this process if possible, and as a process where needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROGRAM = (sys.executable, "-m", "asyncposthog")
 
 @dataclass(frozen=True)
 class CompletedCommand:
-    """A run that is over."""
+    """Result of a run."""
 
     status: int
     out: str
@@ -59,7 +59,7 @@ def served(emulator: Emulator) -> Generator[str]:
 
 @contextmanager
 def served_model(answer: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> Generator[str]:
-    """Serve a model of a server, a function of requests, in a thread."""
+    """Serve a function of requests in a thread."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -69,7 +69,7 @@ def served_model(answer: Callable[[httpx.Request], Awaitable[httpx.Response]]) -
             content += message.get("body", b"")
             more = message.get("more_body", False)
         request = httpx.Request(scope["method"], f"http://x{scope['path']}", content=content)
-        # In a thread of its own: a model may block.
+        # In a thread of its own: the function may block.
         response = await anyio.to_thread.run_sync(anyio.run, answer, request)
         headers = [(b"content-type", b"application/json")]
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
@@ -96,7 +96,7 @@ def served_model(answer: Callable[[httpx.Request], Awaitable[httpx.Response]]) -
 
 @contextmanager
 def held(emulator: Emulator) -> Generator[threading.Event]:
-    """Let no answer out while the block runs; the event tells that a request has come."""
+    """Hold all responses during the block; the event tells that a request has arrived."""
     arrived, over = threading.Event(), threading.Event()
 
     async def wait(seconds: float) -> None:
@@ -105,18 +105,18 @@ def held(emulator: Emulator) -> Generator[threading.Event]:
 
     usual = emulator.settings.sleep
     emulator.settings.sleep = wait
-    emulator.latency(1)
+    emulator.faults.latency(1)
     try:
         yield arrived
     finally:
         over.set()
-        emulator.behave()
+        emulator.faults.clear()
         emulator.settings.sleep = usual
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """The environment of a child, with what is None taken out."""
-    merged: Mapping[str, str | None] = {
+    """Return the environment of a child process; None removes a variable."""
+    combined: Mapping[str, str | None] = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
         "PYTHONWARNINGS": "error",
@@ -124,7 +124,7 @@ def environment(**changes: str | None) -> dict[str, str]:
         "LINES": "30",
         **changes,
     }
-    return {name: value for name, value in merged.items() if value is not None}
+    return {name: value for name, value in combined.items() if value is not None}
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
@@ -146,7 +146,7 @@ def finish(process: subprocess.Popen[str], stdin: str | None = None) -> Complete
 
 
 class Terminal:
-    """The program with a terminal at all three of its ends."""
+    """The program with a terminal as stdin, stdout and stderr."""
 
     def __init__(self, *arguments: str, env: Mapping[str, str]) -> None:
         self._main, other = pty.openpty()
@@ -158,7 +158,7 @@ class Terminal:
         self.seen = ""
 
     def read_until(self, text: str) -> str:
-        """Read until something is shown."""
+        """Read until a text is shown."""
         while text not in self.seen:
             assert self._read(), f"{text!r} never came: {self.seen!r}"
         return self.seen
@@ -167,7 +167,7 @@ class Terminal:
         os.write(self._main, text.encode())
 
     def end(self) -> tuple[int, str]:
-        """Read to the end; return the status and all that was shown."""
+        """Read to the end; return the status and the output."""
         while self._read():
             pass
         os.close(self._main)
@@ -178,13 +178,13 @@ class Terminal:
         assert ready, f"nothing more came: {self.seen!r}"
         try:
             got = os.read(self._main, 65536)
-        except OSError:  # Linux says so when the last process of the terminal is gone
+        except OSError:  # Linux raises it after the last process of the terminal has ended
             return False
         self.seen += got.decode(errors="replace")
         return bool(got)
 
 
 def closed_early(process: subprocess.Popen[str]) -> IO[str]:
-    """The output of a process, to be closed by the reader."""
+    """Return the stdout of a process, to be closed by the reader."""
     assert process.stdout is not None
     return process.stdout

@@ -1,4 +1,4 @@
-"""What a shell is offered: resources, operations, parameters and fields."""
+"""Shell completion of resources, operations, parameters and fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Program = Callable[..., CompletedCommand]
 
 @pytest.fixture
 def complete(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """Ask for completions as bash does, of the last word of a line."""
+    """Return a function that completes the last word of a line, as bash does."""
 
     def ask(line: str) -> list[str]:
         words = line.split(" ")
@@ -64,14 +64,12 @@ def complete(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         ("asyncposthog export groups --column k", ["key"]),
     ],
 )
-def test_words_that_are_offered(
-    complete: Callable[[str], list[str]], line: str, offered: list[str]
-) -> None:
+def test_completions(complete: Callable[[str], list[str]], line: str, offered: list[str]) -> None:
     assert complete(line) == offered
 
 
-def test_the_columns_of_an_export_are_offered() -> None:
-    # What is offered is written down a second time, because importing the exports is slow.
+def test_completions_of_export_columns() -> None:
+    # The columns are defined twice, because importing the exports is slow.
     usual = {source.kind: source.columns for source in vars(service).values() if _is_source(source)}
     assert usual.keys() == EXPORT_COLUMNS.keys()
     for kind, columns in usual.items():
@@ -82,7 +80,7 @@ def _is_source(value: object) -> TypeGuard[Source]:
     return isinstance(value, Source)
 
 
-def test_completing_imports_neither_the_client_nor_models() -> None:
+def test_completion_does_not_import_the_client_or_models() -> None:
     loaded = told(
         "import contextlib, io, json, os, sys\n"
         "os.environ.update(_ASYNCPOSTHOG_COMPLETE='complete_bash', COMP_CWORD='4',\n"

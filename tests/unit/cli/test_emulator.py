@@ -1,4 +1,4 @@
-"""`emulator`: a small PostHog on a port, and the other commands against it."""
+"""`emulator`: serve an emulator on a port, and run other commands against it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .helpers import CompletedCommand, environment, finish, start
 Program = Callable[..., CompletedCommand]
 
 
-def test_it_tells_how_to_reach_it_and_ends_with_ctrl_c(program: Program) -> None:
+def test_emulator_prints_its_settings_and_ends_with_ctrl_c(program: Program) -> None:
     serving = start("emulator", "--port", "0", "--project-id", "7")
     assert serving.stdout is not None
     told = dict(serving.stdout.readline().strip().split("=", 1) for _ in range(3))
@@ -24,7 +24,7 @@ def test_it_tells_how_to_reach_it_and_ends_with_ctrl_c(program: Program) -> None
     assert (stopped.status, stopped.err) == (0, "")
 
 
-def test_a_port_in_use_is_a_clear_error(program: Program) -> None:
+def test_a_port_in_use(program: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = program("emulator", "--port", str(taken.getsockname()[1]))
     assert ended.status == 1
@@ -32,7 +32,7 @@ def test_a_port_in_use_is_a_clear_error(program: Program) -> None:
     assert "Traceback" not in ended.err
 
 
-def test_its_options_are_its_own(program: Program) -> None:
+def test_emulator_has_its_own_options(program: Program) -> None:
     shown = program("emulator", "--help")
     assert shown.status == 0
     assert "--port" in shown.out

@@ -1,4 +1,4 @@
-"""`export`: rows to stdout and to files, plans, interruptions, what goes wrong."""
+"""`export`: rows to stdout and to files, plans, interruptions, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from asyncposthog.cli import main
-from tests.unit.export.fake_query_api import Ask, Event, Server, events, refusal
+from tests.unit.export.fake_query_api import Event, ReceivedQuery, Server, events, refusal
 
 from .helpers import CompletedCommand, Terminal, environment, finish, served_model, start
 
@@ -63,7 +63,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_rows_go_to_stdout_as_json_lines(program: Program, server: Server) -> None:
+def test_stdout_gets_json_lines(program: Program, server: Server) -> None:
     ended = program("export", "events", *RANGE)
     assert (ended.status, ended.err) == (0, "")
     assert uuids(ended.lines) == [row.uuid for row in server.rows]
@@ -74,7 +74,7 @@ def test_rows_go_to_stdout_as_json_lines(program: Program, server: Server) -> No
     assert uuids(rows) == uuids(ended.lines)
 
 
-def test_a_file_is_written_and_reported(program: Program, server: Server, tmp_path: Path) -> None:
+def test_write_a_file_and_its_report(program: Program, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     ended = program("export", "events", *RANGE, "--out", str(path))
     assert (ended.status, ended.err) == (0, "")
@@ -84,10 +84,10 @@ def test_a_file_is_written_and_reported(program: Program, server: Server, tmp_pa
     assert os.listdir(tmp_path) == ["events.jsonl"]
     again = program("export", "events", *RANGE, "--out", str(path))
     assert again.status == 2
-    assert "exists already" in again.err
+    assert "already exists" in again.err
 
 
-def test_parquet_is_one_file_where_the_name_says_so(program: Program, tmp_path: Path) -> None:
+def test_parquet_to_one_file(program: Program, tmp_path: Path) -> None:
     path, folder = tmp_path / "x.parquet", f"{tmp_path / 'y.parquet'}/"
     ended = program("export", "events", *RANGE, "--out", str(path))
     assert (ended.status, ended.err) == (0, "")
@@ -99,9 +99,7 @@ def test_parquet_is_one_file_where_the_name_says_so(program: Program, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet", "x/"])
-def test_what_is_there_is_replaced_when_asked_for(
-    program: Program, tmp_path: Path, name: str
-) -> None:
+def test_overwrite(program: Program, tmp_path: Path, name: str) -> None:
     command = ("export", "events", *RANGE, "--out", f"{tmp_path}/{name}")
     assert program(*command, "--event", "signed up").status == 0
     refused = program(*command)
@@ -119,18 +117,16 @@ def test_options_reach_the_query(program: Program, server: Server) -> None:
         "--where", "properties.n > {n}", "--value", "n:int=5", "-c", "uuid", "-c", "event",
     )  # fmt: skip
     assert ended.status == 0, ended.err
-    ask = server.pages[0]
-    assert ask.values["export_events"] == ["signed up", "$pageview"]
-    assert ask.values["n"] == 5
-    assert "properties.n > {n}" in ask.sql
+    query = server.pages[0]
+    assert query.values["export_events"] == ["signed up", "$pageview"]
+    assert query.values["n"] == 5
+    assert "properties.n > {n}" in query.sql
     assert list(ended.lines[0]) == ["uuid", "event"]
-    first = datetime.fromtimestamp(ask.span[0] / 1e6, UTC)
+    first = datetime.fromtimestamp(query.span[0] / 1e6, UTC)
     assert first == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_a_plan_is_shown_and_nothing_exported(
-    program: Program, server: Server, tmp_path: Path
-) -> None:
+def test_dry_run_shows_a_plan(program: Program, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     ended = program("export", "events", *RANGE, "--out", str(path), "--dry-run")
     assert ended.status == 0, ended.err
@@ -157,22 +153,25 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
     [
         (("events", "--from", "2026-01-02", "--to", "2026-01-01"), "end must be after start"),
         (("events", "--from", "2026-01-01T00:00:00", "--to", "2026-01-02"), "no time zone"),
-        (("events", "--from", "yesterday", "--to", "2026-01-02"), "--from must be a day"),
+        (("events", "--from", "yesterday", "--to", "2026-01-02"), "--from must be a date"),
         (("events", "--from", "2026-01-01"), "--to"),
-        (("events", *RANGE, "--out", "rows.txt"), "says no format"),
-        (("events", *RANGE, "--out", "rows.xlsx"), "is named as .xlsx, which is not written"),
-        (("events", *RANGE, "--out", "rows.tsv", "--format", "csv"), "which is not written"),
-        (("events", *RANGE, "--out", "rows.zip"), "only .gz is written"),
+        (("events", *RANGE, "--out", "rows.txt"), "has no known format"),
+        (("events", *RANGE, "--out", "rows.xlsx"), "suffix of a format that is not written"),
+        (("events", *RANGE, "--out", "rows.tsv", "--format", "csv"), "that is not written"),
+        (("events", *RANGE, "--out", "rows.zip"), "only compression is .gz"),
         (("events", *RANGE, "--format", "parquet"), "Parquet cannot be written to stdout"),
-        (("events", *RANGE, "--out", "x.parquet", "--format", "csv"), "named as Parquet, but CSV"),
+        (
+            ("events", *RANGE, "--out", "x.parquet", "--format", "csv"),
+            "suffix of Parquet, but the format is CSV",
+        ),
         (("events", *RANGE, "--out", "x.csv", "--format", "parquet"), "or 'x.csv/' for a folder"),
         (("events", *RANGE, "--out", "x/", "--format", "csv"), "without a slash at the end"),
-        (("events", *RANGE, "--out", "x.csv.zst"), "only .gz is written"),
+        (("events", *RANGE, "--out", "x.csv.zst"), "only compression is .gz"),
         (("events", *RANGE, "--overwrite"), "--overwrite is for a file or a folder"),
         (("events", *RANGE, "--out", "no/such/e.csv"), "there is no folder no/such"),
         (
             ("events", *RANGE, "-o", "e.csv", "--checkpoint", "no/such/state"),
-            "Make the folder, or give another --checkpoint",
+            "Create the folder, or use another --checkpoint",
         ),
         (("events", *RANGE, "--resume"), "cannot be resumed"),
         (("events", *RANGE, "--out", "e.jsonl", "--resume"), "nothing to resume"),
@@ -183,7 +182,7 @@ def test_progress_as_json_lines(program: Program, tmp_path: Path) -> None:
         (("list", "cohorts", "-p", "x=1"), "no parameter 'x'"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_sent(
+def test_usage_errors(
     program: Program,
     server: Server,
     tmp_path: Path,
@@ -195,30 +194,28 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
     ended = program("export", *arguments)
     assert ended.status == 2
     assert words in ended.err
-    assert server.asks == []
+    assert server.queries == []
     assert os.listdir(tmp_path) == []
 
 
-def test_a_key_that_may_not_query_ends_with_its_status(
-    program: Program, server: Server, tmp_path: Path
-) -> None:
+def test_exit_status_without_permission(program: Program, server: Server, tmp_path: Path) -> None:
     detail = "API key missing required scope 'query:read'"
-    server.fault = lambda ask: refusal(403, "permission_denied", detail)
+    server.fault = lambda query: refusal(403, "permission_denied", detail)
     ended = program("export", "events", *RANGE, "--out", str(tmp_path / "e.jsonl"))
     assert ended.status == 4
     assert "query:read" in ended.err
     assert not (tmp_path / "e.jsonl").exists()
 
 
-def test_an_export_that_breaks_off_says_how_to_go_on(
+def test_an_interrupted_export_says_how_to_resume(
     program: Program, server: Server, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole.jsonl"
     program("export", "events", *RANGE, "--out", str(whole))
     quota = refusal(402, "quota_exceeded", "The quota is used up.")
     server.clamp = 500
-    server.asks.clear()
-    server.fault = lambda ask: quota if len(server.pages) > 2 else None
+    server.queries.clear()
+    server.fault = lambda query: quota if len(server.pages) > 2 else None
     path = tmp_path / "my events.jsonl"
     command = ("export", "events", *RANGE, "--out", str(path))
     ended = program(*command)
@@ -227,16 +224,14 @@ def test_an_export_that_breaks_off_says_how_to_go_on(
     assert "asyncposthog export events --from 2026-01-01" in ended.err
     assert "--resume" in ended.err
     assert not path.exists()
-    server.fault = lambda ask: None
+    server.fault = lambda query: None
     resumed = program(*command, "--resume")
     assert resumed.status == 0, resumed.err
     assert resumed.json["resumed"] is True
     assert path.read_bytes() == whole.read_bytes()
 
 
-def test_a_folder_of_parquet_is_gone_on_with(
-    program: Program, server: Server, tmp_path: Path
-) -> None:
+def test_a_parquet_folder_resumes(program: Program, server: Server, tmp_path: Path) -> None:
     def day(n: int) -> list[Event]:
         start = 1_767_225_600_000_000 + n * 86_400_000_000
         return [Event(start + i, f"00000000-0000-4000-800{n}-{i:012d}") for i in range(700)]
@@ -247,13 +242,13 @@ def test_a_folder_of_parquet_is_gone_on_with(
     assert program("export", "events", *spans, "--out", str(whole)).status == 0
     quota = refusal(402, "quota_exceeded", "The quota is used up.")
     server.clamp = 500
-    server.asks.clear()
-    server.fault = lambda ask: quota if len(server.pages) > 4 else None
+    server.queries.clear()
+    server.fault = lambda query: quota if len(server.pages) > 4 else None
     command = ("export", "events", *spans, "--out", str(folder))
     ended = program(*command)
     assert ended.status == 3, ended.err
     assert "--resume" in ended.err
-    server.fault = lambda ask: None
+    server.fault = lambda query: None
     resumed = program(*command, "--resume")
     assert resumed.status == 0, resumed.err
     assert resumed.json["resumed"] is True
@@ -263,7 +258,7 @@ def test_a_folder_of_parquet_is_gone_on_with(
     assert program(*command, "--resume").status == 2
 
 
-def test_a_value_that_parquet_cannot_hold_is_named(
+def test_a_value_that_parquet_cannot_store(
     program: Program, server: Server, tmp_path: Path
 ) -> None:
     server.rows = [Event(1_767_225_600_000_000, "no uuid")]
@@ -275,18 +270,16 @@ def test_a_value_that_parquet_cannot_hold_is_named(
     assert program("export", "events", *RANGE, "--out", str(tmp_path / "e.jsonl")).status == 0
 
 
-def test_persons_until_now_go_on_until_then(
-    program: Program, server: Server, tmp_path: Path
-) -> None:
+def test_resumed_persons_keep_their_end(program: Program, server: Server, tmp_path: Path) -> None:
     old = [Event(1_600_000_000_000_000 + n, f"{n:04d}") for n in range(1_100)]
     server.rows = list(old)
     server.clamp = 500
-    server.fault = lambda ask: refusal(402, "quota_exceeded") if len(server.pages) > 2 else None
+    server.fault = lambda query: refusal(402, "quota_exceeded") if len(server.pages) > 2 else None
     path = tmp_path / "persons.jsonl"
     command = ("export", "persons", "-c", "uuid", "--out", str(path))
     assert program(*command).status == 3
     assert not path.exists()
-    server.fault = lambda ask: None
+    server.fault = lambda query: None
     server.rows.append(Event(int(time.time() * 1_000_000), "new"))
     ended = program(*command, "--resume")
     assert ended.status == 0, ended.err
@@ -295,7 +288,7 @@ def test_persons_until_now_go_on_until_then(
     assert found == [row.uuid for row in old]
 
 
-def test_an_overlap_brings_what_was_late(program: Program, server: Server, tmp_path: Path) -> None:
+def test_overlap_exports_late_rows(program: Program, server: Server, tmp_path: Path) -> None:
     everything = server.rows
     server.rows = everything[::2]
     command = ("export", "events", "--from", "2026-01-01", "--overlap", str(86_400))
@@ -307,26 +300,24 @@ def test_an_overlap_brings_what_was_late(program: Program, server: Server, tmp_p
     assert program(*command, "--to", "2026-01-02", "--out", str(first), *state).status == 0
     server.rows = everything
     ended = program(*command, "--to", "2026-01-03", "--out", str(second), *state)
-    assert (ended.json["rows"], ended.json["duplicates"]) == (1_000, 1_000)
+    assert (ended.json["rows"], ended.json["duplicates_skipped"]) == (1_000, 1_000)
     found = [json.loads(x)["uuid"] for p in (first, second) for x in p.read_bytes().splitlines()]
     assert sorted(found) == sorted(row.uuid for row in everything)
 
 
-def test_ctrl_c_leaves_what_can_be_resumed(
-    program: Program, server: Server, tmp_path: Path
-) -> None:
+def test_ctrl_c_leaves_a_resumable_export(program: Program, server: Server, tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.jsonl", tmp_path / "events.jsonl"
     program("export", "events", *RANGE, "--out", str(whole))
     reached, go_on = threading.Event(), threading.Event()
 
-    def block(ask: Ask) -> httpx.Response | None:
+    def block(query: ReceivedQuery) -> httpx.Response | None:
         if len(server.pages) > 2:
             reached.set()
             go_on.wait(300)
         return None
 
     server.clamp = 500
-    server.asks.clear()
+    server.queries.clear()
     server.fault = block
     process = start("export", "events", *RANGE, "--out", str(path))
     assert reached.wait(300)
@@ -340,7 +331,7 @@ def test_ctrl_c_leaves_what_can_be_resumed(
     assert "Interrupted." in ended.err
     assert "--resume" in ended.err
     assert "Traceback" not in ended.err
-    server.fault = lambda ask: None
+    server.fault = lambda query: None
     assert program("export", "events", *RANGE, "--out", str(path), "--resume").status == 0
     assert path.read_bytes() == whole.read_bytes()
 

@@ -25,13 +25,13 @@ ALWAYS = ("--from", "2020-01-01", "--to", "2100-01-01")
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with Emulator() as emulator:
-        emulator.demo(events=5_000, days=5)
+        emulator.add_demo_events(events=5_000, days=5)
         emulator.seed("cohorts", 230)
         yield emulator
 
 
 def truth(emulator: Emulator, sql: str) -> set[str]:
-    with emulator.world.events.cursor() as cursor:
+    with emulator.state.events.cursor() as cursor:
         return {str(row[0]) for row in cursor.sql(sql).fetchall()}
 
 
@@ -84,7 +84,7 @@ def test_by_files_as_by_queries(program: Program, tmp_path: Path) -> None:
     assert (tmp_path / "files.jsonl").read_bytes() == (tmp_path / "query.jsonl").read_bytes()
     refused = program("export", "persons", "--engine", "files")
     assert refused.status == 2
-    assert "engine='files' is not for this export" in refused.err
+    assert "engine='files' cannot do this export" in refused.err
 
 
 _COLUMNS = {
@@ -153,19 +153,19 @@ def test_lists_are_exported_too(program: Program, tmp_path: Path) -> None:
     assert program("export", "list", "dashboards", "--dry-run").json["requests"] == 1
 
 
-def test_what_ends_now_is_resumed_where_it_ended_then(
+def test_a_resumed_export_keeps_its_end(
     program: Program, emulator: Emulator, tmp_path: Path
 ) -> None:
     path = tmp_path / "persons.jsonl"
-    emulator.fail(402, times=1, path="/api/projects/*/query/")
-    # The first answer counts the rows; what follows fails.
+    emulator.faults.fail(402, times=1, path="/api/projects/*/query/")
+    # The first response counts the rows; the following requests fail.
     assert program("export", "persons", "--out", str(path), "-c", "id").status in {1, 3}
     ended = program("export", "persons", "--out", str(path), "-c", "id")
     assert ended.status == 0, ended.err
     assert ended.json["rows"] == len(truth(emulator, "SELECT id FROM persons"))
 
 
-def test_the_servers_own_words_about_a_column(program: Program) -> None:
+def test_the_servers_message_about_a_column(program: Program) -> None:
     ended = program("export", "events", *ALWAYS, "-c", "uuid", "-c", "nope")
     assert (ended.status, ended.out) == (1, "")
     assert "nope" in ended.err

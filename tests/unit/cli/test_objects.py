@@ -25,7 +25,7 @@ LISTS = sorted(
 )
 
 
-def test_objects_are_created_read_changed_listed_and_deleted(program: Program) -> None:
+def test_create_get_update_list_delete(program: Program) -> None:
     made = program("create", "cohorts", "-f", "name=Readers", "-f", "is_static=true").json
     assert (made["name"], made["is_static"]) == ("Readers", True)
     number = str(made["id"])
@@ -39,12 +39,12 @@ def test_objects_are_created_read_changed_listed_and_deleted(program: Program) -
 
 
 @pytest.mark.parametrize("resource", LISTS[::6])
-def test_lists_of_all_kinds_answer(program: Program, resource: str) -> None:
+def test_all_kinds_of_lists(program: Program, resource: str) -> None:
     ended = program("list", resource, "--limit", "1")
     assert (ended.status, ended.err) == (0, ""), resource
 
 
-def test_resources_lists_all_and_one(program: Program) -> None:
+def test_resources(program: Program) -> None:
     everything = {row["resource"]: row["methods"] for row in program("resources").lines}
     assert sum(map(len, everything.values())) == len(list(registry.operations()))
     assert {"get", "list", "create", "update", "delete"} <= set(everything["feature_flags"])
@@ -53,7 +53,7 @@ def test_resources_lists_all_and_one(program: Program) -> None:
     assert program("resources", "cohort").status == 2
 
 
-def test_a_list_is_written_in_every_form(program: Program, emulator: Emulator) -> None:
+def test_lists_in_every_format(program: Program, emulator: Emulator) -> None:
     emulator.seed("dashboards", 3)
     listed = ["list", "dashboards", "-c", "id", "-c", "created_by.email"]
     lines = program(*listed).lines
@@ -66,7 +66,7 @@ def test_a_list_is_written_in_every_form(program: Program, emulator: Emulator) -
     assert len(table) == 2 + 3
 
 
-def test_a_long_table_says_that_there_is_more(program: Program, emulator: Emulator) -> None:
+def test_a_long_table_is_cut_with_a_message(program: Program, emulator: Emulator) -> None:
     emulator.seed("annotations", 130)
     short = program("list", "annotations", "--format", "table")
     assert len(short.out.splitlines()) == 2 + 50
@@ -76,13 +76,13 @@ def test_a_long_table_says_that_there_is_more(program: Program, emulator: Emulat
     assert len(program("list", "annotations").lines) == 130
 
 
-def test_nothing_found_is_no_error(program: Program) -> None:
+def test_an_empty_list(program: Program) -> None:
     assert program("list", "subscriptions", "--format", "json").json == []
     assert program("list", "subscriptions").out == ""
     assert program("list", "subscriptions", "--format", "table").err == "Nothing found.\n"
 
 
-def test_fields_are_read_as_the_schema_has_them(program: Program) -> None:
+def test_fields_are_parsed_by_the_schema(program: Program) -> None:
     body = program(
         "create", "feature_flags", "--dry-run",
         "-f", "key=123", "-f", "active=no", "-f", 'filters={"groups": []}', "-f", 'tags=["a"]',
@@ -100,7 +100,7 @@ def test_fields_are_read_as_the_schema_has_them(program: Program) -> None:
     assert shown.err == "Nothing was sent.\n"
 
 
-def test_data_comes_from_the_argument_a_file_or_stdin(
+def test_data_from_argument_file_or_stdin(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = {"name": "From a file", "a_field_of_tomorrow": 1}
@@ -109,24 +109,24 @@ def test_data_comes_from_the_argument_a_file_or_stdin(
     assert shown.json["body"] == body
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(body)))
     assert program("create", "cohorts", "--dry-run", "-d", "-").json["body"] == body
-    assert "is no JSON" in program("create", "cohorts", "-d", "{").err
+    assert "is not JSON" in program("create", "cohorts", "-d", "{").err
     assert program("create", "cohorts", "-d", "[1]").status == 2
     assert program("create", "cohorts", "-d", "@nowhere.json").status == 1
 
 
-def test_parameters_go_into_the_query(program: Program) -> None:
+def test_query_parameters(program: Program) -> None:
     shown = program("call", "feature_flags.list", "--dry-run", "-p", "active=true", "-p", "limit=7")
     assert shown.json["query"] == {"active": "true", "limit": "7"}
 
 
-def test_files_are_uploaded(program: Program, tmp_path: Path) -> None:
+def test_file_uploads(program: Program, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     made = program("create", "uploaded_media", "-f", f"image=@{tmp_path / 'a.png'}")
     assert made.status == 0, made.err
     assert "is a file" in program("create", "uploaded_media", "-f", "image=a.png").err
 
 
-def test_nested_resources_and_other_methods_are_called_by_name(program: Program) -> None:
+def test_nested_resources_and_other_methods(program: Program) -> None:
     assert program("list", "error_tracking.issues").status == 0
     assert program("call", "feature_flags.my_flags").status == 0
     assert program("call", "users.me", "-c", "email").json == {"email": "someone@example.com"}
@@ -141,8 +141,8 @@ def test_nested_resources_and_other_methods_are_called_by_name(program: Program)
         (("list", "xyzzy"), "`asyncposthog resources` lists all"),
         (("delete", "activity_log", "1", "--yes"), "It has: list."),
         (("call", "cohorts.lst"), "It has: "),
-        (("call", "cohorts"), "'cohorts' names no operation: that is RESOURCE.METHOD."),
-        (("query", "SELECT {x}"), "Give it with --value x=VALUE."),
+        (("call", "cohorts"), "'cohorts' is not an operation: use RESOURCE.METHOD."),
+        (("query", "SELECT {x}"), "Add --value x=VALUE."),
         (
             ("get", "cohorts"),
             "cohorts.get takes one id, but none was given.\nUsage: asyncposthog get cohorts ID",
@@ -164,7 +164,7 @@ def test_nested_resources_and_other_methods_are_called_by_name(program: Program)
         (("call", "tasks.run", "0190b1d0-0000-7000-8000-000000000001"), "--data JSON"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_sent(
+def test_usage_errors(
     program: Program, emulator: Emulator, arguments: tuple[str, ...], words: str
 ) -> None:
     sent = len(emulator.requests)
@@ -176,7 +176,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
     assert len(emulator.requests) == sent
 
 
-def test_deleting_asks_somebody_or_is_told_to(program: Program, emulator: Emulator) -> None:
+def test_delete_needs_confirmation_or_yes(program: Program, emulator: Emulator) -> None:
     emulator.seed("cohorts", 1)
     number = str(program("list", "cohorts", "-n", "1").lines[0]["id"])
     refused = program("delete", "cohorts", number)

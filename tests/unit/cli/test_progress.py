@@ -1,4 +1,4 @@
-"""What is shown of an export on its way."""
+"""The progress display of an export."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from asyncposthog import RateLimits
-from asyncposthog.cli.progress import budget, drawn, duration, facts, watch
-from asyncposthog.rate_limits.status import BucketView
+from asyncposthog.cli.progress import budget, duration, render_bar, show_progress, snapshot
+from asyncposthog.rate_limits.status import BucketStatus
 
 
 @dataclass(frozen=True)
-class Numbers:
+class ProgressSource:
     rows: int = 600_000
     expected: int | None = 1_000_000
     windows: int = 12
@@ -24,10 +24,10 @@ class Numbers:
     rows_before: int = 100_000
 
 
-def bucket(limit: int, seconds: float, remaining: int) -> BucketView:
-    return BucketView(
+def bucket(limit: int, seconds: float, remaining: int) -> BucketStatus:
+    return BucketStatus(
         limit=limit, seconds=seconds, share=limit, used=limit - remaining,
-        remaining=remaining, reset=0, waiting=0, closed=0,
+        remaining=remaining, reset=0, waiting=0, blocked_for=0,
     )  # fmt: skip
 
 
@@ -40,38 +40,38 @@ LIMITS = RateLimits(
 )
 
 
-def test_rate_and_time_left_are_those_of_this_run() -> None:
-    shown = facts(Numbers(), LIMITS)
+def test_rate_and_remaining_time_of_this_run() -> None:
+    shown = snapshot(ProgressSource(), LIMITS)
     assert shown.rate == 50_000
-    assert shown.left == 8
+    assert shown.remaining_seconds == 8
     assert shown.fraction == 0.6
-    later = facts(Numbers(), LIMITS, since=10)
+    later = snapshot(ProgressSource(), LIMITS, seconds_since=10)
     assert later.rate == 25_000
-    assert later.left == 16
+    assert later.remaining_seconds == 16
 
 
-def test_without_a_count_the_windows_tell_how_far_it_is() -> None:
-    shown = facts(Numbers(expected=None), None)
+def test_fraction_of_windows_without_a_count() -> None:
+    shown = snapshot(ProgressSource(expected=None), None)
     assert shown.fraction == 0.6
-    assert shown.left == pytest.approx(20 / 3)
+    assert shown.remaining_seconds == pytest.approx(20 / 3)
     assert shown.budget is None
 
 
-def test_an_estimate_that_was_too_low_is_no_more_than_all() -> None:
-    shown = facts(Numbers(rows=1_200_000), None)
-    assert (shown.fraction, shown.expected, shown.left) == (1.0, 1_200_000, 0)
+def test_a_low_estimate_does_not_exceed_all() -> None:
+    shown = snapshot(ProgressSource(rows=1_200_000), None)
+    assert (shown.fraction, shown.expected, shown.remaining_seconds) == (1.0, 1_200_000, 0)
 
 
-def test_nothing_known_yet_is_no_division_by_zero() -> None:
+def test_no_division_by_zero_at_the_start() -> None:
     for numbers in (
-        Numbers(0, None, 0, 0, 0, 0, 0.0, 0),
-        Numbers(0, 0, 0, 1, 1, 0, 0.0, 0),
+        ProgressSource(0, None, 0, 0, 0, 0, 0.0, 0),
+        ProgressSource(0, 0, 0, 1, 1, 0, 0.0, 0),
     ):
-        shown = facts(numbers, RateLimits())
-        assert (shown.rate, shown.left, shown.budget) == (0, None, None)
+        shown = snapshot(numbers, RateLimits())
+        assert (shown.rate, shown.remaining_seconds, shown.budget) == (0, None, None)
 
 
-def test_the_budget_is_that_of_the_window_nearest_to_its_end() -> None:
+def test_budget_of_the_tightest_limit() -> None:
     assert budget(LIMITS) == "1,000/2,400 an hour"
     odd = RateLimits(buckets={"x": bucket(10, 300, 4)})
     assert budget(odd) == "4/10 in 300 s"
@@ -81,12 +81,12 @@ def test_durations() -> None:
     assert [duration(s) for s in (0, 7.4, 61, 3725)] == ["0:00", "0:07", "1:01", "1:02:05"]
 
 
-def test_two_lines_are_drawn() -> None:
+def test_bar_has_two_lines() -> None:
     from rich.console import Console
 
     console = Console(width=120, color_system=None, force_terminal=False)
     with console.capture() as captured:
-        console.print(drawn("events", facts(Numbers(waits=2), LIMITS)))
+        console.print(render_bar("events", snapshot(ProgressSource(waits=2), LIMITS)))
     first, second = captured.get().splitlines()
     assert first.startswith("events ━")
     assert "60% 600,000 of about 1,000,000 rows" in first
@@ -96,11 +96,11 @@ def test_two_lines_are_drawn() -> None:
     )
 
 
-def test_programs_get_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with watch("json", "events", lambda: LIMITS) as told:
+def test_json_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("json", "events", lambda: LIMITS) as told:
         assert told is not None
         for rows in range(100_000, 600_000, 100_000):
-            told(replace(Numbers(), rows=rows))
+            told(replace(ProgressSource(), rows=rows))
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in err.splitlines()]
     assert out == ""
@@ -109,9 +109,7 @@ def test_programs_get_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("form", ["none", "auto"])
-def test_nobody_is_bothered_where_no_terminal_is(
-    form: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with watch("none" if form == "none" else "auto", "events", RateLimits) as told:
+def test_no_progress_without_a_terminal(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("none" if form == "none" else "auto", "events", RateLimits) as told:
         assert told is None
     assert capsys.readouterr() == ("", "")

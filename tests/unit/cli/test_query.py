@@ -1,4 +1,4 @@
-"""`query`: what is sent, and how rows are written."""
+"""`query`: the request, and the formats of rows."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ ANSWER: dict[str, Any] = {
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Route]:
-    """PostHog's query endpoint with one answer."""
+def query_route(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Route]:
+    """PostHog's query endpoint with one response."""
     for name in ("POSTHOG_API_KEY", "POSTHOG_API_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POSTHOG_HOST", HOST)
@@ -54,7 +54,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[respx.Route]:
 
 
 @pytest.fixture
-def program(wire: respx.Route, capsys: pytest.CaptureFixture[str]) -> Program:
+def program(query_route: respx.Route, capsys: pytest.CaptureFixture[str]) -> Program:
     def run(*arguments: str) -> CompletedCommand:
         status = main(arguments)
         out, err = capsys.readouterr()
@@ -63,11 +63,11 @@ def program(wire: respx.Route, capsys: pytest.CaptureFixture[str]) -> Program:
     return run
 
 
-def sent(wire: respx.Route) -> dict[str, Any]:
-    return json.loads(wire.calls.last.request.content)
+def sent(query_route: respx.Route) -> dict[str, Any]:
+    return json.loads(query_route.calls.last.request.content)
 
 
-def test_rows_are_json_lines_where_no_terminal_is(program: Program, wire: respx.Route) -> None:
+def test_json_lines_without_a_terminal(program: Program, query_route: respx.Route) -> None:
     ended = program("query", "SELECT event FROM events LIMIT 5")
     assert (ended.status, ended.err) == (0, "")
     assert ended.lines[0] == {
@@ -78,12 +78,12 @@ def test_rows_are_json_lines_where_no_terminal_is(program: Program, wire: respx.
         "tags": ["a", "b"],
         "paid": True,
     }
-    assert sent(wire)["query"]["query"] == "SELECT event FROM events LIMIT 5"
-    assert sent(wire)["refresh"] == "force_blocking"
+    assert sent(query_route)["query"]["query"] == "SELECT event FROM events LIMIT 5"
+    assert sent(query_route)["refresh"] == "force_blocking"
     assert program("query", "SELECT 1 LIMIT 1", "--format", "json").json == ended.lines
 
 
-def test_values_travel_beside_the_query(program: Program, wire: respx.Route) -> None:
+def test_values_are_sent_separately(program: Program, query_route: respx.Route) -> None:
     names = ", ".join(f"{{{name}}}" for name in "abcdefghik")
     ended = program(
         "query", f"SELECT {names} LIMIT 1",
@@ -92,7 +92,7 @@ def test_values_travel_beside_the_query(program: Program, wire: respx.Route) -> 
         "-v", "h:decimal=1.50", "-v", "i:date=2026-01-31", "-v", "k=a=b",
     )  # fmt: skip
     assert ended.status == 0, ended.err
-    values = sent(wire)["query"]["values"]
+    values = sent(query_route)["query"]["values"]
     wanted = {"a": 5, "b": "5", "c": "x", "d": True, "e": ["p", "q"], "g": None, "k": "a=b"}
     assert {name: values[name] for name in wanted} == wanted
     assert "2026-01-01" in values["f"]
@@ -102,36 +102,34 @@ def test_values_travel_beside_the_query(program: Program, wire: respx.Route) -> 
     ("value", "words"),
     [
         ("a", "NAME=VALUE"),
-        ("a:int=x", "'x' is no int"),
-        ("a:bool=1", "'1' is no bool"),
-        ("a:uuid=1", "'1' is no uuid"),
+        ("a:int=x", "'x' is not a valid int"),
+        ("a:bool=1", "'1' is not a valid bool"),
+        ("a:uuid=1", "'1' is not a valid uuid"),
         ("a:number=1", "Types: text, int"),
         ("a:datetime=2026-01-01T00:00:00", "has no time zone"),
-        ("a:datetime=soon", "must be a day or a moment"),
+        ("a:datetime=soon", "must be a date or a timestamp"),
     ],
 )
-def test_wrong_values_are_refused(
-    program: Program, wire: respx.Route, value: str, words: str
-) -> None:
+def test_invalid_values(program: Program, query_route: respx.Route, value: str, words: str) -> None:
     ended = program("query", "SELECT {a}", "--value", value)
     assert ended.status == 2
     assert words in ended.err
     assert program("query", "SELECT {a}", "-v", "a=1", "-v", "a=2").status == 2
-    assert not wire.called
+    assert not query_route.called
 
 
-def test_the_query_comes_from_a_file_or_stdin_or_is_a_node(
-    program: Program, wire: respx.Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_query_from_file_stdin_or_node(
+    program: Program, query_route: respx.Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "q.sql").write_text("SELECT 7 LIMIT 1")
     program("query", f"@{tmp_path / 'q.sql'}")
-    assert sent(wire)["query"]["query"] == "SELECT 7 LIMIT 1"
+    assert sent(query_route)["query"]["query"] == "SELECT 7 LIMIT 1"
     monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 8 LIMIT 1"))
     program("query", "-")
-    assert sent(wire)["query"]["query"] == "SELECT 8 LIMIT 1"
-    wire.mock(httpx.Response(200, json={"results": {"a": [1]}}))
+    assert sent(query_route)["query"]["query"] == "SELECT 8 LIMIT 1"
+    query_route.mock(httpx.Response(200, json={"results": {"a": [1]}}))
     ended = program("query", '{"kind": "TracesQuery"}')
-    assert sent(wire)["query"]["kind"] == "TracesQuery"
+    assert sent(query_route)["query"]["kind"] == "TracesQuery"
     assert ended.json == {"a": [1]}
     assert program("query", '{"kind": "TracesQuery"}', "--format", "csv").status == 2
     for bad in ('{"kind"', " ", "@nowhere.sql"):
@@ -139,7 +137,7 @@ def test_the_query_comes_from_a_file_or_stdin_or_is_a_node(
     assert program("query", '{"kind": "TracesQuery"}', "-v", "a=1").status == 2
 
 
-def test_csv(program: Program, wire: respx.Route) -> None:
+def test_csv(program: Program, query_route: respx.Route) -> None:
     rows = list(csv.reader(io.StringIO(program("query", "SELECT 1 LIMIT 1", "--format=csv").out)))
     assert rows == [
         ["event", "n", "at", "id", "tags", "paid"],
@@ -150,13 +148,15 @@ def test_csv(program: Program, wire: respx.Route) -> None:
     ]  # fmt: skip
 
 
-def test_a_table(program: Program, wire: respx.Route) -> None:
+def test_a_table(program: Program, query_route: respx.Route) -> None:
     lines = program("query", "SELECT 1 LIMIT 1", "--format", "table").out.splitlines()
     assert lines[0].split() == ["event", "n", "at", "id", "tags", "paid"]
     assert len(lines) == 4
 
 
-def test_parquet_keeps_the_types(program: Program, wire: respx.Route, tmp_path: Path) -> None:
+def test_parquet_keeps_the_types(
+    program: Program, query_route: respx.Route, tmp_path: Path
+) -> None:
     path = tmp_path / "rows.parquet"
     ended = program("query", "SELECT 1 LIMIT 1", "-o", str(path))
     assert (ended.status, ended.out) == (0, "")
@@ -172,9 +172,7 @@ def test_parquet_keeps_the_types(program: Program, wire: respx.Route, tmp_path: 
     assert os.listdir(tmp_path) == ["rows.parquet"]
 
 
-def test_files_are_written_by_their_names_and_never_over_others(
-    program: Program, wire: respx.Route, tmp_path: Path
-) -> None:
+def test_output_files(program: Program, query_route: respx.Route, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     assert program("query", "SELECT 1 LIMIT 1", "-o", str(path)).status == 0
     assert path.read_text().startswith("event,n,at")
@@ -192,28 +190,30 @@ def test_files_are_written_by_their_names_and_never_over_others(
     assert program("query", "SELECT 1", "--format", "table", "-o", str(path)).status == 2
 
 
-def test_a_failure_leaves_no_file(program: Program, wire: respx.Route, tmp_path: Path) -> None:
+def test_an_error_leaves_no_file(
+    program: Program, query_route: respx.Route, tmp_path: Path
+) -> None:
     detail = {"type": "validation_error", "code": "illegal", "detail": "Unable to resolve x."}
-    wire.mock(httpx.Response(400, json=detail))
+    query_route.mock(httpx.Response(400, json=detail))
     ended = program("query", "SELECT x", "-o", str(tmp_path / "rows.csv"))
     assert (ended.status, ended.out) == (1, "")
     assert "Unable to resolve x." in ended.err
     assert os.listdir(tmp_path) == []
 
 
-def test_a_result_that_was_cut_is_said_to_be(program: Program, wire: respx.Route) -> None:
+def test_a_truncated_result_has_a_warning(program: Program, query_route: respx.Route) -> None:
     rows = [[n] for n in range(100)]
     cut = {"columns": ["n"], "types": [["n", "UInt64"]], "results": rows, "hasMore": True}
-    wire.mock(httpx.Response(200, json=cut))
+    query_route.mock(httpx.Response(200, json=cut))
     ended = program("query", "SELECT n FROM numbers")
     assert ended.status == 0
     assert len(ended.lines) == 100
     assert "Only 100 rows are here: without a LIMIT" in ended.err
 
 
-def test_names_twice_are_no_object(program: Program, wire: respx.Route) -> None:
+def test_duplicate_column_names(program: Program, query_route: respx.Route) -> None:
     twice = {"columns": ["n", "n"], "types": [["n", "Int8"], ["n", "Int8"]], "results": [[1, 2]]}
-    wire.mock(httpx.Response(200, json=twice))
+    query_route.mock(httpx.Response(200, json=twice))
     ended = program("query", "SELECT 1 AS n, 2 AS n LIMIT 1")
     assert (ended.status, ended.out) == (2, "")
     assert "AS" in ended.err
@@ -223,17 +223,17 @@ def test_names_twice_are_no_object(program: Program, wire: respx.Route) -> None:
 @pytest.mark.parametrize(
     ("name", "form", "words"),
     [
-        ("x.xlsx", "csv", "is named as .xlsx, which is not written"),
-        ("x.arrow", "parquet", "is named as .arrow, which is not written"),
-        ("x.parquet", "csv", "is named as Parquet, but CSV is to be written"),
+        ("x.xlsx", "csv", "suffix of a format that is not written"),
+        ("x.arrow", "parquet", "suffix of a format that is not written"),
+        ("x.parquet", "csv", "has the suffix of Parquet, but the format is CSV"),
         ("x.csv.gz", "csv", "the result of a query is not compressed"),
     ],
 )
-def test_a_name_of_another_format_is_refused_before_anything_is_sent(
-    program: Program, wire: respx.Route, tmp_path: Path, name: str, form: str, words: str
+def test_a_name_of_another_format_is_an_error(
+    program: Program, query_route: respx.Route, tmp_path: Path, name: str, form: str, words: str
 ) -> None:
     ended = program("query", "SELECT 1", "--format", form, "--output", str(tmp_path / name))
     assert ended.status == 2
     assert words in ended.err
-    assert not wire.called
+    assert not query_route.called
     assert list(tmp_path.iterdir()) == []

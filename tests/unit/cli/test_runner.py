@@ -1,4 +1,4 @@
-"""How the program starts and ends: statuses, keys, terminals, pipes, Ctrl-C."""
+"""Start and end of the program: statuses, keys, terminals, pipes, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Program = Callable[..., CompletedCommand]
 KEY = "phx_" + "Zq3" * 12
 
 
-def test_help_names_every_command_and_status(program: Program) -> None:
+def test_help_lists_commands_and_statuses(program: Program) -> None:
     ended = program("--help")
     assert ended.status == 0
-    for word in ("resources", "list", "delete", "doctor", "emulator", "130 interrupted"):
+    for word in ("resources", "list", "delete", "doctor", "emulator", "130 Ctrl-C"):
         assert word in ended.out
     assert program("list", "-h").status == 0
     nothing = program()
@@ -36,7 +36,7 @@ def test_the_version(program: Program) -> None:
     assert program("--version").out == f"asyncposthog {__version__}\n"
 
 
-def test_help_imports_neither_the_client_nor_what_draws_tables() -> None:
+def test_help_does_not_import_the_client_or_rich() -> None:
     loaded = told(
         "import contextlib, io, json, sys\n"
         "from asyncposthog.cli import main\n"
@@ -48,7 +48,7 @@ def test_help_imports_neither_the_client_nor_what_draws_tables() -> None:
 
 
 @pytest.mark.parametrize("missing", [("typer",), ("rich",), ("typer", "rich")])
-def test_a_missing_extra_is_one_clear_line(
+def test_a_missing_extra(
     missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def find(name: str) -> object | None:
@@ -72,7 +72,7 @@ def test_a_missing_extra_is_one_clear_line(
         ("create", "cohorts", "--", f"Bearer {KEY}"),
     ],
 )
-def test_a_key_among_the_arguments_is_refused(
+def test_keys_in_arguments_are_rejected(
     program: Program, emulator: Emulator, arguments: tuple[str, ...]
 ) -> None:
     sent = len(emulator.requests)
@@ -83,7 +83,7 @@ def test_a_key_among_the_arguments_is_refused(
     assert len(emulator.requests) == sent
 
 
-def test_the_key_in_use_is_known_whatever_it_looks_like(
+def test_the_configured_key_in_arguments_is_rejected(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "an-old-unprefixed-key")
@@ -106,7 +106,7 @@ def test_no_key_and_a_wrong_key(program: Program, monkeypatch: pytest.MonkeyPatc
     assert none.err.startswith("There is no API key.\nSet POSTHOG_PERSONAL_API_KEY.")
 
 
-def test_an_error_of_the_server_is_a_message_and_advice(program: Program) -> None:
+def test_a_server_error_has_a_suggestion(program: Program) -> None:
     ended = program("get", "cohorts", "987654")
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.splitlines()[0].startswith("404 not_found")
@@ -115,14 +115,14 @@ def test_an_error_of_the_server_is_a_message_and_advice(program: Program) -> Non
     assert "Traceback" in program("--debug", "get", "cohorts", "987654").err
 
 
-def test_a_host_that_is_not_there(program: Program) -> None:
+def test_an_unreachable_host(program: Program) -> None:
     with testing():
         ended = program("list", "cohorts", "--host", "http://127.0.0.1:1")
     assert ended.status == 1
     assert "--host or --region" in ended.err
 
 
-def test_common_options_may_stand_anywhere(program: Program, emulator: Emulator) -> None:
+def test_global_options_at_any_position(program: Program, emulator: Emulator) -> None:
     for arguments in (
         ("--project", "1", "list", "cohorts"),
         ("list", "--project=1", "cohorts"),
@@ -135,9 +135,7 @@ def test_common_options_may_stand_anywhere(program: Program, emulator: Emulator)
     assert program("frobnicate").status == 2
 
 
-def test_doctor_says_what_is_right_and_what_is_wrong(
-    program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     fine = program("doctor")
     assert fine.status == 0
     assert fine.json["ok"]
@@ -155,7 +153,7 @@ def test_doctor_says_what_is_right_and_what_is_wrong(
     assert KEY not in wrong.out + wrong.err
 
 
-def test_a_reader_that_goes_away_is_no_error(pointed: None, emulator: Emulator) -> None:
+def test_a_closed_pipe_is_not_an_error(pointed: None, emulator: Emulator) -> None:
     emulator.seed("annotations", 400)
     process = start("list", "annotations")
     closed_early(process).close()
@@ -165,7 +163,7 @@ def test_a_reader_that_goes_away_is_no_error(pointed: None, emulator: Emulator) 
     process.stderr.close()
 
 
-def test_ctrl_c_ends_at_once_and_quietly(pointed: None, emulator: Emulator) -> None:
+def test_ctrl_c_ends_at_once(pointed: None, emulator: Emulator) -> None:
     with held(emulator) as arrived:
         process = start("list", "cohorts")
         assert arrived.wait(300)
@@ -174,7 +172,7 @@ def test_ctrl_c_ends_at_once_and_quietly(pointed: None, emulator: Emulator) -> N
     assert (ended.status, ended.out, ended.err) == (130, "", "Interrupted.\n")
 
 
-def test_a_terminal_gets_tables_in_colour(pointed: None, emulator: Emulator) -> None:
+def test_coloured_tables_on_a_terminal(pointed: None, emulator: Emulator) -> None:
     emulator.seed("cohorts", 2)
     status, seen = Terminal("list", "cohorts", "-c", "id", env=environment(TERM="xterm")).end()
     assert status == 0
@@ -188,7 +186,7 @@ def test_a_terminal_gets_tables_in_colour(pointed: None, emulator: Emulator) -> 
     assert "\x1b[1;31m" in red
 
 
-def test_what_acts_on_a_terminal_is_made_harmless(pointed: None, program: Program) -> None:
+def test_control_characters_are_replaced(pointed: None, program: Program) -> None:
     name = "\x1b]0;owned\x07\x1b[2J"
     made = program("create", "cohorts", "-d", json.dumps({"name": name})).json
     _, seen = Terminal(
@@ -199,7 +197,7 @@ def test_what_acts_on_a_terminal_is_made_harmless(pointed: None, program: Progra
     assert "\x1b[2J" not in seen
 
 
-def test_deleting_asks_on_a_terminal(pointed: None, program: Program) -> None:
+def test_delete_asks_on_a_terminal(pointed: None, program: Program) -> None:
     number = str(program("create", "cohorts", "-f", "name=Doomed").json["id"])
     for answer, status in (("n\n", 2), ("y\n", 0)):
         terminal = Terminal("delete", "cohorts", number, env=environment(TERM="dumb"))
@@ -209,7 +207,7 @@ def test_deleting_asks_on_a_terminal(pointed: None, program: Program) -> None:
     assert program("get", "cohorts", number).json["deleted"] is True
 
 
-def test_a_key_is_asked_for_on_a_terminal_and_never_shown(pointed: None) -> None:
+def test_key_prompt_on_a_terminal(pointed: None) -> None:
     env = environment(POSTHOG_PERSONAL_API_KEY=None, TERM="dumb")
     for key, status in (("phx_emulator", 0), (KEY, 4), ("", 2)):
         terminal = Terminal("list", "cohorts", "--debug", env=env)
@@ -220,7 +218,7 @@ def test_a_key_is_asked_for_on_a_terminal_and_never_shown(pointed: None) -> None
         assert not key or key not in seen
 
 
-def test_a_list_that_ends_below_its_count_draws_a_note(
+def test_a_list_below_its_count_prints_a_warning(
     program: Program, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def short(self: object, request: httpx.Request) -> httpx.Response:

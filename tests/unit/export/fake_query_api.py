@@ -1,4 +1,4 @@
-"""A model of PostHog's query endpoint, as far as exports use it, that can be told to misbehave."""
+"""A fake of PostHog's query endpoint for exports, with injected errors."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TIMES = ["timestamp", "created_at"]
 
-Fault: TypeAlias = Callable[["Ask"], "httpx.Response | None"]
+Fault: TypeAlias = Callable[["ReceivedQuery"], "httpx.Response | None"]
 
 
-def moment(micros: int) -> datetime:
-    return EPOCH + timedelta(microseconds=micros)
+def to_datetime(value: int) -> datetime:
+    return EPOCH + timedelta(microseconds=value)
 
 
-def micros(value: datetime) -> int:
+def to_micros(value: datetime) -> int:
     return (value - EPOCH) // timedelta(microseconds=1)
 
 
 def text(value: int) -> str:
-    return moment(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return to_datetime(value).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def read(value: str) -> int:
-    return micros(datetime.fromisoformat(value).replace(tzinfo=UTC))
+    return to_micros(datetime.fromisoformat(value).replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """One row: ordered as an export is."""
+    """One row. Events compare in the order of an export."""
 
     time: int
     uuid: str
@@ -52,22 +52,22 @@ class Event:
 def events(
     count: int, *, seed: int = 0, spread: int = 86_400_000_000, ties: int = 1
 ) -> list[Event]:
-    """Make events at random moments of `spread` microseconds, each moment used `ties` times."""
-    dice = random.Random(seed)
-    begin = micros(START)
+    """Return events at random times within `spread` microseconds, `ties` of them at each time."""
+    rng = random.Random(seed)
+    begin = to_micros(START)
     made: list[Event] = []
     while len(made) < count:
-        time = begin + dice.randrange(spread)
+        time = begin + rng.randrange(spread)
         for _ in range(min(ties, count - len(made))):
-            name = dice.choice(["$pageview", "signed up", 'a "quoted" näme'])
+            name = rng.choice(["$pageview", "signed up", 'a "quoted" näme'])
             properties = json.dumps({"n": len(made), "path": "/ä", "nested": {"a": [1, None]}})
-            made.append(Event(time, str(uuid.UUID(int=dice.getrandbits(128))), name, properties))
+            made.append(Event(time, str(uuid.UUID(int=rng.getrandbits(128))), name, properties))
     return made
 
 
 @dataclass
-class Ask:
-    """One query that arrived."""
+class ReceivedQuery:
+    """A query that the server received."""
 
     number: int
     sql: str
@@ -85,49 +85,49 @@ class Ask:
 
 @dataclass
 class Server:
-    """Answers the queries of an export of events."""
+    """Server that answers the queries of an export of events."""
 
     rows: list[Event]
-    fault: Fault = field(default=lambda ask: None)
+    fault: Fault = field(default=lambda query: None)
     clamp: int = 50_000
-    asks: list[Ask] = field(default_factory=list)
+    queries: list[ReceivedQuery] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rows = sorted(self.rows)
 
     @property
-    def pages(self) -> list[Ask]:
-        return [ask for ask in self.asks if not ask.counts]
+    def pages(self) -> list[ReceivedQuery]:
+        return [query for query in self.queries if not query.counts]
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
         assert request.url.path == "/api/projects/1/query/"
         assert body["refresh"] == "force_blocking"
         assert body["name"]
-        query = body["query"]
-        ask = Ask(len(self.asks), query["query"], query["values"], body)
-        self.asks.append(ask)
-        return self.fault(ask) or self.answer(ask)
+        node = body["query"]
+        query = ReceivedQuery(len(self.queries), node["query"], node["values"], body)
+        self.queries.append(query)
+        return self.fault(query) or self.answer(query)
 
-    def answer(self, ask: Ask) -> httpx.Response:
-        start, end = ask.span
+    def answer(self, query: ReceivedQuery) -> httpx.Response:
+        start, end = query.span
         found = [row for row in self.rows if start <= row.time < end]
-        if "events.event IN" in ask.sql:
-            found = [row for row in found if row.event in ask.values["export_events"]]
-        if ask.counts:
-            step = ask.values["export_step"]
+        if "events.event IN" in query.sql:
+            found = [row for row in found if row.event in query.values["export_events"]]
+        if query.counts:
+            step = query.values["export_step"]
             counts: dict[int, int] = {}
             for row in found:
                 bucket = row.time // 1_000_000 // step
                 counts[bucket] = counts.get(bucket, 0) + 1
             return reply(["bucket", "rows"], sorted(counts.items()), ["Int64", "UInt64"])
-        if "export_after_key" in ask.values:
-            last = (read(ask.values["export_after"]), ask.values["export_after_key"])
+        if "export_after_key" in query.values:
+            last = (read(query.values["export_after"]), query.values["export_after_key"])
             found = [row for row in found if (row.time, row.uuid) > last]
-        limit = re.search(r"LIMIT (\d+)$", ask.sql)
+        limit = re.search(r"LIMIT (\d+)$", query.sql)
         assert limit is not None
         found = found[: min(int(limit[1]), self.clamp)]
-        columns = [c.strip() for c in ask.sql.split("\n")[0].removeprefix("SELECT ").split(",")]
+        columns = [c.strip() for c in query.sql.split("\n")[0].removeprefix("SELECT ").split(",")]
         names = [c for c in columns if re.fullmatch(r"\w+", c)]
         rows = [[*(_value(row, name) for name in names), text(row.time), row.uuid] for row in found]
         return reply(
@@ -147,8 +147,8 @@ _TYPES = {
 
 def _value(row: Event, name: str) -> Any:
     if name in TIMES:
-        # As lossy as JSON encoders get: to the millisecond.
-        return moment(row.time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        # To the millisecond: an export must not rely on the time in a JSON value.
+        return to_datetime(row.time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if name in {"uuid", "person_id"}:
         return row.uuid
     return {"event": row.event, "properties": row.properties}.get(name, "")
@@ -170,7 +170,7 @@ def refusal(
 
 
 class Clock:
-    """Time that passes only when somebody waits."""
+    """Clock that advances only during `sleep`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now

@@ -1,8 +1,8 @@
 """Random exports in virtual time. `python -m tests.unit.export.simulation COUNT [FIRST_SEED]`.
 
-Everything between a plan and the rows that are handed on is the real thing. What it asks is a model
-of the server without HTTP and threads, whose answers take time and have a size, both made up. An
-export that waits while nothing can happen any more ends with an error: see `benchmarks.virtual`.
+Everything from the plan to the delivered rows is the real code. It queries a fake server without
+HTTP and threads, whose responses have a made-up delay and size. An export that waits while no other
+task can run ends with an error: see `tests.helpers.virtual_time`.
 """
 
 from __future__ import annotations
@@ -12,137 +12,138 @@ import re
 import sys
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import anyio
+from anyio.abc import TaskGroup
 
 from asyncposthog.core.executor import Executor
 from asyncposthog.errors import DecodeError, PostHogError, QueryTooLargeError, ResponseTooLargeError
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.engines.base import PreparedBatch, Tally
-from asyncposthog.export.engines.query import QueryBatchReader, QueryEngine
+from asyncposthog.export.engines.base import ExportStats
+from asyncposthog.export.engines.query import QueryEngine
 from asyncposthog.export.engines.query_page import UnexpectedResponseError
-from asyncposthog.export.query_client import Asker
+from asyncposthog.export.query_client import ExportQueryClient
 from asyncposthog.export.source import Source
-from benchmarks.virtual import run as run_virtually
+from tests.helpers.virtual_time import run as run_virtually
 
-from .fake_query_api import START, micros, read, text
+from .fake_query_api import START, read, text, to_micros
 
-__all__ = ["Plan", "plan_of", "simulate"]
+__all__ = ["Plan", "random_plan", "simulate"]
 
 R = TypeVar("R")
 Key = tuple[int, str]
 
-BEGIN = micros(START)
+BEGIN = to_micros(START)
 DAY = 86_400_000_000
-LARGEST = 512 * 1024 * 1024
-"""Bytes of an answer from which on the client refuses it."""
+MAX_RESPONSE_BYTES = 512 * 1024 * 1024
+"""Size of a response that the client rejects."""
 FAILURES = 20
-MOST_QUERIES = 5_000
-"""An export that sends more does not end."""
+MAX_QUERIES = 5_000
+"""An export that sends more queries does not terminate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One export and its server."""
+    """Parameters of one export and its server."""
 
     seed: int = 0
     count: int = 100
     ties: int = 1
     spread: int = DAY
     """Microseconds that the rows are spread over."""
-    crowded: bool = False
-    """Whether most rows are at the beginning."""
+    dense_start: bool = False
+    """Whether most rows are near the start."""
     row_bytes: int = 1_000
     page: int = 50
     concurrency: int = 3
     ordered: bool = True
     stepwise: bool = False
-    cut: int = 0
-    """How many rows the server sends at most; 0: as many as were asked for."""
+    max_rows: int = 0
+    """Rows that the server returns at most; 0: as many as requested."""
     slow_span: int = 0
-    """Microseconds from which on a page is too slow for the server; 0: never."""
+    """Length of a window in microseconds from which on a page is too slow; 0: never."""
     slow_rows: int = 0
-    """Rows from which on a page is too slow for the server; 0: never."""
+    """Rows of a window from which on a page is too slow; 0: never."""
     uncounted: bool = False
     """Whether counting is too much for the server."""
     failures: float = 0.0
-    """How often a query fails for good, and the export is run again; at most `FAILURES` times."""
+    """Probability that a query fails and the export is run again; at most `FAILURES` times."""
     latency: float = 1.0
     consumer: float = 0.0
-    """Seconds that a piece takes its consumer at most."""
+    """Maximum seconds that a batch takes to be processed."""
     late: float = 0.0
-    """How often a row arrives before a query is answered."""
+    """Probability that a row arrives before a response."""
     deleted: float = 0.0
-    """How often a row is deleted before a query is answered."""
+    """Probability that a row is deleted before a response."""
 
 
-def plan_of(seed: int) -> Plan:
-    """Return a random plan."""
-    dice = random.Random(seed)
-    cut = dice.choice([0, 0, 0, 0, 1, 3, 17, 100])
-    changes = dice.choice(["", "", "late", "deleted"]) if not cut else ""
-    ordered = dice.random() < 0.8
-    spread = dice.choice([1, 7, 50, 3_000, 1_000_000, 60_000_000, DAY])
+def random_plan(seed: int) -> Plan:
+    """Return random parameters."""
+    rng = random.Random(seed)
+    max_rows = rng.choice([0, 0, 0, 0, 1, 3, 17, 100])
+    changes = rng.choice(["", "", "late", "deleted"]) if not max_rows else ""
+    ordered = rng.random() < 0.8
+    spread = rng.choice([1, 7, 50, 3_000, 1_000_000, 60_000_000, DAY])
     return Plan(
         seed=seed,
-        count=dice.choice([0, 1, 20, 100, 250]) + dice.randrange(20),
-        ties=dice.choice([1, 1, 2, 5]),
+        count=rng.choice([0, 1, 20, 100, 250]) + rng.randrange(20),
+        ties=rng.choice([1, 1, 2, 5]),
         spread=spread,
-        crowded=dice.random() < 0.5,
-        row_bytes=dice.choice([10, 10_000, 300_000, 1_000_000, 2_500_000]),
-        page=dice.randrange(8, 120),
-        concurrency=dice.randrange(1, 6),
+        dense_start=rng.random() < 0.5,
+        row_bytes=rng.choice([10, 10_000, 300_000, 1_000_000, 2_500_000]),
+        page=rng.randrange(8, 120),
+        concurrency=rng.randrange(1, 6),
         ordered=ordered,
-        stepwise=dice.random() < 0.3,
-        cut=cut,
-        slow_span=dice.choice([0, 0, 0, 1 + spread // dice.randrange(1, 50)]),
-        slow_rows=dice.choice([0, 0, 0, 30]),
-        uncounted=dice.random() < 0.15,
-        failures=dice.choice([0, 0, 0.02, 0.1]) if ordered else 0,
-        latency=dice.choice([0.0, 1.0, 5.0]),
-        consumer=dice.choice([0.0, 0.0, 1.0, 20.0]),
+        stepwise=rng.random() < 0.3,
+        max_rows=max_rows,
+        slow_span=rng.choice([0, 0, 0, 1 + spread // rng.randrange(1, 50)]),
+        slow_rows=rng.choice([0, 0, 0, 30]),
+        uncounted=rng.random() < 0.15,
+        failures=rng.choice([0, 0, 0.02, 0.1]) if ordered else 0,
+        latency=rng.choice([0.0, 1.0, 5.0]),
+        consumer=rng.choice([0.0, 0.0, 1.0, 20.0]),
         late=0.3 if changes == "late" else 0.0,
         deleted=0.3 if changes == "deleted" else 0.0,
     )
 
 
 @dataclass
-class Model:
-    """The server of one export."""
+class FakeServer:
+    """Server of one export."""
 
     plan: Plan
     queries: int = 0
     failed: int = 0
     rows: list[Key] = field(default_factory=list[Key])
-    gone: set[Key] = field(default_factory=set[Key])
+    deleted_rows: set[Key] = field(default_factory=set[Key])
 
     def __post_init__(self) -> None:
-        """Make the rows."""
+        """Create the rows."""
         plan = self.plan
-        self.dice = random.Random(plan.seed)
+        self.rng = random.Random(plan.seed)
         times = [self.time() for _ in range(-(-plan.count // plan.ties))]
         made = [time for time in times for _ in range(plan.ties)][: plan.count]
         self.rows = sorted((time, f"{number:06x}") for number, time in enumerate(made))
         self.first = list(self.rows)
 
     def time(self) -> int:
-        chance = self.dice.random() ** (3 if self.plan.crowded else 1)
-        return BEGIN + int(chance * self.plan.spread)
+        fraction = self.rng.random() ** (3 if self.plan.dense_start else 1)
+        return BEGIN + int(fraction * self.plan.spread)
 
     def change(self) -> None:
-        """Let a row arrive or go, by chance."""
-        if self.dice.random() < self.plan.late:
-            insort(self.rows, (self.time(), f"{self.dice.getrandbits(48):012x}"))
-        if self.rows and self.dice.random() < self.plan.deleted:
-            self.gone.add(self.rows.pop(self.dice.randrange(len(self.rows))))
+        """Add or delete a row at random."""
+        if self.rng.random() < self.plan.late:
+            insort(self.rows, (self.time(), f"{self.rng.getrandbits(48):012x}"))
+        if self.rows and self.rng.random() < self.plan.deleted:
+            self.deleted_rows.add(self.rows.pop(self.rng.randrange(len(self.rows))))
 
     def answer(self, sql: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-        """Return an answer and its size."""
+        """Return a response and its size."""
         self.queries += 1
-        assert self.queries < MOST_QUERIES, "an export that does not end"
+        assert self.queries < MAX_QUERIES, "an export that does not end"
         plan = self.plan
         start, end = read(values["export_from"]), read(values["export_to"])
         first, last = bisect_left(self.rows, (start, "")), bisect_left(self.rows, (end, ""))
@@ -166,51 +167,51 @@ class Model:
         return self._body(names, [[key, text(time), key] for time, key in page], plan.row_bytes)
 
     def _body(self, names: list[str], rows: list[list[Any]], size: int) -> tuple[Any, int]:
-        rows = rows[: self.plan.cut] if self.plan.cut else rows
-        size = int(len(rows) * size * self.dice.uniform(0.5, 1.5))
-        if size > LARGEST:
+        rows = rows[: self.plan.max_rows] if self.plan.max_rows else rows
+        size = int(len(rows) * size * self.rng.uniform(0.5, 1.5))
+        if size > MAX_RESPONSE_BYTES:
             raise ResponseTooLargeError("too large")
         types = [[name, "UInt64" if name in {"bucket", "rows"} else "String"] for name in names]
         return {"columns": names, "types": types, "results": rows}, size
 
 
-class Queries:
-    """What takes the place of an `Asker`."""
+class FakeQueryClient:
+    """Replacement of an `ExportQueryClient`."""
 
-    def __init__(self, model: Model, tally: Tally) -> None:
+    def __init__(self, model: FakeServer, stats: ExportStats) -> None:
         self.model = model
-        self.tally = tally
+        self.stats = stats
 
-    async def ask(self, sql: str, values: Mapping[str, Any], read: Callable[[Any, int], R]) -> R:
+    async def run(self, sql: str, values: Mapping[str, Any], read: Callable[[Any, int], R]) -> R:
         model, plan = self.model, self.model.plan
-        await anyio.sleep(model.dice.random() ** 4 * plan.latency)
+        await anyio.sleep(model.rng.random() ** 4 * plan.latency)
         model.change()
-        if model.failed < FAILURES and model.dice.random() < plan.failures:
+        if model.failed < FAILURES and model.rng.random() < plan.failures:
             model.failed += 1
             raise PostHogError("by chance")
         body, size = model.answer(sql, values)
-        await anyio.sleep(model.dice.random() ** 4 * plan.latency)
+        await anyio.sleep(model.rng.random() ** 4 * plan.latency)
         return read(body, size)
 
-    async def work(self, function: Callable[[], R]) -> R:
+    async def run_in_decode_thread(self, function: Callable[[], R]) -> R:
         return function()
 
-    async def pause(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    def misread(self, error: UnexpectedResponseError) -> PostHogError:
+    def bad_response_error(self, error: UnexpectedResponseError) -> PostHogError:
         return DecodeError(str(error))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedEngine(QueryEngine):
-    """Reads from a model."""
+    """Engine that reads from a fake server."""
 
-    model: Model
+    model: FakeServer
 
-    def asker(self, tally: Tally) -> Asker:
-        """Return what asks the model."""
-        return cast("Asker", Queries(self.model, tally))
+    def query_client(self, stats: ExportStats) -> ExportQueryClient:
+        """Return a client of the fake server."""
+        return cast("ExportQueryClient", FakeQueryClient(self.model, stats))
 
 
 SOURCE = Source(
@@ -222,8 +223,8 @@ def _rows(batch: Batch) -> list[Key]:
     return [(read(time), key) for time, key in zip(batch.times, batch.keys, strict=True)]
 
 
-async def _export(model: Model) -> tuple[list[Key], Tally]:
-    """Export everything, as often as it takes; return the rows as they were handed on."""
+async def _export(model: FakeServer) -> tuple[list[Key], ExportStats]:
+    """Run an export until it is complete; return the rows in the order of delivery."""
     plan = model.plan
     engine = SimulatedEngine(
         executor=cast("Executor", None),
@@ -237,54 +238,72 @@ async def _export(model: Model) -> tuple[list[Key], Tally]:
     )
     found: list[Key] = []
     position: Any = None
-    tally = Tally()
+    stats = ExportStats()
 
-    async def consume(piece: PreparedBatch[list[Key]]) -> None:
+    async def read_all(tasks: TaskGroup | None) -> None:
         nonlocal position
-        await anyio.sleep(model.dice.random() * plan.consumer)
-        found.extend(piece.content)
-        position = piece.position
+        reader = await engine.open(position, _rows, stats, tasks)
+        while batches := await reader.read():
+            for batch in batches:
+                await anyio.sleep(model.rng.random() * plan.consumer)
+                found.extend(batch.content)
+                position = batch.position
 
     while True:
-        steps = QueryBatchReader(engine, position, _rows, tally)
         try:
-            runner = await steps.begin()
-            if not plan.stepwise:
-                await runner.run(consume)
-                return found, tally
-            while pieces := await steps.advance():
-                for piece in pieces:
-                    await consume(piece)
-            return found, tally
+            if plan.stepwise:
+                await read_all(None)
+            else:
+                await _in_task_group(read_all)
+            return found, stats
         except PostHogError as error:
             if str(error) != "by chance":
                 raise
 
 
+async def _in_task_group(function: Callable[[TaskGroup], Awaitable[None]]) -> None:
+    """Call a function as an export does, with tasks that read ahead."""
+    raised: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            await function(tasks)
+        except Exception as error:
+            raised = error
+        tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
+
+
 def simulate(plan: Plan) -> None:
-    """Run one export; raise AssertionError or RuntimeError if it does not end as it should."""
-    model = Model(plan)
-    found, tally = run_virtually(_export, model)
+    """Run one export.
+
+    Raises:
+        AssertionError, RuntimeError: It does not end with the right rows.
+    """
+    model = FakeServer(plan)
+    found, stats = run_virtually(_export, model)
     assert len(set(found)) == len(found), "rows are there twice"
     if plan.ordered:
         assert found == sorted(found), "rows are not in order"
     if plan.late or plan.deleted:
-        # What was there all the time is there, and nothing that never was.
-        assert set(model.first) - model.gone <= set(found) <= {*model.first, *model.rows}
+        # Rows that existed all the time are there, and none that never existed.
+        assert set(model.first) - model.deleted_rows <= set(found) <= {*model.first, *model.rows}
     else:
         assert sorted(found) == model.rows, "rows are missing"
-        assert (tally.late, tally.deleted) == (0, 0)
+        assert (stats.late, stats.deleted) == (0, 0)
 
 
 def main(count: int, first: int = 0) -> int:
-    """Run so many random exports; return how many did not end as they should."""
+    """Run random exports; return how many did not end with the right rows."""
     wrong = 0
     for seed in range(first, first + count):
         try:
-            simulate(plan_of(seed))
+            simulate(random_plan(seed))
         except (AssertionError, RuntimeError, PostHogError, ExceptionGroup) as error:
             wrong += 1
-            print(f"seed {seed}: {type(error).__name__}: {error}\n  {plan_of(seed)}", flush=True)
+            print(
+                f"seed {seed}: {type(error).__name__}: {error}\n  {random_plan(seed)}", flush=True
+            )
     print(f"{count:,} exports, {wrong} of them did not end with exactly the right rows")
     return wrong
 

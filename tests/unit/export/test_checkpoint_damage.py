@@ -1,4 +1,4 @@
-"""Damaged checkpoints: an export goes on rightly, or says what to do; never anything else."""
+"""A damaged checkpoint is an error that says what to do, or the export resumes correctly."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from asyncposthog.export import Progress
 from asyncposthog.export.checkpoint import render
 from tests.integration.export.holding_server import ITEMS, everything
 
-from .fake_query_api import START, Server, client, events, micros, moment
+from .fake_query_api import START, Server, client, events, to_datetime, to_micros
 
 DAY = 86_400_000_000
 COUNT = 90
 KINDS = ["jsonl", "csv.gz", "parquet", "list", "overlap"]
 NULLABLE = {("position", "key"), ("position", "next")}
-"""Where null is a position of its own, which only a checksum can tell from a damaged one."""
+"""Fields for which null is valid, so that only the checksum shows the damage."""
 
 
 class Interrupted(Exception):
@@ -51,7 +51,7 @@ async def answer(request: httpx.Request) -> httpx.Response:
 
 
 async def export(kind: str, folder: Path, stop_at: int = 0) -> None:
-    """Export into a folder, with a checkpoint `state`; or as many pieces as are to be written."""
+    """Export into a folder with the checkpoint `state`; `stop_at`: stop after so many batches."""
     left = stop_at
 
     def on_progress(progress: Progress) -> None:
@@ -62,7 +62,7 @@ async def export(kind: str, folder: Path, stop_at: int = 0) -> None:
 
     given: dict[str, Any] = {"checkpoint": folder / "state", "on_progress": on_progress}
     async with client(answer) as ph:
-        end = moment(micros(START) + 3 * DAY)
+        end = to_datetime(to_micros(START) + 3 * DAY)
         overlap = 2 * 86_400 if kind == "overlap" else 0
         job = ph.export.events(START, end, page_size=20, engine="query", overlap=overlap)
         if kind == "list":
@@ -76,7 +76,7 @@ async def export(kind: str, folder: Path, stop_at: int = 0) -> None:
 
 
 class Case:
-    """An export that was interrupted, and what it has to end as."""
+    """An interrupted export, and the expected output."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -90,7 +90,7 @@ class Case:
             anyio.run(export, kind, self.folder, 2)
         self.left = everything(self.folder)
         self.content = self.left.get("state", b"")
-        if not self.content:  # a gzip member is not full: there is nothing to go on with
+        if not self.content:  # no gzip member is full, so there is nothing to resume
             self.left, self.content = self.done, self.done["state"]
         self.fields: dict[str, Any] = json.loads(self.content)["checkpoint"]
 
@@ -98,15 +98,15 @@ class Case:
         return {n: c for n, c in everything(self.folder).items() if not n.startswith("state")}
 
     def restore(self, files: dict[str, bytes]) -> None:
-        """Have these files in the folder, and no others."""
+        """Replace the content of the folder by these files."""
         for path in sorted(self.folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         for name, content in files.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(content)
 
-    def go_on_with(self, checkpoint: bytes) -> ExportError | None:
-        """Export with another content of the checkpoint; the result is right or an error."""
+    def resume_with(self, checkpoint: bytes) -> ExportError | None:
+        """Run the export with another content of the checkpoint; return its error, if any."""
         self.restore({**self.left, "state": checkpoint})
         try:
             anyio.run(export, self.kind, self.folder)
@@ -122,9 +122,9 @@ def case(kind: str) -> Case:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_damaged_goes_on(kind: str) -> None:
-    assert case(kind).go_on_with(case(kind).content) is None
-    assert case(kind).go_on_with(render(case(kind).fields)) is None
+def test_undamaged_checkpoints_resume(kind: str) -> None:
+    assert case(kind).resume_with(case(kind).content) is None
+    assert case(kind).resume_with(render(case(kind).fields)) is None
 
 
 @st.composite
@@ -145,10 +145,10 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60)
 @given(data=st.data())
-def test_bytes_that_changed(kind: str, data: st.DataObject) -> None:
+def test_changed_bytes_are_an_error(kind: str, data: st.DataObject) -> None:
     content = data.draw(damaged(case(kind).content))
     assume(content != case(kind).content)
-    assert case(kind).go_on_with(content) is not None
+    assert case(kind).resume_with(content) is not None
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -169,22 +169,22 @@ OTHERS: list[Any] = [None, True, -1, 3, 0.5, 10**30, "x", [], [1], {}, {"a": Non
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=120)
 @given(data=st.data())
-def test_fields_that_are_gone_or_of_another_type(kind: str, data: st.DataObject) -> None:
+def test_missing_or_mistyped_fields(kind: str, data: st.DataObject) -> None:
     fields = json.loads(json.dumps(case(kind).fields))
     path = data.draw(st.sampled_from(list(places(fields))))
-    assume(path[:3] != ("position", "next", "query"))  # it is text or numbers, as the server has it
+    assume(path[:3] != ("position", "next", "query"))  # any text or number may be valid
     parent: Any = fields
     for key in path[:-1]:
         parent = parent[key]
     if data.draw(st.booleans()):
-        assume(path[:2] != ("identity", "values"))
+        assume(path[:2] != ("fingerprint", "values"))
         del parent[path[-1]]
     else:
         value = data.draw(st.sampled_from(OTHERS))
         assume(type(value) is not type(parent[path[-1]]) or value in (-1, 10**30))
         assume(value is not None or path not in NULLABLE)
         parent[path[-1]] = value
-    case(kind).go_on_with(render(fields))
+    case(kind).resume_with(render(fields))
 
 
 def phase(fields: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ def beyond(fields: dict[str, Any]) -> None:
 
 
 def negative(fields: dict[str, Any]) -> None:
-    fields["tally"]["requests"] = -1
+    fields["stats"]["requests"] = -1
 
 
 def no_position(fields: dict[str, Any]) -> None:
@@ -212,11 +212,11 @@ def no_position(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [phase, finishing, done, beyond, negative, no_position])
-def test_contents_that_contradict_the_output(change: Callable[[dict[str, Any]], None]) -> None:
+def test_checkpoints_that_contradict_the_output(change: Callable[[dict[str, Any]], None]) -> None:
     here = case("jsonl")
     fields = json.loads(json.dumps(here.fields))
     change(fields)
-    assert here.go_on_with(render(fields)) is not None
+    assert here.resume_with(render(fields)) is not None
     assert {**everything(here.folder), "state": here.content} == here.left, "nothing was touched"
 
 
@@ -229,27 +229,27 @@ def another(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [outside, another, finishing])
-def test_files_that_are_not_those_of_the_export(change: Callable[[dict[str, Any]], None]) -> None:
+def test_output_of_another_export(change: Callable[[dict[str, Any]], None]) -> None:
     here = case("parquet")
     fields = json.loads(json.dumps(here.fields))
     change(fields)
-    assert here.go_on_with(render(fields)) is not None
+    assert here.resume_with(render(fields)) is not None
     assert {**everything(here.folder), "state": here.content} == here.left, "nothing was touched"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is no checkpoint of an export"),
-        (b"my notes", "is no checkpoint of an export"),
-        (b"[]", "is no checkpoint of an export"),
-        (b'{"version": 2}', "is no checkpoint of an export"),
-        (b'{"version": 1, "identity": {}, "phase": "running"}', "by another version"),
-        (b"[" * 100_000, "is no checkpoint of an export"),
+        (b"", "is not the checkpoint of an export"),
+        (b"my notes", "is not the checkpoint of an export"),
+        (b"[]", "is not the checkpoint of an export"),
+        (b'{"version": 3}', "is not the checkpoint of an export"),
+        (b'{"version": 1, "fingerprint": {}, "phase": "running"}', "by another version"),
+        (b"[" * 100_000, "is not the checkpoint of an export"),
     ],
 )
-def test_other_files(content: bytes, words: str) -> None:
-    error = case("jsonl").go_on_with(content)
+def test_files_that_are_not_checkpoints(content: bytes, words: str) -> None:
+    error = case("jsonl").resume_with(content)
     assert error is not None
     assert words in error.message
     assert case("jsonl").folder.joinpath("state").read_bytes() == content

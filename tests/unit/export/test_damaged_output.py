@@ -1,4 +1,4 @@
-"""What an earlier run has written is compared with its checksums before it is used or published."""
+"""Files of an earlier run are compared with their checksums before they are used or renamed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from asyncposthog.export.engines.files.cache import JobFolder
 from asyncposthog.export.sinks import parquet_targets
 from tests.integration.export.holding_server import everything
 
-from .fake_query_api import START, Clock, Server, client, events, micros, moment
+from .fake_query_api import START, Clock, Server, client, events, to_datetime, to_micros
 
 pytestmark = pytest.mark.anyio
 
 COUNT = 200
-END = moment(micros(START) + 86_400_000_000)
+END = to_datetime(to_micros(START) + 86_400_000_000)
 
 
 class Interrupted(Exception):
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 async def export(kind: str, folder: Path, stop_at: int = 0, **given: Any) -> tuple[Report, int]:
-    """Export into a folder; or as many rows as are to be written. Return how much was asked."""
+    """Export into a folder, at most `stop_at` rows. Return the number of queries too."""
 
     def on_progress(progress: Progress) -> None:
         if 0 < stop_at <= progress.rows:
@@ -48,7 +48,7 @@ async def export(kind: str, folder: Path, stop_at: int = 0, **given: Any) -> tup
             report = await job.to_parquet(folder / "e.parquet", rows_per_group=10, **given)
         else:
             report = await job.to_parquet(folder / "e", rows_per_file=40, **given)
-    return report, len(server.asks)
+    return report, len(server.queries)
 
 
 def flip(path: Path) -> None:
@@ -92,7 +92,7 @@ DONE = [
 
 
 @pytest.mark.parametrize(("kind", "file", "given"), RUNNING)
-async def test_of_a_run_that_was_interrupted(
+async def test_damage_after_an_interrupted_run(
     kind: str, file: str, given: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(Interrupted):
@@ -107,13 +107,13 @@ async def test_of_a_run_that_was_interrupted(
 
 
 @pytest.mark.parametrize(("kind", "file", "given"), FINISHING)
-async def test_of_a_run_that_ended_before_it_gave_its_output_its_name(
+async def test_damage_before_the_output_has_its_name(
     kind: str, file: str, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "overwrite" in given:
         await export(kind, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("asyncposthog.export.run.Course._publish", _fail)
+        patch.setattr("asyncposthog.export.run.ExportRun._commit", _fail)
         with pytest.raises(Interrupted):
             await export(kind, tmp_path, **given)
     whole = (tmp_path / file).read_bytes()
@@ -133,7 +133,7 @@ def _fail(*_: object) -> None:
 
 
 @pytest.mark.parametrize(("kind", "file"), DONE)
-async def test_of_an_export_that_is_done(kind: str, file: str, tmp_path: Path) -> None:
+async def test_damage_after_a_completed_export(kind: str, file: str, tmp_path: Path) -> None:
     state = tmp_path / "state"
     first, _ = await export(kind, tmp_path, checkpoint=state)
     again, asked = await export(kind, tmp_path, checkpoint=state)
@@ -144,7 +144,7 @@ async def test_of_an_export_that_is_done(kind: str, file: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "file", "folder"])
-async def test_overwriting_exports_again_what_is_done(kind: str, tmp_path: Path) -> None:
+async def test_overwrite_repeats_a_completed_export(kind: str, tmp_path: Path) -> None:
     given: dict[str, Any] = {"checkpoint": tmp_path / "state", "overwrite": True}
     await export(kind, tmp_path, **given)
     whole = everything(tmp_path)
@@ -160,7 +160,7 @@ async def test_overwriting_exports_again_what_is_done(kind: str, tmp_path: Path)
     assert {**everything(tmp_path), "state": b""} == {**whole, "state": b""}
 
 
-async def test_of_what_is_known_of_delivered_rows(tmp_path: Path) -> None:
+async def test_damaged_delivered_keys(tmp_path: Path) -> None:
     async def write(name: str, hours: int) -> Report:
         clock = Clock(END.timestamp())
         async with client(Server(events(COUNT)), clock=clock) as ph:
@@ -181,7 +181,7 @@ async def test_of_what_is_known_of_delivered_rows(tmp_path: Path) -> None:
 
 
 def changed(note: bytes) -> bytes:
-    return note.replace(b'"kept":3', b'"kept":4')
+    return note.replace(b'"selected":3', b'"selected":4')
 
 
 def cut(note: bytes) -> bytes:
@@ -193,15 +193,15 @@ def unsigned(note: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("change", [changed, cut, unsigned])
-def test_of_what_is_noted_of_a_download(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_damaged_download_state(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    parts = {"0": {"rows": 5, "kept": 3, "sha256": "0" * 64}}
+    parts = {"0": {"rows": 5, "selected": 3, "sha256": "0" * 64}}
     note = {"id": "x", "files": ["a"], "records": 5, "parts": parts}
-    folder.write(note)
-    assert folder.note() == note
+    folder.write_state(note)
+    assert folder.read_state() == note
     path = tmp_path / "job.json"
     path.write_bytes(change(path.read_bytes()))
-    assert folder.note() == {}, "the files are made anew"
+    assert folder.read_state() == {}, "the files are made anew"
 
 
 @pytest.mark.parametrize(
@@ -214,15 +214,15 @@ def test_of_what_is_noted_of_a_download(change: Callable[[bytes], bytes], tmp_pa
         {"id": "x", "more": 1},
     ],
 )
-def test_a_note_that_is_none_of_ours(note: dict[str, Any], tmp_path: Path) -> None:
+def test_download_state_of_another_program(note: dict[str, Any], tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    folder.write(note)
+    folder.write_state(note)
     assert json.dumps(note)[1:5] in (tmp_path / "job.json").read_text()
-    assert folder.note() == {}
+    assert folder.read_state() == {}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "file", "folder"])
-async def test_a_file_that_replaces_another_has_its_permissions(kind: str, tmp_path: Path) -> None:
+async def test_a_replaced_file_keeps_its_permissions(kind: str, tmp_path: Path) -> None:
     usual = os.umask(0o022)
     try:
         await export(kind, tmp_path)
@@ -236,7 +236,7 @@ async def test_a_file_that_replaces_another_has_its_permissions(kind: str, tmp_p
         os.umask(usual)
 
 
-async def test_a_folder_in_the_place_of_a_file_is_to_be_removed(tmp_path: Path) -> None:
+async def test_a_folder_at_the_output_path_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "e.jsonl").mkdir()
     with pytest.raises(FileExistsError, match=r"Remove it, or choose another name\.$"):
         await export("jsonl", tmp_path)

@@ -1,4 +1,4 @@
-"""`overlap=`: rows that arrive late are delivered by a later export, and none twice."""
+"""`overlap=`: a later export delivers rows that arrived late, and no row twice."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from asyncposthog.export import Batch, Report
 from tests.integration.export import worker
 from tests.integration.export.test_kill import killed
 
-from .fake_query_api import START, Clock, Event, Server, client, events, micros, refusal
+from .fake_query_api import START, Clock, Event, Server, client, events, refusal, to_micros
 
 OVERLAP = 600
 """Seconds."""
 
 
-class Late:
-    """A server whose rows arrive one by one."""
+class LateServer:
+    """Server whose rows arrive one by one."""
 
     def __init__(self, rows: Iterable[tuple[Event, float]], pace: float = 0.0) -> None:
-        """Begin at the beginning.
+        """Start at the time START.
 
         Args:
-            rows: With how many seconds late each comes.
+            rows: Each row with the seconds by which it is late.
             pace: Seconds that every query takes.
         """
         self._arrivals = [(row.time / 1e6 + late, row) for row, late in rows]
@@ -50,7 +50,7 @@ class Late:
         return await self.server(request)
 
     async def export(self, path: Path, at: float, *, to: str = "jsonl", **given: Any) -> Report:
-        """Export until a moment, in seconds after the start, which is not before now."""
+        """Export until a time, in seconds after the start, which is not before now."""
         self.clock.now = max(self.clock.now, START.timestamp() + at)
         on_progress = given.pop("on_progress", None)
         arguments: dict[str, Any] = {"overlap": OVERLAP, "page_size": 20, "engine": "query"}
@@ -66,12 +66,17 @@ def uuids(paths: Iterable[Path]) -> list[str]:
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> tuple[list[tuple[Event, float]], list[tuple[int, int]], float]:
-    """Rows with their lateness, moments of exports with the piece at which each breaks off."""
+def late_rows_and_runs(
+    draw: st.DrawFn,
+) -> tuple[list[tuple[Event, float]], list[tuple[int, int]], float]:
+    """Rows with their lateness, and times of exports with the batch that interrupts each."""
     late = st.one_of(st.just(0), st.integers(0, OVERLAP), st.just(OVERLAP))
     moments = draw(st.lists(st.tuples(st.integers(0, 3_600), late), max_size=120))
     rows = [
-        (Event(micros(START) + at * 1_000_000, f"00000000-0000-4000-8000-{n:012x}"), float(delay))
+        (
+            Event(to_micros(START) + at * 1_000_000, f"00000000-0000-4000-8000-{n:012x}"),
+            float(delay),
+        )
         for n, (at, delay) in enumerate(moments)
     ]
     ends = sorted(draw(st.sets(st.integers(1, 4_000), max_size=4)))
@@ -80,16 +85,16 @@ def stories(draw: st.DrawFn) -> tuple[list[tuple[Event, float]], list[tuple[int,
 
 
 @settings(max_examples=25, deadline=None)
-@given(stories())
-def test_every_row_that_is_not_later_than_that_is_delivered_once(
+@given(late_rows_and_runs())
+def test_rows_within_the_overlap_are_delivered_once(
     story: tuple[list[tuple[Event, float]], list[tuple[int, int]], float],
 ) -> None:
     rows, runs, pace = story
-    late = Late(rows, pace)
+    late = LateServer(rows, pace)
 
     async def all_of_them(folder: Path) -> list[Path]:
         paths: list[Path] = []
-        # The last one begins when everything has arrived.
+        # The last export starts when all rows have arrived.
         for end, stop in [*runs, (3_600 + OVERLAP + 4_100, 0)]:
             paths.append(folder / f"{end}.jsonl")
             left = stop
@@ -111,30 +116,32 @@ def test_every_row_that_is_not_later_than_that_is_delivered_once(
         assert Counter(delivered) == Counter(row.uuid for row, _ in rows)
 
 
-def a_story() -> list[tuple[Event, float]]:
-    """200 rows of an hour, of which every third is up to 9 minutes late."""
+def late_rows() -> list[tuple[Event, float]]:
+    """200 rows within an hour; every third is up to 9 minutes late."""
     made = sorted(events(200, spread=3_600_000_000))
     return [(row, (n * 37 % 540) if n % 3 == 0 else 0.0) for n, row in enumerate(made)]
 
 
 @pytest.mark.anyio
-async def test_what_is_remembered_is_the_overlap_and_stays_beside_the_checkpoint(
+async def test_delivered_keys_cover_the_overlap(
     tmp_path: Path,
 ) -> None:
-    rows = a_story()
-    late = Late(rows)
+    rows = late_rows()
+    late = LateServer(rows)
     first = await late.export(tmp_path / "1.jsonl", 3_600)
     arrived = {row.uuid for row, by in rows if row.time / 1e6 + by <= START.timestamp() + 3_600}
     assert set(uuids([tmp_path / "1.jsonl"])) == arrived
-    tail = [row for row, _ in rows if row.uuid in arrived and row.time >= micros(START) + 3_000e6]
+    tail = [
+        row for row, _ in rows if row.uuid in arrived and row.time >= to_micros(START) + 3_000e6
+    ]
     memory = tmp_path / "state.delivered-2"
     assert memory.stat().st_size == 24 * len(tail) > 0
     assert sorted(os.listdir(tmp_path)) == ["1.jsonl", "state", "state.delivered-2"]
-    # The same again is the same report; the next goes on.
+    # The same export returns the same report; a later one continues.
     again = await late.export(tmp_path / "1.jsonl", 3_600)
     assert (again.rows, again.files) == (first.rows, first.files)
     second = await late.export(tmp_path / "2.jsonl", 7_200)
-    assert second.duplicates == len(tail)
+    assert second.duplicates_skipped == len(tail)
     assert second.rows == len(rows) - len(arrived) > 0
     found = uuids([tmp_path / "1.jsonl", tmp_path / "2.jsonl"])
     assert sorted(found) == sorted(row.uuid for row, _ in rows)
@@ -143,9 +150,9 @@ async def test_what_is_remembered_is_the_overlap_and_stays_beside_the_checkpoint
 
 
 @pytest.mark.anyio
-async def test_functions_and_parquet_take_new_rows_alone(tmp_path: Path) -> None:
-    rows = a_story()
-    late, taken = Late(rows), list[str]()
+async def test_callbacks_and_parquet_get_only_new_rows(tmp_path: Path) -> None:
+    rows = late_rows()
+    late, taken = LateServer(rows), list[str]()
 
     def take(batch: Batch) -> None:
         assert len(batch)
@@ -158,8 +165,8 @@ async def test_functions_and_parquet_take_new_rows_alone(tmp_path: Path) -> None
         async with client(late, clock=late.clock) as ph:
             end = START + timedelta(seconds=at)
             job = ph.export.events(START, end, overlap=timedelta(hours=3), page_size=30)
-            report = await job.to(take, checkpoint=tmp_path / "other")
-    assert (report.rows, report.duplicates) == (0, 200)
+            report = await job.to_callback(take, checkpoint=tmp_path / "other")
+    assert (report.rows, report.duplicates_skipped) == (0, 200)
     everything = sorted(row.uuid for row, _ in rows)
     assert sorted(taken) == everything
     with duckdb.connect() as db:
@@ -168,38 +175,40 @@ async def test_functions_and_parquet_take_new_rows_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.anyio
-async def test_an_export_that_fails_early_leaves_the_checkpoint_of_the_one_before(
+async def test_an_early_failure_keeps_the_previous_checkpoint(
     tmp_path: Path,
 ) -> None:
-    late = Late(a_story())
+    late = LateServer(late_rows())
     await late.export(tmp_path / "1.jsonl", 3_600)
     before = (tmp_path / "state").read_bytes()
-    late.server.fault = lambda ask: refusal(402, "quota_exceeded")
+    late.server.fault = lambda query: refusal(402, "quota_exceeded")
     with pytest.raises(QuotaError):
         await late.export(tmp_path / "2.jsonl", 7_200)
     assert (tmp_path / "state").read_bytes() == before
-    late.server.fault = lambda ask: None
-    # Another one than that which failed may go on.
+    late.server.fault = lambda query: None
+    # Another export than the one that failed may continue.
     await late.export(tmp_path / "3.jsonl", 8_000)
     assert len(set(uuids([tmp_path / "1.jsonl", tmp_path / "3.jsonl"]))) == 200
 
 
 @pytest.mark.anyio
-async def test_the_end_is_now_at_the_latest(tmp_path: Path) -> None:
-    late = Late([(Event(micros(START) + 900_000_000, "a"), 0.0)])
+async def test_the_end_is_not_in_the_future(tmp_path: Path) -> None:
+    late = LateServer([(Event(to_micros(START) + 900_000_000, "a"), 0.0)])
     late.clock.now += 600
     async with client(late, clock=late.clock) as ph:
         end = START + timedelta(hours=1)
         job = ph.export.events(START, end, overlap=60, engine="query")
         assert (await job.to_jsonl(tmp_path / "1.jsonl", checkpoint=tmp_path / "state")).rows == 0
-    # What had not happened yet was not read, and is not lost.
+    # Events after the end were not read, and the next export has them.
     assert (await late.export(tmp_path / "2.jsonl", 3_600, overlap=60)).rows == 1
 
 
 @pytest.mark.anyio
 async def test_persons_until_now(tmp_path: Path) -> None:
-    made = [(Event(micros(START) + n * 1_000_000, f"{n:03d}"), float(n % 60)) for n in range(300)]
-    late, found = Late(made), list[str]()
+    made = [
+        (Event(to_micros(START) + n * 1_000_000, f"{n:03d}"), float(n % 60)) for n in range(300)
+    ]
+    late, found = LateServer(made), list[str]()
 
     def take(batch: Batch) -> None:
         found.extend(batch.column("uuid"))
@@ -208,16 +217,19 @@ async def test_persons_until_now(tmp_path: Path) -> None:
         late.clock.now = START.timestamp() + at
         async with client(late, clock=late.clock) as ph:
             job = ph.export.persons(START, columns=["uuid"], overlap=60, page_size=20)
-            await job.to(take, checkpoint=tmp_path / "state")
+            await job.to_callback(take, checkpoint=tmp_path / "state")
     assert sorted(map(str, found)) == [row.uuid for row, _ in made]
 
 
 @pytest.mark.anyio
-async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    late = Late(a_story())
+async def test_invalid_overlaps_are_errors(tmp_path: Path) -> None:
+    late = LateServer(late_rows())
     async with client(late, clock=late.clock) as ph:
         job = ph.export.events(START, START + timedelta(hours=1), overlap=60)
-        for refused in (job.to_jsonl(tmp_path / "1"), job.to_csv(tmp_path / "1", checkpoint=False)):
+        for refused in (
+            job.to_jsonl(tmp_path / "1"),
+            job.to_csv(tmp_path / "1", checkpoint=False),
+        ):
             with pytest.raises(ValueError, match="overlap= needs checkpoint=PATH"):
                 await refused
         for begin in (job.batches, job.__aiter__):
@@ -231,14 +243,14 @@ async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
             ph.export.events(START, START + timedelta(hours=1), overlap="1h")  # type: ignore[arg-type]
     assert os.listdir(tmp_path) == []
     await late.export(tmp_path / "1.jsonl", 3_600)
-    with pytest.raises(ExportError, match="exported until 2026-01-01 01:00:00"):
+    with pytest.raises(ExportError, match="is before that of the previous one"):
         await late.export(tmp_path / "2.jsonl", 3_000)
     with pytest.raises(ExportError, match="where was") as caught:
         await late.export(tmp_path / "2.jsonl", 7_200, where="1 = 1")
     assert "end was" not in str(caught.value)
     with pytest.raises(ExportError, match=r"overlap was 600\.0 and is 601\.0"):
         await late.export(tmp_path / "2.jsonl", 7_200, overlap=601)
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         await late.export(tmp_path / "1.jsonl", 7_200)
     memory = tmp_path / "state.delivered-2"
     memory.write_bytes(memory.read_bytes()[:-1])
@@ -246,7 +258,7 @@ async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         await late.export(tmp_path / "2.jsonl", 7_200)
 
 
-def test_killed_again_and_again(tmp_path: Path) -> None:
+def test_repeated_kills(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
@@ -255,8 +267,8 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         anyio.run(worker.export_late, str(whole / f"{number}.jsonl"), 0)
     moments = ["fsync:4", "replace:3:after", "fsync:9:after"]
     deaths = 0
-    for seed, moment in enumerate(moments):
-        deaths += killed("late", broken / "2.jsonl", moment, seed)
+    for seed, to_datetime in enumerate(moments):
+        deaths += killed("late", broken / "2.jsonl", to_datetime, seed)
     anyio.run(worker.export_late, str(broken / "2.jsonl"), 7)
     anyio.run(worker.export_late, str(broken / "3.jsonl"), 8)
     assert deaths >= 2

@@ -1,4 +1,4 @@
-"""Folders of downloaded files: whose they are, how long they stay, and what is left of them."""
+"""Folders of downloaded files: who can use them, how long they are kept, what is left of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import anyio
 import pytest
 
 from asyncposthog import ExportError
-from asyncposthog.export.engines.files import choice
 from asyncposthog.export.engines.files.cache import DownloadCache
 from posthog_emulator import Emulator
 
@@ -39,7 +38,7 @@ HOLDER = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from asyncposthog.export.engines.files.cache import DownloadCache
-held = [DownloadCache.of({"n": 1}), DownloadCache.passing()]
+held = [DownloadCache.resumable({"n": 1}), DownloadCache.temporary()]
 for one in held:
     one.folder.mkdir(exist_ok=True)
     print(one.folder, flush=True)
@@ -57,7 +56,7 @@ def age(folder: Path, hours: float) -> None:
     os.utime(folder, (then, then))
 
 
-def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
+def test_unused_folders_are_removed_by_the_next_run(spool: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(spool)],
         stdin=subprocess.PIPE,
@@ -69,52 +68,52 @@ def test_what_no_run_uses_is_removed_by_the_next(spool: Path) -> None:
         one, passing = (Path(holder.stdout.readline().strip()) for _ in range(2))
         age(one, 1_000)
         age(passing, 1_000)
-        DownloadCache.of({"n": 2}).remove()
+        DownloadCache.resumable({"n": 2}).remove()
         assert one.exists(), "it is in use, however old it is"
         assert passing.exists()
         holder.kill()
         holder.wait()
-    DownloadCache.of({"n": 2}).remove()
+    DownloadCache.resumable({"n": 2}).remove()
     assert not one.exists()
     assert not passing.exists()
     assert os.listdir(root(spool)) == []
 
 
-def test_what_can_be_resumed_stays_for_a_day(spool: Path) -> None:
-    first = DownloadCache.of({"n": 1})
-    first.job(0).write({"id": "x"})
+def test_resumable_folders_stay_for_a_day(spool: Path) -> None:
+    first = DownloadCache.resumable({"n": 1})
+    first.job(0).write_state({"id": "x"})
     first.release()
     age(first.folder, 20)
-    other = DownloadCache.of({"n": 2})
+    other = DownloadCache.resumable({"n": 2})
     assert first.folder.exists()
-    again = DownloadCache.of({"n": 1})
+    again = DownloadCache.resumable({"n": 1})
     assert again.folder == first.folder
-    assert again.job(0).note() == {"id": "x"}
-    beside = DownloadCache.of({"n": 1})
+    assert again.job(0).read_state() == {"id": "x"}
+    beside = DownloadCache.resumable({"n": 1})
     assert beside.folder != again.folder, "another export of the same rows has its own"
     for one in (again, beside):
         one.release()
     age(first.folder, 25)
-    DownloadCache.passing().remove()
+    DownloadCache.temporary().remove()
     assert not first.folder.exists()
     other.remove()
     assert os.listdir(root(spool)) == []
 
 
-def test_the_folder_is_this_user_s_alone(spool: Path) -> None:
-    held = DownloadCache.passing()
+def test_the_folder_is_private_to_the_user(spool: Path) -> None:
+    held = DownloadCache.temporary()
     for folder in (root(spool), held.folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     held.remove()
     folder = root(spool)
     folder.chmod(0o777)
-    DownloadCache.passing().remove()
+    DownloadCache.temporary().remove()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.rmdir()
     (spool / "elsewhere").mkdir()
     folder.symlink_to(spool / "elsewhere")
-    with pytest.raises(ExportError, match="belongs to another user, or is no folder"):
-        DownloadCache.of({})
+    with pytest.raises(ExportError, match="belongs to another user, or is not a folder"):
+        DownloadCache.resumable({})
     assert os.listdir(spool / "elsewhere") == []
 
 
@@ -127,7 +126,7 @@ class Interrupted(Exception):
 async def test_interrupted_while_files_are_made(
     checkpoint: Any, server: Server, emulator: Emulator, spool: Path, tmp_path: Path
 ) -> None:
-    """Before there is a row: what was made and fetched is found again, or nothing is left."""
+    """Before the first row: the server's run and fetched files are reused, or nothing is left."""
     folder = tmp_path / "out"
     folder.mkdir()
     fetched = 0
@@ -148,7 +147,7 @@ async def test_interrupted_while_files_are_made(
     else:
         assert os.listdir(folder) == [".e.jsonl.checkpoint"]
     made = len(emulator.items("file_download_batch_exports"))
-    emulator.travel(3_600)
+    emulator.advance(3_600)
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, engine="files")
         assert (await job.to_jsonl(folder / "e.jsonl", checkpoint=checkpoint)).rows == 2_000
@@ -159,7 +158,7 @@ async def test_interrupted_while_files_are_made(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_cancelled_natively_while_files_are_made(
+async def test_asyncio_cancellation_while_files_are_made(
     server: Server, emulator: Emulator, spool: Path, tmp_path: Path
 ) -> None:
     emulator.settings.export_seconds = 1e6
@@ -168,7 +167,7 @@ async def test_cancelled_natively_while_files_are_made(
         for checkpoint in (False, None):
             emulator.requests.clear()
             task = asyncio.ensure_future(job.to_jsonl(tmp_path / "e.jsonl", checkpoint=checkpoint))
-            # Asking for the state comes after the id of the run was written down.
+            # The state is requested after the id of the run was stored.
             while not any(
                 one.method == "GET" and one.path.startswith(DOWNLOADS) for one in emulator.requests
             ):
@@ -185,7 +184,7 @@ async def test_cancelled_natively_while_files_are_made(
 
 
 @pytest.mark.anyio
-async def test_two_exports_of_the_same_rows_at_a_time(
+async def test_concurrent_exports_of_the_same_rows(
     server: Server, emulator: Emulator, spool: Path, tmp_path: Path
 ) -> None:
     async with connected(server, emulator) as ph:
@@ -200,14 +199,14 @@ async def test_two_exports_of_the_same_rows_at_a_time(
 
 
 @pytest.mark.anyio
-async def test_files_that_were_not_enough_are_removed(
+async def test_incomplete_files_are_removed(
     server: Server,
     emulator: Emulator,
     spool: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice, "MANY", 10)
+    monkeypatch.setattr("asyncposthog.export.request.FILES_THRESHOLD_QUERIES", 10)
     late = Server([*server.rows, *map(compact, events(10, seed=9))])
     stop = False
 

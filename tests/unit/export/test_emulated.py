@@ -1,4 +1,4 @@
-"""Exports from the emulator, compared with what its database holds."""
+"""Exports from the emulator, compared with its database."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ START = UNTIL - timedelta(days=31)
 @pytest.fixture(scope="module")
 def emulator() -> Emulator:
     emulator = Emulator()
-    emulator.demo(events=COUNT, days=30, until=UNTIL, ties=0.3, seed=3)
+    emulator.add_demo_events(events=COUNT, days=30, until=UNTIL, duplicate_timestamps=0.3, seed=3)
     return emulator
 
 
 @pytest.fixture(scope="module")
 def stored(emulator: Emulator) -> list[str]:
-    """Every event's UUID, in the order of an export."""
-    rows = emulator.world.events.read(
+    """Return the UUIDs of all events in the order of an export."""
+    rows = emulator.state.events.read(
         "SELECT CAST(uuid AS VARCHAR) FROM events ORDER BY timestamp, CAST(uuid AS VARCHAR)"
     )
     return [row[0] for row in rows]
@@ -54,8 +54,8 @@ def digest(path: str | Path) -> str:
     return sha256(Path(path).read_bytes()).hexdigest()
 
 
-def test_many_share_a_timestamp(emulator: Emulator) -> None:
-    (distinct,) = emulator.world.events.read("SELECT count(DISTINCT timestamp) FROM events")[0]
+def test_many_rows_with_one_timestamp(emulator: Emulator) -> None:
+    (distinct,) = emulator.state.events.read("SELECT count(DISTINCT timestamp) FROM events")[0]
     assert distinct < COUNT * 0.9
 
 
@@ -66,17 +66,19 @@ async def test_events(emulator: Emulator, stored: list[str], page_size: int) -> 
         assert [str(row["uuid"]) async for row in job] == stored
 
 
-async def test_faults_of_every_kind(emulator: Emulator, stored: list[str], tmp_path: Path) -> None:
+async def test_injected_faults_of_every_kind(
+    emulator: Emulator, stored: list[str], tmp_path: Path
+) -> None:
     path = tmp_path / "events.jsonl"
     for status in (429, 500, 502, 503, 504, 512, 513):
-        emulator.fail(status, times=2, path=path_of(emulator))
-    emulator.drop(times=2, path=path_of(emulator))
+        emulator.faults.fail(status, times=2, path=path_of(emulator))
+    emulator.faults.drop(times=2, path=path_of(emulator))
     try:
         async with AsyncPostHog.emulated(emulator, max_retries=20, clock=Patient()) as ph:
             job = ph.export.events(START, UNTIL, page_size=100, engine="query")
             report = await job.to_jsonl(path, checkpoint=False)
     finally:
-        emulator.behave()
+        emulator.faults.clear()
     found = [row["uuid"] for row in lines(path)]
     assert found == stored
     assert report.rows == COUNT
@@ -128,9 +130,7 @@ async def test_parquet_reads_back_with_the_right_types(
     assert {row[1:] for row in rows} == {("UUID", "TIMESTAMP WITH TIME ZONE", "VARCHAR", True)}
 
 
-async def test_files_can_be_verified_and_one_that_was_changed_is_not_gone_on_with(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_changed_files_are_not_resumed(emulator: Emulator, tmp_path: Path) -> None:
     async with AsyncPostHog.emulated(emulator, max_retries=0) as ph:
         job = ph.export.events(START, UNTIL, page_size=400, engine="query")
         for report in (
@@ -157,9 +157,7 @@ async def test_files_can_be_verified_and_one_that_was_changed_is_not_gone_on_wit
     assert digest(path) == report.files[0].sha256
 
 
-async def test_what_a_run_leaves_does_not_depend_on_its_pages(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_output_does_not_depend_on_page_size(emulator: Emulator, tmp_path: Path) -> None:
     sums: set[tuple[Any, ...]] = set()
     async with AsyncPostHog.emulated(emulator) as ph:
         for size in (290, 1_000):
@@ -172,9 +170,7 @@ async def test_what_a_run_leaves_does_not_depend_on_its_pages(
     assert len({first for first, *_ in sums}) == 1
 
 
-async def test_a_plan_is_all_of_it_once_and_runs_anywhere(
-    emulator: Emulator, stored: list[str]
-) -> None:
+async def test_partitions_cover_all_rows_once(emulator: Emulator, stored: list[str]) -> None:
     async with AsyncPostHog.emulated(emulator) as ph:
         plan = await ph.export.events(START, UNTIL, page_size=200, engine="query").plan(4)
         assert len(plan) == 4
@@ -192,7 +188,7 @@ async def test_a_plan_is_all_of_it_once_and_runs_anywhere(
 
 async def test_persons_sessions_groups(emulator: Emulator) -> None:
     counts = {
-        table: emulator.world.events.read(f"SELECT count(*) FROM {table}")[0][0]
+        table: emulator.state.events.read(f"SELECT count(*) FROM {table}")[0][0]
         for table in ("persons", "groups")
     }
     async with AsyncPostHog.emulated(emulator) as ph:
@@ -205,7 +201,7 @@ async def test_persons_sessions_groups(emulator: Emulator) -> None:
         assert len({row["session_id"] for row in sessions}) == len(sessions) > 50
 
 
-async def test_any_query_with_a_key(emulator: Emulator, stored: list[str]) -> None:
+async def test_hogql_with_a_key(emulator: Emulator, stored: list[str]) -> None:
     async with AsyncPostHog.emulated(emulator) as ph:
         sql = "SELECT uuid, timestamp, event FROM events WHERE event != {not}"
         key = ("timestamp", "uuid")
@@ -214,12 +210,12 @@ async def test_any_query_with_a_key(emulator: Emulator, stored: list[str]) -> No
         assert [str(row["uuid"]) async for row in timed] == stored
         chained = ph.export.hogql(sql, key="uuid", values=values, page_size=90)
         assert [str(row["uuid"]) async for row in chained] == sorted(stored)
-        # A key that is shared loses nothing as long as a page holds those who share it.
+        # A shared key loses no rows as long as its rows fit on a page.
         shared = ph.export.hogql("SELECT event FROM events", key="event", page_size=2_500)
         assert sum([1 async for _ in shared]) == COUNT
         with pytest.raises(ValueError, match="LIMIT"):
             ph.export.hogql("SELECT 1 AS a LIMIT 5", key="a")
-        with pytest.raises(ValueError, match="belong together"):
+        with pytest.raises(ValueError, match="need each other"):
             ph.export.hogql("SELECT uuid FROM events", key="uuid", start=START, end=UNTIL)
 
 
@@ -246,11 +242,11 @@ async def test_lists(tmp_path: Path) -> None:
         await named.to_parquet(tmp_path / "cohorts")
         assert (tmp_path / "cohorts.csv").read_text().startswith("id,name\n")
         assert duckdb.connect().execute(f"FROM '{tmp_path}/cohorts/*.parquet'").fetchall()[0][0]
-        with pytest.raises(TypeError, match="what a list method returns"):
+        with pytest.raises(TypeError, match="the cursor of a list method"):
             ph.export.list([1])  # type: ignore[arg-type]
 
 
-async def test_columns_of_one_name_are_refused(emulator: Emulator, tmp_path: Path) -> None:
+async def test_duplicate_column_names_are_an_error(emulator: Emulator, tmp_path: Path) -> None:
     async with AsyncPostHog.emulated(emulator) as ph:
         job = ph.export.events(START, UNTIL, columns=["event", "upper(event) AS event"])
         with pytest.raises(ExportError, match="Two columns are named 'event'"):
@@ -258,7 +254,7 @@ async def test_columns_of_one_name_are_refused(emulator: Emulator, tmp_path: Pat
     assert not os.listdir(tmp_path)
 
 
-async def test_a_list_goes_on_at_its_page(tmp_path: Path) -> None:
+async def test_a_list_resumes_at_its_page(tmp_path: Path) -> None:
     emulator = Emulator()
     emulator.seed("cohorts", 45)
     path = tmp_path / "cohorts.jsonl"
@@ -267,7 +263,7 @@ async def test_a_list_goes_on_at_its_page(tmp_path: Path) -> None:
 
         def stop(progress: Progress) -> None:
             if progress.rows == 20:
-                emulator.fail(500)
+                emulator.faults.fail(500)
 
         with pytest.raises(ServerError):
             await job.to_jsonl(path, on_progress=stop)
@@ -277,7 +273,7 @@ async def test_a_list_goes_on_at_its_page(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)) == 45
 
 
-async def test_a_checkpoint_of_another_export_is_refused(
+async def test_a_checkpoint_of_another_export_is_an_error(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "state"
@@ -292,25 +288,25 @@ async def test_a_checkpoint_of_another_export_is_refused(
         with pytest.raises(ExportError, match="format was 'jsonl' and is 'csv'"):
             await job.to_csv(tmp_path / "a.csv", checkpoint=checkpoint)
         checkpoint.write_bytes(b"{}")
-        with pytest.raises(ExportError, match="no checkpoint"):
+        with pytest.raises(ExportError, match="not the checkpoint"):
             await job.to_jsonl(tmp_path / "a.jsonl", checkpoint=checkpoint)
 
 
-async def test_outputs_that_exist_or_cannot_be_written(emulator: Emulator, tmp_path: Path) -> None:
+async def test_existing_and_unwritable_outputs(emulator: Emulator, tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_bytes(b"mine")
     (tmp_path / "there").write_bytes(b"mine")
     before = len(emulator.requests)
     async with AsyncPostHog.emulated(emulator) as ph:
         job = ph.export.events(START, UNTIL, engine="query")
-        with pytest.raises(FileExistsError, match="exists already"):
+        with pytest.raises(FileExistsError, match="already exists"):
             await job.to_jsonl(tmp_path / "there.jsonl")
-        with pytest.raises(ExportError, match="cannot be written"):
+        with pytest.raises(ExportError, match="Cannot write"):
             await job.to_jsonl(tmp_path / "no" / "folder.jsonl")
-        with pytest.raises(FileExistsError, match="no folder"):
+        with pytest.raises(FileExistsError, match="not a folder"):
             await job.to_parquet(tmp_path / "there")
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "part-00000.parquet").write_bytes(b"")
-        with pytest.raises(FileExistsError, match="Parquet files already"):
+        with pytest.raises(FileExistsError, match="already has Parquet files"):
             await job.to_parquet(tmp_path / "full")
     assert len(emulator.requests) == before
     assert (tmp_path / "there.jsonl").read_bytes() == b"mine"
@@ -326,7 +322,7 @@ async def test_a_full_disk(
     monkeypatch.setattr(durable, "FileIO", Full)
     async with AsyncPostHog.emulated(emulator) as ph:
         job = ph.export.events(START, UNTIL, engine="query")
-        with pytest.raises(ExportError, match="no room left") as caught:
+        with pytest.raises(ExportError, match="the disk is full") as caught:
             await job.to_jsonl(tmp_path / "e.jsonl", checkpoint=False)
-    assert "Make room" in str(caught.value)
+    assert "Free some space" in str(caught.value)
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""`engine="files"`: PostHog's own file downloads, in the order and form that queries give."""
+"""`engine="files"`: PostHog's file downloads, in the order and form of queries."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog, ExportError, PermissionDeniedError
-from asyncposthog.export.engines.files import choice
 from posthog_emulator import Emulator
 
-from .fake_query_api import Clock, Event, Server, events, moment
+from .fake_query_api import Clock, Event, Server, events, to_datetime
 
 pytestmark = pytest.mark.anyio
 
@@ -31,8 +30,8 @@ COLUMNS = ["uuid", "event", "properties"]
 DOWNLOADS = "/api/projects/1/file_download_batch_exports/"
 
 
-class Shared(Clock):
-    """A client's clock that takes an emulator's with it."""
+class SharedClock(Clock):
+    """Clock of a client that also advances the emulator's clock."""
 
     def __init__(self, emulator: Emulator) -> None:
         super().__init__(emulator.settings.clock().timestamp())
@@ -42,13 +41,13 @@ class Shared(Clock):
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
         self.waits.append(seconds)
-        self.emulator.travel(seconds)
+        self.emulator.advance(seconds)
         await anyio.lowlevel.checkpoint()
 
 
 @pytest.fixture(autouse=True)
 def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go."""
+    """Folder for temporary files."""
     folder = tmp_path / "spool"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -56,7 +55,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left(spool: Path) -> list[Path]:
-    """Files of ours; those of the emulator's object store are none."""
+    """Return the files of the client, without those of the emulator's object store."""
     return [
         path
         for path in spool.rglob("*")
@@ -66,19 +65,19 @@ def left(spool: Path) -> list[Path]:
 
 @pytest.fixture
 def server() -> Server:
-    """What the query endpoint knows: events of a day, several of them at each moment."""
+    """Query endpoint with the events of a day, several at each timestamp."""
     return Server([compact(row) for row in events(2_000, ties=4)])
 
 
 def compact(row: Event) -> Event:
-    """An event whose properties are written as servers write them."""
+    """Return an event whose properties are formatted like those of a server."""
     properties = json.dumps(json.loads(row.properties), separators=(",", ":"), ensure_ascii=False)
     return replace(row, properties=properties)
 
 
 @pytest.fixture
 def emulator(server: Server) -> Emulator:
-    """An emulator that got the same events as they happened, and a little later."""
+    """Emulator that received the same events on time, or a little later."""
     emulator = Emulator()
     emulator.freeze(END)
     emulator.settings.export_seconds = 30
@@ -87,23 +86,23 @@ def emulator(server: Server) -> Emulator:
             "event": row.event,
             "uuid": row.uuid,
             "distinct_id": "ada",
-            "timestamp": moment(row.time),
+            "timestamp": to_datetime(row.time),
             "properties": json.loads(row.properties),
         }
         for row in server.rows
     ]
-    emulator.world.events.append(1, happened[::2])
-    emulator.travel(timedelta(days=3))
-    emulator.world.events.append(1, happened[1::2])
-    emulator.travel(timedelta(days=20))
+    emulator.state.events.append(1, happened[::2])
+    emulator.advance(timedelta(days=3))
+    emulator.state.events.append(1, happened[1::2])
+    emulator.advance(timedelta(days=20))
     return emulator
 
 
 Send = Callable[[httpx.Request], Any]
 
 
-class Both(httpx.AsyncBaseTransport):
-    """Queries go to the model, all else to the emulator; a test may step in between."""
+class CombinedTransport(httpx.AsyncBaseTransport):
+    """Transport that sends queries to the fake server, and all else to the emulator."""
 
     def __init__(self, server: Server, emulator: Emulator, before: Send | None = None) -> None:
         self.server, self.inner, self.before = server, emulator.transport(), before
@@ -121,9 +120,9 @@ class Both(httpx.AsyncBaseTransport):
 async def connected(
     server: Server, emulator: Emulator, before: Send | None = None
 ) -> AsyncGenerator[AsyncPostHog]:
-    transport = Both(server, emulator, before)
+    transport = CombinedTransport(server, emulator, before)
     async with AsyncPostHog.emulated(
-        emulator, transport=transport, clock=Shared(emulator), limits=False
+        emulator, transport=transport, clock=SharedClock(emulator), limits=False
     ) as ph:
         yield ph
 
@@ -136,9 +135,7 @@ def paths(emulator: Emulator, ending: str = "") -> list[str]:
     ]
 
 
-async def test_rows_are_those_of_queries_in_their_order(
-    server: Server, emulator: Emulator, spool: Path
-) -> None:
+async def test_rows_equal_those_of_queries(server: Server, emulator: Emulator, spool: Path) -> None:
     async with connected(server, emulator) as ph:
         asked = [row async for row in ph.export.events(START, END, columns=COLUMNS)]
         files = ph.export.events(START, END, columns=COLUMNS, engine="files", page_size=300)
@@ -148,7 +145,7 @@ async def test_rows_are_those_of_queries_in_their_order(
     assert left(spool) == []
 
 
-async def test_files_written_are_the_same_to_the_byte(
+async def test_output_equals_that_of_queries(
     server: Server, emulator: Emulator, tmp_path: Path, spool: Path
 ) -> None:
     async with connected(server, emulator) as ph:
@@ -161,18 +158,16 @@ async def test_files_written_are_the_same_to_the_byte(
     assert (tmp_path / "query.jsonl").read_bytes() == (tmp_path / "files.jsonl").read_bytes()
     assert by_files.checksum == by_query.checksum
     assert by_files.rows == 2_000
-    assert by_files.received > 0
+    assert by_files.bytes_received > 0
     assert left(spool) == []
 
 
-async def test_all_columns_are_as_the_emulator_s_queries_give_them(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_columns_equal_those_of_queries(emulator: Emulator, tmp_path: Path) -> None:
     noon = {"event": "noon", "distinct_id": "x", "timestamp": START + DAY / 2}
     emulator.freeze(END)
-    emulator.world.events.append(1, [noon])
-    emulator.travel(20 * DAY)
-    async with AsyncPostHog.emulated(emulator, clock=Shared(emulator)) as ph:
+    emulator.state.events.append(1, [noon])
+    emulator.advance(20 * DAY)
+    async with AsyncPostHog.emulated(emulator, clock=SharedClock(emulator)) as ph:
         for engine in ("query", "files"):
             job = ph.export.events(START, END, engine=engine)
             assert (await job.to_jsonl(tmp_path / engine)).rows == 2_001
@@ -189,7 +184,7 @@ async def test_all_columns_have_their_types(server: Server, emulator: Emulator) 
         "created_at",
     ]  # fmt: skip
     assert isinstance(row["uuid"], UUID)
-    assert row["timestamp"] == moment(server.rows[0].time)
+    assert row["timestamp"] == to_datetime(server.rows[0].time)
     assert row["properties"]["path"] == "/ä"
     assert str(batches[0].to_arrow().schema.field("timestamp").type) == "timestamp[us, tz=UTC]"
 
@@ -203,7 +198,7 @@ async def test_only_some_events(server: Server, emulator: Emulator) -> None:
     ]
 
 
-async def test_a_long_range_is_several_jobs(server: Server, emulator: Emulator) -> None:
+async def test_a_long_range_takes_several_jobs(server: Server, emulator: Emulator) -> None:
     emulator.settings.export_slots = 2
     async with connected(server, emulator) as ph:
         start, end = START - 20 * DAY, END
@@ -231,13 +226,13 @@ async def test_waits_grow(server: Server, emulator: Emulator) -> None:
     async with connected(server, emulator) as ph:
         clock = ph._executor.transport.clock
         assert [row async for row in ph.export.events(START, END, engine="files")]
-    assert isinstance(clock, Shared)
+    assert isinstance(clock, SharedClock)
     assert clock.waits == sorted(clock.waits)
     assert clock.waits[0] == 1.0
     assert len(clock.waits) < 15
 
 
-async def test_the_store_sees_no_key(server: Server, emulator: Emulator) -> None:
+async def test_the_file_store_receives_no_api_key(server: Server, emulator: Emulator) -> None:
     seen: list[httpx.Request] = []
 
     def look(request: httpx.Request) -> None:
@@ -252,7 +247,7 @@ async def test_the_store_sees_no_key(server: Server, emulator: Emulator) -> None
         assert "phx_" not in str(request.url)
 
 
-async def test_a_part_that_breaks_off_is_gone_on_with(server: Server, emulator: Emulator) -> None:
+async def test_interrupted_downloads_resume(server: Server, emulator: Emulator) -> None:
     ranges: list[str | None] = []
 
     class Breaking(httpx.AsyncByteStream):
@@ -263,7 +258,7 @@ async def test_a_part_that_breaks_off_is_gone_on_with(server: Server, emulator: 
             yield self.content
             raise httpx.ReadError("Connection reset by peer")
 
-    transport = Both(server, emulator)
+    transport = CombinedTransport(server, emulator)
 
     async def cut(request: httpx.Request) -> httpx.Response:
         answer = await transport.handle_async_request(request)
@@ -278,7 +273,7 @@ async def test_a_part_that_breaks_off_is_gone_on_with(server: Server, emulator: 
             answer.status_code, headers=answer.headers, stream=Breaking(half), request=request
         )
 
-    settings: dict[str, Any] = {"clock": Shared(emulator), "limits": False}
+    settings: dict[str, Any] = {"clock": SharedClock(emulator), "limits": False}
     settings["transport"] = httpx.MockTransport(cut)
     async with AsyncPostHog.emulated(emulator, **settings) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, engine="files")
@@ -290,23 +285,21 @@ async def test_a_part_that_breaks_off_is_gone_on_with(server: Server, emulator: 
     assert begins[0] > 0
 
 
-async def test_an_address_that_has_expired_is_asked_for_again(
-    server: Server, emulator: Emulator
-) -> None:
+async def test_expired_urls_are_requested_again(server: Server, emulator: Emulator) -> None:
     late = 0
 
     def dawdle(request: httpx.Request) -> None:
         nonlocal late
         if request.url.host == "object-store.localhost" and late < 2:
             late += 1
-            emulator.travel(4000)
+            emulator.advance(4000)
 
     async with connected(server, emulator, dawdle) as ph:
         rows = [row async for row in ph.export.events(START, END, engine="files")]
     assert (len(rows), late) == (2_000, 2)
 
 
-async def test_what_was_fetched_is_found_again(
+async def test_fetched_files_are_reused(
     server: Server, emulator: Emulator, tmp_path: Path, spool: Path
 ) -> None:
     target = tmp_path / "events.jsonl"
@@ -338,7 +331,7 @@ async def test_what_was_fetched_is_found_again(
     assert left(spool) == []
 
 
-async def test_a_run_that_is_gone_is_made_anew(
+async def test_a_missing_run_is_started_again(
     server: Server, emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.settings.export_seconds = 10_000
@@ -349,7 +342,7 @@ async def test_a_run_that_is_gone_is_made_anew(
             return ph.export.events(START, END, columns=COLUMNS, engine="files")
 
         await _cancelled(job().to_jsonl(target), emulator)
-        emulator.world.store.bucket(DOWNLOADS).rows.clear()
+        emulator.state.store.collection(DOWNLOADS).rows.clear()
         emulator.settings.export_seconds = 0
         report = await job().to_jsonl(target)
     assert report.rows == 2_000
@@ -360,7 +353,7 @@ def is_about_one(path: str) -> bool:
 
 
 async def _cancelled(writing: Any, emulator: Emulator) -> None:
-    """Run until a job has been begun, then stop."""
+    """Run until a job was started, then cancel."""
     async with anyio.create_task_group() as group:
 
         async def watch() -> None:
@@ -376,15 +369,15 @@ async def _cancelled(writing: Any, emulator: Emulator) -> None:
         await writing
 
 
-async def test_a_run_that_fails_says_why(server: Server, emulator: Emulator) -> None:
+async def test_a_failed_run_has_its_error_message(server: Server, emulator: Emulator) -> None:
     emulator.settings.export_error = "The cluster is on fire"
     async with connected(server, emulator) as ph:
         with pytest.raises(ExportError, match="ended as Failed: The cluster is on fire"):
             [row async for row in ph.export.events(START, END, engine="files")]
 
 
-async def test_rows_that_are_missing_are_noticed(server: Server, emulator: Emulator) -> None:
-    transport = Both(server, emulator)
+async def test_missing_rows_are_an_error(server: Server, emulator: Emulator) -> None:
+    transport = CombinedTransport(server, emulator)
 
     async def lie(request: httpx.Request) -> httpx.Response:
         answer = await transport.handle_async_request(request)
@@ -395,14 +388,14 @@ async def test_rows_that_are_missing_are_noticed(server: Server, emulator: Emula
             content=content.replace(b'"records_completed":2000', b'"records_completed":2001'),
         )
 
-    settings: dict[str, Any] = {"clock": Shared(emulator), "limits": False}
+    settings: dict[str, Any] = {"clock": SharedClock(emulator), "limits": False}
     settings["transport"] = httpx.MockTransport(lie)
     async with AsyncPostHog.emulated(emulator, **settings) as ph:
-        with pytest.raises(ExportError, match="exported 2,001 rows, and its files hold 2,000"):
+        with pytest.raises(ExportError, match="exported 2,001 rows, but its files have 2,000"):
             [row async for row in ph.export.events(START, END, engine="files")]
 
 
-async def test_abandoned_files_are_not_made(server: Server, emulator: Emulator) -> None:
+async def test_abandoned_jobs_are_cancelled(server: Server, emulator: Emulator) -> None:
     emulator.settings.export_seconds = 1e6
     async with connected(server, emulator) as ph:
 
@@ -416,23 +409,23 @@ async def test_abandoned_files_are_not_made(server: Server, emulator: Emulator) 
     }
 
 
-async def test_auto_asks_queries_for_what_they_can_do(server: Server, emulator: Emulator) -> None:
+async def test_auto_uses_queries_for_few_rows(server: Server, emulator: Emulator) -> None:
     async with connected(server, emulator) as ph:
         rows = [row async for row in ph.export.events(START, END, columns=COLUMNS)]
     assert (len(rows), emulator.requests) == (2_000, [])
-    counted = [ask.span for ask in server.asks if ask.counts]
+    counted = [query.span for query in server.queries if query.counts]
     assert len(counted) == 2, "counted once, and once behind the last bucket that has rows"
     assert counted[0][0] < counted[1][0]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are chosen for more than ten queries."""
-    monkeypatch.setattr(choice, "MANY", 10)
+def low_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose files for more than ten queries."""
+    monkeypatch.setattr("asyncposthog.export.request.FILES_THRESHOLD_QUERIES", 10)
 
 
-@pytest.mark.usefixtures("few")
-async def test_auto_chooses_files_for_many_rows(
+@pytest.mark.usefixtures("low_threshold")
+async def test_auto_uses_files_for_many_rows(
     server: Server, emulator: Emulator, tmp_path: Path
 ) -> None:
     async with connected(server, emulator) as ph:
@@ -447,12 +440,12 @@ async def test_auto_chooses_files_for_many_rows(
     )
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("low_threshold")
 @pytest.mark.parametrize("status", [402, 403, 404])
 async def test_auto_falls_back_to_queries(
     server: Server, emulator: Emulator, tmp_path: Path, status: int
 ) -> None:
-    emulator.fail(status, times=None, path=f"{DOWNLOADS}*")
+    emulator.faults.fail(status, times=None, path=f"{DOWNLOADS}*")
     async with connected(server, emulator) as ph:
         job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
         assert len([row async for row in job]) == 2_000
@@ -461,8 +454,8 @@ async def test_auto_falls_back_to_queries(
     assert "queries were used after all: file downloads are refused" in report.notes[1]
 
 
-@pytest.mark.usefixtures("few")
-async def test_auto_does_without_files_that_lack_rows(
+@pytest.mark.usefixtures("low_threshold")
+async def test_auto_falls_back_if_files_lack_rows(
     server: Server, emulator: Emulator, tmp_path: Path
 ) -> None:
     late = Server([*server.rows, *events(10, seed=9)])
@@ -470,17 +463,17 @@ async def test_auto_does_without_files_that_lack_rows(
         job = ph.export.events(START, END, columns=COLUMNS, page_size=100)
         report = await job.to_jsonl(tmp_path / "events.jsonl")
     assert report.rows == 2_010
-    assert "files hold 2,000 of 2,010 rows" in report.notes[1]
+    assert "files have 2,000 of 2,010 rows" in report.notes[1]
 
 
-async def test_files_alone_do_not_fall_back(server: Server, emulator: Emulator) -> None:
-    emulator.fail(403, path=f"{DOWNLOADS}*")
+async def test_files_do_not_fall_back(server: Server, emulator: Emulator) -> None:
+    emulator.faults.fail(403, path=f"{DOWNLOADS}*")
     async with connected(server, emulator) as ph:
         with pytest.raises(PermissionDeniedError):
             [row async for row in ph.export.events(START, END, engine="files")]
 
 
-async def test_what_files_cannot_do_is_refused_at_once(server: Server, emulator: Emulator) -> None:
+async def test_unsupported_exports_by_files_are_errors(server: Server, emulator: Emulator) -> None:
     async with connected(server, emulator) as ph:
         export: Any = ph.export
         with pytest.raises(ValueError, match="condition"):

@@ -1,6 +1,6 @@
-"""An export that is interrupted closes its files when its threads have ended, and not before.
+"""An interrupted export closes its files after its threads have ended, not before.
 
-anyio's scopes are left out on purpose: these are the ways in which asyncio itself interrupts.
+anyio's scopes are not used here: these are the ways in which asyncio itself cancels tasks.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog
-from asyncposthog.export.engines.base import Tally
+from asyncposthog.export.engines.base import ExportStats
 from asyncposthog.export.engines.files import download
 from asyncposthog.export.engines.files.cache import DownloadCache
 from asyncposthog.export.sinks.parquet import ParquetSink
 from asyncposthog.export.sinks.text import TextSink
 
-from .fake_query_api import START, Clock, Server, client, events, micros, moment
+from .fake_query_api import START, Clock, Server, client, events, to_datetime, to_micros
 
 Interrupt: TypeAlias = Callable[[Awaitable[Any], "Gate"], Awaitable[None]]
 
-END = moment(micros(START) + 86_400_000_000)
+END = to_datetime(to_micros(START) + 86_400_000_000)
 RUN = "00000000-0000-0000-0000-000000000001"
 TARGETS = {"parquet": "events", "jsonl": "e.jsonl", "csv": "e.csv", "gzip": "e.jsonl.gz"}
 
 
 class Gate:
-    """Holds a thread in the middle of what it does."""
+    """Blocks a thread inside of a function."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -42,7 +42,7 @@ class Gate:
         self.log: list[str] = []
 
     def hold(self, owner: Any, name: str, patch: pytest.MonkeyPatch) -> None:
-        """Stop the first call of a function until the gate opens, and log all calls."""
+        """Block the first call of a function until the gate opens, and log all calls."""
         function = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -65,7 +65,7 @@ class Gate:
 
 
 async def cycles() -> None:
-    """Let the event loop do all that it could do without the thread."""
+    """Let the event loop run everything that does not need the thread."""
     for _ in range(30):
         await asyncio.sleep(0)
 
@@ -153,7 +153,7 @@ def test_files_are_closed_after_the_thread_has_ended(
 
     asyncio.run(main())
     assert gate.log == [step, f"end of {step}", "close", "end of close"]
-    # Whether or not a run can continue from here, nothing is left half open.
+    # Whether or not a run can resume, no file is left open.
     assert open_files(tmp_path) == []
 
 
@@ -165,10 +165,10 @@ def export(ph: AsyncPostHog, folder: Path, form: str) -> Awaitable[Any]:
 
 
 def open_files(folder: Path) -> list[str]:
-    """Return the files of this process that are open in a folder."""
+    """Return the files in a folder that this process has open."""
     found: list[str] = []
     if not Path("/proc/self/fd").exists():
-        return found  # another system: what is open is not listed there
+        return found  # only Linux lists open files there
     for link in Path("/proc/self/fd").iterdir():
         try:
             found.append(os.readlink(link))
@@ -192,7 +192,7 @@ def test_a_download_is_closed_after_the_thread_has_ended(
         transport = httpx.MockTransport(answer)
         async with AsyncPostHog("phx_x", project_id=1, transport=transport, limits=False) as ph:
             resource = ph.file_download_batch_exports
-            arguments = (resource, RUN, RUN, path, Tally(), Clock(), None)
+            arguments = (resource, RUN, RUN, path, ExportStats(), Clock(), None)
             await way(download.fetch(*arguments), gate)
             assert open_files(tmp_path) == []
             await download.fetch(*arguments)
@@ -203,12 +203,12 @@ def test_a_download_is_closed_after_the_thread_has_ended(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_folder_for_one_run_goes_away(
+def test_a_temporary_folder_is_removed(
     way: Interrupt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gate = Gate()
-    gate.hold(DownloadCache, "passing", monkeypatch)
+    gate.hold(DownloadCache, "temporary", monkeypatch)
 
     async def main() -> None:
         async with client(Server(events(10))) as ph:

@@ -1,4 +1,4 @@
-"""Symbolic links at predictable names are refused; what is being written only its owner reads."""
+"""Symbolic links at predictable paths are rejected; only the owner can read partial files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from asyncposthog import ExportError
 from asyncposthog.export import Progress
 
-from .fake_query_api import START, Server, client, events, micros, moment
+from .fake_query_api import START, Server, client, events, to_datetime, to_micros
 
-END = moment(micros(START) + 86_400_000_000)
+END = to_datetime(to_micros(START) + 86_400_000_000)
 COUNT = 60
 
 pytestmark = pytest.mark.anyio
 
 
 def write(ph: Any, target: Path, **given: Any) -> Any:
-    """Export to a file of JSONL, or to a folder of Parquet files where the name says nothing."""
+    """Export to JSONL or to a folder of Parquet files, by the name of the target."""
     overlap = 60 if "overlap" in given else 0
     given.pop("overlap", None)
     job = ph.export.events(START, END, page_size=25, overlap=overlap, engine="query")
@@ -77,7 +77,7 @@ async def test_links_to_files_are_refused(
     assert not victim_exists or victim.read_text() == "precious"
 
 
-async def test_a_link_that_takes_the_place_of_hidden_parts_is_refused(
+async def test_links_in_place_of_the_staging_folder_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, victim = tmp_path / "ours", tmp_path / "victim"
@@ -128,7 +128,7 @@ async def test_links_to_folders_are_refused(when: str, tmp_path: Path) -> None:
     }
 
 
-async def test_links_in_the_path_that_the_user_gave_are_followed(tmp_path: Path) -> None:
+async def test_links_in_the_given_path_are_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     async with client(Server(events(COUNT))) as ph:
@@ -141,10 +141,10 @@ async def test_links_in_the_path_that_the_user_gave_are_followed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["state", ".e.jsonl.partial", ".e.jsonl.lock"])
-async def test_named_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
+async def test_named_pipes_do_not_block(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     async with client(Server(events(COUNT))) as ph:
-        with pytest.raises(ExportError, match="is no regular file"):
+        with pytest.raises(ExportError, match="is not a regular file"):
             await write(ph, tmp_path / "e.jsonl", checkpoint=tmp_path / "state")
 
 
@@ -156,9 +156,7 @@ def umask(request: pytest.FixtureRequest) -> Generator[int]:
 
 
 @pytest.mark.parametrize("target", ["e.jsonl", "events"])
-async def test_only_the_owner_reads_what_is_not_complete(
-    target: str, umask: int, tmp_path: Path
-) -> None:
+async def test_partial_files_are_private(target: str, umask: int, tmp_path: Path) -> None:
     seen = dict[str, set[int]]()
 
     def modes() -> dict[str, int]:

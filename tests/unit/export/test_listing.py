@@ -1,4 +1,4 @@
-"""Exports of lists: their report, and what a checkpoint knows of them."""
+"""Exports of lists: the report, and the fingerprint in a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ async def test_the_report_of_a_list(tmp_path: Path) -> None:
         job = ph.export.list(ph.cohorts.list(limit=10))
         report = await job.to_jsonl(tmp_path / "cohorts.jsonl")
         assert (report.rows, report.requests, report.retries, report.waits) == (45, 5, 0, 0)
-        assert report.received > report.written > 45
+        assert report.bytes_received > report.bytes_written > 45
         wide = ph.export.list(ph.cohorts.list(limit=45), columns=["name"])
         assert (await wide.to_parquet(tmp_path / "cohorts")).checksum == report.checksum
-        emulator.fail(503, times=2)
+        emulator.faults.fail(503, times=2)
         again = await job.to_csv(tmp_path / "cohorts.csv")
         assert (again.checksum, again.requests, again.retries) == (report.checksum, 7, 2)
-        assert (again.waits, again.waited > 0) == (2, True)
+        assert (again.waits, again.waited_seconds > 0) == (2, True)
         await ph.cohorts.create(name="one more")
         more = await job.to_jsonl(tmp_path / "more.jsonl")
         assert more.checksum != report.checksum
 
 
-async def test_a_checkpoint_knows_of_what_a_list_was(tmp_path: Path) -> None:
+async def test_a_checkpoint_identifies_its_list(tmp_path: Path) -> None:
     emulator = Emulator()
     cohorts = [cohort["id"] for cohort in emulator.seed("cohorts", 2)]
     options: RequestOptions = {"project_id": 2}
@@ -63,7 +63,7 @@ async def test_a_checkpoint_knows_of_what_a_list_was(tmp_path: Path) -> None:
                 await ph.export.list(other).to_jsonl(tmp_path / "b", checkpoint=state)
 
 
-async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_path: Path) -> None:
+async def test_a_list_that_differs_from_its_count_is_noted(tmp_path: Path) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         offset = int(request.url.params.get("offset", 0))
         url = "https://us.posthog.com/api/projects/1/cohorts/?limit=10&offset=10"
@@ -78,8 +78,8 @@ async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_p
             report = await job.to_jsonl(tmp_path / "c.jsonl")
     assert report.rows == 20
     assert report.notes == (
-        "the server counted 23 items, and its pages had 20: items may have been made or deleted "
-        "meanwhile",
+        "the server counted 23 items, and its pages had 20: items may have been created or deleted "
+        "during the export",
     )
     async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
         tail = ph.export.list(ph.cohorts.list(limit=10, offset=10))
@@ -89,11 +89,11 @@ async def test_a_list_with_another_number_of_items_than_its_count_is_noted(tmp_p
 
 
 def empty(request: httpx.Request) -> httpx.Response:
-    """A list without items."""
+    """Return a page without items."""
     return httpx.Response(200, json={"count": 0, "next": None, "previous": None, "results": []})
 
 
-async def test_a_list_without_items_is_a_file_with_the_columns_of_its_schema(
+async def test_an_empty_list_has_the_columns_of_its_schema(
     tmp_path: Path,
 ) -> None:
     transport = httpx.MockTransport(empty)
@@ -115,7 +115,7 @@ async def test_a_list_without_items_is_a_file_with_the_columns_of_its_schema(
         assert (tmp_path / "s.csv").read_text() == "id\n"
 
 
-async def test_every_list_has_columns_without_items() -> None:
+async def test_every_list_operation_has_columns() -> None:
     bare = {op.id for op in registry.operations() if op.pagination and not item_columns(op)}
     assert bare == {"hog_flows.list_batch_jobs", "insights.list_suggestions"}
 
@@ -136,9 +136,7 @@ async def test_an_empty_first_page_does_not_fix_the_columns(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["x.xlsx", "x.tsv", "x.arrow", "x.feather", "x.orc", "x.avro.gz"])
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-async def test_names_of_formats_that_are_not_written_are_refused(
-    name: str, form: str, tmp_path: Path
-) -> None:
+async def test_unsupported_formats_are_errors(name: str, form: str, tmp_path: Path) -> None:
     transport = httpx.MockTransport(empty)
     async with AsyncPostHog("phx_x", project_id=1, limits=False, transport=transport) as ph:
         job = ph.export.list(ph.cohorts.list())

@@ -1,4 +1,4 @@
-"""Large pages: an export never stops while results wait behind a window that is not read yet."""
+"""Large pages: an export does not deadlock while results wait for an earlier window."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import anyio
 import httpx
 import pytest
 
-from .fake_query_api import START, Ask, Event, Server, client, micros
+from .fake_query_api import START, Event, ReceivedQuery, Server, client, to_micros
 
 pytestmark = pytest.mark.anyio
 
 HANGS = 30
-"""Seconds after which an export is taken to hang. One that does not takes a second or two."""
+"""Seconds after which an export counts as deadlocked. Others take a second or two."""
 AHEAD = 5
-"""Windows that are read, by default, while the one in front of them still is."""
+"""Windows that are read, by default, while the first one is being read."""
 
 
-def crowd(page: int, size: int) -> list[Event]:
-    """A page and a half of large events in a tenth of a second, and pages of small ones behind."""
+def dense_and_sparse_events(page: int, size: int) -> list[Event]:
+    """Return a page and a half of large events within 0.1 s, followed by pages of small ones."""
     large = json.dumps({"text": "x" * size})
 
     def at(number: int) -> tuple[int, str]:
@@ -31,14 +31,14 @@ def crowd(page: int, size: int) -> list[Event]:
         return (minute + 1) * 60_000_000 + within, "{}"
 
     return [
-        Event(micros(START) + time, f"{number:012x}", properties=properties)
+        Event(to_micros(START) + time, f"{number:012x}", properties=properties)
         for number in range(page * 3 // 2 + 8 * (page * 3 // 4))
         for time, properties in [at(number)]
     ]
 
 
-class SlowFront:
-    """Answers the first page once so many pages behind it have been answered."""
+class SlowFirstPage:
+    """Server that answers the first page after `AHEAD` later pages."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -47,10 +47,14 @@ class SlowFront:
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
-        ask = Ask(0, body["query"]["query"], body["query"]["values"], body)
-        if not ask.counts and ask.span[0] == micros(START) and "export_after" not in ask.values:
+        query = ReceivedQuery(0, body["query"]["query"], body["query"]["values"], body)
+        if (
+            not query.counts
+            and query.span[0] == to_micros(START)
+            and "export_after" not in query.values
+        ):
             await self.ready.wait()
-        elif not ask.counts:
+        elif not query.counts:
             self.behind += 1
             if self.behind == AHEAD:
                 self.ready.set()
@@ -64,13 +68,11 @@ class SlowFront:
         pytest.param(1_000, 36_000, id="many smaller ones"),
     ],
 )
-async def test_a_page_that_is_larger_than_what_may_be_held(
-    tmp_path: Path, page: int, size: int
-) -> None:
-    server = Server(crowd(page, size))
+async def test_a_page_larger_than_the_buffer(tmp_path: Path, page: int, size: int) -> None:
+    server = Server(dense_and_sparse_events(page, size))
     path = tmp_path / "events.jsonl"
     with anyio.fail_after(HANGS):
-        async with client(SlowFront(server)) as ph:
+        async with client(SlowFirstPage(server)) as ph:
             job = ph.export.events(START, START + timedelta(hours=1), page_size=page)
             await job.to_jsonl(path)
     with path.open("rb") as lines:

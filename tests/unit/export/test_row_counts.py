@@ -1,4 +1,4 @@
-"""Every window's rows are compared with their count: nothing is lost without an error."""
+"""The rows of every window are compared with their count: no row is lost without an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from asyncposthog import ExportError
 from asyncposthog.export import Batch, ExportJob, Report
 
-from .fake_query_api import START, Ask, Server, client, events, micros, moment
+from .fake_query_api import START, ReceivedQuery, Server, client, events, to_datetime, to_micros
 
 DAY = timedelta(days=1)
 END = START + DAY
@@ -24,16 +24,18 @@ pytestmark = pytest.mark.anyio
 
 
 @dataclass
-class Altered(Server):
-    """A server whose answers are changed before they are sent."""
+class AlteringServer(Server):
+    """Server whose responses are changed before they are sent."""
 
-    alter: Callable[[Ask, list[Any]], list[Any]] = field(default=lambda ask, rows: rows)
-    before: Callable[[Ask], None] = field(default=lambda ask: None)
+    change_rows: Callable[[ReceivedQuery, list[Any]], list[Any]] = field(
+        default=lambda query, rows: rows
+    )
+    before: Callable[[ReceivedQuery], None] = field(default=lambda query: None)
 
-    def answer(self, ask: Ask) -> httpx.Response:
-        self.before(ask)
-        body = json.loads(super().answer(ask).content)
-        body["results"] = self.alter(ask, body["results"])
+    def answer(self, query: ReceivedQuery) -> httpx.Response:
+        self.before(query)
+        body = json.loads(super().answer(query).content)
+        body["results"] = self.change_rows(query, body["results"])
         return httpx.Response(200, json=body)
 
 
@@ -44,7 +46,7 @@ async def export(server: Server, **arguments: Any) -> tuple[Report, list[str]]:
         keys.extend(str(key) for key in batch.column("uuid"))
 
     async with client(server) as ph:
-        report = await ph.export.events(START, END, **arguments).to(take)
+        report = await ph.export.events(START, END, **arguments).to_callback(take)
     return report, keys
 
 
@@ -65,65 +67,65 @@ def order(server: Server) -> list[str]:
         (1, 60, 40, 50),
     ],
 )
-async def test_a_server_that_cuts_answers_loses_no_rows(
+async def test_truncated_responses_lose_no_rows(
     cut: int, count: int, spread: int, page: int, all_answers: bool
 ) -> None:
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
-        return rows if ask.counts and not all_answers else rows[:cut]
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
+        return rows if query.counts and not all_answers else rows[:cut]
 
-    server = Altered(events(count, spread=spread), alter=alter)
+    server = AlteringServer(events(count, spread=spread), change_rows=change_rows)
     report, keys = await export(server, page_size=page)
     assert keys == order(server)
     assert report.rows == count
     assert report.deleted == 0
 
 
-async def test_answers_that_are_cut_at_random() -> None:
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
-        return rows if ask.counts else rows[: 1 + ask.number * 7919 % 61]
+async def test_randomly_truncated_responses() -> None:
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
+        return rows if query.counts else rows[: 1 + query.number * 7919 % 61]
 
-    server = Altered(events(2_000, ties=2), alter=alter)
+    server = AlteringServer(events(2_000, ties=2), change_rows=change_rows)
     report, keys = await export(server, page_size=400)
     assert keys == order(server)
     assert (report.late, report.deleted) == (0, 0)
 
 
-async def test_rows_that_arrive_late_are_exported_and_reported() -> None:
+async def test_late_rows_are_exported_and_reported() -> None:
     late = events(37, seed=9)
 
-    def arrive(ask: Ask) -> None:
-        if ask.number == 1:
+    def arrive(query: ReceivedQuery) -> None:
+        if query.number == 1:
             server.rows = sorted([*server.rows, *late])
 
-    server = Altered(events(900), before=arrive)
+    server = AlteringServer(events(900), before=arrive)
     report, keys = await export(server, page_size=200)
     assert keys == order(server)
     assert (report.rows, report.late, report.deleted) == (937, 37, 0)
 
 
-async def test_rows_that_arrive_late_at_a_server_that_cuts() -> None:
+async def test_late_rows_with_truncated_responses() -> None:
     late = events(37, seed=9)
 
-    def arrive(ask: Ask) -> None:
-        if ask.number == 1:
+    def arrive(query: ReceivedQuery) -> None:
+        if query.number == 1:
             server.rows = sorted([*server.rows, *late])
 
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
-        return rows if ask.counts else rows[:77]
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
+        return rows if query.counts else rows[:77]
 
-    server = Altered(events(900), before=arrive, alter=alter)
+    server = AlteringServer(events(900), before=arrive, change_rows=change_rows)
     report, keys = await export(server, page_size=200)
     assert keys == order(server)
     assert (report.rows, report.late, report.deleted) == (937, 37, 0)
 
 
-async def test_rows_that_arrive_all_the_time_end_no_export_with_an_error() -> None:
-    def arrive(ask: Ask) -> None:
-        if ask.number:
-            more = events(3, seed=100 + ask.number, spread=micros(END) - micros(START))
+async def test_constantly_arriving_rows_are_no_error() -> None:
+    def arrive(query: ReceivedQuery) -> None:
+        if query.number:
+            more = events(3, seed=100 + query.number, spread=to_micros(END) - to_micros(START))
             server.rows = sorted([*server.rows, *more])
 
-    server = Altered(events(500), before=arrive)
+    server = AlteringServer(events(500), before=arrive)
     first = set(order(server))
     report, keys = await export(server, page_size=100)
     assert first <= set(keys)
@@ -132,43 +134,43 @@ async def test_rows_that_arrive_all_the_time_end_no_export_with_an_error() -> No
 
 
 @pytest.mark.parametrize("page", [100, 5_000])
-async def test_rows_that_are_deleted_meanwhile_are_reported(page: int) -> None:
-    def delete(ask: Ask) -> None:
-        if ask.number == 1:
+async def test_deleted_rows_are_reported(page: int) -> None:
+    def delete(query: ReceivedQuery) -> None:
+        if query.number == 1:
             server.rows = [row for row in server.rows if int(row.uuid[:2], 16) % 10]
 
-    server = Altered(events(1_000), before=delete)
+    server = AlteringServer(events(1_000), before=delete)
     report, keys = await export(server, page_size=page)
     assert keys == order(server)
     assert report.rows == 1_000 - report.deleted < 1_000
     assert report.late == 0
 
 
-async def test_rows_that_a_replica_has_not_yet_are_waited_for() -> None:
+async def test_rows_missing_on_a_replica_are_awaited() -> None:
     pages = 0
 
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
         nonlocal pages
-        pages += not ask.counts
-        return rows if ask.counts or pages > 2 else rows[::2]
+        pages += not query.counts
+        return rows if query.counts or pages > 2 else rows[::2]
 
-    server = Altered(events(300), alter=alter)
+    server = AlteringServer(events(300), change_rows=change_rows)
     report, keys = await export(server)
     assert keys == order(server)
     assert report.waits == 2
     assert (report.late, report.deleted) == (0, 0)
 
 
-async def test_rows_that_the_server_had_twice_and_has_merged() -> None:
+async def test_merged_duplicates_are_not_missing() -> None:
     once = events(60)
 
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
-        if not ask.counts:
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
+        if not query.counts:
             return [row for i, row in enumerate(rows) if not i or row != rows[i - 1]]
-        # One replica has merged them, and the one that counts has not.
-        return [[bucket, 60] for bucket, _ in rows] if "DISTINCT" in ask.sql else rows
+        # The replica that returns rows has merged them, and the one that counts has not.
+        return [[bucket, 60] for bucket, _ in rows] if "DISTINCT" in query.sql else rows
 
-    server = Altered([*once, *once[:20]], alter=alter)
+    server = AlteringServer([*once, *once[:20]], change_rows=change_rows)
     report, keys = await export(server)
     assert keys == [row.uuid for row in sorted(once)]
     assert (report.rows, report.deleted) == (60, 20)
@@ -178,11 +180,11 @@ def none(rows: list[Any]) -> list[Any]:
     return []
 
 
-def not_the_last(rows: list[Any]) -> list[Any]:
+def drop_last(rows: list[Any]) -> list[Any]:
     return [row for row in rows if row[-1] < "8"]
 
 
-def not_the_first(rows: list[Any]) -> list[Any]:
+def drop_first(rows: list[Any]) -> list[Any]:
     return [row for row in rows if row[-1] >= "3"]
 
 
@@ -190,14 +192,14 @@ def some(rows: list[Any]) -> list[Any]:
     return [row for row in rows if row[-1][-1] != "7"]
 
 
-@pytest.mark.parametrize("alter", [none, not_the_last, not_the_first, some])
+@pytest.mark.parametrize("change_rows", [none, drop_last, drop_first, some])
 @pytest.mark.parametrize("write", [False, True])
-async def test_rows_that_cannot_be_had_are_an_error(
-    alter: Callable[[list[Any]], list[Any]], write: bool, tmp_path: Path
+async def test_missing_rows_raise_an_error(
+    change_rows: Callable[[list[Any]], list[Any]], write: bool, tmp_path: Path
 ) -> None:
-    server = Altered(
-        [replace(row, time=micros(START) + int(row.uuid[0], 16)) for row in events(300)],
-        alter=lambda ask, rows: rows if ask.counts else alter(rows),
+    server = AlteringServer(
+        [replace(row, time=to_micros(START) + int(row.uuid[0], 16)) for row in events(300)],
+        change_rows=lambda query, rows: rows if query.counts else change_rows(rows),
     )
     async with client(server) as ph:
         job = ph.export.events(START, END)
@@ -206,12 +208,12 @@ async def test_rows_that_cannot_be_had_are_an_error(
             await run
         words = str(caught.value)
         assert "does not return all events from 2026-01-01 00:00:00.000000" in words
-        assert "300 rows were counted beforehand and 300 afterwards" in words
-        assert f"and {len(alter(rows_of(server)))} were received" in words
-        # Nothing has the name of a complete file, and the same export can go on.
+        assert "counted 300 rows before reading and 300 after" in words
+        assert f"received {len(change_rows(rows_of(server)))}." in words
+        # No file has the final name, and the same export can resume.
         assert not (tmp_path / "events.jsonl").exists()
         if write:
-            server.alter = lambda ask, rows: rows
+            server.change_rows = lambda query, rows: rows
             report = await job.to_jsonl(tmp_path / "events.jsonl")
             assert report.rows == 300
 
@@ -224,32 +226,32 @@ def rows_of(server: Server) -> list[Any]:
     return [[row.uuid] for row in server.rows]
 
 
-async def test_a_server_that_counts_less_than_it_has_loses_nothing() -> None:
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
-        return [[bucket, rows // 2] for bucket, rows in rows] if ask.counts else rows
+async def test_a_low_count_loses_no_rows() -> None:
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
+        return [[bucket, rows // 2] for bucket, rows in rows] if query.counts else rows
 
-    server = Altered(events(800), alter=alter)
+    server = AlteringServer(events(800), change_rows=change_rows)
     _, keys = await export(server, page_size=90)
     assert keys == order(server)
 
 
-async def test_what_is_too_much_to_count_is_read_until_nothing_comes() -> None:
-    def fault(ask: Ask) -> httpx.Response | None:
-        return httpx.Response(512, json={"detail": "No."}) if ask.counts else None
+async def test_uncountable_windows_are_read_to_the_end() -> None:
+    def fault(query: ReceivedQuery) -> httpx.Response | None:
+        return httpx.Response(512, json={"detail": "No."}) if query.counts else None
 
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
         return rows[:77]
 
-    server = Altered(events(900), alter=alter, fault=fault)
+    server = AlteringServer(events(900), change_rows=change_rows, fault=fault)
     report, keys = await export(server)
     assert keys == order(server)
     assert any("could not be compared" in note for note in report.notes)
 
 
-async def test_a_query_without_a_time_is_read_until_nothing_comes() -> None:
-    class Keyed(Altered):
-        def answer(self, ask: Ask) -> httpx.Response:
-            last = ask.values.get("export_after_key", "")
+async def test_queries_without_a_time_are_read_to_the_end() -> None:
+    class Keyed(AlteringServer):
+        def answer(self, query: ReceivedQuery) -> httpx.Response:
+            last = query.values.get("export_after_key", "")
             rows = [[key, key] for key in sorted(order(self)) if key > last]
             columns = ["uuid", "export_key"]
             types = [["uuid", "String"], ["export_key", "String"]]
@@ -263,24 +265,26 @@ async def test_a_query_without_a_time_is_read_until_nothing_comes() -> None:
     assert keys == sorted(order(server))
 
 
-async def test_a_query_that_draws_rows_by_chance_is_not_compared() -> None:
-    def alter(ask: Ask, rows: list[Any]) -> list[Any]:
-        return rows if ask.counts else rows[::3]
+async def test_random_queries_are_not_compared() -> None:
+    def change_rows(query: ReceivedQuery, rows: list[Any]) -> list[Any]:
+        return rows if query.counts else rows[::3]
 
-    server = Altered(events(310), alter=alter)
+    server = AlteringServer(events(310), change_rows=change_rows)
     report, keys = await export(server, where="rand() % 3 = 0")
     assert len(keys) == 104
     assert (report.late, report.deleted, report.waits) == (0, 0, 0)
 
 
-async def test_a_page_that_does_not_go_on_behind_the_last_is_an_error() -> None:
-    class Deaf(Altered):
-        def answer(self, ask: Ask) -> httpx.Response:
-            ask.values.pop("export_after_key", None)
-            ask.values["export_from"] = "2026-01-01 00:00:00.000000"
-            return super().answer(ask)
+async def test_a_page_that_does_not_advance_is_an_error() -> None:
+    class Deaf(AlteringServer):
+        def answer(self, query: ReceivedQuery) -> httpx.Response:
+            query.values.pop("export_after_key", None)
+            query.values["export_from"] = "2026-01-01 00:00:00.000000"
+            return super().answer(query)
 
     server = Deaf(events(500))
     async with client(server) as ph:
-        with pytest.raises(Exception, match="not those behind the last one"):
-            await ph.export.events(START, moment(micros(END)), page_size=100).to(print)
+        with pytest.raises(Exception, match="do not follow the last received row"):
+            await ph.export.events(START, to_datetime(to_micros(END)), page_size=100).to_callback(
+                print
+            )

@@ -1,4 +1,4 @@
-"""`ph.export.schedule`: PostHog exports by itself, and what was before if asked to."""
+"""`ph.export.schedule`: batch exports that PostHog runs, and their backfills."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def emulator() -> Emulator:
     return emulator
 
 
-class Shared(Clock):
-    """A client's clock that takes an emulator's with it."""
+class SharedClock(Clock):
+    """Clock of a client that also advances the emulator's clock."""
 
     def __init__(self, emulator: Emulator) -> None:
         super().__init__()
@@ -39,24 +39,24 @@ class Shared(Clock):
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
-        self.emulator.travel(seconds)
+        self.emulator.advance(seconds)
 
 
 @asynccontextmanager
 async def connected(emulator: Emulator) -> AsyncGenerator[AsyncPostHog]:
-    async with AsyncPostHog.emulated(emulator, clock=Shared(emulator), limits=False) as ph:
+    async with AsyncPostHog.emulated(emulator, clock=SharedClock(emulator), limits=False) as ph:
         yield ph
 
 
-async def test_it_is_created_and_runs(emulator: Emulator) -> None:
+async def test_create_and_run(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
         handle = await ph.export.schedule(
             "lake", destination=LAKE, interval="hour", events=["a"], exclude=["b"]
         )
         assert (handle.name, handle.created) == ("lake", True)
-        emulator.world.events.append(1, [{"event": "a", "distinct_id": "x"}] * 3)
-        emulator.world.events.append(1, [{"event": "b", "distinct_id": "x"}])
-        emulator.travel(timedelta(hours=2, minutes=1))
+        emulator.state.events.append(1, [{"event": "a", "distinct_id": "x"}] * 3)
+        emulator.state.events.append(1, [{"event": "b", "distinct_id": "x"}])
+        emulator.advance(timedelta(hours=2, minutes=1))
         runs = [run async for run in handle.runs()]
         assert [run.records_completed for run in runs] == [0, 3]
         assert len((await handle.get()).latest_runs) == 2
@@ -95,21 +95,21 @@ async def test_every_destination(emulator: Emulator, destination: Any) -> None:
     assert kept["offset_hour"] == 3
 
 
-async def test_pausing_and_deleting(emulator: Emulator) -> None:
+async def test_pause_and_delete(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
         handle = await ph.export.schedule("lake", destination=LAKE, interval="hour")
         await handle.pause()
         assert (await handle.get()).paused
-        emulator.travel(timedelta(hours=2))
+        emulator.advance(timedelta(hours=2))
         await handle.unpause(backfill=True)
         assert not (await handle.get()).paused
-        emulator.travel(60)
+        emulator.advance(60)
         assert len(await handle.runs().collect()) == 2
         await handle.delete()
     assert emulator.items("batch_exports") == []
 
 
-async def test_with_a_backfill_that_is_waited_for(emulator: Emulator) -> None:
+async def test_wait_for_a_backfill(emulator: Emulator) -> None:
     told: list[BackfillProgress] = []
     async with connected(emulator) as ph:
         handle = await ph.export.schedule(
@@ -120,8 +120,8 @@ async def test_with_a_backfill_that_is_waited_for(emulator: Emulator) -> None:
             wait=True,
             on_progress=told.append,
         )
-        assert handle.backfilled is not None
-        assert (await handle.backfilled.get()).status == "Completed"
+        assert handle.initial_backfill is not None
+        assert (await handle.initial_backfill.get()).status == "Completed"
         assert len(await handle.runs().collect()) == 6
     assert (told[0].status, told[-1].status) == ("Starting", "Completed")
     assert (told[-1].total_runs, told[-1].finished_runs) == (6, 6)
@@ -129,7 +129,7 @@ async def test_with_a_backfill_that_is_waited_for(emulator: Emulator) -> None:
     assert finished == sorted(finished)
 
 
-async def test_waiting_has_an_end(emulator: Emulator) -> None:
+async def test_wait_times_out(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
         start = NOON - timedelta(days=3)
         handle = await ph.export.schedule(
@@ -143,7 +143,7 @@ async def test_waiting_has_an_end(emulator: Emulator) -> None:
             await plain.wait()
 
 
-async def test_a_backfill_that_is_cancelled(emulator: Emulator) -> None:
+async def test_a_cancelled_backfill(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
         handle = await ph.export.schedule("lake", destination=LAKE, interval="hour")
         backfill = await handle.backfill(NOON - timedelta(days=1), NOON)
@@ -152,7 +152,7 @@ async def test_a_backfill_that_is_cancelled(emulator: Emulator) -> None:
             await backfill.wait()
 
 
-async def test_too_many_backfills_wait_their_turn(emulator: Emulator) -> None:
+async def test_too_many_backfills_are_retried(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
         handle = await ph.export.schedule("lake", destination=LAKE, interval="hour")
         for _ in range(5):
@@ -160,7 +160,7 @@ async def test_too_many_backfills_wait_their_turn(emulator: Emulator) -> None:
         assert len(await ph.batch_exports.backfills.list(handle.id).collect()) == 5
 
 
-async def test_the_name_is_there_already(emulator: Emulator) -> None:
+async def test_an_existing_name(emulator: Emulator) -> None:
     arguments: dict[str, Any] = {"destination": LAKE, "interval": "hour"}
     async with connected(emulator) as ph:
         first = await ph.export.schedule("lake", **arguments)
@@ -187,7 +187,7 @@ async def test_the_name_is_there_already(emulator: Emulator) -> None:
 async def test_a_backfill_is_not_repeated(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
 
-        async def ask() -> Any:
+        async def query() -> Any:
             return await ph.export.schedule(
                 "lake",
                 destination=LAKE,
@@ -197,8 +197,8 @@ async def test_a_backfill_is_not_repeated(emulator: Emulator) -> None:
                 wait=True,
             )
 
-        first, again = await ask(), await ask()
-        assert first.backfilled.id == again.backfilled.id
+        first, again = await query(), await query()
+        assert first.initial_backfill.id == again.initial_backfill.id
         assert len(await ph.batch_exports.backfills.list(first.id).collect()) == 1
 
 
@@ -220,7 +220,7 @@ async def test_a_backfill_is_not_repeated(emulator: Emulator) -> None:
         ({"name": " "}, "needs a name"),
     ],
 )
-async def test_what_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_of_schedule(
     emulator: Emulator, arguments: dict[str, Any], words: str
 ) -> None:
     given: dict[str, Any] = {"name": "x", "destination": LAKE, "interval": "hour", **arguments}
@@ -230,13 +230,13 @@ async def test_what_is_refused_before_anything_is_sent(
     assert emulator.requests == []
 
 
-async def test_what_the_server_refuses(emulator: Emulator) -> None:
+async def test_errors_of_the_server(emulator: Emulator) -> None:
     async with connected(emulator) as ph:
         with pytest.raises(ValidationError, match="can no longer be created"):
             await ph.export.schedule("x", destination={"type": "S3"}, interval="hour")
 
 
-async def test_days_are_those_of_the_export(emulator: Emulator) -> None:
+async def test_days_use_the_time_zone_of_the_export(emulator: Emulator) -> None:
     east = timezone(timedelta(hours=5))
     async with connected(emulator) as ph:
         handle = await ph.export.schedule(
@@ -246,6 +246,6 @@ async def test_days_are_those_of_the_export(emulator: Emulator) -> None:
             timezone="Asia/Karachi",
             backfill_from=datetime(2026, 3, 1, tzinfo=east),
         )
-        assert handle.backfilled is not None
-        state = await handle.backfilled.get()
+        assert handle.initial_backfill is not None
+        state = await handle.initial_backfill.get()
     assert state.raw()["start_at"] == "2026-02-28T19:00:00Z"

@@ -1,4 +1,4 @@
-"""Every export ends, with exactly the right rows in order: random ones, in virtual time.
+"""Random exports in virtual time: each ends with exactly the right rows, in order.
 
 `python -m tests.unit.export.simulation 10000` runs more of them.
 """
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .simulation import Plan, plan_of, simulate
+from .simulation import Plan, random_plan, simulate
 
 
 @pytest.mark.parametrize("first", range(0, 300, 60))
 def test_random_exports_end(first: int) -> None:
     for seed in range(first, first + 60):
-        simulate(plan_of(seed))
+        simulate(random_plan(seed))
 
 
 @settings(max_examples=60)
@@ -26,12 +26,12 @@ def test_random_exports_end(first: int) -> None:
         count=st.integers(0, 120),
         ties=st.integers(1, 6),
         spread=st.sampled_from([1, 7, 50, 3_000, 1_000_000, 60_000_000, 86_400_000_000]),
-        crowded=st.booleans(),
+        dense_start=st.booleans(),
         row_bytes=st.sampled_from([10, 10_000, 300_000, 1_000_000, 2_500_000]),
         page=st.integers(8, 110),
         concurrency=st.integers(1, 6),
         stepwise=st.booleans(),
-        cut=st.sampled_from([0, 1, 5, 40, 100]),
+        max_rows=st.sampled_from([0, 1, 5, 40, 100]),
         slow_rows=st.sampled_from([0, 10]),
         uncounted=st.booleans(),
         failures=st.sampled_from([0.0, 0.05]),
@@ -45,11 +45,11 @@ def test_every_export_ends_with_exactly_its_rows(plan: Plan) -> None:
 
 @pytest.mark.parametrize("stepwise", [False, True])
 @pytest.mark.parametrize("concurrency", [1, 3, 10])
-def test_exports_of_large_pages_end(concurrency: int, stepwise: bool) -> None:
+def test_exports_with_large_pages_end(concurrency: int, stepwise: bool) -> None:
     for seed in range(25):
         simulate(
             Plan(
-                seed=seed, count=300, spread=50, crowded=True, row_bytes=1_000_000, page=20,
+                seed=seed, count=300, spread=50, dense_start=True, row_bytes=1_000_000, page=20,
                 concurrency=concurrency, stepwise=stepwise, latency=5.0, consumer=seed % 2 * 9.0,
             )
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Targets that cannot be written to: what is said, what is left, and how it goes on."""
+"""Targets that cannot be written: the error, the remaining files, and resuming."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ END = START + DAY
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_target_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_read_only_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(events(100))
 
     usual = os.open
@@ -47,26 +47,26 @@ async def test_a_target_that_is_read_only(tmp_path: Path, monkeypatch: pytest.Mo
                 await getattr(job, write)(tmp_path / name)
             assert "Choose another target" in str(caught.value)
             assert name in str(caught.value)
-    assert server.asks == []
+    assert server.queries == []
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-async def test_a_disk_that_gets_full_on_the_way_leaves_what_is_gone_on_with(
-    form: str, tmp_path: Path
-) -> None:
+async def test_resume_after_a_full_disk(form: str, tmp_path: Path) -> None:
     # The last of three days has the most.
-    crowd = [replace(row, time=row.time + 2 * 86_400_000_000) for row in events(2_000, seed=1)]
-    server = Server([*events(1_000, spread=2 * 86_400_000_000), *crowd])
+    dense_and_sparse_events = [
+        replace(row, time=row.time + 2 * 86_400_000_000) for row in events(2_000, seed=1)
+    ]
+    server = Server([*events(1_000, spread=2 * 86_400_000_000), *dense_and_sparse_events])
     async with client(server) as ph:
         job = ph.export.events(START, START + 3 * DAY, page_size=400)
         write = getattr(job, f"to_{form}")
         await write(tmp_path / "whole")
         whole = contents(tmp_path / "whole")
         room = max(map(len, whole.values())) - 4_096
-        with full_beyond(room), pytest.raises(ExportError, match="no room left") as caught:
+        with full_beyond(room), pytest.raises(ExportError, match="the disk is full") as caught:
             await write(tmp_path / "broken")
-        assert "rows are safe" in "".join(caught.value.__notes__)
+        assert "rows are saved" in "".join(caught.value.__notes__)
         assert contents(tmp_path / "broken", "*.parquet").items() <= whole.items()
         report = await write(tmp_path / "broken")
     assert report.resumed
@@ -76,7 +76,7 @@ async def test_a_disk_that_gets_full_on_the_way_leaves_what_is_gone_on_with(
 
 @contextmanager
 def full_beyond(size: int) -> Generator[None]:
-    """Let no file become larger than that, which is an error like that of a full disk."""
+    """Raise the error of a full disk when a file becomes larger than a size."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -90,7 +90,7 @@ def contents(target: Path, pattern: str = "*") -> dict[str, bytes]:
     return {str(path.relative_to(target)): path.read_bytes() for path in paths}
 
 
-async def test_a_file_that_others_made_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+async def test_a_file_created_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     server, path = Server(events(2_000)), tmp_path / "e.jsonl"
     server.clamp = 500
     async with client(server) as ph:
@@ -105,9 +105,9 @@ async def test_a_file_that_others_made_meanwhile_is_not_written_over(tmp_path: P
             await job.to_jsonl(path)
         assert path.read_bytes() == b"mine"
         path.unlink()
-        asked = len(server.asks)
+        asked = len(server.queries)
         assert (await job.to_jsonl(path)).rows == 2_000
-        assert len(server.asks) == asked
+        assert len(server.queries) == asked
 
         def stop(progress: Progress) -> None:
             raise RuntimeError
@@ -121,12 +121,12 @@ async def test_a_file_that_others_made_meanwhile_is_not_written_over(tmp_path: P
         assert other.read_bytes() == b"mine"
 
 
-async def test_what_is_missing_is_named(tmp_path: Path) -> None:
+async def test_missing_files_and_folders(tmp_path: Path) -> None:
     async with client(Server(events(10))) as ph:
         job = ph.export.events(START, END)
         with pytest.raises(ExportError, match="there is no folder") as caught:
             await job.to_jsonl(tmp_path / "no" / "e.jsonl")
-        assert "Make the folder" in str(caught.value)
+        assert "Create the folder" in str(caught.value)
         path, state = tmp_path / "e.jsonl", tmp_path / "state"
         await job.to_jsonl(path, checkpoint=state)
         path.unlink()

@@ -186,21 +186,21 @@ def test_wrong_numbers_are_refused_at_once(
     "style", ["persons", "cursor", "page", "events", "recordings", "body_cursor", "single"]
 )
 def test_only_offsets_can_be_fetched_side_by_side(style: PageStyle) -> None:
-    with pytest.raises(ValueError, match="side by side"):
+    with pytest.raises(ValueError, match="pages concurrently"):
         cursor(OffsetServer([]), operation(style), concurrency=2)
     cursor(OffsetServer([]), operation(style), concurrency=1)
 
 
 def test_an_operation_without_pages_has_no_cursor() -> None:
     op = Operation(id="things.get", method="GET", path="/api/things/")
-    with pytest.raises(ValueError, match="pages"):
+    with pytest.raises(ValueError, match="not a paginated list"):
         cursor(OffsetServer([]), op)
 
 
 def test_states_are_plain_data() -> None:
     for state in (
         PageState({"offset": "20", "status": ["a", "b"]}, "abc", ("1", "2")),
-        PageState({"page": 2}, None, ("1",), beyond=True),
+        PageState({"page": 2}, None, ("1",), speculative=True),
     ):
         assert PageState.from_json(json.loads(json.dumps(state.to_json()))) == state
         assert pickle.loads(pickle.dumps(state)) == state

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from asyncposthog.query.arrow import arrow_array, arrow_schema, arrow_type
-from asyncposthog.query.clickhouse import parse_type, read_type
+from asyncposthog.query.clickhouse import parse_type, parse_type_lenient
 
 from .test_clickhouse import TYPES
 
@@ -106,7 +106,7 @@ def test_what_does_not_fit(name: str, bad: Any) -> None:
 
 
 def test_schema() -> None:
-    schema = arrow_schema(["a", "b"], [parse_type("String"), read_type("What(")])
+    schema = arrow_schema(["a", "b"], [parse_type("String"), parse_type_lenient("What(")])
     assert schema == pa.schema([("a", pa.string()), ("b", pa.string())])
 
 

@@ -20,7 +20,7 @@ SHARED = 7
 def emulator() -> Emulator:
     """Hold 700 events, seven at each of 100 microseconds."""
     made = Emulator()
-    made.world.events.append(
+    made.state.events.append(
         made.project_id,
         [
             {
@@ -78,7 +78,7 @@ async def test_what_is_cut(ph: AsyncPostHog) -> None:
 async def test_cache(ph: AsyncPostHog, emulator: Emulator) -> None:
     sql = "SELECT count() FROM events"
     assert not (await ph.query(sql)).is_cached
-    emulator.world.events.append(emulator.project_id, [{"event": "x", "distinct_id": "y"}])
+    emulator.state.events.append(emulator.project_id, [{"event": "x", "distinct_id": "y"}])
     kept = await ph.query(sql, refresh="blocking")
     assert (kept.is_cached, kept.scalar()) == (True, 700)
     assert kept.last_refresh is not None

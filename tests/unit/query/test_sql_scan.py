@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncposthog.query.sql_scan import sketch
+from asyncposthog.query.sql_scan import scan_sql
 from asyncposthog.query.values import bind
 
 
@@ -31,11 +31,11 @@ from asyncposthog.query.values import bind
     ],
 )
 def test_placeholders(sql: str, names: list[str]) -> None:
-    assert [p.name for p in sketch(sql).placeholders] == names
+    assert [p.name for p in scan_sql(sql).placeholders] == names
 
 
 @pytest.mark.parametrize(
-    ("sql", "sure"),
+    ("sql", "complete"),
     [
         ("SELECT {a}", True),
         ("SELECT f'{a}'", False),
@@ -44,8 +44,8 @@ def test_placeholders(sql: str, names: list[str]) -> None:
         ("SELECT a < b, c > d", True),
     ],
 )
-def test_certainty(sql: str, sure: bool) -> None:
-    assert sketch(sql).sure is sure
+def test_certainty(sql: str, complete: bool) -> None:
+    assert scan_sql(sql).complete is complete
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_certainty(sql: str, sure: bool) -> None:
     ],
 )
 def test_outermost_clauses(sql: str, limits: Any, clauses: set[str]) -> None:
-    seen = sketch(sql)
+    seen = scan_sql(sql)
     assert (seen.limits, seen.clauses) == (limits, clauses)
 
 
@@ -134,13 +134,13 @@ def test_no_value_is_ever_in_the_sql(values: dict[str, Any]) -> None:
     assert set(re.findall(r"[^(){}, ]+", bound)) <= {
         "SELECT", "toDateTime", "toDecimal", *values, *map(str, range(40)),
     }  # fmt: skip
-    again = [p.name for p in sketch(bound).placeholders]
+    again = [p.name for p in scan_sql(bound).placeholders]
     assert again == list(values)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_looked_at(sql: str) -> None:
-    seen = sketch(sql)
+    seen = scan_sql(sql)
     assert 0 <= seen.end <= len(sql)
     assert all(sql[p.start] == "{" and sql[p.end - 1] == "}" for p in seen.placeholders)
 
@@ -148,7 +148,7 @@ def test_any_text_is_looked_at(sql: str) -> None:
 @given(_TEXT)
 def test_a_literal_hides_what_is_in_it(text: str) -> None:
     literal = text.replace("\\", "\\\\").replace("'", "\\'")
-    seen = sketch(f"SELECT '{literal}', {{a}} LIMIT 3")
+    seen = scan_sql(f"SELECT '{literal}', {{a}} LIMIT 3")
     assert ([p.name for p in seen.placeholders], seen.limits) == (["a"], (3,))
 
 

@@ -1,4 +1,4 @@
-"""A naive model of the server, and shorthands."""
+"""A naive model of the server's rate limits, and shorthands for calls through the limiter."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from asyncposthog.rate_limits.scheduler import Scheduler
 from asyncposthog.rate_limits.stores.memory import MemoryStore
 from asyncposthog.rate_limits.wait_queue import WaitQueue
 from asyncposthog.transport.encoding.request import PreparedRequest
-from benchmarks.virtual import LoopClock, VirtualLoop
+from tests.helpers.virtual_time import LoopClock, VirtualLoop
 
 BASE = "https://us.posthog.com"
 KEY = "phx_s3cr3t"
 
 
 class _Threads(trio.abc.Instrument):
-    """Stops trio's clock while a thread works, as `VirtualLoop` does."""
+    """Stops trio's clock while a thread runs, as `VirtualLoop` does."""
 
     def __init__(self, clock: trio.testing.MockClock) -> None:
         self._clock = clock
@@ -46,7 +46,7 @@ def _virtual(backend: str) -> dict[str, Any]:
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Both loops, where time passes only while everybody waits, and nobody for a thread."""
+    """Both event loops in virtual time: it passes only while all tasks wait and no thread runs."""
     return request.param, _virtual(request.param)
 
 
@@ -59,8 +59,11 @@ def run(backend: str, main: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     return anyio.run(main, *args, backend_options=options)
 
 
-class Server:
-    """Facts §3.1, word by word: a list of moments for each bucket, and all of them asked."""
+class NaiveServer:
+    """PostHog's throttles, literally: a list of timestamps per bucket, and all of them checked.
+
+    A bucket that has room counts a request even if another bucket refuses it.
+    """
 
     def __init__(self, *rates: tuple[int, float]) -> None:
         self.rates = rates
@@ -68,8 +71,8 @@ class Server:
         self.admitted: list[float] = []
         self.refused = 0
 
-    def ask(self) -> int | None:
-        """Return None, or the whole seconds of `Retry-After`."""
+    def request(self) -> int | None:
+        """Count a request. Return None if it is accepted, or the whole seconds of `Retry-After`."""
         now = anyio.current_time()
         waits: list[float] = []
         for index, (limit, seconds) in enumerate(self.rates):
@@ -86,115 +89,116 @@ class Server:
 
 
 def operation(*buckets: str, **fields: Any) -> Operation:
-    """Return an operation that draws on some buckets."""
-    usual: dict[str, Any] = {
+    """Return an operation that counts against some buckets."""
+    defaults: dict[str, Any] = {
         "id": "x.y",
         "method": "GET",
         "path": f"/api/projects/{{project_id}}/{'-'.join(buckets)}/",
         "buckets": buckets,
     }
-    return Operation(**{**usual, **fields})
+    return Operation(**{**defaults, **fields})
 
 
 def limiter(**settings: Any) -> RateLimiter:
-    """Return a limiter on the time of the event loop."""
+    """Return a limiter that uses the clock of the event loop."""
     settings.setdefault("clock", LoopClock())
     return RateLimiter(**settings)
 
 
-def budget(**settings: Any) -> KeyLimiter:
-    """Return the budget of one key."""
+def key_limiter(**settings: Any) -> KeyLimiter:
+    """Return the limits of one API key."""
     return limiter(**settings).for_key(BASE, KEY)
 
 
-def passage(
+def new_admission(
     limits: KeyLimiter,
     called: Operation,
     *,
     target: str | None = None,
     content: bytes | None = None,
-    within: float | None = None,
+    timeout: float | None = None,
 ) -> Admission:
-    """Return the way of one call through the limits."""
+    """Return the admission of one call."""
     path = target or called.path.replace("{project_id}", "1")
-    made = limits.admission(called, PreparedRequest(called.method, path, content=content))
-    made.timeout = within
-    return made
+    created = limits.admission(called, PreparedRequest(called.method, path, content=content))
+    created.timeout = timeout
+    return created
 
 
 async def call(
     limits: KeyLimiter, called: Operation, *, latency: float = 0.0, **settings: Any
 ) -> float:
-    """Make one successful request; return when it went."""
-    async with passage(limits, called, **settings) as entered:
-        went = anyio.current_time()
-        entered.was_sent = True
+    """Make one successful request. Return when it was sent."""
+    async with new_admission(limits, called, **settings) as attempt:
+        sent_at = anyio.current_time()
+        attempt.was_sent = True
         await anyio.sleep(latency)
-        await entered.on_response(200)
-    return went
+        await attempt.on_response(200)
+    return sent_at
 
 
-def refusal(seconds: float | None, code: str = "throttled") -> RateLimitError:
+def rate_limit_error(seconds: float | None, code: str = "throttled") -> RateLimitError:
     """Return the exception that a 429 becomes."""
     error = RateLimitError("429", status=429, code=code)
     error.retry_after = seconds
     return error
 
 
-async def refused(
+async def call_refused(
     limits: KeyLimiter, called: Operation, seconds: float | None, **settings: Any
 ) -> None:
-    """Make one request that the server refuses."""
+    """Make one request that the server answers with 429."""
     code = settings.pop("code", "throttled")
     try:
-        async with passage(limits, called, **settings) as entered:
-            entered.was_sent = True
-            await entered.on_response(429)
-            raise refusal(seconds, code)
+        async with new_admission(limits, called, **settings) as attempt:
+            attempt.was_sent = True
+            await attempt.on_response(429)
+            raise rate_limit_error(seconds, code)
     except RateLimitError as error:
         assert error.status == 429  # noqa: PT017
 
 
-class Waiting:
-    """A queue over windows, without the rest of the limiter."""
+class SchedulerHarness:
+    """A scheduler and a memory store, without the rest of the limiter."""
 
     def __init__(self) -> None:
-        self.ticker = MonotonicClock(LoopClock())
-        self.store = MemoryStore(self.ticker)
-        self.queue = Scheduler(self.ticker)
-        self.went: list[tuple[object, float]] = []
+        self.clock = MonotonicClock(LoopClock())
+        self.store = MemoryStore(self.clock)
+        self.scheduler = Scheduler(self.clock)
+        self.admitted: list[tuple[object, float]] = []
+        """The names of admitted requests, and when they were admitted."""
 
-    def lane(self, *rules: tuple[str, int, float]) -> WaitQueue:
-        """Return a lane of windows: name, limit, seconds."""
+    def queue(self, *limits: tuple[str, int, float]) -> WaitQueue:
+        """Return a wait queue for some limits: name, requests, seconds."""
         return WaitQueue(
-            self.store.windows([Limit(f"h/k/{n}", n, limit, s) for n, limit, s in rules])
+            self.store.windows([Limit(f"h/k/{n}", n, count, s) for n, count, s in limits])
         )
 
-    async def go(
+    async def run(
         self,
-        lane: WaitQueue,
+        queue: WaitQueue,
         name: object = None,
         *,
-        within: float | None = None,
-        place: int | None = None,
+        timeout: float | None = None,
+        priority: int | None = None,
         latency: float = 0.0,
         delay: float = 0.0,
     ) -> None:
-        """Wait, go, and be answered."""
+        """Wait for admission, and complete after the latency."""
         await anyio.sleep(delay)
-        ticket = await self.queue.enter(lane, within, place)
-        self.went.append((name, anyio.current_time()))
+        ticket = await self.scheduler.acquire(queue, timeout, priority)
+        self.admitted.append((name, anyio.current_time()))
         try:
             await anyio.sleep(latency)
         finally:
-            await lane.windows.settle(ticket)
-            self.queue.changed(lane)
+            await queue.windows.complete(ticket)
+            self.scheduler.notify(queue)
 
     @property
     def order(self) -> list[object]:
-        """Who went, in order."""
-        return [name for name, _ in self.went]
+        """The names of admitted requests, in order."""
+        return [name for name, _ in self.admitted]
 
-    def moments(self, names: Sequence[object]) -> list[float]:
-        """When some of them went."""
-        return [moment for name, moment in self.went if name in names]
+    def admission_times(self, names: Sequence[object]) -> list[float]:
+        """Return when some requests were admitted."""
+        return [timestamp for name, timestamp in self.admitted if name in names]

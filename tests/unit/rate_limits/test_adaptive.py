@@ -10,17 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncposthog.rate_limits.adaptive import (
-    attribute,
+    allowed_requests,
     backoff,
-    bounded,
-    pace,
+    likely_window,
+    recovery_seconds,
     seconds_until_share,
-    share,
+    valid_retry_after,
 )
 from asyncposthog.rate_limits.limits import Limit, Usage
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 
-from .helpers import anyio_backend, budget, call, operation, passage, refusal, refused
+from .helpers import (
+    anyio_backend,
+    call,
+    call_refused,
+    key_limiter,
+    new_admission,
+    operation,
+    rate_limit_error,
+)
 
 __all__ = ["anyio_backend"]
 
@@ -48,12 +56,12 @@ def usage(limit: int, used: int, reset: float = 0.0) -> Usage:
         ((400, 50.0), (500, 900.0), 3000.0, 1),  # fits none: the longest
     ],
 )
-def test_which_window_refused(
+def test_likely_window(
     minute: tuple[int, float], hour: tuple[int, float], retry_after: float, which: int
 ) -> None:
     usages = [usage(480, *minute), usage(4800, *hour)]
-    assert attribute([MINUTE, HOUR], usages, retry_after) == which
-    assert attribute([HOUR, MINUTE], usages[::-1], retry_after) == 1 - which
+    assert likely_window([MINUTE, HOUR], usages, retry_after) == which
+    assert likely_window([HOUR, MINUTE], usages[::-1], retry_after) == 1 - which
 
 
 @pytest.mark.parametrize(
@@ -71,11 +79,11 @@ def test_which_window_refused(
         (math.nan, None),
     ],
 )
-def test_absurd_waits(given: float | None, kept: float | None) -> None:
-    assert bounded(given, 60.0) == kept
+def test_valid_retry_after(given: float | None, kept: float | None) -> None:
+    assert valid_retry_after(given, 60.0) == kept
 
 
-def test_backing_off() -> None:
+def test_backoff_grows_and_is_bounded() -> None:
     waits = [backoff(n, 1.0) for n in range(1, 12)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (0.5, 30.0)
@@ -93,141 +101,141 @@ def test_backing_off() -> None:
 def test_a_share_is_within_bounds_and_grows(
     limit: int, part: float, seconds: float, cycles: int, elapsed: float
 ) -> None:
-    peak, full = max(1, int(part * limit)), pace(seconds, cycles)
-    now = share(limit, peak, elapsed, full)
+    peak, full = max(1, int(part * limit)), recovery_seconds(seconds, cycles)
+    now = allowed_requests(limit, peak, elapsed, full)
     assert 1 <= now <= limit
-    assert now <= share(limit, peak, elapsed + 1.0, full)
-    assert share(limit, peak, 50 * full, full) == limit
+    assert now <= allowed_requests(limit, peak, elapsed + 1.0, full)
+    assert allowed_requests(limit, peak, 50 * full, full) == limit
 
 
 @given(limit=st.integers(21, 5000), part=st.floats(0.06, 1), ahead=st.integers(0, 50))
-def test_it_is_known_when_a_share_grows(limit: int, part: float, ahead: int) -> None:
-    peak, full = max(1, int(part * limit)), pace(60.0, 0)
-    wanted = min(limit, share(limit, peak, 0.0, full) + 1 + ahead)
+def test_seconds_until_share_matches_allowed_requests(limit: int, part: float, ahead: int) -> None:
+    peak, full = max(1, int(part * limit)), recovery_seconds(60.0, 0)
+    wanted = min(limit, allowed_requests(limit, peak, 0.0, full) + 1 + ahead)
     moment = seconds_until_share(limit, peak, full, wanted)
-    assert share(limit, peak, moment + 0.01, full) >= wanted
-    assert moment <= 0 or share(limit, peak, moment * 0.99 - 0.1, full) <= wanted
+    assert allowed_requests(limit, peak, moment + 0.01, full) >= wanted
+    assert moment <= 0 or allowed_requests(limit, peak, moment * 0.99 - 0.1, full) <= wanted
 
 
 @pytest.mark.anyio
-async def test_a_429_closes_its_bucket_for_everyone() -> None:
-    limits = budget()
-    await refused(limits, operation("burst", "sustained"), 30.0)
-    view = limits.view()
-    assert (view["burst"].closed, view["sustained"].closed) == (30.0, 0.0)
-    assert (view.refused, view.requests) == (1, 1)
+async def test_a_429_blocks_its_bucket_for_all_calls() -> None:
+    limits = key_limiter()
+    await call_refused(limits, operation("burst", "sustained"), 30.0)
+    status = limits.status()
+    assert (status["burst"].blocked_for, status["sustained"].blocked_for) == (30.0, 0.0)
+    assert (status.throttled, status.requests) == (1, 1)
     assert await call(limits, operation("sustained")) == 0.0
     assert await call(limits, operation("burst")) == 30.0
 
 
 @pytest.mark.anyio
-async def test_a_refusal_by_the_hour_closes_the_hour() -> None:
-    limits = budget()
-    await refused(limits, operation("burst", "sustained"), 1800.0)
+async def test_a_429_of_the_hourly_limit_blocks_the_hour() -> None:
+    limits = key_limiter()
+    await call_refused(limits, operation("burst", "sustained"), 1800.0)
     assert await call(limits, operation("burst")) == 0.0
     assert await call(limits, operation("sustained")) == 1800.0
 
 
 @pytest.mark.anyio
-async def test_the_siblings_of_a_bucket_that_refused_are_charged() -> None:
-    limits = budget()
-    await refused(limits, operation("burst", "sustained"), 5.0)
-    assert limits.view()["burst"].used == 0
-    assert limits.view()["sustained"].used == 1
+async def test_a_refused_request_counts_in_the_other_buckets() -> None:
+    limits = key_limiter()
+    await call_refused(limits, operation("burst", "sustained"), 5.0)
+    assert limits.status()["burst"].used == 0
+    assert limits.status()["sustained"].used == 1
 
 
 @pytest.mark.anyio
-async def test_those_who_wait_already_wait_longer() -> None:
-    limits = budget(limits={"burst": (2, 60)})
+async def test_a_429_prolongs_running_waits() -> None:
+    limits = key_limiter(limits={"burst": (2, 60)})
     went: list[float] = []
 
     async def late() -> None:
         went.append(await call(limits, operation("burst")))
 
     await call(limits, operation("burst"))
-    held = passage(limits, operation("burst"))
+    held = new_admission(limits, operation("burst"))
     async with anyio.create_task_group() as tasks:
         await held.__aenter__()
         held.was_sent = True
         tasks.start_soon(late)
         await anyio.sleep(1)
-        await held.__aexit__(None, refusal(50.0), None)
-        assert limits.view()["burst"].closed == 50.0
+        await held.__aexit__(None, rate_limit_error(50.0), None)
+        assert limits.status()["burst"].blocked_for == 50.0
         assert not went
     assert went == [pytest.approx(STAY)]
 
 
 @pytest.mark.anyio
-async def test_without_a_time_it_backs_off_alone() -> None:
-    limits = budget()
+async def test_without_retry_after_one_bucket_backs_off() -> None:
+    limits = key_limiter()
     called = operation("burst", "sustained")
-    closed = []
+    blocked = []
     for _ in range(4):
-        await refused(limits, called, None)
-        closed.append(limits.view()["burst"].closed)
-        await anyio.sleep(closed[-1])
-    assert 0.25 <= closed[0] <= 0.5
-    assert closed[-1] > closed[0]
-    assert limits.view()["sustained"].closed == 0.0
-    assert limits.view()["burst"].used == 4  # it may have been charged: nobody says
+        await call_refused(limits, called, None)
+        blocked.append(limits.status()["burst"].blocked_for)
+        await anyio.sleep(blocked[-1])
+    assert 0.25 <= blocked[0] <= 0.5
+    assert blocked[-1] > blocked[0]
+    assert limits.status()["sustained"].blocked_for == 0.0
+    assert limits.status()["burst"].used == 4  # it may have been charged: nobody says
     await call(limits, called)
-    await refused(limits, called, None)
-    assert limits.view()["burst"].closed <= 0.5  # a success ends the row
+    await call_refused(limits, called, None)
+    assert limits.status()["burst"].blocked_for <= 0.5  # a success ends the row
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("wait", [-5.0, 0.0, math.nan, math.inf])
-async def test_nonsense_is_no_time(wait: float) -> None:
-    limits = budget()
-    await refused(limits, operation("burst"), wait)
-    assert 0 < limits.view()["burst"].closed <= 0.5
+async def test_an_invalid_retry_after_blocks_briefly(wait: float) -> None:
+    limits = key_limiter()
+    await call_refused(limits, operation("burst"), wait)
+    assert 0 < limits.status()["burst"].blocked_for <= 0.5
 
 
 @pytest.mark.anyio
-async def test_a_week_is_cut_to_the_window() -> None:
-    limits = budget()
-    await refused(limits, operation("burst"), 604800.0)
-    assert limits.view()["burst"].closed == 60.0
+async def test_retry_after_is_capped_at_the_window() -> None:
+    limits = key_limiter()
+    await call_refused(limits, operation("burst"), 604800.0)
+    assert limits.status()["burst"].blocked_for == 60.0
 
 
 @pytest.mark.anyio
-async def test_a_429_about_something_else_closes_nothing() -> None:
-    limits = budget()
+async def test_a_429_about_something_else_blocks_nothing() -> None:
+    limits = key_limiter()
     called = operation("burst", "sustained")
-    await refused(limits, called, None, code="too_many_concurrent_backfills")
-    assert limits.view()["burst"].closed == 0
-    assert limits.view()["burst"].used == 1
-    await refused(limits, operation("burst", path="/elsewhere/"), 99.0)
+    await call_refused(limits, called, None, code="too_many_concurrent_backfills")
+    assert limits.status()["burst"].blocked_for == 0
+    assert limits.status()["burst"].used == 1
+    await call_refused(limits, operation("burst", path="/elsewhere/"), 99.0)
     assert anyio.current_time() == 0
 
 
 @pytest.mark.anyio
-async def test_others_with_the_key_take_their_part() -> None:
-    limits = budget()
+async def test_the_share_shrinks_when_other_clients_use_the_key() -> None:
+    limits = key_limiter()
     called = operation("burst")
     for _ in range(100):
         await call(limits, called)
-    await refused(limits, called, 10.0)
+    await call_refused(limits, called, 10.0)
     await anyio.sleep(10)
-    burst = limits.view()["burst"]
+    burst = limits.status()["burst"]
     assert (burst.used, burst.share, burst.remaining) == (100, 96, 0)
 
 
 @pytest.mark.anyio
-async def test_a_single_refusal_does_not_keep_us_longer_than_asked() -> None:
-    limits = budget()
+async def test_one_429_blocks_no_longer_than_retry_after() -> None:
+    limits = key_limiter()
     await call(limits, operation("burst"))
-    await refused(limits, operation("burst"), 3.0)
+    await call_refused(limits, operation("burst"), 3.0)
     assert await call(limits, operation("burst")) == 3.0
 
 
 @pytest.mark.anyio
-async def test_we_come_back_when_the_others_are_gone() -> None:
-    limits = budget()
+async def test_the_share_recovers_when_other_clients_stop() -> None:
+    limits = key_limiter()
     called = operation("burst")
     for _ in range(240):
         await call(limits, called)
-    await refused(limits, called, 1.0)
+    await call_refused(limits, called, 1.0)
     start, went = anyio.current_time(), 0
     async with anyio.create_task_group() as tasks:
 

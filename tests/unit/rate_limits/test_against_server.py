@@ -14,13 +14,13 @@ from asyncposthog.errors import RateLimitError
 from asyncposthog.operation import Operation
 from asyncposthog.rate_limits.limiter import KeyLimiter
 
-from .helpers import Server, budget, operation, passage, refusal, run
+from .helpers import NaiveServer, key_limiter, new_admission, operation, rate_limit_error, run
 
 BOTH = operation("burst", "sustained")
 
 
 @dataclass
-class Plan:
+class Scenario:
     """What is going to happen: when requests come, how long they are on their way, and so on."""
 
     burst: tuple[int, float]
@@ -33,7 +33,9 @@ class Plan:
     went: list[int] = field(default_factory=list[int])
 
 
-async def client(plan: Plan, limits: KeyLimiter, server: Server, called: Operation) -> None:
+async def client(
+    plan: Scenario, limits: KeyLimiter, server: NaiveServer, called: Operation
+) -> None:
     """Send every request of a plan, as its arrival comes."""
     chance = random.Random(plan.seed)
 
@@ -42,17 +44,17 @@ async def client(plan: Plan, limits: KeyLimiter, server: Server, called: Operati
         with anyio.CancelScope() as scope:
             if fate < plan.cancelled:
                 scope.deadline = anyio.current_time() + chance.uniform(0, 100)
-            async with passage(limits, called) as entered:
+            async with new_admission(limits, called) as attempt:
                 if fate > 1.0 - plan.unsent:
                     await anyio.sleep(there)
                     plan.went.append(number)
                     return
-                entered.was_sent = True
+                attempt.was_sent = True
                 await anyio.sleep(there)
-                refused = server.ask()
+                refused = server.request()
                 await anyio.sleep(back)
                 assert refused is None, (anyio.current_time(), refused)
-                await entered.on_response(200)
+                await attempt.on_response(200)
                 plan.went.append(number)
 
     async with anyio.create_task_group() as tasks:
@@ -61,26 +63,28 @@ async def client(plan: Plan, limits: KeyLimiter, server: Server, called: Operati
             tasks.start_soon(one, number, arrival, there, back, chance.random())
 
 
-async def scenario(plan: Plan) -> None:
-    limits = budget(limits={"burst": plan.burst, "sustained": plan.hour})
-    server = Server(plan.burst, plan.hour)
+async def scenario(plan: Scenario) -> None:
+    limits = key_limiter(limits={"burst": plan.burst, "sustained": plan.hour})
+    server = NaiveServer(plan.burst, plan.hour)
     await client(plan, limits, server, BOTH)
     assert server.refused == 0
     if not plan.cancelled:
         assert sorted(plan.went) == list(range(len(plan.arrivals)))  # nobody is lost
-    view = limits.view()
-    for bucket in view.buckets.values():
+    status = limits.status()
+    for bucket in status.buckets.values():
         assert bucket.waiting == 0
     # Nothing stays in flight, and nobody leads or waits.
     assert all(
-        u.flying == 0 for lane in limits._limiter.lanes.values() for u in lane.windows.peek()
+        u.in_flight == 0
+        for queue in limits._limiter.queues.values()
+        for u in queue.windows.snapshot()
     )
-    assert not limits.queue._lanes
-    assert limits.queue._leader is None
+    assert not limits.scheduler._queues
+    assert limits.scheduler._leader is None
 
 
 plans = st.builds(
-    Plan,
+    Scenario,
     burst=st.tuples(st.integers(1, 6), st.floats(1.0, 60.0)),
     hour=st.tuples(st.integers(1, 20), st.floats(10.0, 3600.0)),
     arrivals=st.lists(st.floats(0, 200), max_size=40),
@@ -94,22 +98,24 @@ plans = st.builds(
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(plan=plans)
 @settings(max_examples=40, deadline=None)
-def test_never_over_the_budget_and_nobody_lost(backend: str, plan: Plan) -> None:
+def test_no_request_exceeds_the_limit_and_every_waiter_is_admitted(
+    backend: str, plan: Scenario
+) -> None:
     plan.went.clear()
     run(backend, scenario, plan)
 
 
 async def saturated(burst: tuple[int, float], hour: tuple[int, float], seconds: float) -> float:
     """Return the part of the server's budget that endless demand uses."""
-    limits = budget(limits={"burst": burst, "sustained": hour})
-    server, chance = Server(burst, hour), random.Random(1)
+    limits = key_limiter(limits={"burst": burst, "sustained": hour})
+    server, chance = NaiveServer(burst, hour), random.Random(1)
 
     async def work() -> None:
         while True:
-            async with passage(limits, BOTH) as entered:
-                entered.was_sent = True
+            async with new_admission(limits, BOTH) as attempt:
+                attempt.was_sent = True
                 await anyio.sleep(chance.uniform(0.01, 0.2))
-                assert server.ask() is None
+                assert server.request() is None
                 await anyio.sleep(chance.uniform(0.01, 0.4))
 
     with anyio.move_on_after(seconds):
@@ -128,7 +134,7 @@ async def saturated(burst: tuple[int, float], hour: tuple[int, float], seconds: 
         ("asyncio", (12, 60), (10**6, 3600)),
     ],
 )
-def test_the_whole_budget_is_used(
+def test_the_whole_limit_is_used(
     backend: str, burst: tuple[int, float], hour: tuple[int, float]
 ) -> None:
     assert run(backend, saturated, burst, hour, 7200.0) >= 0.99
@@ -136,14 +142,14 @@ def test_the_whole_budget_is_used(
 
 async def starving(seed: int) -> None:
     """Calls of several kinds share a window: each kind's longest wait is near the fair one."""
-    limits = budget(limits={"burst": (10, 60), "llm_prompt_publish_burst": (30, 60)})
+    limits = key_limiter(limits={"burst": (10, 60), "llm_prompt_publish_burst": (30, 60)})
     kinds = [operation("burst"), operation("burst", "llm_prompt_publish_burst")]
     chance, waits = random.Random(seed), dict[int, list[float]]()
 
     async def one(kind: int, arrival: float) -> None:
         await anyio.sleep(arrival)
-        async with passage(limits, kinds[kind]) as entered:
-            entered.was_sent = True
+        async with new_admission(limits, kinds[kind]) as attempt:
+            attempt.was_sent = True
             waits.setdefault(kind, []).append(anyio.current_time() - arrival)
 
     async with anyio.create_task_group() as tasks:
@@ -172,34 +178,34 @@ class Shared:
 
 async def sharing(limit: int, part: float, seconds: float, seed: int) -> Shared:
     """Work with endless demand beside a stranger who uses a part of the key, now and then."""
-    limits, server = budget(limits={"burst": (limit, 60)}), Server((limit, 60))
+    limits, server = key_limiter(limits={"burst": (limit, 60)}), NaiveServer((limit, 60))
     chance, result = random.Random(seed), Shared()
     called = operation("burst")
 
-    async def stranger() -> None:
+    async def other_client() -> None:
         while True:
             await anyio.sleep(chance.expovariate(part * limit / 60))
-            result.theirs += server.ask() is None
+            result.theirs += server.request() is None
 
     async def work() -> None:
         while True:
-            way = passage(limits, called)
+            admission = new_admission(limits, called)
             try:
-                async with way as entered:
-                    entered.was_sent = True
+                async with admission as attempt:
+                    attempt.was_sent = True
                     await anyio.sleep(chance.uniform(0.01, 0.2))
-                    wait = server.ask()
+                    wait = server.request()
                     await anyio.sleep(chance.uniform(0.01, 0.3))
                     if wait is not None:
                         result.refused += 1
-                        raise refusal(wait)
+                        raise rate_limit_error(wait)
                     result.ours += 1
             except RateLimitError:
                 continue
 
     with anyio.move_on_after(seconds):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stranger)
+            tasks.start_soon(other_client)
             await anyio.sleep(60)
             for _ in range(8):
                 tasks.start_soon(work)
@@ -207,7 +213,7 @@ async def sharing(limit: int, part: float, seconds: float, seed: int) -> Shared:
 
 
 @pytest.mark.parametrize(("backend", "seed"), [("asyncio", 1), ("trio", 2)])
-def test_a_stranger_with_half_of_the_key(backend: str, seed: int) -> None:
+def test_another_client_uses_half_of_the_limit(backend: str, seed: int) -> None:
     seconds = 1500.0
     result = run(backend, sharing, 240, 0.5, seconds + 60, seed)
     rest = 240 * seconds / 60 - result.theirs * seconds / (seconds + 60)
@@ -216,7 +222,7 @@ def test_a_stranger_with_half_of_the_key(backend: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_stranger_with_all_of_the_key(backend: str) -> None:
+def test_another_client_uses_all_of_the_limit(backend: str) -> None:
     # Refused again and again, we keep to every Retry-After and are not pushed out.
     result = run(backend, sharing, 60, 3.0, 1800.0, 3)
     assert result.ours > 30

@@ -14,10 +14,10 @@ import pytest
 from asyncposthog import AsyncPostHog, ClosedError, ConfigurationError, PostHogError, RateLimitError
 from asyncposthog.rate_limits.limiter import RateLimiter
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
-from benchmarks.virtual import LoopClock
 from posthog_emulator import Emulator
+from tests.helpers.virtual_time import LoopClock
 
-from .helpers import KEY, Server, anyio_backend
+from .helpers import KEY, NaiveServer, anyio_backend
 
 __all__ = ["anyio_backend"]
 
@@ -30,24 +30,26 @@ HOGQL = {"kind": "HogQLQuery", "query": "select 1"}
 class Wire:
     """Answers after a while, and keeps the model's limits if it is given some."""
 
-    def __init__(self, *answers: Any, latency: float = 0.1, model: Server | None = None) -> None:
+    def __init__(
+        self, *answers: Any, latency: float = 0.1, model: NaiveServer | None = None
+    ) -> None:
         self.answers = list(answers)
         self.latency = latency
         self.model = model
-        self.moments: list[float] = []
+        self.sent_at: list[float] = []
         self.requests: list[httpx.Request] = []
-        self.running = self.most = 0
+        self.running = self.max_running = 0
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        self.moments.append(anyio.current_time())
+        self.sent_at.append(anyio.current_time())
         self.running += 1
-        self.most = max(self.most, self.running)
+        self.max_running = max(self.max_running, self.running)
         try:
             await anyio.sleep(self.latency)
         finally:
             self.running -= 1
-        if self.model is not None and (wait := self.model.ask()) is not None:
+        if self.model is not None and (wait := self.model.request()) is not None:
             return throttled(wait)
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
@@ -79,32 +81,37 @@ async def gather(*calls: Any) -> None:
             tasks.start_soon(call)
 
 
-async def test_nothing_is_sent_that_the_server_would_refuse() -> None:
-    wire = Wire(model=Server((480, 60), (4800, 3600)))
+async def test_no_request_is_answered_with_429() -> None:
+    wire = Wire(model=NaiveServer((480, 60), (4800, 3600)))
     async with client(wire) as ph:
         await gather(*[lambda: ph.feature_flags.get(1)] * 1000)
         assert len(wire.requests) == 1000
         assert wire.model is not None
         assert wire.model.refused == 0
-        assert max(wire.moments) == pytest.approx(2 * STAY, abs=1.0)
-        view = ph.rate_limits
-        assert (view.requests, view.retries, view.waits, view.refused) == (1000, 0, 520, 0)
-        assert view["burst"].used == 40
-        assert view["sustained"].used == 1000
+        assert max(wire.sent_at) == pytest.approx(2 * STAY, abs=1.0)
+        status = ph.rate_limits
+        assert (status.requests, status.retries, status.waits, status.throttled) == (
+            1000,
+            0,
+            520,
+            0,
+        )
+        assert status["burst"].used == 40
+        assert status["sustained"].used == 1000
 
 
-async def test_limits_of_ones_own() -> None:
+async def test_configured_limits() -> None:
     wire = Wire()
     async with client(wire, limits={"burst": (2, 10)}) as ph:
         await gather(*[lambda: ph.feature_flags.get(1)] * 3)
-        assert wire.moments == [0, 0, pytest.approx(10.15)]
+        assert wire.sent_at == [0, 0, pytest.approx(10.15)]
         assert ph.rate_limits["burst"].limit == 2
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"limits": {"burst": (0, 60)}}, "would let nothing through"),
+        ({"limits": {"burst": (0, 60)}}, "would block every call"),
         ({"limits": {"bursts": (1, 60)}}, "there is no bucket 'bursts'"),
         ({"query_plan": "new"}, "query_plan must be"),
         ({"query_slots": -1}, "query_slots must be 1 or more"),
@@ -112,7 +119,7 @@ async def test_limits_of_ones_own() -> None:
         ({"limiter": RateLimiter(), "limits": {"burst": (1, 60)}}, "together with limits"),
     ],
 )
-async def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
+async def test_invalid_settings(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         client(Wire(), **settings)
     assert said in str(caught.value)
@@ -123,7 +130,7 @@ async def test_a_limiter_of_the_wrong_type() -> None:
         client(Wire(), limiter="redis")
 
 
-async def test_copies_share_the_budget_of_their_key() -> None:
+async def test_copies_share_the_limits_of_their_key() -> None:
     wire = Wire(latency=0)
     async with client(wire, limits={"burst": (2, 60)}) as ph:
         await ph.feature_flags.get(1)
@@ -134,7 +141,7 @@ async def test_copies_share_the_budget_of_their_key() -> None:
         await other.feature_flags.get(1)
         assert other.rate_limits["burst"].used == 1
         await ph.feature_flags.get(1)
-    assert wire.moments == [0, 0, 0, STAY]
+    assert wire.sent_at == [0, 0, 0, STAY]
 
 
 async def test_clients_may_share_a_limiter() -> None:
@@ -144,13 +151,13 @@ async def test_clients_may_share_a_limiter() -> None:
         await ph.feature_flags.get(1)
     async with client(wire, limiter=limiter) as ph:
         await ph.feature_flags.get(1)
-    assert wire.moments == [0, STAY]
+    assert wire.sent_at == [0, STAY]
 
 
-async def test_limits_can_be_looked_at_before_any_request() -> None:
+async def test_rate_limits_before_any_request() -> None:
     ph = client(Wire())
     assert str(ph.rate_limits).endswith(
-        "0 requests, 0 of them retries; 0 waited; 0 were refused (429)"
+        "0 requests, 0 of them retries; 0 waited; 0 throttled (429)"
     )
     await ph.aclose()
 
@@ -159,7 +166,7 @@ async def test_a_limit_that_was_not_used_yet_has_zero_usage() -> None:
     async with client(Wire(), limits={"burst": (7, 60)}, query_slots=2) as ph:
         burst = ph.rate_limits["burst"]
         assert (burst.limit, burst.seconds, burst.used, burst.remaining) == (7, 60, 0, 7)
-        assert (burst.share, burst.reset, burst.waiting, burst.closed) == (7, 0, 0, 0)
+        assert (burst.share, burst.reset, burst.waiting, burst.blocked_for) == (7, 0, 0, 0)
         assert ph.rate_limits["slots of project 1"].remaining == 2
         assert ph.rate_limits["health_issue_refresh of project 2"].limit == 1
         assert list(ph.rate_limits) == []
@@ -179,7 +186,7 @@ async def test_an_unknown_limit_lists_those_there_are() -> None:
             ph.rate_limits["burst of project 1"]
 
 
-async def test_limits_can_be_looked_at_on_an_emulator() -> None:
+async def test_rate_limits_of_an_emulated_client() -> None:
     async with AsyncPostHog.emulated() as ph:
         await ph.cohorts.list(limit=1)
         assert ph.rate_limits["burst"].remaining == ph.rate_limits["burst"].limit == 480
@@ -210,10 +217,10 @@ async def test_waiting_leaves_the_attempt_its_time() -> None:
     async with client(wire, limits={"burst": (1, 60)}, timeout=5) as ph:
         await ph.feature_flags.get(1)
         await ph.feature_flags.get(1)
-    assert wire.moments == [0, 4 + STAY]
+    assert wire.sent_at == [0, 4 + STAY]
 
 
-async def test_a_429_is_kept_to_by_everybody() -> None:
+async def test_a_429_delays_all_calls() -> None:
     wire = Wire(throttled(7), latency=0)
     async with client(wire) as ph:
 
@@ -222,13 +229,13 @@ async def test_a_429_is_kept_to_by_everybody() -> None:
             await ph.feature_flags.get(2)
 
         await gather(lambda: ph.feature_flags.get(1), later)
-        assert wire.moments == [0, 7, 7]
+        assert wire.sent_at == [0, 7, 7]
         assert [r.url.path[-3:] for r in wire.requests] == ["/1/", "/1/", "/2/"]
-        view = ph.rate_limits
-        assert (view.requests, view.retries, view.refused) == (3, 1, 1)
+        status = ph.rate_limits
+        assert (status.requests, status.retries, status.throttled) == (3, 1, 1)
 
 
-async def test_what_never_reached_the_server_is_not_charged() -> None:
+async def test_a_request_that_was_not_sent_does_not_count() -> None:
     wire = Wire(httpx.ConnectError("no route"), httpx.ReadError("reset"), latency=0)
     async with client(wire) as ph:
         await ph.feature_flags.get(1)
@@ -236,7 +243,7 @@ async def test_what_never_reached_the_server_is_not_charged() -> None:
         assert ph.rate_limits["burst"].used == 2
 
 
-async def test_an_answer_from_a_cache_is_not_charged() -> None:
+async def test_a_response_of_a_caching_middleware_does_not_count() -> None:
     async def cache(request: httpx.Request, call_next: Any) -> httpx.Response:
         return httpx.Response(200, json=FLAG)
 
@@ -246,7 +253,7 @@ async def test_an_answer_from_a_cache_is_not_charged() -> None:
     assert anyio.current_time() == 0
 
 
-async def test_a_stream_counts_once_it_is_answered() -> None:
+async def test_a_streamed_response_counts_from_its_headers() -> None:
     async def slowly() -> AsyncIterator[bytes]:
         await anyio.sleep(100)
         yield b"{}"
@@ -257,7 +264,7 @@ async def test_a_stream_counts_once_it_is_answered() -> None:
             assert [piece async for piece in answer.aiter_bytes()] == [b"{}"]
         assert anyio.current_time() == 101
         await ph.feature_flags.get(1)
-    assert wire.moments == [0, 101]
+    assert wire.sent_at == [0, 101]
 
 
 async def test_three_queries_at_a_time() -> None:
@@ -266,13 +273,13 @@ async def test_three_queries_at_a_time() -> None:
         await gather(
             *[lambda: ph.request("POST", "/api/projects/{project_id}/query/", body={})] * 7
         )
-        assert (wire.most, anyio.current_time()) == (3, 30)
+        assert (wire.max_running, anyio.current_time()) == (3, 30)
         assert ph.rate_limits["slots of project 1"].used == 0
         await gather(*[lambda: ph.feature_flags.get(1)] * 7)
-        assert wire.most == 7
+        assert wire.max_running == 7
 
 
-async def test_a_slot_is_held_over_retries() -> None:
+async def test_a_query_slot_is_held_during_retries() -> None:
     wire = Wire(httpx.Response(500), httpx.Response(500), latency=1)
     body = {"query": HOGQL}
     async with client(wire, query_slots=1) as ph:
@@ -294,7 +301,7 @@ async def test_a_slot_is_held_over_retries() -> None:
     assert body["query"] == HOGQL
 
 
-async def test_a_slot_is_let_go_when_the_call_fails_or_is_cancelled() -> None:
+async def test_a_query_slot_is_released_on_error_and_cancellation() -> None:
     wire = Wire(httpx.Response(400, json={"detail": "no"}), latency=1)
     async with client(wire, query_slots=1) as ph:
         with pytest.raises(PostHogError):
@@ -320,18 +327,18 @@ async def test_a_query_has_time_for_the_servers_own_queue() -> None:
         assert wire.requests[-1].extensions["timeout"]["read"] is None
 
 
-async def test_too_many_queries_of_others() -> None:
+async def test_a_429_about_concurrent_queries_of_other_clients() -> None:
     detail = "Exceeded maximum concurrency limit: 3 for key: api:query:per-team:1 and task: x"
     wire = Wire(throttled(None, detail), latency=1)
     async with client(wire) as ph:
         await ph.raw(ph.query.create, query=HOGQL)
         assert len(wire.requests) == 2
-        assert ph.rate_limits.refused == 1
-        assert ph.rate_limits["api_queries_burst"].closed == 0
+        assert ph.rate_limits.throttled == 1
+        assert ph.rate_limits["api_queries_burst"].blocked_for == 0
         assert ph.rate_limits["api_queries_burst"].used == 2
 
 
-async def test_closing_ends_those_who_wait() -> None:
+async def test_closing_the_client_ends_waits() -> None:
     wire = Wire(latency=0)
     ended: list[float] = []
     async with client(wire, limits={"burst": (1, 60)}, query_slots=1) as ph:
@@ -356,10 +363,10 @@ async def test_no_limits() -> None:
     wire = Wire(latency=0)
     async with client(wire, limits=False) as ph:
         await gather(*[lambda: ph.feature_flags.get(1)] * 1000)
-    assert set(wire.moments) == {0}
+    assert set(wire.sent_at) == {0}
 
 
-async def test_those_who_wait_fail_too_when_the_server_closes_for_too_long() -> None:
+async def test_a_block_longer_than_max_retry_after_fails_waiters() -> None:
     wire = Wire(throttled(3000), latency=2)
     ended: list[tuple[float, float | None]] = []
     async with client(wire, limits={"burst": (1, 60)}) as ph:
@@ -388,7 +395,7 @@ async def test_those_who_wait_fail_too_when_the_server_closes_for_too_long() -> 
     assert len(wire.requests) == 3
 
 
-async def test_a_closure_that_grows_ends_the_wait() -> None:
+async def test_a_prolonged_block_ends_the_wait() -> None:
     wire = Wire(throttled(100), throttled(500), latency=2)
     ended: list[tuple[float, list[int | None]]] = []
     async with client(wire, limits={"burst": (2, 60)}) as ph:

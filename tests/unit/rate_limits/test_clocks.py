@@ -42,17 +42,17 @@ class HandClock:
 
 async def test_time_does_not_run_backwards() -> None:
     clock = HandClock()
-    ticker = MonotonicClock(clock)
-    assert ticker.now() == 1000.0
+    monotonic = MonotonicClock(clock)
+    assert monotonic.now() == 1000.0
     clock.now = 400.0
-    assert ticker.now() == 1000.0
+    assert monotonic.now() == 1000.0
     clock.now = 403.0
-    assert ticker.now() == 1003.0
+    assert monotonic.now() == 1003.0
     clock.now = 402.0
-    assert ticker.now() == 1003.0
+    assert monotonic.now() == 1003.0
 
 
-async def test_a_clock_set_back_costs_no_more_than_a_window() -> None:
+async def test_a_clock_that_is_set_back_delays_by_one_window_at_most() -> None:
     clock = HandClock()
     limits = RateLimiter(clock=clock, limits={"burst": (2, 60)}).for_key(BASE, KEY)
     called = operation("burst")
@@ -61,11 +61,11 @@ async def test_a_clock_set_back_costs_no_more_than_a_window() -> None:
     await call(limits, called)
     await call(limits, called)
     assert sum(clock.slept) == pytest.approx(60.05)
-    assert limits.view()["burst"].used == 1
+    assert limits.status()["burst"].used == 1
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5])
-async def test_a_sleep_that_is_none_is_taken_for_one(part: float) -> None:
+async def test_a_sleep_that_returns_at_once_counts_as_done(part: float) -> None:
     clock = HandClock(part)
     limits = RateLimiter(clock=clock, limits={"burst": (3, 60)}).for_key(BASE, KEY)
     for _ in range(30):
@@ -73,7 +73,7 @@ async def test_a_sleep_that_is_none_is_taken_for_one(part: float) -> None:
     assert sum(clock.slept) == pytest.approx(9 * 60.05)
 
 
-async def test_the_tests_of_an_application_do_not_wait() -> None:
+async def test_limits_do_not_wait_within_testing() -> None:
     limits = RateLimiter(clock=SystemClock(), limits={"burst": (3, 60)}).for_key(BASE, KEY)
     with testing():
         for _ in range(20):

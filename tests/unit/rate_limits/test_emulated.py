@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from asyncposthog import AsyncPostHog
-from benchmarks.virtual import LoopClock
 from posthog_emulator import Emulator
+from tests.helpers.virtual_time import LoopClock
 
 from .helpers import run
 
@@ -49,7 +49,7 @@ async def minute() -> None:
     assert 60 <= anyio.current_time() <= 61
 
 
-def test_the_minute_is_kept_to() -> None:
+def test_the_limit_per_minute_is_respected() -> None:
     run("asyncio", minute)
 
 
@@ -63,13 +63,13 @@ async def buckets() -> None:
             tasks.start_soon(
                 gather, 70, lambda: ph.raw(ph.events.values, key="x", event_name=["x"])
             )
-        used = server.throttles.usage(server.key)
+        used = server.rate_limits.usage(server.key)
     assert set(statuses(server)) == {200}
     assert {"burst", "clickhouse_burst", "event_values_burst"} <= set(used)
-    view = ph.rate_limits
+    status = ph.rate_limits
     for name, usage in used.items():
-        assert view[name].limit == usage.limit
-        assert view[name].used >= usage.used
+        assert status[name].limit == usage.limit
+        assert status[name].used >= usage.used
 
 
 def test_each_operation_has_its_own_buckets() -> None:
@@ -142,10 +142,10 @@ def test_queries_of_the_legacy_plan(backend: str, plan: str) -> None:
     run(backend, legacy, plan)
 
 
-async def stranger() -> None:
+async def other_client() -> None:
     server = emulator()
     async with client(server, max_retry_after=4000.0) as ph:
-        server.use_elsewhere("burst", "sustained", share=0.5)
+        server.simulate_other_client("burst", "sustained", share=0.5)
         await anyio.sleep(60)
         with anyio.move_on_after(420):
             await gather(8, lambda: forever(ph))
@@ -154,8 +154,8 @@ async def stranger() -> None:
     assert answers[200] >= 0.9 * 240 * 7
 
 
-def test_a_stranger_with_the_key() -> None:
-    run("trio", stranger)
+def test_another_client_of_the_key() -> None:
+    run("trio", other_client)
 
 
 async def forever(ph: AsyncPostHog) -> None:

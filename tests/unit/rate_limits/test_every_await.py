@@ -14,7 +14,7 @@ from asyncposthog.rate_limits.limiter import RateLimiter
 from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.base import Store
 from asyncposthog.rate_limits.stores.memory import MemoryStore
-from benchmarks.virtual import LoopClock
+from tests.helpers.virtual_time import LoopClock
 
 from .helpers import run
 from .test_client import Wire, client, throttled
@@ -71,10 +71,10 @@ async def story(steps: Steps, who: int, store: Store) -> None:
                     tasks.start_soon(query, number)
         others = [number for number in range(3) if number != who]
         assert [number for number in done if number != who] == others
-        lanes = limiter.lanes.values()
-        assert all(usage.flying == 0 for lane in lanes for usage in lane.windows.peek())
-        assert not limiter.queue._lanes
-        assert limiter.queue._leader is None
+        queues = limiter.queues.values()
+        assert all(usage.in_flight == 0 for queue in queues for usage in queue.windows.snapshot())
+        assert not limiter.scheduler._queues
+        assert limiter.scheduler._leader is None
         assert wire.running == 0
         # There is no closed door and no lost place: whatever is asked for next comes.
         await query(who)

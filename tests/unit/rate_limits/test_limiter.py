@@ -6,11 +6,21 @@ import anyio
 import pytest
 
 from asyncposthog import RateLimitError
-from asyncposthog.rate_limits.limiter import _LANES, KeyLimiter
+from asyncposthog.rate_limits.limiter import _MAX_QUEUES, KeyLimiter
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 from asyncposthog.registry import find
 
-from .helpers import BASE, KEY, anyio_backend, budget, call, limiter, operation, passage, refusal
+from .helpers import (
+    BASE,
+    KEY,
+    anyio_backend,
+    call,
+    key_limiter,
+    limiter,
+    new_admission,
+    operation,
+    rate_limit_error,
+)
 
 __all__ = ["anyio_backend"]
 
@@ -23,8 +33,8 @@ async def failing(limits: KeyLimiter, error: Exception, after: float = 0.0) -> N
     """Make a request that fails on the way."""
 
     async def attempt() -> None:
-        async with passage(limits, operation("burst")) as entered:
-            entered.was_sent = True
+        async with new_admission(limits, operation("burst")) as attempt:
+            attempt.was_sent = True
             await anyio.sleep(after)
             raise error
 
@@ -33,7 +43,7 @@ async def failing(limits: KeyLimiter, error: Exception, after: float = 0.0) -> N
     assert caught.value is error
 
 
-async def test_one_budget_for_each_key_and_host() -> None:
+async def test_limits_are_separate_for_each_key_and_host() -> None:
     limits = limiter(limits=ONE)
     own = limits.for_key(BASE, KEY)
     assert limits.for_key(BASE, KEY) is own
@@ -44,17 +54,17 @@ async def test_one_budget_for_each_key_and_host() -> None:
     assert await call(limits.for_key(BASE, KEY), called) == STAY
 
 
-async def test_the_key_itself_is_not_kept() -> None:
+async def test_the_api_key_is_not_stored() -> None:
     limits = limiter()
     own = limits.for_key(BASE, KEY)
     await call(own, operation("burst"))
-    assert KEY not in repr(vars(limits)) + repr(own.view()) + repr([
-        rule for rules in limits.lanes for rule in rules
+    assert KEY not in repr(vars(limits)) + repr(own.status()) + repr([
+        rule for rules in limits.queues for rule in rules
     ])  # fmt: skip
 
 
-async def test_all_windows_or_none() -> None:
-    limits = budget(limits={"burst": (2, 60), "sustained": (3, 3600)})
+async def test_windows_are_acquired_together_or_not_at_all() -> None:
+    limits = key_limiter(limits={"burst": (2, 60), "sustained": (3, 3600)})
     both, burst = operation("burst", "sustained"), operation("burst")
     for _ in range(3):
         await call(limits, both)
@@ -64,56 +74,56 @@ async def test_all_windows_or_none() -> None:
         await anyio.sleep(1)
         # What waits for the hour takes nothing of the minute.
         assert await call(limits, burst) == STAY + 1
-        assert limits.view()["burst"].used == 2
+        assert limits.status()["burst"].used == 2
     assert anyio.current_time() == 3600 + CLOCK_SKEW
 
 
-async def test_what_never_left_costs_nothing() -> None:
-    limits = budget(limits=ONE)
+async def test_an_attempt_that_was_not_sent_does_not_count() -> None:
+    limits = key_limiter(limits=ONE)
     for _ in range(5):
-        async with passage(limits, operation("burst")):
+        async with new_admission(limits, operation("burst")):
             await anyio.sleep(1)
-    assert limits.view()["burst"].used == 0
+    assert limits.status()["burst"].used == 0
     assert anyio.current_time() == 5.0
 
 
-async def test_a_place_that_comes_back_is_handed_on() -> None:
-    limits = budget(limits=ONE)
+async def test_released_capacity_admits_a_waiter() -> None:
+    limits = key_limiter(limits=ONE)
     async with anyio.create_task_group() as tasks:
-        async with passage(limits, operation("burst")):
+        async with new_admission(limits, operation("burst")):
             tasks.start_soon(call, limits, operation("burst"))
             await anyio.sleep(3)
-            assert limits.view()["burst"].waiting == 1
+            assert limits.status()["burst"].waiting == 1
         await anyio.sleep(1)
-        assert limits.view()["burst"].waiting == 0
-        assert limits.view()["burst"].used == 1
+        assert limits.status()["burst"].waiting == 0
+        assert limits.status()["burst"].used == 1
 
 
-async def test_what_failed_on_the_way_is_charged() -> None:
-    limits = budget(limits=ONE)
+async def test_an_attempt_that_failed_after_sending_counts() -> None:
+    limits = key_limiter(limits=ONE)
     await failing(limits, ConnectionError(), after=2.0)
     assert await call(limits, operation("burst")) == 2 + STAY
 
 
-async def test_what_was_cancelled_on_the_way_is_charged() -> None:
-    limits = budget(limits=ONE)
+async def test_an_attempt_that_was_cancelled_after_sending_counts() -> None:
+    limits = key_limiter(limits=ONE)
     with anyio.move_on_after(2):
-        async with passage(limits, operation("burst")) as entered:
-            entered.was_sent = True
+        async with new_admission(limits, operation("burst")) as attempt:
+            attempt.was_sent = True
             await anyio.sleep_forever()
-    assert limits.view()["burst"].used == 1
+    assert limits.status()["burst"].used == 1
     assert await call(limits, operation("burst")) == 2 + STAY
 
 
-async def test_a_long_body_does_not_hold_the_place() -> None:
-    limits = budget(limits=ONE)
+async def test_a_long_body_does_not_stay_in_flight() -> None:
+    limits = key_limiter(limits=ONE)
     async with anyio.create_task_group() as tasks:
 
         async def download() -> None:
-            async with passage(limits, operation("burst")) as entered:
-                entered.was_sent = True
+            async with new_admission(limits, operation("burst")) as attempt:
+                attempt.was_sent = True
                 await anyio.sleep(1)
-                await entered.on_response(200)
+                await attempt.on_response(200)
                 await anyio.sleep(1000)
 
         tasks.start_soon(download)
@@ -121,12 +131,12 @@ async def test_a_long_body_does_not_hold_the_place() -> None:
         assert await call(limits, operation("burst")) == 1 + STAY
 
 
-async def test_paths_outside_of_the_api_are_free() -> None:
-    limits = budget(limits=ONE)
+async def test_paths_outside_of_the_api_are_not_limited() -> None:
+    limits = key_limiter(limits=ONE)
     for _ in range(100):
         await call(limits, operation("burst", path="/batch/"))
     assert anyio.current_time() == 0
-    assert not limits.view().buckets
+    assert not limits.status().buckets
 
 
 @pytest.mark.parametrize(
@@ -137,10 +147,10 @@ async def test_paths_outside_of_the_api_are_free() -> None:
         ("organizations.invites.create", None, None, "organization_invite_burst of organization o"),
     ],
 )
-async def test_whose_budget_it_is(id: str, same: int, other: int | None, label: str) -> None:
+async def test_the_owner_of_a_limit(id: str, same: int, other: int | None, label: str) -> None:
     called = find(id)
     bucket = called.buckets[0]
-    limits = budget(limits={bucket: (1, 60)})
+    limits = key_limiter(limits={bucket: (1, 60)})
     path = called.path.replace("{organization_id}", "o-7")
     first = path.replace("{project_id}", "1").replace("{id}", str(same))
     await call(limits, called, target=first)
@@ -152,18 +162,18 @@ async def test_whose_budget_it_is(id: str, same: int, other: int | None, label: 
         await call(limits, called, target=elsewhere)
     assert anyio.current_time() == 0
     assert await call(limits, called, target=first) == STAY
-    assert any(name.startswith(label) for name in limits.view())
+    assert any(name.startswith(label) for name in limits.status())
 
 
-async def test_two_actions_on_one_object_share_its_budget() -> None:
-    limits = budget(limits={"materialization": (1, 60)})
+async def test_two_actions_on_one_object_share_its_limit() -> None:
+    limits = key_limiter(limits={"materialization": (1, 60)})
     base = "/api/projects/1/warehouse_saved_queries/9"
     await call(limits, find("warehouse_saved_queries.materialize"), target=f"{base}/materialize/")
     revert = find("warehouse_saved_queries.revert_materialization")
     assert await call(limits, revert, target=f"{base}/revert_materialization/") == STAY
 
 
-async def test_keys_of_one_project_share_what_the_project_has() -> None:
+async def test_keys_of_one_project_share_the_limits_of_the_project() -> None:
     limits = limiter(limits={"subscription_test_delivery": (1, 60)})
     called = find("subscriptions.test_delivery")
     await call(limits.for_key(BASE, KEY), called, target="/api/projects/1/subscriptions/1/x/")
@@ -171,61 +181,61 @@ async def test_keys_of_one_project_share_what_the_project_has() -> None:
     assert await call(other, called, target="/api/projects/1/subscriptions/2/x/") == STAY
 
 
-async def test_budgets_of_single_objects_do_not_pile_up() -> None:
+async def test_queues_of_single_objects_do_not_pile_up() -> None:
     shared = limiter(limits={"saved_query": (1, 60)})
     limits = shared.for_key(BASE, KEY)
     called = find("warehouse_saved_queries.run")
     target = ""
-    for number in range(4 * _LANES):
+    for number in range(4 * _MAX_QUEUES):
         target = f"/api/projects/1/warehouse_saved_queries/{number}/run/"
         await call(limits, called, target=target)
         await anyio.sleep(1)
-        assert len(shared.lanes) <= _LANES
+        assert len(shared.queues) <= _MAX_QUEUES
     # What still counts is not forgotten.
     went = await call(limits, called, target=target)
-    assert went == pytest.approx(4 * _LANES - 1 + STAY)
+    assert went == pytest.approx(4 * _MAX_QUEUES - 1 + STAY)
 
 
-async def test_waits_for_single_objects_are_counted_for_good() -> None:
-    limits = budget(limits={"saved_query": (1, 60)})
+async def test_waits_in_dropped_queues_still_count() -> None:
+    limits = key_limiter(limits={"saved_query": (1, 60)})
     called = find("warehouse_saved_queries.run")
-    for number in range(2 * _LANES):
+    for number in range(2 * _MAX_QUEUES):
         target = f"/api/projects/1/warehouse_saved_queries/{number}/run/"
         await call(limits, called, target=target)
         if number < 5:
             await call(limits, called, target=target)
-        assert limits.view().waits == min(number + 1, 5)
+        assert limits.status().waits == min(number + 1, 5)
         await anyio.sleep(61)
 
 
-async def test_ad_hoc_requests_draw_on_the_right_budget() -> None:
-    limits = budget(limits={"clickhouse_burst": (1, 60)})
+async def test_untyped_calls_count_against_the_limits_of_their_operation() -> None:
+    limits = key_limiter(limits={"clickhouse_burst": (1, 60)})
     await call(limits, find("persons.list"), target="/api/projects/1/persons/")
     adhoc = operation(id="request", path="/api/projects/1/persons/", buckets=("burst",))
     assert await call(limits, adhoc) == STAY
     unknown = operation(id="request", path="/api/projects/1/unheard_of/", buckets=("burst",))
     assert await call(limits, unknown) == STAY
-    assert set(limits.view()) == {"burst", "clickhouse_burst"}
+    assert set(limits.status()) == {"burst", "clickhouse_burst"}
 
 
 async def test_a_deadline_that_cannot_be_met() -> None:
-    limits = budget(limits=ONE)
+    limits = key_limiter(limits=ONE)
     await call(limits, operation("burst"))
     with pytest.raises(RateLimitError) as caught:
-        await call(limits, operation("burst"), within=10.0)
+        await call(limits, operation("burst"), timeout=10.0)
     error = caught.value
     assert anyio.current_time() == 0.0
     assert str(error) == (
-        "The rate limit burst (1 in 60 s) leaves no room before the deadline: the call could go "
-        "in 60.0 s. [x.y, GET /api/projects/1/burst/]\n"
-        "Give the call a longer deadline, or call again after that."
+        "Rate limit 'burst' (1 per 60 s) has no capacity before the deadline; retry in 60.0 s. "
+        "[x.y, GET /api/projects/1/burst/]\n"
+        "Give the call a longer deadline, or retry later."
     )
     assert error.retry_after == pytest.approx(STAY)
     assert error.status is None
 
 
-async def test_repeats_keep_their_place() -> None:
-    limits = budget(limits=ONE)
+async def test_retries_keep_their_priority() -> None:
+    limits = key_limiter(limits=ONE)
     called = operation("burst")
     order: list[str] = []
 
@@ -235,21 +245,21 @@ async def test_repeats_keep_their_place() -> None:
         order.append(name)
 
     async with anyio.create_task_group() as tasks:
-        twice = passage(limits, called)
-        async with twice as entered:
-            entered.was_sent = True
+        twice = new_admission(limits, called)
+        async with twice as attempt:
+            attempt.was_sent = True
         tasks.start_soon(one, "first", 1)
         tasks.start_soon(one, "second", 2)
         await anyio.sleep(5)
         async with twice:
             order.append("again")
     assert order == ["again", "first", "second"]
-    assert limits.view().retries == 1
+    assert limits.status().retries == 1
 
 
-async def test_the_view() -> None:
-    limits = budget(limits={"burst": (3, 60), "sustained": (100, 3600)})
-    assert not limits.view().buckets
+async def test_status() -> None:
+    limits = key_limiter(limits={"burst": (3, 60), "sustained": (100, 3600)})
+    assert not limits.status().buckets
     called = operation("burst", "sustained")
     async with anyio.create_task_group() as tasks:
         for _ in range(2):
@@ -258,23 +268,23 @@ async def test_the_view() -> None:
         for _ in range(4):
             tasks.start_soon(call, limits, called)
         await anyio.sleep(2)
-        view = limits.view()
-        assert set(view) == {"burst", "sustained"}
-        assert len(view) == 2
-        burst = view["burst"]
+        status = limits.status()
+        assert set(status) == {"burst", "sustained"}
+        assert len(status) == 2
+        burst = status["burst"]
         assert (burst.limit, burst.seconds, burst.share) == (3, 60, 3)
         assert (burst.used, burst.remaining, burst.waiting) == (3, 0, 4)
         assert burst.reset == pytest.approx(STAY - 2)
-        assert view["sustained"].remaining == 97
-        assert (view.requests, view.retries, view.waits, view.refused) == (3, 0, 4, 0)
-        table = str(view).splitlines()
-        assert table[0].startswith("bucket      used  limit  share  waiting   reset  closed")
+        assert status["sustained"].remaining == 97
+        assert (status.requests, status.retries, status.waits, status.throttled) == (3, 0, 4, 0)
+        table = str(status).splitlines()
+        assert table[0].startswith("bucket      used  limit  share  waiting   reset  blocked")
         assert table[1].split() == ["burst", "3", "3", "3", "4", "58s", "0s"]
-        assert table[-1] == "3 requests, 0 of them retries; 4 waited; 0 were refused (429)"
+        assert table[-1] == "3 requests, 0 of them retries; 4 waited; 0 throttled (429)"
 
 
-async def test_long_waits_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    limits = budget(limits={"burst": (1, 60), "sustained": (2, 3600)})
+async def test_long_waits_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    limits = key_limiter(limits={"burst": (1, 60), "sustained": (2, 3600)})
     async with anyio.create_task_group() as tasks:
         for _ in range(6):
             tasks.start_soon(call, limits, operation("burst", "sustained"))
@@ -285,8 +295,8 @@ async def test_long_waits_are_said_once(caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def test_a_user_error_in_the_block_is_passed_on() -> None:
-    limits = budget()
+    limits = key_limiter()
     await failing(limits, ZeroDivisionError())
-    assert limits.view()["burst"].used == 1
-    await failing(limits, refusal(5.0))
-    assert limits.view().refused == 1
+    assert limits.status()["burst"].used == 1
+    await failing(limits, rate_limit_error(5.0))
+    assert limits.status().throttled == 1

@@ -8,15 +8,15 @@ from asyncposthog import ConfigurationError
 from asyncposthog.operation import Operation
 from asyncposthog.rate_limits.limits import (
     Bucket,
-    buckets_of,
+    buckets_for,
+    default_buckets,
     depends_on_plan,
-    needs_slot,
-    read_limits,
-    read_plan,
-    read_slots,
-    table,
+    needs_query_slot,
+    parse_limits,
+    validate_query_plan,
+    validate_query_slots,
 )
-from asyncposthog.rate_limits.resolver import match
+from asyncposthog.rate_limits.resolver import registered_operation
 from asyncposthog.registry import BUCKETS, find, operations
 
 from .helpers import operation
@@ -63,16 +63,16 @@ def test_buckets_by_plan(
     other: tuple[str, ...] | None,
 ) -> None:
     called = find(id)
-    assert names(buckets_of(called)) == names(buckets_of(called, "auto")) == current
-    assert names(buckets_of(called, "legacy")) == (legacy or current)
-    assert names(buckets_of(called, "legacy", hogql=False)) == (other or legacy or current)
+    assert names(buckets_for(called)) == names(buckets_for(called, "auto")) == current
+    assert names(buckets_for(called, "legacy")) == (legacy or current)
+    assert names(buckets_for(called, "legacy", hogql=False)) == (other or legacy or current)
 
 
 @pytest.mark.parametrize("plan", ["current", "legacy", "auto"])
 def test_every_operation_has_known_buckets(plan: str) -> None:
     seen = 0
     for called in operations():
-        buckets = buckets_of(called, read_plan(plan))
+        buckets = buckets_for(called, validate_query_plan(plan))
         assert buckets, called.id
         assert len(set(names(buckets))) == len(buckets)
         for bucket in buckets:
@@ -85,17 +85,17 @@ def test_every_operation_has_known_buckets(plan: str) -> None:
     assert seen > 1000
 
 
-def test_a_rate_that_is_not_published_is_taken_for_the_usual_one() -> None:
+def test_an_unpublished_rate_is_assumed_to_be_the_default() -> None:
     unknown = {name for name, row in BUCKETS.items() if row["requests"] is None}
     assert unknown
     for name in unknown:
-        usual = "burst" if table()[name].seconds == 60 else "sustained"
-        assert table()[name].requests == table()[usual].requests
+        usual = "burst" if default_buckets()[name].seconds == 60 else "sustained"
+        assert default_buckets()[name].requests == default_buckets()[usual].requests
 
 
 def test_only_the_api_is_limited() -> None:
-    assert buckets_of(operation(path="/batch/")) == ()
-    assert buckets_of(operation(path="/flags/")) == ()
+    assert buckets_for(operation(path="/batch/")) == ()
+    assert buckets_for(operation(path="/flags/")) == ()
 
 
 def test_every_operation_is_found_by_its_path() -> None:
@@ -103,9 +103,12 @@ def test_every_operation_is_found_by_its_path() -> None:
         path = called.path.replace("{project_id}", "2").replace("{organization_id}", "o-1")
         for parameter in called.path_parameters:
             path = path.replace(f"{{{parameter.name}}}", "zz9")
-        found = match(called.method, f"{path}?limit=3")
+        found = registered_operation(called.method, f"{path}?limit=3")
         assert found is not None, called.id
-        assert (found.buckets, needs_slot(found)) == (called.buckets, needs_slot(called)), called.id
+        assert (found.buckets, needs_query_slot(found)) == (
+            called.buckets,
+            needs_query_slot(called),
+        ), called.id
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,7 @@ def test_every_operation_is_found_by_its_path() -> None:
     ],
 )
 def test_ad_hoc_paths_are_recognised(method: str, path: str, buckets: tuple[str, ...]) -> None:
-    found = match(method, path)
+    found = registered_operation(method, path)
     assert found is not None
     assert found.buckets == buckets
 
@@ -142,25 +145,25 @@ def test_ad_hoc_paths_are_recognised(method: str, path: str, buckets: tuple[str,
     ],
 )
 def test_unknown_paths_belong_to_nothing(path: str) -> None:
-    assert match("PATCH", path) is None
+    assert registered_operation("PATCH", path) is None
 
 
-def test_which_operations_hold_a_slot() -> None:
-    assert {called.id for called in operations() if needs_slot(called)} == {
+def test_which_operations_need_a_query_slot() -> None:
+    assert {called.id for called in operations() if needs_query_slot(called)} == {
         "query.create",
         "query.create_for_kind",
         "endpoints.run",
     }
 
 
-def test_limits_of_a_users_own() -> None:
-    buckets = read_limits({"burst": (960, 60), "query": [240, 1800.5]})
+def test_parse_limits() -> None:
+    buckets = parse_limits({"burst": (960, 60), "query": [240, 1800.5]})
     assert buckets["burst"] == Bucket("burst", 960, 60.0)
     assert buckets["query"] == Bucket("query", 240, 1800.5)
-    assert buckets["sustained"] == table()["sustained"]
-    assert table()["burst"].requests == 480
-    assert buckets_of(find("feature_flags.list"), buckets=buckets)[0].requests == 960
-    assert read_limits(None) == table()
+    assert buckets["sustained"] == default_buckets()["sustained"]
+    assert default_buckets()["burst"].requests == 480
+    assert buckets_for(find("feature_flags.list"), buckets=buckets)[0].requests == 960
+    assert parse_limits(None) == default_buckets()
 
 
 @pytest.mark.parametrize(
@@ -169,8 +172,8 @@ def test_limits_of_a_users_own() -> None:
         ({"brust": (1, 60)}, "there is no bucket 'brust'.\nDid you mean 'burst'"),
         ({"zzz": (1, 60)}, "no bucket 'zzz'.\nThe most used ones are 'burst'"),
         ({7: (1, 60)}, "no bucket 7"),
-        ({"burst": (0, 60)}, "0 requests would let nothing through"),
-        ({"burst": (-5, 60)}, "-5 requests would let nothing through"),
+        ({"burst": (0, 60)}, "0 requests would block every call"),
+        ({"burst": (-5, 60)}, "-5 requests would block every call"),
         ({"burst": (5, 0)}, "not 0."),
         ({"burst": (5, -1.5)}, "not -1.5."),
         ({"burst": (5, float("nan"))}, "more than 0 seconds long, and at most a year, not nan"),
@@ -178,9 +181,9 @@ def test_limits_of_a_users_own() -> None:
         ({"burst": (5, 1e300)}, "at most a year, not 1e+300"),
     ],
 )
-def test_limits_that_cannot_be(limits: object, said: str) -> None:
+def test_limits_out_of_range(limits: object, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        read_limits(limits)
+        parse_limits(limits)
     assert said in str(caught.value)
 
 
@@ -200,20 +203,20 @@ def test_limits_that_cannot_be(limits: object, said: str) -> None:
 )
 def test_limits_of_the_wrong_type(limits: object) -> None:
     with pytest.raises(TypeError, match="limits"):
-        read_limits(limits)
+        parse_limits(limits)
 
 
-def test_the_plan_and_the_slots_are_checked() -> None:
+def test_query_plan_and_query_slots_are_validated() -> None:
     with pytest.raises(ConfigurationError, match="'current', 'legacy' or 'auto', not 'old'"):
-        read_plan("old")
+        validate_query_plan("old")
     with pytest.raises(ConfigurationError, match="1 or more, not 0"):
-        read_slots(0)
+        validate_query_slots(0)
     for wrong in (2.0, "3", True, None):
         with pytest.raises(TypeError, match="must be an int"):
-            read_slots(wrong)
-    assert read_slots(20) == 20
+            validate_query_slots(wrong)
+    assert validate_query_slots(20) == 20
 
 
 def test_an_operation_without_a_registry_falls_to_the_default_pair() -> None:
     bare = Operation(id="request", method="GET", path="/api/projects/1/new_thing/")
-    assert names(buckets_of(bare)) == DEFAULT
+    assert names(buckets_for(bare)) == DEFAULT

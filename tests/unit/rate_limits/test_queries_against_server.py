@@ -15,7 +15,7 @@ from asyncposthog.errors import RateLimitError
 from asyncposthog.rate_limits.limiter import Admission, KeyLimiter
 from asyncposthog.registry import find
 
-from .helpers import Server, budget, passage, refusal, run
+from .helpers import NaiveServer, key_limiter, new_admission, rate_limit_error, run
 from .test_plans import HOGQL, PATH, TRENDS
 
 Kind = Literal["hogql", "trends", "status"]
@@ -27,7 +27,7 @@ _CALLS = {
 
 
 @dataclass
-class Plan:
+class Scenario:
     """What is going to happen."""
 
     truth: Literal["current", "legacy"]
@@ -48,18 +48,18 @@ class Plan:
         names = ("api_queries_burst", "api_queries_sustained",
                  "clickhouse_burst", "clickhouse_sustained", "query")  # fmt: skip
         plan = self.truth if self.known else "auto"
-        return budget(limits=dict(zip(names, pairs, strict=True)), query_plan=plan)
+        return key_limiter(limits=dict(zip(names, pairs, strict=True)), query_plan=plan)
 
 
 class Model:
     """The server: on the legacy plan, HogQL is counted apart from all else."""
 
-    def __init__(self, plan: Plan) -> None:
-        current = Server(*plan.current)
-        self.asked: dict[Kind, Server] = dict.fromkeys(("hogql", "trends", "status"), current)
+    def __init__(self, plan: Scenario) -> None:
+        current = NaiveServer(*plan.current)
+        self.asked: dict[Kind, NaiveServer] = dict.fromkeys(("hogql", "trends", "status"), current)
         if plan.truth == "legacy":
-            self.asked = dict.fromkeys(self.asked, Server(*plan.others))
-            self.asked["hogql"] = Server(plan.legacy)
+            self.asked = dict.fromkeys(self.asked, NaiveServer(*plan.others))
+            self.asked["hogql"] = NaiveServer(plan.legacy)
         self.running = self.most = 0
 
     @property
@@ -67,26 +67,26 @@ class Model:
         return sum(server.refused for server in {id(s): s for s in self.asked.values()}.values())
 
 
-async def scenario(plan: Plan) -> None:
+async def scenario(plan: Scenario) -> None:
     limits, model = plan.limits, Model(plan)
     chance, done = random.Random(plan.seed), list[int]()
 
-    async def attempts(kind: Kind, way: Admission) -> None:
+    async def attempts(kind: Kind, admission: Admission) -> None:
         while True:
             try:
-                async with way as entered:
-                    entered.was_sent = True
+                async with admission as attempt:
+                    attempt.was_sent = True
                     model.running += kind != "status"
                     model.most = max(model.most, model.running)
                     try:
                         await anyio.sleep(chance.uniform(0, 1))
-                        wait = model.asked[kind].ask()
+                        wait = model.asked[kind].request()
                         await anyio.sleep(chance.uniform(0, 30) if wait is None else 0.1)
                     finally:
                         model.running -= kind != "status"
                     if wait is not None:
-                        raise refusal(wait)
-                    await entered.on_response(200)
+                        raise rate_limit_error(wait)
+                    await attempt.on_response(200)
                     return
             except RateLimitError:
                 continue
@@ -94,15 +94,15 @@ async def scenario(plan: Plan) -> None:
     async def one(number: int, kind: Kind, arrival: float) -> None:
         await anyio.sleep(arrival)
         called, target, content = _CALLS[kind]
-        way = passage(limits, called, target=target, content=content)
+        admission = new_admission(limits, called, target=target, content=content)
         with anyio.CancelScope() as scope:
             if chance.random() < plan.cancelled:
                 scope.deadline = anyio.current_time() + chance.uniform(0, 200)
-            if way.needs_query_slot:
-                async with way.query_slot():
-                    await attempts(kind, way)
+            if admission.needs_query_slot:
+                async with admission.query_slot():
+                    await attempts(kind, admission)
             else:
-                await attempts(kind, way)
+                await attempts(kind, admission)
             done.append(number)
 
     async with anyio.create_task_group() as tasks:
@@ -114,10 +114,10 @@ async def scenario(plan: Plan) -> None:
         assert sorted(done) == list(range(len(plan.calls)))  # nobody is lost
     if plan.known or plan.truth == "current":
         assert model.refused == 0
-    lanes = limits._limiter.lanes.values()
-    assert all(usage.flying == 0 for lane in lanes for usage in lane.windows.peek())
-    assert not limits.queue._lanes
-    assert limits.queue._leader is None
+    queues = limits._limiter.queues.values()
+    assert all(usage.in_flight == 0 for queue in queues for usage in queue.windows.snapshot())
+    assert not limits.scheduler._queues
+    assert limits.scheduler._leader is None
 
 
 def pairs(least: int, most: int) -> st.SearchStrategy[tuple[tuple[int, float], tuple[int, float]]]:
@@ -128,7 +128,7 @@ def pairs(least: int, most: int) -> st.SearchStrategy[tuple[tuple[int, float], t
 kinds = st.sampled_from(["hogql", "hogql", "trends", "status"])
 arrivals = st.floats(0, 300)
 plans = st.builds(
-    Plan,
+    Scenario,
     truth=st.sampled_from(["current", "legacy"]),
     known=st.booleans(),
     current=pairs(12, 20),
@@ -144,5 +144,5 @@ plans = st.builds(
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(plan=plans)
 @settings(max_examples=40, deadline=None)
-def test_both_plans(backend: str, plan: Plan) -> None:
+def test_a_detected_plan_respects_its_limits(backend: str, plan: Scenario) -> None:
     run(backend, scenario, plan)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from asyncposthog import RateLimitError, ServerError
-from benchmarks.virtual import LoopClock
+from tests.helpers.virtual_time import LoopClock
 
 from .helpers import anyio_backend
 from .test_client import Wire, client, gather
@@ -30,14 +30,14 @@ NONSENSE = [
 ]  # fmt: skip
 
 
-def refusal(value: str | None) -> httpx.Response:
+def throttled_response(value: str | None) -> httpx.Response:
     body = {"type": "throttled_error", "code": "throttled", "detail": "Request was throttled."}
     return httpx.Response(429, json=body, headers={} if value is None else {"Retry-After": value})
 
 
 @pytest.mark.parametrize("value", NONSENSE)
-async def test_nonsense_closes_for_a_moment(value: str) -> None:
-    wire = Wire(refusal(value), latency=0)
+async def test_an_invalid_retry_after_blocks_for_a_moment(value: str) -> None:
+    wire = Wire(throttled_response(value), latency=0)
     async with client(wire) as ph:
 
         async def later() -> None:
@@ -47,13 +47,13 @@ async def test_nonsense_closes_for_a_moment(value: str) -> None:
         await gather(lambda: ph.feature_flags.get(1), later)
         # Neither at once nor never, for the one that was refused and for the one that came later.
         assert sorted(r.url.path[-3:] for r in wire.requests) == ["/1/", "/1/", "/2/"]
-        assert 0.25 <= wire.moments[1] <= wire.moments[2] <= 0.6
-        assert ph.rate_limits["burst"].closed == 0
+        assert 0.25 <= wire.sent_at[1] <= wire.sent_at[2] <= 0.6
+        assert ph.rate_limits["burst"].blocked_for == 0
 
 
 @pytest.mark.parametrize("value", ["-5", "0", "nan", "soon"])
-async def test_nonsense_without_end(value: str) -> None:
-    wire = Wire(*[refusal(value) for _ in range(8)], latency=0)
+async def test_an_invalid_retry_after_again_and_again(value: str) -> None:
+    wire = Wire(*[throttled_response(value) for _ in range(8)], latency=0)
     async with client(wire) as ph:
         for attempts in (4, 8):
             with pytest.raises(RateLimitError) as caught:
@@ -62,14 +62,14 @@ async def test_nonsense_without_end(value: str) -> None:
             assert not caught.value.retry_after
             assert len(wire.requests) == attempts
         gaps = [
-            after - before for before, after in zip(wire.moments, wire.moments[1:], strict=False)
+            after - before for before, after in zip(wire.sent_at, wire.sent_at[1:], strict=False)
         ]
         # Slower and slower, over both calls: no hot loop, and no bucket that stays shut.
         assert gaps == sorted(gaps)
         assert gaps[0] >= 0.25
         assert gaps[-1] <= 30.0
         await ph.feature_flags.get(1)
-        assert wire.moments[-1] - wire.moments[-2] <= 30.0
+        assert wire.sent_at[-1] - wire.sent_at[-2] <= 30.0
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ async def test_nonsense_without_end(value: str) -> None:
         (formatdate(START + 20).replace("-0000", ""), 20.0),
     ],
 )
-async def test_what_makes_sense_is_kept_to(value: str, seconds: float) -> None:
-    wire = Wire(refusal(value), latency=0)
+async def test_a_valid_retry_after_is_respected(value: str, seconds: float) -> None:
+    wire = Wire(throttled_response(value), latency=0)
     async with client(wire) as ph:
         await gather(lambda: ph.feature_flags.get(1), lambda: late(ph.feature_flags.get, 2))
-    assert wire.moments == [0, pytest.approx(seconds), pytest.approx(seconds)]
+    assert wire.sent_at == [0, pytest.approx(seconds), pytest.approx(seconds)]
 
 
 async def late(call: Any, *args: Any) -> None:
@@ -98,8 +98,8 @@ async def late(call: Any, *args: Any) -> None:
     "value",
     [str(WEEK), "9" * 12, formatdate(START + WEEK, usegmt=True), "Fri, 31 Dec 9999 23:59:59 GMT"],
 )
-async def test_a_week_fails_everybody_at_once_and_closes_for_one_window(value: str) -> None:
-    wire = Wire(refusal(value), latency=1)
+async def test_a_week_fails_all_calls_and_blocks_for_one_window(value: str) -> None:
+    wire = Wire(throttled_response(value), latency=1)
     ended: list[tuple[float, float | None]] = []
     async with client(wire) as ph:
 
@@ -123,16 +123,16 @@ async def test_a_week_fails_everybody_at_once_and_closes_for_one_window(value: s
     assert len(wire.requests) == 2
 
 
-async def test_who_is_patient_waits_and_keeps_nobody_else() -> None:
-    wire = Wire(refusal(str(WEEK)), latency=0)
+async def test_a_patient_call_waits_and_delays_no_other() -> None:
+    wire = Wire(throttled_response(str(WEEK)), latency=0)
     async with client(wire, max_retry_after=10**6) as ph:
         await gather(lambda: ph.feature_flags.get(1), lambda: late(ph.feature_flags.get, 2))
     assert [r.url.path[-3:] for r in wire.requests] == ["/1/", "/2/", "/1/"]
-    assert wire.moments == [0, 3600, WEEK]
+    assert wire.sent_at == [0, 3600, WEEK]
 
 
-async def test_deadlines_meet_a_closure() -> None:
-    wire = Wire(refusal("60"), latency=1)
+async def test_deadlines_during_a_block() -> None:
+    wire = Wire(throttled_response("60"), latency=1)
     ended: dict[str, tuple[float, float | None]] = {}
     async with client(wire) as ph:
 
@@ -159,31 +159,31 @@ async def test_deadlines_meet_a_closure() -> None:
 
 
 @pytest.mark.parametrize("value", ["-5", "nan", "0.0", "soon"])
-async def test_a_query_without_a_sensible_time_closes_the_slots(value: str) -> None:
-    wire = Wire(refusal(value), latency=0)
+async def test_an_invalid_retry_after_of_a_query_blocks_the_slots(value: str) -> None:
+    wire = Wire(throttled_response(value), latency=0)
     async with client(wire) as ph:
         await ph.raw(ph.query.create, query={"kind": "HogQLQuery", "query": "select 1"})
-        assert 0.25 <= wire.moments[1] <= 0.6
-        assert ph.rate_limits["api_queries_burst"].closed == 0
+        assert 0.25 <= wire.sent_at[1] <= 0.6
+        assert ph.rate_limits["api_queries_burst"].blocked_for == 0
         assert ph.rate_limits["slots of project 1"].used == 0
 
 
 @pytest.mark.parametrize("status", [500, 503])
 @pytest.mark.parametrize(("value", "most"), [("-5", 0.5), ("nan", 0.5), ("3", 3)])
-async def test_other_statuses_close_no_bucket(status: int, value: str, most: float) -> None:
+async def test_other_statuses_block_no_bucket(status: int, value: str, most: float) -> None:
     wire = Wire(httpx.Response(status, headers={"Retry-After": value}), latency=0)
     async with client(wire) as ph:
         await gather(lambda: ph.feature_flags.get(1), lambda: late(ph.feature_flags.get, 2))
-        assert ph.rate_limits["burst"].closed == 0
-    assert wire.moments[1] <= most
-    assert 0.5 in wire.moments
+        assert ph.rate_limits["burst"].blocked_for == 0
+    assert wire.sent_at[1] <= most
+    assert 0.5 in wire.sent_at
 
 
-async def test_another_status_for_a_week() -> None:
+async def test_retry_after_of_another_status() -> None:
     wire = Wire(httpx.Response(503, headers={"Retry-After": str(WEEK)}), latency=0)
     async with client(wire) as ph:
         with pytest.raises(ServerError, match="longer than max_retry_after") as caught:
             await ph.feature_flags.get(1)
         assert caught.value.retry_after == WEEK
         await ph.feature_flags.get(2)
-    assert wire.moments == [0, 0]
+    assert wire.sent_at == [0, 0]

@@ -11,7 +11,7 @@ import pytest
 from asyncposthog.rate_limits.stores.memory import MemoryWindows
 from asyncposthog.rate_limits.wait_queue import Waiter, WaitQueue
 
-from .helpers import Waiting, run
+from .helpers import SchedulerHarness, run
 
 
 class Counting:
@@ -36,29 +36,29 @@ def waiters() -> int:
 
 
 async def crowd(size: int) -> None:
-    waiting, limit = Waiting(), size // 4
-    inner = waiting.lane(("burst", limit, 60.0)).windows
+    harness, limit = SchedulerHarness(), size // 4
+    inner = harness.queue(("burst", limit, 60.0)).windows
     assert isinstance(inner, MemoryWindows)
     windows = Counting(inner)
-    lane: WaitQueue = WaitQueue(windows)  # type: ignore[arg-type]
+    queue: WaitQueue = WaitQueue(windows)  # type: ignore[arg-type]
     went: list[int] = []
 
     async def one(number: int) -> None:
-        ticket = await waiting.queue.enter(lane)
+        ticket = await harness.scheduler.acquire(queue)
         went.append(number)
-        await windows.settle(ticket)
-        waiting.queue.changed(lane)
+        await windows.complete(ticket)
+        harness.scheduler.notify(queue)
 
     async with anyio.create_task_group() as tasks:
         for number in range(size):
             tasks.start_soon(one, number)
         await anyio.sleep(1)
-        assert len(lane) == size - limit
+        assert len(queue) == size - limit
     assert len(went) == size
     assert sorted(went) == list(range(size))
     # Each of them asks once when it comes and once when it goes; the rest is one question a round.
     assert windows.asked <= 2 * size + 3 * 4
-    assert not waiting.queue._lanes
+    assert not harness.scheduler._queues
     assert waiters() == 0
 
 
@@ -67,51 +67,51 @@ def test_many_waiters(backend: str, size: int) -> None:
     run(backend, crowd, size)
 
 
-async def apart(lanes: int, each: int) -> None:
-    waiting = Waiting()
+async def apart(queues: int, each: int) -> None:
+    harness = SchedulerHarness()
     asked: list[Counting] = []
 
-    async def one(lane: WaitQueue) -> None:
-        ticket = await waiting.queue.enter(lane)
+    async def one(queue: WaitQueue) -> None:
+        ticket = await harness.scheduler.acquire(queue)
         await anyio.sleep(ticket % 7)
-        await lane.windows.settle(ticket)
-        waiting.queue.changed(lane)
+        await queue.windows.complete(ticket)
+        harness.scheduler.notify(queue)
 
     async with anyio.create_task_group() as tasks:
-        for number in range(lanes):
-            inner = waiting.lane((f"project {number}", 1, 60.0)).windows
+        for number in range(queues):
+            inner = harness.queue((f"project {number}", 1, 60.0)).windows
             assert isinstance(inner, MemoryWindows)
             asked.append(Counting(inner))
-            lane = WaitQueue(asked[-1])  # type: ignore[arg-type]
+            queue = WaitQueue(asked[-1])  # type: ignore[arg-type]
             for _ in range(each):
-                tasks.start_soon(one, lane)
+                tasks.start_soon(one, queue)
     # What happens in one of them is nothing to the others.
-    assert sum(windows.asked for windows in asked) <= 4 * lanes * each
-    assert not waiting.queue._lanes
-    assert not waiting.queue._sharing
+    assert sum(windows.asked for windows in asked) <= 4 * queues * each
+    assert not harness.scheduler._queues
+    assert not harness.scheduler._queues_by_key
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_many_lanes(backend: str) -> None:
+def test_many_queues(backend: str) -> None:
     run(backend, apart, 100, 4)
 
 
 async def leaving(size: int) -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 1, 60.0))
-    await waiting.queue.enter(lane)
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 1, 60.0))
+    await harness.scheduler.acquire(queue)
     for _ in range(3):
         async with anyio.create_task_group() as tasks:
             for _ in range(size):
-                tasks.start_soon(waiting.queue.enter, lane)
+                tasks.start_soon(harness.scheduler.acquire, queue)
             await anyio.sleep(1)
-            assert len(lane) == size
+            assert len(queue) == size
             tasks.cancel_scope.cancel()
-        assert len(lane) == 0
+        assert len(queue) == 0
         assert waiters() == 0
-    assert lane.windows.peek()[0].flying == 1
+    assert queue.windows.snapshot()[0].in_flight == 1
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_those_who_give_up_leave_nothing(backend: str) -> None:
+def test_cancelled_waiters_leave_nothing(backend: str) -> None:
     run(backend, leaving, 300)

@@ -8,7 +8,7 @@ import pytest
 from asyncposthog.rate_limits.scheduler import AcquireTimeout
 from asyncposthog.rate_limits.stores.memory import CLOCK_SKEW
 
-from .helpers import Waiting, anyio_backend
+from .helpers import SchedulerHarness, anyio_backend
 
 __all__ = ["anyio_backend"]
 
@@ -16,268 +16,273 @@ pytestmark = pytest.mark.anyio
 STAY = 60.0 + CLOCK_SKEW
 
 
-def idle(waiting: Waiting) -> bool:
+def idle(harness: SchedulerHarness) -> bool:
     """Tell whether nothing is left of anybody."""
-    queue = waiting.queue
-    return not queue._lanes and queue._leader is None and not queue._sharing
+    queue = harness.scheduler
+    return not queue._queues and queue._leader is None and not queue._queues_by_key
 
 
 async def test_first_come_first_served() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 2, 60.0))
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 2, 60.0))
     async with anyio.create_task_group() as tasks:
         for name in range(7):
-            tasks.start_soon(lambda name=name: waiting.go(lane, name, delay=name / 100))
-    assert waiting.order == list(range(7))
+            tasks.start_soon(lambda name=name: harness.run(queue, name, delay=name / 100))
+    assert harness.order == list(range(7))
     moments = [moment - start for moment, start in zip(
-        waiting.moments(range(7)), [0, 0.01, 0, 0.01, 0, 0.01, 0], strict=True
+        harness.admission_times(range(7)), [0, 0.01, 0, 0.01, 0, 0.01, 0], strict=True
     )]  # fmt: skip
     assert moments == pytest.approx([0, 0, STAY, STAY, 2 * STAY, 2 * STAY, 3 * STAY])
-    assert idle(waiting)
+    assert idle(harness)
 
 
-async def test_a_newcomer_does_not_overtake() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 1, 60.0))
+async def test_a_new_request_does_not_overtake_waiters() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 1, 60.0))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, lane, "first")
-        tasks.start_soon(lambda: waiting.go(lane, "second", delay=1))
+        tasks.start_soon(harness.run, queue, "first")
+        tasks.start_soon(lambda: harness.run(queue, "second", delay=1))
         # It comes at the very moment when a place is free.
-        tasks.start_soon(lambda: waiting.go(lane, "third", delay=STAY))
-    assert waiting.order == ["first", "second", "third"]
+        tasks.start_soon(lambda: harness.run(queue, "third", delay=STAY))
+    assert harness.order == ["first", "second", "third"]
 
 
-async def test_lanes_do_not_block_each_other() -> None:
-    waiting = Waiting()
-    both = waiting.lane(("minute", 10, 60.0), ("hour", 1, 3600.0))
-    minute = waiting.lane(("minute", 10, 60.0))
-    other = waiting.lane(("other", 1, 60.0))
+async def test_queues_do_not_block_each_other() -> None:
+    harness = SchedulerHarness()
+    both = harness.queue(("minute", 10, 60.0), ("hour", 1, 3600.0))
+    minute = harness.queue(("minute", 10, 60.0))
+    other = harness.queue(("other", 1, 60.0))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, both, "a")
-        tasks.start_soon(lambda: waiting.go(both, "b", delay=0.5))
+        tasks.start_soon(harness.run, both, "a")
+        tasks.start_soon(lambda: harness.run(both, "b", delay=0.5))
         for name in ("c", "d"):
-            tasks.start_soon(lambda name=name: waiting.go(minute, name, delay=1))
-        tasks.start_soon(lambda: waiting.go(other, "e", delay=2))
-    assert dict(waiting.went) == pytest.approx(
+            tasks.start_soon(lambda name=name: harness.run(minute, name, delay=1))
+        tasks.start_soon(lambda: harness.run(other, "e", delay=2))
+    assert dict(harness.admitted) == pytest.approx(
         {"a": 0, "b": 3600 + CLOCK_SKEW, "c": 1, "d": 1, "e": 2}
     )
 
 
-async def test_who_came_first_gets_the_shared_window_first() -> None:
-    waiting = Waiting()
-    minute = waiting.lane(("minute", 1, 60.0))
-    both = waiting.lane(("minute", 1, 60.0), ("hour", 5, 3600.0))
+async def test_a_shared_window_is_granted_in_order_of_arrival() -> None:
+    harness = SchedulerHarness()
+    minute = harness.queue(("minute", 1, 60.0))
+    both = harness.queue(("minute", 1, 60.0), ("hour", 5, 3600.0))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, minute, 0)
-        for name, lane in enumerate([both, minute, minute, both, minute], 1):
-            tasks.start_soon(lambda name=name, lane=lane: waiting.go(lane, name, delay=name))
-    assert waiting.order == [0, 1, 2, 3, 4, 5]
+        tasks.start_soon(harness.run, minute, 0)
+        for name, queue in enumerate([both, minute, minute, both, minute], 1):
+            tasks.start_soon(lambda name=name, queue=queue: harness.run(queue, name, delay=name))
+    assert harness.order == [0, 1, 2, 3, 4, 5]
 
 
-async def test_a_lane_is_not_starved_by_one_that_needs_less() -> None:
-    waiting = Waiting()
-    minute = waiting.lane(("minute", 1, 60.0))
-    both = waiting.lane(("minute", 1, 60.0), ("hour", 1, 3600.0))
+async def test_a_queue_is_not_starved_by_one_that_needs_less() -> None:
+    harness = SchedulerHarness()
+    minute = harness.queue(("minute", 1, 60.0))
+    both = harness.queue(("minute", 1, 60.0), ("hour", 1, 3600.0))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, both, "old")
-        tasks.start_soon(lambda: waiting.go(both, "patient", delay=1))
+        tasks.start_soon(harness.run, both, "old")
+        tasks.start_soon(lambda: harness.run(both, "patient", delay=1))
         for name in range(70):  # demand for every minute
-            tasks.start_soon(lambda name=name: waiting.go(minute, name, delay=2 + name))
-    went = dict(waiting.went)
+            tasks.start_soon(lambda name=name: harness.run(minute, name, delay=2 + name))
+    went = dict(harness.admitted)
     # As soon as the hour lets it, it is the first for the minute.
     assert 3600 <= went["patient"] <= 3600 + 2 * STAY
     assert len(went) == 72
 
 
-async def test_who_was_refused_goes_before_the_others() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 1, 60.0))
+async def test_retries_go_before_first_attempts() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 1, 60.0))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, lane, "first")
-        tasks.start_soon(lambda: waiting.go(lane, "second", delay=1))
-        tasks.start_soon(lambda: waiting.go(lane, "again", delay=2, place=1))
-        tasks.start_soon(lambda: waiting.go(lane, "once more", delay=3, place=1))
-    assert waiting.order == ["first", "again", "once more", "second"]
+        tasks.start_soon(harness.run, queue, "first")
+        tasks.start_soon(lambda: harness.run(queue, "second", delay=1))
+        tasks.start_soon(lambda: harness.run(queue, "again", delay=2, priority=1))
+        tasks.start_soon(lambda: harness.run(queue, "once more", delay=3, priority=1))
+    assert harness.order == ["first", "again", "once more", "second"]
 
 
-async def test_a_place_given_back_is_taken_at_once() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 1, 60.0))
-    ticket = await waiting.queue.enter(lane)
+async def test_released_capacity_is_granted_at_once() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 1, 60.0))
+    ticket = await harness.scheduler.acquire(queue)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, lane, "next")
+        tasks.start_soon(harness.run, queue, "next")
         await anyio.sleep(5)
-        await lane.windows.release(ticket)
-        waiting.queue.changed(lane)
-    assert waiting.went == [("next", 5.0)]
+        await queue.windows.release(ticket)
+        harness.scheduler.notify(queue)
+    assert harness.admitted == [("next", 5.0)]
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2, 3])
-async def test_a_cancelled_waiter_frees_its_place(gone: int) -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 1, 60.0))
-    await waiting.go(lane, "before")
+async def test_a_cancelled_waiter_leaves_the_queue(gone: int) -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 1, 60.0))
+    await harness.run(queue, "before")
     scopes = [anyio.CancelScope() for _ in range(4)]
 
     async def wait(name: int) -> None:
         with scopes[name]:
-            await waiting.go(lane, name, delay=name / 10)
+            await harness.run(queue, name, delay=name / 10)
 
     async with anyio.create_task_group() as tasks:
         for name in range(4):
             tasks.start_soon(wait, name)
         await anyio.sleep(1)
-        assert len(lane) == 4
+        assert len(queue) == 4
         scopes[gone].cancel()
         await anyio.sleep(1)
-        assert len(lane) == 3
-    assert waiting.order == ["before", *(name for name in range(4) if name != gone)]
-    assert waiting.went[-1][1] == pytest.approx(3 * STAY)
-    assert idle(waiting)
-    assert lane.windows.peek()[0].flying == 0
+        assert len(queue) == 3
+    assert harness.order == ["before", *(name for name in range(4) if name != gone)]
+    assert harness.admitted[-1][1] == pytest.approx(3 * STAY)
+    assert idle(harness)
+    assert queue.windows.snapshot()[0].in_flight == 0
 
 
 async def test_all_cancelled_at_once() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 1, 60.0))
-    await waiting.go(lane)
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 1, 60.0))
+    await harness.run(queue)
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
-            tasks.start_soon(waiting.go, lane)
+            tasks.start_soon(harness.run, queue)
         await anyio.sleep(1)
         tasks.cancel_scope.cancel()
-    assert idle(waiting)
-    await waiting.go(lane, "last")
-    assert waiting.went[-1] == ("last", pytest.approx(STAY))
+    assert idle(harness)
+    await harness.run(queue, "last")
+    assert harness.admitted[-1] == ("last", pytest.approx(STAY))
 
 
-async def test_cancelled_in_the_moment_it_may_go() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("burst", 2, 60.0))
-    tickets = [await waiting.queue.enter(lane) for _ in range(2)]
+async def test_cancelled_at_the_moment_of_admission() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("burst", 2, 60.0))
+    tickets = [await harness.scheduler.acquire(queue) for _ in range(2)]
     scope = anyio.CancelScope()
 
     async def doomed() -> None:
         with scope:
-            await waiting.go(lane, "doomed")
+            await harness.run(queue, "doomed")
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: waiting.go(lane, "leads", delay=1))
+        tasks.start_soon(lambda: harness.run(queue, "leads", delay=1))
         await anyio.sleep(2)
         tasks.start_soon(doomed)
-        tasks.start_soon(lambda: waiting.go(lane, "after", delay=1))
+        tasks.start_soon(lambda: harness.run(queue, "after", delay=1))
         await anyio.sleep(3)
         for ticket in tickets:
-            await lane.windows.release(ticket)
-        waiting.queue.changed(lane)  # wakes the leader, which lets two go
+            await queue.windows.release(ticket)
+        harness.scheduler.notify(queue)  # wakes the leader, which lets two go
         scope.cancel()
-    assert waiting.order == ["leads", "after"]
-    assert {moment for _, moment in waiting.went} == {5.0}
-    assert idle(waiting)
-    assert lane.windows.peek()[0].flying == 0
+    assert harness.order == ["leads", "after"]
+    assert {moment for _, moment in harness.admitted} == {5.0}
+    assert idle(harness)
+    assert queue.windows.snapshot()[0].in_flight == 0
 
 
 async def test_a_deadline_that_cannot_be_met_fails_at_once() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("minute", 5, 60.0), ("hour", 1, 3600.0))
-    await waiting.go(lane, "first")
+    harness = SchedulerHarness()
+    queue = harness.queue(("minute", 5, 60.0), ("hour", 1, 3600.0))
+    await harness.run(queue, "first")
     await anyio.sleep(600)
     with pytest.raises(AcquireTimeout) as caught:
-        await waiting.queue.enter(lane, within=2999.0)
+        await harness.scheduler.acquire(queue, timeout=2999.0)
     assert anyio.current_time() == 600.0
-    assert (caught.value.seconds, caught.value.index) == (pytest.approx(3000.0 + CLOCK_SKEW), 1)
-    assert idle(waiting)
-    await waiting.queue.enter(lane, within=3001.0)
+    assert (caught.value.available_in, caught.value.index) == (
+        pytest.approx(3000.0 + CLOCK_SKEW),
+        1,
+    )
+    assert idle(harness)
+    await harness.scheduler.acquire(queue, timeout=3001.0)
     assert anyio.current_time() == pytest.approx(3600.0 + CLOCK_SKEW)
 
 
-async def test_those_ahead_count_for_a_deadline() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("minute", 2, 60.0))
+async def test_waiters_ahead_count_for_a_deadline() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("minute", 2, 60.0))
     async with anyio.create_task_group() as tasks:
         for name in range(6):
-            tasks.start_soon(waiting.go, lane, name)
+            tasks.start_soon(harness.run, queue, name)
         await anyio.sleep(1)
         with pytest.raises(AcquireTimeout) as caught:
-            await waiting.queue.enter(lane, within=2 * STAY)
-        assert caught.value.seconds == pytest.approx(3 * STAY - 1)
+            await harness.scheduler.acquire(queue, timeout=2 * STAY)
+        assert caught.value.available_in == pytest.approx(3 * STAY - 1)
         assert anyio.current_time() == 1.0
-        tasks.start_soon(lambda: waiting.go(lane, "in time", within=3 * STAY))
-    assert waiting.went[-1] == ("in time", pytest.approx(3 * STAY))
+        tasks.start_soon(lambda: harness.run(queue, "in time", timeout=3 * STAY))
+    assert harness.admitted[-1] == ("in time", pytest.approx(3 * STAY))
 
 
-async def test_a_closure_fails_those_it_makes_late() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("minute", 1, 60.0))
-    await waiting.go(lane)
+async def test_a_block_rejects_waiters_whose_deadline_it_exceeds() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("minute", 1, 60.0))
+    await harness.run(queue)
     failed: list[tuple[str, float, float]] = []
 
-    async def wait(name: str, within: float) -> None:
+    async def wait(name: str, timeout: float) -> None:
         try:
-            await waiting.go(lane, name, within=within)
+            await harness.run(queue, name, timeout=timeout)
         except AcquireTimeout as error:
-            failed.append((name, anyio.current_time(), error.seconds))
+            failed.append((name, anyio.current_time(), error.available_in))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait, "patient", 5000.0)
         tasks.start_soon(wait, "hurried", 200.0)
         await anyio.sleep(10)
-        await lane.windows.close(0, 1000.0, learn=False)
-        waiting.queue.changed(lane)
+        await queue.windows.block(0, 1000.0, adapt=False)
+        harness.scheduler.notify(queue)
     assert failed == [("hurried", 10.0, pytest.approx(1000.0))]
-    assert waiting.went[-1] == ("patient", pytest.approx(1010.0))
-    assert idle(waiting)
+    assert harness.admitted[-1] == ("patient", pytest.approx(1010.0))
+    assert idle(harness)
 
 
 async def test_a_deadline_ends_waiting_for_what_is_in_flight() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("slots", 1, 0.0))
-    ticket = await waiting.queue.enter(lane)
+    harness = SchedulerHarness()
+    queue = harness.queue(("slots", 1, 0.0))
+    ticket = await harness.scheduler.acquire(queue)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(waiting.go, lane, "patient")
+        tasks.start_soon(harness.run, queue, "patient")
         with pytest.raises(AcquireTimeout) as caught:
-            await waiting.queue.enter(lane, within=7.0)
+            await harness.scheduler.acquire(queue, timeout=7.0)
         assert anyio.current_time() == 7.0
-        assert caught.value.seconds == 0.0
-        await lane.windows.settle(ticket)
-        waiting.queue.changed(lane)
-    assert waiting.went == [("patient", 7.0)]
+        assert caught.value.available_in == 0.0
+        await queue.windows.complete(ticket)
+        harness.scheduler.notify(queue)
+    assert harness.admitted == [("patient", 7.0)]
 
 
-async def test_nothing_is_kept_of_deadlines_that_are_over() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("slots", 1, 0.0))
-    await waiting.queue.enter(lane)
+async def test_expired_deadlines_are_dropped() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("slots", 1, 0.0))
+    await harness.scheduler.acquire(queue)
     for _ in range(300):
         with pytest.raises(AcquireTimeout):
-            await waiting.queue.enter(lane, within=1.0)
-    assert len(lane._deadlines) <= 64 + 2
+            await harness.scheduler.acquire(queue, timeout=1.0)
+    assert len(queue._deadlines) <= 64 + 2
     async with anyio.create_task_group() as tasks:
         for _ in range(300):
-            tasks.start_soon(lambda: waiting.queue.enter(lane, within=1e9))
+            tasks.start_soon(lambda: harness.scheduler.acquire(queue, timeout=1e9))
         await anyio.sleep(1)
         tasks.cancel_scope.cancel()
-    assert idle(waiting)
+    assert idle(harness)
 
 
-async def test_an_endless_wait_is_no_busy_one() -> None:
-    waiting = Waiting()
-    lane = waiting.lane(("slots", 1, 0.0))
-    await waiting.queue.enter(lane)
+async def test_an_endless_wait_is_not_busy() -> None:
+    harness = SchedulerHarness()
+    queue = harness.queue(("slots", 1, 0.0))
+    await harness.scheduler.acquire(queue)
     with anyio.move_on_after(1e6) as scope:
-        await waiting.queue.enter(lane)
+        await harness.scheduler.acquire(queue)
     assert scope.cancelled_caught
     assert anyio.current_time() == 1e6
 
 
-async def test_the_leader_may_be_anybody() -> None:
-    waiting = Waiting()
-    lanes = [waiting.lane((f"bucket {n}", 1, 60.0)) for n in range(3)]
+async def test_the_leader_may_be_any_waiter() -> None:
+    harness = SchedulerHarness()
+    queues = [harness.queue((f"bucket {n}", 1, 60.0)) for n in range(3)]
     async with anyio.create_task_group() as tasks:
         for name in range(12):
-            lane = lanes[name % 3]
-            tasks.start_soon(lambda name=name, lane=lane: waiting.go(lane, name, delay=name / 10))
-    went = dict(waiting.went)
+            queue = queues[name % 3]
+            tasks.start_soon(
+                lambda name=name, queue=queue: harness.run(queue, name, delay=name / 10)
+            )
+    went = dict(harness.admitted)
     expected = {name: name % 3 / 10 + name // 3 * STAY for name in range(12)}
     assert went == pytest.approx(expected)
-    assert idle(waiting)
+    assert idle(harness)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from asyncposthog.rate_limits.limits import Limit, Usage
 from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import MemoryStore, MemoryWindows
-from benchmarks.virtual import LoopClock
+from tests.helpers.virtual_time import LoopClock
 
-from .helpers import anyio_backend, budget, call, operation, passage, refused, run
+from .helpers import anyio_backend, call, call_refused, key_limiter, new_admission, operation, run
 
 __all__ = ["anyio_backend"]
 
@@ -28,8 +28,11 @@ class SlowWindows:
 
     def __init__(self, inner: MemoryWindows) -> None:
         self.inner = inner
-        self.rules = inner.rules
+        self.limits = inner.limits
         self.released: list[int] = []
+
+    def try_acquire_nowait(self, ticket: int) -> bool:
+        return False
 
     async def acquire(self, ticket: int) -> float:
         await anyio.sleep(THINKS)
@@ -37,9 +40,12 @@ class SlowWindows:
         await anyio.sleep(THINKS)
         return min(wait, 5.0)  # it cannot know what others do meanwhile
 
-    async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
+    def complete_nowait(self, ticket: int) -> bool:
+        return False
+
+    async def complete(self, ticket: int, *, refused_by: int | None = None) -> None:
         await anyio.sleep(THINKS)
-        await self.inner.settle(ticket, uncharged=uncharged)
+        await self.inner.complete(ticket, refused_by=refused_by)
         await anyio.sleep(THINKS)
 
     async def release(self, ticket: int) -> None:
@@ -48,23 +54,23 @@ class SlowWindows:
         self.released.append(ticket)
         await anyio.sleep(THINKS)
 
-    async def close(self, index: int, seconds: float, *, learn: bool) -> None:
+    async def block(self, index: int, seconds: float, *, adapt: bool) -> None:
         await anyio.sleep(THINKS)
-        await self.inner.close(index, seconds, learn=learn)
+        await self.inner.block(index, seconds, adapt=adapt)
 
     async def usage(self) -> tuple[Usage, ...]:
         await anyio.sleep(THINKS)
         return await self.inner.usage()
 
-    def peek(self) -> tuple[Usage, ...]:
-        return self.inner.peek()
+    def snapshot(self) -> tuple[Usage, ...]:
+        return self.inner.snapshot()
 
-    def idle(self) -> bool:
-        return self.inner.idle()
+    def is_idle(self) -> bool:
+        return self.inner.is_idle()
 
-    async def forecast(self, ahead: int) -> tuple[float, int]:
+    async def estimate_wait(self, ahead: int) -> tuple[float, int]:
         await anyio.sleep(THINKS)
-        return await self.inner.forecast(ahead)
+        return await self.inner.estimate_wait(ahead)
 
 
 class SlowStore(MemoryStore):
@@ -75,8 +81,8 @@ class SlowStore(MemoryStore):
         self.made: list[SlowWindows] = []
         self.closed = False
 
-    def windows(self, rules: Sequence[Limit]) -> Any:
-        made = SlowWindows(super().windows(rules))
+    def windows(self, limits: Sequence[Limit]) -> Any:
+        made = SlowWindows(super().windows(limits))
         self.made.append(made)
         return made
 
@@ -89,7 +95,7 @@ class SlowStore(MemoryStore):
 @pytest.mark.parametrize("who", [0, 1, 2])
 async def test_cancelled_at_any_moment(moment: float, who: int) -> None:
     store = SlowStore()
-    limits, called = budget(store=store, limits={"burst": (1, 60)}), operation("burst")
+    limits, called = key_limiter(store=store, limits={"burst": (1, 60)}), operation("burst")
     scopes, done = [anyio.CancelScope() for _ in range(3)], list[int]()
 
     async def one(number: int) -> None:
@@ -105,43 +111,43 @@ async def test_cancelled_at_any_moment(moment: float, who: int) -> None:
         scopes[who].cancel()
     # The others go, in turn, and nothing stays in flight or in the queue.
     assert [number for number in done if number != who] == [n for n in range(3) if n != who]
-    assert [usage.flying for usage in store.made[0].peek()] == [0]
-    assert limits.view()["burst"].waiting == 0
-    assert limits.queue._leader is None
+    assert [usage.in_flight for usage in store.made[0].snapshot()] == [0]
+    assert limits.status()["burst"].waiting == 0
+    assert limits.scheduler._leader is None
     assert anyio.current_time() < 3 * 70
 
 
 @pytest.mark.anyio
-async def test_leaving_is_not_cancelled() -> None:
+async def test_completion_is_shielded_from_cancellation() -> None:
     store = SlowStore()
-    limits = budget(store=store)
+    limits = key_limiter(store=store)
     with anyio.CancelScope() as scope:
-        async with passage(limits, operation("burst")) as entered:
-            entered.was_sent = True
+        async with new_admission(limits, operation("burst")) as attempt:
+            attempt.was_sent = True
             scope.cancel()
             await anyio.sleep(1)
-    assert [(u.used, u.flying) for u in store.made[0].peek()] == [(1, 0)]
+    assert [(u.used, u.in_flight) for u in store.made[0].snapshot()] == [(1, 0)]
     with anyio.CancelScope() as scope:
-        async with passage(limits, operation("burst")):
+        async with new_admission(limits, operation("burst")):
             scope.cancel()
             await anyio.sleep(1)
-    assert [(u.used, u.flying) for u in store.made[0].peek()] == [(1, 0)]
+    assert [(u.used, u.in_flight) for u in store.made[0].snapshot()] == [(1, 0)]
 
 
 @pytest.mark.anyio
-async def test_a_refusal_and_a_deadline() -> None:
+async def test_a_429_and_a_deadline() -> None:
     store = SlowStore()
-    limits, called = budget(store=store), operation("burst", "sustained")
-    await refused(limits, called, 1800.0)
-    assert store.made[0].peek()[1].closed == pytest.approx(1800.0, abs=1.0)
-    await call(limits, called, within=1900.0)
+    limits, called = key_limiter(store=store), operation("burst", "sustained")
+    await call_refused(limits, called, 1800.0)
+    assert store.made[0].snapshot()[1].blocked_for == pytest.approx(1800.0, abs=1.0)
+    await call(limits, called, timeout=1900.0)
     assert 1800 <= anyio.current_time() <= 1815
 
 
 @pytest.mark.anyio
 async def test_a_ticket_that_only_waited_is_released() -> None:
     store = SlowStore()
-    limits, called = budget(store=store, limits={"burst": (1, 60)}), operation("burst")
+    limits, called = key_limiter(store=store, limits={"burst": (1, 60)}), operation("burst")
     await call(limits, called)
     with anyio.move_on_after(10):
         await call(limits, called)
@@ -150,7 +156,7 @@ async def test_a_ticket_that_only_waited_is_released() -> None:
 
 async def crowd(seed: int, count: int, cancelled: float) -> None:
     store, chance = SlowStore(), random.Random(seed)
-    limits = budget(store=store, limits={"burst": (3, 20), "sustained": (10, 100)})
+    limits = key_limiter(store=store, limits={"burst": (3, 20), "sustained": (10, 100)})
     kinds = [operation("burst"), operation("burst", "sustained"), operation("sustained")]
     done = 0
 
@@ -167,9 +173,9 @@ async def crowd(seed: int, count: int, cancelled: float) -> None:
         for _ in range(count):
             tasks.start_soon(one)
     assert done == count
-    assert all(usage.flying == 0 for made in store.made for usage in made.peek())
-    assert not limits.queue._lanes
-    assert limits.queue._leader is None
+    assert all(usage.in_flight == 0 for made in store.made for usage in made.snapshot())
+    assert not limits.scheduler._queues
+    assert limits.scheduler._leader is None
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -95,7 +95,7 @@ async def test_a_span_for_every_attempt(collected: Collected) -> None:
     assert "traceparent" not in wire.requests[0].headers
 
 
-async def test_a_failure_is_named_and_no_more(collected: Collected) -> None:
+async def test_a_span_names_the_error_and_nothing_else(collected: Collected) -> None:
     wire = Wire(httpx.ReadError("phx_s3cr3t at /api/projects/1/"))
     async with traced(collected, wire, max_retries=0) as ph:
         with pytest.raises(ConnectionError):
@@ -122,20 +122,23 @@ async def test_how_long_attempts_take(collected: Collected) -> None:
     assert not any("resend" in key for point in points for key in point.attributes)
 
 
-async def test_rate_limits_as_gauges(collected: Collected) -> None:
+async def test_gauges(collected: Collected) -> None:
     async with client(Wire(), limits={"burst": (5, 60)}) as ph:
         opentelemetry.instrument_rate_limits(ph, collected.meters)
         await ph.feature_flags.get(7)
         points = collected.points("posthog.client.rate_limit.remaining")
         assert {p.attributes["bucket"]: p.value for p in points} == {"burst": 4, "sustained": 4799}
         assert [p.value for p in collected.points("posthog.client.rate_limit.waiting")] == [0, 0]
-        assert [p.value for p in collected.points("posthog.client.rate_limit.closed")] == [0, 0]
+        assert [p.value for p in collected.points("posthog.client.rate_limit.blocked_for")] == [
+            0,
+            0,
+        ]
     del ph
     gc.collect()
     assert collected.points("posthog.client.rate_limit.remaining") == []
 
 
-async def test_what_happened_as_counters(collected: Collected) -> None:
+async def test_counters(collected: Collected) -> None:
     wire = Wire(throttled(1), httpx.Response(500))
     async with client(wire, limits={"burst": (3, 60)}) as ph:
         opentelemetry.instrument_rate_limits(ph, collected.meters)
@@ -143,9 +146,9 @@ async def test_what_happened_as_counters(collected: Collected) -> None:
         await ph.feature_flags.get(7)
         counts = {
             name: [point.value for point in collected.points(f"posthog.client.rate_limit.{name}")]
-            for name in ("requests", "retries", "waits", "refused")
+            for name in ("requests", "retries", "waits", "throttled")
         }
-    assert counts == {"requests": [4], "retries": [2], "waits": [2], "refused": [1]}
+    assert counts == {"requests": [4], "retries": [2], "waits": [2], "throttled": [1]}
 
 
 async def test_without_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncposthog.transport.connection_gate import ConnectionGate
-from benchmarks import virtual
+from tests.helpers import virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +102,7 @@ def test_a_queue_that_moves_is_waited_in() -> None:
         return ended
 
     # `e` and `f` wait since 0, `c` ended well at 26, `d` did not.
-    assert virtual.run(main) == [
+    assert virtual_time.run(main) == [
         ("a", 8.0), ("b", 17.0), ("c", 26.0), ("d", 35.0), ("f gave up", 36.0), ("e", 44.0),
     ]  # fmt: skip
 
@@ -128,7 +128,7 @@ def test_thousands_of_deadlines_are_kept() -> None:
         assert gate.free == 1
         return worst
 
-    assert virtual.run(main) < 0.05
+    assert virtual_time.run(main) < 0.05
 
 
 Step = tuple[str, int]

@@ -280,7 +280,7 @@ class Passing:
         self.seen.append(base_url)
         return self
 
-    def view(self) -> RateLimits:
+    def status(self) -> RateLimits:
         return RateLimits()
 
     def admission(self, operation: Operation, request: PreparedRequest) -> Passing:

@@ -1,1 +1,1 @@
-"""Ways to read rows: HogQL queries, list operations, PostHog's own export files."""
+"""Engines that read rows: HogQL queries, list operations, PostHog's file downloads."""

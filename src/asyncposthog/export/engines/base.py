@@ -1,101 +1,111 @@
-"""What an export needs of whatever gets the rows, and what it is told on the way."""
+"""Interface between an export and the engine that reads its rows, and the statistics they share."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from anyio.abc import TaskGroup
+
 from asyncposthog.export.batch import Batch
 
-__all__ = ["Consume", "Engine", "Prepare", "PreparedBatch", "Steps", "Tally"]
+__all__ = ["BatchReader", "Engine", "ExportStats", "Prepare", "PreparedBatch"]
 
 T = TypeVar("T")
 
 Prepare: TypeAlias = Callable[[Batch], T]
-"""Turns rows into what a sink writes. It runs in a worker thread, for one batch at a time."""
+"""Converts rows to what a sink writes. Called in a worker thread, for one batch at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch(Generic[T]):
-    """Rows that were prepared, in their turn."""
+    """A batch that was converted for a sink."""
 
     content: T
     rows: int
     position: Any
-    """Where to go on behind it, as JSON data; it means something to its engine alone."""
-
-
-Consume: TypeAlias = Callable[[PreparedBatch[T]], Awaitable[None]]
-"""Takes the next piece. No other is handed on before it returns."""
+    """The position after the batch, as JSON data that its engine understands."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """What an export has cost so far. Kept in the checkpoint, so that it survives."""
+class ExportStats:
+    """Counters of an export. They are stored in the checkpoint, so that they include earlier runs.
+
+    The fields are part of the checkpoint's format: a new one requires a new version of it.
+    """
 
     windows: int = 0
     """Windows that were read."""
     windows_total: int = 0
-    """Those, and the ones that remain as far as is known."""
+    """Windows that were read, and those known to remain."""
     splits: int = 0
-    """Windows that were cut because they were too much for the server."""
+    """Windows that were split because they were too much for the server."""
     requests: int = 0
-    """Requests that were sent, repeats included."""
+    """Requests sent, including retries."""
     retries: int = 0
-    """Those of them that were repeats."""
+    """Requests that were retries."""
     waits: int = 0
-    """Waits before a repeat, or for a rate limit."""
-    waited: float = 0.0
-    """Seconds of these, added up over requests that wait side by side."""
-    received: int = 0
-    """Bytes of the answers."""
-    duplicates: int = 0
-    """Rows left out because they were there already."""
+    """Waits before a retry or for a rate limit."""
+    waited_seconds: float = 0.0
+    """Duration of these waits in seconds, summed over concurrent requests."""
+    bytes_received: int = 0
+    """Bytes of response bodies."""
+    duplicates_skipped: int = 0
+    """Rows left out because an equal one was exported."""
     expected: int | None = None
-    """Rows that were counted beforehand."""
-    spooled: bool = False
-    """Whether downloaded files wait for another run of the export."""
+    """Rows counted before reading; None: not counted."""
+    has_cached_files: bool = False
+    """Whether downloaded files are kept for another run of the export."""
     late: int = 0
-    """Rows beyond those, which a second count confirmed."""
+    """Rows received beyond those counted before reading; a second count confirmed them."""
     deleted: int = 0
-    """Rows of those that were gone when they were read, which a second count confirmed."""
+    """Rows counted before reading and gone when read; a second count confirmed it."""
     notes: list[str] = field(default_factory=list[str])
-    """What is worth telling: why an engine was chosen, for one."""
+    """Remarks for the user, for example why an engine was chosen."""
 
 
-class Steps(Protocol[T]):
-    """Pieces, on request. Nothing runs between one request and the next."""
+class BatchReader(Protocol[T]):
+    """Rows of an export in batches, read on request."""
 
-    async def advance(self) -> list[PreparedBatch[T]]:
-        """Return the next pieces in order; none at the end."""
+    async def read(self) -> list[PreparedBatch[T]]:
+        """Return the next batches in order; an empty list at the end.
+
+        Raises:
+            PostHogError: A request failed after all retries. All batches before it were returned.
+        """
+        ...
+
+    async def close(self, *, complete: bool) -> None:
+        """Release files and locks. A reader without a task group need not be closed.
+
+        Args:
+            complete: Whether all batches were processed. If not, downloaded files are kept for
+                another run of a resumable export.
+        """
         ...
 
 
 class Engine(Protocol):
-    """Gets the rows of an export, in order, from a position on."""
+    """Source of the rows of an export, in order, after a position."""
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What is exported, as JSON data: a checkpoint is good for no other."""
-        ...
-
-    async def run(
-        self, position: Any, prepare: Prepare[T], consume: Consume[T], tally: Tally
-    ) -> None:
-        """Get all rows behind a position, ahead of what consumes them.
+    async def open(
+        self,
+        position: Any,
+        prepare: Prepare[T],
+        stats: ExportStats,
+        tasks: TaskGroup | None = None,
+    ) -> BatchReader[T]:
+        """Start reading.
 
         Args:
-            position: Of the last piece that is done; None: from the beginning.
-            prepare: Run for every batch, in a worker thread.
-            consume: Given the pieces.
-            tally: Kept up to date.
+            position: The position of the last processed batch; None: from the beginning.
+            prepare: Called for every batch, in a worker thread.
+            stats: Updated while reading.
+            tasks: Reads ahead in the background while batches are processed. None: nothing runs
+                between calls of `BatchReader.read`.
 
         Raises:
-            PostHogError: A query failed for good. Everything before it was handed on.
+            PostHogError: A request failed after all retries.
         """
-        ...
-
-    def steps(self, position: Any, prepare: Prepare[T], tally: Tally) -> Steps[T]:
-        """Return the same pieces, to be had one step at a time."""
         ...

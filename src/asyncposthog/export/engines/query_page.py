@@ -1,4 +1,4 @@
-"""The answer to a page's query becomes rows, and the place where the next page begins. Pure."""
+"""Parse the response to a page query: its rows, and where the next page starts. Pure."""
 
 from __future__ import annotations
 
@@ -10,68 +10,68 @@ from typing import Any, cast
 from pydantic_core import from_json
 
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.source import KEY, TIME, Place, Source
-from asyncposthog.export.timestamps import as_text, parse_clickhouse
+from asyncposthog.export.source import KEY_COLUMN, TIME_COLUMN, RowKey, Source
+from asyncposthog.export.timestamps import format_clickhouse, parse_clickhouse
 from asyncposthog.export.windows import Window
 from asyncposthog.query.clickhouse import ColumnType, column_types
 
 __all__ = [
-    "Answer", "NonUniqueKeyError", "Page", "UnexpectedResponseError", "answer_rows", "parse",
-    "read_answer", "read_page",
+    "NonUniqueKeyError", "Page", "PageResponse", "UnexpectedResponseError", "parse_json",
+    "read_page", "read_response", "response_rows",
 ]  # fmt: skip
 
 
 class UnexpectedResponseError(ValueError):
-    """The answer is not that of a query: another attempt may bring a better one."""
+    """The response is not that of a query; a repeated request may succeed."""
 
 
 class NonUniqueKeyError(ValueError):
-    """A whole page has one key: there is no way behind it."""
+    """All rows of a full page have the same key, so no next page can be requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a page brought."""
+    """Rows of a window that are ready to be delivered."""
 
     batch: Batch
-    """Its rows, without those that the next page will bring again."""
-    last: Place | None
-    """The row behind which the next page begins; None: the window was read to its end."""
-    kept: int
-    """How many of the rows that the server sent are in it."""
+    """The rows, without those that the next page returns again."""
+    last_key: RowKey | None
+    """The key after which the next page starts; None: the window was read to its end."""
+    used_rows: int
+    """Rows of the response that this page covers, including dropped duplicates."""
     duplicates: int = 0
-    """Rows that were there twice, the same in every column, and are kept once."""
+    """Rows dropped because the row before them is equal in every column."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The rows that a server sent for a page, by column."""
+class PageResponse:
+    """The rows of a response, by column."""
 
     source: Source
     window: Window
     limit: int
     names: Sequence[str]
-    kinds: Sequence[ColumnType]
+    types: Sequence[ColumnType]
     values: Sequence[Sequence[Any]]
 
     @property
-    def received(self) -> int:
-        """How many rows the server sent."""
+    def row_count(self) -> int:
+        """Number of rows in the response."""
         return len(self._keys)
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """The names of the columns that are handed on."""
+    def visible_names(self) -> tuple[str, ...]:
+        """Names of the columns that are delivered, without the two that only order the rows."""
         return tuple(self.names[: -1 if self.source.time is None else -2])
 
     @property
-    def full(self) -> bool:
-        """Whether it may have been cut short, by the number of its rows alone.
+    def is_full(self) -> bool:
+        """Whether the number of rows alone suggests that the page was cut.
 
-        Such is a page of as many rows as were asked for, and also one of a round number, as from a
-        server that cuts at fewer rows than it was asked for.
+        This holds for a page of as many rows as were requested, and for one of a multiple of 100
+        rows: a server may have a limit of its own below the requested one.
         """
-        return self.received >= self.limit or (self.received > 0 and self.received % 100 == 0)
+        return self.row_count >= self.limit or (self.row_count > 0 and self.row_count % 100 == 0)
 
     @property
     def _keys(self) -> Sequence[str]:
@@ -82,182 +82,191 @@ class Answer:
         return self.values[-2] if self.source.time is not None else ()
 
     def page(self, *, cut: bool) -> Page:
-        """Return its rows as a page.
+        """Return the rows as a page.
 
         Args:
-            cut: Whether there may be more rows behind it. It then ends before the last key that it
-                has: all rows of one key come together on the next. Where all have one key, it is
-                whole, and the next begins behind that key.
+            cut: Whether more rows may follow. The page then ends before its last key, so that the
+                rows of one key are on one page. If all rows have the same key, the page has all of
+                them, and the next page starts after that key.
 
         Raises:
-            CrowdedKeyError: More rows than fit onto a page have one key.
-            ShapeError: Its rows are not in order, or not those that were asked for.
+            NonUniqueKeyError: More rows than fit on a page have the same key.
+            UnexpectedResponseError: The rows are out of order, or not those requested.
         """
         source, times, keys = self.source, self._times, self._keys
-        kept, last = self.received, None
-        if cut and kept:
-            kept = _before_last_key(times, keys)
-            if not kept and self.received >= self.limit:
-                place = f"{source.key} = {keys[0]!r}" + (f", {times[0]}" if times else "")
-                raise NonUniqueKeyError(place)
-            kept = kept or self.received
-            last = _place(times, keys, kept - 1)
-            # Each page has to end behind the one before it, or the reading would never end.
-            if self.window.after is not None and last <= self.window.after:
-                raise UnexpectedResponseError("its rows are not those behind the last one")
+        used_rows, last_key = self.row_count, None
+        if cut and used_rows:
+            used_rows = _count_before_last_key(times, keys)
+            if not used_rows and self.row_count >= self.limit:
+                key = f"{source.key} = {keys[0]!r}" + (f", {times[0]}" if times else "")
+                raise NonUniqueKeyError(key)
+            used_rows = used_rows or self.row_count
+            last_key = _row_key(times, keys, used_rows - 1)
+            # Each page has to end after the one before it; otherwise reading would not terminate.
+            if self.window.after is not None and last_key <= self.window.after:
+                raise UnexpectedResponseError("its rows do not follow the last received row")
         values: Sequence[Sequence[Any]] = self.values
-        if kept < self.received:
-            values = [column[:kept] for column in values]
+        if used_rows < self.row_count:
+            values = [column[:used_rows] for column in values]
         duplicates = 0
-        if source.unique and len(set(values[-1])) < kept:
-            unique = _without_repeats(values)
-            duplicates = kept - len(unique)
+        # Equal keys are rare, and comparing whole rows is slow: the set of keys decides first.
+        if source.unique and len(set(values[-1])) < used_rows:
+            unique = _distinct_indexes(values)
+            duplicates = used_rows - len(unique)
             values = [[column[i] for i in unique] for column in values] if duplicates else values
-        batch = _batch(source, self.window, self.names, self.kinds, values, last)
-        return Page(batch=batch, last=last, kept=kept, duplicates=duplicates)
+        batch = _batch(source, self.window, self.names, self.types, values, last_key)
+        return Page(batch=batch, last_key=last_key, used_rows=used_rows, duplicates=duplicates)
 
 
-def parse(content: bytes) -> object:
-    """Return the JSON of an answer.
+def parse_json(content: bytes) -> object:
+    """Return the JSON data of a response body.
 
     Raises:
-        ShapeError: It is none.
+        UnexpectedResponseError: The body is not JSON.
     """
     try:
-        # Keys alone: looking up every value as well costs more than it saves.
+        # Caching keys alone: the lookup for every value costs more than it saves.
         return from_json(content, cache_strings="keys")
     except ValueError as error:
         raise UnexpectedResponseError(f"it is not JSON: {error}") from None
 
 
-def answer_rows(body: object) -> tuple[list[str], object, list[list[Any]]]:
-    """Take the columns, types and rows out of an answer.
+def response_rows(body: object) -> tuple[list[str], object, list[list[Any]]]:
+    """Take the columns, types and rows out of a response body.
 
     Raises:
-        ShapeError: It has none.
+        UnexpectedResponseError: The body has none, or reports an error.
     """
     if not isinstance(body, dict):
-        raise UnexpectedResponseError("it is no object")
-    answer = cast("dict[str, Any]", body)
-    columns, rows = answer.get("columns"), answer.pop("results", None)
-    if answer.get("error"):
-        raise UnexpectedResponseError(f"it reports an error: {answer['error']!s:.200}")
+        raise UnexpectedResponseError("it is not an object")
+    fields = cast("dict[str, Any]", body)
+    # pop(): the rows are by far the largest part, and the caller replaces them by columns.
+    columns, rows = fields.get("columns"), fields.pop("results", None)
+    # A response with status 200 can carry an error in place of rows.
+    if fields.get("error"):
+        raise UnexpectedResponseError(f"it reports an error: {fields['error']!s:.200}")
     if not isinstance(columns, list) or not isinstance(rows, list):
         raise UnexpectedResponseError("it has no columns and results")
     width = len(cast("list[Any]", columns))
     if not set(map(type, cast("list[object]", rows))) <= {list}:
-        raise UnexpectedResponseError("its rows are no lists")
-    sizes = set(map(len, cast("list[list[Any]]", rows)))
-    if not sizes <= {width}:
+        raise UnexpectedResponseError("its rows are not lists")
+    widths = set(map(len, cast("list[list[Any]]", rows)))
+    if not widths <= {width}:
         raise UnexpectedResponseError(
-            f"rows have {sorted(sizes)} values, and there are {width} columns"
+            f"rows have {sorted(widths)} values, and there are {width} columns"
         )
-    return cast("tuple[list[str], object, list[list[Any]]]", (columns, answer.get("types"), rows))
+    return cast("tuple[list[str], object, list[list[Any]]]", (columns, fields.get("types"), rows))
 
 
-def read_answer(source: Source, window: Window, limit: int, body: object) -> Answer:
-    """Read an answer.
+def read_response(source: Source, window: Window, limit: int, body: object) -> PageResponse:
+    """Return the rows of a response body by column.
 
     Args:
-        source: What was asked for.
-        window: The window that it was asked of.
-        limit: How many rows the query asked for.
-        body: The answer. Its rows are taken out of it.
+        source: The source that was queried.
+        window: The window that was queried.
+        limit: The number of rows that the query requested.
+        body: The response body. Its rows are taken out of it.
 
     Raises:
-        ShapeError: It is none.
+        UnexpectedResponseError: The body is not the response to a page query.
     """
-    names, types, rows = answer_rows(body)
-    hidden = 1 if source.time is None else 2
-    if names[-hidden:] != ([KEY] if source.time is None else [TIME, KEY]):
+    names, raw_types, rows = response_rows(body)
+    hidden_count = 1 if source.time is None else 2
+    if names[-hidden_count:] != (
+        [KEY_COLUMN] if source.time is None else [TIME_COLUMN, KEY_COLUMN]
+    ):
         raise UnexpectedResponseError(f"its columns are {names!r:.200}")
-    kinds = column_types(types, len(names))
-    # Half the time of zip(*rows), which goes through all rows for each value.
-    values: list[Sequence[Any]] = [list(map(itemgetter(at), rows)) for at in range(len(names))]
-    del rows  # the values are needed by column from here on, and memory is dear
-    if _not_text(values[-1]) or (source.time is not None and _not_text(values[-2])):
+    types = column_types(raw_types, len(names))
+    # Twice as fast as zip(*rows), which visits all rows for each value.
+    values: list[Sequence[Any]] = [list(map(itemgetter(i), rows)) for i in range(len(names))]
+    del rows  # a page can take tens of megabytes, and only columns are needed now
+    if _has_non_text(values[-1]) or (source.time is not None and _has_non_text(values[-2])):
         raise UnexpectedResponseError("its times and keys are not text")
-    return Answer(
-        source=source, window=window, limit=limit, names=names, kinds=kinds, values=values
+    return PageResponse(
+        source=source, window=window, limit=limit, names=names, types=types, values=values
     )
 
 
 def read_page(source: Source, window: Window, limit: int, body: object) -> Page:
-    """Read an answer as a page, of which there may be more where it is full.
+    """Return a response body as a page, cut if it is full.
 
     Raises:
-        ShapeError: It is none.
-        CrowdedKeyError: More rows than fit onto a page have one key.
+        UnexpectedResponseError: The body is not the response to a page query.
+        NonUniqueKeyError: More rows than fit on a page have the same key.
     """
-    answer = read_answer(source, window, limit, body)
-    return answer.page(cut=answer.full)
+    response = read_response(source, window, limit, body)
+    return response.page(cut=response.is_full)
 
 
 def _batch(
     source: Source,
     window: Window,
     names: Sequence[str],
-    kinds: Sequence[ColumnType],
+    types: Sequence[ColumnType],
     values: Sequence[Sequence[Any]],
-    last: Place | None,
+    last_key: RowKey | None,
 ) -> Batch:
-    """Return the rows without what only orders them."""
-    shown = len(names) - (1 if source.time is None else 2)
-    keys = _copied(values[-1])
-    times = _copied(values[-2]) if source.time is not None else ()
-    end = as_position(window, last)
+    """Return the rows without the columns that only order them."""
+    width = len(names) - (1 if source.time is None else 2)
+    keys = _copy_strings(values[-1])
+    times = _copy_strings(values[-2]) if source.time is not None else ()
+    end = position_after(window, last_key)
     return Batch(
-        columns=tuple(names[:shown]),
-        types=tuple(kinds[:shown]),
-        raw_columns=tuple(values[:shown]),
-        json=frozenset(i for i, name in enumerate(names[:shown]) if name in source.json),
+        columns=tuple(names[:width]),
+        types=tuple(types[:width]),
+        raw_columns=tuple(values[:width]),
+        json=frozenset(i for i, name in enumerate(names[:width]) if name in source.json),
         keys=keys,
         times=times,
         position=lambda n: (
-            end if n >= len(keys) else checkpoint_position(_place(times, keys, n - 1))
+            end if n >= len(keys) else checkpoint_position(_row_key(times, keys, n - 1))
         ),
     )
 
 
-def checkpoint_position(place: Place) -> dict[str, Any]:
-    """Return a row's place as a position: it, and all before it, are done."""
-    return {"time": as_text(place.time), "key": place.key}
+def checkpoint_position(key: RowKey) -> dict[str, Any]:
+    """Return the position after a row, as stored in a checkpoint."""
+    return {"time": format_clickhouse(key.time), "key": key.key}
 
 
-def as_position(window: Window, last: Place | None) -> dict[str, Any]:
-    """Return where to go on behind a page of a window."""
-    if last is not None:
-        return checkpoint_position(last)
-    return {"time": as_text(window.end), "key": None}
+def position_after(window: Window, last_key: RowKey | None) -> dict[str, Any]:
+    """Return the position after a page of a window, as stored in a checkpoint."""
+    if last_key is not None:
+        return checkpoint_position(last_key)
+    return {"time": format_clickhouse(window.end), "key": None}
 
 
-def _copied(texts: Sequence[str]) -> Sequence[str]:
-    """Return the same texts, apart in memory: those that came keep all around them from its use."""
+def _copy_strings(texts: Sequence[str]) -> Sequence[str]:
+    """Return equal strings in memory of their own.
+
+    The originals lie between the other values of the parsed response: while one of them is
+    referenced, the allocator cannot reuse the pages of memory around it.
+    """
     copies = "\0".join(texts).split("\0") if texts else texts
     return copies if len(copies) == len(texts) else texts
 
 
-def _not_text(values: Sequence[object]) -> bool:
+def _has_non_text(values: Sequence[object]) -> bool:
     return not set(map(type, values)) <= {str}
 
 
-def _before_last_key(times: Sequence[str], keys: Sequence[str]) -> int:
-    """Return how many rows come before those with the last key."""
-    at = len(keys) - 1
+def _count_before_last_key(times: Sequence[str], keys: Sequence[str]) -> int:
+    """Return the number of rows before those with the last key."""
+    i = len(keys) - 1
     time = times[-1] if times else None
-    while at >= 0 and keys[at] == keys[-1] and (time is None or times[at] == time):
-        at -= 1
-    return at + 1
+    while i >= 0 and keys[i] == keys[-1] and (time is None or times[i] == time):
+        i -= 1
+    return i + 1
 
 
-def _place(times: Sequence[str], keys: Sequence[str], at: int) -> Place:
+def _row_key(times: Sequence[str], keys: Sequence[str], i: int) -> RowKey:
     try:
-        return Place(parse_clickhouse(times[at]) if times else 0, keys[at])
+        return RowKey(parse_clickhouse(times[i]) if times else 0, keys[i])
     except ValueError as error:
         raise UnexpectedResponseError(str(error)) from None
 
 
-def _without_repeats(values: Sequence[Sequence[Any]]) -> list[int]:
-    """Return the places of rows that are not equal to the one before them."""
+def _distinct_indexes(values: Sequence[Sequence[Any]]) -> list[int]:
+    """Return the indexes of rows that differ from the row before them."""
     rows = list(zip(*values, strict=True))
     return [i for i in range(len(rows)) if not i or rows[i] != rows[i - 1]]

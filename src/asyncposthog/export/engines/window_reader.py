@@ -1,17 +1,18 @@
-"""Reading a window once, and making sure that what came is all of it.
+"""Read a window once and verify that all of its rows were received.
 
-A window was read to its end where the rows received are as many as were counted. Where they are
-not, the window is counted again, because rows arrive and are deleted at any time:
+A window is complete when as many rows were received as were counted. If the numbers differ, the
+window is counted again, because rows arrive and are deleted at any time:
 
-- As many as were received, or fewer: some were deleted since, or arrived late. The report says how
-  many.
-- More, and more than were counted first: some arrived late. What is behind the last row is read.
-- More, and fewer were received than were counted first: an answer was cut short, or came from a
-  replica that lags behind. The page is asked for again, and then what is behind its last row. Where
-  that brings nothing either, rows are lost, and the export fails.
+- The second count is at most the number received: rows were deleted or arrived late. The report
+  says how many.
+- The second count is higher, and at least as many rows were received as the first count said: rows
+  arrived late. Reading continues after the last row.
+- The second count is higher, and fewer rows were received than the first count said: the response
+  was truncated, or came from a replica that lags behind. The page is requested again, then the rows
+  after its last one. If neither returns more, rows are missing and the export fails.
 
-Where rows cannot be counted, or an earlier run has read a part of them, a window is read until
-nothing comes behind its last row.
+If rows cannot be counted, or an earlier run read a part of the window, it is read until no rows
+follow its last one.
 """
 
 from __future__ import annotations
@@ -23,300 +24,347 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from asyncposthog.errors import ExportError, PostHogError, StatusError
-from asyncposthog.export.query_client import Asker
+from asyncposthog.export.query_client import ExportQueryClient
 from asyncposthog.export.runner import WindowResult
 from asyncposthog.export.source import Source, page_query
-from asyncposthog.export.timestamps import as_text
+from asyncposthog.export.timestamps import format_clickhouse
 from asyncposthog.export.windows import Window
 
-from .base import Prepare, PreparedBatch, Tally
-from .query_page import Answer, NonUniqueKeyError, Page, UnexpectedResponseError, read_answer
-from .row_counts import Counter
+from .base import ExportStats, Prepare, PreparedBatch
+from .query_page import (
+    NonUniqueKeyError,
+    Page,
+    PageResponse,
+    UnexpectedResponseError,
+    read_response,
+)
+from .row_counts import RowCounter
 
 __all__ = ["WindowReader"]
 
 T = TypeVar("T")
 
-_PAUSES: Final = (0.5, 2.0, 5.0)
-"""Seconds to wait before a page that lacks rows is asked for again, each time."""
+# A replica that lags behind gets this long to catch up; after that the rows count as missing.
+_RETRY_DELAYS: Final = (0.5, 2.0, 5.0)
+"""Seconds to wait before each repeat of a request whose page lacks rows."""
 
 logger = logging.getLogger("asyncposthog")
 
 
 @dataclass(frozen=True, slots=True)
-class _Received(Generic[T]):
-    """An answer, and what was made of it where that could be done at once."""
+class _FetchedPage(Generic[T]):
+    """A response, and its prepared page where the page could be prepared at once."""
 
-    answer: Answer
-    made: tuple[Page, T] | None
-    """None: whether it is all of the window has to be found out first."""
-    size: int
+    response: PageResponse
+    prepared: tuple[Page, T] | None
+    """None: the window has to be counted first, to know whether this is its last page."""
+    response_bytes: int
 
 
 class WindowReader(Generic[T]):
-    """Reads the windows of one export."""
+    """Reader of the windows of one export."""
 
     def __init__(
         self,
-        asker: Asker,
-        counter: Counter,
+        query_client: ExportQueryClient,
+        row_counter: RowCounter,
         source: Source,
         page_size: int,
         prepare: Prepare[T],
-        tally: Tally,
+        stats: ExportStats,
     ) -> None:
-        """Ask for nothing yet.
+        """Store the arguments. Nothing is sent yet.
 
         Args:
-            asker: Sends the queries.
-            counter: Counts rows.
-            source: What is read.
-            page_size: How many rows a query asks for.
-            prepare: Run for every batch, in a worker thread.
-            tally: Kept up to date.
+            query_client: Sends the queries.
+            row_counter: Counts rows.
+            source: The rows to read.
+            page_size: Rows that a query requests.
+            prepare: Called for every batch, in a worker thread.
+            stats: Updated while reading.
         """
-        self._asker = asker
-        self._counter = counter
+        self._query_client = query_client
+        self._row_counter = row_counter
         self._source = source
         self._page_size = page_size
         self._prepare = prepare
-        self._tally = tally
-        self._cuts = False
-        """Whether the server was seen to send less than there is: no short page is trusted then."""
+        self._stats = stats
+        # Set for the rest of the export once one response was shown to be truncated. From then on a
+        # page whose row count happens to match a wrong first count is not trusted either.
+        self._server_truncates = False
 
     async def read(self, window: Window) -> WindowResult[T]:
-        """Read a window once: to its end, or as far as a page goes.
+        """Read a window once: to its end, or as far as one page reaches.
 
         Raises:
-            ExportError: The server has rows that it does not send.
-            PostHogError: A query failed for good.
+            ExportError: The server has rows that it does not return.
+            PostHogError: A query failed after all retries.
         """
-        if self._uncounted(window):
-            # Before it is read, so that what arrives meanwhile is never taken for a loss.
-            counted = await self._counter.rows(window.start, window.end)
-            window = replace(window, counted=counted)
+        if self._must_count_first(window):
+            # Counted before it is read: a row that arrives in between can then only look late,
+            # never missing.
+            count = await self._row_counter.count_rows(window.start, window.end)
+            window = replace(window, counted_rows=count)
         try:
-            received = await self._ask(window)
-            if received.made is not None and received.answer.full:
-                return self._behind(window, received, *received.made)
-            if received.made is not None:
-                return self._end(window, received, *received.made)
-            return await self._settle(window, received)
+            fetched = await self._fetch(window)
+            if fetched.prepared is not None and fetched.response.is_full:
+                return self._partial_result(window, fetched, *fetched.prepared)
+            if fetched.prepared is not None:
+                return self._final_result(window, fetched, *fetched.prepared)
+            return await self._verify_end(window, fetched)
         except NonUniqueKeyError as error:
             raise _key_not_unique_error(error, window.limit or self._page_size) from None
 
-    async def _ask(self, window: Window) -> _Received[T]:
+    async def _fetch(self, window: Window) -> _FetchedPage[T]:
         source = self._source
         limit = window.limit or self._page_size
         sql, values = page_query(source, window.start, window.end, window.after, limit)
 
-        def read(body: object, size: int) -> _Received[T]:
-            answer = read_answer(source, window, limit, body)
-            _check_names(answer.shown)
-            sure = answer.full or self._ends(window, answer)
-            made = self._make(answer, cut=answer.full) if sure else None
-            return _Received(answer, made, size)
+        def read(body: object, response_bytes: int) -> _FetchedPage[T]:
+            response = read_response(source, window, limit, body)
+            _reject_duplicate_names(response.visible_names)
+            # Preparing here saves a second trip to the worker thread for nearly every page.
+            is_decided = response.is_full or self._is_last(window, response)
+            prepared = self._prepare_page(response, cut=response.is_full) if is_decided else None
+            return _FetchedPage(response, prepared, response_bytes)
 
         try:
-            return await self._asker.ask(sql, values, read)
+            return await self._query_client.run(sql, values, read)
         except StatusError as error:
             _add_column_hint(error, source)
             raise
 
-    def _make(self, answer: Answer, *, cut: bool) -> tuple[Page, T]:
-        page = answer.page(cut=cut)
+    def _prepare_page(self, response: PageResponse, *, cut: bool) -> tuple[Page, T]:
+        page = response.page(cut=cut)
         return page, self._prepare(page.batch)
 
-    async def _made(self, received: _Received[T], *, cut: bool) -> tuple[Page, T]:
+    async def _prepare_in_thread(self, fetched: _FetchedPage[T], *, cut: bool) -> tuple[Page, T]:
         try:
-            return await self._asker.work(partial(self._make, received.answer, cut=cut))
+            return await self._query_client.run_in_decode_thread(
+                partial(self._prepare_page, fetched.response, cut=cut)
+            )
         except UnexpectedResponseError as error:
-            raise self._asker.misread(error) from None
+            raise self._query_client.bad_response_error(error) from None
 
-    def _uncounted(self, window: Window) -> bool:
-        """Tell whether a window has to be counted before it is read."""
-        countable = self._counter.available and self._source.repeatable
-        return countable and window.counted is None and window.after is None
+    def _must_count_first(self, window: Window) -> bool:
+        """Return whether a window has to be counted before it is read."""
+        countable = self._row_counter.available and self._source.is_deterministic
+        return countable and window.counted_rows is None and window.after is None
 
-    def _comparable(self, window: Window) -> bool:
-        """Tell whether the rows of a window can be compared with their count."""
-        known = window.received is not None and window.counted is not None
-        return known and self._counter.available
+    def _can_compare(self, window: Window) -> bool:
+        """Return whether the received rows of a window can be compared with its count."""
+        has_numbers = window.received_rows is not None and window.counted_rows is not None
+        return has_numbers and self._row_counter.available
 
-    def _ends(self, window: Window, answer: Answer) -> bool:
-        """Tell whether an answer that is not full is certainly the last of its window."""
-        if not self._source.repeatable:
+    def _is_last(self, window: Window, response: PageResponse) -> bool:
+        """Return whether a page that is not full is certainly the last of its window."""
+        if not self._source.is_deterministic:
+            # Each query draws other rows, so no count says anything about this page.
             return True
-        if not self._comparable(window):
-            return answer.received <= window.repeated and not _lacks(window, answer)
-        return not self._cuts and _total(window, answer) == window.counted
+        if not self._can_compare(window):
+            has_new_rows = response.row_count > window.deferred_rows
+            return not has_new_rows and not _is_short(window, response)
+        return not self._server_truncates and (
+            _total_received(window, response) == window.counted_rows
+        )
 
-    async def _settle(self, window: Window, received: _Received[T]) -> WindowResult[T]:
-        """Find out whether a page that is not full is the last of its window."""
-        for pause in (*_PAUSES, None):
-            answer = received.answer
-            new, lacks = answer.received > window.repeated, _lacks(window, answer)
-            if new and (not self._comparable(window) or (self._cuts and lacks)):
-                return await self._read_on(window, received)
-            now = await self._count(window) if self._counter.available else None
-            if now is not None and _total(window, answer) >= now:
+    async def _verify_end(self, window: Window, fetched: _FetchedPage[T]) -> WindowResult[T]:
+        """Determine whether a page that is not full is the last of its window.
+
+        Raises:
+            ExportError: Rows are missing.
+        """
+        for delay in (*_RETRY_DELAYS, None):
+            response = fetched.response
+            has_new_rows = response.row_count > window.deferred_rows
+            is_short = _is_short(window, response)
+            if has_new_rows and (
+                not self._can_compare(window) or (self._server_truncates and is_short)
+            ):
+                # Without a count, only a further page without new rows proves the end. A server
+                # that truncates responses would truncate a repeat of this page as well.
+                return await self._continue_after(window, fetched)
+            count = await self._count(window) if self._row_counter.available else None
+            if count is not None and _total_received(window, response) >= count:
                 break
-            if not lacks:
-                if not new:
+            if not is_short:
+                # All rows of the first count are here, so those beyond it arrived late.
+                if not has_new_rows:
                     break
-                return await self._read_on(window, received)
-            if now is None or pause is None:
-                if new and await self._is_cut(window, received):
-                    return await self._read_on(window, received)
-                if await self._has_all_keys(window, received):
+                return await self._continue_after(window, fetched)
+            if count is None or delay is None:
+                if has_new_rows and await self._has_rows_after(window, fetched):
+                    return await self._continue_after(window, fetched)
+                if await self._has_all_keys(window, fetched):
                     break
-                raise _lost(self._source, window, _total(window, answer), now)
-            await self._asker.pause(pause)
-            received = await self._ask(window)
-            if received.answer.full:
-                assert received.made is not None
-                return self._behind(window, received, *received.made)
-            if _total(window, received.answer) >= now:
+                raise _missing_rows_error(
+                    self._source, window, _total_received(window, response), count
+                )
+            await self._query_client.wait(delay)
+            fetched = await self._fetch(window)
+            if fetched.response.is_full:
+                assert fetched.prepared is not None
+                return self._partial_result(window, fetched, *fetched.prepared)
+            if _total_received(window, fetched.response) >= count:
                 break
-        made = received.made or await self._made(received, cut=False)
-        return self._end(window, received, *made)
+        prepared = fetched.prepared or await self._prepare_in_thread(fetched, cut=False)
+        return self._final_result(window, fetched, *prepared)
 
     async def _count(self, window: Window, *, distinct: bool = False) -> int | None:
-        return await self._counter.rows(_origin(window), window.end, distinct=distinct)
+        return await self._row_counter.count_rows(
+            _count_start(window), window.end, distinct=distinct
+        )
 
-    async def _is_cut(self, window: Window, received: _Received[T]) -> bool:
-        """Tell whether there are rows behind a page that is not full.
+    async def _has_rows_after(self, window: Window, fetched: _FetchedPage[T]) -> bool:
+        """Return whether rows follow a page that is not full.
 
-        Asked for before the page is handed on: where there are none, rows are missing from it, and
-        an export that resumes must not resume behind it.
+        This is asked before the page is delivered: if no rows follow, rows are missing from the
+        page itself, and an export that resumes must not resume after it.
         """
-        page, _ = await self._made(received, cut=True)
-        rest = self._rest(window, received.answer, page)
-        found = await self._ask(rest)
-        self._cuts = found.answer.received > rest.repeated
-        return self._cuts
+        page, _ = await self._prepare_in_thread(fetched, cut=True)
+        rest = self._window_after(window, fetched.response, page)
+        following = await self._fetch(rest)
+        self._server_truncates = following.response.row_count > rest.deferred_rows
+        return self._server_truncates
 
-    async def _has_all_keys(self, window: Window, received: _Received[T]) -> bool:
-        """Tell whether all that lacks is what the server has twice, and has merged in part."""
-        if not self._source.unique or not self._comparable(window):
+    async def _has_all_keys(self, window: Window, fetched: _FetchedPage[T]) -> bool:
+        """Return whether only copies of received rows are missing.
+
+        ClickHouse merges rows of the same key in the background, each replica at its own time. A
+        replica that has merged them returns fewer rows than one that counts both copies.
+        """
+        if not self._source.unique or not self._can_compare(window):
             return False
-        page, _ = await self._made(received, cut=False)
+        page, _ = await self._prepare_in_thread(fetched, cut=False)
         try:
             keys = await self._count(window, distinct=True)
         except PostHogError:
+            # The error about the missing rows is the one to raise, not that of this extra query.
             return False
-        repeats = window.duplicates + page.duplicates
-        return keys is not None and _total(window, received.answer) - repeats >= keys
+        duplicates = window.duplicates + page.duplicates
+        return keys is not None and _total_received(window, fetched.response) - duplicates >= keys
 
-    async def _read_on(self, window: Window, received: _Received[T]) -> WindowResult[T]:
-        return self._behind(window, received, *await self._made(received, cut=True))
+    async def _continue_after(self, window: Window, fetched: _FetchedPage[T]) -> WindowResult[T]:
+        prepared = await self._prepare_in_thread(fetched, cut=True)
+        return self._partial_result(window, fetched, *prepared)
 
-    def _behind(
-        self, window: Window, received: _Received[T], page: Page, content: T
+    def _partial_result(
+        self, window: Window, fetched: _FetchedPage[T], page: Page, content: T
     ) -> WindowResult[T]:
-        """Return a page behind which the window is read on."""
-        self._tally.duplicates += page.duplicates
-        rest = self._rest(window, received.answer, page)
-        return WindowResult(_piece(page, content), rest, received.size)
+        """Return a page, and the rest of the window after it."""
+        self._stats.duplicates_skipped += page.duplicates
+        rest = self._window_after(window, fetched.response, page)
+        return WindowResult(_prepared_batch(page, content), rest, fetched.response_bytes)
 
-    def _rest(self, window: Window, answer: Answer, page: Page) -> Window:
-        """Return what is left of a window behind a page."""
-        known = None if window.received is None else window.received + page.kept
+    def _window_after(self, window: Window, response: PageResponse, page: Page) -> Window:
+        """Return the rest of a window after a page."""
+        received = None if window.received_rows is None else window.received_rows + page.used_rows
         rest = replace(
             window,
-            after=page.last,
-            origin=_origin(window),
-            received=known,
+            after=page.last_key,
+            counted_from=_count_start(window),
+            received_rows=received,
             duplicates=window.duplicates + page.duplicates,
-            repeated=answer.received - page.kept,
-            # What is behind a page that is not full is compared by itself, where it can be.
-            alone=window.alone or (self._counter.available and not answer.full),
+            deferred_rows=response.row_count - page.used_rows,
+            # The rest after a page that is not full is compared by itself, so it must not be merged
+            # with a neighbour whose rows were counted separately.
+            isolated=window.isolated or (self._row_counter.available and not response.is_full),
         )
-        if window.counted is not None and known is not None and known < window.counted:
-            return replace(rest, rows=window.counted - known)
-        # Of a full page there is more, whatever was counted: how much is not known.
-        return replace(rest, rows=None if answer.full else 0)
+        if window.counted_rows is not None and received is not None:
+            missing = window.counted_rows - received
+            if missing > 0:
+                return replace(rest, expected_rows=missing)
+        # More rows follow a full page whatever the count said, and how many is unknown.
+        return replace(rest, expected_rows=None if response.is_full else 0)
 
-    def _end(
-        self, window: Window, received: _Received[T], page: Page, content: T
+    def _final_result(
+        self, window: Window, fetched: _FetchedPage[T], page: Page, content: T
     ) -> WindowResult[T]:
-        """Return the last page of a window."""
-        self._tally.duplicates += page.duplicates
-        if window.counted is not None and window.received is not None:
-            total = window.received + page.kept
-            self._tally.late += max(0, total - window.counted)
-            self._tally.deleted += max(0, window.counted - total)
-            if total != window.counted:
+        """Return the last page of a window, and record late and deleted rows."""
+        self._stats.duplicates_skipped += page.duplicates
+        if window.counted_rows is not None and window.received_rows is not None:
+            total = window.received_rows + page.used_rows
+            self._stats.late += max(0, total - window.counted_rows)
+            self._stats.deleted += max(0, window.counted_rows - total)
+            if total != window.counted_rows:
                 logger.info(
-                    "export of %s: %s: %d rows were counted beforehand, and there are %d now",
-                    self._source.kind, _range(window), window.counted, total,
+                    "export of %s, %s: counted %d rows before reading, received %d",
+                    self._source.kind, _describe_range(window), window.counted_rows, total,
                 )  # fmt: skip
-        return WindowResult(_piece(page, content), None, received.size)
+        return WindowResult(_prepared_batch(page, content), None, fetched.response_bytes)
 
 
-def _origin(window: Window) -> int:
-    """Return where that begins which the rows of a window are counted from."""
-    return window.start if window.origin is None else window.origin
+def _count_start(window: Window) -> int:
+    """Return the start of the range whose rows were counted, in microseconds."""
+    return window.start if window.counted_from is None else window.counted_from
 
 
-def _total(window: Window, answer: Answer) -> int:
-    """Return how many rows of a window were received, with those of an answer."""
-    return (window.received or 0) + answer.received
+def _total_received(window: Window, response: PageResponse) -> int:
+    """Return how many rows of a window were received, including those of a response."""
+    return (window.received_rows or 0) + response.row_count
 
 
-def _lacks(window: Window, answer: Answer) -> bool:
-    """Tell whether fewer rows were received than were counted first."""
-    if window.counted is None or window.received is None:
+def _is_short(window: Window, response: PageResponse) -> bool:
+    """Return whether fewer rows were received than were counted before reading."""
+    if window.counted_rows is None or window.received_rows is None:
         return False
-    return _total(window, answer) < window.counted
+    return _total_received(window, response) < window.counted_rows
 
 
-def _piece(page: Page, content: T) -> PreparedBatch[T]:
+def _prepared_batch(page: Page, content: T) -> PreparedBatch[T]:
     batch = page.batch
     return PreparedBatch(content, len(batch), batch.position(len(batch)))
 
 
-def _check_names(names: Sequence[str]) -> None:
-    """Refuse columns of one name: of two values, a reader of the rows would see one."""
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+def _reject_duplicate_names(names: Sequence[str]) -> None:
+    """Raise if two columns share a name: a row as a dict would keep only one of their values.
+
+    Raises:
+        ExportError: Two columns share a name.
+    """
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
         raise ExportError(
-            f"Two columns are named {twice!r}.", suggestion="Tell them apart with AS."
+            f"Two columns are named {duplicate!r}.", suggestion="Rename one of them with AS."
         )
 
 
-def _range(window: Window) -> str:
-    return f"from {as_text(_origin(window))} to {as_text(window.end)} UTC"
+def _describe_range(window: Window) -> str:
+    start, end = format_clickhouse(_count_start(window)), format_clickhouse(window.end)
+    return f"from {start} to {end} UTC"
 
 
-def _lost(source: Source, window: Window, received: int, now: int | None) -> PostHogError:
-    counted = f"{window.counted:,} rows were counted beforehand"
-    again = "" if now is None else f" and {now:,} afterwards"
-    if window.received:
-        # Some of it was handed on: an export that resumes would resume behind what is missing.
+def _missing_rows_error(
+    source: Source, window: Window, received: int, recount: int | None
+) -> PostHogError:
+    counted = f"counted {window.counted_rows:,} rows before reading"
+    after = "" if recount is None else f" and {recount:,} after"
+    if window.received_rows:
+        # Part of the window was delivered: an export that resumes would resume after the gap.
         suggestion = (
-            "Remove the checkpoint and the partial output, if any, and run the export anew."
+            "Remove the checkpoint and the partial output, if any, and run the export again."
         )
     else:
-        suggestion = "Run the same export again: it resumes before this window."
+        suggestion = "Run the same export again; it resumes before this window."
     return ExportError(
-        f"The server does not return all {source.kind} {_range(window)}: {counted}{again}, and "
-        f"{received:,} were received.",
+        f"The server does not return all {source.kind} {_describe_range(window)}: "
+        f"{counted}{after}, received {received:,}.",
         suggestion=suggestion,
     )
 
 
 def _key_not_unique_error(error: NonUniqueKeyError, limit: int) -> PostHogError:
     return ExportError(
-        f"More than {limit:,} rows have the same key ({error}): there is no way to page past them.",
-        suggestion="Give hogql() a key that is unique, or narrow the export with where=.",
+        f"More than {limit:,} rows have the same key ({error}), so they cannot be paged.",
+        suggestion="Give hogql() a unique key, or narrow the export with where=.",
     )
 
 
 def _add_column_hint(error: StatusError, source: Source) -> None:
-    """Say which column the server complains about, where its words tell."""
+    """Name the column of the export that the server's error message mentions, if any."""
     detail = error.detail or ""
     names = [column for column in source.columns if column != "*" and column in detail]
     if error.status == 400 and names:
-        note = f"The export asks for the column {max(names, key=len)!r}."
-        error.suggestion = f"{note} {error.suggestion}" if error.suggestion else note
+        # The longest match: `properties.$os` also contains the column `properties`.
+        hint = f"The export requests the column {max(names, key=len)!r}."
+        error.suggestion = f"{hint} {error.suggestion}" if error.suggestion else hint

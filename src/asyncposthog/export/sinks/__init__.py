@@ -1,8 +1,8 @@
-"""Where the rows of an export go."""
+"""Sinks: what an export writes its rows to."""
 
 from __future__ import annotations
 
-from .base import Mark, Sink
+from .base import SafePoint, Sink
 from .text import TextSink
 
-__all__ = ["Mark", "Sink", "TextSink"]
+__all__ = ["SafePoint", "Sink", "TextSink"]

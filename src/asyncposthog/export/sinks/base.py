@@ -1,4 +1,4 @@
-"""What a sink is to the job that feeds it."""
+"""Interface between an export and the sink that it writes to."""
 
 from __future__ import annotations
 
@@ -8,36 +8,39 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from asyncposthog.export.batch import Batch
-from asyncposthog.export.checkpoint_schema import Shape
+from asyncposthog.export.checkpoint_schema import Validator
 from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 
-__all__ = ["Mark", "Sink"]
+__all__ = ["SafePoint", "Sink"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A moment up to which everything is safe: an export can go on from here."""
+class SafePoint:
+    """State from which an export can resume, because everything before it is on disk."""
 
     position: Any
-    """Of the last row that is safe."""
+    """Position of the last row that is on disk."""
     state: Mapping[str, Any]
-    """What the sink has to know to go on, as JSON data."""
+    """State of the sink, as JSON data."""
 
 
 class Sink(Protocol[T]):
-    """Takes prepared pieces in order. All but `prepare` may block: they run in a worker thread."""
+    """Writer of prepared batches, in order.
+
+    Methods other than `prepare` may block, because they run in a worker thread.
+    """
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """What is written where, as JSON data: a checkpoint is good for no other."""
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What is written where, as JSON data, to compare with that of a checkpoint."""
         ...
 
     @property
     def target(self) -> Path | None:
-        """The file or folder that is written, which is locked meanwhile; None: there is none."""
+        """File or folder that is written and locked meanwhile; None: there is none."""
         ...
 
     @property
@@ -47,39 +50,39 @@ class Sink(Protocol[T]):
 
     @property
     def replaces(self) -> bool:
-        """Whether output that exists already is replaced."""
+        """Whether existing output is replaced."""
         ...
 
     @property
-    def shape(self) -> Shape:
-        """What a state looks like."""
+    def state_validator(self) -> Validator:
+        """Validator of the state in a checkpoint."""
         ...
 
     @property
     def rows(self) -> int:
-        """Rows taken so far."""
+        """Rows written so far."""
         ...
 
     @property
     def checksum(self) -> int:
-        """The checksum of their keys."""
+        """Checksum of their keys."""
         ...
 
-    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
-        """Find out whether it could begin, and change nothing.
+    def check(self, state: Mapping[str, Any] | None, owns_output: bool) -> None:
+        """Check that the sink can begin. Nothing is changed.
 
         Args:
-            state: Of the mark to go on from; None: from the beginning.
-            ours: Whether output that is there already is that of an earlier run.
+            state: The state to resume from; None: from the beginning.
+            owns_output: Whether existing output is that of an earlier run of the same export.
 
         Raises:
-            FileExistsError: The output exists already.
-            ExportError: It cannot be written, or is not what was left behind, to the byte.
+            FileExistsError: The output exists.
+            ExportError: It cannot be written, or differs from what an earlier run wrote.
         """
         ...
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
-        """Open what is to be written, cut back to what was safe.
+        """Open the output, and cut it back to what was on disk at the safe point.
 
         Raises:
             ExportError: It cannot be written.
@@ -87,48 +90,48 @@ class Sink(Protocol[T]):
         ...
 
     def prepare(self, batch: Batch) -> T:
-        """Turn rows into what is written. Called from several threads."""
+        """Convert rows to what is written. Called from several threads."""
         ...
 
-    def write(self, piece: PreparedBatch[T], *, durable: bool) -> Mark | None:
-        """Write a piece.
+    def write(self, batch: PreparedBatch[T], *, durable: bool) -> SafePoint | None:
+        """Write a batch.
 
         Args:
-            piece: The next one.
-            durable: Whether a checkpoint is kept, so that what is written has to be synced.
+            batch: The next batch.
+            durable: Whether there is a checkpoint, so that data has to be synced to disk.
 
         Returns:
-            Up to where everything is safe, where that has changed.
+            The new safe point, if there is one.
         """
         ...
 
     def finish(self) -> Mapping[str, Any]:
-        """Write what is left, and sync it. The output has not its name yet.
+        """Write what is buffered, and sync it. The output does not have its final name yet.
 
         Returns:
-            The last state.
+            The final state.
         """
         ...
 
-    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
-        """Give the output its name, also where an earlier run did but could not say so.
+    def commit(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
+        """Give the output its final name. Succeeds if an earlier run did so without recording it.
 
         Args:
-            state: The last one.
-            verify: Whether files are compared with their checksums first: an earlier run has
-                written them.
+            state: The final state.
+            verify: Whether to compare the files with their checksums first, because an earlier run
+                wrote them.
 
         Raises:
-            FileExistsError: Another output has appeared.
-            ExportError: It is not what was written, or cannot get its name.
+            FileExistsError: Other output has been created in the meantime.
+            ExportError: The output is not what was written, or cannot get its final name.
         """
         ...
 
     def close(self, *, keep: bool) -> None:
-        """Close what is open, after a failure.
+        """Close everything after an error.
 
         Args:
-            keep: Whether the export may go on later, from a checkpoint. If not, everything that
-                this run has written is removed, also what has its name already.
+            keep: Whether a later run can resume from a checkpoint. If not, everything that this run
+                wrote is removed, including files that have their final name.
         """
         ...

@@ -1,7 +1,7 @@
-"""One Parquet file, and a folder of Parquet files that replaces an older one.
+"""Sinks for a single Parquet file, and for a folder that replaces the one of an earlier export.
 
-Both are a `ParquetSink` on a hidden folder beside or below the target, whose files get their place
-once the export is complete. A run that was interrupted finds them there.
+Both use a `ParquetSink` on a hidden staging folder beside or below the target. Its files get their
+final place when the export is complete. A run that resumes finds them in the staging folder.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, Final
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.atomic_files import (
+    commit,
     create,
     make_folder,
     move,
     partial_name,
-    publish,
     remove,
     reopen,
     sha256_of,
@@ -35,205 +35,208 @@ from asyncposthog.export.engines.base import PreparedBatch
 from asyncposthog.export.report import FileReport
 from asyncposthog.query.arrow import pyarrow_module
 
-from .base import Mark
+from .base import SafePoint
 from .parquet import ArrowBatch, ParquetSink, release_memory
 
 __all__ = ["ParquetFileSink", "ParquetReplacementSink"]
 
 _PART_ROWS: Final = 100_000
-"""Rows of the parts that one file is made of: after an interruption, at most so many come again."""
+"""Rows of the parts that one file is made of: a resumed run requests at most this many again."""
 
 
-class _HiddenSink:
-    """What the two have in common: rows go to files in a hidden folder."""
+class _StagedSink:
+    """Base of both sinks: rows are written to files in a hidden staging folder."""
 
-    def __init__(self, target: Path, hidden: Path, sink: ParquetSink) -> None:
+    def __init__(self, target: Path, staging: Path, sink: ParquetSink) -> None:
         self.target = target
-        self.shape = sink.shape
-        self._hidden = hidden
+        self.state_validator = sink.state_validator
+        self._staging = staging
         self._sink = sink
         self._opened = False
-        """Whether what has the names of hidden files is this export's."""
+        """Whether files with the names of staged files belong to this export."""
 
     @property
     def rows(self) -> int:
-        """Rows taken so far."""
+        """Rows written so far."""
         return self._sink.rows
 
     @property
     def checksum(self) -> int:
-        """The checksum of their keys."""
+        """Checksum of their keys."""
         return self._sink.checksum
 
     def prepare(self, batch: Batch) -> ArrowBatch:
-        """Turn rows into an Arrow table."""
+        """Convert rows to Arrow tables."""
         return self._sink.prepare(batch)
 
-    def _check_hidden(self) -> None:
-        """Refuse a hidden folder that is not one of ours."""
+    def _check_staging(self) -> None:
+        """Check that the staging folder, if it exists, is a folder of this user."""
         try:
-            found = self._hidden.lstat()
+            status = self._staging.lstat()
         except FileNotFoundError:
             return
-        foreign = hasattr(os, "getuid") and found.st_uid != os.getuid()
-        if foreign or not stat.S_ISDIR(found.st_mode):
+        other_user = hasattr(os, "getuid") and status.st_uid != os.getuid()
+        if other_user or not stat.S_ISDIR(status.st_mode):
             raise ExportError(
-                f"{self._hidden} is in the way: the export keeps its files there, and it is not "
-                "a folder of this user.",
+                f"Cannot use {self._staging} for the files of the export: it is not a folder of "
+                "this user.",
                 suggestion="Remove it, or choose another target.",
             )
 
-    def _open_hidden(self, *, fresh: bool) -> None:
-        """Make the hidden folder, an empty one unless an earlier run is resumed."""
-        self._check_hidden()
-        if fresh and self._hidden.exists():
-            shutil.rmtree(self._hidden)
-        self._hidden.mkdir(mode=0o700, exist_ok=True)
-        self._check_hidden()  # another program may have put a link there in between
+    def _open_staging(self, *, is_new: bool) -> None:
+        """Create the staging folder, and empty it unless an earlier run is resumed."""
+        self._check_staging()
+        if is_new and self._staging.exists():
+            shutil.rmtree(self._staging)
+        self._staging.mkdir(mode=0o700, exist_ok=True)
+        # Again: another program may have put a link there between the check and mkdir.
+        self._check_staging()
         self._opened = True
 
-    def _drop_hidden(self) -> None:
-        shutil.rmtree(self._hidden, ignore_errors=True)
+    def _remove_staging(self) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
 
 
-class ParquetFileSink(_HiddenSink):
-    """Writes one file.
+class ParquetFileSink(_StagedSink):
+    """Writer of one file.
 
-    A Parquet file cannot be continued once its writing was interrupted. So rows go to parts of a
-    fixed size in `.NAME.parts/`, which are complete files. From the second part on, their row
-    groups are copied to `.NAME.partial`, which is built again from the parts by a run that goes on
-    after an interruption. The file depends on the rows alone.
+    A Parquet file cannot be continued after its writing was interrupted. Therefore rows are written
+    to parts of a fixed size in `.NAME.parts/`, which are complete files. From the second part on,
+    their row groups are copied to `.NAME.partial`; a resumed run builds that file again from the
+    parts. The bytes of the file depend on the rows alone.
     """
 
     is_folder = False
 
     def __init__(self, path: Path, *, rows_per_group: int, overwrite: bool) -> None:
-        """Open nothing yet.
+        """Store the arguments. Nothing is opened yet.
 
         Args:
             path: The file.
-            rows_per_group: Rows of a row group: what a reader has in memory at a time.
-            overwrite: Whether a file that has the name is replaced.
+            rows_per_group: The number of rows of a row group, which a reader has in memory at a
+                time.
+            overwrite: Whether an existing file is replaced.
 
         Raises:
             ImportError: pyarrow is not installed.
         """
-        # A multiple, so that the parts do not show in the row groups.
+        # A multiple of the row group, so that no group is cut where a part ends.
         part_rows = max(1, _PART_ROWS // rows_per_group) * rows_per_group
-        hidden = path.with_name(f".{path.name}.parts")
+        staging = path.with_name(f".{path.name}.parts")
         sink = ParquetSink(
-            hidden,
+            staging,
             rows_per_file=part_rows,
             rows_per_group=rows_per_group,
             by_day=False,
-            below=hidden.parent,
+            root=staging.parent,
         )
-        super().__init__(path, hidden, sink)
-        self._group_rows = rows_per_group
+        super().__init__(path, staging, sink)
+        self._rows_per_group = rows_per_group
         self._overwrite = overwrite
         self.replaces = overwrite
         self._partial = partial_name(path)
-        self._merged: _Merged | None = None
-        self._published = False
+        self._merged_file: _MergedFile | None = None
+        self._committed = False
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """The format, the file, and how the rows are divided."""
+    def fingerprint(self) -> Mapping[str, Any]:
+        """The format, the path, and how the rows are divided."""
         return {
             "format": "parquet file",
             "path": str(self.target.absolute()),
-            "rows_per_group": self._group_rows,
+            "rows_per_group": self._rows_per_group,
         }
 
-    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
-        """Find out whether it could begin."""
-        self._check_free(
-            "is no export that was interrupted"
+    def check(self, state: Mapping[str, Any] | None, owns_output: bool) -> None:
+        """Check that the sink can begin; see `Sink.check`."""
+        self._check_target_free(
+            "is not an interrupted export"
             if state is None
-            else "was made while the export was interrupted"
+            else "was created while the export was interrupted"
         )
-        self._check_hidden()
+        self._check_staging()
         if state is not None:
-            self._sink.check(state, ours)
+            self._sink.check(state, owns_output)
 
-    def _check_free(self, why: str) -> None:
+    def _check_target_free(self, reason: str) -> None:
         if self.target.is_dir():
             raise FileExistsError(
-                f"{self.target} is a folder. For files inside of it, add a slash to the name; for "
-                "one file, choose another name."
+                f"{self.target} is a folder. Add a slash to write files into it, or choose another "
+                "name for one file."
             )
         if os.path.lexists(self.target) and not self._overwrite:
             raise FileExistsError(
-                f"{self.target} exists already, and {why}. Remove it, choose another name, or "
+                f"{self.target} already exists and {reason}. Remove it, choose another name, or "
                 "replace it with overwrite=True."
             )
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
-        """Open the parts, cut back to what was safe."""
+        """Open the parts, and cut them back to what was on disk at the safe point."""
         with translate_os_errors(self.target):
             remove(self._partial)
-            self._open_hidden(fresh=state is None)
+            self._open_staging(is_new=state is None)
         self._sink.begin(state)
 
-    def write(self, piece: PreparedBatch[ArrowBatch], *, durable: bool) -> Mark | None:
-        """Write rows, and complete the parts they fill."""
-        mark = self._sink.write(piece, durable=durable)
+    def write(self, batch: PreparedBatch[ArrowBatch], *, durable: bool) -> SafePoint | None:
+        """Write rows, and complete the parts that they fill."""
+        safe_point = self._sink.write(batch, durable=durable)
         self._copy_parts()
-        return mark
+        return safe_point
 
     def _copy_parts(self) -> None:
-        """Copy the parts that are complete, unless one is all there is."""
+        """Copy the complete parts to the file, unless there is only one."""
         parts = self._sink.files
         if len(parts) < 2:
             return
         with translate_os_errors(self.target):
-            if self._merged is None:
-                self._merged = _Merged(self._partial)
-            for part in parts[self._merged.parts :]:
-                self._merged.append(self._hidden / part["name"], self.target.parent)
+            if self._merged_file is None:
+                self._merged_file = _MergedFile(self._partial)
+            for part in parts[self._merged_file.parts :]:
+                self._merged_file.append(self._staging / part["name"], self.target.parent)
 
     def finish(self) -> Mapping[str, Any]:
         """Complete the last part, and the file."""
         state = dict(self._sink.finish())
         self._copy_parts()
-        if self._merged is not None:
+        if self._merged_file is not None:
             with translate_os_errors(self.target):
-                size, digest = self._merged.complete()
-            # The file has the place of its first part, whose name the state needs.
+                size, digest = self._merged_file.complete()
+            # The state lists the file in place of its first part: a validator requires that name.
             first = {**state["files"][0], "rows": state["rows"], "bytes": size, "sha256": digest}
             state["files"] = [first]
         return state
 
-    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
-        """Give the file its name."""
+    def commit(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
+        """Give the file its final name."""
         if not state["files"]:
             raise ExportError(f"{self.target} was not written: the server sent no columns.")
         entry = state["files"][0]
-        part, size = self._hidden / entry["name"], entry["bytes"]
+        part, size = self._staging / entry["name"], entry["bytes"]
         with translate_os_errors(self.target):
-            self._check_hidden()
+            self._check_staging()
             if verify:
-                self._compare(entry)
-            # A file of another size is that of another export.
+                self._verify_checksums(entry)
+            # An earlier run may have stopped after any of these steps. A file of another size is
+            # that of another export.
             if _size(self._partial) == size:
-                self._drop_hidden()  # its parts are copied
+                self._remove_staging()  # the parts were copied
             elif _size(part) == size:
                 part.replace(self._partial)
             if _size(self._partial) == size:
-                self._check_free("was made while the export ran")
-                publish(self._partial, self.target)
-                self._published = True
-            with contextlib.suppress(OSError):  # it is not there, or belongs to another export
-                self._hidden.rmdir()
-        found = _size(self.target)
-        if found < 0:
+                self._check_target_free("was created while the export ran")
+                commit(self._partial, self.target)
+                self._committed = True
+            with contextlib.suppress(OSError):  # it does not exist, or belongs to another export
+                self._staging.rmdir()
+        status = _size(self.target)
+        if status < 0:
             raise ExportError(
-                f"{self.target} is gone, which the checkpoint says is complete.",
+                f"{self.target} is gone, although the checkpoint says it is complete.",
                 suggestion="Remove the checkpoint to export it again.",
             )
-        if found != size:
+        if status != size:
             raise ExportError(
-                f"{self.target} is not what the checkpoint says was written: it has {found:,} "
+                f"{self.target} is not what the checkpoint says was written: it has {status:,} "
                 f"bytes of {size:,}.",
                 suggestion="Remove it and the checkpoint to export it again.",
             )
@@ -243,9 +246,9 @@ class ParquetFileSink(_HiddenSink):
             ),
         )
 
-    def _compare(self, entry: Mapping[str, Any]) -> None:
-        """Compare the file with its checksum, by whatever name an earlier run has left it."""
-        for path in (self._partial, self._hidden / entry["name"], self.target):
+    def _verify_checksums(self, entry: Mapping[str, Any]) -> None:
+        """Compare the file with its checksum, under whichever name an earlier run left it."""
+        for path in (self._partial, self._staging / entry["name"], self.target):
             if _size(path) == entry["bytes"]:
                 if sha256_of(path, self.target.parent) != entry["sha256"]:
                     raise ExportError(
@@ -255,27 +258,27 @@ class ParquetFileSink(_HiddenSink):
                 return
 
     def close(self, *, keep: bool) -> None:
-        """Close what is open; remove what no later run can use."""
-        if self._merged is not None:
-            self._merged.close()
+        """Close everything, and remove what no later run can use."""
+        if self._merged_file is not None:
+            self._merged_file.close()
         self._sink.close(keep=True)
         if not keep and self._opened:
-            self._drop_hidden()
+            self._remove_staging()
             self._partial.unlink(missing_ok=True)
-            if self._published and not self._overwrite:
+            if self._committed and not self._overwrite:
                 self.target.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a file; -1 where there is none."""
+    """Return the size of a regular file in bytes; -1 if there is none."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return -1
-    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
-class _Merged:
+class _MergedFile:
     """A Parquet file made of the row groups of others."""
 
     def __init__(self, path: Path) -> None:
@@ -284,23 +287,24 @@ class _Merged:
         self._writer: Any = None
         self.parts = 0
 
-    def append(self, part: Path, below: Path) -> None:
+    def append(self, part: Path, root: Path) -> None:
         """Copy the row groups of a file, one in memory at a time.
 
         Args:
             part: The file.
-            below: A folder above it below which no link is followed.
+            root: A folder above it below which links are not followed.
         """
         parquet: Any = import_module("pyarrow.parquet")
         pool = pyarrow_module().system_memory_pool()
-        with BufferedReader(reopen(part, below)) as file:
+        with BufferedReader(reopen(part, root)) as file:
             reader = parquet.ParquetFile(file)
             if self._writer is None:
                 self._writer = parquet.ParquetWriter(
                     self._file, reader.schema_arrow, compression="zstd"
                 )
             for number in range(reader.num_row_groups):
-                # In one piece: where its pieces end shows in the bytes, and must not.
+                # As a single chunk: chunk boundaries show in the bytes of the file, which must
+                # depend on the rows alone.
                 group = reader.read_row_group(number).combine_chunks(memory_pool=pool)
                 self._writer.write_table(group, row_group_size=group.num_rows)
                 del group
@@ -308,7 +312,7 @@ class _Merged:
         self.parts += 1
 
     def complete(self) -> tuple[int, str]:
-        """Write and sync everything; return size and SHA-256."""
+        """Write and sync everything; return the size and the SHA-256."""
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -319,105 +323,108 @@ class _Merged:
     def close(self) -> None:
         """Close the file as it is."""
         if self._writer is not None:
-            with contextlib.suppress(Exception):  # a full disk, for one: it is written again
+            with contextlib.suppress(Exception):  # such as a full disk; the file is written again
                 self._writer.close()
         with contextlib.suppress(OSError):
             self._file.close()
 
 
-class ParquetReplacementSink(_HiddenSink):
-    """Writes a folder of Parquet files that replaces the one of an earlier export.
+class ParquetReplacementSink(_StagedSink):
+    """Writer of a folder of Parquet files that replaces the one of an earlier export.
 
-    The files wait in `FOLDER/.new/`, which readers of Parquet folders ignore. When all are there,
-    each is renamed to its place, and those of the earlier export that are left are removed.
+    The files are staged in `FOLDER/.new/`, which readers of Parquet folders ignore. When all are
+    complete, each is moved to its place, and the remaining files of the earlier export are removed.
     """
 
     is_folder = True
     replaces = True
 
     def __init__(self, folder: Path, *, rows_per_file: int, rows_per_group: int) -> None:
-        """Open nothing yet.
+        """Store the arguments. Nothing is opened yet.
 
         Args:
-            folder: Made if need be.
-            rows_per_file: After so many rows of a day, another file begins.
-            rows_per_group: Rows of a row group: what a reader has in memory at a time.
+            folder: The folder, which is created if missing.
+            rows_per_file: The number of rows of a day after which another file starts.
+            rows_per_group: The number of rows of a row group, which a reader has in memory at a
+                time.
 
         Raises:
             ImportError: pyarrow is not installed.
         """
-        hidden = folder / ".new"
+        staging = folder / ".new"
         sink = ParquetSink(
-            hidden, rows_per_file=rows_per_file, rows_per_group=rows_per_group, below=folder
+            staging, rows_per_file=rows_per_file, rows_per_group=rows_per_group, root=folder
         )
-        super().__init__(folder, hidden, sink)
-        # Its own view of the folder, to find the files of earlier exports.
-        self._old = ParquetSink(folder, rows_per_file=rows_per_file, rows_per_group=rows_per_group)
+        super().__init__(folder, staging, sink)
+        # A second sink on the target itself finds the files of earlier exports, and reports.
+        self._target_sink = ParquetSink(
+            folder, rows_per_file=rows_per_file, rows_per_group=rows_per_group
+        )
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Mapping[str, Any]:
         """The format, the folder, and how the rows are divided."""
-        return {**self._old.identity, "overwrite": True}
+        return {**self._target_sink.fingerprint, "overwrite": True}
 
-    def check(self, state: Mapping[str, Any] | None, ours: bool) -> None:
-        """Find out whether it could begin."""
-        self._old.check(None, ours=True)
-        self._check_hidden()
+    def check(self, state: Mapping[str, Any] | None, owns_output: bool) -> None:
+        """Check that the sink can begin; see `Sink.check`."""
+        self._target_sink.check(None, owns_output=True)
+        self._check_staging()
         if state is not None:
-            self._sink.check(state, ours)
+            self._sink.check(state, owns_output)
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
-        """Make the folders, and remove what was not safe."""
+        """Create the folders, and remove what was not on disk at the safe point."""
         with translate_os_errors(self.target):
             self.target.mkdir(parents=True, exist_ok=True)
-            self._open_hidden(fresh=state is None)
+            self._open_staging(is_new=state is None)
         self._sink.begin(state)
 
-    def write(self, piece: PreparedBatch[ArrowBatch], *, durable: bool) -> Mark | None:
-        """Write rows, and complete the files they fill."""
-        return self._sink.write(piece, durable=durable)
+    def write(self, batch: PreparedBatch[ArrowBatch], *, durable: bool) -> SafePoint | None:
+        """Write rows, and complete the files that they fill."""
+        return self._sink.write(batch, durable=durable)
 
     def finish(self) -> Mapping[str, Any]:
         """Complete the last file."""
         return self._sink.finish()
 
-    def publish(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
+    def commit(self, state: Mapping[str, Any], *, verify: bool) -> tuple[FileReport, ...]:
         """Move the files to their places, and remove those of the earlier export."""
         names = {file["name"] for file in state["files"]}
         with translate_os_errors(self.target):
-            # Where the hidden folder is gone, an earlier run has done all of this.
-            if self._hidden.exists():
-                self._check_hidden()
+            # Without a staging folder, an earlier run has completed all of this.
+            if self._staging.exists():
+                self._check_staging()
                 if verify:
-                    self._compare(state["files"])
+                    self._verify_checksums(state["files"])
                 for name in sorted(names):
-                    waiting, place = self._hidden / name, self.target / name
-                    if waiting.exists():
-                        if place.parent != self.target:
-                            make_folder(place.parent)
-                        move(waiting, place, self.target)
-                for path in self._old.leftovers():
+                    source, destination = self._staging / name, self.target / name
+                    if source.exists():
+                        if destination.parent != self.target:
+                            make_folder(destination.parent)
+                        move(source, destination, self.target)
+                for path in self._target_sink.existing_files():
                     if path.relative_to(self.target).as_posix() not in names:
                         path.unlink()
                         if path.parent != self.target:
-                            with contextlib.suppress(OSError):  # it is not empty
+                            with contextlib.suppress(OSError):  # the folder is not empty
                                 path.parent.rmdir()
                 sync_folder(self.target)
-                self._drop_hidden()
+                self._remove_staging()
                 verify = False
-        return self._old.publish(state, verify=verify)
+        return self._target_sink.commit(state, verify=verify)
 
-    def _compare(self, files: Sequence[Mapping[str, Any]]) -> None:
-        """Compare the files with their checksums, before the first of them replaces another."""
-        waiting = [file for file in files if (self._hidden / file["name"]).exists()]
-        self._sink.compare({"files": waiting}, contents=True)
-        moved = [file for file in files if file not in waiting]
-        self._old.compare({"files": moved}, contents=True)
+    def _verify_checksums(self, files: Sequence[Mapping[str, Any]]) -> None:
+        """Compare all files with their checksums, before the first of them replaces another."""
+        source = [file for file in files if (self._staging / file["name"]).exists()]
+        self._sink.verify_files({"files": source}, checksums=True)
+        committed = [file for file in files if file not in source]
+        self._target_sink.verify_files({"files": committed}, checksums=True)
 
     def close(self, *, keep: bool) -> None:
-        """Close what is open; remove what no later run can use."""
+        """Close everything, and remove what no later run can use."""
         self._sink.close(keep=True)
         if not keep and self._opened:
-            self._drop_hidden()
-            with contextlib.suppress(OSError):  # it may have been there before, and not be empty
+            self._remove_staging()
+            with contextlib.suppress(OSError):  # it existed before, and is not empty
                 self.target.rmdir()

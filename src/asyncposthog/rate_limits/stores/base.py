@@ -1,7 +1,7 @@
-"""Where windows live. The limiter knows only these two protocols.
+"""Storage protocols for rate-limit windows.
 
-`memory.MemoryStore` keeps them in the process. Another store may keep them where several
-processes meet; everything below then holds for all of them together, by one clock.
+`memory.MemoryStore` keeps windows in this process; `redis.RedisStore` shares them between
+processes, which then use the limits together, by one clock.
 """
 
 from __future__ import annotations
@@ -15,95 +15,109 @@ __all__ = ["Store", "Windows"]
 
 
 class Windows(Protocol):
-    """Some budgets that are drawn on together: all of them, or none.
+    """The windows of some limits, which a request acquires all together or not at all.
 
-    A ticket is a number that the limiter chooses, once per request, unique within its process.
-    Its life: `acquire` until that returns 0, then one of `settle` and `release`. One that gives
-    up while it waits, or is cancelled in the middle of `acquire`, is released too: `release`
-    takes any ticket, and knows itself whether it held places. Calls may be cancelled by a
-    deadline or by the user; the limiter shields `settle` and `release` from that.
+    A ticket is a number that the scheduler chooses for each request, unique in its process. It
+    is passed to `acquire` until that returns 0, then to one of `complete` and `release`. A ticket
+    whose request stops waiting, or is cancelled during `acquire`, is passed to `release` too:
+    `release` accepts any ticket, and the implementation knows whether it was acquired. Any call
+    may be cancelled; the limiter shields `complete` and `release` from cancellation.
     """
 
     @property
-    def rules(self) -> tuple[Limit, ...]:
-        """The budgets, in the order that indexes below refer to."""
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, in the order of the indexes below."""
         ...
 
-    async def acquire(self, ticket: int) -> float:
-        """Take a place in every window, or in none.
+    def try_acquire_nowait(self, ticket: int) -> bool:
+        """Acquire every window if that needs no I/O; return whether it did.
 
-        A place is free in a window that is open (see `close`) while answered requests younger
-        than its seconds, and those in flight, are fewer than its share. Asked again and again
-        with one ticket, a store that serves several processes may use that to keep the order.
-
-        Returns:
-            0.0 if the places were taken; else the seconds after which asking again makes sense.
-            `inf` says that only something else done by this limiter can change the answer.
+        False means that there is no capacity, or that only `acquire` can find out.
         """
         ...
 
-    async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
-        """Note that the request was answered, or failed in a way that may have reached the server.
+    async def acquire(self, ticket: int) -> float:
+        """Acquire every window, or none.
 
-        From now on, not from when it was sent, the place counts for the seconds of its window:
-        the server noted the request at some moment between the two. A ticket that is neither
-        settled nor released by its process has to be taken as settled after some time.
+        A window has capacity if it is not blocked and its requests in flight, together with the
+        completed ones younger than its seconds, are fewer than its share. A store that serves
+        several processes may use repeated calls with one ticket to keep the order of arrival.
+
+        Returns:
+            0.0 if the windows were acquired; otherwise the seconds after which to call again.
+            Infinity means that only another call of this limiter can change the result.
+        """
+        ...
+
+    def complete_nowait(self, ticket: int) -> bool:
+        """Do what `complete(ticket)` does if that needs no I/O; return whether it did."""
+        ...
+
+    async def complete(self, ticket: int, *, refused_by: int | None = None) -> None:
+        """Record that a request was answered, or failed after the server may have received it.
+
+        The request counts from now on for the seconds of each window. The server counted it
+        between its departure and its response, so this is never too early. A ticket that its
+        process neither completes nor releases must be treated as completed after some time.
 
         Args:
-            ticket: Whose places they are.
-            uncharged: The index of the window that did not count it, because it refused it.
+            ticket: The ticket of the request.
+            refused_by: The index of the window that caused a 429, and so did not count it.
         """
         ...
 
     async def release(self, ticket: int) -> None:
-        """Give the places back: the request never reached the server, or never left."""
+        """Return the acquired capacity: the server did not receive the request."""
         ...
 
-    async def close(self, index: int, seconds: float, *, learn: bool) -> None:
-        """Let nothing through a window for some time. A closure never shortens an earlier one.
+    async def block(self, index: int, seconds: float, *, adapt: bool) -> None:
+        """Block a window for some time. A block never shortens an earlier one.
 
         Args:
-            index: Which window.
-            seconds: For how long.
-            learn: Whether the server said that the window is full: what it holds of ours
-                (`Usage.used`) is then all that others leave us, and the share becomes
-                `feedback.Share` of that.
+            index: The index of the window.
+            seconds: How long, in seconds.
+            adapt: Whether the server reported the window as full. `Usage.used` is then the
+                capacity that other clients leave, and the share is reduced to about that.
         """
         ...
 
     async def usage(self) -> tuple[Usage, ...]:
-        """Return how full each window is."""
+        """Return the usage of each window."""
         ...
 
-    def peek(self) -> tuple[Usage, ...]:
-        """Return how full each window was when this process last heard of it."""
+    def snapshot(self) -> tuple[Usage, ...]:
+        """Return the usage of each window as last known to this process."""
         ...
 
-    def idle(self) -> bool:
-        """Whether this process could drop the windows without anything being forgotten."""
+    def is_idle(self) -> bool:
+        """Return whether this process can drop the windows without losing information."""
         ...
 
-    async def forecast(self, ahead: int) -> tuple[float, int]:
-        """Return when a request could go at the earliest, if `ahead` others go before it.
+    async def estimate_wait(self, ahead: int) -> tuple[float, int]:
+        """Return a lower bound of the wait of a request.
+
+        Args:
+            ahead: How many other requests are admitted before it.
 
         Returns:
-            Seconds from now, and the index of the window that makes it wait. What is in flight is
-            taken to be answered now, so it turns out later as a rule, and earlier only if one of
-            those is released. (0.0, 0) where it is not known.
+            Seconds from now, and the index of the window that causes the wait. Requests in flight
+            are assumed to complete now, so the real wait is usually longer; it is shorter only
+            if one of them is released. (0.0, 0) if it is unknown.
         """
         ...
 
 
 class Store(Protocol):
-    """Keeps windows."""
+    """Storage of windows."""
 
-    def windows(self, rules: Sequence[Limit]) -> Windows:
-        """Return the windows of some rules. It does no I/O.
+    def windows(self, limits: Sequence[Limit]) -> Windows:
+        """Return the windows of some limits, without I/O.
 
-        Rules with the same key share one window, even where they put different limits to it.
+        Limits with the same key share one window, even if they allow different numbers of
+        requests in it.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give back what the store holds open."""
+        """Close the resources of the store, such as connections."""
         ...

@@ -1,21 +1,20 @@
-"""Windows, as the server keeps them: a log of moments each."""
+"""Sliding-window rate limits in the memory of this process."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Sequence
-from math import inf
 from typing import Final
 from weakref import WeakValueDictionary
 
 from asyncposthog.rate_limits.adaptive import (
-    CAUTIOUS,
-    DROP,
+    BACKOFF_FRACTION,
+    MAX_CONTENDED_IN_FLIGHT,
+    allowed_requests,
     max_probes,
-    pace,
+    recovery_seconds,
     seconds_until_share,
-    share,
 )
 from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
 from asyncposthog.rate_limits.monotonic import MonotonicClock
@@ -24,294 +23,328 @@ __all__ = [
     "CLOCK_SKEW",
     "MemoryStore",
     "MemoryWindows",
-    "Window",
+    "SlidingWindow",
     "WindowRegistry",
-    "forecast",
-    "settle",
+    "complete",
+    "estimate_wait",
 ]
 
 CLOCK_SKEW: Final = 0.05
-"""Seconds that a request stays longer than its window: the server's clocks differ a little."""
+"""Seconds that a request stays in a window beyond its length: the clocks of PostHog's servers
+differ a little."""
 
 
-class Window:
-    """The requests that a budget has been charged with. Every operation is O(1), amortised.
+class SlidingWindow:
+    """The requests that count against one limit. Every operation is O(1), amortised.
 
-    A request is logged with the moment of its answer. The server noted it somewhere between its
-    departure and that, so no later request can find it in the server's window once it has left
-    ours, however long either was on the way.
+    A request is recorded with the time of its response. The server counted it between departure
+    and response, so once it has left this window, it has left the server's window too, however
+    long the request or the response took.
     """
 
     __slots__ = (
         "__weakref__",
+        "_completed_at",
         "_contended_until",
         "_cycles",
-        "_log",
         "_observed_capacity",
-        "_pace",
+        "_recovery_seconds",
+        "_recovery_start",
+        "_retention",
         "_seconds",
-        "_since",
-        "_stay",
-        "closed_until",
-        "flying",
+        "blocked_until",
+        "in_flight",
     )  # fmt: skip
 
     def __init__(self, seconds: float) -> None:
-        """Begin empty. A window of 0 seconds counts what is in flight."""
-        self.flying = 0
+        """Create an empty window.
+
+        Args:
+            seconds: Its length. 0: it counts only requests in flight.
+        """
+        self.in_flight = 0
         """Requests in flight."""
-        self.closed_until = -math.inf
+        self.blocked_until = -math.inf
         self._seconds = seconds
-        self._stay = seconds + CLOCK_SKEW if seconds else 0.0
-        self._log: deque[float] = deque()
+        self._retention = seconds + CLOCK_SKEW if seconds else 0.0
+        self._completed_at: deque[float] = deque()
         self._observed_capacity = 0
-        """What we held when the server refused us; 0: it has not, or that is long ago."""
-        self._since = 0.0
+        """Requests in the window at the last 429; 0: no 429, or the share has recovered since."""
+        self._recovery_start = 0.0
+        self._recovery_seconds = 0.0
         self._cycles = 0
-        self._pace = 0.0
         self._contended_until = 0.0
 
     def _evict(self, now: float) -> int:
-        """Drop what has left the window, and return how many remain."""
-        log, limit = self._log, now - self._stay
-        while log and log[0] <= limit:
-            log.popleft()
-        return len(log)
+        """Drop requests that have left the window. Return how many remain."""
+        completed, limit = self._completed_at, now - self._retention
+        while completed and completed[0] <= limit:
+            completed.popleft()
+        return len(completed)
 
     def _share(self, now: float, limit: int, used: int) -> int:
         if not self._observed_capacity:
             return limit
-        if 2 * used < self._observed_capacity and now - self._since > self._pace:
-            # It says nothing of the others that we are not refused what we do not ask for.
-            self._since = now - self._pace
-        current = share(limit, self._observed_capacity, now - self._since, self._pace)
-        if current >= limit:
+        idle = 2 * used < self._observed_capacity
+        if idle and now - self._recovery_start > self._recovery_seconds:
+            # Without demand, the absence of 429s says nothing about the other clients: hold the
+            # share at the observed capacity instead of letting time raise it.
+            self._recovery_start = now - self._recovery_seconds
+        elapsed = now - self._recovery_start
+        share = allowed_requests(limit, self._observed_capacity, elapsed, self._recovery_seconds)
+        if share >= limit:
             self._observed_capacity = self._cycles = 0
-        return current
+        return share
 
-    def wait(self, now: float, limit: int) -> float:
-        """Return the seconds until a request may go: 0 for now, infinity if one must land first."""
-        used = self._evict(now) + self.flying
+    def wait_seconds(self, now: float, limit: int) -> float:
+        """Return the seconds until a request can be sent: 0 for now.
+
+        Infinity means that a request in flight has to complete first.
+        """
+        used = self._evict(now) + self.in_flight
         excess = used - (self._share(now, limit, used) if self._observed_capacity else limit)
         if excess < 0:
             probing = (
                 self._observed_capacity
-                and self.flying >= max_probes(limit)
+                and self.in_flight >= max_probes(limit)
                 and self._near_capacity(used)
             )
             wait = math.inf if probing else 0.0
         else:
-            log = self._log
-            wait = log[excess] + self._stay - now if excess < len(log) else math.inf
+            completed = self._completed_at
+            wait = (
+                completed[excess] + self._retention - now if excess < len(completed) else math.inf
+            )
             if self._observed_capacity and used < limit:
-                # Room comes too when our share grows.
+                # A growing share makes room too, perhaps before a request leaves the window.
                 grown = (
-                    self._since
-                    + seconds_until_share(limit, self._observed_capacity, self._pace, used + 1)
+                    self._recovery_start
+                    + seconds_until_share(
+                        limit, self._observed_capacity, self._recovery_seconds, used + 1
+                    )
                     - now
                 )
+                # Not 0, which would mean capacity: rounding may put that time in the past already.
                 wait = min(wait, max(grown, 0.001))
-        closed = self.closed_until - now
-        return closed if closed > wait and limit != UNENFORCED else wait
+        blocked = self.blocked_until - now
+        return blocked if blocked > wait and limit != UNENFORCED else wait
 
     def is_contended(self, now: float) -> bool:
-        """Tell whether others were found to use it lately."""
+        """Return whether a recent 429 showed that other clients use this limit."""
         return self._observed_capacity > 0 and now < self._contended_until
 
     def _near_capacity(self, used: int) -> bool:
-        """Tell whether so many are about what others leave us."""
-        return used >= (1.0 - 2.0 * DROP) * self._observed_capacity
+        return used >= (1.0 - 2.0 * BACKOFF_FRACTION) * self._observed_capacity
 
-    def land(self, now: float) -> None:
-        """Log a request that was in flight."""
-        self.flying -= 1
+    def record(self, now: float) -> None:
+        """Record the completion of a request in flight."""
+        self.in_flight -= 1
         if self._seconds:
-            self._log.append(now)
+            self._completed_at.append(now)
             if self._observed_capacity:
-                # The server let so many through: that much is ours.
+                # The server accepted more than it did at the 429, so the capacity is larger.
                 self._observed_capacity = max(self._observed_capacity, self._evict(now))
 
-    def close(self, now: float, seconds: float, *, learn: bool) -> None:
-        """Let nothing through for some seconds; with `learn`, others fill what we do not."""
-        self.closed_until = max(self.closed_until, now + seconds)
-        if learn:
-            held = self._evict(now) if self._seconds else self.flying - 1
-            if self._observed_capacity and now - self._since > self._pace:
+    def block(self, now: float, seconds: float, *, adapt: bool) -> None:
+        """Block the window for some seconds; with `adapt`, also reduce the share."""
+        self.blocked_until = max(self.blocked_until, now + seconds)
+        if adapt:
+            # A slot has no completed requests; the refused one itself is still in flight.
+            capacity = self._evict(now) if self._seconds else self.in_flight - 1
+            if self._observed_capacity and now - self._recovery_start > self._recovery_seconds:
                 self._cycles += 1
-            self._observed_capacity = max(1, held)
-            self._since = self.closed_until
-            self._pace = pace(self._seconds, self._cycles)
-            self._contended_until = self._since + 2.0 * self._pace
+            self._observed_capacity = max(1, capacity)
+            self._recovery_start = self.blocked_until
+            self._recovery_seconds = recovery_seconds(self._seconds, self._cycles)
+            self._contended_until = self._recovery_start + 2.0 * self._recovery_seconds
 
     def usage(self, now: float, limit: int) -> Usage:
-        """Return how full it is."""
+        """Return the usage of the window."""
         used = self._evict(now)
         return Usage(
             limit=limit,
-            share=self._share(now, limit, used + self.flying),
+            share=self._share(now, limit, used + self.in_flight),
             used=used,
-            flying=self.flying,
-            reset=self._log[0] + self._stay - now if used else 0.0,
-            closed=self._closed(now, limit),
+            in_flight=self.in_flight,
+            reset=self._completed_at[0] + self._retention - now if used else 0.0,
+            blocked_for=self._blocked_for(now, limit),
         )
 
-    def forecast(self, now: float, limit: int, ahead: int) -> float:
-        """Return the seconds until a request may go at the earliest, after `ahead` others.
+    def estimate_wait(self, now: float, limit: int, ahead: int) -> float:
+        """Return a lower bound of the wait of a request, in seconds.
 
-        What is in flight is taken to land now. Our share is taken to be whole: it grows.
+        Args:
+            now: The current time.
+            limit: Requests allowed in the window.
+            ahead: How many other requests are admitted before it.
         """
+        # Requests in flight are assumed to complete now, and the share to have recovered: a
+        # deadline is refused early only if it cannot be met even then.
         used = self._evict(now)
-        rounds, place = divmod(ahead, limit)
-        excess = place - (limit - used - self.flying)
+        rounds, position = divmod(ahead, limit)
+        excess = position - (limit - used - self.in_flight)
         if excess < 0:
-            first = 0.0
+            wait = 0.0
         elif excess < used:
-            first = self._log[excess] + self._stay - now
+            wait = self._completed_at[excess] + self._retention - now
         else:
-            first = self._stay
-        return max(first, self._closed(now, limit)) + rounds * self._stay
+            wait = self._retention
+        return max(wait, self._blocked_for(now, limit)) + rounds * self._retention
 
-    def _closed(self, now: float, limit: int) -> float:
-        return 0.0 if limit == UNENFORCED else max(0.0, self.closed_until - now)
+    def _blocked_for(self, now: float, limit: int) -> float:
+        return 0.0 if limit == UNENFORCED else max(0.0, self.blocked_until - now)
 
-    def idle(self, now: float) -> bool:
-        """Whether forgetting it would lose nothing."""
+    def is_idle(self, now: float) -> bool:
+        """Return whether the window can be dropped without losing information."""
         return not (
-            self._evict(now) or self.flying or self._observed_capacity or self.closed_until > now
+            self._evict(now)
+            or self.in_flight
+            or self._observed_capacity
+            or self.blocked_until > now
         )
 
 
 class WindowRegistry:
-    """Windows by the key of their budget, kept as long as somebody holds them."""
+    """Windows by the key of their limit."""
 
     def __init__(self) -> None:
-        """Begin empty."""
-        self._windows: WeakValueDictionary[str, Window] = WeakValueDictionary()
+        """Create an empty registry."""
+        # Weak: a window lives as long as a wait queue refers to it. Limits of single objects come
+        # and go, and must not pile up here.
+        self._windows: WeakValueDictionary[str, SlidingWindow] = WeakValueDictionary()
 
-    def of(self, rules: Sequence[Limit]) -> tuple[Window, ...]:
-        """Return the windows of some rules. Rules with the same key share one window."""
-        return tuple(map(self._window, rules))
+    def get(self, limits: Sequence[Limit]) -> tuple[SlidingWindow, ...]:
+        """Return the windows of some limits. Limits with the same key share one window."""
+        return tuple(map(self._window, limits))
 
-    def _window(self, rule: Limit) -> Window:
-        window = self._windows.get(rule.key)
+    def _window(self, limit: Limit) -> SlidingWindow:
+        window = self._windows.get(limit.key)
         if window is None:
-            window = self._windows[rule.key] = Window(rule.seconds)
+            window = self._windows[limit.key] = SlidingWindow(limit.seconds)
         return window
 
 
-def settle(windows: Sequence[Window], now: float, uncharged: int | None) -> None:
-    """Log a request that was in flight; one window may not have counted it."""
+def complete(windows: Sequence[SlidingWindow], now: float, refused_by: int | None) -> None:
+    """Record the completion of a request in flight in every window but the one that refused it."""
     for index, window in enumerate(windows):
-        if index == uncharged:
-            window.flying -= 1
+        if index == refused_by:
+            window.in_flight -= 1
         else:
-            window.land(now)
+            window.record(now)
 
 
-def forecast(
-    windows: Sequence[Window], limits: Sequence[int], now: float, ahead: int
+def estimate_wait(
+    windows: Sequence[SlidingWindow], limits: Sequence[int], now: float, ahead: int
 ) -> tuple[float, int]:
-    """Return when a request could go at the earliest, and which window is in the way."""
+    """Return a lower bound of the wait of a request, and the index of the window that causes it."""
     pairs = zip(windows, limits, strict=True)
-    waits = [window.forecast(now, limit, ahead) for window, limit in pairs]
+    waits = [window.estimate_wait(now, limit, ahead) for window, limit in pairs]
     longest = max(waits, default=0.0)
     return longest, waits.index(longest) if waits else 0
 
 
 class MemoryStore:
-    """Keeps windows as long as somebody holds them. Nothing in it ever waits."""
+    """Keeps windows in this process. None of its methods waits."""
 
-    def __init__(self, ticker: MonotonicClock) -> None:
-        """Begin empty."""
-        self._ticker = ticker
-        self._shelf = WindowRegistry()
+    def __init__(self, clock: MonotonicClock) -> None:
+        """Create an empty store.
 
-    def windows(self, rules: Sequence[Limit]) -> MemoryWindows:
-        """Return the windows of some rules. Rules with the same key share one window."""
-        return MemoryWindows(self._ticker, tuple(rules), self._shelf.of(rules))
+        Args:
+            clock: The clock of the limiter.
+        """
+        self._clock = clock
+        self._registry = WindowRegistry()
+
+    def windows(self, limits: Sequence[Limit]) -> MemoryWindows:
+        """Return the windows of some limits. Limits with the same key share one window."""
+        return MemoryWindows(self._clock, tuple(limits), self._registry.get(limits))
 
     async def aclose(self) -> None:
-        """Do nothing: memory needs no closing."""
+        """Do nothing: there is nothing to close."""
 
 
 class MemoryWindows:
-    """Windows that are drawn on together."""
+    """The windows of some limits, acquired together."""
 
-    __slots__ = ("_held", "_pairs", "_ticker", "_windows", "rules")
+    __slots__ = ("_clock", "_in_flight", "_pairs", "_windows", "limits")
 
     def __init__(
-        self, ticker: MonotonicClock, rules: tuple[Limit, ...], windows: tuple[Window, ...]
+        self, clock: MonotonicClock, limits: tuple[Limit, ...], windows: tuple[SlidingWindow, ...]
     ) -> None:
-        """Draw on these."""
-        self.rules = rules
-        self._ticker = ticker
+        """Combine windows with the limits that this set of calls has in them."""
+        self.limits = limits
+        self._clock = clock
         self._windows = windows
-        self._pairs = tuple((w, r.limit) for w, r in zip(windows, rules, strict=True))
-        self._held: set[int] = set()
-        """Tickets in flight."""
+        self._pairs = tuple((w, limit.requests) for w, limit in zip(windows, limits, strict=True))
+        self._in_flight: set[int] = set()
+        """Tickets of requests in flight."""
+
+    def try_acquire_nowait(self, ticket: int) -> bool:
+        """Acquire every window, or none. Return whether they were acquired."""
+        return not self._acquire(ticket)
 
     async def acquire(self, ticket: int) -> float:
-        """Take a place in every window, or in none; return the seconds to wait otherwise."""
-        return self.take(ticket)
+        """Acquire every window, or none. Return the seconds to wait, or 0.0 if acquired."""
+        return self._acquire(ticket)
 
-    def take(self, ticket: int) -> float:
-        """Do the same, without a coroutine."""
-        now, longest = self._ticker.now(), 0.0
+    def _acquire(self, ticket: int) -> float:
+        now, longest = self._clock.now(), 0.0
         for window, limit in self._pairs:
-            wait = window.wait(now, limit)
+            wait = window.wait_seconds(now, limit)
             if wait > longest:
                 longest = wait
             if not longest and window.is_contended(now):
-                # Others use the key, so any of the windows may be full before we think so.
-                longest = inf if any(w.flying >= CAUTIOUS for w in self._windows) else 0.0
+                # Other clients use the key, so any of its windows may be full before ours shows
+                # it. Few requests in flight mean few 429s when that happens.
+                busy = any(w.in_flight >= MAX_CONTENDED_IN_FLIGHT for w in self._windows)
+                longest = math.inf if busy else 0.0
         if not longest:
             for window in self._windows:
-                window.flying += 1
-            self._held.add(ticket)
+                window.in_flight += 1
+            self._in_flight.add(ticket)
         return longest
 
-    async def settle(self, ticket: int, *, uncharged: int | None = None) -> None:
-        """Log a request that was in flight."""
-        if uncharged is None:
-            self.land(ticket)
-        elif ticket in self._held:
-            self._held.remove(ticket)
-            settle(self._windows, self._ticker.now(), uncharged)
-
-    def land(self, ticket: int) -> None:
-        """Log a request that was in flight in every window, without a coroutine."""
-        if ticket in self._held:
-            self._held.remove(ticket)
-            now = self._ticker.now()
+    def complete_nowait(self, ticket: int) -> bool:
+        """Record the completion of a request in every window. Return True: it needs no I/O."""
+        if ticket in self._in_flight:
+            self._in_flight.remove(ticket)
+            now = self._clock.now()
             for window in self._windows:
-                window.land(now)
+                window.record(now)
+        return True
+
+    async def complete(self, ticket: int, *, refused_by: int | None = None) -> None:
+        """Record the completion of a request in every window but the one that refused it."""
+        if ticket in self._in_flight:
+            self._in_flight.remove(ticket)
+            complete(self._windows, self._clock.now(), refused_by)
 
     async def release(self, ticket: int) -> None:
-        """Give the places back, if the ticket has any."""
-        if ticket in self._held:
-            self._held.remove(ticket)
+        """Return the acquired capacity, if the ticket has any."""
+        if ticket in self._in_flight:
+            self._in_flight.remove(ticket)
             for window in self._windows:
-                window.flying -= 1
+                window.in_flight -= 1
 
-    async def close(self, index: int, seconds: float, *, learn: bool) -> None:
-        """Let nothing through a window for some time."""
-        self._windows[index].close(self._ticker.now(), seconds, learn=learn)
+    async def block(self, index: int, seconds: float, *, adapt: bool) -> None:
+        """Block a window for some seconds."""
+        self._windows[index].block(self._clock.now(), seconds, adapt=adapt)
 
     async def usage(self) -> tuple[Usage, ...]:
-        """Return how full each window is."""
-        return self.peek()
+        """Return the usage of each window."""
+        return self.snapshot()
 
-    def peek(self) -> tuple[Usage, ...]:
-        """Return the same: memory is always up to date."""
-        now = self._ticker.now()
+    def snapshot(self) -> tuple[Usage, ...]:
+        """Return the usage of each window, which is always up to date in memory."""
+        now = self._clock.now()
         return tuple(window.usage(now, limit) for window, limit in self._pairs)
 
-    async def forecast(self, ahead: int) -> tuple[float, int]:
-        """Return when a request could go at the earliest, if `ahead` others go before it."""
-        limits = [rule.limit for rule in self.rules]
-        return forecast(self._windows, limits, self._ticker.now(), ahead)
+    async def estimate_wait(self, ahead: int) -> tuple[float, int]:
+        """Return a lower bound of the wait of a request, and the index of its window."""
+        limits = [limit.requests for limit in self.limits]
+        return estimate_wait(self._windows, limits, self._clock.now(), ahead)
 
-    def idle(self) -> bool:
-        """Whether forgetting them would lose nothing."""
-        now = self._ticker.now()
-        return all(window.idle(now) for window in self._windows)
+    def is_idle(self) -> bool:
+        """Return whether the windows can be dropped without losing information."""
+        now = self._clock.now()
+        return all(window.is_idle(now) for window in self._windows)

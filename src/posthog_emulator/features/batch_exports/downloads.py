@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from posthog_emulator.http.errors import ApiError, invalid, not_found, permission_denied, required
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
-from posthog_emulator.objects.store import Row
-from posthog_emulator.rest.pagination import paged
-from posthog_emulator.state import Call, EmulatorState, Handler
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.state import ApiCall, EmulatorState, Handler
 
 from . import files
 from .hogql import duckdb_query
@@ -59,21 +59,21 @@ class _Downloads:
     runs: dict[str, _Download] = field(default_factory=dict[str, _Download])
 
 
-def _runs(world: EmulatorState) -> dict[str, _Download]:
-    held: _Downloads | None = world.notes.get("downloads")
+def _runs(state: EmulatorState) -> dict[str, _Download]:
+    held: _Downloads | None = state.extensions.get("downloads")
     if held is None:
-        held = world.notes["downloads"] = _Downloads()
+        held = state.extensions["downloads"] = _Downloads()
     return held.runs
 
 
-def _status(world: EmulatorState, row: Row) -> str:
+def _status(state: EmulatorState, row: StoredObject) -> str:
     """The status of a run by now; what has become due by now is done."""
-    run = _runs(world).get(row.key)
+    run = _runs(state).get(row.key)
     if run is None:
         return str(row.data.get("status"))
-    share = _elapsed_share(world, run)
+    share = _elapsed_share(state, run)
     if not run.is_finished and share >= 1:
-        _finish(world, row.key, run)
+        _finish(state, row.key, run)
     if run.cancelled:
         status = "Cancelled"
     elif run.error is not None:
@@ -86,18 +86,18 @@ def _status(world: EmulatorState, row: Row) -> str:
     return status
 
 
-def _elapsed_share(world: EmulatorState, run: _Download) -> float:
+def _elapsed_share(state: EmulatorState, run: _Download) -> float:
     """How much of its time a run has had."""
-    seconds = world.settings.export_seconds
-    passed = (world.settings.clock() - run.started_at).total_seconds()
+    seconds = state.settings.export_seconds
+    passed = (state.settings.clock() - run.started_at).total_seconds()
     return passed / seconds if seconds > 0 else 2.0
 
 
-def _finish(world: EmulatorState, key: str, run: _Download) -> None:
-    run.error = world.settings.export_error
+def _finish(state: EmulatorState, key: str, run: _Download) -> None:
+    run.error = state.settings.export_error
     if run.error is not None:
         return
-    objects, selection = get_object_store(world), run.selection
+    objects, selection = get_object_store(state), run.selection
     ending = files.COMPRESSIONS[run.format][run.compression]
     name = f"{selection.start.isoformat()}-{selection.end.isoformat()}"
 
@@ -106,7 +106,7 @@ def _finish(world: EmulatorState, key: str, run: _Download) -> None:
 
     try:
         paths, run.row_count = files.write_files(
-            world.events,
+            state.events,
             selection,
             format=run.format,
             compression=run.compression,
@@ -121,9 +121,9 @@ def _finish(world: EmulatorState, key: str, run: _Download) -> None:
     run.files = {str(uuid.uuid5(uuid.UUID(key), one.name)): one for one in paths}
 
 
-def _create(call: Call) -> Answer:
-    call.locate()
-    world, body = call.world, as_object(call.body)
+def _create(call: ApiCall) -> Response:
+    call.resolve_parents()
+    state, body = call.state, as_object(call.body)
     selection = _selection(call, body)
     file = as_object(body.get("file"))
     kind, compression = file.get("format") or "Parquet", file.get("compression")
@@ -135,23 +135,23 @@ def _create(call: Call) -> Answer:
         )
     if kind == "JSONLines" and compression == "brotli":
         raise invalid("The emulator writes no JSONLines with brotli.", "file__compression")
-    active = [row for row in call.bucket if _status(world, row) in {"Starting", "Running"}]
-    if len(active) >= world.settings.export_slots:
+    active = [row for row in call.objects if _status(state, row) in {"Starting", "Running"}]
+    if len(active) >= state.settings.export_slots:
         raise ApiError(
             429,
             type="server_error",
             code="too_many_concurrent_file_downloads",
             detail="Too many concurrent file download batch exports for this team.",
         )
-    key = world.uuid()
+    key = state.uuid()
     limit = files.mebibytes_to_bytes(file.get("max_size_mb", _DEFAULT_MAX_SIZE_MB))
-    run = _Download(selection, kind, compression, limit, world.settings.clock())
-    _runs(world)[key] = run
-    world.store.put(call.address, key, {"id": key, "status": "Starting"})
-    return json_answer(call.operation.result.status, {"id": key})
+    run = _Download(selection, kind, compression, limit, state.settings.clock())
+    _runs(state)[key] = run
+    state.store.put(call.collection_path, key, {"id": key, "status": "Starting"})
+    return json_response(call.operation.result.status, {"id": key})
 
 
-def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
+def _selection(call: ApiCall, body: Mapping[str, Any]) -> files.Selection:
     model = body["model"]
     if model == "hogql":
         _check_hogql(call, body)
@@ -166,7 +166,7 @@ def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
         raise invalid("'data_interval_end' must occur after 'data_interval_start'")
     if end - start > _MAX_INTERVAL:
         raise invalid("data interval range too big. Choose an interval of at most seven days.")
-    now = call.world.settings.clock()
+    now = call.state.settings.clock()
     for name, moment in (("start", start), ("end", end)):
         if moment > now:
             given = moment.isoformat()
@@ -179,11 +179,13 @@ def _selection(call: Call, body: Mapping[str, Any]) -> files.Selection:
             "data_interval_end": _hogql_timestamp(end),
         }
         query = duckdb_query(call, body["hogql_query"], bounds)
-    return files.Selection(int(call.values[0]), model, start, end, include, exclude, query=query)
+    return files.Selection(
+        int(call.path_values[0]), model, start, end, include, exclude, query=query
+    )
 
 
-def _check_hogql(call: Call, body: Mapping[str, Any]) -> None:
-    if not call.world.settings.hogql_exports:
+def _check_hogql(call: ApiCall, body: Mapping[str, Any]) -> None:
+    if not call.state.settings.allow_hogql_exports:
         raise permission_denied(_NO_HOGQL)
     if not body.get("hogql_query"):
         raise required("hogql_query")
@@ -200,52 +202,52 @@ def _timestamp(text: Any) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _list(call: Call) -> Answer:
-    call.locate()
-    rows = sorted(call.bucket, key=lambda row: row.sequence, reverse=True)
+def _list(call: ApiCall) -> Response:
+    call.resolve_parents()
+    rows = sorted(call.objects, key=lambda row: row.sequence, reverse=True)
     for row in rows:
-        _status(call.world, row)
-    return paged(call, rows)
+        _status(call.state, row)
+    return paginate(call, rows)
 
 
-def _get(call: Call) -> Answer:
-    world, row = call.world, call.row()
-    status, run = _status(world, row), _runs(world).get(row.key)
+def _get(call: ApiCall) -> Response:
+    state, row = call.state, call.get_object()
+    status, run = _status(state, row), _runs(state).get(row.key)
     shown: dict[str, Any] = {"status": status}
     if status == "Completed":
-        listed = list(_visible_files(world, run))
+        listed = list(_visible_files(state, run))
         if run is not None and run.row_count and not listed:
             shown["status"] = "Running"
         else:
             shown |= {"files": listed, "records_completed": 0 if run is None else run.row_count}
     elif run is not None and run.error is not None:
         shown["error"] = run.error
-    return json_answer(call.operation.result.status, shown)
+    return json_response(call.operation.result.status, shown)
 
 
-def _visible_files(world: EmulatorState, run: _Download | None) -> dict[str, Path]:
+def _visible_files(state: EmulatorState, run: _Download | None) -> dict[str, Path]:
     """The files that can be seen by now."""
-    if run is None or run.files is None or _elapsed_share(world, run) < 1 + _LISTING_DELAY:
+    if run is None or run.files is None or _elapsed_share(state, run) < 1 + _LISTING_DELAY:
         return {}
     return run.files
 
 
-def _cancel(call: Call) -> Answer:
+def _cancel(call: ApiCall) -> Response:
     row = _run_row(call)
-    status, run = _status(call.world, row), _runs(call.world).get(row.key)
+    status, run = _status(call.state, row), _runs(call.state).get(row.key)
     if status not in {"Starting", "Running"}:
         raise invalid(f"Cannot cancel a run that is in '{status}' status")
     if run is not None:
         run.cancelled = True
     row.data["status"] = "Cancelled"
-    return json_answer(call.operation.result.status, {"status": "Cancelled"})
+    return json_response(call.operation.result.status, {"status": "Cancelled"})
 
 
-def _run_row(call: Call) -> Row:
+def _run_row(call: ApiCall) -> StoredObject:
     """The run that an action's path names."""
-    call.locate(2)
-    row = call.world.store.bucket(f"/api/projects/{call.values[0]}/{_RESOURCE}/").find(
-        call.values[1]
+    call.resolve_parents(2)
+    row = call.state.store.collection(f"/api/projects/{call.path_values[0]}/{_RESOURCE}/").find(
+        call.path_values[1]
     )
     if row is None:
         raise not_found()
@@ -255,9 +257,9 @@ def _run_row(call: Call) -> Row:
 _RESOURCE: Final = "file_download_batch_exports"
 
 
-def _download(call: Call) -> Answer:
-    world, row = call.world, _run_row(call)
-    status, run = _status(world, row), _runs(world).get(row.key)
+def _download(call: ApiCall) -> Response:
+    state, row = call.state, _run_row(call)
+    status, run = _status(state, row), _runs(state).get(row.key)
     if status in {"Starting", "Running"}:
         raise invalid("Batch export run is still in progress")
     if status == "Cancelled":
@@ -265,16 +267,16 @@ def _download(call: Call) -> Answer:
     if status != "Completed":
         raise invalid("Batch export run has failed")
     path = _select_file(
-        _visible_files(world, run), call.values[2] if len(call.values) > 2 else None
+        _visible_files(state, run), call.path_values[2] if len(call.path_values) > 2 else None
     )
-    objects, settings = get_object_store(world), world.settings
+    objects, settings = get_object_store(state), state.settings
     address = objects.signed_url(
         str(path.relative_to(objects.folder)),
         store_origin(call.request),
         settings.clock(),
         settings.download_url_seconds,
     )
-    return Answer(302, headers=[("Location", address), ("Cache-Control", "no-store")])
+    return Response(302, headers=[("Location", address), ("Cache-Control", "no-store")])
 
 
 def _select_file(listed: Mapping[str, Path], named: str | None) -> Path:
@@ -296,17 +298,17 @@ def _select_file(listed: Mapping[str, Path], named: str | None) -> Path:
     return list(listed.values())[index]
 
 
-def _count_rows(call: Call) -> Answer:
-    call.locate()
-    body, now = as_object(call.body), call.world.settings.clock()
+def _count_rows(call: ApiCall) -> Response:
+    call.resolve_parents()
+    body, now = as_object(call.body), call.state.settings.clock()
     _check_hogql(call, body)
     query = duckdb_query(call, body["hogql_query"], {})
-    selection = files.Selection(int(call.values[0]), "hogql", now, now, query=query)
+    selection = files.Selection(int(call.path_values[0]), "hogql", now, now, query=query)
     try:
-        counted = files.count_rows(call.world.events, selection)
+        counted = files.count_rows(call.state.events, selection)
     except _duckdb_error() as error:
         raise invalid(str(error).partition("\n")[0]) from None
-    return json_answer(call.operation.result.status, {"count": counted})
+    return json_response(call.operation.result.status, {"count": counted})
 
 
 def _duckdb_error() -> type[Exception]:

@@ -8,14 +8,14 @@ from typing import Any
 from posthog_emulator.features.query.endpoint import create_session
 from posthog_emulator.features.query.runner import create_context
 from posthog_emulator.http.errors import ApiError
-from posthog_emulator.state import Call
+from posthog_emulator.state import ApiCall
 
 from .files import quote_identifier
 
 __all__ = ["duckdb_query"]
 
 
-def duckdb_query(call: Call, sql: str, values: Mapping[str, Any]) -> str:
+def duckdb_query(call: ApiCall, sql: str, values: Mapping[str, Any]) -> str:
     """The query for DuckDB, its columns by their names.
 
     Args:

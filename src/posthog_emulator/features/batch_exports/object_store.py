@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
-from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.http.messages import Request, Response, text_response
 from posthog_emulator.retention import MIB
 from posthog_emulator.state import EmulatorState
 
@@ -104,15 +104,15 @@ class ObjectStore:
         return hmac.new(self.secret, message.encode(), hashlib.sha256).hexdigest()
 
 
-def get_object_store(world: EmulatorState) -> ObjectStore:
+def get_object_store(state: EmulatorState) -> ObjectStore:
     """The object store of an emulator."""
-    held = world.notes.get("objects")
+    held = state.extensions.get("objects")
     if held is None:
-        held = world.notes["objects"] = ObjectStore()
+        held = state.extensions["objects"] = ObjectStore()
     return held
 
 
-def _serve_object(world: EmulatorState, request: Request) -> Answer:
+def _serve_object(state: EmulatorState, request: Request) -> Response:
     """Hand an object out, as an object store does."""
     if request.method not in {"GET", "HEAD"}:
         return _error_response(405, "MethodNotAllowed", "The specified method is not allowed.")
@@ -123,7 +123,7 @@ def _serve_object(world: EmulatorState, request: Request) -> Answer:
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
             "Signature query string parameter or the Authorization header should be specified",
         )
-    objects, query = get_object_store(world), dict(request.query)
+    objects, query = get_object_store(state), dict(request.query)
     if _SIGNATURE not in query:
         return _error_response(403, "AccessDenied", "Access Denied")
     expected = objects.sign(request.path, request.host, query)
@@ -132,7 +132,7 @@ def _serve_object(world: EmulatorState, request: Request) -> Answer:
         return _error_response(403, "SignatureDoesNotMatch", detail)
     made = datetime.strptime(query["X-Amz-Date"], _DATE_FORMAT).replace(tzinfo=UTC)
     ends = made + timedelta(seconds=int(query["X-Amz-Expires"]))
-    if world.settings.clock() >= ends:
+    if state.settings.clock() >= ends:
         return _error_response(403, "AccessDenied", "Request has expired")
     path = objects.folder / request.path.removeprefix(_PREFIX)
     if not path.is_file():
@@ -140,7 +140,7 @@ def _serve_object(world: EmulatorState, request: Request) -> Answer:
     return _object_response(request, path, query.get("response-content-disposition", ""))
 
 
-def _object_response(request: Request, path: Path, disposition: str) -> Answer:
+def _object_response(request: Request, path: Path, disposition: str) -> Response:
     stat = path.stat()
     version = f"{path.name}/{stat.st_mtime_ns}/{stat.st_size}".encode()
     tag = f'"{hashlib.sha256(version).hexdigest()[:32]}"'
@@ -158,7 +158,7 @@ def _object_response(request: Request, path: Path, disposition: str) -> Answer:
     asked = request.headers.get("range")
     match = None if asked is None else _RANGE.fullmatch(asked.strip())
     if match is None or not (match[1] or match[2]):
-        return Answer(200, path.read_bytes(), media, headers)
+        return Response(200, path.read_bytes(), media, headers)
     if match[1]:
         first, last = int(match[1]), min(int(match[2] or size), size - 1)
     else:
@@ -170,15 +170,17 @@ def _object_response(request: Request, path: Path, disposition: str) -> Answer:
     with path.open("rb") as file:
         file.seek(first)
         piece = file.read(last - first + 1)
-    return Answer(206, piece, media, [*headers, ("Content-Range", f"bytes {first}-{last}/{size}")])
+    return Response(
+        206, piece, media, [*headers, ("Content-Range", f"bytes {first}-{last}/{size}")]
+    )
 
 
-def _error_response(status: int, code: str, message: str) -> Answer:
+def _error_response(status: int, code: str, message: str) -> Response:
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     )
-    return text_answer(status, body, "application/xml")
+    return text_response(status, body, "application/xml")
 
 
 PREFIX_ROUTES = {_PREFIX: _serve_object}

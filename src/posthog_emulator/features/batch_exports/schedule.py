@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Bucket, Row
+from posthog_emulator.objects.store import ObjectCollection, StoredObject
 from posthog_emulator.state import EmulatorState
 
 from . import files
@@ -136,36 +136,38 @@ class _ScheduleState:
     """When each run that is not over began."""
 
 
-def _state(world: EmulatorState) -> _ScheduleState:
-    held: _ScheduleState | None = world.notes.get("batch_exports")
+def _state(state: EmulatorState) -> _ScheduleState:
+    held: _ScheduleState | None = state.extensions.get("batch_exports")
     if held is None:
-        held = world.notes["batch_exports"] = _ScheduleState()
+        held = state.extensions["batch_exports"] = _ScheduleState()
     return held
 
 
-def start_schedule(world: EmulatorState, row: Row, *, since: datetime | None = None) -> None:
+def start_schedule(
+    state: EmulatorState, row: StoredObject, *, since: datetime | None = None
+) -> None:
     """Let the runs of an export come from now on, or from earlier."""
-    _state(world).scheduled_until[row.key] = since or world.settings.clock()
+    _state(state).scheduled_until[row.key] = since or state.settings.clock()
 
 
-def pending_backfill(world: EmulatorState, key: str) -> PendingBackfill | None:
+def pending_backfill(state: EmulatorState, key: str) -> PendingBackfill | None:
     """A backfill's runs, if it was asked for by the API."""
-    return _state(world).backfills.get(key)
+    return _state(state).backfills.get(key)
 
 
 def start_backfill(
-    world: EmulatorState, key: str, periods: list[tuple[datetime, datetime]]
+    state: EmulatorState, key: str, periods: list[tuple[datetime, datetime]]
 ) -> None:
     """Let the runs of a backfill come, one after the other."""
-    _state(world).backfills[key] = PendingBackfill(world.settings.clock(), periods)
+    _state(state).backfills[key] = PendingBackfill(state.settings.clock(), periods)
 
 
-def run_due(world: EmulatorState, project: str, row: Row) -> None:
+def run_due(state: EmulatorState, project: str, row: StoredObject) -> None:
     """Let everything happen to an export that has become due by now."""
-    export, scheduled = row.data, _state(world)
+    export, scheduled = row.data, _state(state)
     address = f"{EXPORTS.format(project)}{row.key}/"
-    now, since = world.settings.clock(), scheduled.scheduled_until.get(row.key)
-    runs = world.store.bucket(f"{address}runs/")
+    now, since = state.settings.clock(), scheduled.scheduled_until.get(row.key)
+    runs = state.store.collection(f"{address}runs/")
     if since is not None and not export.get("paused"):
         rhythm = ExportInterval.from_export(export)
         for start, end in _due_periods(
@@ -173,12 +175,12 @@ def run_due(world: EmulatorState, project: str, row: Row) -> None:
         ):
             begins = parse_timestamp(export.get("start_at"))
             if begins is None or start >= begins:
-                _add_run(world, row, address, start, end, end, None)
+                _add_run(state, row, address, start, end, end, None)
             scheduled.scheduled_until[row.key] = end
-    for backfill in list(world.store.bucket(f"{address}backfills/")):
-        _advance_backfill(world, row, address, backfill)
+    for backfill in list(state.store.collection(f"{address}backfills/")):
+        _advance_backfill(state, row, address, backfill)
     for run in runs:
-        _update_run(world, int(project), row, run)
+        _update_run(state, int(project), row, run)
     newest = sorted(runs, key=lambda one: str(one.data.get("created_at")), reverse=True)
     export["latest_runs"] = [run.data for run in newest[:10]]
 
@@ -195,18 +197,20 @@ def _due_periods(
     yield from found[-_MAX_RUNS:]
 
 
-def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill: Row) -> None:
-    due = pending_backfill(world, backfill.key)
+def _advance_backfill(
+    state: EmulatorState, export: StoredObject, address: str, backfill: StoredObject
+) -> None:
+    due = pending_backfill(state, backfill.key)
     if due is None or due.is_finished:
         return
-    seconds, now = world.settings.export_seconds, world.settings.clock()
+    seconds, now = state.settings.export_seconds, state.settings.clock()
     passed = (now - due.started_at).total_seconds()
     total = len(due.periods)
     begun = total if seconds <= 0 else min(total, int(passed / seconds) + 1)
     for place in range(due.runs_started, begun):
         start, end = due.periods[place]
         at = due.started_at + timedelta(seconds=place * seconds)
-        _add_run(world, export, address, start, end, at, backfill.key)
+        _add_run(state, export, address, start, end, at, backfill.key)
     due.runs_started = begun
     data, finished = backfill.data, passed >= total * seconds
     data["status"] = "Completed" if finished else "Running" if passed > 0 else "Starting"
@@ -221,15 +225,15 @@ def _advance_backfill(world: EmulatorState, export: Row, address: str, backfill:
 
 
 def _add_run(
-    world: EmulatorState,
-    export: Row,
+    state: EmulatorState,
+    export: StoredObject,
     address: str,
     start: datetime,
     end: datetime,
     created_at: datetime,
     backfill: str | None,
 ) -> None:
-    key, moment = world.uuid(), format_timestamp(created_at)
+    key, moment = state.uuid(), format_timestamp(created_at)
     data: dict[str, Any] = {
         "id": key,
         "batch_export": export.key,
@@ -247,13 +251,15 @@ def _add_run(
         "records_total_count": None,
         "bytes_exported": None,
     }
-    world.store.put(f"{address}runs/", key, data)
-    _state(world).run_started_at[key] = created_at
+    state.store.put(f"{address}runs/", key, data)
+    _state(state).run_started_at[key] = created_at
 
 
-def _update_run(world: EmulatorState, team_id: int, export: Row, run: Row) -> None:
+def _update_run(
+    state: EmulatorState, team_id: int, export: StoredObject, run: StoredObject
+) -> None:
     """Bring a run to the state it has by now."""
-    scheduled, settings = _state(world), world.settings
+    scheduled, settings = _state(state), state.settings
     at = scheduled.run_started_at.get(run.key)
     if at is None or run.data["status"] not in ACTIVE_STATUSES:
         return
@@ -267,7 +273,7 @@ def _update_run(world: EmulatorState, team_id: int, export: Row, run: Row) -> No
     if settings.export_error is not None:
         run.data |= {"status": "Failed", "latest_error": settings.export_error}
         return
-    rows = files.count_rows(world.events, _selection(team_id, export.data, run.data))
+    rows = files.count_rows(state.events, _selection(team_id, export.data, run.data))
     run.data |= {
         "status": "Completed",
         "records_completed": rows,
@@ -296,19 +302,21 @@ def _selection(team_id: int, export: dict[str, Any], run: dict[str, Any]) -> fil
     )
 
 
-def cancel(world: EmulatorState, row: Row, runs: Bucket | None = None) -> Answer:
+def cancel(
+    state: EmulatorState, row: StoredObject, runs: ObjectCollection | None = None
+) -> Response:
     """Cancel a run, or a backfill with those of its runs that are not over."""
-    now = format_timestamp(world.settings.clock())
+    now = format_timestamp(state.settings.clock())
     ended = {"status": "Cancelled", "finished_at": now, "last_updated_at": now}
     row.data |= ended
-    due = pending_backfill(world, row.key)
+    due = pending_backfill(state, row.key)
     if due is not None:
         due.is_finished = True
         row.data["progress"] = None
     for run in runs or ():
         if run.data.get("backfill") == row.key and run.data["status"] in ACTIVE_STATUSES:
             run.data |= ended
-    return json_answer(200, {"cancelled": True})
+    return json_response(200, {"cancelled": True})
 
 
 def parse_timestamp(text: Any) -> datetime | None:

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from posthog_emulator.http.errors import ApiError, invalid, not_found
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
-from posthog_emulator.objects.store import Row
-from posthog_emulator.rest.handlers import item_answer
-from posthog_emulator.rest.pagination import paged
-from posthog_emulator.state import Call, Handler
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.rest.handlers import object_response
+from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.state import ApiCall, Handler
 
 from . import schedule, validation
 from .schedule import ExportInterval
@@ -35,45 +35,45 @@ _EDITABLE_FIELDS: Final = ("name", "model", "interval", "filters", "start_at", "
                      "offset_day", "offset_hour", "paused")  # fmt: skip
 
 
-def _requested_export(call: Call) -> Row:
+def _requested_export(call: ApiCall) -> StoredObject:
     """The export the path names, brought to what it is by now."""
-    project = call.values[0]
-    row = call.world.store.bucket(schedule.EXPORTS.format(project)).find(call.values[1])
+    project = call.path_values[0]
+    row = call.state.store.collection(schedule.EXPORTS.format(project)).find(call.path_values[1])
     if row is None:
         raise not_found()
-    schedule.run_due(call.world, project, row)
+    schedule.run_due(call.state, project, row)
     return row
 
 
-def _export_response(call: Call, row: Row) -> Answer:
+def _export_response(call: ApiCall, row: StoredObject) -> Response:
     """One export, without its secrets."""
-    bare = Row(row.key, copy.deepcopy(row.data), row.sequence)
+    bare = StoredObject(row.key, copy.deepcopy(row.data), row.sequence)
     config = as_object(as_object(bare.data.get("destination")).get("config"))
     for name in validation.SECRET_FIELDS & config.keys():
         del config[name]
-    return item_answer(call, bare)
+    return object_response(call, bare)
 
 
-def _list(call: Call) -> Answer:
-    call.locate()
-    shown: list[Row] = []
-    for row in sorted(call.bucket, key=lambda one: one.sequence, reverse=True):
+def _list(call: ApiCall) -> Response:
+    call.resolve_parents()
+    shown: list[StoredObject] = []
+    for row in sorted(call.objects, key=lambda one: one.sequence, reverse=True):
         destination = as_object(row.data.get("destination"))
         if destination.get("type") == _HIDDEN_TYPE:
             continue
-        schedule.run_due(call.world, call.values[0], row)
+        schedule.run_due(call.state, call.path_values[0], row)
         config = {
             name: value
             for name, value in as_object(destination.get("config")).items()
             if name not in validation.SECRET_FIELDS
         }
         bare = {**row.data, "destination": {**destination, "config": config}}
-        shown.append(Row(row.key, bare, row.sequence))
-    return paged(call, shown)
+        shown.append(StoredObject(row.key, bare, row.sequence))
+    return paginate(call, shown)
 
 
-def _create(call: Call) -> Answer:
-    call.locate()
+def _create(call: ApiCall) -> Response:
+    call.resolve_parents()
     body = as_object(call.body)
     validation.validate_new(body)
     sent = {name: body[name] for name in _EDITABLE_FIELDS if name in body}
@@ -92,9 +92,9 @@ def _create(call: Call) -> Answer:
         **{name: value for name, value in sent.items() if value is not None},
         "destination": _destination({}, as_object(body["destination"])),
     }
-    world = call.world
-    row = world.insert(call.collection, call.address, fields, call.project_id)
-    schedule.start_schedule(world, row)
+    state = call.state
+    row = state.insert(call.collection, call.collection_path, fields, call.project_id)
+    schedule.start_schedule(state, row)
     return _export_response(call, row)
 
 
@@ -107,11 +107,11 @@ def _destination(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
     return {"type": kind, "config": config, "integration": integration}
 
 
-def _get(call: Call) -> Answer:
+def _get(call: ApiCall) -> Response:
     return _export_response(call, _requested_export(call))
 
 
-def _update(call: Call) -> Answer:
+def _update(call: ApiCall) -> Response:
     row, body = _requested_export(call), as_object(call.body)
     validation.validate_update(row.data, body)
     changes = {name: body[name] for name in _EDITABLE_FIELDS if name in body and name != "paused"}
@@ -121,58 +121,58 @@ def _update(call: Call) -> Answer:
     row.data |= changes
     if isinstance(body.get("paused"), bool):
         _set_paused(call, row, paused=body["paused"])
-    row.data["last_updated_at"] = call.world.now()
+    row.data["last_updated_at"] = call.state.now()
     return _export_response(call, row)
 
 
-def _delete(call: Call) -> Answer:
+def _delete(call: ApiCall) -> Response:
     row = _requested_export(call)
-    store, address = call.world.store, schedule.EXPORTS.format(call.values[0])
-    del store.bucket(address).rows[row.key]
-    for below in [one for one in store.buckets if one.startswith(f"{address}{row.key}/")]:
-        del store.buckets[below]
-    return Answer(call.operation.result.status)
+    store, address = call.state.store, schedule.EXPORTS.format(call.path_values[0])
+    del store.collection(address).rows[row.key]
+    for below in [one for one in store.collections if one.startswith(f"{address}{row.key}/")]:
+        del store.collections[below]
+    return Response(call.operation.result.status)
 
 
-def _set_paused(call: Call, row: Row, *, paused: bool) -> None:
+def _set_paused(call: ApiCall, row: StoredObject, *, paused: bool) -> None:
     if bool(row.data.get("paused")) == paused:
         return
     row.data["paused"] = paused
     if paused:
-        row.data["last_paused_at"] = call.world.now()
+        row.data["last_paused_at"] = call.state.now()
     else:
-        schedule.start_schedule(call.world, row)
+        schedule.start_schedule(call.state, row)
 
 
-def _pause(call: Call) -> Answer:
+def _pause(call: ApiCall) -> Response:
     row = _requested_export(call)
     _set_paused(call, row, paused=True)
-    return json_answer(call.operation.result.status, {"paused": True})
+    return json_response(call.operation.result.status, {"paused": True})
 
 
-def _unpause(call: Call) -> Answer:
+def _unpause(call: ApiCall) -> Response:
     row = _requested_export(call)
     missed = (
         schedule.parse_timestamp(row.data.get("last_paused_at")) if row.data.get("paused") else None
     )
     _set_paused(call, row, paused=False)
     if as_object(call.body).get("backfill") is True and missed is not None:
-        rhythm, now = ExportInterval.from_export(row.data), call.world.settings.clock()
+        rhythm, now = ExportInterval.from_export(row.data), call.state.settings.clock()
         _start_backfill(call, row, rhythm.boundary_at_or_before(missed), now)
-    return json_answer(call.operation.result.status, {"paused": False})
+    return json_response(call.operation.result.status, {"paused": False})
 
 
-def _collection_path(call: Call, name: str) -> str:
-    return f"{schedule.EXPORTS.format(call.values[0])}{_requested_export(call).key}/{name}/"
+def _collection_path(call: ApiCall, name: str) -> str:
+    return f"{schedule.EXPORTS.format(call.path_values[0])}{_requested_export(call).key}/{name}/"
 
 
-def _runs_list(call: Call) -> Answer:
+def _runs_list(call: ApiCall) -> Response:
     address = _collection_path(call, "runs")
-    call.locate()
-    ordering = call.request.value("ordering") or ""
+    call.resolve_parents()
+    ordering = call.request.query_value("ordering") or ""
     by_interval = ordering.lstrip("-") == "data_interval_start"
     names = ("start", "end") if by_interval else ("after", "before")
-    now = call.world.settings.clock()
+    now = call.state.settings.clock()
     since = _parse_bound(call, names[0], now) or now - _WEEK
     until = _parse_bound(call, names[1], now) or now
     statuses = set(call.query("status"))
@@ -181,14 +181,14 @@ def _runs_list(call: Call) -> Answer:
     )
     kept = [
         row
-        for row in call.world.store.bucket(address)
+        for row in call.state.store.collection(address)
         if _in_range(row, first, last, since, until)
         and (not statuses or row.data.get("status") in statuses)
     ]
-    return paged(call, kept)
+    return paginate(call, kept)
 
 
-def _in_range(row: Row, first: str, last: str, since: datetime, until: datetime) -> bool:
+def _in_range(row: StoredObject, first: str, last: str, since: datetime, until: datetime) -> bool:
     begins, ends = (
         schedule.parse_timestamp(row.data.get(first)),
         schedule.parse_timestamp(row.data.get(last)),
@@ -196,8 +196,8 @@ def _in_range(row: Row, first: str, last: str, since: datetime, until: datetime)
     return begins is not None and ends is not None and since <= begins and ends <= until
 
 
-def _parse_bound(call: Call, name: str, now: datetime) -> datetime | None:
-    text = call.request.value(name)
+def _parse_bound(call: ApiCall, name: str, now: datetime) -> datetime | None:
+    text = call.request.query_value(name)
     if not text:
         return None
     relative = _RELATIVE.fullmatch(text)
@@ -209,36 +209,36 @@ def _parse_bound(call: Call, name: str, now: datetime) -> datetime | None:
         raise invalid("Enter a valid date or a relative one like -7d.", name) from None
 
 
-def _nested_row(call: Call, name: str) -> Row:
-    row = call.world.store.bucket(_collection_path(call, name)).find(call.values[2])
+def _nested_row(call: ApiCall, name: str) -> StoredObject:
+    row = call.state.store.collection(_collection_path(call, name)).find(call.path_values[2])
     if row is None:
         raise not_found()
     return row
 
 
-def _run_get(call: Call) -> Answer:
-    return item_answer(call, _nested_row(call, "runs"))
+def _run_get(call: ApiCall) -> Response:
+    return object_response(call, _nested_row(call, "runs"))
 
 
-def _run_cancel(call: Call) -> Answer:
+def _run_cancel(call: ApiCall) -> Response:
     row = _nested_row(call, "runs")
     status = row.data.get("status")
     if status not in schedule.ACTIVE_STATUSES:
         raise invalid(f"Cannot cancel a run that is in '{status}' status")
-    return schedule.cancel(call.world, row)
+    return schedule.cancel(call.state, row)
 
 
-def _run_retry(call: Call) -> Answer:
+def _run_retry(call: ApiCall) -> Response:
     run, row = _nested_row(call, "runs"), _requested_export(call)
-    end = schedule.parse_timestamp(run.data.get("data_interval_end")) or call.world.settings.clock()
+    end = schedule.parse_timestamp(run.data.get("data_interval_end")) or call.state.settings.clock()
     start = schedule.parse_timestamp(run.data.get("data_interval_start")) or end
     key = _start_backfill(call, row, start, end, [(start, end)])
-    return json_answer(call.operation.result.status, {"backfill_id": key})
+    return json_response(call.operation.result.status, {"backfill_id": key})
 
 
-def _backfill_create(call: Call) -> Answer:
+def _backfill_create(call: ApiCall) -> Response:
     row, body = _requested_export(call), as_object(call.body)
-    rhythm, now = ExportInterval.from_export(row.data), call.world.settings.clock()
+    rhythm, now = ExportInterval.from_export(row.data), call.state.settings.clock()
     if body.get("start_at") is None:
         raise invalid(_START_REQUIRED)
     _check_backfill_limit(call)
@@ -251,16 +251,16 @@ def _backfill_create(call: Call) -> Answer:
         if end > now:
             raise invalid(f"The provided 'end_at' ({end.isoformat()}) is in the future")
     key = _start_backfill(call, row, start, end)
-    return json_answer(call.operation.result.status, {"backfill_id": key})
+    return json_response(call.operation.result.status, {"backfill_id": key})
 
 
-def _check_backfill_limit(call: Call) -> None:
-    world, project = call.world, call.values[0]
-    slots, active = world.settings.export_slots, 0
-    for export in world.store.bucket(schedule.EXPORTS.format(project)):
-        schedule.run_due(world, project, export)
+def _check_backfill_limit(call: ApiCall) -> None:
+    state, project = call.state, call.path_values[0]
+    slots, active = state.settings.export_slots, 0
+    for export in state.store.collection(schedule.EXPORTS.format(project)):
+        schedule.run_due(state, project, export)
         address = f"{schedule.EXPORTS.format(project)}{export.key}/backfills/"
-        for backfill in world.store.bucket(address):
+        for backfill in state.store.collection(address):
             active += backfill.data.get("status") in schedule.ACTIVE_STATUSES
     if active >= slots:
         raise ApiError(
@@ -273,20 +273,20 @@ def _check_backfill_limit(call: Call) -> None:
 
 
 def _start_backfill(
-    call: Call,
-    row: Row,
+    call: ApiCall,
+    row: StoredObject,
     start: datetime,
     end: datetime,
     periods: list[tuple[datetime, datetime]] | None = None,
 ) -> str:
-    world = call.world
+    state = call.state
     if periods is None:
         periods = list(ExportInterval.from_export(row.data).periods(start, end))
-    key, now = world.uuid(), world.now()
+    key, now = state.uuid(), state.now()
     data: dict[str, Any] = {
         "id": key,
         "batch_export": row.key,
-        "team": int(call.values[0]),
+        "team": int(call.path_values[0]),
         "status": "Starting",
         "start_at": schedule.format_timestamp(start),
         "end_at": schedule.format_timestamp(end),
@@ -297,28 +297,30 @@ def _start_backfill(
         "total_records_count": None,
         "progress": None,
     }
-    address = f"{schedule.EXPORTS.format(call.values[0])}{row.key}/backfills/"
-    world.store.put(address, key, data)
-    schedule.start_backfill(world, key, periods)
+    address = f"{schedule.EXPORTS.format(call.path_values[0])}{row.key}/backfills/"
+    state.store.put(address, key, data)
+    schedule.start_backfill(state, key, periods)
     return key
 
 
-def _backfills_list(call: Call) -> Answer:
+def _backfills_list(call: ApiCall) -> Response:
     address = _collection_path(call, "backfills")
-    call.locate()
-    return paged(call, list(call.world.store.bucket(address)))
+    call.resolve_parents()
+    return paginate(call, list(call.state.store.collection(address)))
 
 
-def _backfill_get(call: Call) -> Answer:
-    return item_answer(call, _nested_row(call, "backfills"))
+def _backfill_get(call: ApiCall) -> Response:
+    return object_response(call, _nested_row(call, "backfills"))
 
 
-def _backfill_cancel(call: Call) -> Answer:
+def _backfill_cancel(call: ApiCall) -> Response:
     row = _nested_row(call, "backfills")
     status = row.data.get("status")
     if status not in schedule.ACTIVE_STATUSES:
         raise invalid(f"Cannot cancel a backfill that is in '{status}' status")
-    return schedule.cancel(call.world, row, call.world.store.bucket(_collection_path(call, "runs")))
+    return schedule.cancel(
+        call.state, row, call.state.store.collection(_collection_path(call, "runs"))
+    )
 
 
 HANDLERS: Mapping[str, tuple[Handler, bool]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
-from posthog_emulator.http.messages import Answer, Request, text_answer
+from posthog_emulator.http.messages import Request, Response, text_response
 
 from .errors import CaptureError, too_large_error
 from .parsing import Batch, project_id_for_token, read_batch, token_error
@@ -49,39 +49,39 @@ _OK = b'{"status":"Ok"}'
 _OK_RECORDINGS_OVER_QUOTA = b'{"status":"Ok","quota_limited":["recordings"]}'
 
 
-def _capture(world: EmulatorState, request: Request, *, limit: int) -> Answer:
+def _capture(state: EmulatorState, request: Request, *, limit: int) -> Response:
     if request.method not in {"GET", "POST"}:
-        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+        return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _ingest(world, request, limit)
+        _ingest(state, request, limit)
     except CaptureError as refusal:
-        return text_answer(refusal.status, refusal.text)
-    if request.value("beacon") == "1":
-        return Answer(204)
-    return Answer(200, _OK)
+        return text_response(refusal.status, refusal.text)
+    if request.query_value("beacon") == "1":
+        return Response(204)
+    return Response(200, _OK)
 
 
-def _replay(world: EmulatorState, request: Request) -> Answer:
+def _replay(state: EmulatorState, request: Request) -> Response:
     """Take in a piece of a session recording, which is not kept."""
     if request.method not in {"GET", "POST"}:
-        return Answer(405, headers=[("Allow", "GET,HEAD,POST")])
+        return Response(405, headers=[("Allow", "GET,HEAD,POST")])
     try:
-        _parse_request(world, request, _MAX_REPLAY_BYTES)
+        _parse_request(state, request, _MAX_REPLAY_BYTES)
     except CaptureError as refusal:
-        return text_answer(refusal.status, refusal.text)
-    if request.value("beacon") == "1":
-        return Answer(204)
-    over = "recordings" in world.settings.quota_limited
-    return Answer(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
+        return text_response(refusal.status, refusal.text)
+    if request.query_value("beacon") == "1":
+        return Response(204)
+    over = "recordings" in state.settings.exhausted_quotas
+    return Response(200, _OK_RECORDINGS_OVER_QUOTA if over else _OK)
 
 
-def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
-    sent = request.value("_") or ""
+def _parse_request(state: EmulatorState, request: Request, limit: int) -> tuple[Batch, int]:
+    sent = request.query_value("_") or ""
     value, size = read_payload(request, limit)
     batch = read_batch(
         value,
-        now=world.events.now(),
-        uuid=world.events.new_uuid,
+        now=state.events.now(),
+        uuid=state.events.new_uuid,
         sent_at=int(sent) * 1000 if sent.isascii() and sent.isdigit() else None,
         engage=request.path.rstrip("/") == "/engage",
     )
@@ -91,12 +91,12 @@ def _parse_request(world: EmulatorState, request: Request, limit: int) -> tuple[
     return batch, size
 
 
-def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
-    batch, size = _parse_request(world, request, limit)
+def _ingest(state: EmulatorState, request: Request, limit: int) -> None:
+    batch, size = _parse_request(state, request, limit)
     if size > _MAX_MESSAGE_BYTES:
         _check_sizes(batch)
-    limited = world.settings.quota_limited
-    project = project_id_for_token(world, batch.token)
+    limited = state.settings.exhausted_quotas
+    project = project_id_for_token(state, batch.token)
     if project is None or "events" in limited:
         # Nobody is told: the answer to events that go nowhere is the same.
         return
@@ -105,7 +105,7 @@ def _ingest(world: EmulatorState, request: Request, limit: int) -> None:
         if limited
         else batch.events
     )
-    world.events.ingest(project, events, captured=True)
+    state.events.ingest(project, events, captured=True)
 
 
 def _check_sizes(batch: Batch) -> None:
@@ -118,7 +118,7 @@ def _check_sizes(batch: Batch) -> None:
 _capture_event = partial(_capture, limit=_MAX_EVENT_BYTES)
 _capture_batch = partial(_capture, limit=_MAX_BATCH_BYTES)
 
-ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/batch": _capture_batch,
     "/capture": _capture_event,
     "/e": _capture_event,

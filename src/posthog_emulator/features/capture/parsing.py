@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from posthog_emulator.event_store.ingest import Event
 from posthog_emulator.json_types import as_object, is_array, is_object
 from posthog_emulator.state import PROJECTS
-from posthog_emulator.timestamps import parsed
+from posthog_emulator.timestamps import parse_micros
 
 from .errors import CaptureError, parse_error
 
@@ -38,9 +38,9 @@ def token_error(token: str) -> str | None:
     return "personal_api_key" if token.startswith("phx_") else None
 
 
-def project_id_for_token(world: EmulatorState, token: str) -> int | None:
+def project_id_for_token(state: EmulatorState, token: str) -> int | None:
     """The project with a token; None where nobody has it."""
-    for row in world.store.bucket(PROJECTS):
+    for row in state.store.collection(PROJECTS):
         held: Any = row.data.get("api_token")
         if held == token and not row.deleted:
             return int(row.data["id"])
@@ -90,7 +90,7 @@ def read_batch(
             raw = value["batch"]
             token = _find_token(value)
         if isinstance(value.get("sent_at"), str):
-            sent_at = parsed(value["sent_at"])
+            sent_at = parse_micros(value["sent_at"])
     if not is_array(raw):
         raise parse_error("invalid type: batch must be a sequence")
     if not raw:
@@ -184,7 +184,7 @@ def _event_timestamp(raw: dict[str, Any], properties: dict[str, Any], now: int, 
     given = raw.get("timestamp")
     at: int | None = None
     if isinstance(given, str):
-        at = parsed(given)
+        at = parse_micros(given)
         if at is not None and skew and properties.get("$ignore_sent_at") is not True:
             at += skew
     if at is None:

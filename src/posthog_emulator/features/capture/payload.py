@@ -111,11 +111,11 @@ def read_payload(request: Request, limit: int) -> tuple[Any, int]:
     Raises:
         Refusal: 400 or 413.
     """
-    content, packing = request.content, request.value("compression") or ""
+    content, packing = request.content, request.query_value("compression") or ""
     if len(content) > limit:
         raise too_large_error(limit)
     if request.method == "GET":
-        content = (request.value("data") or "").encode("utf-8", "replace")
+        content = (request.query_value("data") or "").encode("utf-8", "replace")
         packing = packing or "base64"
     elif content.startswith(b"data=") or request.headers.get("content-type", "").startswith(_FORM):
         fields = parse_qs(content.decode("latin-1"), keep_blank_values=True)

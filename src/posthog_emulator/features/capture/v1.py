@@ -11,10 +11,10 @@ from uuid import UUID
 from pydantic_core import from_json, to_json
 
 from posthog_emulator.event_store.ingest import Event, is_illegal_distinct_id
-from posthog_emulator.http.messages import Answer, Request, json_answer
+from posthog_emulator.http.messages import Request, Response, json_response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
-from posthog_emulator.timestamps import micros
+from posthog_emulator.timestamps import to_micros
 
 from .errors import CaptureError
 from .legacy import exceeds_quota
@@ -42,39 +42,39 @@ class _CaptureError(Exception):
         super().__init__(description)
         self.status, self.tag, self.description = status, tag, description
 
-    def answer(self) -> Answer:
+    def answer(self) -> Response:
         body = {
             "error": self.tag,
             "error_description": self.description,
             "error_uri": "https://posthog.com/docs/api",
         }
         after = [("Retry-After", "1")] if self.status in {429, 500, 503} else []
-        return json_answer(self.status, body, after)
+        return json_response(self.status, body, after)
 
 
 class _EventDropped(Exception):
     """One event is not taken in; the message says why."""
 
 
-def _capture(world: EmulatorState, request: Request) -> Answer:
+def _capture(state: EmulatorState, request: Request) -> Response:
     if request.method != "POST":
-        return Answer(405, headers=[("Allow", "POST")])
+        return Response(405, headers=[("Allow", "POST")])
     try:
-        results = _ingest(world, request)
+        results = _ingest(state, request)
     except _CaptureError as refused:
         return refused.answer()
     again = any(result["result"] == "retry" for result in results.values())
-    return json_answer(200, {"results": results}, [("Retry-After", "1")] if again else [])
+    return json_response(200, {"results": results}, [("Retry-After", "1")] if again else [])
 
 
-def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
+def _ingest(state: EmulatorState, request: Request) -> dict[str, Any]:
     token, sent = _token(request), _sent_at(request)
     content = _read_body(request)
     batch = _parse_batch(content)
-    limited = world.settings.quota_limited
+    limited = state.settings.exhausted_quotas
     if "events" in limited:
         raise _CaptureError(429, "billing_limit_exceeded", "The billing limit was exceeded.")
-    store = world.events
+    store = state.events
     now = store.now()
     library = _sdk_properties(request)
     results: dict[str, Any] = {}
@@ -93,15 +93,15 @@ def _ingest(world: EmulatorState, request: Request) -> dict[str, Any]:
         except _EventDropped as dropped:
             results[uuid] = {"result": "drop", "details": str(dropped)}
             continue
-        if world.settings.losing > 0:
-            world.settings.losing -= 1
+        if state.settings.capture_retries > 0:
+            state.settings.capture_retries -= 1
             results[uuid] = {"result": "retry", "details": "not_persisted"}
             continue
         events.append(event)
         results[uuid] = {"result": "ok"}
         if is_illegal_distinct_id(event.distinct_id):
             results[uuid] = {"result": "warning", "details": "person_processing_disabled"}
-    project = project_id_for_token(world, token)
+    project = project_id_for_token(state, token)
     if project is not None and events:
         store.ingest(project, events, captured=True)
     return results
@@ -253,10 +253,10 @@ def _parse_rfc3339(text: Any) -> int | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return None if at.tzinfo is None else micros(at)
+    return None if at.tzinfo is None else to_micros(at)
 
 
-ROUTES: Mapping[str, Callable[[EmulatorState, Request], Answer]] = {
+ROUTES: Mapping[str, Callable[[EmulatorState, Request], Response]] = {
     "/i/v1/ai/events": _capture,
     "/i/v1/analytics/events": _capture,
 }

@@ -13,8 +13,8 @@ from posthog_emulator.features.query.properties import Values, property_tests, w
 from posthog_emulator.features.query.runner import QuerySession, run_hogql
 from posthog_emulator.http.errors import ApiError, invalid
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Row
-from posthog_emulator.state import EmulatorState, fill
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.state import EmulatorState, fill_path
 
 __all__ = ["ProjectCohorts", "is_behavioral", "is_dynamic", "project_cohorts", "recalculate"]
 
@@ -55,16 +55,16 @@ class _Calculation:
     error: str | None = None
 
 
-def is_dynamic(row: Row) -> bool:
+def is_dynamic(row: StoredObject) -> bool:
     """Whether a cohort's members are found, not named."""
     return not row.data.get("is_static")
 
 
-def project_cohorts(world: EmulatorState, team: str) -> ProjectCohorts:
+def project_cohorts(state: EmulatorState, team: str) -> ProjectCohorts:
     """The cohorts of a project, with what is known of them by now."""
-    found = _membership_cache(world)
+    found = _membership_cache(state)
     known = ProjectCohorts()
-    for row in _cohort_rows(world, team):
+    for row in _cohort_rows(state, team):
         number = int(row.key)
         known.names[number] = str(row.data.get("name"))
         held = found.get((team, number))
@@ -74,18 +74,22 @@ def project_cohorts(world: EmulatorState, team: str) -> ProjectCohorts:
 
 
 def recalculate(
-    world: EmulatorState, team: str, *, force: bool = False, rows: Iterable[Row] | None = None
+    state: EmulatorState,
+    team: str,
+    *,
+    force: bool = False,
+    rows: Iterable[StoredObject] | None = None,
 ) -> None:
     """Find the members of the cohorts that were changed, or found long ago.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         team: The project.
         all: Whether to find those of the others as well.
         only: The cohorts that are of interest, with those that they depend on; by default all.
     """
-    bucket = world.store.bucket(fill(_COHORTS, [team]))
-    found, now = _membership_cache(world), world.settings.clock().astimezone(UTC)
+    bucket = state.store.collection(fill_path(_COHORTS, [team]))
+    found, now = _membership_cache(state), state.settings.clock().astimezone(UTC)
     under_way: list[int] = []
 
     def find(number: int) -> None:
@@ -101,50 +105,50 @@ def recalculate(
             return
         under_way.append(number)
         try:
-            problem = _calculate(world, team, row, find)
+            problem = _calculate(state, team, row, find)
         finally:
             under_way.pop()
         done.add(number)
         found[team, number] = _Calculation(rule, now, problem)
 
     done = set[int]()
-    for row in _cohort_rows(world, team) if rows is None else rows:
+    for row in _cohort_rows(state, team) if rows is None else rows:
         if row.key.isdigit():
             find(int(row.key))
 
 
-def _cohort_rows(world: EmulatorState, team: str) -> list[Row]:
-    bucket = world.store.bucket(fill(_COHORTS, [team]))
+def _cohort_rows(state: EmulatorState, team: str) -> list[StoredObject]:
+    bucket = state.store.collection(fill_path(_COHORTS, [team]))
     return [row for row in bucket if row.key.isdigit() and not row.deleted]
 
 
-def _membership_cache(world: EmulatorState) -> dict[tuple[str, int], _Calculation]:
-    notes: dict[tuple[str, int], _Calculation] = world.notes.setdefault("cohorts", {})
+def _membership_cache(state: EmulatorState) -> dict[tuple[str, int], _Calculation]:
+    notes: dict[tuple[str, int], _Calculation] = state.extensions.setdefault("cohorts", {})
     return notes
 
 
-def _definition(row: Row) -> str:
+def _definition(row: StoredObject) -> str:
     parts = [row.data.get(name) for name in ("filters", "groups", "query")]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _calculate(
-    world: EmulatorState, team: str, row: Row, recalculate_other: Callable[[int], None]
+    state: EmulatorState, team: str, row: StoredObject, recalculate_other: Callable[[int], None]
 ) -> str | None:
     """Find a cohort's members, those of cohorts it depends on first; gives what went wrong."""
-    number, now = int(row.key), world.settings.clock().astimezone(UTC)
+    number, now = int(row.key), state.settings.clock().astimezone(UTC)
     problem: str | None = None
     uuids = list[str]()
     try:
         for other in _referenced_cohorts(row.data.get("filters")):
             recalculate_other(other)
-        uuids = _query_members(world, team, row, now)
+        uuids = _query_members(state, team, row, now)
     except ApiError as error:
         problem = f"{row.data.get('name') or number}: {error.detail}"
-    world.events.write(
+    state.events.write(
         "DELETE FROM cohort_people WHERE team_id = ? AND cohort_id = ?", [int(team), number]
     )
-    world.events.write(
+    state.events.write(
         "INSERT INTO cohort_people SELECT ?, ?, unnest(?::UUID[])", [int(team), number, uuids]
     )
     row.data["is_calculating"] = False
@@ -159,7 +163,7 @@ def _calculate(
     return problem
 
 
-def _query_members(world: EmulatorState, team: str, row: Row, now: datetime) -> list[str]:
+def _query_members(state: EmulatorState, team: str, row: StoredObject, now: datetime) -> list[str]:
     if row.data.get("query"):
         raise invalid("The emulator does not compute cohorts of a query.")
     rule = as_object(row.data.get("filters")).get("properties")
@@ -167,12 +171,12 @@ def _query_members(world: EmulatorState, team: str, row: Row, now: datetime) -> 
         if row.data.get("groups"):
             raise invalid("The emulator does not compute cohorts of groups; give it filters.")
         return []
-    values, known = Values(), project_cohorts(world, team)
+    values, known = Values(), project_cohorts(state, team)
     test = _condition(as_object(rule), values, now)
     session = QuerySession(
         team_id=int(team),
         now=now,
-        store=lambda: world.events,
+        store=lambda: state.events,
         cohorts=known.names,
         cohort_errors=known.errors,
         stubs=[],

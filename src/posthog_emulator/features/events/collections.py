@@ -19,8 +19,8 @@ from posthog_emulator.features.persons.serializers import (
     person_row,
 )
 from posthog_emulator.json_types import as_object
-from posthog_emulator.objects.store import Bucket, Row
-from posthog_emulator.timestamps import micros, parsed
+from posthog_emulator.objects.store import ObjectCollection, StoredObject
+from posthog_emulator.timestamps import parse_micros, to_micros
 
 if TYPE_CHECKING:
     from posthog_emulator.state import EmulatorState
@@ -30,22 +30,22 @@ __all__ = ["CohortMembers", "event_collection"]
 _PATHS = re.compile(r"/api/projects/(\d+)/(?:cohorts/(\d+)/)?(events|persons|groups)/")
 
 
-def event_collection(world: EmulatorState, address: str) -> Bucket | None:
+def event_collection(state: EmulatorState, address: str) -> ObjectCollection | None:
     """The bucket at an address, if the event store has what belongs there."""
     match = _PATHS.fullmatch(address)
     if match is None:
         return None
     project, cohort, name = match.groups()
     template = f"/api/projects/{{}}/{'cohorts/{}/' if cohort else ''}{name}/"
-    if template not in world.plans.collections:
+    if template not in state.plans.collections:
         return None
-    store, team_id = world.events, int(project)
+    store, team_id = state.events, int(project)
     if cohort is not None:
         return CohortMembers(store, team_id, int(cohort)) if name == "persons" else None
     return _COLLECTIONS[name](store, team_id)
 
 
-class _StoreCollection(Bucket):
+class _StoreCollection(ObjectCollection):
     """A bucket that keeps nothing itself."""
 
     def __init__(self, store: EventStore, team_id: int) -> None:
@@ -57,21 +57,21 @@ class _StoreCollection(Bucket):
         """When something is said to have been; now, if nothing is said."""
         if text is None:
             return self.store.now()
-        at = parsed(text) if isinstance(text, str) else micros(text)
+        at = parse_micros(text) if isinstance(text, str) else to_micros(text)
         if at is None:
             raise ValueError(f"{text!r} is no ISO 8601 timestamp")
         return at
 
 
 class _Events(_StoreCollection):
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[StoredObject]:
         rows = self.store.read(
             f"SELECT {EVENT_COLUMNS} FROM events WHERE team_id = ? ORDER BY rowid",  # noqa: S608
             [self.team_id],
         )
         return (event_row(columns) for columns in rows)
 
-    def find(self, value: str, key_field: str | None = None) -> Row | None:
+    def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         try:
             uuid = str(UUID(value))
         except ValueError:
@@ -82,7 +82,7 @@ class _Events(_StoreCollection):
         )
         return event_row(rows[0]) if rows else None
 
-    def put(self, row: Row) -> Row:
+    def put(self, row: StoredObject) -> StoredObject:
         data = row.data
         given: dict[str, Any] = {
             "event": data.get("event") or "$pageview",
@@ -106,10 +106,10 @@ class _Persons(_StoreCollection):
     def repository(self) -> PersonRepository:
         return PersonRepository(self.store, self.team_id)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[StoredObject]:
         return (person_row(person) for person in self.repository.list_all())
 
-    def find(self, value: str, key_field: str | None = None) -> Row | None:
+    def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         try:
             named = value if value.isascii() and value.isdigit() else str(UUID(value))
         except ValueError:
@@ -117,7 +117,7 @@ class _Persons(_StoreCollection):
         person = self.repository.find(named)
         return None if person is None else person_row(person)
 
-    def put(self, row: Row) -> Row:
+    def put(self, row: StoredObject) -> StoredObject:
         data = row.data
         seen = data.get("last_seen_at")
         person = Person(
@@ -146,7 +146,7 @@ class CohortMembers(_Persons):
         super().__init__(store, team_id)
         self.cohort_id = cohort_id
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[StoredObject]:
         rows = self.store.read(
             "SELECT person_id::VARCHAR FROM cohort_people WHERE team_id = ? AND cohort_id = ? "
             "ORDER BY rowid",
@@ -154,16 +154,18 @@ class CohortMembers(_Persons):
         )
         return (member_row(one) for one in self.repository.find_by_uuids(uuid for (uuid,) in rows))
 
-    def find(self, value: str, key_field: str | None = None) -> Row | None:
+    def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         return next((r for r in self if value in (r.key, r.data["uuid"])), None)
 
-    def put(self, row: Row) -> Row:
+    def put(self, row: StoredObject) -> StoredObject:
         uuid = str(row.data["uuid"])
         known = self.repository.find_by_uuids([uuid])
         if known:
             kept = member_row(known[0])
         else:
-            super().put(Row(row.key, {**row.data, "id": self.store.next_person_number()}, 0))
+            super().put(
+                StoredObject(row.key, {**row.data, "id": self.store.next_person_number()}, 0)
+            )
             kept = member_row(self.repository.find_by_uuids([uuid])[0])
         self.add([uuid])
         return kept
@@ -191,15 +193,15 @@ class CohortMembers(_Persons):
 
 
 class _Groups(_StoreCollection):
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[StoredObject]:
         with self.store.lock:
             groups = list(self.store.project(self.team_id).groups)
         return (group_row(group, number) for number, group in enumerate(groups, 1))
 
-    def find(self, value: str, key_field: str | None = None) -> Row | None:
+    def find(self, value: str, key_field: str | None = None) -> StoredObject | None:
         return next((row for row in self if value in (row.key, row.data["group_key"])), None)
 
-    def put(self, row: Row) -> Row:
+    def put(self, row: StoredObject) -> StoredObject:
         data = row.data
         group = Group(
             int(data["group_type_index"]),

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from posthog_emulator.http.errors import ApiError, invalid, not_found
-from posthog_emulator.http.messages import Answer, json_answer
-from posthog_emulator.objects.store import Row
+from posthog_emulator.http.messages import Response, json_response
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.pagination import events_asked, paged
-from posthog_emulator.schema.validation import fits
-from posthog_emulator.state import Call
+from posthog_emulator.rest.pagination import paginate, parse_events_page
+from posthog_emulator.schema.validation import matches_format
+from posthog_emulator.state import ApiCall
 
 from .property_filters import filter_sql, json_pointer, parse_filters
 
@@ -26,7 +26,7 @@ _MAX_VALUES = 25
 
 
 def most_common_values(
-    call: Call,
+    call: ApiCall,
     table: str,
     key: str,
     search: str | None,
@@ -45,11 +45,11 @@ def most_common_values(
     """
     held = "json_extract_string(properties, ?)"
     where = " AND ".join(["team_id = ?", f"{held} IS NOT NULL", *conditions])
-    given: list[Any] = [json_pointer(key), int(call.values[0]), json_pointer(key), *values]
+    given: list[Any] = [json_pointer(key), int(call.path_values[0]), json_pointer(key), *values]
     if search:
         where += f" AND contains(lower({held}), lower(?))"
         given += [json_pointer(key), search]
-    rows = call.world.events.read(
+    rows = call.state.events.read(
         f"SELECT {held} AS name, count(*) AS n FROM {table} WHERE {where} "  # noqa: S608
         "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
         [*given, _MAX_VALUES],
@@ -60,12 +60,12 @@ def most_common_values(
 _MAX_FUTURE = timedelta(seconds=5)
 
 
-def _list(call: Call) -> Answer:
+def _list(call: ApiCall) -> Response:
     from posthog_emulator.features.persons.serializers import EVENT_COLUMNS, event_row
 
-    call.locate()
-    asked = events_asked(call)
-    latest = asked.before or call.world.settings.clock() + _MAX_FUTURE
+    call.resolve_parents()
+    asked = parse_events_page(call)
+    latest = asked.before or call.state.settings.clock() + _MAX_FUTURE
     conditions, values = ["team_id = ?", "timestamp < ?"], [_project_id(call), _naive_utc(latest)]
     if asked.after is not None:
         conditions, values = [*conditions, "timestamp > ?"], [*values, _naive_utc(asked.after)]
@@ -73,33 +73,33 @@ def _list(call: Call) -> Answer:
         conditions.append(sql)
         values += given
     way = "ASC" if asked.ascending else "DESC"
-    rows = call.world.events.read(
+    rows = call.state.events.read(
         f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join(conditions)} "  # noqa: S608
         f"ORDER BY timestamp {way}, rowid {way} LIMIT ? OFFSET ?",
         [*values, asked.limit + 1, asked.offset],
     )
-    return paged(call, _attach_persons(call, [event_row(columns) for columns in rows]))
+    return paginate(call, _attach_persons(call, [event_row(columns) for columns in rows]))
 
 
-def _filters(call: Call) -> list[tuple[str, list[Any]]]:
+def _filters(call: ApiCall) -> list[tuple[str, list[Any]]]:
     request = call.request
     for name in ("select", "where"):
-        if request.value(name) is not None:
+        if request.query_value(name) is not None:
             raise invalid(f"The emulator cannot list events by '{name}'.", name)
     found: list[tuple[str, list[Any]]] = []
     for name in ("event", "distinct_id"):
-        value = request.value(name)
+        value = request.query_value(name)
         if value:
             found.append((f"{name} = ?", [value]))
-    person = request.value("person_id")
+    person = request.query_value("person_id")
     if person:
         known = (
             _person_repository(call).find(person)
-            if person.isdigit() or fits("uuid", person)
+            if person.isdigit() or matches_format("uuid", person)
             else None
         )
         found.append(("person_id = ?::UUID", [known.uuid]) if known else ("false", []))
-    for one in parse_filters(request.value("properties")):
+    for one in parse_filters(request.query_value("properties")):
         sql, given = filter_sql("properties", one)
         if one.get("type") == "person":
             sql, given = filter_sql("p.properties", one)
@@ -108,9 +108,9 @@ def _filters(call: Call) -> list[tuple[str, list[Any]]]:
     return found
 
 
-def _attach_persons(call: Call, rows: list[Row]) -> list[Row]:
+def _attach_persons(call: ApiCall, rows: list[StoredObject]) -> list[StoredObject]:
     """The events with whoever did them, if that was asked for."""
-    if (call.request.value("include_person") or "").lower() not in {"true", "1"}:
+    if (call.request.query_value("include_person") or "").lower() not in {"true", "1"}:
         return rows
     desk = _person_repository(call)
     for row in rows:
@@ -128,48 +128,50 @@ def _person_summary(person: Person, distinct_id: str) -> dict[str, Any]:
     }
 
 
-def _get(call: Call) -> Answer:
-    call.locate(1)
-    if not fits("uuid", call.values[1]):
+def _get(call: ApiCall) -> Response:
+    call.resolve_parents(1)
+    if not matches_format("uuid", call.path_values[1]):
         # Not the envelope: `attr` is missing, and the code is one that others call invalid_input.
         told = {"detail": "Invalid UUID", "code": "invalid", "type": "validation_error"}
         raise ApiError(400, body=told)
-    row = call.world.store.bucket(f"/api/projects/{call.values[0]}/events/").find(call.values[1])
+    row = call.state.store.collection(f"/api/projects/{call.path_values[0]}/events/").find(
+        call.path_values[1]
+    )
     if row is None:
         raise not_found()
     distinct_id = row.data["distinct_id"]
     for person in _person_repository(call).find_by_distinct_ids([distinct_id]):
         row.data["person"] = _person_summary(person, distinct_id)
-    return json_answer(call.operation.result.status, row.data)
+    return json_response(call.operation.result.status, row.data)
 
 
-def _values(call: Call) -> Answer:
-    call.locate()
+def _values(call: ApiCall) -> Response:
+    call.resolve_parents()
     names = call.query("event_name")
     if not names:
         raise invalid("This field is required.", "event_name", "required")
-    key = call.request.value("key")
+    key = call.request.query_value("key")
     if not key:
         raise invalid("This field is required.", "key", "required")
     found = most_common_values(
         call,
         "events",
         key,
-        call.request.value("value"),
+        call.request.query_value("value"),
         ["event IN (SELECT unnest(?::VARCHAR[]))"],
         [names],
     )
-    return json_answer(200, {"results": found, "refreshing": False})
+    return json_response(200, {"results": found, "refreshing": False})
 
 
-def _person_repository(call: Call) -> PersonRepository:
+def _person_repository(call: ApiCall) -> PersonRepository:
     from posthog_emulator.features.persons.repository import PersonRepository
 
-    return PersonRepository(call.world.events, _project_id(call))
+    return PersonRepository(call.state.events, _project_id(call))
 
 
-def _project_id(call: Call) -> int:
-    return int(call.values[0])
+def _project_id(call: ApiCall) -> int:
+    return int(call.path_values[0])
 
 
 def _naive_utc(at: datetime) -> datetime:

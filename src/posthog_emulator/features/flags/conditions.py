@@ -11,7 +11,12 @@ from operator import ge, gt, le, lt
 from typing import Any, Final
 
 from posthog_emulator.json_types import is_array, is_object
-from posthog_emulator.relative_dates import absolute, moment, version, version_range
+from posthog_emulator.relative_dates import (
+    parse_absolute_date,
+    parse_date,
+    parse_version,
+    version_range,
+)
 
 __all__ = ["OPERATORS", "EvaluationError", "matches"]
 
@@ -119,14 +124,14 @@ def _between(operator: str, expected: Any, value: Any, now: datetime) -> bool:
 def _date(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     if value is None:
         return False
-    bound = moment(str(expected), now)
+    bound = parse_date(str(expected), now)
     if bound is None:
         raise EvaluationError(f"{expected!r} is no date")
     if isinstance(value, int | float) and not isinstance(value, bool):
         at = _from_unix_seconds(value)
     else:
         # Only a filter may speak of so long ago: what a person has is a date or none.
-        at = absolute(value.strip(), now) if isinstance(value, str) else None
+        at = parse_absolute_date(value.strip(), now) if isinstance(value, str) else None
     if at is None:
         return False
     if operator == "is_date_exact":
@@ -144,13 +149,13 @@ def _from_unix_seconds(value: float) -> datetime | None:
 def _semver(operator: str, expected: Any, value: Any, now: datetime) -> bool:
     if value is None:
         return False
-    own = version(_text(value))
+    own = parse_version(_text(value))
     if operator in {"semver_tilde", "semver_caret", "semver_wildcard"}:
         bounds = version_range(operator, _text(expected))
         if bounds is None:
             raise EvaluationError(f"{expected!r} is no range of versions")
         return own is not None and bounds[0] <= own < bounds[1]
-    other = version(_text(expected))
+    other = parse_version(_text(expected))
     if other is None:
         raise EvaluationError(f"{expected!r} is no version")
     if own is None:

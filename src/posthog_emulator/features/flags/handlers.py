@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from posthog_emulator.http.errors import ApiError, invalid, not_found, required
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.state import Call, fill
+from posthog_emulator.state import ApiCall, fill_path
 
 from .lookup import FLAGS
 from .responses import conditional_response, flag_definitions
@@ -19,34 +19,37 @@ from .routes import evaluate_flags
 __all__ = ["OPERATION_HANDLERS"]
 
 
-def _project_id(call: Call) -> int:
-    return int(call.values[0])
+def _project_id(call: ApiCall) -> int:
+    return int(call.path_values[0])
 
 
-def _local_evaluation(call: Call) -> Answer:
-    world = call.world
-    if "feature_flags" in world.settings.quota_limited:
+def _local_evaluation(call: ApiCall) -> Response:
+    state = call.state
+    if "feature_flags" in state.settings.exhausted_quotas:
         detail = "You have exceeded your feature flag request quota"
         raise ApiError(402, code="payment_required", detail=detail)
-    cohorts = call.request.value("send_cohorts") is not None
+    cohorts = call.request.query_value("send_cohorts") is not None
     return conditional_response(
-        call.request, flag_definitions(world, _project_id(call), cohorts=cohorts)
+        call.request, flag_definitions(state, _project_id(call), cohorts=cohorts)
     )
 
 
-def _remote_config(call: Call) -> Answer:
-    named = call.values[1]
-    bucket = call.world.store.bucket(fill(FLAGS, call.values[:1]))
+def _remote_config(call: ApiCall) -> Response:
+    named = call.path_values[1]
+    bucket = call.state.store.collection(fill_path(FLAGS, call.path_values[:1]))
     row = bucket.find(named, "key") or bucket.find(named)
     if row is None or row.deleted:
         raise not_found()
     # The payload is JSON text, and goes out as a JSON string of that text.
     payloads = as_object(as_object(row.data.get("filters")).get("payloads"))
-    return json_answer(call.operation.result.status, payloads.get("true"))
+    return json_response(call.operation.result.status, payloads.get("true"))
 
 
-def _evaluation_reasons(call: Call) -> Answer:
-    distinct_id, groups = call.request.value("distinct_id"), call.request.value("groups")
+def _evaluation_reasons(call: ApiCall) -> Response:
+    distinct_id, groups = (
+        call.request.query_value("distinct_id"),
+        call.request.query_value("groups"),
+    )
     if not distinct_id:
         raise required("distinct_id")
     try:
@@ -65,9 +68,9 @@ def _evaluation_reasons(call: Call) -> Answer:
                 "description": evaluation.description,
             },
         }
-        for key, (_, evaluation) in evaluate_flags(call.world, _project_id(call), asked).items()
+        for key, (_, evaluation) in evaluate_flags(call.state, _project_id(call), asked).items()
     }
-    return json_answer(call.operation.result.status, shown)
+    return json_response(call.operation.result.status, shown)
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

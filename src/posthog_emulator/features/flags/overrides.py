@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from posthog_emulator.json_types import as_object, is_array
-from posthog_emulator.objects.store import Row
-from posthog_emulator.state import EmulatorState, fill
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.state import EmulatorState, fill_path
 
 from .lookup import FLAGS
 
@@ -18,7 +18,7 @@ UNSET: Any = object()
 
 
 def set_flag(
-    world: EmulatorState,
+    state: EmulatorState,
     project_id: int,
     key: str,
     variant: str | None = None,
@@ -34,7 +34,7 @@ def set_flag(
     stays when these are set anew.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         key: The flag's key.
         variant: The variant; none by default.
@@ -50,7 +50,7 @@ def set_flag(
     """
     if not enabled and (variant is not None or payload is not UNSET):
         raise ValueError(f"flag {key!r} is off: only a flag that is on has a variant or a payload")
-    flag = _get_or_create_flag(world, project_id, key)
+    flag = _get_or_create_flag(state, project_id, key)
     filters = as_object(flag.get("filters"))
     personal = [
         one for one in filters.get("groups") or () if _overridden_distinct_id(one) is not None
@@ -84,9 +84,9 @@ def set_flag(
     return flag
 
 
-def _get_or_create_flag(world: EmulatorState, project_id: int, key: str) -> dict[str, Any]:
-    address = fill(FLAGS, [str(project_id)])
-    rows: list[Row] = [row for row in world.store.bucket(address) if not row.deleted]
+def _get_or_create_flag(state: EmulatorState, project_id: int, key: str) -> dict[str, Any]:
+    address = fill_path(FLAGS, [str(project_id)])
+    rows: list[StoredObject] = [row for row in state.store.collection(address) if not row.deleted]
     for row in rows:
         if row.data.get("key") == key:
             return row.data
@@ -97,7 +97,7 @@ def _get_or_create_flag(world: EmulatorState, project_id: int, key: str) -> dict
         "version": 0,
         "filters": {"groups": []},
     }
-    return world.insert(world.plans.collections[FLAGS], address, fields, project_id).data
+    return state.insert(state.plans.collections[FLAGS], address, fields, project_id).data
 
 
 def _condition(variant: str | None, *, enabled: bool, distinct_id: str | None) -> dict[str, Any]:

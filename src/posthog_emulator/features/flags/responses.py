@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from posthog_emulator.http.messages import Answer, Request
+from posthog_emulator.http.messages import Request, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.state import EmulatorState
 
@@ -129,35 +129,35 @@ _DEFINITION_FIELDS = (
 )  # fmt: skip
 
 
-def flag_definitions(world: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
+def flag_definitions(state: EmulatorState, project_id: int, *, cohorts: bool) -> dict[str, Any]:
     """Every flag of a project, its group types, and the filters of its cohorts.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         cohorts: Whether to add the cohorts.
     """
-    flags = project_flags(world, project_id)
+    flags = project_flags(state, project_id)
     keys = {str(flag.get("id")): str(flag["key"]) for flag in flags}
     needs = {str(flag["key"]): _dependencies(flag, keys) for flag in flags}
     return {
         "flags": [_definition(flag, keys, needs, project_id) for flag in flags],
         "group_type_mapping": {
-            str(index): name for index, name in sorted(group_types(world, project_id).items())
+            str(index): name for index, name in sorted(group_types(state, project_id).items())
         },
-        "cohorts": _cohort_filters(world, project_id) if cohorts else {},
+        "cohorts": _cohort_filters(state, project_id) if cohorts else {},
     }
 
 
-def conditional_response(request: Request, body: Mapping[str, Any]) -> Answer:
+def conditional_response(request: Request, body: Mapping[str, Any]) -> Response:
     """Answer with definitions, or with nothing where the client has them already."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = [("ETag", tag), ("Cache-Control", "private, must-revalidate")]
     held = {mark.strip() for mark in request.headers.get("if-none-match", "").split(",")}
     if held & {tag, tag.removeprefix("W/"), "*"}:
-        return Answer(304, headers=headers)
-    return Answer(200, content, headers=headers)
+        return Response(304, headers=headers)
+    return Response(200, content, headers=headers)
 
 
 def _definition(
@@ -209,10 +209,10 @@ def _dependency_chain(key: str, needs: Mapping[str, list[str]]) -> list[str]:
     return chain if visit(key) else []
 
 
-def _cohort_filters(world: EmulatorState, project_id: int) -> dict[str, Any]:
+def _cohort_filters(state: EmulatorState, project_id: int) -> dict[str, Any]:
     """The filters of the cohorts that filters make; nobody can evaluate the others."""
     rules: dict[str, Any] = {}
-    for key, cohort in cohorts_by_id(world, project_id).items():
+    for key, cohort in cohorts_by_id(state, project_id).items():
         rule = as_object(cohort.get("filters")).get("properties")
         if not cohort.get("is_static") and is_object(rule):
             rules[key] = rule

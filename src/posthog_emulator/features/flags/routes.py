@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from posthog_emulator.accounts import Key, candidate
+from posthog_emulator.accounts import Key, extract_key
 from posthog_emulator.http.errors import ApiError, not_found, permission_denied
-from posthog_emulator.http.messages import Answer, Request, json_answer, text_answer
+from posthog_emulator.http.messages import Request, Response, json_response, text_response
 from posthog_emulator.json_types import is_array, is_object
 from posthog_emulator.state import EmulatorState
 
@@ -45,11 +45,11 @@ class _FlagsError(Exception):
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
-        self.answer = text_answer(status, text)
+        self.answer = text_response(status, text)
 
 
 def evaluate_flags(
-    world: EmulatorState,
+    state: EmulatorState,
     project_id: int,
     request_body: Mapping[str, Any],
     keys: Iterable[str] | None = None,
@@ -57,34 +57,34 @@ def evaluate_flags(
     """The flags of a project, evaluated for who a request is about.
 
     Args:
-        world: The emulator's state.
+        state: The emulator's state.
         project_id: The project.
         asked: The request, as for `subject_of`.
         keys: Which flags; all by default.
     """
-    flags = {str(flag["key"]): flag for flag in project_flags(world, project_id)}
-    judge = create_evaluator(world, create_subject(world, project_id, request_body), flags.values())
+    flags = {str(flag["key"]): flag for flag in project_flags(state, project_id)}
+    judge = create_evaluator(state, create_subject(state, project_id, request_body), flags.values())
     wanted = flags if keys is None else {key: flags[key] for key in keys if key in flags}
     return {key: (flag, judge.evaluate(key)) for key, flag in wanted.items()}
 
 
-def _flags(world: EmulatorState, request: Request) -> Answer:
+def _flags(state: EmulatorState, request: Request) -> Response:
     if request.method == "OPTIONS":
-        return Answer(204, headers=[("Allow", "GET, POST, OPTIONS")])
+        return Response(204, headers=[("Allow", "GET, POST, OPTIONS")])
     if request.method != "POST":
-        return text_answer(405, "Method not allowed")
+        return text_response(405, "Method not allowed")
     try:
-        return _evaluate(world, request)
+        return _evaluate(state, request)
     except _FlagsError as refused:
         return refused.answer
 
 
-def _evaluate(world: EmulatorState, request: Request) -> Answer:
+def _evaluate(state: EmulatorState, request: Request) -> Response:
     asked = _parse_body(request)
-    token = asked.get("token") or asked.get("api_key") or request.value("token")
+    token = asked.get("token") or asked.get("api_key") or request.query_value("token")
     if not isinstance(token, str) or not token:
         raise _FlagsError(401, _NO_KEY)
-    project_id = project_id_for_token(world, token)
+    project_id = project_id_for_token(state, token)
     if project_id is None:
         raise _FlagsError(401, _BAD_KEY)
     if asked.get("distinct_id") is None:
@@ -92,23 +92,26 @@ def _evaluate(world: EmulatorState, request: Request) -> Answer:
     if asked["distinct_id"] == "":
         raise _FlagsError(400, _EMPTY_DISTINCT_ID)
     decide = request.path.startswith("/decide")
-    quota = "feature_flags" in world.settings.quota_limited
+    quota = "feature_flags" in state.settings.exhausted_quotas
     found: EvaluatedFlags = {}
     if not quota:
-        persist_hash_key_overrides(world, project_id, asked)
-        found = evaluate_flags(world, project_id, asked, _requested_keys(asked))
-    if (request.value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
+        persist_hash_key_overrides(state, project_id, asked)
+        found = evaluate_flags(state, project_id, asked, _requested_keys(asked))
+    if (request.query_value("only_evaluate_survey_feature_flags") or "") in {"true", "1"}:
         found = {key: one for key, one in found.items() if key.startswith("survey-targeting-")}
-    version, config = request.value("v") or "1", request.value("config") in {"true", "1"}
+    version, config = (
+        request.query_value("v") or "1",
+        request.query_value("config") in {"true", "1"},
+    )
     number = int(version) if version.isascii() and version.isdigit() else 1
     answer: dict[str, Any] = {
         **flags_body(found, max(1, number), decide=decide, config=config),
-        "requestId": world.uuid(),
-        "evaluatedAt": int(world.settings.clock().timestamp() * 1000),
+        "requestId": state.uuid(),
+        "evaluatedAt": int(state.settings.clock().timestamp() * 1000),
     }
     if quota:
         answer["quotaLimited"] = _QUOTA
-    return json_answer(200, answer)
+    return json_response(200, answer)
 
 
 def _requested_keys(request_body: Mapping[str, Any]) -> list[str] | None:
@@ -141,48 +144,48 @@ def _decompress(request: Request) -> bytes:
     return content
 
 
-def _definitions(world: EmulatorState, request: Request) -> Answer:
+def _definitions(state: EmulatorState, request: Request) -> Response:
     if request.method not in {"GET", "HEAD"}:
         allowed = [("Allow", "GET, HEAD, OPTIONS")]
-        return Answer(204 if request.method == "OPTIONS" else 405, headers=allowed)
-    found = candidate(request, None)
-    key = None if found is None else world.accounts.keys.get(found[0])
-    project_id = project_id_for_token(world, request.value("token") or "")
+        return Response(204 if request.method == "OPTIONS" else 405, headers=allowed)
+    found = extract_key(request, None)
+    key = None if found is None else state.accounts.keys.get(found[0])
+    project_id = project_id_for_token(state, request.query_value("token") or "")
     if key is None or project_id is None:
-        return text_answer(401, _NO_KEY if found is None else _BAD_KEY)
+        return text_response(401, _NO_KEY if found is None else _BAD_KEY)
     if not _may_read_flags(key, project_id):
-        return text_answer(403, f"API key missing required scope '{_SCOPE}'")
-    if "feature_flags" in world.settings.quota_limited:
+        return text_response(403, f"API key missing required scope '{_SCOPE}'")
+    if "feature_flags" in state.settings.exhausted_quotas:
         return _over_quota()
-    return conditional_response(request, flag_definitions(world, project_id, cohorts=True))
+    return conditional_response(request, flag_definitions(state, project_id, cohorts=True))
 
 
 def _may_read_flags(key: Key, project_id: int) -> bool:
-    return key.holds(_SCOPE) and (key.projects is None or project_id in key.projects)
+    return key.has_scope(_SCOPE) and (key.projects is None or project_id in key.projects)
 
 
-def _over_quota() -> Answer:
+def _over_quota() -> Response:
     detail = "You have exceeded your feature flag request quota"
-    return ApiError(402, code="payment_required", detail=detail).answer()
+    return ApiError(402, code="payment_required", detail=detail).to_response()
 
 
-def _local_evaluation(world: EmulatorState, request: Request) -> Answer:
+def _local_evaluation(state: EmulatorState, request: Request) -> Response:
     """The path of old, at which projects go by their token alone."""
     try:
-        key = world.accounts.authenticate(request, None)
-        token = request.value("token")
-        account = world.accounts.account.project_id
-        project_id = account if token is None else project_id_for_token(world, token)
+        key = state.accounts.authenticate(request, None)
+        token = request.query_value("token")
+        account = state.accounts.account.project_id
+        project_id = account if token is None else project_id_for_token(state, token)
         if project_id is None:
             raise not_found("Project not found.")
         if not _may_read_flags(key, project_id):
             raise permission_denied(f"API key missing required scope '{_SCOPE}'")
     except ApiError as problem:
-        return problem.answer()
-    if "feature_flags" in world.settings.quota_limited:
+        return problem.to_response()
+    if "feature_flags" in state.settings.exhausted_quotas:
         return _over_quota()
-    cohorts = request.value("send_cohorts") is not None
-    return conditional_response(request, flag_definitions(world, project_id, cohorts=cohorts))
+    cohorts = request.query_value("send_cohorts") is not None
+    return conditional_response(request, flag_definitions(state, project_id, cohorts=cohorts))
 
 
 ROUTES = {

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from posthog_emulator.features.events.handlers import most_common_values
 from posthog_emulator.features.events.property_filters import filter_sql, parse_filters
 from posthog_emulator.http.errors import ApiError, invalid
-from posthog_emulator.http.messages import Answer, json_answer, text_answer
+from posthog_emulator.http.messages import Response, json_response, text_response
 from posthog_emulator.json_types import as_object, is_object
-from posthog_emulator.objects.store import Row
+from posthog_emulator.objects.store import StoredObject
 from posthog_emulator.operation_handler import OperationHandler, validate_body
-from posthog_emulator.rest.handlers import item_answer
-from posthog_emulator.rest.pagination import paged
-from posthog_emulator.schema.validation import fits
-from posthog_emulator.state import Call, EmulatorState
+from posthog_emulator.rest.handlers import object_response
+from posthog_emulator.rest.pagination import paginate
+from posthog_emulator.schema.validation import matches_format
+from posthog_emulator.state import ApiCall, EmulatorState
 
 if TYPE_CHECKING:
     from posthog_emulator.event_store.persons import Person
@@ -53,48 +53,48 @@ class _PendingChange:
     """How many more reads of persons are not to see it."""
 
 
-def _repository(world: EmulatorState, project: int) -> PersonRepository:
+def _repository(state: EmulatorState, project: int) -> PersonRepository:
     from .repository import PersonRepository
 
-    return PersonRepository(world.events, project)
+    return PersonRepository(state.events, project)
 
 
-def _repository_for(call: Call) -> PersonRepository:
-    return _repository(call.world, int(call.values[0]))
+def _repository_for(call: ApiCall) -> PersonRepository:
+    return _repository(call.state, int(call.path_values[0]))
 
 
-def _pending_changes(world: EmulatorState) -> list[_PendingChange]:
-    return world.notes.setdefault(_STATE_KEY, [])
+def _pending_changes(state: EmulatorState) -> list[_PendingChange]:
+    return state.extensions.setdefault(_STATE_KEY, [])
 
 
-def apply_pending_changes(world: EmulatorState) -> None:
+def apply_pending_changes(state: EmulatorState) -> None:
     """Let every accepted change be seen."""
-    for change in _pending_changes(world):
-        _apply(world, change)
-    world.notes[_STATE_KEY] = []
+    for change in _pending_changes(state):
+        _apply(state, change)
+    state.extensions[_STATE_KEY] = []
 
 
-def _apply(world: EmulatorState, change: _PendingChange) -> None:
-    _repository(world, change.project_id).update_properties(change.uuid, change.set, change.unset)
+def _apply(state: EmulatorState, change: _PendingChange) -> None:
+    _repository(state, change.project_id).update_properties(change.uuid, change.set, change.unset)
 
 
-def _age_pending_changes(world: EmulatorState) -> None:
+def _age_pending_changes(state: EmulatorState) -> None:
     """Count one read: changes that have waited long enough are seen from now on."""
     waiting: list[_PendingChange] = []
-    for change in _pending_changes(world):
+    for change in _pending_changes(state):
         if change.reads_left <= 0:
-            _apply(world, change)
+            _apply(state, change)
         else:
             change.reads_left -= 1
             waiting.append(change)
-    world.notes[_STATE_KEY] = waiting
+    state.extensions[_STATE_KEY] = waiting
 
 
 def _queue_change(
-    call: Call, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()
+    call: ApiCall, person: Person, set: dict[str, Any], unset: tuple[str, ...] = ()
 ) -> None:
-    lag, project = call.world.settings.person_lag, int(call.values[0])
-    _pending_changes(call.world).append(_PendingChange(project, person.uuid, set, unset, lag))
+    lag, project = call.state.settings.stale_person_reads, int(call.path_values[0])
+    _pending_changes(call.state).append(_PendingChange(project, person.uuid, set, unset, lag))
 
 
 def _raise_required(attr: str) -> NoReturn:
@@ -103,52 +103,55 @@ def _raise_required(attr: str) -> NoReturn:
     raise ApiError(400, code=sentence, detail="required", attr=attr)
 
 
-def _requested_person(call: Call) -> Person:
-    named = call.values[1]
-    if not named.isdigit() and not fits("uuid", named):
+def _requested_person(call: ApiCall) -> Person:
+    named = call.path_values[1]
+    if not named.isdigit() and not matches_format("uuid", named):
         raise invalid(
             f"The ID provided does not look like a personID. If you are using a distinct_id, "
             f"please use /persons?distinct_id={named} instead."
         )
-    call.locate(1)
+    call.resolve_parents(1)
     found = _repository_for(call).find(named)
     if found is None:
         raise ApiError(404)
     return found
 
 
-def _get(call: Call) -> Answer:
-    _age_pending_changes(call.world)
-    return item_answer(call, _row(_requested_person(call)))
+def _get(call: ApiCall) -> Response:
+    _age_pending_changes(call.state)
+    return object_response(call, _row(_requested_person(call)))
 
 
-def _row(person: Person) -> Row:
+def _row(person: Person) -> StoredObject:
     from .serializers import person_row
 
     return person_row(person)
 
 
-def _list(call: Call) -> Answer:
-    _age_pending_changes(call.world)
-    call.locate()
+def _list(call: ApiCall) -> Response:
+    _age_pending_changes(call.state)
+    call.resolve_parents()
     conditions, values = _list_conditions(call)
     rows = _PersonRows(_repository_for(call), conditions, values)
-    return _csv(call, rows[:]) if call.request.value("format") == "csv" else paged(call, rows)
+    return (
+        _csv(call, rows[:]) if call.request.query_value("format") == "csv" else paginate(call, rows)
+    )
 
 
-def _list_conditions(call: Call) -> tuple[list[str], list[Any]]:
+def _list_conditions(call: ApiCall) -> tuple[list[str], list[Any]]:
     """What a list asks for, as SQL and the values of its placeholders."""
     asked: list[tuple[str, list[Any]]] = [
-        filter_sql("p.properties", one) for one in parse_filters(call.request.value("properties"))
+        filter_sql("p.properties", one)
+        for one in parse_filters(call.request.query_value("properties"))
     ]
-    distinct_id, email = call.request.value("distinct_id"), call.request.value("email")
+    distinct_id, email = call.request.query_value("distinct_id"), call.request.query_value("email")
     if distinct_id is not None:
         asked.append(
             (f"p.id IN (SELECT person_id {_FROM_DISTINCT_IDS} AND distinct_id = ?)", [distinct_id])
         )
     if email is not None:
         asked.append(("json_extract_string(p.properties, '/email') = ?", [email]))
-    search = (call.request.value("search") or "").strip().lower()
+    search = (call.request.query_value("search") or "").strip().lower()
     if search:
         names = "coalesce(r.name, ''), json_extract_string(p.properties, ['/email', '/name'])"
         asked.append(
@@ -161,7 +164,7 @@ def _list_conditions(call: Call) -> tuple[list[str], list[Any]]:
     return [sql for sql, _ in asked], [value for _, values in asked for value in values]
 
 
-class _PersonRows(Sequence[Row]):
+class _PersonRows(Sequence[StoredObject]):
     """The persons a list asks for, fetched by the page."""
 
     def __init__(self, desk: PersonRepository, conditions: list[str], values: list[Any]) -> None:
@@ -172,10 +175,10 @@ class _PersonRows(Sequence[Row]):
         return self._repository.count(self._conditions, self._values)
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> StoredObject: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: slice) -> list[StoredObject]: ...
+    def __getitem__(self, index: int | slice) -> StoredObject | list[StoredObject]:
         if isinstance(index, int):
             return self[index : index + 1][0]
         start: int = index.start or 0
@@ -184,7 +187,7 @@ class _PersonRows(Sequence[Row]):
         return [_row(person) for person in found]
 
 
-def _csv(call: Call, rows: Iterable[Row]) -> Answer:
+def _csv(call: ApiCall, rows: Iterable[StoredObject]) -> Response:
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row.data))
     out = io.StringIO()
@@ -193,57 +196,57 @@ def _csv(call: Call, rows: Iterable[Row]) -> Answer:
     for row in rows:
         values = [row.data.get(name) for name in names]
         writer.writerow([v if isinstance(v, str) else json.dumps(v) for v in values])
-    return text_answer(call.operation.result.status, out.getvalue(), "text/csv")
+    return text_response(call.operation.result.status, out.getvalue(), "text/csv")
 
 
-def _body(call: Call) -> dict[str, Any]:
+def _body(call: ApiCall) -> dict[str, Any]:
     return as_object(call.body)
 
 
-def _update(call: Call) -> Answer:
+def _update(call: ApiCall) -> Response:
     person = _requested_person(call)
     properties = _body(call).get("properties")
     if not is_object(properties):
         _raise_required("properties")
     _queue_change(call, person, properties)
-    return Answer(202)
+    return Response(202)
 
 
-def _update_property(call: Call) -> Answer:
+def _update_property(call: ApiCall) -> Response:
     person = _requested_person(call)
     body = _body(call)
     for name in ("value", "key"):
         if body.get(name) is None:
             _raise_required(name)
     _queue_change(call, person, {str(body["key"]): body["value"]})
-    return Answer(202)
+    return Response(202)
 
 
-def _delete_property(call: Call) -> Answer:
+def _delete_property(call: ApiCall) -> Response:
     person = _requested_person(call)
     name = _body(call).get("$unset")
     if not isinstance(name, str):
         _raise_required("$unset")
     _queue_change(call, person, {}, (name,))
-    return json_answer(201, {"success": True})
+    return json_response(201, {"success": True})
 
 
-def _delete(call: Call) -> Answer:
+def _delete(call: ApiCall) -> Response:
     person = _requested_person(call)
     flags = {name for name, _ in call.request.query}
     _repository_for(call).remove(
         person, delete_events="delete_events" in flags, keep_person="keep_person" in flags
     )
-    return Answer(202)
+    return Response(202)
 
 
-def _delete_events(call: Call) -> Answer:
+def _delete_events(call: ApiCall) -> Response:
     _repository_for(call).remove(_requested_person(call), delete_events=True, keep_person=True)
-    return Answer(202)
+    return Response(202)
 
 
-def _bulk_delete(call: Call) -> Answer:
-    call.locate()
+def _bulk_delete(call: ApiCall) -> Response:
+    call.resolve_parents()
     body = _body(call)
     validate_body(call, {name: value for name, value in body.items() if name not in _BULK_FLAGS})
     ids: list[str] = body.get("ids") or []
@@ -255,7 +258,7 @@ def _bulk_delete(call: Call) -> Answer:
     if len(ids) + len(distinct_ids) > _MAX_BULK_IDS:
         raise invalid(f"You can only pass {_MAX_BULK_IDS} ids in one call")
     desk = _repository_for(call)
-    found = desk.find_by_uuids(one for one in ids if fits("uuid", one)) if ids else []
+    found = desk.find_by_uuids(one for one in ids if matches_format("uuid", one)) if ids else []
     found += desk.find_by_distinct_ids(distinct_ids)
     # Python truth, as on the server: the string "false" is true.
     keep, events = bool(body.get("keep_person")), bool(body.get("delete_events"))
@@ -268,10 +271,10 @@ def _bulk_delete(call: Call) -> Answer:
         "recordings_queued_for_deletion": bool(body.get("delete_recordings")),
         "deletion_errors": [],
     }
-    return json_answer(202, answer)
+    return json_response(202, answer)
 
 
-def _split(call: Call) -> Answer:
+def _split(call: ApiCall) -> Response:
     person = _requested_person(call)
     body = _body(call)
     moved, main = body.get("distinct_ids_to_split"), body.get("main_distinct_id")
@@ -280,31 +283,31 @@ def _split(call: Call) -> Answer:
     held = person.distinct_ids
     kept = [main] if main in held else [one for one in held if one not in (moved or held[1:])]
     _repository_for(call).split(person, kept)
-    return json_answer(201, {"success": True})
+    return json_response(201, {"success": True})
 
 
-def _batch(call: Call) -> Answer:
-    call.locate()
+def _batch(call: ApiCall) -> Response:
+    call.resolve_parents()
     desk, body = _repository_for(call), _body(call)
     results: dict[str, Any] = {}
     if call.operation.name == "batch_by_uuids":
-        uuids = [str(one) for one in body.get("uuids") or () if fits("uuid", str(one))]
+        uuids = [str(one) for one in body.get("uuids") or () if matches_format("uuid", str(one))]
         results = {person.uuid: _row(person).data for person in desk.find_by_uuids(uuids)}
     else:
         for distinct_id in body.get("distinct_ids") or ():
             for person in desk.find_by_distinct_ids([str(distinct_id)]):
                 results[str(distinct_id)] = _row(person).data
-    return json_answer(200, {"results": results})
+    return json_response(200, {"results": results})
 
 
-def _values(call: Call) -> Answer:
+def _values(call: ApiCall) -> Response:
     """The commonest values of a property."""
-    call.locate()
-    key = call.request.value("key")
+    call.resolve_parents()
+    key = call.request.query_value("key")
     if not key:
         _raise_required("key")
-    found = most_common_values(call, "persons", key, call.request.value("value"), [], [])
-    return json_answer(200, {"results": found, "refreshing": False})
+    found = most_common_values(call, "persons", key, call.request.query_value("value"), [], [])
+    return json_response(200, {"results": found, "refreshing": False})
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

@@ -7,8 +7,8 @@ from typing import Any
 
 from posthog_emulator.event_store.groups import Group
 from posthog_emulator.event_store.persons import Person
-from posthog_emulator.objects.store import Row
-from posthog_emulator.timestamps import iso
+from posthog_emulator.objects.store import StoredObject
+from posthog_emulator.timestamps import format_micros
 
 __all__ = ["EVENT_COLUMNS", "event_row", "group_row", "member_row", "person_row"]
 
@@ -19,7 +19,7 @@ EVENT_COLUMNS = (
 _NAME_PROPERTIES = ("email", "Email", "name", "Name", "username", "Username", "UserName")
 
 
-def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) -> Row:
+def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) -> StoredObject:
     """An event, from `COLUMNS`."""
     uuid, name, distinct_id, properties, timestamp, elements_chain, number = columns
     data: dict[str, Any] = {
@@ -27,15 +27,15 @@ def event_row(columns: tuple[Any, ...], person: dict[str, Any] | None = None) ->
         "distinct_id": distinct_id,
         "properties": json.loads(properties),
         "event": name,
-        "timestamp": iso(timestamp),
+        "timestamp": format_micros(timestamp),
         "person": person,
         "elements": [],
         "elements_chain": elements_chain,
     }
-    return Row(uuid, data, number)
+    return StoredObject(uuid, data, number)
 
 
-def person_row(person: Person) -> Row:
+def person_row(person: Person) -> StoredObject:
     """A person."""
     data = {
         "id": person.number,
@@ -46,10 +46,10 @@ def person_row(person: Person) -> Row:
         "uuid": person.uuid,
         "last_seen_at": None if person.last_seen_at is None else _utc(person.last_seen_at),
     }
-    return Row(str(person.number), data, person.number)
+    return StoredObject(str(person.number), data, person.number)
 
 
-def member_row(person: Person) -> Row:
+def member_row(person: Person) -> StoredObject:
     """A person as a cohort's listing has it."""
     data = person_row(person).data
     own: dict[str, Any] = {
@@ -59,7 +59,7 @@ def member_row(person: Person) -> Row:
         "matched_recordings": [],
         "value_at_data_point": None,
     }
-    return Row(person.uuid, {**data, **own}, person.number)
+    return StoredObject(person.uuid, {**data, **own}, person.number)
 
 
 def _display_name(person: Person) -> str:
@@ -71,7 +71,7 @@ def _display_name(person: Person) -> str:
     return person.distinct_ids[0] if person.distinct_ids else ""
 
 
-def group_row(group: Group, number: int) -> Row:
+def group_row(group: Group, number: int) -> StoredObject:
     """A group."""
     data = {
         "group_type_index": group.index,
@@ -79,8 +79,8 @@ def group_row(group: Group, number: int) -> Row:
         "group_properties": dict(group.properties),
         "created_at": _utc(group.created_at),
     }
-    return Row(f"{group.index}/{group.key}", data, number)
+    return StoredObject(f"{group.index}/{group.key}", data, number)
 
 
 def _utc(value: int) -> str:
-    return iso(value).replace("+00:00", "Z")
+    return format_micros(value).replace("+00:00", "Z")

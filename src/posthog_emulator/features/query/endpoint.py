@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from posthog_emulator.features.cohorts.membership import project_cohorts, recalculate
 from posthog_emulator.http.errors import invalid, not_found, required
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
-from posthog_emulator.state import PROJECTS, Call, fill
+from posthog_emulator.state import PROJECTS, ApiCall, fill_path
 
 from .dispatch import compute, unwrap_query
 from .result import encode_json, json_object
@@ -60,19 +60,19 @@ class QueryRequest:
     """
 
     def __init__(
-        self, call: Call, query: Mapping[str, Any], mode: str, id: str | None = None
+        self, call: ApiCall, query: Mapping[str, Any], mode: str, id: str | None = None
     ) -> None:
         self.inner = unwrap_query(query)
         self.uncached = self.inner["kind"] == "HogQLMetadata"
         """Whether its answer is not kept, and says nothing of that."""
-        self.team = call.values[0]
+        self.team = call.path_values[0]
         self.key = cache_key(query, self.team)
         self.mode = mode
         self.id = id or self.key
-        self.queries = query_state(call.world)
-        self.now = call.world.settings.clock()
+        self.queries = query_state(call.state)
+        self.now = call.state.settings.clock()
         self.session = create_session(call, self.id, self.inner)
-        self._seconds = call.world.settings.query_seconds
+        self._seconds = call.state.settings.query_seconds
 
     def compute(self) -> CachedResult:
         """Run it, and keep the result."""
@@ -109,7 +109,7 @@ class QueryRequest:
         return job
 
 
-def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
+def create_session(call: ApiCall, id: str, query: Any = "cohort") -> QuerySession:
     """What a query of a call is run with, gathered under the emulator's lock.
 
     Args:
@@ -117,31 +117,31 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
         id: The query's id, for the log.
         query: The query; one that speaks of cohorts sees those of now.
     """
-    world, settings = call.world, call.world.settings
-    desk, now = query_state(world), settings.clock()
+    state, settings = call.state, call.state.settings
+    desk, now = query_state(state), settings.clock()
 
     def note(entry: dict[str, Any]) -> None:
-        desk.log.append({"id": id, "team": call.values[0], "at": now, **entry})
+        desk.log.append({"id": id, "team": call.path_values[0], "at": now, **entry})
 
-    project = world.store.bucket(PROJECTS).find(call.values[0])
+    project = state.store.collection(PROJECTS).find(call.path_values[0])
     told = {} if project is None else project.data
     if told.get("timezone") not in (None, "UTC"):
         raise invalid(
             f"The emulator answers queries of projects in UTC, not in {told['timezone']}."
         )
     if "cohort" in json.dumps([query, told.get("test_account_filters")], default=str).lower():
-        recalculate(world, call.values[0])
-    cohorts = project_cohorts(world, call.values[0])
-    variables = world.store.bucket(fill(_INSIGHT_VARIABLES, [call.values[0]]))
-    world.events  # noqa: B018 (made under the lock)
+        recalculate(state, call.path_values[0])
+    cohorts = project_cohorts(state, call.path_values[0])
+    variables = state.store.collection(fill_path(_INSIGHT_VARIABLES, [call.path_values[0]]))
+    state.events  # noqa: B018 (made under the lock)
     return QuerySession(
-        team_id=int(call.values[0]),
+        team_id=int(call.path_values[0]),
         now=now,
-        store=lambda: world.events,
+        store=lambda: state.events,
         cohorts=cohorts.names,
         cohort_errors=cohorts.errors,
         stubs=list(desk.stubs),
-        allow_offset=settings.offset_allowed,
+        allow_offset=settings.allow_offset,
         max_rows_scanned=settings.max_rows_scanned,
         max_result_bytes=settings.max_result_bytes,
         log=note,
@@ -150,7 +150,7 @@ def create_session(call: Call, id: str, query: Any = "cohort") -> QuerySession:
     )
 
 
-def parse_request(call: Call) -> QueryRequest:
+def parse_request(call: ApiCall) -> QueryRequest:
     """Read a request to run a query.
 
     Raises:
@@ -167,7 +167,7 @@ def parse_request(call: Call) -> QueryRequest:
     query = body["query"]
     # The query is looked at below, against its own kind: the union of all kinds takes long.
     outer = {**body, "query": {"kind": "HogQLQuery", "query": ""}}
-    problem = call.world.validators.problem("QueryRequest", outer, "request")
+    problem = call.state.validators.first_error("QueryRequest", outer, "request")
     if problem is not None:
         raise problem
     if not isinstance(query, dict):
@@ -175,31 +175,31 @@ def parse_request(call: Call) -> QueryRequest:
     given: dict[str, Any] = as_object(body["query"])
     kind = given.get("kind")
     if call.operation.id == "query.create_for_kind" and kind is None:
-        given = {**given, "kind": call.values[-1]}
+        given = {**given, "kind": call.path_values[-1]}
     elif kind is None:
         raise required("query__kind")
     inner = unwrap_query(given)
-    problem = call.world.validators.problem(inner["kind"], inner, "request")
+    problem = call.state.validators.first_error(inner["kind"], inner, "request")
     if problem is not None:
         problem.attr = f"query__{problem.attr}" if problem.attr else "query"
         raise problem
-    task = body.get("client_query_id") or call.world.uuid().replace("-", "")
+    task = body.get("client_query_id") or call.state.uuid().replace("-", "")
     return QueryRequest(call, given, refresh_mode(body), str(task))
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiCall) -> Response:
     """`POST query/`."""
     made = parse_request(call)
     found, job = made.lookup()
     if job is not None and job.is_complete(made.now) and job.started_at < made.now:
         # The id was used before: it is that query's answer, not this one's.
-        return Answer(200, later=_AsyncQueryResponse(job))
+        return Response(200, deferred=_AsyncQueryResponse(job))
     if job is not None:
         status = _status_body(job, complete=False)
         if found is not None:
             return _answer(202, found.result.body({**found.cache_fields(cached=True), **status}))
         cache = {} if made.mode == "force_async" else {"cache_key": made.key}
-        return json_answer(202, {**cache, **status})
+        return json_response(202, {**cache, **status})
     if found is not None:
         return _answer(200, found.result.body(found.cache_fields(cached=True)))
 
@@ -209,11 +209,11 @@ def create(call: Call) -> Answer:
             {} if made.uncached else computed.cache_fields(cached=False)
         )
 
-    return Answer(200, later=DeferredQuery(made.session, make))
+    return Response(200, deferred=DeferredQuery(made.session, make))
 
 
-def _answer(status: int, content: bytes) -> Answer:
-    return Answer(status, content)
+def _answer(status: int, content: bytes) -> Response:
+    return Response(status, content)
 
 
 def _status_body(job: AsyncQuery, *, complete: bool, **more: Any) -> dict[str, Any]:
@@ -241,19 +241,21 @@ def new_status_body(job: AsyncQuery) -> dict[str, Any]:
     return _status_body(job, complete=False)
 
 
-def status(call: Call) -> Answer:
+def status(call: ApiCall) -> Response:
     """`GET query/{id}/`."""
-    desk, now = query_state(call.world), call.world.settings.clock()
-    job = desk.find_async_query(call.values[0], call.values[-1], now)
+    desk, now = query_state(call.state), call.state.settings.clock()
+    job = desk.find_async_query(call.path_values[0], call.path_values[-1], now)
     if job is None:
-        raise not_found(f"Query {call.values[-1]} not found for team {call.values[0]}")
-    asked = call.request.value("show_progress") or call.request.value("showProgress") or ""
+        raise not_found(f"Query {call.path_values[-1]} not found for team {call.path_values[0]}")
+    asked = (
+        call.request.query_value("show_progress") or call.request.query_value("showProgress") or ""
+    )
     progress = asked.lower() in {"true", "1"}
     if not job.is_complete(now):
-        return json_answer(
+        return json_response(
             202, _status_body(job, complete=False, **_progress(job, now, desk, progress))
         )
-    return Answer(200, later=_AsyncQueryResponse(job))
+    return Response(200, deferred=_AsyncQueryResponse(job))
 
 
 class _AsyncQueryResponse:
@@ -310,36 +312,36 @@ def _completed_body(job: AsyncQuery) -> tuple[int, bytes]:
     return 200, b'{"query_status":' + json_object("results", whole, fields) + b"}"
 
 
-def cancel(call: Call) -> Answer:
+def cancel(call: ApiCall) -> Response:
     """`DELETE query/{id}/`."""
-    desk, now = query_state(call.world), call.world.settings.clock()
-    key = (call.values[0], call.values[-1])
-    only = (call.request.value("dequeue_only") or "").lower() in {"true", "1"}
+    desk, now = query_state(call.state), call.state.settings.clock()
+    key = (call.path_values[0], call.path_values[-1])
+    only = (call.request.query_value("dequeue_only") or "").lower() in {"true", "1"}
     job = desk.find_async_query(*key, now)
     run = desk.running.get(key)
     if job is not None and (job.is_complete(now) or job.is_cancelled):
-        return json_answer(200, {"message": "Query already complete"})
+        return json_response(200, {"message": "Query already complete"})
     if job is not None:
         job.is_cancelled = True
-        return json_answer(200, {"message": "Query task revoked"})
+        return json_response(200, {"message": "Query task revoked"})
     if only:
-        return json_answer(200, {"message": "Query task revoked, if it was waiting"})
+        return json_response(200, {"message": "Query task revoked, if it was waiting"})
     if run is not None:
         run.cancel()
-    return json_answer(200, {"message": "Cancelled query on clickhouse"})
+    return json_response(200, {"message": "Cancelled query on clickhouse"})
 
 
 _LOG_COLUMNS: Final = ("query_id", "query", "query_start_time", "query_duration_ms", "result_rows")
 
 
-def log(call: Call) -> Answer:
+def log(call: ApiCall) -> Response:
     """`GET query/{id}/log/`: what ran under an id in the last day."""
-    now = call.world.settings.clock()
+    now = call.state.settings.clock()
     rows = [
         [entry["id"], entry["query"], format_timestamp(entry["at"]), round(entry["seconds"] * 1000),
          entry["rows"]]
-        for entry in query_state(call.world).log
-        if (entry["team"], entry["id"]) == (call.values[0], call.values[1])
+        for entry in query_state(call.state).log
+        if (entry["team"], entry["id"]) == (call.path_values[0], call.path_values[1])
         and now - entry["at"] < timedelta(days=1)
     ]  # fmt: skip
-    return json_answer(200, {"columns": list(_LOG_COLUMNS), "results": rows, "hasMore": False})
+    return json_response(200, {"columns": list(_LOG_COLUMNS), "results": rows, "hasMore": False})

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from posthog_emulator.http.messages import Answer
+from posthog_emulator.http.messages import Response
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.state import Call
+from posthog_emulator.state import ApiCall
 
 __all__ = ["OPERATION_HANDLERS"]
 
 
-def _create(call: Call) -> Answer:
+def _create(call: ApiCall) -> Response:
     from . import endpoint
 
     return endpoint.create(call)
 
 
-def _status(call: Call) -> Answer:
+def _status(call: ApiCall) -> Response:
     from . import endpoint
 
     return endpoint.status(call)
 
 
-def _cancel(call: Call) -> Answer:
+def _cancel(call: ApiCall) -> Response:
     from . import endpoint
 
     return endpoint.cancel(call)
 
 
-def _log(call: Call) -> Answer:
+def _log(call: ApiCall) -> Response:
     from . import endpoint
 
     return endpoint.log(call)
 
 
-def _get_insight(call: Call) -> Answer:
+def _get_insight(call: ApiCall) -> Response:
     from . import saved_insights as insights
 
     return insights.get_insight(call)

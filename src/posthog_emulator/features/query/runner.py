@@ -265,5 +265,5 @@ def _clickhouse_error(duckdb: Any, error: Exception) -> ApiError:
         return invalid(text, None, "cannot_parse_text")
     return invalid(
         f"The emulator cannot run its translation of this query: {text} "
-        "Give its rows yourself with emulator.on_query()."
+        "Give its rows yourself with emulator.stub_query()."
     )

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from posthog_emulator.http.errors import invalid
-from posthog_emulator.http.messages import Answer, json_answer
+from posthog_emulator.http.messages import Response, json_response
 from posthog_emulator.json_types import as_object
 from posthog_emulator.operation_handler import OperationHandler
-from posthog_emulator.rest.handlers import item_answer
-from posthog_emulator.state import Call
+from posthog_emulator.rest.handlers import object_response
+from posthog_emulator.state import ApiCall
 
 from .endpoint import QueryRequest, new_status_body
 from .result import encode_json
@@ -28,12 +28,12 @@ _TRUE_VALUES: Final = frozenset({"true", "1"})
 _RESULT_FIELDS: Final = ("columns", "types", "hasMore", "hogql", "resolved_date_range", "timezone")
 
 
-def get_insight(call: Call) -> Answer:
+def get_insight(call: ApiCall) -> Response:
     """`GET insights/{id}/?refresh=`: the insight, with its result where there is one."""
-    row = call.row()
-    plain = item_answer(call, row)
+    row = call.get_object()
+    plain = object_response(call, row)
     query = as_object(row.data.get("query"))
-    asked = call.request.value("refresh") or "force_cache"
+    asked = call.request.query_value("refresh") or "force_cache"
     mode = "force_blocking" if asked.lower() in _TRUE_VALUES else asked
     mode = "force_cache" if mode.lower() in {"false", "0"} else mode
     if mode not in _MODES:
@@ -65,12 +65,12 @@ def get_insight(call: Call) -> Answer:
         answer = _insight_response(plain, plan.compute(), {}, cached=False)
         return answer.status, answer.content
 
-    return Answer(plain.status, headers=plain.headers, later=DeferredQuery(plan.session, make))
+    return Response(plain.status, headers=plain.headers, deferred=DeferredQuery(plan.session, make))
 
 
 def _insight_response(
-    plain: Answer, found: CachedResult | None, more: dict[str, Any], *, cached: bool
-) -> Answer:
+    plain: Response, found: CachedResult | None, more: dict[str, Any], *, cached: bool
+) -> Response:
     """The insight with a result in it."""
     body = json.loads(plain.content)
     fields: dict[str, Any] = {"result": None}
@@ -81,13 +81,13 @@ def _insight_response(
         }
     fields |= more
     body |= {name: value for name, value in fields.items() if name in body}
-    return Answer(plain.status, encode_json(body), headers=plain.headers)
+    return Response(plain.status, encode_json(body), headers=plain.headers)
 
 
-def _suggestions(call: Call) -> Answer:
+def _suggestions(call: ApiCall) -> Response:
     call.fidelity = "schema"
-    call.locate()
-    return json_answer(call.operation.result.status, [])
+    call.resolve_parents()
+    return json_response(call.operation.result.status, [])
 
 
 OPERATION_HANDLERS: Mapping[str, OperationHandler] = {

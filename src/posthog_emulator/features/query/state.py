@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 
 from posthog_emulator.http.errors import ApiError
-from posthog_emulator.http.messages import Answer, Later
+from posthog_emulator.http.messages import DeferredBody, Response
 from posthog_emulator.json_types import as_object, is_object
 from posthog_emulator.retention import MIB, BoundedCache
-from posthog_emulator.state import Call
+from posthog_emulator.state import ApiCall
 from posthog_emulator.threads import run_in_thread
 
 from .result import Result
 from .stubs import Pattern, Rows, Stub
 
 if TYPE_CHECKING:
-    from posthog_emulator.state import Call, EmulatorState
+    from posthog_emulator.state import ApiCall, EmulatorState
 
 __all__ = [
     "CACHE_TTL",
@@ -190,9 +190,9 @@ class QueryState:
         return job
 
 
-def query_state(world: EmulatorState) -> QueryState:
+def query_state(state: EmulatorState) -> QueryState:
     """What an emulator remembers of queries."""
-    desk: QueryState = world.notes.setdefault("queries", QueryState())
+    desk: QueryState = state.extensions.setdefault("queries", QueryState())
     return desk
 
 
@@ -210,7 +210,7 @@ def refresh_mode(body: Mapping[str, Any]) -> str:
     return "blocking" if mode == "force_cache" else str(mode)
 
 
-def is_cached(call: Call) -> bool:
+def is_cached(call: ApiCall) -> bool:
     """Whether a query that is waited for has its answer already, so that nothing runs."""
     body = as_object(call.body)
     query = body.get("query")
@@ -218,13 +218,13 @@ def is_cached(call: Call) -> bool:
         return False
     if refresh_mode(body) == "force_blocking":
         return False
-    now = call.world.settings.clock()
-    team = call.values[0]
-    return query_state(call.world).cached_result(team, cache_key(query, team), now) is not None
+    now = call.state.settings.clock()
+    team = call.path_values[0]
+    return query_state(call.state).cached_result(team, cache_key(query, team), now) is not None
 
 
 def add_stub(
-    world: EmulatorState,
+    state: EmulatorState,
     pattern: Pattern,
     rows: Rows | Callable[[str, Mapping[str, Any]], Rows],
     columns: Iterable[str] | None,
@@ -232,7 +232,7 @@ def add_stub(
 ) -> None:
     """Answer the queries that a pattern fits with rows given by hand."""
     kept = rows if callable(rows) else list(rows)
-    query_state(world).stubs.append(
+    query_state(state).stubs.append(
         Stub(
             pattern,
             kept,
@@ -253,7 +253,7 @@ class RunningQuery:
 
     scope: anyio.CancelScope
     thread: int = field(default_factory=get_ident)
-    deferred: Later | None = None
+    deferred: DeferredBody | None = None
     is_cancelled: bool = False
 
     def cancel(self) -> None:
@@ -267,13 +267,13 @@ class RunningQuery:
 
 
 @contextmanager
-def cancellable(call: Call, task: str) -> Generator[RunningQuery]:
+def cancellable(call: ApiCall, task: str) -> Generator[RunningQuery]:
     """Let a query be cancelled by its id while the block runs; then the block just ends.
 
     Raises:
         Problem: 500, it was cancelled at a moment the block could not be left at.
     """
-    runs, key = query_state(call.world).running, (call.values[0], task)
+    runs, key = query_state(call.state).running, (call.path_values[0], task)
     with anyio.CancelScope() as scope:
         run = runs[key] = RunningQuery(scope)
         try:
@@ -285,13 +285,13 @@ def cancellable(call: Call, task: str) -> Generator[RunningQuery]:
                 del runs[key]
 
 
-async def complete(answer: Answer, run: RunningQuery | None = None) -> Answer:
+async def complete(answer: Response, run: RunningQuery | None = None) -> Response:
     """An answer with all there is to it, the rest made in a thread.
 
     Raises:
         Problem: It cannot be made, or was cancelled.
     """
-    later = answer.later
+    later = answer.deferred
     if later is None:
         return answer
     if run is not None:
@@ -300,5 +300,5 @@ async def complete(answer: Answer, run: RunningQuery | None = None) -> Answer:
             raise cancelled_error()
     made = await run_in_thread(later.run, interrupt=later.interrupt)
     answer.status, answer.content = made
-    answer.later = None
+    answer.deferred = None
     return answer

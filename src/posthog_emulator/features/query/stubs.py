@@ -64,7 +64,7 @@ def stub_result(stub: Stub, sql: str, values: Mapping[str, Any]) -> Result:
     width = len(columns) if columns is not None else len(made[0]) if made else 0
     names = columns or tuple(f"column_{number}" for number in range(1, width + 1))
     if any(len(row) != width for row in made) or (stub.types and len(stub.types) != width):
-        raise ValueError(f"rows, columns and types of on_query must have one length, as {width}")
+        raise ValueError(f"rows, columns and types of stub_query must have one length, as {width}")
     types = stub.types or tuple(_guess_type([row[n] for row in made]) for n in range(width))
     head = {
         "columns": list(names),

@@ -1,6 +1,6 @@
-"""The `files` engine: PostHog's own file downloads, read back in the order of an export.
+"""The `files` engine: PostHog's file downloads, read in the order of an export.
 
-`plan` decides what to ask for, `job` has files made, `download` fetches them, `spool` keeps them,
-`sorting` puts their rows in order, and `engine` is what an export sees. Importing it needs nothing;
-running it needs pyarrow.
+`plan` decides which files to request, `job` has the server make them, `download` fetches them,
+`cache` stores them, `merge` sorts and merges their rows, and `engine` is the engine itself.
+Importing this package needs nothing; running the engine needs pyarrow.
 """

@@ -1,6 +1,6 @@
-"""Where files are kept until their rows are handed on. A run that was killed finds them again.
+"""Folder for downloaded files until their rows are exported. A run that resumes uses them again.
 
-Each folder is locked by the run that uses it. What no run uses any more is removed by the next.
+Each folder is locked by the run that uses it. Folders that no run uses are removed by the next one.
 """
 
 from __future__ import annotations
@@ -23,103 +23,103 @@ from pydantic_core import from_json, to_json
 
 from asyncposthog.errors import ExportError
 from asyncposthog.export.atomic_files import read, translate_os_errors, write_atomically
-from asyncposthog.export.checkpoint_schema import job_note
+from asyncposthog.export.checkpoint_schema import job_state
 from asyncposthog.export.locks import FileLock
 
 __all__ = ["DownloadCache", "JobFolder"]
 
-_STALE: Final = 86_400
-"""Seconds after which what an interrupted export left behind is removed."""
-_LARGEST: Final = 16 * 1024 * 1024
-"""Bytes. A note that is larger is none of ours."""
-_NOTE: Final = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n"job":(.*)\}\n', re.DOTALL)
-_PASSING: Final = "passing-"
-"""What the names of folders begin with that no other run can use."""
+_STALE_SECONDS: Final = 86_400
+"""Seconds after which the files of an interrupted export are removed."""
+_MAX_STATE_BYTES: Final = 16 * 1024 * 1024
+"""Maximum size of a state file. A larger file is not one."""
+_STATE_FILE: Final = re.compile(rb'\{"sha256":"([0-9a-f]{64})",\n"job":(.*)\}\n', re.DOTALL)
+_TEMPORARY_PREFIX: Final = "temporary-"
+"""Prefix of the names of folders that no other run can use."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
-    """The files of one job."""
+    """Files of one job."""
 
     path: Path
 
-    def note(self) -> dict[str, Any]:
-        """Return what is known of the job; nothing where none was begun, or the note is damaged.
+    def read_state(self) -> dict[str, Any]:
+        """Return the state of the job; an empty dict if none was started, or its file is damaged.
 
-        Then the files are made and fetched anew.
+        The files are then made and fetched again.
         """
         try:
-            found = _NOTE.fullmatch(read(self.path / "job.json", _LARGEST))
-            if found is None or hashlib.sha256(found[2]).hexdigest() != found[1].decode():
+            match = _STATE_FILE.fullmatch(read(self.path / "job.json", _MAX_STATE_BYTES))
+            if match is None or hashlib.sha256(match[2]).hexdigest() != match[1].decode():
                 return {}
-            note: object = from_json(found[2], allow_inf_nan=False)
+            read_state: object = from_json(match[2], allow_inf_nan=False)
         except (OSError, ValueError, ExportError):
             return {}
-        return cast("dict[str, Any]", note) if job_note(note) else {}
+        return cast("dict[str, Any]", read_state) if job_state(read_state) else {}
 
-    def write(self, note: Mapping[str, Any]) -> None:
-        """Note what is known of the job."""
+    def write_state(self, read_state: Mapping[str, Any]) -> None:
+        """Store the state of the job."""
         with translate_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            body = to_json(note)
+            body = to_json(read_state)
             head = f'{{"sha256":"{hashlib.sha256(body).hexdigest()}",\n"job":'
             write_atomically(self.path / "job.json", head.encode() + body + b"}\n")
 
     def clear(self) -> None:
-        """Forget the job, and its files."""
+        """Remove the state of the job, and its files."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def part(self, number: int) -> Path:
-        """Return where a part is once it was fetched as a whole."""
+        """Return the path of a part once it is fetched completely."""
         return self.path / f"part-{number:05d}.parquet"
 
-    def run(self, number: int) -> Path:
-        """Return where a part's rows are once they are in order."""
+    def sorted_part(self, number: int) -> Path:
+        """Return the path of the sorted rows of a part."""
         return self.path / f"part-{number:05d}.arrow"
 
 
 class DownloadCache:
-    """The folder of one export, which this run alone uses until `remove` or `release`."""
+    """Folder of one export, which this run alone uses until `remove` or `release`."""
 
     def __init__(self, folder: Path, lock: FileLock) -> None:
-        """Keep what `of` or `passing` has locked."""
+        """Store what `resumable` or `temporary` has locked."""
         self.folder = folder
         self._lock = lock
 
     @classmethod
-    def of(cls, identity: Mapping[str, Any]) -> DownloadCache:
-        """Return the folder of an export that may be resumed: the same as before, if it is free.
+    def resumable(cls, fingerprint: Mapping[str, Any]) -> DownloadCache:
+        """Return the folder of a resumable export: the one of an earlier run, if no other uses it.
 
         Raises:
-            ExportError: It cannot be had.
+            ExportError: The folder cannot be locked.
         """
-        name = hashlib.sha256(to_json(identity)).hexdigest()[:24]
+        name = hashlib.sha256(to_json(fingerprint)).hexdigest()[:24]
         root = _root()
         with translate_os_errors(root):
-            # The same rows may be exported to two targets at a time.
+            # The same rows may be exported to two targets at a time: each run gets a folder.
             names = (f"{name}-{number}" if number else name for number in range(1_000))
-            spool = next(filter(None, (cls._locked(root / name) for name in names)))
+            cache = next(filter(None, (cls._lock_folder(root / name) for name in names)))
         _remove_stale(root)
-        return spool
+        return cache
 
     @classmethod
-    def passing(cls) -> DownloadCache:
-        """Return a folder for one run alone.
+    def temporary(cls) -> DownloadCache:
+        """Return a folder for one run.
 
         Raises:
-            ExportError: It cannot be had.
+            ExportError: The folder cannot be created.
         """
         root = _root()
         with translate_os_errors(root):
-            spool = cls._locked(root / f"{_PASSING}{token_hex(12)}")
-            assert spool is not None
-            spool.folder.mkdir(mode=0o700)
+            cache = cls._lock_folder(root / f"{_TEMPORARY_PREFIX}{token_hex(12)}")
+            assert cache is not None
+            cache.folder.mkdir(mode=0o700)
         _remove_stale(root)
-        return spool
+        return cache
 
     @classmethod
-    def _locked(cls, folder: Path) -> DownloadCache | None:
-        lock = FileLock.take(_lock_of(folder))
+    def _lock_folder(cls, folder: Path) -> DownloadCache | None:
+        lock = FileLock.acquire(_lock_path(folder))
         return None if lock is None else cls(folder, lock)
 
     def job(self, number: int) -> JobFolder:
@@ -132,14 +132,14 @@ class DownloadCache:
         return self.folder.is_dir()
 
     def remove(self) -> None:
-        """Remove everything."""
+        """Remove all files, and release the lock."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
 
     def release(self) -> None:
-        """Leave the files to another run; nothing after `remove`."""
+        """Release the lock and keep the files for another run. Does nothing after `remove`."""
         with suppress(OSError):
-            os.utime(self.folder)  # its age counts from here
+            os.utime(self.folder)  # its age is counted from now
         self._lock.release()
 
 
@@ -148,55 +148,57 @@ def _user() -> str:
 
 
 def _root() -> Path:
-    """Return the folder of all spools of this user.
+    """Return the folder of all download caches of this user.
 
     Raises:
-        ExportError: It cannot be had, or is not this user's alone.
+        ExportError: It cannot be created, or belongs to another user.
     """
     root = Path(tempfile.gettempdir()) / f"asyncposthog-files-{_user()}"
     with translate_os_errors(root):
         root.mkdir(mode=0o700, exist_ok=True)
-        state = root.lstat()
-        if not stat.S_ISDIR(state.st_mode) or (
-            hasattr(os, "getuid") and state.st_uid != os.getuid()
+        status = root.lstat()
+        if not stat.S_ISDIR(status.st_mode) or (
+            hasattr(os, "getuid") and status.st_uid != os.getuid()
         ):
             raise ExportError(
-                f"{root} belongs to another user, or is no folder: downloaded files cannot be kept "
-                "there.",
+                f"Cannot store downloaded files in {root}: it belongs to another user, or is not a "
+                "folder.",
                 suggestion="Set TMPDIR to another folder for temporary files.",
             )
-        if state.st_mode & 0o077:
+        # The temporary folder of the system is shared, and the files contain events.
+        if status.st_mode & 0o077:
             root.chmod(0o700)
     return root
 
 
-def _lock_of(folder: Path) -> Path:
+def _lock_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
 def _remove_stale(root: Path) -> None:
-    """Remove what no run uses: what cannot be resumed at once, all else after a while."""
+    """Remove the folders that no run uses: temporary ones at once, others after a day."""
     with suppress(OSError):
         names = {path.name.removesuffix(".lock") for path in root.iterdir()}
-        limit = time.time() - _STALE
+        oldest = time.time() - _STALE_SECONDS
         for name in names:
             with suppress(OSError, ExportError):
-                _remove_if_stale(root / name, limit)
+                _remove_if_stale(root / name, oldest)
 
 
-def _remove_if_stale(folder: Path, limit: float) -> None:
+def _remove_if_stale(folder: Path, oldest: float) -> None:
     def is_stale() -> bool:
-        if folder.name.startswith(_PASSING) or not folder.exists():
+        if folder.name.startswith(_TEMPORARY_PREFIX) or not folder.exists():
             return True
-        return folder.lstat().st_mtime < limit
+        return folder.lstat().st_mtime < oldest
 
     if not is_stale():
         return
-    lock = FileLock.take(_lock_of(folder))
+    lock = FileLock.acquire(_lock_path(folder))
     if lock is None:
         return
     try:
-        if is_stale():  # still: another run may have used it in between
+        # Again under the lock: another run may have used it in between.
+        if is_stale():
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         lock.release()

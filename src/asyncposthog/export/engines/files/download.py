@@ -1,4 +1,4 @@
-"""One file, fetched to disk; what was there already is not fetched again."""
+"""Fetch a file to disk, resuming interrupted downloads with a Range request."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import IO, Any, Final
 from asyncposthog import errors
 from asyncposthog.core.raw_response import StreamedResponse, stream
 from asyncposthog.errors import ExportError, PostHogError, StatusError
-from asyncposthog.export.atomic_files import partial_name, publish, translate_os_errors
-from asyncposthog.export.engines.base import Tally
+from asyncposthog.export.atomic_files import commit, partial_name, translate_os_errors
+from asyncposthog.export.engines.base import ExportStats
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
 from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.clock import Clock
@@ -22,120 +22,129 @@ from asyncposthog.types import RequestOptions
 
 __all__ = ["fetch"]
 
-_TRIES: Final = 8
+_MAX_ATTEMPTS: Final = 8
 _RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
 
 
 async def fetch(
     resource: FileDownloadBatchExports,
-    run: str,
+    run_id: str,
     part: str,
     path: Path,
-    tally: Tally,
+    stats: ExportStats,
     clock: Clock,
     options: RequestOptions | None,
 ) -> None:
-    """Fetch a part, from where an earlier attempt broke off.
+    """Fetch a part of a file download, from where an earlier attempt was interrupted.
 
-    Every attempt asks for the address anew: addresses expire. The key stays with PostHog's own
-    host; the file store sees no credentials.
+    Each attempt requests the URL again, because URLs expire. The API key is sent to PostHog's own
+    host only; the file store receives no credentials.
 
     Args:
-        resource: The operations.
-        run: The id of the run.
+        resource: The operations on file downloads.
+        run_id: The id of the server's run.
         part: The id of the part.
-        path: Where it goes once it is complete; until then it is `.NAME.partial`.
-        tally: Kept up to date.
-        clock: Waits.
-        options: What to do differently from the client.
+        path: The file to write; until it is complete, it is `.NAME.partial`.
+        stats: Updated while fetching.
+        clock: Waits between attempts.
+        options: Options of the requests, in place of the client's settings.
 
     Raises:
-        PostHogError: It cannot be had.
-        ExportError: It cannot be written.
+        PostHogError: The part cannot be fetched.
+        ExportError: The file cannot be written, or attempts make no progress.
     """
-    unfinished = partial_name(path)
-    fruitless = 0
+    partial_path = partial_name(path)
+    failed_attempts = 0
     while True:
-        have = await run_in_thread(_size, unfinished)
-        tally.requests += 1
+        offset = await run_in_thread(_size, partial_path)
+        stats.requests += 1
         try:
-            complete = await _attempt(resource, run, part, unfinished, have, tally, options)
+            is_complete = await _attempt(
+                resource, run_id, part, partial_path, offset, stats, options
+            )
         except (errors.ConnectionError, errors.TimeoutError, StatusError) as error:
-            if await run_in_thread(_size, unfinished) <= have:
-                fruitless += 1
-            if fruitless >= _TRIES or not _passing(error, have):
+            # Attempts are limited only while they make no progress: a large file over a bad
+            # connection may take any number of them.
+            if await run_in_thread(_size, partial_path) <= offset:
+                failed_attempts += 1
+            if failed_attempts >= _MAX_ATTEMPTS or not _is_retryable(error, offset):
                 raise
             if isinstance(error, StatusError) and error.status == 416:
-                # It is not what we thought it was.
-                await run_in_thread(partial(unfinished.unlink, missing_ok=True))
-            tally.retries += 1
-            tally.waits += 1
-            await clock.sleep(min(0.5 * 2**fruitless, 15.0))
+                # The partial file does not belong to this one: start again.
+                await run_in_thread(partial(partial_path.unlink, missing_ok=True))
+            stats.retries += 1
+            stats.waits += 1
+            await clock.sleep(min(0.5 * 2**failed_attempts, 15.0))
             continue
-        if complete:
-            await run_in_thread(partial(publish, unfinished, path))
+        if is_complete:
+            await run_in_thread(partial(commit, partial_path, path))
             return
-        fruitless += 1
-        if fruitless >= _TRIES:
-            raise ExportError(f"The file {part} of the run {run} keeps breaking off.")
+        failed_attempts += 1
+        if failed_attempts >= _MAX_ATTEMPTS:
+            raise ExportError(
+                f"The download of file {part} of run {run_id} was interrupted {_MAX_ATTEMPTS} "
+                "times without progress.",
+                suggestion="Run the export again.",
+            )
 
 
-def _passing(error: PostHogError, have: int) -> bool:
-    """Tell whether another attempt may bring more."""
+def _is_retryable(error: PostHogError, offset: int) -> bool:
+    """Return whether another attempt may succeed."""
     if not isinstance(error, StatusError):
         return True
-    # 403: the address has expired; 412 and 416: the file is another one now.
+    # 403: the URL has expired. 412 and 416: the server has another file than the partial one here.
     return error.status in {403, 408, 429, 500, 502, 503, 504} or (
-        have > 0 and error.status in {412, 416}
+        offset > 0 and error.status in {412, 416}
     )
 
 
 async def _attempt(
     resource: FileDownloadBatchExports,
-    run: str,
+    run_id: str,
     part: str,
     path: Path,
-    have: int,
-    tally: Tally,
+    offset: int,
+    stats: ExportStats,
     options: RequestOptions | None,
 ) -> bool:
-    """Fetch as much as comes. Returns whether it is all there."""
-    given: dict[str, Any] = dict(options or {})
-    if have:
-        given["headers"] = {**given.get("headers", {}), "Range": f"bytes={have}-"}
-    kwargs: Mapping[str, Any] = {"options": given}
-    async with stream(resource.download_part, (run, part), kwargs) as answer:
-        start, whole = _extent(answer)
-        if start not in {0, have}:
+    """Fetch as much as the server sends; return whether the file is complete."""
+    call_options: dict[str, Any] = dict(options or {})
+    if offset:
+        call_options["headers"] = {**call_options.get("headers", {}), "Range": f"bytes={offset}-"}
+    kwargs: Mapping[str, Any] = {"options": call_options}
+    async with stream(resource.download_part, (run_id, part), kwargs) as response:
+        start, total_size = _content_range(response)
+        if start not in {0, offset}:
             raise ExportError(
-                f"The file store answered with bytes from {start:,} on, not {have:,}."
+                f"The file store returned bytes from {start:,} on, not from {offset:,}.",
+                suggestion="Run the export again.",
             )
-        with ExitStack() as opened:
-            file = await run_in_thread(_open, path, start, opened)
-            async for chunk in answer.aiter_bytes():
-                tally.received += len(chunk)
+        with ExitStack() as stack:
+            file = await run_in_thread(_open, path, start, stack)
+            async for chunk in response.aiter_bytes():
+                stats.bytes_received += len(chunk)
                 await run_in_thread(_write, file, chunk, path)
             await run_in_thread(_sync, file, path)
-    return whole is None or await run_in_thread(_size, path) == whole
+    return total_size is None or await run_in_thread(_size, path) == total_size
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _extent(answer: StreamedResponse) -> tuple[int, int | None]:
-    """Where the answer begins in the file, and the size of the file if it is told."""
-    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if answer.status == 206 and found is not None:
-        return int(found[1]), int(found[2])
-    size = answer.headers.get("Content-Length", "")
+def _content_range(response: StreamedResponse) -> tuple[int, int | None]:
+    """Return where the response starts in the file, and the size of the file if it is known."""
+    match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status == 206 and match is not None:
+        return int(match[1]), int(match[2])
+    size = response.headers.get("Content-Length", "")
     return 0, int(size) if size.isdigit() else None
 
 
-def _open(path: Path, start: int, opened: ExitStack) -> IO[bytes]:
-    """Return the open file, which `opened` closes: a cancellation may lose what is returned."""
+def _open(path: Path, start: int, stack: ExitStack) -> IO[bytes]:
+    """Return the open file. `stack` closes it: a cancellation may lose the returned value."""
     with translate_os_errors(path):
-        file = opened.enter_context(path.open("r+b" if start else "wb", buffering=0))
+        file = stack.enter_context(path.open("r+b" if start else "wb", buffering=0))
         if start:
             file.truncate(start)
             file.seek(start)
@@ -144,9 +153,9 @@ def _open(path: Path, start: int, opened: ExitStack) -> IO[bytes]:
 
 def _write(file: IO[bytes], chunk: bytes, path: Path) -> None:
     with translate_os_errors(path):
-        left = memoryview(chunk)
-        while left:
-            left = left[file.write(left) :]
+        remaining = memoryview(chunk)
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
 
 
 def _sync(file: IO[bytes], path: Path) -> None:

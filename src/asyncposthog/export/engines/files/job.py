@@ -1,4 +1,4 @@
-"""One job: files are asked for, waited for, fetched, and their rows put in order."""
+"""Download job: request files, wait for them, fetch them, and sort their rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import anyio
 
 from asyncposthog.errors import ExportError, StatusError
 from asyncposthog.export.atomic_files import sha256_of, translate_os_errors
-from asyncposthog.export.engines.base import Tally
-from asyncposthog.export.timestamps import as_text
+from asyncposthog.export.engines.base import ExportStats
+from asyncposthog.export.timestamps import format_clickhouse
 from asyncposthog.resources.file_download_batch_exports import FileDownloadBatchExports
 from asyncposthog.threads import run_in_thread
 from asyncposthog.transport.clock import Clock
@@ -21,129 +21,134 @@ from asyncposthog.types import OMIT, RequestOptions
 
 from .cache import JobFolder
 from .download import fetch
-from .plan import Stretch
+from .plan import ArrivalRange
 
-__all__ = ["DownloadResult", "Job"]
+__all__ = ["DownloadJob", "DownloadResult"]
 
-_UNDER_WAY: Final = frozenset({"Starting", "Running"})
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 20.0
+_RUNNING_STATUSES: Final = frozenset({"Starting", "Running"})
+_MIN_WAIT, _MAX_WAIT = 1.0, 20.0
 _PART_MB: Final = 16
-"""How large parts are to be: one is in memory, decompressed, while its rows are put in order."""
-_BUSY: Final = 240
-"""How often a full server is asked again."""
+"""Size of a part in MB that is requested: one is decompressed in memory while it is sorted."""
+_MAX_BUSY_RETRIES: Final = 240
+"""Number of attempts to start a job while the server makes too many other files."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
-    """What a job brought."""
+    """Result of a job."""
 
     paths: list[Path]
-    """Files whose rows are in order."""
-    kept: int
-    """How many rows they have."""
+    """Files whose rows are sorted."""
+    row_count: int
+    """Number of their rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What happens to one stretch of arrival."""
+class DownloadJob:
+    """Job for the files of one range of arrival times."""
 
     resource: FileDownloadBatchExports
-    stretch: Stretch
+    arrival_range: ArrivalRange
     events: list[str] | None
     folder: JobFolder
-    order: Callable[[Path, Path], int]
-    """Puts the rows of a file that are wanted in order, into another, and counts those."""
-    gate: anyio.CapacityLimiter
-    """One part is put in order at a time."""
-    tally: Tally
+    sort: Callable[[Path, Path], int]
+    """Writes the rows of a file that belong to the export to another one, sorted, and returns their
+    number."""
+    sort_limiter: anyio.CapacityLimiter
+    """Shared by all jobs, so that one part is sorted at a time."""
+    stats: ExportStats
     clock: Clock
     options: RequestOptions | None
 
     async def run(self) -> DownloadResult:
-        """Have the files made and fetched, and put their rows in order.
+        """Have the server make the files, fetch them, and sort their rows.
 
         Raises:
-            PostHogError: The server cannot or will not.
-            ExportError: The run failed, or brought other rows than it said.
+            PostHogError: A request failed after all retries.
+            ExportError: The server's run failed, or its files have another number of rows.
         """
-        note = await self._finished()
-        run, parts = str(note["id"]), [str(part) for part in note["files"]]
-        done: dict[str, dict[str, Any]] = dict(note.get("parts", {}))
-        # The same files, in another run, may have been damaged since they were written.
-        done = await run_in_thread(self._intact, done)
+        state = await self._wait_until_finished()
+        run_id, parts = str(state["id"]), [str(part) for part in state["files"]]
+        sorted_parts: dict[str, dict[str, Any]] = dict(state.get("parts", {}))
+        # An earlier run wrote these files, and they may have been damaged since.
+        sorted_parts = await run_in_thread(self._intact_parts, sorted_parts)
         for number, part in enumerate(parts):
-            if str(number) in done:
+            if str(number) in sorted_parts:
                 continue
-            path, ordered = self.folder.part(number), self.folder.run(number)
+            path, sorted_path = self.folder.part(number), self.folder.sorted_part(number)
             if not path.exists():
-                await fetch(self.resource, run, part, path, self.tally, self.clock, self.options)
-            async with self.gate:
-                done[str(number)] = await run_in_thread(self._put_in_order, path, ordered)
-            note = {**note, "parts": done}
-            await run_in_thread(partial(self.folder.write, note))
+                await fetch(self.resource, run_id, part, path, self.stats, self.clock, self.options)
+            async with self.sort_limiter:
+                sorted_parts[str(number)] = await run_in_thread(self._sort_part, path, sorted_path)
+            state = {**state, "parts": sorted_parts}
+            await run_in_thread(partial(self.folder.write_state, state))
+            # After the state is stored: a run that is killed in between sorts the part again, and
+            # needs it.
             await run_in_thread(partial(path.unlink, missing_ok=True))
-        held = sum(part["rows"] for part in done.values())
-        if note["records"] is not None and held != note["records"]:
+        row_total = sum(part["rows"] for part in sorted_parts.values())
+        if state["records"] is not None and row_total != state["records"]:
             await run_in_thread(self.folder.clear)
             raise ExportError(
-                f"The run {run} says that it exported {note['records']:,} rows, and its files hold "
-                f"{held:,}.",
-                suggestion="Run the export again: the files are made anew.",
+                f"The run {run_id} exported {state['records']:,} rows, but its files have "
+                f"{row_total:,}.",
+                suggestion="Run the export again; the server makes new files.",
             )
-        paths = [self.folder.run(number) for number in range(len(parts))]
-        return DownloadResult(paths, sum(part["kept"] for part in done.values()))
+        paths = [self.folder.sorted_part(number) for number in range(len(parts))]
+        return DownloadResult(paths, sum(part["selected"] for part in sorted_parts.values()))
 
-    def _put_in_order(self, path: Path, ordered: Path) -> dict[str, Any]:
-        """Return how many rows there are, how many of them are wanted, and a checksum of those."""
-        from .merge import rows_of
+    def _sort_part(self, path: Path, sorted_path: Path) -> dict[str, Any]:
+        """Sort a part; return its rows, those in the export, and the checksum of the result."""
+        from .merge import count_rows
 
-        rows, kept = rows_of(path), self.order(path, ordered)
-        with translate_os_errors(ordered):
-            return {"rows": rows, "kept": kept, "sha256": sha256_of(ordered)}
+        rows, row_count = count_rows(path), self.sort(path, sorted_path)
+        with translate_os_errors(sorted_path):
+            return {"rows": rows, "selected": row_count, "sha256": sha256_of(sorted_path)}
 
-    def _intact(self, done: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Return the parts whose rows in order are as they were written."""
+    def _intact_parts(self, sorted_parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return the sorted parts whose files have not changed since they were written."""
 
         def is_intact(number: str, part: dict[str, Any]) -> bool:
             try:
-                return sha256_of(self.folder.run(int(number))) == part["sha256"]
+                return sha256_of(self.folder.sorted_part(int(number))) == part["sha256"]
             except (OSError, ExportError):
                 return False
 
-        return {number: part for number, part in done.items() if is_intact(number, part)}
+        return {number: part for number, part in sorted_parts.items() if is_intact(number, part)}
 
-    async def _finished(self) -> dict[str, Any]:
-        """Wait for the run, an earlier one if there is any, and note its files."""
-        note = await run_in_thread(self.folder.note)
-        if "files" in note:
-            return note
-        known = note.get("id")
-        state = None if known is None else await self._state(str(known))
-        if known is None or state is None:
+    async def _wait_until_finished(self) -> dict[str, Any]:
+        """Wait for a run, an earlier one if there is any, and store the ids of its files."""
+        state = await run_in_thread(self.folder.read_state)
+        if "files" in state:
+            return state
+        run_id = state.get("id")
+        state = None if run_id is None else await self._run_state(str(run_id))
+        if run_id is None or state is None:
             await run_in_thread(self.folder.clear)
-            known = await self._start()
-            await run_in_thread(partial(self.folder.write, {"id": known}))
-        wait = _FIRST_WAIT
+            run_id = await self._start()
+            await run_in_thread(partial(self.folder.write_state, {"id": run_id}))
+        wait = _MIN_WAIT
         while True:
-            state = await self._state(str(known))
+            state = await self._run_state(str(run_id))
             if state is not None and state["status"] == "Completed":
                 break
-            if state is None or state["status"] not in _UNDER_WAY:
+            if state is None or state["status"] not in _RUNNING_STATUSES:
                 await run_in_thread(self.folder.clear)
-                raise _failed(str(known), state)
-            self.tally.waits += 1
+                raise _run_failed_error(str(run_id), state)
+            self.stats.waits += 1
             await self.clock.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
+            wait = min(wait * 1.5, _MAX_WAIT)
         files = [str(part) for part in state.get("files") or ()]
-        note = {"id": known, "files": files, "records": state.get("records_completed")}
-        await run_in_thread(partial(self.folder.write, note))
-        return note
+        state = {"id": run_id, "files": files, "records": state.get("records_completed")}
+        await run_in_thread(partial(self.folder.write_state, state))
+        return state
 
     async def _start(self) -> str:
-        """Ask for the files, again and again while too many others are being made."""
-        start, end = (f"{as_text(edge).replace(' ', 'T')}Z" for edge in self.stretch)
-        for attempt in range(_BUSY):
-            self.tally.requests += 1
+        """Start a run; repeat that while the server makes too many other files."""
+        start, end = (
+            f"{format_clickhouse(bound).replace(' ', 'T')}Z" for bound in self.arrival_range
+        )
+        for attempt in range(_MAX_BUSY_RETRIES):
+            self.stats.requests += 1
             try:
                 started = await self.resource.create(
                     model="events",
@@ -154,40 +159,43 @@ class Job:
                     options=self.options,
                 )
             except StatusError as error:
-                if error.code != "too_many_concurrent_file_downloads" or attempt == _BUSY - 1:
+                if (
+                    error.code != "too_many_concurrent_file_downloads"
+                    or attempt == _MAX_BUSY_RETRIES - 1
+                ):
                     raise
-                self.tally.waits += 1
-                self.tally.retries += 1
-                await self.clock.sleep(_LONGEST_WAIT)
+                self.stats.waits += 1
+                self.stats.retries += 1
+                await self.clock.sleep(_MAX_WAIT)
             else:
                 return str(started.id)
         raise AssertionError  # the last attempt returns or raises
 
-    async def _state(self, run: str) -> dict[str, Any] | None:
-        """Return the state of a run; None: there is no such run."""
-        self.tally.requests += 1
+    async def _run_state(self, run_id: str) -> dict[str, Any] | None:
+        """Return the state of a run; None if the server does not have it."""
+        self.stats.requests += 1
         try:
-            found = await self.resource.get(run, options=self.options)
+            response = await self.resource.get(run_id, options=self.options)
         except StatusError as error:
             if error.status == 404:
                 return None
             raise
-        return found.raw()
+        return response.raw()
 
-    async def abandon(self) -> None:
-        """Tell the server that nobody waits for the files any more."""
-        note = self.folder.note()
-        if "id" in note and "files" not in note:
-            await self.resource.cancel(str(note["id"]), options=self.options)
+    async def cancel(self) -> None:
+        """Cancel the run on the server, if it is not finished."""
+        state = self.folder.read_state()
+        if "id" in state and "files" not in state:
+            await self.resource.cancel(str(state["id"]), options=self.options)
 
 
-def _failed(run: str, state: dict[str, Any] | None) -> ExportError:
+def _run_failed_error(run_id: str, state: dict[str, Any] | None) -> ExportError:
     if state is None:
         return ExportError(
-            f"The run {run} of a file download is gone.", suggestion="Run the export again."
+            f"The run {run_id} of a file download is gone.", suggestion="Run the export again."
         )
-    why = f": {state['error']}" if state.get("error") else ""
+    reason = f": {state['error']}" if state.get("error") else ""
     return ExportError(
-        f"The run {run} of a file download ended as {state['status']}{why}.",
+        f"The run {run_id} of a file download ended as {state['status']}{reason}.",
         suggestion="Run the export again, or with engine='query'.",
     )

@@ -1,7 +1,7 @@
-"""Rows of Parquet files in the order of an export: first each file, then all of them merged.
+"""Sort the rows of Parquet files in the order of an export, and merge the sorted files.
 
-Needs pyarrow. Memory holds one file while that is put in order, and a little of every file while
-they are merged.
+Needs pyarrow. One file is in memory while it is sorted, and a chunk of every file while they are
+merged.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from asyncposthog.errors import ExportError
-from asyncposthog.export.atomic_files import partial_name, publish, translate_os_errors
+from asyncposthog.export.atomic_files import commit, partial_name, translate_os_errors
 from asyncposthog.export.batch import Batch
 from asyncposthog.export.engines.query_page import checkpoint_position
-from asyncposthog.export.source import Place
+from asyncposthog.export.source import RowKey
 from asyncposthog.export.timestamps import parse_clickhouse
 from asyncposthog.query.clickhouse import column_types
 
-from .plan import COLUMNS
+from .plan import FILE_COLUMNS
 
-__all__ = ["MergedFiles", "require_pyarrow", "rows_of", "sort_file"]
+__all__ = ["MergedFiles", "count_rows", "require_pyarrow", "sort_file"]
 
-_ROWS: Final = 1024
-"""How many rows of each file are in memory while files are merged."""
-_TIME, _KEY = "timestamp", "uuid"
+_CHUNK_ROWS: Final = 1024
+"""Rows of each file that are in memory while files are merged."""
+_TIME_COLUMN, _KEY_COLUMN = "timestamp", "uuid"
 
 
 def _module(name: str = "") -> Any:
-    """Return a module of pyarrow, whose types say little."""
+    """Return a module of pyarrow as Any: its type information is incomplete."""
     return import_module(f"pyarrow{name}")
 
 
 def require_pyarrow() -> None:
-    """Fail early where what reads the files is missing.
+    """Check that pyarrow is installed.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -49,11 +49,11 @@ def require_pyarrow() -> None:
         raise ImportError(message) from error
 
 
-def rows_of(path: Path) -> int:
-    """Return how many rows a Parquet file has.
+def count_rows(path: Path) -> int:
+    """Return the number of rows of a Parquet file.
 
     Raises:
-        ExportError: It is none.
+        ExportError: It is not a Parquet file. It is removed.
     """
     pa = _module()
     parquet = _module(".parquet")
@@ -63,81 +63,82 @@ def rows_of(path: Path) -> int:
     except (OSError, pa.ArrowException) as error:
         path.unlink(missing_ok=True)
         raise ExportError(
-            f"A downloaded file is no Parquet: {error}.",
-            suggestion="Run the export again: it is fetched anew.",
+            f"A downloaded file is not a Parquet file: {error}.",
+            suggestion="Run the export again; the file is fetched again.",
         ) from error
 
 
 def sort_file(source: Path, target: Path, *, start: int, end: int, columns: Sequence[str]) -> int:
-    """Write the rows of a file that belong to an export to another, in order.
+    """Write the rows of a file that belong to an export to another file, sorted.
 
     Args:
         source: A Parquet file.
-        target: The Arrow file to write; it has its name once it is complete.
-        start: The first moment, in microseconds.
-        end: The first moment that is not exported any more.
-        columns: Those to keep.
+        target: The Arrow file to write; it gets its final name when it is complete.
+        start: The start of the range, in microseconds since 1970.
+        end: The end of the range, exclusive.
+        columns: The columns to keep.
 
     Returns:
-        How many rows were written.
+        The number of rows written.
 
     Raises:
-        ExportError: The file lacks a column, or the other cannot be written.
+        ExportError: The source lacks a column, or the target cannot be written.
     """
     pa = _module()
     pc = _module(".compute")
     ipc = _module(".ipc")
     parquet = _module(".parquet")
 
-    wanted = list(dict.fromkeys((*columns, _TIME, _KEY)))
-    known = parquet.read_schema(source).names
-    missing = [name for name in wanted if name not in known]
+    selected = list(dict.fromkeys((*columns, _TIME_COLUMN, _KEY_COLUMN)))
+    available = parquet.read_schema(source).names
+    missing = [name for name in selected if name not in available]
     if missing:
         raise ExportError(
-            f"The downloaded files have no column {missing[0]!r}; they have {', '.join(known)}.",
-            suggestion="Name other columns, or use engine='query'.",
+            f"The downloaded files have no column {missing[0]!r}, only {', '.join(available)}.",
+            suggestion="Export other columns, or use engine='query'.",
         )
-    moment = pa.timestamp("us", "UTC")
-    table = parquet.read_table(source, columns=wanted)
-    times = table[_TIME].cast(moment)
-    inside = pc.and_(
-        pc.greater_equal(times, pa.scalar(start, moment)), pc.less(times, pa.scalar(end, moment))
+    timestamp_type = pa.timestamp("us", "UTC")
+    table = parquet.read_table(source, columns=selected)
+    times = table[_TIME_COLUMN].cast(timestamp_type)
+    in_range = pc.and_(
+        pc.greater_equal(times, pa.scalar(start, timestamp_type)),
+        pc.less(times, pa.scalar(end, timestamp_type)),
     )
-    place = table.column_names.index(_TIME)
-    table = table.set_column(place, _TIME, times).filter(inside)
-    table = table.sort_by([(_TIME, "ascending"), (_KEY, "ascending")])
+    index = table.column_names.index(_TIME_COLUMN)
+    table = table.set_column(index, _TIME_COLUMN, times).filter(in_range)
+    table = table.sort_by([(_TIME_COLUMN, "ascending"), (_KEY_COLUMN, "ascending")])
     partial_path = partial_name(target)
     with translate_os_errors(target):
         with partial_path.open("wb") as file:
             options = ipc.IpcWriteOptions(compression="zstd")
             with ipc.new_file(file, table.schema, options=options) as writer:
-                writer.write_table(table, max_chunksize=_ROWS)
+                writer.write_table(table, max_chunksize=_CHUNK_ROWS)
             file.flush()
             os.fsync(file.fileno())
-        publish(partial_path, target)
+        commit(partial_path, target)
     return table.num_rows
 
 
 @dataclass(slots=True)
 class _SortedFile:
-    """A file whose rows are in order, read a little at a time."""
+    """A sorted file, read chunk by chunk."""
 
     reader: Any
     after: tuple[int, str] | None
-    number: int = 0
+    next_chunk: int = 0
     table: Any = None
     first: tuple[int, str] = (0, "")
     last: tuple[int, str] = (0, "")
 
-    def advance(self) -> bool:
-        """Read on until there are rows that are still to come. Returns whether there are any."""
+    def load_next(self) -> bool:
+        """Read chunks until one has rows to export; return whether there is one."""
         while self.table is None or self.table.num_rows == 0:
-            if self.number >= self.reader.num_record_batches:
+            if self.next_chunk >= self.reader.num_record_batches:
                 return False
             pa = _module()
 
-            self.table = pa.Table.from_batches([self.reader.get_batch(self.number)])
-            self.number += 1
+            self.table = pa.Table.from_batches([self.reader.get_batch(self.next_chunk)])
+            self.next_chunk += 1
             if self.after is not None:
                 self.table = _rows_after(self.table, self.after)
         self.first, self.last = _key(self.table, 0), _key(self.table, -1)
@@ -146,11 +147,11 @@ class _SortedFile:
     @property
     def ended(self) -> bool:
         """Whether what is in memory is the last of it."""
-        return self.number >= self.reader.num_record_batches
+        return self.next_chunk >= self.reader.num_record_batches
 
 
 class MergedFiles:
-    """The rows of all files of an export, in order, each once."""
+    """Rows of all files of an export, sorted, each once."""
 
     def __init__(
         self, paths: Sequence[Path], columns: Sequence[str], json: frozenset[str], after: Any
@@ -158,10 +159,10 @@ class MergedFiles:
         """Open the files.
 
         Args:
-            paths: Files written by `sort_file`.
-            columns: The columns to hand on.
+            paths: Files that `sort_file` wrote.
+            columns: The columns to return.
             json: Those that hold JSON as text.
-            after: The position of the last row that is done.
+            after: The position of the last processed row; None: from the beginning.
         """
         pa = _module()
         ipc = _module(".ipc")
@@ -169,67 +170,75 @@ class MergedFiles:
         self._columns = tuple(columns)
         self._json = json
         self._files = [pa.memory_map(str(path)) for path in paths]
-        behind = None if after is None else (parse_clickhouse(after["time"]), after["key"] or "")
-        runs: list[_SortedFile] = [_SortedFile(ipc.open_file(file), behind) for file in self._files]
-        self._runs: list[_SortedFile] = [run for run in runs if run.advance()]
+        after_key = None if after is None else (parse_clickhouse(after["time"]), after["key"] or "")
+        opened: list[_SortedFile] = [
+            _SortedFile(ipc.open_file(file), after_key) for file in self._files
+        ]
+        self._sorted_files: list[_SortedFile] = [
+            sorted_file for sorted_file in opened if sorted_file.load_next()
+        ]
         self._last: tuple[int, str] | None = None
         self._resumed = after is not None
         self.duplicates = 0
         """Rows that several files had."""
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield the rows in batches of about a size; without rows, one that has the columns."""
-        waiting: list[Any] = []
-        held, empty = 0, not self._resumed
+        """Yield batches of about `size` rows; without rows, one that has only the columns."""
+        pending: list[Any] = []
+        row_count, is_empty = 0, not self._resumed
         for table in self._tables():
-            waiting.append(table)
-            held += table.num_rows
-            if held >= size:
-                yield self._batch(waiting)
-                waiting, held, empty = [], 0, False
-        if held or empty:
-            yield self._batch(waiting)
+            pending.append(table)
+            row_count += table.num_rows
+            if row_count >= size:
+                yield self._batch(pending)
+                pending, row_count, is_empty = [], 0, False
+        if row_count or is_empty:
+            yield self._batch(pending)
 
     def close(self) -> None:
         """Close the files."""
-        self._runs.clear()
+        self._sorted_files.clear()
         for file in self._files:
             file.close()
 
     def _tables(self) -> Iterator[Any]:
         pa = _module()
 
-        while self._runs:
-            # Up to here everything is in memory: what is not yet read of a file comes later.
-            bound = min(run.last for run in self._runs)
-            pieces: list[Any] = []
-            for run in self._runs:
-                if run.first <= bound:
-                    piece, run.table = _cut(run.table, bound, whole=run.last <= bound)
-                    pieces.append(piece)
-            self._runs = [run for run in self._runs if run.advance()]
-            table = pieces[0]
-            if len(pieces) > 1:
-                table = pa.concat_tables(pieces).sort_by(
-                    [(_TIME, "ascending"), (_KEY, "ascending")]
+        while self._sorted_files:
+            # All rows up to this key are in memory: the rest of each file has later ones.
+            bound = min(sorted_file.last for sorted_file in self._sorted_files)
+            parts: list[Any] = []
+            for sorted_file in self._sorted_files:
+                if sorted_file.first <= bound:
+                    part, sorted_file.table = _split_at(
+                        sorted_file.table, bound, take_all=sorted_file.last <= bound
+                    )
+                    parts.append(part)
+            self._sorted_files = [
+                sorted_file for sorted_file in self._sorted_files if sorted_file.load_next()
+            ]
+            table = parts[0]
+            if len(parts) > 1:
+                table = pa.concat_tables(parts).sort_by(
+                    [(_TIME_COLUMN, "ascending"), (_KEY_COLUMN, "ascending")]
                 )
-            yield self._unique(table)
+            yield self._drop_duplicates(table)
 
-    def _unique(self, table: Any) -> Any:
-        """Leave out rows that were there before."""
-        keys = table[_KEY].to_pylist()
+    def _drop_duplicates(self, table: Any) -> Any:
+        """Return the rows of a table that were not returned before."""
+        keys = table[_KEY_COLUMN].to_pylist()
         if len(set(keys)) == len(keys) and (self._last is None or self._last[1] != keys[0]):
             self._last = _key(table, -1)
             return table
-        kept: list[bool] = []
-        times = table[_TIME].cast("int64").to_pylist()
+        keep: list[bool] = []
+        times = table[_TIME_COLUMN].cast("int64").to_pylist()
         for row in zip(times, keys, strict=True):
-            kept.append(row != self._last)
+            keep.append(row != self._last)
             self._last = row
         pa = _module()
 
-        self.duplicates += kept.count(False)
-        return table.filter(pa.array(kept))
+        self.duplicates += keep.count(False)
+        return table.filter(pa.array(keep))
 
     def _batch(self, tables: list[Any]) -> Batch:
         pa = _module()
@@ -238,17 +247,20 @@ class MergedFiles:
         values: list[list[Any]] = [[] for _ in self._columns]
         if tables:
             table = pa.concat_tables(tables)
-            times, keys = _moments(table[_TIME]).to_pylist(), table[_KEY].to_pylist()
-            values = [_as_json(table[name]) for name in self._columns]
+            times, keys = (
+                _clickhouse_text(table[_TIME_COLUMN]).to_pylist(),
+                table[_KEY_COLUMN].to_pylist(),
+            )
+            values = [_json_values(table[name]) for name in self._columns]
 
         def position(count: int) -> Any:
             if not count:
                 return None
-            return checkpoint_position(Place(parse_clickhouse(times[count - 1]), keys[count - 1]))
+            return checkpoint_position(RowKey(parse_clickhouse(times[count - 1]), keys[count - 1]))
 
         return Batch(
             columns=self._columns,
-            types=column_types([COLUMNS[name] for name in self._columns], len(self._columns)),
+            types=column_types([FILE_COLUMNS[name] for name in self._columns], len(self._columns)),
             raw_columns=values,
             json=frozenset(i for i, name in enumerate(self._columns) if name in self._json),
             keys=keys,
@@ -258,49 +270,49 @@ class MergedFiles:
 
 
 def _key(table: Any, row: int) -> tuple[int, str]:
-    place = row if row >= 0 else table.num_rows + row
-    return table[_TIME][place].value, table[_KEY][place].as_py()
+    index = row if row >= 0 else table.num_rows + row
+    return table[_TIME_COLUMN][index].value, table[_KEY_COLUMN][index].as_py()
 
 
 def _rows_after(table: Any, bound: tuple[int, str]) -> Any:
-    return table.filter(_is_up_to(table, bound, invert=True))
+    return table.filter(_up_to_mask(table, bound, invert=True))
 
 
-def _cut(table: Any, bound: tuple[int, str], *, whole: bool) -> tuple[Any, Any]:
+def _split_at(table: Any, bound: tuple[int, str], *, take_all: bool) -> tuple[Any, Any]:
     """Return the rows up to a bound, and the others."""
-    if whole:
+    if take_all:
         return table, None
     pc = _module(".compute")
 
-    count = pc.sum(_is_up_to(table, bound)).as_py()
+    count = pc.sum(_up_to_mask(table, bound)).as_py()
     return table.slice(0, count), table.slice(count)
 
 
-def _is_up_to(table: Any, bound: tuple[int, str], *, invert: bool = False) -> Any:
+def _up_to_mask(table: Any, bound: tuple[int, str], *, invert: bool = False) -> Any:
     pa = _module()
     pc = _module(".compute")
 
-    moment, key = pa.scalar(bound[0], pa.timestamp("us", "UTC")), pa.scalar(bound[1])
-    times = table[_TIME]
-    found = pc.or_(
-        pc.less(times, moment), pc.and_(pc.equal(times, moment), pc.less_equal(table[_KEY], key))
+    time, key = pa.scalar(bound[0], pa.timestamp("us", "UTC")), pa.scalar(bound[1])
+    times = table[_TIME_COLUMN]
+    mask = pc.or_(
+        pc.less(times, time), pc.and_(pc.equal(times, time), pc.less_equal(table[_KEY_COLUMN], key))
     )
-    return pc.invert(found) if invert else found
+    return pc.invert(mask) if invert else mask
 
 
-def _as_json(column: Any) -> list[Any]:
-    """Return a column's values as they come in the answer of a query."""
+def _json_values(column: Any) -> list[Any]:
+    """Return the values of a column as they are in the response to a query."""
     pa = _module()
     pc = _module(".compute")
 
     if not pa.types.is_timestamp(column.type):
         return column.to_pylist()
-    iso = pc.replace_substring(_moments(column), pattern=" ", replacement="T")
+    iso = pc.replace_substring(_clickhouse_text(column), pattern=" ", replacement="T")
     short = pc.replace_substring(iso, pattern=".000000", replacement="")
     return pc.binary_join_element_wise(short, "Z", "").to_pylist()
 
 
-def _moments(column: Any) -> Any:
-    """Return moments as ClickHouse writes them in UTC; a cast is far quicker than a format."""
+def _clickhouse_text(column: Any) -> Any:
+    """Return timestamps in the notation of ClickHouse, in UTC."""
     pa = _module()
     return column.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us")).cast(pa.string())

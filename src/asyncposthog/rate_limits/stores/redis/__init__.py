@@ -1,4 +1,4 @@
-"""Limits that many processes and machines share, through Redis.
+"""Rate limits shared by processes and machines through Redis.
 
 Needs `asyncposthog[redis]` and Redis 5 or newer; works on asyncio. Every decision is made by one
 atomic script, by the clock of the Redis server.
@@ -17,28 +17,28 @@ from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import WindowRegistry
 from asyncposthog.transport.clock import Clock, SystemClock
 
-from .address import read_prefix, read_url
-from .connection import Link, refuse_trio
+from .address import parse_url, validate_prefix
+from .connection import RedisConnection, require_asyncio
 from .local_fallback import LocalFallback
 from .windows import RedisWindows, StoreSettings
 
 __all__ = ["RedisStore"]
 
-_MEANWHILE: Final = {
-    "open": "Until it is back, this process keeps to its part of each limit.",
-    "closed": "Until it is back, requests wait.",
+_FALLBACK_MESSAGES: Final = {
+    "open": "Until it is available, this process uses only its share of each limit.",
+    "closed": "Until it is available, requests wait.",
 }
 
 
 class RedisStore:
-    """Keeps windows in Redis, for every process that uses the same API key.
+    """Storage of rate-limit windows in Redis, for every process that uses the same API key.
 
-    `RateLimiter(store=RedisStore("redis://host:6379/0"))` is a limiter that keeps to them; close
-    it when it is not needed any more.
+    `RateLimiter(store=RedisStore("redis://host:6379/0"))` is a limiter with it. Close the limiter
+    when it is not needed any more.
 
-    Processes take turns: one that waits gets its even part of a window, and none is kept waiting
-    for ever by others. What a process took and never accounted for, because it died, is free
-    again after some time. `repr`, logs and errors show neither user nor password.
+    Processes take turns: each waiting process gets an equal share of a window, and none waits
+    for ever because of others. Requests of a process that died count until their lease ends.
+    `repr`, logs and errors show neither user nor password.
     """
 
     def __init__(
@@ -54,78 +54,79 @@ class RedisStore:
         cluster: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        """Connect with the first request.
+        """Create a store. It connects with the first request.
 
         Args:
             url: `redis://host:6379/0`, `rediss://user:password@host:6379/0` or `unix:///socket`.
-            prefix: What the names of keys begin with. Clients with one prefix, API key and host
+            prefix: Prefix of the names of keys. Clients with the same prefix, API key and host
                 share their limits.
-            on_failure: What happens while Redis is away. `open`: each process keeps to its part of
-                the limits by itself. `closed`: requests wait until Redis is back, or until their
-                deadline. Either is logged once, and so is the return of Redis.
-            processes: How many processes share the limits: their parts while Redis is away. None:
-                one more than were there when Redis was last heard of; 4 if it never was.
-            timeout: Seconds after which Redis is taken to be away when it does not answer.
-            lease: Seconds after which a request that its process never accounted for counts as
-                answered. More than a request takes to reach PostHog.
-            slot_lease: The same for a query's slot: more than any query takes.
-            cluster: Whether the URL is of a Redis Cluster. All keys are then in one of its slots.
-            clock: Measures what happens while Redis is away.
+            on_failure: What happens while Redis is unavailable. `open`: each process uses its
+                share of the limits by itself. `closed`: requests wait until Redis is available,
+                or until their deadline. The beginning and the end of an outage are each logged
+                once.
+            processes: How many processes share the limits during an outage. None: one more than
+                Redis last reported; 4 if it never did.
+            timeout: Seconds without a response after which Redis counts as unavailable.
+            lease: Seconds after which a request whose process does not report its end counts as
+                completed. More than a request takes to reach PostHog.
+            slot_lease: The same for a query slot: more than any query takes.
+            cluster: Whether the URL is that of a Redis Cluster. All keys then share one hash slot.
+            clock: The clock that measures outages, replaceable in tests.
 
         Raises:
-            ConfigurationError: An argument makes no sense, or redis-py is not installed.
+            ConfigurationError: An argument is out of range, or redis-py is not installed.
             TypeError: An argument is of the wrong type.
         """
-        address = read_url(url)
-        if on_failure not in _MEANWHILE:
+        address = parse_url(url)
+        if on_failure not in _FALLBACK_MESSAGES:
             raise ConfigurationError(
                 f"on_failure must be 'open' or 'closed', not {on_failure!r}.",
-                suggestion="'open' lets requests go on while Redis is away, 'closed' does not.",
+                suggestion="'open' sends requests while Redis is unavailable, 'closed' does not.",
             )
-        ticker = MonotonicClock(SystemClock() if clock is None else clock)
-        link = Link(
+        monotonic = MonotonicClock(SystemClock() if clock is None else clock)
+        connection = RedisConnection(
             address,
-            ticker,
-            timeout=_seconds("timeout", timeout),
-            cluster=_boolean("cluster", cluster),
-            meanwhile=_MEANWHILE[on_failure],
+            monotonic,
+            timeout=_validate_seconds("timeout", timeout),
+            cluster=_validate_bool("cluster", cluster),
+            fallback_message=_FALLBACK_MESSAGES[on_failure],
         )
-        self._shown = address.shown
+        self._display = address.display
         self._on_failure = on_failure
         self._numbers = count(1)
-        self._ticker = ticker
-        self._shelf = WindowRegistry()
-        self._terms = StoreSettings(
-            link=link,
-            ticker=ticker,
-            prefix=read_prefix(prefix),
-            open=on_failure == "open",
-            lease=_seconds("lease", lease),
-            slot_lease=_seconds("slot_lease", slot_lease),
-            parts=_count("processes", processes),
+        self._clock = monotonic
+        self._registry = WindowRegistry()
+        self._settings = StoreSettings(
+            connection=connection,
+            clock=monotonic,
+            prefix=validate_prefix(prefix),
+            fail_open=on_failure == "open",
+            lease=_validate_seconds("lease", lease),
+            slot_lease=_validate_seconds("slot_lease", slot_lease),
+            processes=_validate_count("processes", processes),
         )
 
     def __repr__(self) -> str:
-        """Show where Redis is, without user and password."""
-        return f"RedisStore({self._shown!r}, on_failure={self._on_failure!r})"
+        """Return the address of Redis, without user and password."""
+        return f"RedisStore({self._display!r}, on_failure={self._on_failure!r})"
 
-    def windows(self, rules: Sequence[Limit]) -> RedisWindows:
-        """Return the windows of some rules. Rules with the same key share one window.
+    def windows(self, limits: Sequence[Limit]) -> RedisWindows:
+        """Return the windows of some limits. Limits with the same key share one window.
 
         Raises:
-            ConfigurationError: The event loop is trio's.
+            ConfigurationError: The running event loop is trio's.
         """
-        refuse_trio()
-        listed = tuple(rules)
-        shadow = LocalFallback(self._ticker, listed, self._shelf.of(listed))
-        return RedisWindows(self._terms, listed, shadow, next(self._numbers))
+        require_asyncio()
+        limits = tuple(limits)
+        fallback = LocalFallback(self._clock, limits, self._registry.get(limits))
+        return RedisWindows(self._settings, limits, fallback, next(self._numbers))
 
     async def aclose(self) -> None:
         """Close the connections to Redis."""
-        await self._terms.link.aclose()
+        await self._settings.connection.aclose()
 
 
-def _seconds(name: str, value: object) -> float:
+def _validate_seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be seconds as a number, not {type(value).__name__}")
     if not math.isfinite(value) or not 0 < value <= 86400:
@@ -135,13 +136,13 @@ def _seconds(name: str, value: object) -> float:
     return float(value)
 
 
-def _boolean(name: str, value: object) -> bool:
+def _validate_bool(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
     return value
 
 
-def _count(name: str, value: object) -> int | None:
+def _validate_count(name: str, value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):

@@ -1,4 +1,4 @@
-"""What is used of redis-py, which is imported by `load` and not before."""
+"""Connection to Redis through redis-py, which is imported by `load_driver` and not before."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from asyncposthog.rate_limits.monotonic import MonotonicClock
 
 from .address import Address
 
-__all__ = ["Client", "Driver", "Link", "load", "refuse_trio"]
+__all__ = ["RedisClient", "RedisConnection", "RedisDriver", "load_driver", "require_asyncio"]
 
 
-class Client(Protocol):
-    """A client of redis-py: for one server, or for a cluster."""
+class RedisClient(Protocol):
+    """The used methods of a redis-py client, for one server or for a cluster."""
 
     async def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: str) -> Any:
-        """Run a script that the server knows."""
+        """Run a script that the server has cached."""
         ...
 
     async def eval(self, script: str, numkeys: int, /, *keys_and_args: str) -> Any:
-        """Run a script."""
+        """Send a script and run it."""
         ...
 
     async def aclose(self) -> None:
@@ -40,29 +40,29 @@ class Client(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
-    """How to talk to one Redis."""
+class RedisDriver:
+    """What the connection uses of redis-py, for one address."""
 
-    connect: Callable[[], Client]
-    """Return a new client. It does no I/O."""
-    failures: tuple[type[Exception], ...]
-    """What is raised when Redis is away, or answers with an error."""
-    unknown: type[Exception]
-    """What is raised when the server does not know a script."""
-    refused: Callable[[Exception], bool]
-    """Whether a failure is a matter of wrong settings, and not of time."""
+    connect: Callable[[], RedisClient]
+    """Return a new client, without I/O."""
+    errors: tuple[type[Exception], ...]
+    """Exceptions raised when Redis is unavailable or answers with an error."""
+    unknown_script_error: type[Exception]
+    """Exception raised when the server has not cached a script."""
+    is_configuration_error: Callable[[Exception], bool]
+    """Return whether an exception comes from wrong settings, and will not pass by itself."""
 
 
-def load(address: Address, timeout: float, *, cluster: bool) -> Driver:
+def load_driver(address: Address, timeout: float, *, cluster: bool) -> RedisDriver:
     """Import redis-py and prepare clients.
 
     Args:
-        address: Where Redis is.
-        timeout: Seconds to connect within, and to get each answer within.
-        cluster: Whether it is a Redis Cluster.
+        address: The address of the server.
+        timeout: Seconds for connecting, and for each response.
+        cluster: Whether the server is part of a Redis Cluster.
 
     Raises:
-        ConfigurationError: redis-py is missing, or does not take the URL.
+        ConfigurationError: redis-py is not installed, or does not accept the URL.
     """
     try:
         from redis import exceptions
@@ -74,23 +74,23 @@ def load(address: Address, timeout: float, *, cluster: bool) -> Driver:
             "RedisStore needs redis-py, which is not installed.",
             suggestion="Run: pip install 'asyncposthog[redis]'.",
         ) from None
-    # A connection may have been closed since it was last used: that is worth a second try.
-    again = Retry(NoBackoff(), 1, (exceptions.ConnectionError,))
+    # One immediate retry: the server may have closed a pooled connection since it was last used.
+    retry = Retry(NoBackoff(), 1, (exceptions.ConnectionError,))
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": again,
+        "retry": retry,
         "retry_on_error": [exceptions.ConnectionError],
     }
-    kind = cast("Any", RedisCluster if cluster else Redis)
+    client_class = cast("Any", RedisCluster if cluster else Redis)
 
-    def connect() -> Client:
-        return kind.from_url(address.url.reveal(), **options)
+    def connect() -> RedisClient:
+        return client_class.from_url(address.url.reveal(), **options)
 
-    def refused(error: Exception) -> bool:
+    def is_configuration_error(error: Exception) -> bool:
         if type(error) is exceptions.ResponseError:
-            # Those that pass have codes of their own, such as BUSY and MISCONF.
+            # Errors that pass by themselves have codes of their own, such as BUSY and MISCONF.
             return re.match(r"(?!ERR )[A-Z]{3,} ", str(error)) is None
         if isinstance(error, exceptions.RedisClusterException):
             return "not enabled" in str(error)
@@ -103,197 +103,208 @@ def load(address: Address, timeout: float, *, cluster: bool) -> Driver:
             | exceptions.NoPermissionError,
         )
 
-    _try_out(connect, cluster=cluster)
-    return Driver(
+    _check_url_options(connect, cluster=cluster)
+    return RedisDriver(
         connect,
         (exceptions.RedisError, exceptions.RedisClusterException, OSError, EOFError),
         exceptions.NoScriptError,
-        refused,
+        is_configuration_error,
     )
 
 
-def _try_out(connect: Callable[[], Any], *, cluster: bool) -> None:
-    """Raise if redis-py does not take the URL: parts of it are looked at by a connection only."""
+def _check_url_options(connect: Callable[[], Any], *, cluster: bool) -> None:
     try:
         client = connect()
         if not cluster:
+            # redis-py looks at some options only when it creates a connection. This does no I/O.
             client.connection_pool.make_connection()
     except (TypeError, ValueError, AttributeError):
         pass
     else:
         return
+    # Raised outside the handler: the original exception may contain the URL with its password.
     raise ConfigurationError(
-        "The URL of Redis has options after ? that redis-py does not take.",
-        suggestion="See its documentation of Connection for those it takes.",
+        "The URL of Redis has options after ? that redis-py does not accept.",
+        suggestion="redis-py's documentation of Connection lists the options.",
     )
 
 
-def refuse_trio() -> None:
+def require_asyncio() -> None:
     """Raise if the running event loop is trio's.
 
     Raises:
-        ConfigurationError: It is.
+        ConfigurationError: The running event loop is trio's.
     """
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
         raise ConfigurationError(
-            "RedisStore does not work on trio: redis-py knows asyncio only.",
-            suggestion="Run on asyncio, or go without: limits then hold for each process alone.",
+            "RedisStore does not work on trio: redis-py supports only asyncio.",
+            suggestion="Run on asyncio, or leave out the store: limits then apply per process.",
         )
 
 
 logger = logging.getLogger("asyncposthog")
 
-_CONNECTIONS: Final = 8
-_SHORTEST: Final = 0.1
-"""Seconds until the first look whether Redis is back."""
-_LONGEST: Final = 5.0
+_MAX_CONNECTIONS: Final = 8
+_MIN_RETRY_SECONDS: Final = 0.1
+"""Seconds until the first attempt to reach Redis again."""
+_MAX_RETRY_SECONDS: Final = 5.0
 
 
-class Link:
-    """Runs the script. Nothing here raises because Redis is away, or waits for it for long."""
+class RedisConnection:
+    """Runs the script. Its methods neither raise because Redis is unavailable nor wait long."""
 
     def __init__(
         self,
         address: Address,
-        ticker: MonotonicClock,
+        clock: MonotonicClock,
         *,
         timeout: float,
         cluster: bool,
-        meanwhile: str,
+        fallback_message: str,
     ) -> None:
-        """Connect later.
+        """Prepare a connection, without I/O.
 
         Args:
-            address: Where Redis is.
-            ticker: The clock.
-            timeout: Seconds that an answer may take.
-            cluster: Whether it is a Redis Cluster.
-            meanwhile: What is done while Redis is away, for the log.
+            address: The address of the server.
+            clock: The clock of the store.
+            timeout: Seconds that a response may take.
+            cluster: Whether the server is part of a Redis Cluster.
+            fallback_message: What happens while Redis is unavailable, for the log.
 
         Raises:
-            ConfigurationError: redis-py is missing, or does not take the URL.
+            ConfigurationError: redis-py is not installed, or does not accept the URL.
         """
-        self.refusal: str | None = None
-        """Why Redis has never served us, where that lies in the settings."""
-        self._shown = address.shown
-        self._ticker = ticker
+        self.configuration_error: str | None = None
+        """The error if the settings are wrong, so that Redis has never answered."""
+        self._display = address.display
+        self._clock = clock
         self._timeout = timeout
-        self._meanwhile = meanwhile
-        self._driver = load(address, timeout, cluster=cluster)
+        self._fallback_message = fallback_message
+        self._driver = load_driver(address, timeout, cluster=cluster)
         script = files("asyncposthog.rate_limits.stores.redis") / "script.lua"
         self._script = script.read_text(encoding="utf-8")
         self._sha = sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-        self._owner = 0
-        self._process = ""
-        self._client: Client | None = None
-        self._places: anyio.Semaphore | None = None
-        self._heard = False
-        self._lost_at: float | None = None
-        self._next = 0.0
-        """When to look again whether Redis is back."""
-        self._step = _SHORTEST
-        self._settled = 0.0
-        self._turn = 0
-        """How often Redis went or came: a failure that began earlier is old news."""
+        self._pid = 0
+        self._process_id = ""
+        self._client: RedisClient | None = None
+        self._semaphore: anyio.Semaphore | None = None
+        self._was_connected = False
+        self._down_since: float | None = None
+        self._next_retry_at = 0.0
+        self._retry_delay = _MIN_RETRY_SECONDS
+        self._recovered_at = 0.0
+        """When every process must have noticed that Redis is available again."""
+        self._generation = 0
+        """How often the availability changed: an error of an earlier generation is ignored."""
 
     @property
-    def process(self) -> str:
-        """The name of this process. A fork has another one, and connections of its own."""
-        if self._owner != os.getpid():
-            self._owner, self._process = os.getpid(), uuid4().hex[:16]
-            self._client = self._places = None
-        return self._process
+    def process_id(self) -> str:
+        """The id of this process in Redis."""
+        # A fork must not use its parent's sockets, nor its tickets: it gets an id and a client.
+        if self._pid != os.getpid():
+            self._pid, self._process_id = os.getpid(), uuid4().hex[:16]
+            self._client = self._semaphore = None
+        return self._process_id
 
     @property
-    def away(self) -> bool:
-        """Whether Redis did not answer when it was last asked."""
-        return self._lost_at is not None
+    def is_down(self) -> bool:
+        """Whether the last attempt to reach Redis failed."""
+        return self._down_since is not None
 
-    def unsettled(self) -> float:
-        """Return the seconds within which other processes may find out that Redis is back."""
-        return max(0.0, self._settled - self._ticker.now())
+    def recovery_window(self) -> float:
+        """Return the seconds for which other processes may not have noticed a recovery yet."""
+        return max(0.0, self._recovered_at - self._clock.now())
 
-    def pause(self) -> float:
-        """Return the seconds until Redis is asked again, while it is away."""
-        return max(0.01, self._next - self._ticker.now())
+    def retry_in(self) -> float:
+        """Return the seconds until the next attempt to reach Redis, while it is down."""
+        return max(0.01, self._next_retry_at - self._clock.now())
 
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> list[str] | None:
-        """Run the script and return its answer, or None if Redis is away."""
-        refuse_trio()
+        """Run the script. Return its result, or None if Redis is unavailable."""
+        require_asyncio()
         if self._in_backoff():
             return None
-        _ = self.process
-        if self._places is None:
-            self._places = anyio.Semaphore(_CONNECTIONS)
-        async with self._places:
-            if self._in_backoff():  # since this one waited
+        _ = self.process_id
+        if self._semaphore is None:
+            self._semaphore = anyio.Semaphore(_MAX_CONNECTIONS)
+        async with self._semaphore:
+            if self._in_backoff():  # It failed while this call waited for the semaphore.
                 return None
-            if self._lost_at is not None:
-                # One request looks; the others do not wait for it.
-                self._next = self._ticker.now() + self._timeout + self._step
-            turn = self._turn
+            if self._down_since is not None:
+                # This call tries to reach Redis; others must fall back at once meanwhile, rather
+                # than wait for the timeout as well.
+                self._next_retry_at = self._clock.now() + self._timeout + self._retry_delay
+            generation = self._generation
             try:
                 with anyio.fail_after(self._timeout):
-                    answer = await self._evaluate(keys, arguments)
-            except self._driver.failures as error:
-                if turn == self._turn:
+                    result = await self._evaluate(keys, arguments)
+            except self._driver.errors as error:
+                if generation == self._generation:
                     self._mark_down(error)
                 return None
         self._mark_up()
-        return answer
+        return result
 
     async def aclose(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None
-        if client is None or self._owner != os.getpid():
+        if client is None or self._pid != os.getpid():
             return
         with anyio.move_on_after(self._timeout, shield=True):
             try:
                 await client.aclose()
-            except self._driver.failures as error:
-                logger.debug("Redis at %s: %s while closing", self._shown, _reason(error))
+            except self._driver.errors as error:
+                logger.debug("Redis at %s: %s while closing", self._display, _reason(error))
 
     async def _evaluate(self, keys: Sequence[str], arguments: Sequence[str]) -> list[str]:
         client = self._client
         if client is None:
             client = self._client = self._driver.connect()
         try:
-            answer = await client.evalsha(self._sha, len(keys), *keys, *arguments)
-        except self._driver.unknown:
-            answer = await client.eval(self._script, len(keys), *keys, *arguments)
-        return cast("list[str]", answer)
+            result = await client.evalsha(self._sha, len(keys), *keys, *arguments)
+        except self._driver.unknown_script_error:
+            # The script cache is empty after a restart or SCRIPT FLUSH. EVAL fills it.
+            result = await client.eval(self._script, len(keys), *keys, *arguments)
+        return cast("list[str]", result)
 
     def _in_backoff(self) -> bool:
-        return self._lost_at is not None and self._ticker.now() < self._next
+        return self._down_since is not None and self._clock.now() < self._next_retry_at
 
     def _mark_down(self, error: Exception) -> None:
-        now, reason = self._ticker.now(), _reason(error)
-        if self._lost_at is None:
-            self._lost_at, self._step = now, _SHORTEST
-            logger.warning("Redis at %s is away (%s). %s", self._shown, reason, self._meanwhile)
+        now, reason = self._clock.now(), _reason(error)
+        if self._down_since is None:
+            self._down_since, self._retry_delay = now, _MIN_RETRY_SECONDS
+            logger.warning(
+                "Redis at %s is unavailable (%s). %s", self._display, reason, self._fallback_message
+            )
         else:
-            self._step = min(2 * self._step, _LONGEST)
-        if not self._heard and self._driver.refused(error):
-            self.refusal = f"Redis at {self._shown} refuses to serve ({reason})."
-        self._next = now + self._step * (0.5 + self._ticker.random() / 2)
-        self._turn += 1
+            self._retry_delay = min(2 * self._retry_delay, _MAX_RETRY_SECONDS)
+        # Once Redis has answered, the settings are right: a later authentication error is an
+        # outage (a changed password, a failover), which must not end calls that can fall back.
+        if not self._was_connected and self._driver.is_configuration_error(error):
+            self.configuration_error = (
+                f"Redis at {self._display} cannot be used with these settings ({reason})."
+            )
+        self._next_retry_at = now + self._retry_delay * (0.5 + self._clock.random() / 2)
+        self._generation += 1
 
     def _mark_up(self) -> None:
-        self._heard, self.refusal = True, None
-        if self._lost_at is not None:
-            now = self._ticker.now()
-            seconds = now - self._lost_at
-            self._settled = now + 2.0 * self._step
-            self._lost_at = None
-            self._turn += 1
-            logger.warning("Redis at %s is back, after %.1f s.", self._shown, seconds)
+        self._was_connected, self.configuration_error = True, None
+        if self._down_since is not None:
+            now = self._clock.now()
+            seconds = now - self._down_since
+            # Other processes notice at their next retry; their delay may be one doubling longer.
+            self._recovered_at = now + 2.0 * self._retry_delay
+            self._down_since = None
+            self._generation += 1
+            logger.warning("Redis at %s is available again after %.1f s.", self._display, seconds)
 
 
 def _reason(error: Exception) -> str:
-    """Name what went wrong, without the server's words: they may repeat what it was sent."""
+    """Return the type and code of an error, without its text: that may repeat what was sent."""
     if re.search("unauthenticated|^Authentication required", str(error)):
-        # Redis refuses longer commands as `unauthenticated` before it asks for the password with
+        # Redis rejects long commands as `unauthenticated` before it asks for the password with
         # NOAUTH, of which redis-py drops the code; Valkey always does the latter.
         return "AuthenticationError, NOAUTH"
     name, code = type(error).__name__, str(error).partition(" ")[0]

@@ -1,68 +1,72 @@
-"""What this process does to windows that are kept in Redis, kept here as well.
+"""Rate-limit windows of this process alone, used while Redis is unavailable.
 
-While Redis answers, it only takes notes. While Redis is away, it decides, for its part of each
-limit: what this process has done before still counts.
+They are kept up to date while Redis answers, so that requests which this process made before an
+outage still count during it.
 """
 
 from __future__ import annotations
 
 from asyncposthog.rate_limits.limits import UNENFORCED, Limit, Usage
 from asyncposthog.rate_limits.monotonic import MonotonicClock
-from asyncposthog.rate_limits.stores.memory import Window, forecast, settle
+from asyncposthog.rate_limits.stores.memory import SlidingWindow, complete, estimate_wait
 
 __all__ = ["LocalFallback"]
 
 
 class LocalFallback:
-    """The windows of one set of rules."""
+    """The windows of one set of limits.
+
+    Each method with a `divisor` divides the limits by it: the number of processes among which
+    they are shared during an outage.
+    """
 
     def __init__(
-        self, ticker: MonotonicClock, rules: tuple[Limit, ...], windows: tuple[Window, ...]
+        self, clock: MonotonicClock, limits: tuple[Limit, ...], windows: tuple[SlidingWindow, ...]
     ) -> None:
-        """Draw on these."""
-        self._ticker = ticker
-        self._rules = rules
+        """Combine windows with the limits that this set of calls has in them."""
+        self._clock = clock
+        self._limits = limits
         self._windows = windows
 
-    def _limits(self, parts: int) -> list[int]:
-        limits = (rule.limit for rule in self._rules)
-        return [limit if limit == UNENFORCED else max(1, limit // parts) for limit in limits]
+    def _divided(self, divisor: int) -> list[int]:
+        requests = (limit.requests for limit in self._limits)
+        return [count if count == UNENFORCED else max(1, count // divisor) for count in requests]
 
-    def wait(self, parts: int) -> float:
-        """Return the seconds until a request may go if each limit is divided into equal parts."""
-        now, limits = self._ticker.now(), self._limits(parts)
-        waits = (w.wait(now, limit) for w, limit in zip(self._windows, limits, strict=True))
+    def wait_seconds(self, divisor: int) -> float:
+        """Return the seconds until a request can be sent; 0 for now."""
+        now, limits = self._clock.now(), self._divided(divisor)
+        waits = (w.wait_seconds(now, limit) for w, limit in zip(self._windows, limits, strict=True))
         return max(waits, default=0.0)
 
-    def take(self) -> None:
-        """Note that a request goes."""
+    def acquire(self) -> None:
+        """Record a request that is sent."""
         for window in self._windows:
-            window.flying += 1
+            window.in_flight += 1
 
-    def land(self, uncharged: int | None) -> None:
-        """Note that one was answered; one window may not have counted it."""
-        settle(self._windows, self._ticker.now(), uncharged)
+    def complete(self, refused_by: int | None) -> None:
+        """Record the completion of a request in every window but the one that refused it."""
+        complete(self._windows, self._clock.now(), refused_by)
 
-    def drop(self) -> None:
-        """Note that one did not go after all."""
+    def release(self) -> None:
+        """Undo `acquire`: the request was not sent after all."""
         for window in self._windows:
-            window.flying -= 1
+            window.in_flight -= 1
 
-    def close(self, index: int, seconds: float, *, learn: bool) -> None:
-        """Let nothing through a window for some time."""
-        self._windows[index].close(self._ticker.now(), seconds, learn=learn)
+    def block(self, index: int, seconds: float, *, adapt: bool) -> None:
+        """Block a window for some seconds."""
+        self._windows[index].block(self._clock.now(), seconds, adapt=adapt)
 
-    def closures(self) -> list[tuple[int, float]]:
-        """Return which windows are closed, and for how many seconds yet."""
-        now = self._ticker.now()
-        left = ((i, w.closed_until - now) for i, w in enumerate(self._windows))
+    def blocks(self) -> list[tuple[int, float]]:
+        """Return the indexes of blocked windows, and the seconds left of each block."""
+        now = self._clock.now()
+        left = ((i, w.blocked_until - now) for i, w in enumerate(self._windows))
         return [(index, seconds) for index, seconds in left if seconds > 0]
 
-    def usage(self, parts: int) -> tuple[Usage, ...]:
-        """Return how full each window is of requests of this process."""
-        now, limits = self._ticker.now(), self._limits(parts)
+    def usage(self, divisor: int) -> tuple[Usage, ...]:
+        """Return the usage of each window by this process."""
+        now, limits = self._clock.now(), self._divided(divisor)
         return tuple(w.usage(now, limit) for w, limit in zip(self._windows, limits, strict=True))
 
-    def forecast(self, ahead: int, parts: int) -> tuple[float, int]:
-        """Return when a request could go at the earliest, and which window is in the way."""
-        return forecast(self._windows, self._limits(parts), self._ticker.now(), ahead)
+    def estimate_wait(self, ahead: int, divisor: int) -> tuple[float, int]:
+        """Return a lower bound of the wait of a request, and the index of its window."""
+        return estimate_wait(self._windows, self._divided(divisor), self._clock.now(), ahead)

@@ -1,4 +1,4 @@
-"""What Redis has been told, and what it has yet to be told. Pure."""
+"""Updates of tickets that Redis has not received yet, or may have to receive again. Pure."""
 
 from __future__ import annotations
 
@@ -6,71 +6,84 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
-__all__ = ["ACQUIRED", "GONE", "RELEASED", "Entry", "Ledger"]
+__all__ = ["ABANDONED", "ACQUIRED", "RELEASED", "PendingUpdates", "Update"]
 
-RELEASED: Final = "free"
-ACQUIRED: Final = "fly"
-GONE: Final = "gone"
+RELEASED: Final = "released"
+ACQUIRED: Final = "acquired"
+ABANDONED: Final = "abandoned"
 
-Entry: TypeAlias = tuple[float, str]
-"""A moment, and what became of a ticket then: one of the above, or the number of the window that
-did not count it, 0 for none. See `finish` in redis.lua."""
+Update: TypeAlias = tuple[float, str]
+"""A timestamp, and the state of a ticket since then: one of the above, or for a completed request
+the number of the window that refused it, 0 for none. See `update` in script.lua."""
 
 
-class Ledger:
-    """What became of tickets, by their number, for as long as it makes a difference."""
+class PendingUpdates:
+    """The latest update of each ticket, for as long as it makes a difference.
 
-    def __init__(self, longest: float) -> None:
-        """Begin empty.
+    An outage of Redis must not lose requests: PostHog counts those that were sent meanwhile, so
+    Redis has to count them too when it is available again.
+    """
+
+    def __init__(self, max_age: float) -> None:
+        """Create an empty collection.
 
         Args:
-            longest: Seconds after which an entry makes no difference any more.
+            max_age: Seconds after which an update makes no difference any more, because the
+                request has left every window, or its lease has ended.
         """
-        self._longest = longest
-        self._owed: dict[int, Entry] = {}
-        self._told: dict[int, Entry] = {}
+        self._max_age = max_age
+        self._pending: dict[int, Update] = {}
+        self._sent: dict[int, Update] = {}
 
     def __len__(self) -> int:
-        """Count the tickets that Redis knows wrongly."""
-        return len(self._owed)
+        """Return the number of tickets with a pending update."""
+        return len(self._pending)
 
     def __contains__(self, ticket: object) -> bool:
-        """Tell whether Redis knows a ticket wrongly."""
-        return ticket in self._owed
+        """Return whether a ticket has a pending update."""
+        return ticket in self._pending
 
-    def owe(self, ticket: int, moment: float, what: str) -> None:
-        """Write down what Redis has yet to be told; what was written before is void."""
-        self._told.pop(ticket, None)
-        self._write(self._owed, ticket, moment, what)
+    def add(self, ticket: int, timestamp: float, state: str) -> None:
+        """Add an update to send. It replaces any earlier one of the same ticket."""
+        self._sent.pop(ticket, None)
+        self._store(self._pending, ticket, timestamp, state)
 
-    def tell(self, ticket: int, moment: float, what: str) -> None:
-        """Write down what Redis was told of a request that was answered."""
-        if what not in (RELEASED, ACQUIRED, GONE):
-            self._write(self._told, ticket, moment, what)
+    def mark_sent(self, ticket: int, timestamp: float, state: str) -> None:
+        """Remember an update that Redis has received."""
+        # Only completed requests: released and abandoned tickets count nowhere, and `requeue_all`
+        # is given those in flight.
+        if state not in (RELEASED, ACQUIRED, ABANDONED):
+            self._store(self._sent, ticket, timestamp, state)
 
-    def batch(self, size: int) -> list[tuple[int, Entry]]:
-        """Return the oldest entries that Redis has yet to be told."""
-        return list(islice(self._owed.items(), size))
+    def batch(self, size: int) -> list[tuple[int, Update]]:
+        """Return the oldest pending updates, at most `size`."""
+        return list(islice(self._pending.items(), size))
 
-    def acknowledge(self, batch: Sequence[tuple[int, Entry]]) -> None:
-        """Note that Redis was told of some, except where they have changed since."""
-        for ticket, entry in batch:
-            if self._owed.get(ticket) is entry:
-                del self._owed[ticket]
-                self.tell(ticket, *entry)
+    def acknowledge(self, batch: Sequence[tuple[int, Update]]) -> None:
+        """Mark updates of a batch as sent, except those that were replaced meanwhile."""
+        for ticket, update in batch:
+            if self._pending.get(ticket) is update:
+                del self._pending[ticket]
+                self.mark_sent(ticket, *update)
 
-    def recall(self, flying: Iterable[int], moment: float) -> None:
-        """Owe everything again: Redis has lost its memory."""
-        told, self._told = self._told, {}
-        for ticket in flying:
-            self._owed.setdefault(ticket, (moment, ACQUIRED))
-        self._owed = {**told, **self._owed}
+    def requeue_all(self, in_flight: Iterable[int], timestamp: float) -> None:
+        """Requeue all updates after Redis restarted empty.
 
-    def _write(self, entries: dict[int, Entry], ticket: int, moment: float, what: str) -> None:
-        entries.pop(ticket, None)
-        entries[ticket] = (moment, what)
+        Args:
+            in_flight: Tickets of requests in flight.
+            timestamp: The current time, from which their leases run.
+        """
+        sent, self._sent = self._sent, {}
+        for ticket in in_flight:
+            self._pending.setdefault(ticket, (timestamp, ACQUIRED))
+        self._pending = {**sent, **self._pending}
+
+    def _store(self, updates: dict[int, Update], ticket: int, timestamp: float, state: str) -> None:
+        # Removed first, so that the dict stays in order of time and its head is the oldest.
+        updates.pop(ticket, None)
+        updates[ticket] = (timestamp, state)
         while True:
-            oldest = next(iter(entries))
-            if entries[oldest][0] > moment - self._longest:
+            oldest = next(iter(updates))
+            if updates[oldest][0] > timestamp - self._max_age:
                 return
-            del entries[oldest]
+            del updates[oldest]

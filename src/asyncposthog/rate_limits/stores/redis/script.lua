@@ -1,99 +1,103 @@
--- Windows that several processes draw on together: what window.py does, and a queue of processes.
+-- Sliding windows as in memory.py, shared by several processes, with a FIFO queue of processes.
 --
--- KEYS: clock, gone, then for each window log, flights, holders, waiters, state.
---   clock    the latest time seen, by how much the server's clock is behind since it was set, and
---            when all this began: if that changes, everything before is forgotten
---   gone     tickets that were given up while their `acquire` may still be on its way
---   log      requests that were answered, by when
---   flights  requests in flight, by when they count as answered though nobody said so
---   holders  how many of those two each process has
---   waiters  who waits: since when, from when it is awake, until when that is believed, and
---            whether it is this window that makes it wait; a process waits once for each set
---   state    closed: until when; peak, since, pace, cycles, wary: what 429s taught
--- ARGV: the operation, the configuration as JSON, then what the operation takes.
--- A ticket is called process.windows.number; who waits is called process.windows.
+-- KEYS: clock, abandoned; then for each window completed, in_flight, processes, waiters, state.
+--   clock      hash: the latest time seen (last), how far the server's clock was set back since
+--              (offset), and when the data began (epoch): another epoch means that all was lost
+--   abandoned  sorted set: tickets that were given up while their `acquire` may still arrive
+--   completed  sorted set: completed requests by the time of their completion
+--   in_flight  sorted set: requests in flight by the end of their lease
+--   processes  hash: how many requests of these two sets each process has
+--   waiters    hash: each waiting owner with four values: since when it waits, when it calls
+--              again, until when it is believed to be alive, and whether this window makes it
+--              wait; an owner waits at most once in each window
+--   state      hash: blocked_until; and after a 429 capacity, recovery_start, recovery_seconds,
+--              cycles, contended_until
+-- ARGV: the operation, the configuration as JSON, then the arguments of the operation.
+-- A ticket is named process.windows.number; an owner is named process.windows.
 --
--- Every answer begins with seconds, the index of a window and when all this began, and goes on
--- with six values for each window: used, in flight, share, seconds to reset, seconds closed,
--- processes.
+-- Every result starts with seconds, the index of a window and the epoch, followed by six values
+-- for each window: completed, in flight, share, seconds to reset, seconds blocked, processes.
 
 local config = cjson.decode(ARGV[2])
-local clock, gone = KEYS[1], KEYS[2]
+local clock, abandoned = KEYS[1], KEYS[2]
 
 local function text(seconds)
   return string.format('%.6f', seconds)
 end
 
--- The server's clock, except that it never runs backwards: it may be set, or a replica take over.
+-- Return the server's time and the epoch. The time never runs backwards, though the server's clock
+-- may be set back, or a replica with another clock may take over.
 local function time()
   local parts = redis.call('TIME')
   local raw = tonumber(parts[1]) + tonumber(parts[2]) / 1000000
-  local known = redis.call('HMGET', clock, 'last', 'shift', 'began')
-  local last, shift = tonumber(known[1] or raw), tonumber(known[2] or 0)
+  local stored = redis.call('HMGET', clock, 'last', 'offset', 'epoch')
+  local last, offset = tonumber(stored[1] or raw), tonumber(stored[2] or 0)
   if raw < last then
-    shift = shift + last - raw
+    offset = offset + last - raw
   end
-  local began = known[3] or text(raw)
-  redis.call('HSET', clock, 'last', text(raw), 'shift', text(shift), 'began', began)
-  redis.call('PEXPIRE', clock, config.remember)
-  return raw + shift, began
+  local epoch = stored[3] or text(raw)
+  redis.call('HSET', clock, 'last', text(raw), 'offset', text(offset), 'epoch', epoch)
+  redis.call('PEXPIRE', clock, config.state_expiry)
+  return raw + offset, epoch
 end
 
-local now, began = time()
+local now, epoch = time()
 
 local function process_of(name)
   return string.match(name, '^[^.]+')
 end
 
-local function hold(window, name)
+local function count_process(window, name)
   if window.seconds > 0 then
-    redis.call('HINCRBY', window.holders, process_of(name), 1)
+    redis.call('HINCRBY', window.processes, process_of(name), 1)
   end
 end
 
-local function unhold(window, name)
+local function uncount_process(window, name)
   local process = process_of(name)
-  if window.seconds > 0 and redis.call('HINCRBY', window.holders, process, -1) <= 0 then
-    redis.call('HDEL', window.holders, process)
+  if window.seconds > 0 and redis.call('HINCRBY', window.processes, process, -1) <= 0 then
+    redis.call('HDEL', window.processes, process)
   end
 end
 
--- The three expire together: what is counted in one is listed in another.
-local function keep(window)
-  redis.call('PEXPIRE', window.log, window.expiry)
-  redis.call('PEXPIRE', window.flights, window.expiry)
-  redis.call('PEXPIRE', window.holders, window.expiry)
+-- The three keys expire together: what one counts, another lists.
+local function extend_expiry(window)
+  redis.call('PEXPIRE', window.completed, window.expiry)
+  redis.call('PEXPIRE', window.in_flight_key, window.expiry)
+  redis.call('PEXPIRE', window.processes, window.expiry)
 end
 
-local function forget(window)
-  local late = redis.call('ZRANGEBYSCORE', window.flights, '-inf', text(now), 'WITHSCORES')
-  for i = 1, #late, 2 do
-    redis.call('ZREM', window.flights, late[i])
+local function evict(window)
+  local ended = redis.call('ZRANGEBYSCORE', window.in_flight_key, '-inf', text(now), 'WITHSCORES')
+  for i = 1, #ended, 2 do
+    redis.call('ZREM', window.in_flight_key, ended[i])
     if window.seconds > 0 then
-      redis.call('ZADD', window.log, late[i + 1], late[i])
+      -- Completed when the lease ended, not when that is noticed.
+      redis.call('ZADD', window.completed, ended[i + 1], ended[i])
     end
   end
   if window.seconds > 0 then
-    local edge = text(now - window.stay)
-    local old = redis.call('ZRANGEBYSCORE', window.log, '-inf', edge)
+    local edge = text(now - window.retention)
+    local old = redis.call('ZRANGEBYSCORE', window.completed, '-inf', edge)
     for _, ticket in ipairs(old) do
-      unhold(window, ticket)
+      uncount_process(window, ticket)
     end
     if #old > 0 then
-      redis.call('ZREMRANGEBYSCORE', window.log, '-inf', edge)
+      redis.call('ZREMRANGEBYSCORE', window.completed, '-inf', edge)
     end
-    if #late > 0 then
-      keep(window)
+    if #ended > 0 then
+      extend_expiry(window)
     end
   end
 end
 
--- Who waits, by name.
-local function waiters_of(key)
+-- Return the waiting owners by name.
+local function read_waiters(key)
   local listed, waiters = redis.call('HGETALL', key), {}
   for i = 1, #listed, 2 do
-    local since, due, lease, here = string.match(listed[i + 1], '^(%S+) (%S+) (%S+) (%S+)$')
-    if tonumber(lease) > now then
+    local since, due, alive_until, here =
+      string.match(listed[i + 1], '^(%S+) (%S+) (%S+) (%S+)$')
+    if tonumber(alive_until) > now then
       waiters[listed[i]] = {since = tonumber(since), due = tonumber(due), here = here == '1'}
     else
       redis.call('HDEL', key, listed[i])
@@ -102,346 +106,355 @@ local function waiters_of(key)
   return waiters
 end
 
--- What is left to us of the limit; see window.py and feedback.share.
+-- Return the usable share of the limit; see memory.py and adaptive.allowed_requests.
 local function share_of(window)
-  if not window.peak then
-    return window.limit
+  if not window.capacity then
+    return window.requests
   end
-  if 2 * (window.used + window.flying) < window.peak and now - window.since > window.pace then
-    window.since = now - window.pace
-    redis.call('HSET', window.state, 'since', text(window.since))
-    redis.call('PEXPIRE', window.state, config.remember)
+  if 2 * (window.used + window.in_flight) < window.capacity
+    and now - window.recovery_start > window.recovery_seconds then
+    window.recovery_start = now - window.recovery_seconds
+    redis.call('HSET', window.state, 'recovery_start', text(window.recovery_start))
+    redis.call('PEXPIRE', window.state, config.state_expiry)
   end
-  local past = (now - window.since) / window.pace - 1
-  local scale = past < 0 and math.max(1, config.drop * window.peak)
-    or math.max(1, config.rise * window.limit)
-  local grown = math.max(window.least, math.floor(window.peak + past ^ 3 * scale))
-  if grown < window.limit then
+  local progress = (now - window.recovery_start) / window.recovery_seconds - 1
+  local scale = progress < 0 and math.max(1, config.backoff_fraction * window.capacity)
+    or math.max(1, config.probe_fraction * window.requests)
+  local grown = math.max(window.min_share, math.floor(window.capacity + progress ^ 3 * scale))
+  if grown < window.requests then
     return grown
   end
-  redis.call('HDEL', window.state, 'peak', 'since', 'pace', 'cycles', 'wary')
-  window.peak, window.cycles = nil, 0
-  return window.limit
+  redis.call('HDEL', window.state,
+    'capacity', 'recovery_start', 'recovery_seconds', 'cycles', 'contended_until')
+  window.capacity, window.cycles = nil, 0
+  return window.requests
 end
 
--- feedback.when_share, from now
-local function growth(window, wanted)
-  local gap = wanted - window.peak
-  local scale = gap < 0 and math.max(1, config.drop * window.peak)
-    or math.max(1, config.rise * window.limit)
+-- Return the seconds from now until the share reaches a target; see adaptive.seconds_until_share.
+local function seconds_until_share(window, target)
+  local gap = target - window.capacity
+  local scale = gap < 0 and math.max(1, config.backoff_fraction * window.capacity)
+    or math.max(1, config.probe_fraction * window.requests)
   local root = (math.abs(gap) / scale) ^ (1 / 3)
-  return window.since + window.pace * (1 + (gap < 0 and -root or root)) - now
+  return window.recovery_start + window.recovery_seconds * (1 + (gap < 0 and -root or root)) - now
 end
 
-local function read(index)
-  local rule, first = config.rules[index], 5 * index - 3
+local function read_window(index)
+  local limit, first = config.limits[index], 5 * index - 3
   local window = {
-    limit = rule.limit,
-    watched = rule.watched,
-    seconds = rule.seconds,
-    stay = rule.stay,
-    least = rule.least,
-    probes = rule.probes,
-    paces = rule.paces,
-    lease = rule.lease,
-    expiry = rule.expiry,
-    log = KEYS[first + 1],
-    flights = KEYS[first + 2],
-    holders = KEYS[first + 3],
-    queue = KEYS[first + 4],
+    requests = limit.requests,
+    unenforced = limit.unenforced,
+    seconds = limit.seconds,
+    retention = limit.retention,
+    min_share = limit.min_share,
+    max_probes = limit.max_probes,
+    recoveries = limit.recovery_seconds,
+    lease = limit.lease,
+    expiry = limit.expiry,
+    completed = KEYS[first + 1],
+    in_flight_key = KEYS[first + 2],
+    processes = KEYS[first + 3],
+    waiters_key = KEYS[first + 4],
     state = KEYS[first + 5],
   }
-  forget(window)
-  window.used = redis.call('ZCARD', window.log)
-  window.flying = redis.call('ZCARD', window.flights)
-  if window.used + window.flying == 0 then
-    redis.call('DEL', window.holders)
+  evict(window)
+  window.used = redis.call('ZCARD', window.completed)
+  window.in_flight = redis.call('ZCARD', window.in_flight_key)
+  if window.used + window.in_flight == 0 then
+    redis.call('DEL', window.processes)
   end
-  local state = redis.call(
-    'HMGET', window.state, 'closed', 'peak', 'since', 'pace', 'cycles', 'wary')
-  window.closed = math.max(0, tonumber(state[1] or 0) - now)
-  window.peak = tonumber(state[2])
-  window.since = tonumber(state[3] or now)
-  window.pace = tonumber(state[4] or rule.paces[1])
+  local state = redis.call('HMGET', window.state, 'blocked_until', 'capacity', 'recovery_start',
+    'recovery_seconds', 'cycles', 'contended_until')
+  window.blocked_for = math.max(0, tonumber(state[1] or 0) - now)
+  window.capacity = tonumber(state[2])
+  window.recovery_start = tonumber(state[3] or now)
+  window.recovery_seconds = tonumber(state[4] or window.recoveries[1])
   window.cycles = tonumber(state[5] or 0)
-  window.wary = tonumber(state[6] or 0)
+  window.contended_until = tonumber(state[6] or 0)
   window.share = share_of(window)
-  window.waiters = waiters_of(window.queue)
+  window.waiters = read_waiters(window.waiters_key)
   return window
 end
 
 local windows = {}
-for index = 1, #config.rules do
-  windows[index] = read(index)
+for index = 1, #config.limits do
+  windows[index] = read_window(index)
 end
 
--- Seconds until the entry at a place of the log leaves the window.
-local function departure(window, place)
-  local entry = redis.call('ZRANGE', window.log, place, place, 'WITHSCORES')
-  return entry[2] and math.max(0, tonumber(entry[2]) + window.stay - now) or window.stay
+-- Return the seconds until the completed request at a position leaves the window.
+local function seconds_until_departure(window, position)
+  local entry = redis.call('ZRANGE', window.completed, position, position, 'WITHSCORES')
+  return entry[2] and math.max(0, tonumber(entry[2]) + window.retention - now)
+    or window.retention
 end
 
-local function is_before(name, waiter, who, since)
-  return waiter.since < since or (waiter.since == since and name < who)
+local function is_before(name, waiter, owner, since)
+  return waiter.since < since or (waiter.since == since and name < owner)
 end
 
--- How many places are others', and how many of the others go first.
+-- Return how much capacity is reserved for other owners, and how many of them go first.
 --
--- Who has less than an even part of the window goes before who has more, and in the order of
--- arrival otherwise. Places up to their even part are kept for those who wait, from those who
--- have theirs: else whoever is nearest to Redis would take most of them. Nothing is kept for
--- those who were told to sleep and still do.
-local function others(window, who, since)
-  local kept, ahead, count = 0, 0, {}
+-- An owner whose process has less than an equal share of the window goes before one whose process
+-- has more; otherwise, owners go in order of arrival. Capacity up to their equal share is reserved
+-- for waiting processes against those that already have theirs: without that, the process nearest
+-- to Redis would get most of it. Nothing is reserved for an owner that sleeps until a later time.
+local function reserved_for_others(window, owner, since)
+  local reserved, ahead, counts = 0, 0, {}
   if next(window.waiters) == nil then
     return 0, 0
   end
-  local function held(process)
-    if not count[process] then
-      count[process] = tonumber(redis.call('HGET', window.holders, process) or 0)
+  local function count_of(process)
+    if not counts[process] then
+      counts[process] = tonumber(redis.call('HGET', window.processes, process) or 0)
     end
-    return count[process]
+    return counts[process]
   end
-  local mine = held(process_of(who))
-  local active = redis.call('HLEN', window.holders) + (mine == 0 and 1 or 0)
+  local mine = count_of(process_of(owner))
+  local active = redis.call('HLEN', window.processes) + (mine == 0 and 1 or 0)
   for name in pairs(window.waiters) do
     local process = process_of(name)
-    if not count[process] and held(process) == 0 then
+    if not counts[process] and count_of(process) == 0 then
       active = active + 1
     end
   end
-  local even, served = math.max(1, math.floor(window.share / active)), {}
+  local equal_share, served = math.max(1, math.floor(window.share / active)), {}
   for name, waiter in pairs(window.waiters) do
     local process, places = process_of(name), 0
-    local poorer = held(process) < even
-    if name ~= who and window.seconds > 0 and poorer and mine >= even then
+    local below_share = count_of(process) < equal_share
+    if name ~= owner and window.seconds > 0 and below_share and mine >= equal_share then
       places = 1
       if waiter.here and not served[process] then
-        places, served[process] = even - held(process), true
+        -- Once for each process: its owners share its part.
+        places, served[process] = equal_share - count_of(process), true
       end
-    elseif name ~= who and is_before(name, waiter, who, since) then
-      if window.seconds == 0 or poorer == (mine < even) then
+    elseif name ~= owner and is_before(name, waiter, owner, since) then
+      if window.seconds == 0 or below_share == (mine < equal_share) then
         places = 1
       end
     end
-    kept = kept + (waiter.due <= now and places or 0)
+    reserved = reserved + (waiter.due <= now and places or 0)
     ahead = ahead + math.min(1, places)
   end
-  return kept, ahead
+  return reserved, ahead
 end
 
--- Seconds until there may be a place, and whether it is known that there is none before; 0: there
--- is one.
-local function wait_for_place(window, who, since, nap)
-  local kept, ahead = others(window, who, since)
-  local taken = window.used + window.flying
-  if window.share - taken > kept then
-    local near = window.peak and taken >= config.near * window.peak
-    return near and window.flying >= window.probes and nap or 0, false
+-- Return the seconds until there may be capacity (0: there is), and whether that time is certain.
+local function wait_for_capacity(window, owner, since, poll)
+  local reserved, ahead = reserved_for_others(window, owner, since)
+  local taken = window.used + window.in_flight
+  if window.share - taken > reserved then
+    local near = window.capacity and taken >= config.near_capacity * window.capacity
+    return near and window.in_flight >= window.max_probes and poll or 0, false
   end
-  local excess, seconds, known = taken + ahead - window.share, nap, false
+  local excess, seconds, certain = taken + ahead - window.share, poll, false
   if excess >= 0 and excess < window.used then
-    seconds, known = departure(window, excess), true
+    seconds, certain = seconds_until_departure(window, excess), true
   end
-  if window.peak and taken < window.limit then
-    seconds = math.min(seconds, growth(window, taken + ahead + 1))
+  if window.capacity and taken < window.requests then
+    seconds = math.min(seconds, seconds_until_share(window, taken + ahead + 1))
   end
-  return math.max(seconds, 0.001), known
+  return math.max(seconds, 0.001), certain
 end
 
-local function wait_for(window, who, since, nap)
-  local seconds, known = wait_for_place(window, who, since, nap)
-  if window.closed > seconds and not window.watched then
-    return window.closed, true
+local function wait_seconds(window, owner, since, poll)
+  local seconds, certain = wait_for_capacity(window, owner, since, poll)
+  if window.blocked_for > seconds and not window.unenforced then
+    return window.blocked_for, true
   end
-  return seconds, known
+  return seconds, certain
 end
 
-local function stand(window, who, since, due, lease, here)
-  local entry = string.format('%.6f %.6f %.6f %d', since, due, lease, here and 1 or 0)
-  redis.call('HSET', window.queue, who, entry)
-  redis.call('PEXPIRE', window.queue, config.forget)
+local function set_waiter(window, owner, since, due, alive_until, here)
+  local entry = string.format('%.6f %.6f %.6f %d', since, due, alive_until, here and 1 or 0)
+  redis.call('HSET', window.waiters_key, owner, entry)
+  redis.call('PEXPIRE', window.waiters_key, config.queue_expiry)
 end
 
-local function take(window, ticket, age)
-  local added = redis.call('ZADD', window.flights, text(now + window.lease - age), ticket)
+local function acquire(window, ticket, age)
+  local added = redis.call('ZADD', window.in_flight_key, text(now + window.lease - age), ticket)
   if added == 1 then
-    hold(window, ticket)
-    window.flying = window.flying + 1
+    count_process(window, ticket)
+    window.in_flight = window.in_flight + 1
   end
-  keep(window)
+  extend_expiry(window)
 end
 
-local function land(window, ticket, age)
-  local flew = redis.call('ZREM', window.flights, ticket)
-  local added = redis.call('ZADD', window.log, text(now - age), ticket)
-  if flew == 0 and added == 1 then
-    hold(window, ticket)
+local function complete(window, ticket, age)
+  local removed = redis.call('ZREM', window.in_flight_key, ticket)
+  local added = redis.call('ZADD', window.completed, text(now - age), ticket)
+  if removed == 0 and added == 1 then
+    count_process(window, ticket)
   end
-  keep(window)
-  window.flying, window.used = window.flying - flew, window.used + added
-  if window.peak and window.used > window.peak then
-    -- The server let so many through: that much is ours.
-    redis.call('HSET', window.state, 'peak', window.used)
+  extend_expiry(window)
+  window.in_flight, window.used = window.in_flight - removed, window.used + added
+  if window.capacity and window.used > window.capacity then
+    -- The server accepted more than it did at the 429, so the capacity is larger.
+    redis.call('HSET', window.state, 'capacity', window.used)
   end
 end
 
-local function drop(window, ticket)
-  local flew = redis.call('ZREM', window.flights, ticket)
-  local used = redis.call('ZREM', window.log, ticket)
-  if flew + used > 0 then
-    unhold(window, ticket)
+local function release(window, ticket)
+  local in_flight = redis.call('ZREM', window.in_flight_key, ticket)
+  local used = redis.call('ZREM', window.completed, ticket)
+  if in_flight + used > 0 then
+    uncount_process(window, ticket)
   end
-  window.flying, window.used = window.flying - flew, window.used - used
+  window.in_flight, window.used = window.in_flight - in_flight, window.used - used
 end
 
--- Whether others use the key, and enough is in flight: any window may be full before we think so.
-local function is_uncertain()
-  local shared, flying = false, 0
+-- Return whether other clients use the key and enough is in flight: then any window may be full
+-- before it seems to be.
+local function is_contended()
+  local contended, in_flight = false, 0
   for _, window in ipairs(windows) do
-    shared = shared or (window.peak and now < window.wary)
-    flying = math.max(flying, window.flying)
+    contended = contended or (window.capacity and now < window.contended_until)
+    in_flight = math.max(in_flight, window.in_flight)
   end
-  return shared and flying >= config.cautious
+  return contended and in_flight >= config.max_contended_in_flight
 end
 
 local operations = {}
 
--- ticket, who, seconds to wait where only others' requests in flight are in the way
+-- Arguments: ticket, owner, seconds to wait where only requests in flight are in the way.
 function operations.acquire()
-  local ticket, who, nap = ARGV[3], ARGV[4], tonumber(ARGV[5])
-  if redis.call('ZREM', gone, ticket) == 1 then
-    return nap, 0
+  local ticket, owner, poll = ARGV[3], ARGV[4], tonumber(ARGV[5])
+  if redis.call('ZREM', abandoned, ticket) == 1 then
+    -- The command was delayed on its way; its caller has stopped waiting.
+    return poll, 0
   end
-  if redis.call('ZSCORE', windows[1].flights, ticket) then
-    return 0, 0 -- asked twice, because the first answer was lost
+  if redis.call('ZSCORE', windows[1].in_flight_key, ticket) then
+    return 0, 0 -- The response to an earlier call was lost.
   end
-  local since, waits, known, longest = now, {}, {}, 0
+  local since, waits, certain, longest = now, {}, {}, 0
   for _, window in ipairs(windows) do
-    local stands = window.waiters[who]
-    since = stands and math.min(since, stands.since) or since
+    local waiter = window.waiters[owner]
+    since = waiter and math.min(since, waiter.since) or since
   end
   for i, window in ipairs(windows) do
-    waits[i], known[i] = wait_for(window, who, since, nap)
+    waits[i], certain[i] = wait_seconds(window, owner, since, poll)
     longest = math.max(longest, waits[i])
   end
-  if longest == 0 and is_uncertain() then
-    longest = nap
+  if longest == 0 and is_contended() then
+    longest = poll
   end
   if longest > 0 then
-    -- Places may come free earlier than can be known: they are given back, or a share grows.
-    longest = math.min(longest, config.patience)
+    -- Capacity may become free earlier than predicted: requests are released, a share grows.
+    longest = math.min(longest, config.max_wait)
     for i, window in ipairs(windows) do
-      if waits[i] > 0 or window.waiters[who] then
-        local due = known[i] and now + longest or now
-        stand(window, who, since, due, now + longest + config.grace, waits[i] > 0)
+      if waits[i] > 0 or window.waiters[owner] then
+        local due = certain[i] and now + longest or now
+        set_waiter(window, owner, since, due, now + longest + config.grace, waits[i] > 0)
       end
     end
     return longest, 0
   end
   for _, window in ipairs(windows) do
-    take(window, ticket, 0)
-    if window.waiters[who] and window.seconds > 0 then
-      -- Its next request is likely to follow at once: it keeps its part for that long.
-      stand(window, who, now, now, now + config.linger, true)
-    elseif window.waiters[who] then
-      redis.call('HDEL', window.queue, who)
+    acquire(window, ticket, 0)
+    if window.waiters[owner] and window.seconds > 0 then
+      -- Its next request is likely to follow at once: reserve its share for that long.
+      set_waiter(window, owner, now, now, now + config.linger, true)
+    elseif window.waiters[owner] then
+      redis.call('HDEL', window.waiters_key, owner)
     end
   end
   return 0, 0
 end
 
--- Triples: ticket, what became of it, seconds since then. `fly`: it is in flight; `free`: its
--- places are given back; `gone`: the same, and its `acquire` may be on its way still; a number:
--- it was answered, and this window did not count it (0: all did).
-function operations.finish()
+-- Arguments: triples of ticket, state, and seconds since then. States: `acquired`: in flight;
+-- `released`: not sent; `abandoned`: the same, and its `acquire` may still arrive; a number:
+-- completed, and refused by the window of that number (0: by none).
+function operations.update()
   for i = 3, #ARGV, 3 do
-    local ticket, what, age = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+    local ticket, state, age = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
     for index, window in ipairs(windows) do
-      if what == 'fly' then
-        take(window, ticket, age)
-      elseif tonumber(what) and tonumber(what) ~= index and window.seconds > 0 then
-        land(window, ticket, age)
+      if state == 'acquired' then
+        acquire(window, ticket, age)
+      elseif tonumber(state) and tonumber(state) ~= index and window.seconds > 0 then
+        complete(window, ticket, age)
       else
-        drop(window, ticket)
+        release(window, ticket)
       end
     end
-    if what == 'gone' then
-      redis.call('ZREMRANGEBYSCORE', gone, '-inf', text(now))
-      redis.call('ZADD', gone, text(now + config.grace), ticket)
-      redis.call('PEXPIRE', gone, config.forget)
+    if state == 'abandoned' then
+      redis.call('ZREMRANGEBYSCORE', abandoned, '-inf', text(now))
+      redis.call('ZADD', abandoned, text(now + config.grace), ticket)
+      redis.call('PEXPIRE', abandoned, config.queue_expiry)
     end
   end
   return 0, 0
 end
 
--- who: its first request does not wait any more; another of the same process may follow
+-- Argument: an owner whose first request has stopped waiting. It keeps its position for a moment,
+-- because another request of its process may take it.
 function operations.leave()
   for _, window in ipairs(windows) do
     local waiter = window.waiters[ARGV[3]]
     if waiter then
-      stand(window, ARGV[3], waiter.since, waiter.due, now + config.leave, waiter.here)
+      set_waiter(window, ARGV[3], waiter.since, waiter.due, now + config.leave, waiter.here)
     end
   end
   return 0, 0
 end
 
--- index, seconds, 1 to learn from it
-function operations.close()
+-- Arguments: index, seconds, 1 to adapt the share.
+function operations.block()
   local window = windows[tonumber(ARGV[3])]
-  window.closed = math.max(window.closed, tonumber(ARGV[4]))
-  redis.call('HSET', window.state, 'closed', text(now + window.closed))
+  window.blocked_for = math.max(window.blocked_for, tonumber(ARGV[4]))
+  redis.call('HSET', window.state, 'blocked_until', text(now + window.blocked_for))
   if ARGV[5] == '1' then
-    if window.peak and now - window.since > window.pace then
+    if window.capacity and now - window.recovery_start > window.recovery_seconds then
       window.cycles = window.cycles + 1
     end
-    window.peak = math.max(1, window.seconds > 0 and window.used or window.flying - 1)
-    window.since = now + window.closed
-    window.pace = window.paces[math.min(window.cycles + 1, #window.paces)]
+    window.capacity = math.max(1, window.seconds > 0 and window.used or window.in_flight - 1)
+    window.recovery_start = now + window.blocked_for
+    window.recovery_seconds = window.recoveries[math.min(window.cycles + 1, #window.recoveries)]
     redis.call(
-      'HSET', window.state, 'peak', window.peak, 'since', text(window.since),
-      'pace', text(window.pace), 'cycles', window.cycles,
-      'wary', text(window.since + 2 * window.pace))
+      'HSET', window.state, 'capacity', window.capacity,
+      'recovery_start', text(window.recovery_start),
+      'recovery_seconds', text(window.recovery_seconds), 'cycles', window.cycles,
+      'contended_until', text(window.recovery_start + 2 * window.recovery_seconds))
     window.share = share_of(window)
   end
-  redis.call('PEXPIRE', window.state, config.remember)
+  redis.call('PEXPIRE', window.state, config.state_expiry)
   return 0, 0
 end
 
--- who, how many others go before it
-function operations.forecast()
-  local longest, culprit = 0, 1
+-- Arguments: owner, how many other requests are admitted before it.
+function operations.estimate_wait()
+  local longest, slowest = 0, 1
   for index, window in ipairs(windows) do
-    local stands = window.waiters[ARGV[3]]
-    local _, ahead = others(window, ARGV[3], stands and stands.since or now)
+    local waiter = window.waiters[ARGV[3]]
+    local _, ahead = reserved_for_others(window, ARGV[3], waiter and waiter.since or now)
     ahead = ahead + tonumber(ARGV[4])
-    local excess = ahead % window.limit - (window.limit - window.used - window.flying)
-    local first = 0
+    local excess = ahead % window.requests - (window.requests - window.used - window.in_flight)
+    local wait = 0
     if excess >= 0 then
-      first = excess < window.used and departure(window, excess) or window.stay
+      wait = excess < window.used and seconds_until_departure(window, excess)
+        or window.retention
     end
-    local seconds = math.max(first, window.watched and 0 or window.closed)
-      + math.floor(ahead / window.limit) * window.stay
+    local seconds = math.max(wait, window.unenforced and 0 or window.blocked_for)
+      + math.floor(ahead / window.requests) * window.retention
     if seconds > longest then
-      longest, culprit = seconds, index
+      longest, slowest = seconds, index
     end
   end
-  return longest, culprit - 1
+  return longest, slowest - 1
 end
 
-function operations.look()
+function operations.usage()
   return 0, 0
 end
 
 local seconds, index = operations[ARGV[1]]()
-local answer = {text(seconds), tostring(index), began}
+local result = {text(seconds), tostring(index), epoch}
 for _, window in ipairs(windows) do
-  local reset = window.used > 0 and departure(window, 0) or 0
+  local reset = window.used > 0 and seconds_until_departure(window, 0) or 0
   for _, value in ipairs({
-    window.used, window.flying, window.share, reset, window.watched and 0 or window.closed,
-    redis.call('HLEN', window.holders),
+    window.used, window.in_flight, window.share, reset,
+    window.unenforced and 0 or window.blocked_for,
+    redis.call('HLEN', window.processes),
   }) do
-    answer[#answer + 1] = text(value)
+    result[#result + 1] = text(value)
   end
 end
-return answer
+return result

@@ -1,4 +1,4 @@
-"""Request bodies: JSON, URL-encoded and multipart, read into fields and files."""
+"""Parse request bodies: JSON, URL-encoded and multipart."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from posthog_emulator.http.messages import Request
 from posthog_emulator.json_types import as_object, is_array
 from posthog_emulator.schema.catalogue import Catalogue, Schema
 
-__all__ = ["MAX_BODY", "Form", "Upload", "media_type", "read_form", "typed_fields"]
+__all__ = ["MAX_BODY", "RequestBody", "Upload", "media_type", "parse_body", "typed_fields"]
 
 MAX_BODY = 20_971_520
-"""Bytes of body the server takes."""
+"""The maximum size of a body that the server accepts, in bytes (20 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that came in a multipart body."""
+    """A file in a multipart body."""
 
     filename: str
     content: bytes
@@ -31,73 +31,77 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """A body, read."""
+class RequestBody:
+    """A parsed request body."""
 
     media: str = ""
+    """The media type; empty without a body."""
     data: Any = None
-    """The JSON value, or the fields of a form; None when there is no body."""
+    """The JSON value, or the fields of a form; None without a body."""
     files: Mapping[str, Upload] = field(default_factory=dict[str, Upload])
+    """The files of a multipart body, by field name."""
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was sent."""
+        """Whether there is neither data nor a file."""
         return self.data is None and not self.files
 
 
 def media_type(request: Request) -> str:
-    """The media type a request claims for its body, without its parameters."""
+    """Return the media type of the `Content-Type` header, without parameters, in lower case."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def read_form(request: Request) -> Form:
-    """Read a request's body.
+def parse_body(request: Request) -> RequestBody:
+    """Return the parsed body of a request.
 
     Raises:
-        Problem: It is too large (413), of another media type (415), or malformed (400).
+        ApiError: The body is too large (413), of another media type (415), or malformed (400).
     """
     if not request.content:
-        return Form()
+        return RequestBody()
     if len(request.content) > MAX_BODY:
         raise ApiError(413)
     media = media_type(request)
     if media == "application/json":
-        return Form(media, _json(request.content))
+        return RequestBody(media, _json(request.content))
     if media == "application/x-www-form-urlencoded":
         pairs = parse_qsl(request.content.decode("utf-8", "replace"), keep_blank_values=True)
-        return Form(media, dict(pairs))
+        return RequestBody(media, dict(pairs))
     if media == "multipart/form-data":
         return _multipart(request)
     raise unsupported_media(request.headers.get("content-type", ""))
 
 
 def _json(content: bytes) -> Any:
-    def refuse(constant: str) -> NoReturn:
+    # Python's parser accepts NaN and Infinity; the server's (Django REST framework) does not.
+    def reject(constant: str) -> NoReturn:
         raise ValueError(f"Out of range float values are not JSON compliant: {constant}")
 
     try:
-        return json.loads(content.decode(), parse_constant=refuse)
+        return json.loads(content.decode(), parse_constant=reject)
     except (ValueError, RecursionError) as error:
         raise parse_error(f"JSON parse error - {error}") from None
 
 
-def _multipart(request: Request) -> Form:
+def _multipart(request: Request) -> RequestBody:
+    # Parsed by hand, and strictly, because lenient parsers hide mistakes of the client's encoder.
     header = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode("latin-1")
     boundary = message_from_bytes(header, policy=HTTP).get_boundary()
     if not boundary:
         raise parse_error("Multipart form parse error - Invalid boundary in multipart: None")
-    mark = b"--" + boundary.encode("latin-1")
-    head, *parts = (b"\r\n" + request.content).split(b"\r\n" + mark)
-    if head.strip() or not parts or not parts[-1].startswith(b"--"):
+    delimiter = b"--" + boundary.encode("latin-1")
+    preamble, *parts = (b"\r\n" + request.content).split(b"\r\n" + delimiter)
+    if preamble.strip() or not parts or not parts[-1].startswith(b"--"):
         raise parse_error("Multipart form parse error - the closing boundary is missing")
     data: dict[str, Any] = {}
     files: dict[str, Upload] = {}
     for part in parts[:-1]:
-        _read_part(part, data, files)
-    return Form("multipart/form-data", data, files)
+        _parse_part(part, data, files)
+    return RequestBody("multipart/form-data", data, files)
 
 
-def _read_part(part: bytes, data: dict[str, Any], files: dict[str, Upload]) -> None:
+def _parse_part(part: bytes, data: dict[str, Any], files: dict[str, Upload]) -> None:
     head, blank, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
     if not blank:
         raise parse_error("Multipart form parse error - a part has no headers")
@@ -119,23 +123,23 @@ def _read_part(part: bytes, data: dict[str, Any], files: dict[str, Upload]) -> N
         data[name] = text
 
 
-def typed_fields(form: Form, schema: Schema, catalogue: Catalogue) -> dict[str, Any]:
-    """A form's fields with the types the schema gives them; forms carry only text.
+def typed_fields(body: RequestBody, schema: Schema, catalogue: Catalogue) -> dict[str, Any]:
+    """Return the fields of a form with the types of the schema, as forms carry only text.
 
-    A file stands as its name, which is what the schema calls a string.
+    A file is represented by its name, because the schema declares files as strings.
     """
     properties = catalogue.properties(schema)
-    out: dict[str, Any] = {}
-    for name, value in as_object(form.data).items():
-        schema_of_value = properties.get(name, {})
-        types = catalogue.types(schema_of_value)
+    fields: dict[str, Any] = {}
+    for name, value in as_object(body.data).items():
+        field_schema = properties.get(name, {})
+        types = catalogue.types(field_schema)
         if "array" in types and not (isinstance(value, str) and value.startswith("[")):
-            items = catalogue.types(catalogue.resolve(schema_of_value).get("items", {}))
+            items = catalogue.types(catalogue.resolve(field_schema).get("items", {}))
             texts: list[str] = value if is_array(value) else [value]
-            out[name] = [_typed(text, items) for text in texts]
+            fields[name] = [_typed(text, items) for text in texts]
         else:
-            out[name] = _typed(value, types) if isinstance(value, str) else value
-    return {**out, **{name: upload.filename for name, upload in form.files.items()}}
+            fields[name] = _typed(value, types) if isinstance(value, str) else value
+    return {**fields, **{name: upload.filename for name, upload in body.files.items()}}
 
 
 def _typed(text: str, types: set[str]) -> Any:
@@ -144,4 +148,5 @@ def _typed(text: str, types: set[str]) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        # Left as text: validation by the schema then reports it under the name of the field.
         return text
