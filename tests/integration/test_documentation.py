@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncposthog import AsyncPostHog
-from posthog_emulator import Emulator, served
+from posthog_emulator import Emulator, serve_sync
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,7 +37,7 @@ def docs_emulator() -> Emulator:
 @pytest.fixture(scope="module")
 def docs_url(docs_emulator: Emulator) -> Iterator[str]:
     """The one server for all snippets."""
-    with served(docs_emulator) as url:
+    with serve_sync(docs_emulator) as url:
         yield url
 
 
