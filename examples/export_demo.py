@@ -49,9 +49,11 @@ def _run(folder: Path, events: int) -> None:
     finally:
         emulator.terminate()
         emulator.wait()
-    files, requests = len(report["files"]), report["requests"]
-    print_step(f"{report['rows']:,} rows in {files} files, {report['written'] / 1e6:,.0f} MB; "
-        f"{requests} requests")  # fmt: skip
+    files, megabytes = len(report["files"]), report["bytes_written"] / 1e6
+    print_step(
+        f"{report['rows']:,} rows in {files} files, {megabytes:,.0f} MB; "
+        f"{report['requests']} requests"
+    )
     with timed("compared with the emulator's own database"):
         _compare(folder / "emulator", folder / "events", events)
 

@@ -148,6 +148,7 @@ async def test_a_browser_reads_the_page_as_it_is_written(seeded: Emulator) -> No
     parser = BrowserParser(namespace_html_elements=False)
     tree = parser.parse(await got(seeded))
     assert parser.errors == []
+    assert tree is not None
     rows = [["".join(cell.itertext()) for cell in row] for row in tree.iter("tr")]
     assert ["widgets", "7", ""] in rows
     assert len(list(tree.iter("{http://www.w3.org/2000/svg}rect"))) == 1

@@ -95,7 +95,7 @@ def refusals(limits: Sequence[tuple[str, int, float]], times: Sequence[float]) -
     server = RateLimits(lambda: now[0], rates)
     refused = 0
     for now[0] in sorted(times):
-        refused += server.admit(rates, Caller("phx_1")) is not None
+        refused += server.charge(rates, Caller("phx_1")) is not None
     return refused
 
 
