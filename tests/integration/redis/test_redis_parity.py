@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from asyncposthog.rate_limits.limits import Limit, Usage
 from asyncposthog.rate_limits.monotonic import MonotonicClock
 from asyncposthog.rate_limits.stores.memory import MemoryStore, MemoryWindows
 from asyncposthog.rate_limits.stores.redis.windows import RedisWindows
+from tests.helpers.manual_clock import ManualClock, SleeplessClock
 
 from .helpers import Fleet, fleet
 from .redis_server import Server
@@ -41,32 +41,13 @@ steps = st.lists(
 )
 
 
-class Hands:
-    """A clock that is set by hand, to what Redis has just said."""
+class ParityHarness:
+    """Windows in Redis and in memory that are given the same steps, and must agree."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def random(self) -> float:
-        return random.random()
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("a store never sleeps")
-
-
-class Both:
-    """The same done to both, at the same time; they must agree."""
-
-    def __init__(self, them: Fleet, hands: Hands, limits: Sequence[Limit]) -> None:
+    def __init__(self, them: Fleet, clock: ManualClock, limits: Sequence[Limit]) -> None:
         self._them = them
-        self._hands = hands
-        self._memory: MemoryWindows = MemoryStore(MonotonicClock(hands)).windows(limits)
+        self._clock = clock
+        self._memory: MemoryWindows = MemoryStore(MonotonicClock(clock)).windows(limits)
         self._redis: RedisWindows = them.windows(*limits, lease=80000.0, slot_lease=80000.0)
         self._limits = limits
         self._in_flight: list[int] = []
@@ -133,7 +114,7 @@ class Both:
             assert one.blocked_for == pytest.approx(other.blocked_for, abs=1e-4)
 
     def _synchronise(self) -> None:
-        self._hands.now = self._them.now()
+        self._clock.now = self._them.now()
 
 
 def _whole(usage: Usage) -> tuple[int, int, int, int]:
@@ -152,6 +133,6 @@ def test_redis_and_memory_agree(redis_server: Server, limits: tuple[Limit, ...])
 
 async def _live(server: Server, limits: tuple[Limit, ...], story: list[Step]) -> None:
     async with fleet(server) as them:
-        both = Both(them, Hands(), limits)
+        harness = ParityHarness(them, SleeplessClock(0.0, epoch=0.0, chance=0.5), limits)
         for step in story:
-            await both.act(step)
+            await harness.act(step)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx
 import pytest
 from hypothesis import given
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 
 from asyncposthog import AsyncPostHog, ConfigurationError, PostHogError, ServerError
 from asyncposthog.transport.retry_budget import RetryBudget
-from tests.helpers.fake_transport import KEY, Client, VirtualClock, client
+from tests.helpers.fake_transport import KEY, Client, client
+from tests.helpers.manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -31,11 +31,9 @@ class Weather:
         return httpx.Response(self.status if self.down else 200, json={"id": 1})
 
 
-class Still(VirtualClock):
-    """Waiting takes no time: nothing comes back by itself."""
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.lowlevel.checkpoint()
+def stopped_clock() -> ManualClock:
+    """Return a clock that waits do not move: nothing comes back by itself."""
+    return ManualClock(sleep_factor=0.0)
 
 
 async def fail(ph: Any) -> PostHogError:
@@ -46,7 +44,7 @@ async def fail(ph: Any) -> PostHogError:
 
 async def test_an_outage_is_not_multiplied() -> None:
     server = Weather()
-    async with client(server, clock=Still(), max_retries=5) as ph:
+    async with client(server, clock=stopped_clock(), max_retries=5) as ph:
         async with anyio.create_task_group() as tasks:
             for _ in range(300):
                 tasks.start_soon(fail, ph)
@@ -60,7 +58,7 @@ async def test_an_outage_is_not_multiplied() -> None:
 
 async def test_successes_bring_it_back() -> None:
     server = Weather()
-    async with client(server, clock=Still(), retry_budget=2) as ph:
+    async with client(server, clock=stopped_clock(), retry_budget=2) as ph:
         assert len((await fail(ph)).attempts) == 3
         assert len((await fail(ph)).attempts) == 1
         server.down = False
@@ -71,7 +69,7 @@ async def test_successes_bring_it_back() -> None:
 
 
 async def test_time_brings_it_back() -> None:
-    server, clock = Weather(), Still()
+    server, clock = Weather(), stopped_clock()
     async with client(server, clock=clock, retry_budget=3) as ph:
         assert len((await fail(ph)).attempts) == 4
         clock.now += 2.0
@@ -82,14 +80,14 @@ async def test_time_brings_it_back() -> None:
 
 async def test_a_429_is_no_outage() -> None:
     server = Weather(429)
-    async with client(server, clock=Still(), retry_budget=0, limits=False) as ph:
+    async with client(server, clock=stopped_clock(), retry_budget=0, limits=False) as ph:
         assert len((await fail(ph)).attempts) == 4
 
 
 async def test_without_a_bound() -> None:
     server = Weather()
     transport = httpx.MockTransport(server)
-    settings: dict[str, Any] = {"project_id": 1, "transport": transport, "clock": Still()}
+    settings: dict[str, Any] = {"project_id": 1, "transport": transport, "clock": stopped_clock()}
     async with Client(KEY, retry_budget=None, **settings) as ph:
         for _ in range(50):
             assert len((await fail(ph)).attempts) == 4
@@ -103,7 +101,7 @@ async def test_budgets_that_cannot_be(wrong: Any, kind: type[Exception]) -> None
 
 @given(st.integers(0, 20), st.lists(st.one_of(st.booleans(), st.floats(0, 5))))
 def test_what_is_spent_was_there(size: int, story: list[bool | float]) -> None:
-    clock = VirtualClock()
+    clock = ManualClock()
     budget = RetryBudget(size, clock)
     spent, earned = 0, 0.0
     for step in story:
